@@ -1,0 +1,123 @@
+"""Assets: reusable prompts, datasets and interface snippets in numbered versions; their facts and state."""
+
+from enum import StrEnum
+from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from domain.fact import Fact
+from domain.payload import NOTHING, Payload
+from domain.refusal import Refusal, RefusalKind
+
+
+class AssetType(StrEnum):
+    """What an asset is for."""
+
+    PROMPT = "prompt"
+    DATASET = "dataset"
+    UI_SNIPPET = "ui_snippet"
+
+
+class AssetStatus(StrEnum):
+    """Where an asset is in its life; `absent` before its first fact."""
+
+    ABSENT = "absent"
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+
+
+class AssetCreated(Fact, frozen=True, kw_only=True, tag="asset.created"):
+    """An asset began with version 1 of its content."""
+
+    type: AssetType
+    label: str
+    metadata: dict[str, object]
+    content: Payload
+
+
+class AssetRelabelled(Fact, frozen=True, kw_only=True, tag="asset.relabelled"):
+    """An asset got another label."""
+
+    label: str
+
+
+class AssetMetadataChanged(Fact, frozen=True, kw_only=True, tag="asset.metadata-changed"):
+    """The whole metadata of an asset, after a change."""
+
+    metadata: dict[str, object]
+
+
+class AssetContentRevised(Fact, frozen=True, kw_only=True, tag="asset.content-revised"):
+    """A new immutable version of the content."""
+
+    version: int
+    content: Payload
+
+
+class AssetArchived(Fact, frozen=True, kw_only=True, tag="asset.archived"):
+    """An asset was put away: new graphs cannot refer to it."""
+
+
+AssetFact = AssetCreated | AssetRelabelled | AssetMetadataChanged | AssetContentRevised | AssetArchived
+
+
+class Asset(Struct, frozen=True, kw_only=True):
+    """An asset as its facts tell it. `version` counts contents from 1 and is not the stream's version."""
+
+    status: AssetStatus = AssetStatus.ABSENT
+    type: AssetType = AssetType.PROMPT
+    label: str = ""
+    metadata: dict[str, object] = {}
+    version: int = 0
+    content: Payload = NOTHING
+
+
+class AssetNotFound(Refusal):
+    """There is no such asset."""
+
+    code = "asset_not_found"
+    kind = RefusalKind.MISSING
+
+
+class AssetNotActive(Refusal):
+    """The asset is archived."""
+
+    code = "asset_not_active"
+
+
+def evolve(asset: Asset, fact: AssetFact) -> Asset:
+    """Give the asset as it is after one more fact. Takes any history; never refuses."""
+    match fact:
+        case AssetCreated():
+            return Asset(
+                status=AssetStatus.ACTIVE,
+                type=fact.type,
+                label=fact.label,
+                metadata=fact.metadata,
+                version=1,
+                content=fact.content,
+            )
+        case AssetRelabelled():
+            return replace(asset, label=fact.label)
+        case AssetMetadataChanged():
+            return replace(asset, metadata=fact.metadata)
+        case AssetContentRevised():
+            return replace(asset, version=fact.version, content=fact.content)
+        case AssetArchived():
+            return replace(asset, status=AssetStatus.ARCHIVED)
+        case _:
+            assert_never(fact)
+
+
+def content_of(fact: AssetFact) -> tuple[int, Payload] | None:
+    """Give the version and the content that a fact brought, if it brought one."""
+    match fact:
+        case AssetCreated():
+            return 1, fact.content
+        case AssetContentRevised():
+            return fact.version, fact.content
+        case AssetRelabelled() | AssetMetadataChanged() | AssetArchived():
+            return None
+        case _:
+            assert_never(fact)

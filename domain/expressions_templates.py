@@ -1,0 +1,240 @@
+"""Templates: Liquid over a run's data, as written in prompts, addresses, headers and bodies.
+
+`python-liquid` bounds nesting, output and stored variables. This module adds what a run needs beyond that: no clock
+(the same run renders the same text for ever), no other files, and one budget of work for loops and filters together.
+Undefined names are faults, except where an author plainly asks: in `if`/`unless`/`case` and with `default`.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import ClassVar, TextIO, cast
+
+import msgspec
+from liquid import BoundTemplate, Environment, Expression, FalsyStrictUndefined, Node, RenderContext, Token
+from liquid.builtin.expressions import LoopExpression
+from liquid.builtin.expressions.primitive import RangeLiteral
+from liquid.builtin.output import Output, OutputNode
+from liquid.builtin.tags.echo_tag import EchoNode, EchoTag
+from liquid.static_analysis import TemplateAnalysis
+from liquid.stringify import to_liquid_string
+from liquid.utils import ReadOnlyChainMap
+
+from domain.expressions import ExpressionFault, faults_of
+
+LONGEST_TEMPLATE = 65_536
+LONGEST_OUTPUT = 2_000_000
+LONGEST_LOOP = 10_000
+LONGEST_NUMBER_BITS = 256
+MOST_WORK = 10_000_000
+"""Budget of one rendering in characters and items handled; a few seconds at the very worst."""
+
+DATE_FORMAT = re.compile(r"(?:[^%]|%-?[A-Za-z%]){0,100}")
+FILTER_COST = 20
+
+
+class Template:
+    """A compiled template. `nodes` are the node ids that it certainly names as `steps.<id>`."""
+
+    __slots__ = ("_bound", "_source", "nodes")
+
+    def __init__(self, source: str, bound: BoundTemplate | None, nodes: frozenset[str]) -> None:
+        """Bind a source to its parsed form, None where it is plain text; use `compile_template`."""
+        self._source = source
+        self._bound = bound
+        self.nodes = nodes
+
+    def render(self, data: Mapping[str, object]) -> str:
+        """Give the text. Raises ExpressionFault on undefined names, on errors, and over the bounds."""
+        if self._bound is None:
+            return self._source
+        with faults_of("Liquid"):
+            return self._bound.render(data)
+
+
+@lru_cache(maxsize=1024)
+def compile_template(source: str) -> Template:
+    """Compile Liquid. Raises ExpressionFault with the reason when it cannot be used."""
+    if len(source) > LONGEST_TEMPLATE:
+        raise ExpressionFault(f"Liquid: a template has at most {LONGEST_TEMPLATE} characters")
+    if "{{" not in source and "{%" not in source:
+        return Template(source, None, frozenset())
+    with faults_of("Liquid"):
+        bound = _environment().from_string(source, globals=None, matter={_SOURCE_LENGTH: len(source)})
+        analysis = bound.analyze(include_partials=False)
+        _refuse_unknown_filters(bound, analysis)
+        _refuse_reversed_ranges(bound)
+        return Template(source, bound, _named_nodes(analysis))
+
+
+_SOURCE_LENGTH = "source_length"
+
+
+class _Absent(FalsyStrictUndefined):
+    """An undefined name: false when tested, replaced by `default`, and a fault for any other use."""
+
+    force_liquid_default = True
+
+
+class _Context(RenderContext):
+    """A render context without a clock, and with a budget of work."""
+
+    __slots__ = ("work_left",)
+
+    def __init__(self, template: BoundTemplate, *, globals: Mapping[str, object] | None = None) -> None:  # noqa: A002  # the library's name
+        super().__init__(template, globals=globals)
+        # The library's own chain also holds `now` and `today`.
+        self.scope = ReadOnlyChainMap(self.locals, self.globals, self.counters)
+        self.work_left = MOST_WORK
+
+    def charge(self, work: int) -> None:
+        """Take work off the budget. Raises ExpressionFault when none is left."""
+        self.work_left -= work
+        if self.work_left < 0:
+            raise ExpressionFault("Liquid: the template does too much work")
+
+    def raise_for_loop_limit(self, length: int = 1) -> None:
+        super().raise_for_loop_limit(length)
+        source_length = self.template.matter.get(_SOURCE_LENGTH)
+        # The body of a loop is at most the whole source, so this bounds the nodes rendered.
+        self.charge(length * (source_length if isinstance(source_length, int) else 1))
+
+    def assign(self, key: str, val: object) -> None:
+        self.charge(len(self.locals) + (_size(val) if isinstance(val, range) else 1))
+        super().assign(key, val)
+
+    def filter(self, name: str, token: Token | None) -> Callable[..., object]:
+        apply = super().filter(name, token)
+
+        def charged(*values: object, **named: object) -> object:
+            sizes = [_size(value) for value in (*values, *named.values())]
+            self.charge(FILTER_COST + sum(sizes) + _multiplied(name, values, sizes))
+            result = apply(*values, **named)
+            self.charge(_size(result))
+            return result
+
+        return charged
+
+
+class _BoundTemplate(BoundTemplate):
+    context_class = _Context
+
+
+class _JsonOutputNode(OutputNode):
+    """An output statement that writes lists and objects as JSON, where the library would write Python."""
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        value = self.expression.evaluate(context)
+        text = (
+            _json(cast("object", value))
+            if isinstance(value, (dict, list))
+            else to_liquid_string(value, autoescape=False)
+        )
+        if isinstance(context, _Context):
+            context.charge(len(text))
+        return buffer.write(text)
+
+
+class _JsonEchoNode(_JsonOutputNode, EchoNode):
+    """The same for the `echo` tag."""
+
+
+class _JsonOutput(Output):
+    node_class = _JsonOutputNode
+
+
+class _JsonEcho(EchoTag):
+    node_class = _JsonEchoNode
+
+
+class _Environment(Environment):
+    """Liquid as runs use it."""
+
+    context_depth_limit: ClassVar[int] = 20
+    loop_iteration_limit: ClassVar[int | None] = LONGEST_LOOP
+    local_namespace_limit: ClassVar[int | None] = LONGEST_OUTPUT
+    output_stream_limit: ClassVar[int | None] = LONGEST_OUTPUT
+    template_class: type[BoundTemplate] = _BoundTemplate
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = _Environment(undefined=_Absent)
+    for tag in ("include", "render"):
+        del environment.tags[tag]
+    environment.add_tag(_JsonOutput)
+    environment.add_tag(_JsonEcho)
+    environment.add_filter("date", _date)
+    environment.add_filter("json", _json)
+    return environment
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value, enc_hook=str).decode()
+
+
+def _date(value: object, form: object) -> str:
+    """Write a time in UTC; unlike the library's filter it knows no `now` and fills no gaps from today's date."""
+    if not isinstance(form, str) or not DATE_FORMAT.fullmatch(form):
+        raise ExpressionFault("Liquid: date needs a format such as '%Y-%m-%d'")
+    try:
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        else:
+            moment = datetime.fromtimestamp(float(str(value)), UTC)
+    except (ValueError, OverflowError, OSError) as fault:
+        raise ExpressionFault("Liquid: date needs an RFC 3339 time or seconds since 1970") from fault
+    return moment.strftime(form)
+
+
+def _size(value: object) -> int:
+    if isinstance(value, range):
+        return max(0, value.stop - value.start)
+    if isinstance(value, int):
+        return value.bit_length() // 8
+    return len(cast("Sized", value)) if isinstance(value, (str, list, tuple, dict)) else 1
+
+
+def _multiplied(name: str, values: tuple[object, ...], sizes: list[int]) -> int:
+    """Give the work of the filters whose cost is a product of sizes, before they are applied."""
+    match name:
+        case "replace" if len(values) > 1:
+            occurrences = str(values[0]).count(str(values[1]))
+            return occurrences * (sizes[2] if len(sizes) > 2 else 0)  # noqa: PLR2004  # value, old, new
+        case "join":
+            return sizes[0] * (sizes[1] if len(sizes) > 1 else 1)
+        case "uniq":
+            return sizes[0] * sizes[0] // 100
+        case "times" if max(sizes) > LONGEST_NUMBER_BITS // 8:
+            raise ExpressionFault("Liquid: a number grew too large")
+        case _:
+            return 0
+
+
+def _refuse_unknown_filters(bound: BoundTemplate, analysis: TemplateAnalysis) -> None:
+    for name in analysis.filters:
+        if name not in bound.env.filters:
+            raise ExpressionFault(f"Liquid: there is no filter '{name}'")
+
+
+def _refuse_reversed_ranges(bound: BoundTemplate) -> None:
+    """Refuse `for i in (1..n) reversed`: the library makes the whole list before it checks the loop limit."""
+    for expression in _expressions(bound.nodes, RenderContext(bound)):
+        if not isinstance(expression, LoopExpression) or not expression.reversed:
+            continue
+        if isinstance(expression.iterable, RangeLiteral):
+            raise ExpressionFault("Liquid: a range cannot be reversed")
+
+
+def _expressions(nodes: Iterable[Node], context: RenderContext) -> Iterator[Expression]:
+    for node in nodes:
+        yield from node.expressions()
+        yield from _expressions(node.children(context, include_partials=False), context)
+
+
+def _named_nodes(analysis: TemplateAnalysis) -> frozenset[str]:
+    named = [variable.segments for variable in analysis.globals.get("steps", [])]
+    seconds = [segments[1] for segments in named if len(segments) > 1]
+    return frozenset(segment for segment in seconds if isinstance(segment, str))

@@ -1,0 +1,23 @@
+"""What every fact has in common, and how a field says that it may hold personal data."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+PERSONAL = "personal"
+
+# A marked field can be encrypted for one subject later by the codec alone, without a migration of stored facts.
+PersonalText = Annotated[str, Meta(extra={PERSONAL: True})]
+
+
+class Fact(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fact"):
+    """Something that happened and is never edited. Its tag is its topic; unknown fields are ignored when read."""
+
+
+def topic_of(kind: type[Fact]) -> str:
+    """Give the stable tag of a kind of fact, for example `run.started`."""
+    tag = kind.__struct_config__.tag
+    if not isinstance(tag, str):
+        message = f"{kind.__name__} has no tag of its own"
+        raise TypeError(message)
+    return tag

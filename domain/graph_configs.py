@@ -1,0 +1,172 @@
+"""What each kind of node is told to do: one config struct a kind.
+
+Three languages appear in configs, each marked by the type of its field. A *template* is Liquid, a *query* is JMESPath,
+and both see the run's data: `inputs` (what the run was started with) and `steps` (by node id, of the nodes before this
+one). Bounds stand in the types, so that requests are checked and the contracts generated from one place.
+
+Defaults are left out of stored facts: a default, once released, never changes.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+TemplateText = Annotated[str, Meta(max_length=65_536)]
+QueryText = Annotated[str, Meta(min_length=1, max_length=4_096)]
+NAME = r"^[a-z][a-z0-9_]{0,62}$(?!\n)"
+"""Node ids, variables and outcomes; the end is guarded because `$` alone also stands before a last line feed."""
+VariableName = Annotated[str, Meta(pattern=NAME)]
+Picks = Annotated[dict[VariableName, QueryText], Meta(max_length=100)]
+"""Named values, each picked by a query from the run's data."""
+JsonSchema = dict[str, Any]
+"""A JSON Schema, draft 2020-12 unless `$schema` says otherwise; references within itself only."""
+
+AssetId = Annotated[str, Meta(max_length=40)]
+WorkflowId = Annotated[str, Meta(max_length=40)]
+Outcome = Annotated[str, Meta(pattern=NAME)]
+Role = Literal["owner", "editor", "reviewer"]
+
+LONGEST_WAIT_SECONDS = 366 * 86_400
+WaitSeconds = Annotated[float, Meta(gt=0, le=LONGEST_WAIT_SECONDS)]
+
+
+class ModelParameters(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a model is asked to do differently; what is absent is left to the provider."""
+
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    max_output_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    stop: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...], Meta(max_length=8)] = ()
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+
+
+class TextOutput(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="format", tag="text"):
+    """The step's output is the text that the model wrote."""
+
+
+class JsonOutput(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="format", tag="json"):
+    """The step's output is JSON that meets a schema; the model may repair what does not, so many times."""
+
+    schema: JsonSchema
+    repair_attempts: Annotated[int, Meta(ge=0, le=5)] = 2
+
+
+class PromptConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Ask a model. Exactly one of `asset_id` (a prompt asset) and `template` says what is asked.
+
+    Templates see `inputs`, `steps` and `variables`; by `variables` a prompt asset is used without knowing node ids.
+    """
+
+    model: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,62}/\S{1,200}$(?!\n)")]
+    asset_id: AssetId | None = None
+    template: TemplateText | None = None
+    system: TemplateText | None = None
+    variables: Picks = {}
+    parameters: ModelParameters = ModelParameters()
+    output: TextOutput | JsonOutput = TextOutput()
+
+
+class Assignee(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who may decide: one user, or everyone of the project's team with a role. Exactly one of the two is given."""
+
+    user: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    role: Role | None = None
+
+
+class FailAtDeadline(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="action", tag="fail"):
+    """The step fails with the class `deadline`; the node's `on_error` then applies."""
+
+
+class DecideAtDeadline(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="action", tag="decide"):
+    """The step is decided by the system with this outcome and data."""
+
+    outcome: Outcome
+    data: dict[str, Any] = {}
+
+
+class Deadline(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How long a person has, in seconds from the start of the wait, and what happens then."""
+
+    after_seconds: WaitSeconds
+    then: FailAtDeadline | DecideAtDeadline = FailAtDeadline()
+
+
+class HumanConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Wait for a person's decision. The output is `{outcome, data, comment}`.
+
+    `instructions` is a template; `shows` picks what the person is shown (its hash is recorded with the decision);
+    `form` is the JSON Schema that the decision's `data` must meet, any object where it is absent.
+    """
+
+    assignees: Annotated[tuple[Assignee, ...], Meta(min_length=1, max_length=50)]
+    outcomes: Annotated[tuple[Outcome, ...], Meta(min_length=1, max_length=20)] = ("approve", "reject")
+    instructions: TemplateText | None = None
+    shows: Picks = {}
+    form: JsonSchema | None = None
+    deadline: Deadline | None = None
+
+
+class TransformConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Pick or reshape data with a query. Without one the step does nothing and passes its data through.
+
+    What passes through: the output of the one step whose edge to this node was taken; of several, an object of their
+    outputs by node id; at an entry of the graph, the run's inputs.
+    """
+
+    expression: QueryText | None = None
+
+
+class HttpConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Call an outside address. `url`, each header's value and `body` are templates.
+
+    Templates see `inputs`, `steps` and `secrets` (named in the operator's settings, never recorded). The output is
+    `{status, headers, body}`, with `body` parsed where the answer is JSON.
+    """
+
+    url: Annotated[str, Meta(min_length=1, max_length=8_192)]
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
+    headers: Annotated[
+        dict[
+            Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$(?!\n)")],
+            Annotated[str, Meta(max_length=8_192)],
+        ],
+        Meta(max_length=50),
+    ] = {}
+    body: TemplateText | None = None
+    most_response_bytes: Annotated[int, Meta(ge=1, le=10_000_000)] = 1_000_000
+
+
+class DelayConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Wait: for `seconds`, or `until` a time (a template that gives RFC 3339). Exactly one of the two is given."""
+
+    seconds: WaitSeconds | None = None
+    until: Annotated[str, Meta(min_length=1, max_length=4_096)] | None = None
+
+
+class MapConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Run a workflow for each item of a list; the output is the list of results in the order of the items.
+
+    The items come from a query (`items`) or a dataset asset (`dataset_id`), exactly one of them. `inputs` picks what
+    each run starts with from `inputs`, `steps`, `item` and `index` (from 0); where it is empty each run gets
+    `{item, index}`. With `on_item_failure: "continue"` a failed item's result is `{error}`, and the step fails once
+    more than `most_failed_items` have failed; with `"fail"` it fails at the first and the rest is cancelled.
+    """
+
+    workflow_id: WorkflowId
+    items: QueryText | None = None
+    dataset_id: AssetId | None = None
+    inputs: Picks = {}
+    concurrency: Annotated[int, Meta(ge=1, le=100)] = 10
+    most_items: Annotated[int, Meta(ge=1, le=10_000)] = 10_000
+    on_item_failure: Literal["fail", "continue"] = "fail"
+    most_failed_items: Annotated[int, Meta(ge=0, le=10_000)] | None = None
+
+
+class WorkflowConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Run another workflow as one step; the output is that run's outputs.
+
+    `inputs` picks what it starts with; where it is empty the data passes through as in a transform without expression.
+    """
+
+    workflow_id: WorkflowId
+    inputs: Picks = {}

@@ -1,0 +1,28 @@
+"""Public ids: TypeIDs (typeid.dev, spec 0.3) outside, UUIDv7 inside."""
+
+from typing import Any, Literal, cast
+from uuid import UUID
+
+from typeid import TypeID
+from typeid.errors import TypeIDException
+
+Prefix = Literal["ws", "prj", "wf", "ast", "run", "key"]
+
+
+def from_uuid(prefix: Prefix, uuid: UUID) -> str:
+    """Write an id as people and programs see it, for example `run_01h455vb4pex5vsknk084sn02q`."""
+    return str(cast("Any", TypeID).from_uuid(uuid, prefix))
+
+
+def to_uuid(prefix: Prefix, text: str) -> UUID:
+    """Read an id of one kind. Raises ValueError when it is malformed or of another kind."""
+    try:
+        parsed = cast("Any", TypeID).from_string(text)
+    except (TypeIDException, ValueError) as fault:
+        message = f"'{text[:90]}' is not an id of the form {prefix}_…"
+        raise ValueError(message) from fault
+    if parsed.prefix != prefix:
+        message = f"'{text[:90]}' is not an id of the form {prefix}_…"
+        raise ValueError(message)
+    # The library's own UUID class is not equal to the standard one.
+    return UUID(int=parsed.uuid.int)

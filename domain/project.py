@@ -1,0 +1,135 @@
+"""Projects: creator workspaces with a team; their facts and how a project's state follows from them."""
+
+from enum import StrEnum
+from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from domain.fact import Fact
+from domain.refusal import Refusal, RefusalKind
+
+
+class Role(StrEnum):
+    """What a team member may do; the gateway's permissions follow from it."""
+
+    OWNER = "owner"
+    EDITOR = "editor"
+    REVIEWER = "reviewer"
+    VIEWER = "viewer"
+
+
+class ProjectStatus(StrEnum):
+    """Where a project is in its life; `absent` before its first fact."""
+
+    ABSENT = "absent"
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+
+
+class ProjectCreated(Fact, frozen=True, kw_only=True, tag="project.created"):
+    """A project began, with its creator as the first owner."""
+
+    name: str
+    owner: str
+
+
+class ProjectRenamed(Fact, frozen=True, kw_only=True, tag="project.renamed"):
+    """A project got another name."""
+
+    name: str
+
+
+class ProjectArchived(Fact, frozen=True, kw_only=True, tag="project.archived"):
+    """A project was put away: nothing new starts in it."""
+
+
+class ProjectRestored(Fact, frozen=True, kw_only=True, tag="project.restored"):
+    """An archived project became active again."""
+
+
+class ProjectSettingsChanged(Fact, frozen=True, kw_only=True, tag="project.settings-changed"):
+    """The whole settings of a project, after a change."""
+
+    settings: dict[str, object]
+
+
+class MemberAdded(Fact, frozen=True, kw_only=True, tag="project.member-added"):
+    """A user joined the team."""
+
+    user_id: str
+    role: Role
+
+
+class MemberRoleChanged(Fact, frozen=True, kw_only=True, tag="project.member-role-changed"):
+    """A member may now do other things."""
+
+    user_id: str
+    role: Role
+
+
+class MemberRemoved(Fact, frozen=True, kw_only=True, tag="project.member-removed"):
+    """A user left the team."""
+
+    user_id: str
+
+
+ProjectFact = (
+    ProjectCreated
+    | ProjectRenamed
+    | ProjectArchived
+    | ProjectRestored
+    | ProjectSettingsChanged
+    | MemberAdded
+    | MemberRoleChanged
+    | MemberRemoved
+)
+
+
+class Project(Struct, frozen=True, kw_only=True):
+    """A project as its facts tell it. `team` maps a user id to a role, in order of joining."""
+
+    status: ProjectStatus = ProjectStatus.ABSENT
+    name: str = ""
+    team: dict[str, Role] = {}
+    settings: dict[str, object] = {}
+
+
+class ProjectNotFound(Refusal):
+    """There is no such project."""
+
+    code = "project_not_found"
+    kind = RefusalKind.MISSING
+
+
+class ProjectNotActive(Refusal):
+    """The project is archived; restore it first."""
+
+    code = "project_not_active"
+
+
+class LastOwner(Refusal):
+    """A project needs an owner: the last one cannot go."""
+
+    code = "last_owner"
+
+
+def evolve(project: Project, fact: ProjectFact) -> Project:
+    """Give the project as it is after one more fact. Takes any history; never refuses."""
+    match fact:
+        case ProjectCreated():
+            return Project(status=ProjectStatus.ACTIVE, name=fact.name, team={fact.owner: Role.OWNER})
+        case ProjectRenamed():
+            return replace(project, name=fact.name)
+        case ProjectArchived():
+            return replace(project, status=ProjectStatus.ARCHIVED)
+        case ProjectRestored():
+            return replace(project, status=ProjectStatus.ACTIVE)
+        case ProjectSettingsChanged():
+            return replace(project, settings=fact.settings)
+        case MemberAdded() | MemberRoleChanged():
+            return replace(project, team={**project.team, fact.user_id: fact.role})
+        case MemberRemoved():
+            return replace(project, team={user: role for user, role in project.team.items() if user != fact.user_id})
+        case _:
+            assert_never(fact)

@@ -1,0 +1,41 @@
+"""Refusals: the expected ways in which a command can be declined."""
+
+from enum import StrEnum
+from typing import ClassVar
+
+from msgspec import Struct
+
+
+class RefusalKind(StrEnum):
+    """What the caller can do about a refusal; the gateway maps each kind to one HTTP status."""
+
+    MISSING = "missing"
+    """The thing does not exist, or not for this caller."""
+    CONFLICT = "conflict"
+    """The thing is not in a state that allows this."""
+    UNACCEPTABLE = "unacceptable"
+    """The request is well formed, but what it asks for cannot be."""
+    STALE = "stale"
+    """The request names a version (If-Match) that is no longer the current one."""
+    FORBIDDEN = "forbidden"
+    """The caller may see the thing, but not do this."""
+
+
+class Problem(Struct, frozen=True):
+    """One fault in what a caller sent; `pointer` is a JSON pointer (RFC 6901) into the request body."""
+
+    pointer: str
+    message: str
+
+
+class Refusal(Exception):  # noqa: N818  # a refusal is an answer, not an error
+    """A command was declined. The docstring of a subclass is the message for people; `code` is stable for programs."""
+
+    code: ClassVar[str] = "refused"
+    kind: ClassVar[RefusalKind] = RefusalKind.CONFLICT
+
+    def __init__(self, detail: str | None = None, problems: tuple[Problem, ...] = ()) -> None:
+        """Make the refusal; `detail` says more than the docstring where there is more to say."""
+        self.detail = detail if detail is not None else (type(self).__doc__ or "")
+        self.problems = problems
+        super().__init__(self.detail)

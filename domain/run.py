@@ -1,0 +1,168 @@
+"""Runs: executions of a workflow version, and the state that follows from their facts."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from domain.payload import NOTHING, Payload
+from domain.run_facts import (
+    ForkedFrom,
+    Parent,
+    Pins,
+    RunCancelled,
+    RunCancelRequested,
+    RunCompleted,
+    RunFact,
+    RunFailed,
+    RunRetried,
+    RunStarted,
+    StepError,
+    StepResultRefused,
+    Usage,
+)
+from domain.run_steps import BUSY, SETTLED, Step, StepStatus, evolve_step, usages_of
+
+NO_ID: Final = UUID(int=0)
+
+
+class RunStatus(StrEnum):
+    """Where a run is in its life; `absent` before its first fact."""
+
+    ABSENT = "absent"
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+# A tuple: members are found by identity, where a set would hash them in Python.
+ENDED: Final = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+
+
+class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A run as its facts tell it. `busy`, `waiting` and `settled` count steps, so that no fold looks at them all.
+
+    `attempt` counts from 1 and grows with every retry. `earlier` is what calls of models took that no step tells of
+    any more: of steps begun anew by a retry, and of results that came too late.
+    """
+
+    status: RunStatus = RunStatus.ABSENT
+    workflow_id: UUID = NO_ID
+    workflow_version: int = 0
+    inputs: Payload = NOTHING
+    pins: Pins = Pins()
+    steps: dict[str, Step] = {}
+    busy: int = 0
+    waiting: int = 0
+    settled: int = 0
+    outputs: dict[str, Payload] = {}
+    failed_node: str | None = None
+    error: StepError | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    attempt: int = 1
+    parent: Parent | None = None
+    forked_from: ForkedFrom | None = None
+    cancel_requested: bool = False
+    earlier: tuple[Usage, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether nothing more will happen, unless somebody retries the run."""
+        return self.status in ENDED
+
+
+def evolve(run: Run, fact: RunFact) -> Run:
+    """Give the run as it is after one more fact. Takes any history; never refuses."""
+    match fact:
+        case RunStarted():
+            return _started(fact)
+        case RunCompleted():
+            outputs = {node: run.steps[node].output for node in fact.output_nodes if node in run.steps}
+            return replace(run, status=RunStatus.COMPLETED, outputs=outputs, ended_at=fact.completed_at)
+        case RunFailed():
+            return replace(
+                _closed(run), status=RunStatus.FAILED, failed_node=fact.node, error=fact.error, ended_at=fact.failed_at
+            )
+        case RunCancelRequested():
+            return run if run.ended else replace(run, cancel_requested=True)
+        case RunCancelled():
+            return replace(_closed(run), status=RunStatus.CANCELLED, ended_at=fact.cancelled_at)
+        case RunRetried():
+            return _retried(run, fact)
+        case StepResultRefused():
+            return run if fact.usage is None else replace(run, earlier=(*run.earlier, fact.usage))
+        case _:
+            old = run.steps.get(fact.node)
+            return _moved(run, fact.node, old, evolve_step(old, fact))
+
+
+def _started(fact: RunStarted) -> Run:
+    return Run(
+        status=RunStatus.QUEUED,
+        workflow_id=fact.workflow_id,
+        workflow_version=fact.workflow_version,
+        inputs=fact.inputs,
+        pins=fact.pins,
+        started_at=fact.started_at,
+        parent=fact.parent,
+        forked_from=fact.forked_from,
+    )
+
+
+def _closed(run: Run) -> Run:
+    """Give the run with every step that had not settled cancelled."""
+    if not run.busy and not run.waiting:
+        return run
+    steps = {
+        node: step if step.status in SETTLED else replace(step, status=StepStatus.CANCELLED)
+        for node, step in run.steps.items()
+    }
+    return replace(run, steps=steps, busy=0, waiting=0)
+
+
+def _retried(run: Run, fact: RunRetried) -> Run:
+    kept = {node: replace(step, edges_taken=fact.kept[node]) for node, step in run.steps.items() if node in fact.kept}
+    dropped = (usage for node, step in run.steps.items() if node not in kept for usage in usages_of(step))
+    return replace(
+        run,
+        status=RunStatus.QUEUED,
+        workflow_version=fact.workflow_version,
+        pins=fact.pins or run.pins,
+        steps=kept,
+        busy=0,
+        waiting=0,
+        settled=sum(step.status in SETTLED for step in kept.values()),
+        outputs={},
+        failed_node=None,
+        error=None,
+        ended_at=None,
+        attempt=fact.run_attempt,
+        cancel_requested=False,
+        earlier=(*run.earlier, *dropped),
+    )
+
+
+def _moved(run: Run, node: str, old: Step | None, new: Step) -> Run:
+    before = old.status if old is not None else None
+    after = new.status
+    busy = run.busy + (after in BUSY) - (before in BUSY)
+    waiting = run.waiting + (after is StepStatus.WAITING) - (before is StepStatus.WAITING)
+    return replace(
+        run,
+        status=run.status if run.ended else _status(busy, waiting),
+        steps={**run.steps, node: new},
+        busy=busy,
+        waiting=waiting,
+        settled=run.settled + (after in SETTLED) - (before in SETTLED),
+    )
+
+
+def _status(busy: int, waiting: int) -> RunStatus:
+    return RunStatus.WAITING if waiting and not busy else RunStatus.RUNNING

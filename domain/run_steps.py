@@ -1,0 +1,169 @@
+"""The steps of a run: where each is in its life, and the state that follows from the facts about it."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, assert_never
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from domain.payload import NOTHING, Payload
+from domain.run_facts import (
+    AnswerRejected,
+    ItemResult,
+    StepCompleted,
+    StepDecided,
+    StepError,
+    StepFailed,
+    StepItemsSettled,
+    StepReused,
+    StepSkipped,
+    StepStarted,
+    StepWaiting,
+    Usage,
+)
+
+
+class StepStatus(StrEnum):
+    """Where a step is in its life; a step without facts has no entry at all."""
+
+    RUNNING = "running"
+    RETRYING = "retrying"
+    WAITING = "waiting"
+    DECIDED = "decided"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+# Tuples: members are found by identity, where a set would hash them in Python (6 µs a fact against 10).
+SETTLED: Final = (StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED)
+BUSY: Final = (StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.DECIDED)
+
+
+class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One node of a run as its facts tell it; `attempt` counts from 1, and is 0 where nothing was attempted.
+
+    `usage` is of the last call of a model, `earlier` of those before it: attempts that failed, answers rejected.
+    `items` are the children that have ended, by their place in the list.
+    """
+
+    status: StepStatus
+    attempt: int = 0
+    epoch: int = 0
+    output: Payload = NOTHING
+    continued: bool = False
+    edges_taken: tuple[int, ...] = ()
+    usage: Usage | None = None
+    error: StepError | None = None
+    retry_at: datetime | None = None
+    waiting: StepWaiting | None = None
+    decision: StepDecided | None = None
+    reason: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    earlier: tuple[Usage, ...] = ()
+    first_started_at: datetime | None = None
+    repairs: int = 0
+    items: dict[int, ItemResult] = {}
+    reused_from: UUID | None = None
+
+
+StepFact = (
+    StepStarted
+    | StepCompleted
+    | StepSkipped
+    | StepWaiting
+    | StepDecided
+    | StepFailed
+    | AnswerRejected
+    | StepItemsSettled
+    | StepReused
+)
+
+
+def evolve_step(step: Step | None, fact: StepFact) -> Step:
+    """Give one step as it is after one more fact about it. Takes any history; never refuses."""
+    match fact:
+        case StepStarted():
+            return _started(step, fact)
+        case StepCompleted():
+            return replace(
+                step or Step(status=StepStatus.COMPLETED, attempt=fact.attempt),
+                status=StepStatus.COMPLETED,
+                output=fact.output,
+                edges_taken=fact.edges_taken,
+                usage=fact.usage,
+                ended_at=fact.completed_at,
+            )
+        case StepSkipped():
+            return Step(status=StepStatus.SKIPPED, reason=fact.reason)
+        case StepFailed():
+            return _failed(step, fact)
+        case StepWaiting():
+            return replace(_known(step, fact.attempt), status=StepStatus.WAITING, waiting=fact)
+        case StepDecided():
+            return replace(_known(step, 1), status=StepStatus.DECIDED, decision=fact)
+        case AnswerRejected():
+            known = _known(step, fact.attempt)
+            return replace(known, repairs=fact.repair, earlier=_with(known.earlier, fact.usage))
+        case StepItemsSettled():
+            known = _known(step, fact.attempt)
+            return replace(known, items={**known.items, **{one.item: one for one in fact.items}})
+        case StepReused():
+            return _reused(fact)
+        case _:
+            assert_never(fact)
+
+
+def _known(step: Step | None, attempt: int) -> Step:
+    return step or Step(status=StepStatus.RUNNING, attempt=attempt)
+
+
+def _started(step: Step | None, fact: StepStarted) -> Step:
+    if step is None:
+        return Step(status=StepStatus.RUNNING, attempt=fact.attempt, epoch=fact.epoch, started_at=fact.started_at)
+    return Step(
+        status=StepStatus.RUNNING,
+        attempt=fact.attempt,
+        epoch=fact.epoch,
+        started_at=fact.started_at,
+        earlier=_with(step.earlier, step.usage),
+        first_started_at=step.first_started_at or step.started_at,
+    )
+
+
+def _failed(step: Step | None, fact: StepFailed) -> Step:
+    return replace(
+        step or Step(status=StepStatus.FAILED, attempt=fact.attempt),
+        status=StepStatus.RETRYING if fact.retry_at else StepStatus.FAILED,
+        error=fact.error,
+        retry_at=fact.retry_at,
+        edges_taken=fact.edges_taken,
+        output=fact.continued_with or NOTHING,
+        continued=fact.continued_with is not None,
+        usage=fact.usage,
+        ended_at=fact.failed_at,
+    )
+
+
+def _reused(fact: StepReused) -> Step:
+    return Step(
+        status=StepStatus.COMPLETED,
+        output=fact.output,
+        edges_taken=fact.edges_taken,
+        reused_from=fact.from_run,
+        started_at=fact.reused_at,
+        ended_at=fact.reused_at,
+    )
+
+
+def _with(earlier: tuple[Usage, ...], usage: Usage | None) -> tuple[Usage, ...]:
+    return earlier if usage is None else (*earlier, usage)
+
+
+def usages_of(step: Step) -> tuple[Usage, ...]:
+    """Give what every call of a model took for this step."""
+    return _with(step.earlier, step.usage)
