@@ -1,0 +1,124 @@
+"""Columns as binary arrays of PostgreSQL, packed here: psycopg's own packing took five times as long, for any type.
+
+Source of the layout: array_send in PostgreSQL's src/backend/utils/adt/arrayfuncs.c.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from struct import Struct as Layout
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+from psycopg.abc import AdaptContext, PyFormat
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+UUID_OID: Final = 2950
+INT4_OID: Final = 23
+INT8_OID: Final = 20
+BYTEA_OID: Final = 17
+TEXT_OID: Final = 25
+TIMESTAMPTZ_OID: Final = 1184
+
+ARRAY_OIDS: Final = {
+    UUID_OID: 2951,
+    INT4_OID: 1007,
+    INT8_OID: 1016,
+    BYTEA_OID: 1001,
+    TEXT_OID: 1009,
+    TIMESTAMPTZ_OID: 1185,
+}
+
+_header: Final = Layout("!iiIii").pack
+_length: Final = Layout("!i").pack
+_int: Final = Layout("!ii").pack
+_long: Final = Layout("!iq").pack
+_uuid_length: Final = _length(16)
+_null: Final = _length(-1)
+_postgres_epoch: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_microsecond: Final = timedelta(microseconds=1)
+
+
+class Column(Struct, frozen=True):
+    """One column of many rows, as PostgreSQL receives it: the type of its elements and the array's bytes."""
+
+    element_oid: int
+    packed: bytes
+
+
+def _column(element_oid: int, items: list[bytes]) -> Column:
+    # One dimension from 1; telling PostgreSQL that there may be nulls costs nothing where there are none.
+    header = _header(1, 1, element_oid, len(items), 1)
+    return Column(element_oid, header + b"".join(items))
+
+
+def uuids(values: Iterable[UUID | None]) -> Column:
+    """Pack UUIDs and nulls."""
+    return _column(UUID_OID, [_null if value is None else _uuid_length + value.bytes for value in values])
+
+
+def longs(values: Iterable[int]) -> Column:
+    """Pack integers of 64 bits. Raises struct.error for larger ones."""
+    return _column(INT8_OID, [_long(8, value) for value in values])
+
+
+def ints(values: Iterable[int]) -> Column:
+    """Pack integers of 32 bits. Raises struct.error for larger ones."""
+    return _column(INT4_OID, [_int(4, value) for value in values])
+
+
+def blobs(values: Iterable[bytes]) -> Column:
+    """Pack strings of bytes."""
+    return _column(BYTEA_OID, [_length(len(value)) + value for value in values])
+
+
+def texts(values: Iterable[str]) -> Column:
+    """Pack texts."""
+    return documents([value.encode() for value in values])
+
+
+def documents(values: Iterable[bytes]) -> Column:
+    """Pack texts that are UTF-8 already."""
+    return _column(TEXT_OID, [_length(len(value)) + value for value in values])
+
+
+def times(values: Iterable[datetime]) -> Column:
+    """Pack times, in microseconds since PostgreSQL's epoch."""
+    return _column(TIMESTAMPTZ_OID, [_long(8, (value - _postgres_epoch) // _microsecond) for value in values])
+
+
+class ColumnDumper(Dumper):
+    """Hands columns to psycopg as they are."""
+
+    format = Format.BINARY
+
+    def get_key(self, obj: Column, format: PyFormat) -> tuple[type, ...]:  # noqa: A002, ARG002  # as psycopg calls it
+        """Give one dumper for each type of element."""
+        return (self.cls, _KEYS[obj.element_oid])
+
+    def upgrade(self, obj: Column, format: PyFormat) -> Dumper:  # noqa: A002, ARG002  # as psycopg calls it
+        """Give the dumper of the type of element."""
+        dumper = ColumnDumper(self.cls)
+        dumper.oid = ARRAY_OIDS[obj.element_oid]
+        return dumper
+
+    def dump(self, obj: Column) -> bytes:
+        """Give the bytes."""
+        return obj.packed
+
+
+# psycopg keys dumpers by types; these stand for PostgreSQL's.
+_KEYS: Final[dict[int, type]] = {
+    UUID_OID: UUID,
+    INT4_OID: bool,
+    INT8_OID: int,
+    BYTEA_OID: bytes,
+    TEXT_OID: str,
+    TIMESTAMPTZ_OID: datetime,
+}
+
+
+def register(context: AdaptContext) -> None:
+    """Let a connection take columns as parameters."""
+    context.adapters.register_dumper(Column, ColumnDumper)

@@ -1,0 +1,182 @@
+"""A batch of waiting commands: which may travel together, how they are sent, and what each came to."""
+
+from asyncio import Future
+from collections import deque
+from datetime import datetime
+from itertools import count
+from typing import Final
+
+from msgspec import Struct
+
+from domain.fact import topic_of
+from store.arrays import Column, blobs, documents, ints, longs, texts, uuids
+from store.codec import encode_fact, encode_metadata
+from store.faults import Conflict
+from store.record import Accepted, Append, Recorded
+
+APPEND: Final = """
+select head_before, stamped_at, conflicts, duplicates
+  from append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+"""
+"""Append a batch of commands under the head lock, each accepted or refused on its own (see 0002_append.sql)."""
+
+
+class Waiting(Struct):
+    """One command in the queue, encoded, with the future that its caller awaits."""
+
+    append: Append
+    states: list[bytes]
+    metadata: bytes
+    size: int  # bytes of all states
+    outcome: Future[Accepted | None]  # None: a command with this id had been accepted before
+
+
+def waiting(append: Append, outcome: Future[Accepted | None]) -> Waiting:
+    """Encode a command for the queue. Raises FactTooLarge, UnstorableText, and ValueError for no facts at all."""
+    if not append.facts:
+        raise ValueError("a command without facts has nothing to append")
+    states = [encode_fact(fact) for fact in append.facts]
+    return Waiting(
+        append=append,
+        states=states,
+        metadata=encode_metadata(append.metadata),
+        size=sum(map(len, states)),
+        outcome=outcome,
+    )
+
+
+def take_batch(queue: deque[Waiting], most_events: int, most_bytes: int) -> list[Waiting]:
+    """Take the commands that may travel together, in order, and leave the others in the queue.
+
+    The batch is closed by the command with which it reaches a bound, so that no command is too large for a batch.
+
+    At most one command a stream and a command id: the function compares with what is committed, not with the rest
+    of its batch. For the same reason a guard must not name a stream that the batch writes.
+    """
+    taken: list[Waiting] = []
+    left: list[Waiting] = []
+    written: set[int | bytes] = set()  # streams as integers: a UUID's own hash is slow
+    guarded: set[int] = set()
+    events = size = 0
+    # Looking is bounded as well: behind one busy stream the whole queue would be gone through for every batch.
+    while queue and events < most_events and size < most_bytes and len(left) < most_events:
+        one = queue.popleft()
+        if one.outcome.done():  # its caller has gone away before it was sent
+            continue
+        append = one.append
+        stream = append.stream_id.int
+        if _clashes(stream, append, written, guarded):
+            left.append(one)
+            # What waits keeps its turn: nothing later on the same stream may pass it.
+            written.add(stream)
+            continue
+        written.add(stream)
+        if append.command_id is not None:
+            written.add(append.command_id.key)
+        for guard in append.guards:
+            guarded.add(guard.stream_id.int)
+        taken.append(one)
+        events += len(one.states)
+        size += one.size
+    queue.extendleft(reversed(left))
+    return taken
+
+
+def _clashes(stream: int, append: Append, written: set[int | bytes], guarded: set[int]) -> bool:
+    return (
+        stream in written
+        or stream in guarded
+        or (append.command_id is not None and append.command_id.key in written)
+        or any(guard.stream_id.int in written for guard in append.guards)
+    )
+
+
+def parameters(batch: list[Waiting], *, wake: bool) -> list[Column | bool]:
+    """Give the parameters of APPEND: one array a column, so that a batch of any size is one statement."""
+    appends = [one.append for one in batch]
+    events = [
+        (ordinal, version, one.append, fact, state, one.metadata)
+        for ordinal, one in enumerate(batch, start=1)
+        for version, fact, state in zip(
+            count(one.append.expected_version + 1), one.append.facts, one.states, strict=False
+        )
+    ]
+    guards = [(ordinal, guard) for ordinal, append in enumerate(appends, start=1) for guard in append.guards]
+    return [
+        uuids([append.stream_id for append in appends]),
+        longs([append.expected_version for append in appends]),
+        ints([event[0] for event in events]),
+        uuids([event[2].stream_id for event in events]),
+        longs([event[1] for event in events]),
+        uuids([event[2].workspace_id for event in events]),
+        uuids([event[2].project_id for event in events]),
+        texts([topic_of(type(event[3])) for event in events]),
+        blobs([event[4] for event in events]),
+        documents([event[5] for event in events]),
+        ints([ordinal for ordinal, _ in guards]),
+        uuids([guard.stream_id for _, guard in guards]),
+        longs([guard.version for _, guard in guards]),
+        *_command_ids(appends),
+        wake,
+    ]
+
+
+def _command_ids(appends: list[Append]) -> list[Column]:
+    ids = [(ordinal, append, append.command_id) for ordinal, append in enumerate(appends, start=1)]
+    sent = [(ordinal, append, command_id) for ordinal, append, command_id in ids if command_id is not None]
+    return [
+        ints([ordinal for ordinal, _, _ in sent]),
+        blobs([command_id.key for _, _, command_id in sent]),
+        blobs([command_id.request_hash for _, _, command_id in sent]),
+        longs([append.expected_version + len(append.facts) for _, append, _ in sent]),
+    ]
+
+
+def settle(
+    batch: list[Waiting], head: int, recorded_at: datetime, conflicts: list[int] | None, duplicates: list[int] | None
+) -> list[Recorded]:
+    """Answer every caller of a batch and give what was recorded, in order of position."""
+    lost = frozenset(conflicts or ())
+    repeated = frozenset(duplicates or ())
+    recorded: list[Recorded] = []
+    position = head
+    for ordinal, one in enumerate(batch, start=1):
+        if ordinal in repeated:
+            answer(one, None)
+        elif ordinal in lost:
+            refuse(one, Conflict(one.append.stream_id, one.append.expected_version))
+        else:
+            facts = _recorded(one.append, position, recorded_at)
+            position += len(facts)
+            recorded.extend(facts)
+            version = one.append.expected_version + len(facts)
+            answer(one, Accepted(version=version, position=position, recorded_at=recorded_at, recorded=facts))
+    return recorded
+
+
+def _recorded(append: Append, position: int, recorded_at: datetime) -> tuple[Recorded, ...]:
+    return tuple(
+        Recorded(
+            position=position + offset,
+            stream_id=append.stream_id,
+            version=append.expected_version + offset,
+            workspace_id=append.workspace_id,
+            project_id=append.project_id,
+            fact=fact,
+            metadata=append.metadata,
+            recorded_at=recorded_at,
+        )
+        for offset, fact in enumerate(append.facts, start=1)
+    )
+
+
+def answer(one: Waiting, outcome: Accepted | None) -> None:
+    """Give a caller its outcome, unless it has gone away."""
+    if not one.outcome.done():
+        one.outcome.set_result(outcome)
+
+
+def refuse(one: Waiting, fault: Exception) -> None:
+    """Give a caller the reason why its command was not accepted, unless it has gone away."""
+    if not one.outcome.done():
+        one.outcome.set_exception(fault)

@@ -1,0 +1,93 @@
+"""The content store: what is too large for a fact, kept by workspace and SHA-256 before the fact that refers to it."""
+
+import hashlib
+import re
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+import msgspec
+
+from domain.payload import INLINE_BYTES, Payload
+from store.connections import Sessions
+from store.encoding import encode_shallow
+from store.faults import ContentMissing, ContentTooLarge
+
+JSON: Final = "application/json"
+REFERENCE: Final = re.compile("sha256:([0-9a-f]{64})")
+
+PUT: Final = """
+insert into contents (workspace_id, sha256, media_type, bytes) values (%b, %b, %b, %b)
+on conflict (workspace_id, sha256) do nothing
+"""
+"""Keep a content, unless the workspace has it already; on disk once it is answered."""
+
+GET: Final = "select bytes, media_type from contents where workspace_id = %b and sha256 = %b"
+"""Read a content of a workspace."""
+
+
+class ContentStore(Protocol):
+    """Where contents are kept. What was put once is never changed."""
+
+    async def put(self, workspace_id: UUID, content: bytes, media_type: str) -> str:
+        """Keep a content durably and give its reference, `sha256:<64 hex digits>`; the first media type stands.
+
+        Raises ContentTooLarge, Unavailable.
+        """
+        ...
+
+    async def get(self, workspace_id: UUID, reference: str) -> tuple[bytes, str]:
+        """Give a content and its media type. Raises ContentMissing, Unavailable."""
+        ...
+
+
+class PostgresContents:
+    """The content store in the log's own database."""
+
+    def __init__(self, sessions: Sessions, *, content_bytes_max: int = 16 * 1024 * 1024) -> None:
+        """Make the store; `content_bytes_max` bounds one content."""
+        self._sessions = sessions
+        self._content_bytes_max = content_bytes_max
+
+    async def put(self, workspace_id: UUID, content: bytes, media_type: str) -> str:
+        """Keep a content (see ContentStore)."""
+        if len(content) > self._content_bytes_max:
+            raise ContentTooLarge(len(content), self._content_bytes_max)
+        digest = hashlib.sha256(content)
+        await self._sessions.run(PUT, (workspace_id, digest.digest(), media_type, content))
+        return f"sha256:{digest.hexdigest()}"
+
+    async def get(self, workspace_id: UUID, reference: str) -> tuple[bytes, str]:
+        """Give a content (see ContentStore)."""
+        parsed = REFERENCE.fullmatch(reference)
+        row = None if parsed is None else await self._sessions.one(GET, (workspace_id, bytes.fromhex(parsed[1])))
+        if row is None:
+            raise ContentMissing(reference)
+        return row[0], row[1]
+
+
+def inline(value: object) -> Payload | None:
+    """Put a JSON value into a payload as it is; None when it is too large for a fact.
+
+    Raises TooDeep, UnstorableText.
+    """
+    return Payload(value=value) if len(encode_shallow(value)) <= INLINE_BYTES else None
+
+
+async def keep(contents: ContentStore, workspace_id: UUID, value: object) -> Payload:
+    """Put a JSON value into a payload: as it is when it is small, else stored and by reference.
+
+    Raises ContentTooLarge, TooDeep, Unavailable, UnstorableText.
+    """
+    encoded = encode_shallow(value)
+    if len(encoded) <= INLINE_BYTES:
+        return Payload(value=value)
+    reference = await contents.put(workspace_id, encoded, JSON)
+    return Payload(ref=reference, bytes=len(encoded), media_type=JSON)
+
+
+async def resolve(contents: ContentStore, workspace_id: UUID, payload: Payload) -> Any:  # noqa: ANN401  # JSON
+    """Give the JSON value of a payload. Raises ContentMissing, Unavailable."""
+    if payload.ref is None:
+        return payload.value
+    content, _ = await contents.get(workspace_id, payload.ref)
+    return msgspec.json.decode(content)

@@ -1,0 +1,46 @@
+"""How values become JSON bytes that every database, browser and library downstream can hold."""
+
+import re
+from typing import Final
+
+import msgspec
+
+from domain.expressions import DEEPEST_DATA, is_within
+from store.faults import TooDeep, UnstorableText
+
+NUL: Final = rb"\u0000"
+# The six characters may also be an escaped backslash and "u0000", which is text like any other.
+ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+UNBOUNDED: Final = 2**62
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+def encode(value: object) -> bytes:
+    """Write a value as JSON. Raises UnstorableText for NUL, which PostgreSQL's text refuses, and lone surrogates."""
+    try:
+        encoded = _encoder.encode(value)
+    except UnicodeEncodeError as fault:
+        raise UnstorableText("a lone surrogate is no text") from fault
+    if NUL in encoded and ESCAPED_NUL.search(encoded):
+        raise UnstorableText("the character NUL (U+0000) cannot be stored")
+    return encoded
+
+
+def encode_shallow(value: object) -> bytes:
+    """Write a value as JSON that whoever reads it can read, however deep in calls. Raises TooDeep, UnstorableText.
+
+    The decoder's limit is what is left of the stack: a value that one reader takes would stop the next one for ever.
+    """
+    try:
+        encoded = encode(value)
+    except RecursionError as fault:
+        raise TooDeep(DEEPEST_DATA) from fault
+    except TypeError as fault:
+        raise UnstorableText("this is no JSON value") from fault  # JMESPath can give one of its own expressions
+    if encoded.count(b"[") + encoded.count(b"{") > DEEPEST_DATA and not is_within(
+        value, most_items=UNBOUNDED, longest=UNBOUNDED
+    ):
+        raise TooDeep(DEEPEST_DATA)
+    return encoded

@@ -1,0 +1,142 @@
+"""The log: one ordered, append-only history of everything, which is the truth."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from store.appender import Appender, OnCommit
+from store.connections import Sessions, bounded
+from store.faults import OutcomeUnknown, Unavailable
+from store.migrations import check_schema
+from store.reading import EVERYTHING, HEAD, LOG, REPEATED, STREAM, LogFilter, log_parameters, recorded
+from store.record import Accepted, Append, Page, Recorded, Repeated
+from store.safety import check_durability
+
+STRETCH: Final = 10_000  # positions that one filtered read looks at, at most
+
+
+class LogBounds(Struct, frozen=True, kw_only=True):
+    """The bounds of one process's use of the log; `callsheet.settings` names and documents each."""
+
+    append_queue: int = 10_000
+    append_batch: int = 512
+    append_batch_bytes: int = 4 * 1024 * 1024
+    statement_timeout_ms: int = 5_000
+    readers: int = 4
+    readers_waiting: int = 1_000
+    read_timeout_seconds: float = 5.0
+
+
+class Log:
+    """Append to the log and read it. `run` must be running, supervised, while the log is used."""
+
+    def __init__(self, conninfo: str, bounds: LogBounds) -> None:
+        """Make the log."""
+        self._conninfo = bounded(
+            conninfo, statement_timeout_ms=bounds.statement_timeout_ms, application_name="callsheet-log"
+        )
+        self._bounds = bounds
+        self._on_commit: OnCommit | None = None
+        self._appender = Appender(
+            self._conninfo,
+            most_waiting=bounds.append_queue,
+            most_events=bounds.append_batch,
+            most_bytes=bounds.append_batch_bytes,
+            on_commit=self._committed,
+        )
+        self.sessions = Sessions(
+            self._conninfo,
+            most=bounds.readers,
+            most_waiting=bounds.readers_waiting,
+            timeout_seconds=bounds.read_timeout_seconds,
+        )
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[UUID]:
+        """Open the readers and check the database; gives the log's id. Raises UnsafeDatabase, Unavailable."""
+        async with self.sessions.opened():
+            async with self.sessions.connection() as connection:
+                await check_durability(connection)
+                await check_schema(connection, ["store"])
+            yield (await self.head())[1]
+
+    def tell(self, on_commit: OnCommit) -> None:
+        """Say who is told, in order of position, of what this process commits."""
+        self._on_commit = on_commit
+
+    def _committed(self, recorded: list[Recorded]) -> None:
+        if self._on_commit is not None:
+            self._on_commit(recorded)
+
+    @property
+    def wake_others(self) -> bool:
+        """Whether commits are announced to other processes (NOTIFY); a process alone saves the cost."""
+        return self._appender.wake
+
+    @wake_others.setter
+    def wake_others(self, others: bool) -> None:
+        self._appender.wake = others
+
+    async def run(self) -> None:
+        """Serve appends until cancelled."""
+        await self._appender.run()
+
+    async def connected(self) -> None:
+        """Wait until appends are taken; `run` must be running."""
+        await self._appender.connected()
+
+    async def append(self, append: Append) -> Accepted | Repeated:
+        """Commit one command's facts, durably, or give what a command with its id came to before.
+
+        Raises Conflict; QueueFull or Unavailable (nothing took effect); OutcomeUnknown; FactTooLarge, UnstorableText.
+        """
+        accepted = await self._appender.append(append)
+        if accepted is not None:
+            return accepted
+        repeated = await self.repeated(append.command_id.key) if append.command_id is not None else None
+        if repeated is None:
+            message = "a command id was a duplicate and then was gone: its retention ended in between"
+            raise OutcomeUnknown(message)
+        return repeated
+
+    async def repeated(self, command_key: bytes) -> Repeated | None:
+        """Give what a command with this id came to, if it was accepted within the retention."""
+        row = await self.sessions.one(REPEATED, (command_key,))
+        if row is None:
+            return None
+        request_hash, stream_id, version, position, at = row
+        return Repeated(
+            request_hash=request_hash, stream_id=stream_id, version=version, position=position, recorded_at=at
+        )
+
+    async def head(self) -> tuple[int, UUID]:
+        """Give the last position (0 for an empty log) and the log's id. Raises Unavailable."""
+        row = await self.sessions.one(HEAD, None)
+        if row is None:
+            message = "the log has no head row"
+            raise Unavailable(message)
+        return row[0], row[1]
+
+    async def read_stream(self, stream_id: UUID, *, after: int = 0, limit: int = 10_000) -> list[Recorded]:
+        """Read the facts of a stream after a version, oldest first. Raises Unavailable, UnreadableEvent."""
+        rows = await self.sessions.rows(STREAM, {"stream": stream_id, "after": after, "limit": limit})
+        return [recorded(row) for row in rows]
+
+    async def read_log(self, *, after: int, limit: int, only: LogFilter = EVERYTHING) -> Page:
+        """Read matching facts after a position, oldest first; the page says how far it looked.
+
+        One read looks at 10,000 positions at most, so that a rare filter cannot hold a connection: a page with no
+        facts and `through` short of the head means "go on from there". Raises Unavailable, UnreadableEvent.
+        """
+        if limit < 1:
+            raise ValueError("a page holds at least one event")
+        head, _ = await self.head()
+        through = min(head, after + STRETCH)
+        if through <= after:
+            return Page(events=(), through=after)
+        rows = await self.sessions.rows(LOG, log_parameters(after, through, limit, only))
+        events = tuple(recorded(row) for row in rows)
+        return Page(events=events, through=events[-1].position if len(events) == limit else through)

@@ -1,0 +1,85 @@
+"""Reading the log: a stream by version, the log by position, with filters."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from store.codec import decode_fact, decode_metadata
+from store.record import Recorded
+
+STREAM: Final = """
+select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
+       state_format, key_id, state, metadata::text
+  from events
+ where originator_id = %(stream)b and originator_version > %(after)b and state_format <> 0
+ order by originator_version
+ limit %(limit)b
+"""
+"""Read one stream in order of version."""
+
+LOG: Final = """
+select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
+       state_format, key_id, state, metadata::text
+  from events
+ where notification_id > %(after)b and notification_id <= %(through)b and state_format <> 0
+   and (%(workspace)b::uuid is null or workspace_id = %(workspace)b)
+   and (%(project)b::uuid is null or project_id = %(project)b)
+   and (%(stream)b::uuid is null or originator_id = %(stream)b)
+   and (%(topics)b::text[] is null or topic = any (%(topics)b))
+ order by notification_id
+ limit %(limit)b
+"""
+"""Read a stretch of the log in order of position; the caller bounds the stretch, and so the work."""
+
+HEAD: Final = "select position, log_id from log_head"
+"""Read where the log ends, and which log it is."""
+
+REPEATED: Final = """
+select request_hash, originator_id, originator_version, notification_id, recorded_at
+  from command_ids where command_id = %b
+"""
+"""Read what a command with an id came to."""
+
+
+class LogFilter(Struct, frozen=True, kw_only=True):
+    """Which facts to read; what is None does not filter. An empty tuple of topics matches nothing."""
+
+    workspace_id: UUID | None = None
+    project_id: UUID | None = None
+    stream_id: UUID | None = None
+    topics: tuple[str, ...] | None = None
+
+
+EVERYTHING: Final = LogFilter()
+
+
+def log_parameters(
+    after: int, through: int, limit: int, only: LogFilter
+) -> dict[str, int | UUID | Sequence[str] | None]:
+    """Give the parameters of LOG."""
+    return {
+        "after": after,
+        "through": through,
+        "limit": limit,
+        "workspace": only.workspace_id,
+        "project": only.project_id,
+        "stream": only.stream_id,
+        "topics": None if only.topics is None else list(only.topics),
+    }
+
+
+def recorded(row: tuple[Any, ...]) -> Recorded:
+    """Read one row. Raises UnreadableEvent."""
+    position, stream, version, workspace, project, at, topic, state_format, key_id, state, metadata = row
+    return Recorded(
+        position=position,
+        stream_id=stream,
+        version=version,
+        workspace_id=workspace,
+        project_id=project,
+        fact=decode_fact(position, topic, state_format, key_id, state),
+        metadata=decode_metadata(position, topic, metadata),
+        recorded_at=at,
+    )

@@ -1,0 +1,97 @@
+"""What goes into the log and what comes out of it."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from msgspec import Struct
+
+from domain.fact import Fact
+
+ActorKind = Literal["user", "api_key", "engine", "system"]
+
+
+class Actor(Struct, frozen=True):
+    """Who did something: `id` is the subject of a token, the id of a key, or the name of an engine."""
+
+    kind: ActorKind
+    id: str
+
+
+class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What stands beside every fact: by whom, within what, and because of which earlier fact (a position)."""
+
+    actor: Actor
+    correlation_id: str
+    causation: int | None = None
+    traceparent: str | None = None
+    schema_version: int = 1
+
+
+class Guard(Struct, frozen=True):
+    """A stream that a command was decided against; the append conflicts when it has moved past `version`."""
+
+    stream_id: UUID
+    version: int
+
+
+class CommandId(Struct, frozen=True):
+    """The identity of a command that may be sent again.
+
+    `key` is a hash of workspace, credential, route and Idempotency-Key; `request_hash` tells a repeat from a misuse.
+    """
+
+    key: bytes
+    request_hash: bytes
+
+
+class Append(Struct, frozen=True, kw_only=True):
+    """The facts of one command for one stream, to be appended whole or not at all."""
+
+    stream_id: UUID
+    expected_version: int
+    workspace_id: UUID
+    project_id: UUID | None
+    facts: tuple[Fact, ...]
+    metadata: Metadata
+    guards: tuple[Guard, ...] = ()
+    command_id: CommandId | None = None
+
+
+class Recorded(Struct, frozen=True, kw_only=True):
+    """One fact as it stands in the log. `position` counts from 1 over the log, `version` from 1 over its stream."""
+
+    position: int
+    stream_id: UUID
+    version: int
+    workspace_id: UUID
+    project_id: UUID | None
+    fact: Fact
+    metadata: Metadata
+    recorded_at: datetime
+
+
+class Accepted(Struct, frozen=True, kw_only=True):
+    """A command is on disk: the stream's version and the log's position after its last fact."""
+
+    version: int
+    position: int
+    recorded_at: datetime
+    recorded: tuple[Recorded, ...]
+
+
+class Repeated(Struct, frozen=True, kw_only=True):
+    """A command with this id had been accepted before; this is what it came to then."""
+
+    request_hash: bytes
+    stream_id: UUID
+    version: int
+    position: int
+    recorded_at: datetime
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """A stretch of the log: the facts that matched, and the last position that was looked at."""
+
+    events: tuple[Recorded, ...]
+    through: int
