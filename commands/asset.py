@@ -1,0 +1,82 @@
+"""The commands of assets and how each is decided."""
+
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import UNSET, UnsetType
+
+from commands.command import Command
+from commands.loading import Sources
+from commands.noun import ASSET, PROJECT
+from domain.asset import (
+    Asset,
+    AssetArchived,
+    AssetContentRevised,
+    AssetCreated,
+    AssetFact,
+    AssetMetadataChanged,
+    AssetNotActive,
+    AssetRelabelled,
+    AssetStatus,
+    AssetType,
+)
+from domain.payload import Payload
+from domain.project import ProjectNotActive, ProjectStatus
+
+
+class CreateAsset(Command, frozen=True, kw_only=True):
+    """Begin an asset in a project; content that is large is in the content store already."""
+
+    project_id: UUID
+    type: AssetType
+    label: str
+    metadata: dict[str, object] = {}
+    content: Payload
+
+
+class ChangeAsset(Command, frozen=True, kw_only=True):
+    """Change what is given of an asset; other content makes a new version."""
+
+    label: str | UnsetType = UNSET
+    metadata: dict[str, object] | UnsetType = UNSET
+    content: Payload | UnsetType = UNSET
+    status: AssetStatus | UnsetType = UNSET
+
+
+async def gather_creation(command: CreateAsset, sources: Sources) -> UUID:
+    """Load the project, which must be active."""
+    project = await sources.load(PROJECT, command.project_id)
+    if project.state.status is not ProjectStatus.ACTIVE:
+        raise ProjectNotActive
+    return command.project_id
+
+
+async def gather_change(command: ChangeAsset, sources: Sources) -> None:
+    """Load the project of the asset, which must be active."""
+    asset = await sources.load(ASSET, command.target_id)
+    project = await sources.load(PROJECT, asset.project_id or command.target_id)
+    if project.state.status is not ProjectStatus.ACTIVE:
+        raise ProjectNotActive
+
+
+def create_asset(command: CreateAsset, asset: Asset, _gathered: UUID, _now: datetime) -> tuple[AssetFact, ...]:
+    """Decide that an asset begins."""
+    if asset.status is not AssetStatus.ABSENT:
+        return ()
+    return (AssetCreated(type=command.type, label=command.label, metadata=command.metadata, content=command.content),)
+
+
+def change_asset(command: ChangeAsset, asset: Asset, _gathered: None, _now: datetime) -> tuple[AssetFact, ...]:
+    """Decide the facts of a change; what is the same already gives none. Raises AssetNotActive."""
+    facts: list[AssetFact] = []
+    if not isinstance(command.label, UnsetType) and command.label != asset.label:
+        facts.append(AssetRelabelled(label=command.label))
+    if not isinstance(command.metadata, UnsetType) and command.metadata != asset.metadata:
+        facts.append(AssetMetadataChanged(metadata=command.metadata))
+    if not isinstance(command.content, UnsetType) and command.content != asset.content:
+        facts.append(AssetContentRevised(version=asset.version + 1, content=command.content))
+    if command.status is AssetStatus.ARCHIVED is not asset.status:
+        facts.append(AssetArchived())
+    if asset.status is AssetStatus.ARCHIVED and (facts or command.status is AssetStatus.ACTIVE):
+        raise AssetNotActive
+    return tuple(facts)

@@ -1,0 +1,142 @@
+"""The commands that people give about runs, and how each is decided."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+from commands.command import Command
+from commands.loading import Sources
+from commands.noun import PROJECT, RUN, WORKFLOW
+from commands.run_pins import gather_pins
+from domain.expressions import ExpressionFault
+from domain.graph_schemas import compile_schema
+from domain.payload import Payload
+from domain.project import Project, ProjectNotActive, ProjectStatus
+from domain.refusal import Problem
+from domain.run import Run, RunStatus
+from domain.run_facts import Pins, RunFact, RunStarted, StepDecided, StepWaiting, WaitFor
+from domain.run_refusals import (
+    DecisionUnacceptable,
+    NotAnAssignee,
+    RunAlreadyStarted,
+    RunNotRunning,
+    StepAlreadyDecided,
+    StepNotWaiting,
+)
+from domain.run_steps import StepStatus
+from domain.workflow import WorkflowNotActive, WorkflowStatus
+
+
+class StartRun(Command, frozen=True, kw_only=True):
+    """Start a run of a workflow's current version."""
+
+    workflow_id: UUID
+    inputs: Payload
+
+
+class DecideStep(Command, frozen=True, kw_only=True):
+    """Decide a step that waits for a person; `data` answers its form."""
+
+    node: str
+    outcome: str
+    data: dict[str, Any]
+    data_payload: Payload
+    comment: str | None
+    user_id: str
+
+
+class RunSources(Struct, frozen=True, kw_only=True):
+    """What a run starts from, as loaded and guarded."""
+
+    project_id: UUID
+    workflow_version: int
+    pins: Pins
+
+
+async def gather_start(command: StartRun, sources: Sources) -> RunSources:
+    """Load the workflow, its project and whatever its graph names, to pin versions and prices."""
+    workflow = await sources.load(WORKFLOW, command.workflow_id)
+    if workflow.state.status is not WorkflowStatus.ACTIVE:
+        raise WorkflowNotActive
+    project_id = workflow.project_id or command.workflow_id
+    project = await sources.load(PROJECT, project_id)
+    if project.state.status is not ProjectStatus.ACTIVE:
+        raise ProjectNotActive
+    return RunSources(
+        project_id=project_id,
+        workflow_version=workflow.state.version,
+        pins=await gather_pins(command.workflow_id, workflow.state, sources),
+    )
+
+
+def start_run(command: StartRun, run: Run, gathered: RunSources, now: datetime) -> tuple[RunFact, ...]:
+    """Decide that a run starts, with all that it depends on pinned. Raises RunAlreadyStarted."""
+    if run.status is not RunStatus.ABSENT:
+        raise RunAlreadyStarted
+    return (
+        RunStarted(
+            workflow_id=command.workflow_id,
+            workflow_version=gathered.workflow_version,
+            inputs=command.inputs,
+            pins=gathered.pins,
+            started_at=now,
+        ),
+    )
+
+
+async def gather_decision(command: DecideStep, sources: Sources) -> Project:
+    """Load the project of the run, whose team says who has which role."""
+    run = await sources.load(RUN, command.target_id)
+    project = await sources.load(PROJECT, run.project_id or command.target_id)
+    return project.state
+
+
+def decide_step(command: DecideStep, run: Run, project: Project, now: datetime) -> tuple[RunFact, ...]:
+    """Decide that a person decided. One decision wins: raises StepAlreadyDecided for every other.
+
+    Raises RunNotRunning, StepNotWaiting, NotAnAssignee, DecisionUnacceptable with every problem at once.
+    """
+    if run.ended:
+        raise RunNotRunning
+    step = run.steps.get(command.node)
+    if step is None or step.waiting is None or step.waiting.waiting_for is not WaitFor.HUMAN:
+        raise StepNotWaiting
+    if step.status is not StepStatus.WAITING:
+        raise StepAlreadyDecided
+    _check_assignee(command, step.waiting, project)
+    _check_answer(command, step.waiting)
+    return (
+        StepDecided(
+            node=command.node,
+            outcome=command.outcome,
+            data=command.data_payload,
+            comment=command.comment,
+            decided_by=command.user_id,
+            shown_hash=step.waiting.shown_hash,
+            decided_at=now,
+        ),
+    )
+
+
+def _check_assignee(command: DecideStep, waiting: StepWaiting, project: Project) -> None:
+    role = project.team.get(command.user_id)
+    if command.user_id not in waiting.assignees and (role is None or role.value not in waiting.roles):
+        raise NotAnAssignee
+
+
+def _check_answer(command: DecideStep, waiting: StepWaiting) -> None:
+    problems = [] if waiting.form is None else _form_problems(waiting.form, command.data)
+    if command.outcome not in waiting.outcomes:
+        problems.insert(0, Problem("/outcome", f"must be one of {', '.join(waiting.outcomes)}"))
+    if problems:
+        raise DecisionUnacceptable(problems=tuple(problems))
+
+
+def _form_problems(form: dict[str, Any], data: dict[str, Any]) -> list[Problem]:
+    try:
+        found = compile_schema(form).problems(data)
+    except ExpressionFault as fault:  # the answer is too large or too deep to be judged
+        return [Problem("/data", fault.message)]
+    return [Problem(f"/data{problem.pointer}", problem.message) for problem in found]
