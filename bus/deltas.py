@@ -1,0 +1,67 @@
+"""Deltas of models' answers, for whoever follows the run in this process: passed on at once, and kept nowhere."""
+
+from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+MOST_UNTAKEN: Final = 1_000
+
+
+class Delta(Struct, frozen=True, kw_only=True):
+    """A piece of a model's answer, of one attempt of a step."""
+
+    node: str
+    attempt: int
+    text: str
+
+
+class DeltaFollower:
+    """Gathers deltas for one follower, up to a bound: past it the oldest go, and are counted."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        """Make one that has seen nothing; `wake` is called for every delta that comes."""
+        self._wake = wake
+        self._untaken: deque[Delta] = deque(maxlen=MOST_UNTAKEN)
+        self._dropped = 0
+
+    def put(self, delta: Delta) -> None:
+        """Keep a delta for the follower."""
+        self._dropped += len(self._untaken) == MOST_UNTAKEN
+        self._untaken.append(delta)
+        self._wake()
+
+    def take(self) -> tuple[int, list[Delta]]:
+        """Take what there is: how many were dropped, and those that came after them."""
+        dropped, self._dropped = self._dropped, 0
+        taken = list(self._untaken)
+        self._untaken.clear()
+        return dropped, taken
+
+
+class DeltaHub:
+    """Passes deltas to those who follow their run, on one event loop."""
+
+    def __init__(self) -> None:
+        """Begin without followers."""
+        self._followers: dict[UUID, set[DeltaFollower]] = {}
+
+    def tell(self, run_id: UUID, delta: Delta) -> None:
+        """Pass a delta on; without followers it is gone."""
+        for follower in self._followers.get(run_id, ()):
+            follower.put(delta)
+
+    @contextmanager
+    def follow(self, run_id: UUID, wake: Callable[[], None]) -> Generator[DeltaFollower]:
+        """Follow a run from now on."""
+        follower = DeltaFollower(wake)
+        self._followers.setdefault(run_id, set()).add(follower)
+        try:
+            yield follower
+        finally:
+            self._followers[run_id].discard(follower)
+            if not self._followers[run_id]:
+                del self._followers[run_id]

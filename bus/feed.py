@@ -1,0 +1,189 @@
+"""The feed: one contiguous, unfiltered reader of the log a process, which everything that follows the log shares.
+
+What this process commits is taken as it is when its position is exactly the next; on any gap, at the start and on a
+poll the log is read. So a lost wake-up costs latency, a repeated one a comparison, and nothing is ever skipped.
+"""
+
+import asyncio
+import random
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager, suppress
+from operator import attrgetter
+from uuid import UUID
+
+import structlog
+from msgspec import Struct
+
+from bus.watch import StreamWatch
+from store.appender import back_off_seconds
+from store.faults import Unavailable
+from store.log import Log
+from store.record import Page, Recorded
+
+
+class FeedBounds(Struct, frozen=True, kw_only=True):
+    """The bounds of the feed; `callsheet.settings` names and documents each."""
+
+    buffered_events: int = 20_000
+    page_events: int = 2_000
+    poll_seconds: float = 1.0
+
+
+class Feed:
+    """Follows the log from its head and lets many readers follow at their own pace.
+
+    Recent facts are kept in a bounded buffer; a reader that has fallen behind it reads the log instead.
+    """
+
+    def __init__(self, log: Log, bounds: FeedBounds) -> None:
+        """Make the feed and let the log tell it of commits; it follows nothing until `run`."""
+        self._log = log
+        log.tell(self._committed)
+        self._bounds = bounds
+        self._buffer: list[Recorded] = []
+        self._buffered_after = 0  # every fact after this position, up to `through`, is in the buffer
+        self._through = -1
+        self._behind = asyncio.Event()
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._watches: dict[int, set[StreamWatch]] = {}  # by the stream's id as an integer: a UUID's hash is slow
+        self._failed: Exception | None = None
+        self._logger = structlog.get_logger("bus.feed")
+
+    @property
+    def through(self) -> int:
+        """Give the last position that the feed has seen, with everything before it."""
+        return self._through
+
+    def _committed(self, recorded: list[Recorded]) -> None:
+        if recorded[0].position == self._through + 1:
+            self._extend(recorded, recorded[-1].position)
+        elif recorded[-1].position > self._through:
+            self._behind.set()
+
+    def wake(self) -> None:
+        """Say that another process may have committed."""
+        self._behind.set()
+
+    async def run(self) -> None:
+        """Follow the log until cancelled; while the log is away try again, with jittered back-off.
+
+        Raises what the log raises on an event that cannot be read.
+        """
+        failures = 0
+        try:
+            while True:
+                self._behind.clear()
+                try:
+                    await self._look()
+                    failures = 0
+                except Unavailable as away:
+                    failures += 1
+                    self._logger.warning("feed.log_away", reason=str(away), failures=failures)
+                    await asyncio.sleep(back_off_seconds(failures))
+                    continue
+                await self._pause()
+        except BaseException as fault:
+            self._fail(fault)
+            raise
+
+    async def _look(self) -> None:
+        if self._through < 0:
+            self._begin((await self._log.head())[0])
+        else:
+            await self._catch_up()
+
+    async def _pause(self) -> None:
+        """Wait until somebody says that there is more, or until the next look is due."""
+        jittered = self._bounds.poll_seconds * random.uniform(0.8, 1.2)  # noqa: S311  # jitter, nothing secret
+        with suppress(TimeoutError):
+            async with asyncio.timeout(jittered):
+                await self._behind.wait()
+
+    def _begin(self, head: int) -> None:
+        self._through = self._buffered_after = head
+        self._wake_readers()
+
+    async def _catch_up(self) -> None:
+        while True:
+            after = self._through
+            page = await self._log.read_log(after=after, limit=self._bounds.page_events)
+            if page.through <= self._through:
+                return
+            # Our own commits may have been taken while the page was read.
+            self._extend([one for one in page.events if one.position > self._through], page.through)
+
+    def _extend(self, recorded: list[Recorded], through: int) -> None:
+        self._buffer.extend(recorded)
+        self._through = through
+        if len(self._buffer) > 2 * self._bounds.buffered_events:
+            kept = self._buffer[-self._bounds.buffered_events :]
+            self._buffered_after = kept[0].position - 1
+            self._buffer = kept
+        if self._watches:
+            for one in recorded:
+                for watch in self._watches.get(one.stream_id.int, ()):
+                    watch.take(one)
+        self._wake_readers()
+
+    def _wake_readers(self) -> None:
+        waiting, self._waiting = self._waiting, set()
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def read(self, after: int, limit: int) -> Page:
+        """Give facts after a position, as soon as there are any, in order and without a gap.
+
+        Raises what stopped the feed, Unavailable and UnreadableEvent.
+        """
+        while after >= self._through:
+            if self._failed is not None:
+                raise self._failed
+            future = asyncio.get_running_loop().create_future()
+            self._waiting.add(future)
+            try:
+                await future
+            finally:
+                self._waiting.discard(future)
+        if after < self._buffered_after:
+            return await self._log.read_log(after=after, limit=limit)
+        start = bisect_right(self._buffer, after, key=attrgetter("position"))
+        events = tuple(self._buffer[start : start + limit])
+        whole = start + limit >= len(self._buffer)
+        return Page(events=events, through=self._through if whole else events[-1].position)
+
+    async def follow(self, after: int, limit: int) -> AsyncIterator[Page]:
+        """Give page after page, for as long as the caller asks."""
+        while True:
+            page = await self.read(after, limit)
+            yield page
+            after = page.through
+
+    @contextmanager
+    def watch(self, stream_id: UUID) -> Generator[StreamWatch]:
+        """Follow one stream from now on, for as long as the block lasts."""
+        watch = StreamWatch()
+        if self._failed is not None:
+            watch.stop(self._failed)
+        watches = self._watches.setdefault(stream_id.int, set())
+        watches.add(watch)
+        try:
+            yield watch
+        finally:
+            watches.discard(watch)
+            if not watches:
+                del self._watches[stream_id.int]
+
+    def _fail(self, fault: BaseException) -> None:
+        failed = self._failed = fault if isinstance(fault, Exception) else FeedStopped()
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(failed)
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.stop(failed)
+
+
+class FeedStopped(Exception):  # noqa: N818  # what readers are told when the process shuts down
+    """The feed has stopped; nothing more will come."""

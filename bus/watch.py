@@ -1,0 +1,77 @@
+"""A watch on one stream: the facts that were appended to it since the watch began."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from store.record import Recorded
+
+MOST_UNTAKEN: Final = 1_000
+
+Wakes = Callable[[Recorded], bool]
+"""Says whether a fact is one that the watcher waits for."""
+
+
+class WatchOverrun(Exception):  # noqa: N818  # tells the watcher to read the log instead
+    """More came than a watch keeps; what it missed is in the log."""
+
+
+class StreamWatch:
+    """Gathers the facts of one stream for one watcher, up to a bound."""
+
+    def __init__(self) -> None:
+        """Make a watch that has seen nothing, and that wakes its watcher for every fact."""
+        self._untaken: list[Recorded] = []
+        self._wakes: Wakes | None = None
+        self._due = False
+        self._missed = False
+        self._ready: asyncio.Future[None] | None = None
+        self._fault: Exception | None = None
+
+    def until(self, wakes: Wakes) -> None:
+        """Wake the watcher only for some facts, with all that came before: each wake of a task has its price."""
+        self._wakes = wakes
+        self._due = self._missed or any(wakes(one) for one in self._untaken)
+
+    def take(self, recorded: Recorded) -> None:
+        """Keep a fact for the watcher; past the bound let all go and remember that."""
+        if len(self._untaken) >= MOST_UNTAKEN:
+            self._missed = True
+            self._untaken = []
+        if not self._missed:
+            self._untaken.append(recorded)
+        if self._wakes is None or self._wakes(recorded):
+            self._due = True
+            self._wake()
+
+    def nudge(self) -> None:
+        """Wake the watcher though there may be no fact: `facts` then gives what there is, perhaps nothing."""
+        self._due = True
+        self._wake()
+
+    def stop(self, fault: Exception) -> None:
+        """Tell the watcher that nothing more will come, and why."""
+        self._fault = fault
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(None)
+
+    async def facts(self) -> list[Recorded]:
+        """Wait for facts and take all there are. Raises WatchOverrun, or what stopped the watch."""
+        while not self._due:
+            if self._fault is not None:
+                raise self._fault
+            self._ready = asyncio.get_running_loop().create_future()
+            await self._ready
+        self._due = False
+        return self.rest()
+
+    def rest(self) -> list[Recorded]:
+        """Take what there is, without waiting. Raises WatchOverrun."""
+        if self._missed:
+            self._missed = False
+            raise WatchOverrun
+        taken, self._untaken = self._untaken, []
+        return taken
