@@ -1,0 +1,113 @@
+"""The timers projection: which steps are due by the clock, and when; a row goes once its step has moved on."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from domain.fact import Fact
+from domain.run_facts import (
+    RunCancelled,
+    RunFailed,
+    RunRetried,
+    StepCompleted,
+    StepDecided,
+    StepFailed,
+    StepStarted,
+    StepWaiting,
+)
+from projections.projection import Cursor
+from store.arrays import texts, times, uuids
+from store.record import Recorded
+
+DELETE_OF_RUNS: Final = "delete from timers where run_id = any (%(runs)b::uuid[])"
+"""Drop the timers of runs that have ended before their steps had settled, or begin anew."""
+
+DELETE: Final = """
+delete from timers t
+ using unnest(%(runs)b::uuid[], %(nodes)b::text[]) as n (run, node)
+ where t.run_id = n.run and t.node = n.node
+"""
+"""Drop the timers of steps that have moved on."""
+
+WRITE: Final = """
+insert into timers (run_id, node, workspace_id, due_at)
+select n.run, n.node, n.workspace, n.due_at
+  from unnest(%(runs)b::uuid[], %(nodes)b::text[], %(workspaces)b::uuid[], %(due_at)b::timestamptz[])
+       as n (run, node, workspace, due_at)
+    on conflict (run_id, node) do update set due_at = excluded.due_at
+"""
+"""Write the timers of a batch, one a step."""
+
+Key = tuple[UUID, str]
+
+
+class TimersProjection:
+    """Keeps the pending timers. What a fact does to them follows from it alone, so nothing is remembered."""
+
+    name = "timers"
+    wants: frozenset[type[Fact]] = frozenset(
+        {StepStarted, StepWaiting, StepDecided, StepCompleted, StepFailed, RunFailed, RunCancelled, RunRetried}
+    )
+
+    async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
+        """Write and drop the timers that these facts set and end."""
+        changes = _Changes()
+        for one in facts:
+            changes.take(one)
+        await changes.write(cursor)
+
+    def forget(self) -> None:
+        """Do nothing: nothing is remembered."""
+
+
+class _Changes:
+    """What a batch comes to: `set` holds the last word on each step, None where its timer goes."""
+
+    def __init__(self) -> None:
+        self.closed: set[UUID] = set()
+        self.begun: set[Key] = set()
+        self.set: dict[Key, tuple[UUID, datetime] | None] = {}
+
+    def take(self, recorded: Recorded) -> None:
+        fact = recorded.fact
+        if isinstance(fact, RunFailed | RunCancelled | RunRetried):
+            self.closed.add(recorded.stream_id)
+            self.set = {key: value for key, value in self.set.items() if key[0] != recorded.stream_id}
+        elif isinstance(fact, StepStarted | StepWaiting | StepDecided | StepCompleted | StepFailed):
+            key = recorded.stream_id, fact.node
+            if isinstance(fact, StepStarted) and fact.attempt == 1:
+                self.begun.add(key)
+            due_at = due_at_of(fact)
+            self.set[key] = None if due_at is None else (recorded.workspace_id, due_at)
+
+    async def write(self, cursor: Cursor) -> None:
+        if self.closed:
+            await cursor.execute(DELETE_OF_RUNS, {"runs": uuids(self.closed)})
+        # A step that began within the batch cannot have a row: so most batches of busy runs touch nothing.
+        over = [key for key, value in self.set.items() if value is None and key not in self.begun]
+        if over:
+            await cursor.execute(DELETE, {"runs": uuids(run for run, _ in over), "nodes": texts(n for _, n in over)})
+        due = [(key, value) for key, value in self.set.items() if value is not None]
+        if due:
+            await cursor.execute(
+                WRITE,
+                {
+                    "runs": uuids(run for (run, _), _ in due),
+                    "nodes": texts(node for (_, node), _ in due),
+                    "workspaces": uuids(workspace for _, (workspace, _) in due),
+                    "due_at": times(due_at for _, (_, due_at) in due),
+                },
+            )
+
+
+def due_at_of(fact: Fact) -> datetime | None:
+    """Give when a step is due by the clock because of this fact, if it is at all.
+
+    An attempt that is due again at once (its owner was lost, say) needs no timer.
+    """
+    if isinstance(fact, StepWaiting):
+        return fact.until
+    if isinstance(fact, StepFailed) and fact.retry_at is not None and fact.retry_at > fact.failed_at:
+        return fact.retry_at
+    return None

@@ -1,0 +1,127 @@
+"""What read models give: views of folded streams, in lists whose cursors survive inserts."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Generic, TypeVar
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+LEAST: Final = -(2**63)
+MOST: Final = 2**63 - 1
+
+
+class View(Struct, Generic[S], frozen=True, kw_only=True):
+    """A stream folded up to a version: `position` is that of the last fact, `created_position` that of the first."""
+
+    id: UUID
+    workspace_id: UUID
+    project_id: UUID | None
+    version: int
+    position: int
+    created_position: int
+    created_at: datetime
+    updated_at: datetime
+    state: S
+
+
+class Sort(StrEnum):
+    """The orders of a list. Both times follow positions, which have no ties: so a cursor is one position."""
+
+    OLDEST = "created_at"
+    NEWEST = "-created_at"
+    LONGEST_UNCHANGED = "updated_at"
+    LATEST_CHANGED = "-updated_at"
+
+    @property
+    def descending(self) -> bool:
+        """Tell whether the largest comes first."""
+        return self.value.startswith("-")
+
+
+class Cursor(Struct, frozen=True):
+    """Where a list goes on: after the item at this position, in this order."""
+
+    sort: Sort
+    after: int
+
+
+class Listing(Struct, Generic[T], frozen=True, kw_only=True):
+    """A page of a list; `next` is None on the last one."""
+
+    items: tuple[T, ...]
+    next: Cursor | None
+
+
+class Version(Struct, Generic[T], frozen=True, kw_only=True):
+    """One immutable numbered version (from 1) of something, with the position of the fact that brought it."""
+
+    number: int
+    position: int
+    created_at: datetime
+    content: T
+
+
+class Versions(Struct, Generic[T], frozen=True, kw_only=True):
+    """A page of versions, newest first; `next_before` is None on the last one."""
+
+    items: tuple[Version[T], ...]
+    next_before: int | None
+
+
+def view(row: tuple[Any, ...], decoder: Decoder[S]) -> View[S]:
+    """Read a row whose columns are in the order of View's fields, with the document as text in place of the state."""
+    stream, workspace, project, version, position, created_position, created_at, updated_at, document = row
+    return View(
+        id=stream,
+        workspace_id=workspace,
+        project_id=project,
+        version=version,
+        position=position,
+        created_position=created_position,
+        created_at=created_at,
+        updated_at=updated_at,
+        state=decoder.decode(document),
+    )
+
+
+V = TypeVar("V", bound=View[Any])
+
+
+def rank_after(cursor: Cursor | None, sort: Sort) -> int:
+    """Give the rank after which a page begins, where ranks always ascend: descending orders count them below zero.
+
+    Raises ValueError for a cursor of another order.
+    """
+    if cursor is None:
+        return LEAST
+    if cursor.sort is not sort:
+        message = f"the cursor belongs to the order {cursor.sort.value}, not {sort.value}"
+        raise ValueError(message)
+    return -cursor.after if sort.descending else cursor.after
+
+
+def listing(views: list[V], limit: int, sort: Sort) -> Listing[V]:
+    """Make a page of at most `limit` items from one more than that, where there is one more."""
+    if len(views) <= limit:
+        return Listing(items=tuple(views), next=None)
+    items = tuple(views[:limit])
+    last = items[-1]
+    by_creation = sort in {Sort.OLDEST, Sort.NEWEST}
+    return Listing(items=items, next=Cursor(sort, last.created_position if by_creation else last.position))
+
+
+def versions(rows: list[tuple[Any, ...]], limit: int, decoder: Decoder[T]) -> Versions[T]:
+    """Make a page of at most `limit` versions from one more than that, where there is one more."""
+    items = tuple(version(row, decoder) for row in rows[:limit])
+    return Versions(items=items, next_before=items[-1].number if len(rows) > limit else None)
+
+
+def version(row: tuple[Any, ...], decoder: Decoder[T]) -> Version[T]:
+    """Read a row of number, position, time and document as text."""
+    number, position, created_at, document = row
+    return Version(number=number, position=position, created_at=created_at, content=decoder.decode(document))
