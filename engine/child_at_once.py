@@ -1,0 +1,72 @@
+"""Children whose steps are all immediate: begun and ended in one append, with nobody to pick them up in between."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+
+from commands.noun import Loaded
+from commands.turn import Turn
+from domain.graph_compiled import CompiledGraph
+from domain.run import Run, evolve
+from domain.run_facts import RunStarted
+from engine.data import RunData
+from engine.executors import Executors, is_immediate
+from engine.graphs import Graphs
+from engine.progress import Owner, Progress
+from engine.schedule import due_first
+from engine.step import Result, StepCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtOnce:
+    """Makes the first turn of a child. `owner` claims the steps that are done within it."""
+
+    graphs: Graphs
+    executors: Executors
+    owner: Owner
+    clock: Callable[[], datetime]
+    random: Random
+
+    async def turn(self, child: Loaded[Run], started: RunStarted, inputs: object, traceparent: str | None) -> Turn:
+        """Give the whole run where its first steps are all of it and immediate, else only its start.
+
+        Raises GraphMissing, Unavailable.
+        """
+        pinned = started.workflow_id, started.workflow_version
+        graph = self.graphs.known(*pinned) or await self.graphs.load(*pinned)
+        turn = Turn(evolve(child.state, started), started.started_at)
+        turn.facts.append(started)
+        if graph.edges or not all(is_immediate(node) for node in graph.nodes.values()):
+            return turn
+        whole = self._whole(child, turn, graph, inputs, traceparent)
+        if whole is not None:
+            return whole
+        only_started = Turn(evolve(child.state, started), started.started_at)
+        only_started.facts.append(started)
+        return only_started
+
+    def _whole(
+        self, child: Loaded[Run], turn: Turn, graph: CompiledGraph, inputs: object, traceparent: str | None
+    ) -> Turn | None:
+        data = RunData(inputs)
+        progress = Progress(turn=turn, graph=graph, data=data, owner=self.owner, random=self.random, started=[])
+        progress.carry_on(due_first(graph))
+        done: list[tuple[str, Result]] = []
+        for node in progress.started:
+            call = StepCall(
+                workspace_id=child.workspace_id,
+                run_id=child.stream_id,
+                run=turn.run,
+                graph=graph,
+                node=graph.nodes[node],
+                attempt=1,
+                data=data,
+                traceparent=traceparent,
+            )
+            result = self.executors.at_once(call)
+            if result is None:
+                return None
+            done.append((node, result))
+        progress.onward(progress.settle(done))
+        return turn if turn.run.ended else None

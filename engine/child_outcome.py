@@ -1,0 +1,65 @@
+"""What the children of a step come to: the step's output, or its failure."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from domain.graph import ErrorClass, MapNode, Node
+from domain.graph_configs import MapConfig
+from domain.run import Run, RunStatus
+from domain.run_facts import ItemOutcome, ItemResult, StepError
+from engine.step import Failed, Gave, failed
+from store.contents import ContentStore, keep, resolve
+
+OUTCOMES = {
+    RunStatus.COMPLETED: ItemOutcome.COMPLETED,
+    RunStatus.FAILED: ItemOutcome.FAILED,
+    RunStatus.CANCELLED: ItemOutcome.CANCELLED,
+}
+CANCELLED = StepError(error_class=ErrorClass.CHILD_FAILED, message="the child run was cancelled")
+
+
+async def item_result(item: int, run_id: UUID, run: Run, contents: ContentStore, workspace_id: UUID) -> ItemResult:
+    """Give what a child that has ended came to: its outputs by node, or why there are none. Raises Unavailable."""
+    if run.status is not RunStatus.COMPLETED:
+        error = run.error if run.status is RunStatus.FAILED else None
+        return ItemResult(item=item, run_id=run_id, outcome=OUTCOMES[run.status], error=error or CANCELLED)
+    outputs = {node: await resolve(contents, workspace_id, output) for node, output in run.outputs.items()}
+    payload = await keep(contents, workspace_id, outputs)
+    return ItemResult(item=item, run_id=run_id, outcome=ItemOutcome.COMPLETED, output=payload)
+
+
+async def outcome_of(
+    node: Node, children: int, known: Mapping[int, ItemResult], contents: ContentStore, workspace_id: UUID
+) -> Gave | Failed | None:
+    """Give what a step comes to by the ends of its children that are known; None while it goes on.
+
+    Raises ContentTooLarge, TooDeep, Unavailable.
+    """
+    bad = sorted(item for item, one in known.items() if one.outcome is not ItemOutcome.COMPLETED)
+    if not isinstance(node, MapNode):
+        if bad:
+            return failed(ErrorClass.CHILD_FAILED, f"the child run failed: {_why(known[bad[0]])}")
+    elif len(bad) > _most_failed(node.config):
+        why = f"item {bad[0]} failed: {_why(known[bad[0]])}"
+        return failed(ErrorClass.CHILD_FAILED, why if len(bad) == 1 else f"{len(bad)} items failed; {why}")
+    if len(known) < children:
+        return None
+    results: list[object] = []
+    for item in range(children):
+        one = known[item]
+        if one.error is None:
+            results.append(await resolve(contents, workspace_id, one.output))
+        else:
+            results.append({"error": {"error_class": one.error.error_class.value, "message": one.error.message}})
+    output = results if isinstance(node, MapNode) else results[0]
+    return Gave(output, await keep(contents, workspace_id, output))
+
+
+def _most_failed(config: MapConfig) -> int:
+    if config.on_item_failure == "fail":
+        return 0
+    return config.most_items if config.most_failed_items is None else config.most_failed_items
+
+
+def _why(one: ItemResult) -> str:
+    return (one.error or CANCELLED).message

@@ -1,0 +1,102 @@
+"""Map and workflow steps: which children they wait for, and what these are started with."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+
+from domain.asset import AssetContentRevised, AssetCreated, content_of
+from domain.expressions import ExpressionFault
+from domain.expressions_queries import compile_query
+from domain.graph import ErrorClass, MapNode, Node, WorkflowNode
+from domain.graph_configs import MapConfig, WorkflowConfig
+from domain.ids import to_uuid
+from domain.run_facts import StepWaiting, WaitFor
+from engine.data import passed_through
+from engine.step import Failed, Gave, StepCall, Waits, failed
+from store.contents import ContentStore, keep, resolve
+from store.log import Log
+
+PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildSteps:
+    """Carries out the first part of map and workflow steps: what each child is to be started with."""
+
+    log: Log
+    contents: ContentStore
+
+    async def waits(self, call: StepCall, node: MapNode | WorkflowNode, now: datetime) -> Waits | Gave | Failed:
+        """Give the wait for the children; a map over nothing completes at once. Raises ExpressionFault, Unavailable."""
+        if isinstance(node, WorkflowNode):
+            inputs = [_inputs_of_workflow(call, node.config)]
+        else:
+            items = await self._items(call, node.config)
+            if not isinstance(items, list):
+                return failed(ErrorClass.EXPRESSION, "the items of a map must be a list; what was picked is not")
+            found = cast("list[Any]", items)
+            if len(found) > node.config.most_items:
+                message = f"the map has {len(found)} items, and most_items allows {node.config.most_items}"
+                return failed(ErrorClass.BAD_REQUEST, message)
+            inputs = _inputs_of_items(call, node.config, found)
+        if not inputs:
+            return Gave([], await keep(self.contents, call.workspace_id, []))
+        return Waits(
+            StepWaiting(
+                node=node.id,
+                attempt=call.attempt,
+                waiting_for=WaitFor.CHILD,
+                items=await keep(self.contents, call.workspace_id, inputs),
+                children=len(inputs),
+                waiting_since=now,
+            )
+        )
+
+    async def _items(self, call: StepCall, config: MapConfig) -> object:
+        if config.dataset_id is None:
+            return compile_query(config.items or "").apply(call.data.seen())
+        asset_id = to_uuid("ast", config.dataset_id)
+        version = call.run.pins.assets[asset_id]
+        after = 0
+        while page := await self.log.read_stream(asset_id, after=after, limit=PAGE):
+            for one in page:
+                after = one.version
+                if one.workspace_id != call.workspace_id or not isinstance(
+                    one.fact, AssetCreated | AssetContentRevised
+                ):
+                    continue
+                brought = content_of(one.fact)
+                if brought is not None and brought[0] == version:
+                    return await resolve(self.contents, call.workspace_id, brought[1])
+        raise ExpressionFault(f"version {version} of the dataset is not in the log")
+
+
+def _inputs_of_workflow(call: StepCall, config: WorkflowConfig) -> object:
+    if not config.inputs:
+        return passed_through(call.graph, call.run, call.node.id, call.data)
+    seen = call.data.seen()
+    return {name: compile_query(query).apply(seen) for name, query in config.inputs.items()}
+
+
+def _inputs_of_items(call: StepCall, config: MapConfig, items: list[Any]) -> list[object]:
+    if not config.inputs:
+        return [{"item": item, "index": index} for index, item in enumerate(items)]
+    seen = call.data.seen()
+    queries = {name: compile_query(query) for name, query in config.inputs.items()}
+    return [
+        {name: query.apply({**seen, "item": item, "index": index}) for name, query in queries.items()}
+        for index, item in enumerate(items)
+    ]
+
+
+def workflow_of(node: Node) -> UUID:
+    """Give the workflow that each child of a step runs."""
+    if not isinstance(node, MapNode | WorkflowNode):
+        raise TypeError(f"{node.id} has no children")
+    return to_uuid("wf", node.config.workflow_id)
+
+
+def concurrency_of(node: Node) -> int:
+    """Give how many children of a step may be under way at once."""
+    return node.config.concurrency if isinstance(node, MapNode) else 1

@@ -1,0 +1,300 @@
+"""Driving one run: turn after turn, until it has ended or waits for someone else."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from commands.advance import advance
+from commands.loading import Streams
+from commands.noun import RUN, Loaded
+from commands.turn import Turn
+from domain.graph_compiled import CompiledGraph
+from domain.run import Run
+from domain.run_steps import StepStatus
+from engine.children import Nursery
+from engine.data import RunData
+from engine.executors import Executors, is_immediate
+from engine.families import Families
+from engine.lost import RunTaken, claimed_since, late, refuse
+from engine.progress import Owner, Progress
+from engine.resolving import decided, resolved, timed_out
+from engine.schedule import due_again, due_first
+from engine.step import Result, StepCall, TryAgain
+from store.appender import back_off_seconds
+from store.contents import ContentStore
+from store.faults import Conflict, Unavailable
+from store.log import Log
+from store.record import Actor, Metadata
+
+MOST_FAILURES: Final = 20
+
+
+def go_on(_name: str) -> None:
+    """Go on: only tests stop an engine at a point."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the drivers of one engine share. `reached` is told of each point where a crash would matter."""
+
+    log: Log
+    streams: Streams
+    contents: ContentStore
+    executors: Executors
+    owner: Owner
+    clock: Callable[[], datetime]
+    random: Random
+    held_back_off_seconds: float = 60.0
+    """A longer wait for the next attempt is left to the timers: the run need not be held meanwhile."""
+    reached: Callable[[str], None] = go_on
+
+
+class RunLost(Exception):  # noqa: N818  # told to the engine, which lets the run go
+    """The run could not be moved in many tries: someone else keeps moving it, or the log is away."""
+
+
+class Driver:
+    """Drives one run that this engine owns. It holds no state that the log could not rebuild."""
+
+    def __init__(
+        self, parts: Parts, held: Loaded[Run], graph: CompiledGraph, begun_by: Metadata, nursery: Nursery
+    ) -> None:
+        """Take a run as folded; `begun_by` is the metadata of its first fact."""
+        self._parts = parts
+        self._graph = graph
+        self._held = held
+        self._run_attempt = held.state.attempt
+        self._begun_by = begun_by
+        self._actor = Actor("engine", parts.owner.name)
+        self._data = RunData(None)
+        self._results: list[tuple[str, Result]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._arrived = asyncio.Event()
+        self._moved = False
+        self._families = Families(nursery)
+
+    @property
+    def was_moved(self) -> bool:
+        """Tell whether someone else has moved the run since it was last read, or has retried it."""
+        return self._moved or self._held.state.attempt != self._run_attempt
+
+    def moved(self, version: int) -> None:
+        """Say that the run has come to a version; one that is not ours means that someone else moved it."""
+        if version > self._held.version:
+            self._moved = True
+            self._arrived.set()
+
+    def child_ended(self, node: str, item: int, run_id: UUID) -> None:
+        """Say that a child of a step has ended."""
+        if self._families.ended(node, item, run_id):
+            self._arrived.set()
+
+    def look_again(self) -> None:
+        """Say that the time of a step may have come."""
+        self._moved = True
+        self._arrived.set()
+
+    async def drive(self) -> None:
+        """Go on until the run has ended, or waits for someone else with nothing under way. Raises RunLost, RunTaken."""
+        resuming = bool(self._held.state.steps)
+        failures = 0
+        try:
+            while not self._is_over():
+                results, self._results = self._results, []
+                try:
+                    progress = await self._turn(results, resuming=resuming)
+                    if progress.started:
+                        self._parts.reached("step.unclaimed")
+                    self._held = await advance(self._parts.log, self._held, progress.turn, self._metadata())
+                except (Conflict, Unavailable) as fault:
+                    failures += 1
+                    self._results = results + self._results
+                    await self._reload(fault, failures)
+                    resuming = True
+                    continue
+                failures = 0
+                if results:
+                    self._parts.reached("step.recorded")
+                if self._is_over():
+                    await self._families.cancel(self._held, self._graph, self._metadata())
+                    return
+                self._carry_out(progress)
+                if self._is_idle():
+                    return
+                resuming = await self._something_happens()
+        finally:
+            await self._stop_tasks()
+            self._parts.streams.keep(self._held)
+
+    def _is_over(self) -> bool:
+        """Tell whether the run has ended; one retried since then may have another graph, and needs another driver."""
+        return self._held.state.ended or self._held.state.attempt != self._run_attempt
+
+    async def _turn(self, results: list[tuple[str, Result]], *, resuming: bool) -> Progress:
+        if not resuming and self._held.state.steps:
+            progress = self._progress()
+            progress.onward(progress.settle(results))
+            return progress
+        self._data = await resolved(self._parts.contents, self._held)
+        answers = await self._arrived_by_itself() if resuming else []
+        # What arrived while values were read belongs to this turn too: its step must not be started once more.
+        results.extend(self._results)
+        self._results = []
+        progress = self._progress()
+        if resuming:
+            progress.settle([*results, *answers])
+            progress.carry_on(due_again(self._graph, progress.turn.run))
+        else:
+            progress.carry_on(due_first(self._graph))
+            self._first_at_once(progress)
+        return progress
+
+    async def _arrived_by_itself(self) -> list[tuple[str, Result]]:
+        """Give what came without this engine: decisions of people, and times that have come."""
+        contents, held = self._parts.contents, self._held
+        late = await timed_out(contents, held, self._graph, self._parts.clock(), self._tasks)
+        return [*await decided(contents, held), *late]
+
+    def _first_at_once(self, progress: Progress) -> None:
+        """Do the immediate ones of the first steps in the very turn that claims them: nothing precedes them."""
+        done: dict[str, Result] = {}
+        for node in progress.started:
+            result = self._at_once(progress.turn.run, node)
+            if result is not None:
+                done[node] = result
+        progress.started = [node for node in progress.started if node not in done]
+        progress.onward(progress.settle(done.items()))
+
+    def _progress(self) -> Progress:
+        return Progress(
+            turn=Turn(self._held.state, self._parts.clock()),
+            graph=self._graph,
+            data=self._data,
+            owner=self._parts.owner,
+            random=self._parts.random,
+            busy=self._tasks,
+        )
+
+    def _metadata(self) -> Metadata:
+        return Metadata(
+            actor=self._actor,
+            correlation_id=self._begun_by.correlation_id,
+            causation=self._held.position,
+            traceparent=self._begun_by.traceparent,
+        )
+
+    def _carry_out(self, progress: Progress) -> None:
+        for node in progress.started:
+            result = self._at_once(self._held.state, node)
+            if result is not None:
+                self._results.append((node, result))
+            elif node not in self._tasks:
+                self._tasks[node] = asyncio.create_task(self._attempt(node))
+        if self._held.state.busy + self._held.state.waiting > len(self._tasks) + len(self._results):
+            self._wait_to_retry()
+        for node in self._families.to_tend(self._held.state, self._tasks, self._results):
+            self._tasks[node] = asyncio.create_task(self._tend(node))
+
+    def _wait_to_retry(self) -> None:
+        held_until = self._parts.clock() + timedelta(seconds=self._parts.held_back_off_seconds)
+        for node, step in self._held.state.steps.items():
+            if step.status is not StepStatus.RETRYING or node in self._tasks or step.retry_at is None:
+                continue
+            if step.retry_at <= held_until:
+                self._tasks[node] = asyncio.create_task(self._retry_at(node, step.retry_at))
+
+    def _at_once(self, run: Run, node: str) -> Result | None:
+        if not is_immediate(self._graph.nodes[node]):
+            return None
+        return self._parts.executors.at_once(self._call(run, node))
+
+    def _call(self, run: Run, node: str) -> StepCall:
+        return StepCall(
+            workspace_id=self._held.workspace_id,
+            run_id=self._held.stream_id,
+            run=run,
+            graph=self._graph,
+            node=self._graph.nodes[node],
+            attempt=run.steps[node].attempt,
+            data=self._data,
+            traceparent=self._begun_by.traceparent,
+            reject=lambda rejected: self._tell(node, rejected),
+        )
+
+    async def _attempt(self, node: str) -> None:
+        self._parts.reached("step.claimed")
+        result = await self._parts.executors.carry_out(self._call(self._held.state, node))
+        self._parts.reached("step.called")
+        self._arrive(node, result)
+
+    async def _retry_at(self, node: str, at: datetime) -> None:
+        await asyncio.sleep(max(0.0, (at - self._parts.clock()).total_seconds()))
+        self._arrive(node, TryAgain())
+
+    async def _tend(self, node: str) -> None:
+        result = await self._families.tend(self._held, self._graph.nodes[node], self._metadata())
+        if result is not None:
+            self._arrive(node, result)
+        else:  # the end of a child will wake the run again: it need not stay in memory until then
+            del self._tasks[node]
+            self._arrived.set()
+
+    def _arrive(self, node: str, result: Result) -> None:
+        del self._tasks[node]
+        self._tell(node, result)
+
+    def _tell(self, node: str, result: Result) -> None:
+        self._results.append((node, result))
+        self._arrived.set()
+
+    def _is_idle(self) -> bool:
+        return not self._results and not self._tasks and not self._moved
+
+    async def _something_happens(self) -> bool:
+        """Wait for a result, or for someone else to move the run; true when the state must be read again."""
+        if not self._results and not self._moved:
+            self._arrived.clear()
+            await self._arrived.wait()
+        if not self._moved:
+            return False
+        await self._read_again()
+        return True
+
+    async def _reload(self, fault: Exception, failures: int) -> None:
+        if failures > MOST_FAILURES:
+            raise RunLost from fault
+        if isinstance(fault, Unavailable):
+            structlog.get_logger("engine").warning(
+                "run.append_failed", run=str(self._held.stream_id), reason=str(fault)
+            )
+            await asyncio.sleep(back_off_seconds(failures))
+        await self._read_again()
+
+    async def _read_again(self) -> None:
+        """Take the run as the log has it; while the log is away keep what is held, and conflict again."""
+        self._moved = False
+        before = self._held
+        try:
+            self._held = await self._parts.streams.reload(RUN, self._held.stream_id) or self._held
+        except Unavailable:
+            self._moved = True
+            await asyncio.sleep(back_off_seconds(1))
+        if (taken_by := claimed_since(before.state, self._held.state, self._parts.owner.epoch)) is not None:
+            parts, unrecorded = self._parts, late(before.state, self._results)
+            await refuse(parts.log, parts.streams, self._held, unrecorded, parts.clock, self._metadata())
+            raise RunTaken(taken_by)
+
+    async def _stop_tasks(self) -> None:
+        if not self._tasks:
+            return
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,186 @@
+"""The scenario engine: shares the runs of a log with other engines, and drives every run that falls to it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from random import Random
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+import structlog
+from msgspec import Struct
+
+from bus.feed import Feed
+from commands.loading import Streams
+from domain.run_facts import (
+    RunCancelled,
+    RunCancelRequested,
+    RunCompleted,
+    RunFailed,
+    RunRetried,
+    RunStarted,
+    StepDecided,
+)
+from engine.driver import Parts, go_on
+from engine.executors import Executors
+from engine.graphs import Graphs
+from engine.leases import Leases
+from engine.membership import Membership, joined
+from engine.progress import Owner
+from engine.runs import Runs
+from engine.takeover import Takeover, TakeoverBounds
+from engine.timers import TimerBounds, Timers
+from projections.runs_view import RunsView
+from projections.timers_view import TimersView
+from store.appender import back_off_seconds
+from store.contents import ContentStore
+from store.faults import Unavailable
+from store.log import Log
+
+PAGE_EVENTS: Final = 2_000
+MOVED_BY_OTHERS: Final = (StepDecided, RunCancelRequested, RunRetried)
+"""What people do to a run, and the engine has to act on."""
+
+ENDS: Final = (RunCompleted, RunFailed, RunCancelled)
+STEADY_SECONDS: Final = 10.0
+"""A membership that lasted so long was no failure of the ones before."""
+
+
+class EngineBounds(Struct, frozen=True, kw_only=True):
+    """The bounds of an engine; `callsheet.settings` names and documents each."""
+
+    active_runs: int = 2_000
+    graphs: int = 1_000
+    timers: TimerBounds = TimerBounds()
+    takeover: TakeoverBounds = TakeoverBounds()
+
+
+class Engine:
+    """One engine process. `run` must be running, supervised."""
+
+    def __init__(  # noqa: PLR0913  # what an engine is made of, by name
+        self,
+        *,
+        name: str,
+        conninfo: str,
+        log: Log,
+        feed: Feed,
+        streams: Streams,
+        contents: ContentStore,
+        executors: Executors,
+        runs: RunsView,
+        timers: TimersView,
+        clock: Callable[[], datetime],
+        random: Random,
+        bounds: EngineBounds,
+        reached: Callable[[str], None] = go_on,
+    ) -> None:
+        """Make an engine; it does nothing until `run`."""
+        self._name = name
+        self._conninfo = conninfo
+        self._log = log
+        self._feed = feed
+        self._streams = streams
+        self._contents = contents
+        self._executors = executors
+        self._runs = runs
+        self._timers = timers
+        self._clock = clock
+        self._random = random
+        self._bounds = bounds
+        self._reached = reached
+        self._graphs = Graphs(log, most_kept=bounds.graphs)
+        self._membership: Membership | None = None
+        self._stuck: dict[UUID, str] = {}
+        self._logger = structlog.get_logger("engine")
+
+    @property
+    def stuck(self) -> dict[UUID, str]:
+        """Give the runs that this engine had to let go because of a fault, with the fault; health shows them."""
+        return self._stuck
+
+    @property
+    def live(self) -> tuple[int, ...]:
+        """Give the epochs of the engines that are alive, as this one last saw it; none before it has joined."""
+        return () if self._membership is None else self._membership.live
+
+    async def run(self) -> None:
+        """Be one of the engines and drive runs until cancelled; when the membership is lost join again."""
+        failures = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            joined_at = loop.time()
+            try:
+                async with joined(self._conninfo, self._name, self._bounds.takeover.lease_seconds) as membership:
+                    joined_at = loop.time()
+                    self._membership = membership
+                    self._logger.info("engine.joined", engine=self._name, epoch=membership.epoch)
+                    await _whole(self._drive_all(membership))
+            except* (psycopg.OperationalError, Unavailable) as lost:
+                failures = 1 if loop.time() - joined_at > STEADY_SECONDS else failures + 1
+                reason = "; ".join(str(one).strip() for one in lost.exceptions)
+                self._logger.warning("engine.membership_lost", engine=self._name, reason=reason)
+            await asyncio.sleep(back_off_seconds(failures))
+
+    async def _drive_all(self, membership: Membership) -> None:
+        parts = Parts(
+            log=self._log,
+            streams=self._streams,
+            contents=self._contents,
+            executors=self._executors,
+            owner=Owner(self._name, membership.epoch),
+            clock=self._clock,
+            random=self._random,
+            held_back_off_seconds=self._bounds.timers.held_back_off_seconds,
+            reached=self._reached,
+        )
+        bounds = self._bounds
+        leases = Leases(self._log.sessions, membership.epoch, bounds.takeover.lease_delay_seconds)
+        try:
+            async with asyncio.TaskGroup() as group:
+                runs = Runs(parts, self._graphs, group, bounds.active_runs, membership=membership, leases=leases)
+                self._stuck = runs.stuck
+                timers = Timers(self._timers, runs, self._clock, self._bounds.timers)
+                takeover = Takeover(membership, leases, runs, bounds.takeover, self._random)
+                position = await self._runs.position()
+                group.create_task(timers.run())
+                group.create_task(takeover.keep_alive())
+                group.create_task(leases.run(runs.lost))
+                group.create_task(takeover.run())
+                group.create_task(self._follow(runs, timers, position))
+        finally:
+            self._logger.info("engine.let_go", engine=self._name, epoch=membership.epoch)
+
+    async def _follow(self, runs: Runs, timers: Timers, position: int) -> None:
+        """Follow the log from where the takeover's read model stood: what began before is in that, or in a hand."""
+        async for page in self._feed.follow(position, PAGE_EVENTS):
+            ended = {one.stream_id for one in page.events if isinstance(one.fact, ENDS)}
+            for one in page.events:
+                timers.hear(one)
+                if isinstance(one.fact, RunStarted):
+                    if one.stream_id in ended:
+                        continue  # a child that was done at once
+                    await runs.room()
+                    runs.begin(one)
+                elif isinstance(one.fact, MOVED_BY_OTHERS):
+                    runs.wake(one.stream_id, one.version)
+                elif isinstance(one.fact, ENDS) and one.fact.parent is not None:
+                    runs.child_ended(one.stream_id, one.fact.parent)
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Do something in a task of its own: a part of it that fails while all is cancelled must not hide the cancellation.
+
+    (A TaskGroup of Python 3.11 then raises the failure alone, and who cancelled would wait for ever.)
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()
+        raise
+    await task

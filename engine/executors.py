@@ -1,0 +1,137 @@
+"""The executors: how a step of each kind is carried out, and how whatever goes wrong becomes a failure of the step."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+from opentelemetry import trace
+
+from domain.expressions import ExpressionFault
+from domain.graph import (
+    ErrorClass,
+    HttpNode,
+    HumanNode,
+    MapNode,
+    Node,
+    PromptNode,
+    TransformNode,
+    WorkflowNode,
+)
+from domain.run_facts import Usage
+from engine.child_steps import ChildSteps
+from engine.delay_step import output_of, until_of, wait
+from engine.http_step import HttpSteps
+from engine.human_step import ask, hash_of_shown, shown_to
+from engine.progress import total_ends_at
+from engine.prompt_step import Prompts
+from engine.step import Failed, Gave, Result, StepCall, Waits, failed
+from engine.transform_step import transform
+from store.contents import ContentStore, inline, keep
+from store.faults import ContentTooLarge, TooDeep, UnstorableText
+
+tracer: Final = trace.get_tracer("callsheet")
+BUG: Final = "something went wrong inside Callsheet; the engine's log has more"
+
+
+def is_immediate(node: Node) -> bool:
+    """Tell whether a step is pure and done at once: to do it twice costs nothing, so its claim need not come first."""
+    return isinstance(node, TransformNode)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executors:
+    """Carries out steps. `shown_key` keys the hash of what a person is shown."""
+
+    prompts: Prompts
+    http: HttpSteps
+    children: ChildSteps
+    contents: ContentStore
+    clock: Callable[[], datetime]
+    shown_key: bytes
+
+    def at_once(self, call: StepCall) -> Result | None:
+        """Carry out an immediate step; None when its output is large and must be kept first (then `carry_out`)."""
+        node = call.node
+        if not isinstance(node, TransformNode):
+            return None
+        try:
+            output = transform(call, node.config)
+            payload = inline(output)
+        except ExpressionFault as fault:
+            return failed(ErrorClass.EXPRESSION, str(fault))
+        except (TooDeep, UnstorableText) as fault:
+            return failed(ErrorClass.INVALID_OUTPUT, str(fault))
+        except Exception:  # noqa: BLE001  # logged, and said in _bug
+            return _bug(call)
+        return None if payload is None else Gave(output, payload)
+
+    async def carry_out(self, call: StepCall) -> Result:
+        """Carry out one attempt within its timeout. Never raises, except when it is cancelled."""
+        try:
+            with tracer.start_as_current_span("step", attributes={"run": str(call.run_id), "node": call.node.id}):
+                return await self._in_time(call)
+        except ExpressionFault as fault:
+            return failed(ErrorClass.EXPRESSION, str(fault))
+        except (ContentTooLarge, TooDeep, UnstorableText) as fault:
+            return failed(ErrorClass.INVALID_OUTPUT, str(fault))
+        except Exception:  # noqa: BLE001  # logged, and said in _bug
+            return _bug(call)
+
+    async def _in_time(self, call: StepCall) -> Result:
+        """Carry out one attempt within its own timeout and what remains of the step's total one."""
+        bound = call.node.timeout_seconds
+        left = left_of_total(call, self.clock())
+        total_is_nearer = left is not None and (bound is None or left < bound)
+        said = (
+            f"the step took longer than its {call.node.total_timeout_seconds} seconds in total"
+            if total_is_nearer
+            else f"the attempt took longer than {bound} seconds"
+        )
+        if left is not None and left <= 0:
+            return failed(ErrorClass.TIMEOUT, said)
+        try:
+            async with asyncio.timeout(left if total_is_nearer else bound):
+                return await self._execute(call)
+        except TimeoutError:
+            return failed(ErrorClass.TIMEOUT, said)
+
+    async def _execute(self, call: StepCall) -> Result:
+        node = call.node
+        if isinstance(node, TransformNode):
+            return await self._gave(call, transform(call, node.config))
+        if isinstance(node, PromptNode):
+            answer = await self.prompts.complete(call, node.config)
+            return answer if isinstance(answer, Failed) else await self._gave(call, answer.output, answer.usage)
+        if isinstance(node, HttpNode):
+            heard = await self.http.call(call, node.config)
+            return heard if isinstance(heard, Failed) else await self._gave(call, heard)
+        if isinstance(node, HumanNode):
+            shown = shown_to(call, node.config)
+            payload = await keep(self.contents, call.workspace_id, shown)
+            return Waits(ask(call, node.config, payload, hash_of_shown(shown, self.shown_key), self.clock()))
+        if isinstance(node, MapNode | WorkflowNode):
+            return await self.children.waits(call, node, self.clock())
+        now = self.clock()
+        until = until_of(call, node.config, now)
+        return Waits(wait(call, until, now)) if until > now else await self._gave(call, output_of(until))
+
+    async def _gave(self, call: StepCall, output: Any, usage: Usage | None = None) -> Result:  # noqa: ANN401  # JSON
+        try:
+            return Gave(output, await keep(self.contents, call.workspace_id, output), usage)
+        except (ContentTooLarge, TooDeep, UnstorableText) as fault:
+            return Failed(failed(ErrorClass.INVALID_OUTPUT, str(fault)).error, usage)  # what was used is paid for
+
+
+def left_of_total(call: StepCall, now: datetime) -> float | None:
+    """Give how many seconds remain of a step's total timeout; None where it has none."""
+    ends_at = total_ends_at(call.node, call.run.steps[call.node.id])
+    return None if ends_at is None else (ends_at - now).total_seconds()
+
+
+def _bug(call: StepCall) -> Failed:
+    """Fail a step by a bug of ours, which must not take the other runs down with it: it is recorded and logged."""
+    structlog.get_logger("engine").exception("step.bug", run=str(call.run_id), node=call.node.id)
+    return failed(ErrorClass.INTERNAL, BUG)

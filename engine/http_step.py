@@ -1,0 +1,112 @@
+"""HTTP steps: render a request, send it through the guard, and read its answer within bounds.
+
+The transport is used without the client around it: that one would log URLs, and they may hold secrets.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import httpx2
+from msgspec import Struct
+
+from domain.expressions import ExpressionFault
+from domain.graph import ErrorClass
+from domain.graph_configs import HttpConfig
+from engine.http_answer import body_bytes, headers_of, quoted, value_of
+from engine.http_fault import HttpFault, fault_of_status, fault_of_transport, is_fault
+from engine.http_request import check_secrets, request_of
+from engine.http_secrets import HttpSecret, Redactor, UsedSecrets
+from engine.outgoing import Guard, GuardedTransport, OutgoingRefused
+from engine.step import Failed, StepCall, failed
+
+ERROR_BODY_BYTES_MAX: Final = 64 * 1024
+
+
+class HttpBounds(Struct, frozen=True, kw_only=True):
+    """How long things may take and how many there may be."""
+
+    timeout_seconds: float = 30.0
+    connect_seconds: float = 10.0
+    connections: int = 100
+
+
+class HttpSteps:
+    """Carries out http steps; used by all of them at once, on one event loop."""
+
+    def __init__(self, guard: Guard, secrets: Mapping[str, HttpSecret], bounds: HttpBounds) -> None:
+        """Make ready; nothing is connected yet."""
+        self._guard = guard
+        self._secrets = dict(secrets)
+        self._bounds = bounds
+        self._redactor = Redactor(secret.reveal() for secret in self._secrets.values())
+        self._transport = GuardedTransport(guard, connections_max=bounds.connections)
+
+    async def call(self, call: StepCall, config: HttpConfig) -> dict[str, Any] | Failed:
+        """Call once and give `{status, headers, body}`. Raises nothing of its own."""
+        secrets = UsedSecrets(self._secrets)
+        redactor = self._redactor
+        try:
+            request = request_of(config, call, secrets)
+            self._guard.check(request.url)
+            check_secrets(request.url, secrets.used, self._secrets, self._guard)
+            redactor = self._redactor_of(request, config)
+            return await self._within_time(call, request, config, redactor)
+        except HttpFault as fault:
+            refused = failed(fault.error_class, redactor.text(fault.message))
+            return Failed(refused.error, retry_after_seconds=fault.wait_seconds)
+        except OutgoingRefused as refused:
+            return failed(ErrorClass.BAD_REQUEST, str(refused))
+        except ExpressionFault as fault:  # a template's fault may quote what it was given
+            return failed(ErrorClass.EXPRESSION, redactor.text(str(fault)))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+    async def _within_time(
+        self, call: StepCall, request: httpx2.Request, config: HttpConfig, redactor: Redactor
+    ) -> dict[str, Any]:
+        seconds = call.node.timeout_seconds or self._bounds.timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._exchange(request, config, redactor)
+        except TimeoutError:
+            raise HttpFault(ErrorClass.TIMEOUT, f"there was no whole answer within {seconds:g} seconds") from None
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            raise fault_of_transport(error) from None  # without its cause: a header may stand in it
+
+    async def _exchange(self, request: httpx2.Request, config: HttpConfig, redactor: Redactor) -> dict[str, Any]:
+        wait = self._bounds.connect_seconds
+        request.extensions["timeout"] = {"connect": wait, "pool": wait, "read": None, "write": None}
+        response = await self._transport.handle_async_request(request)
+        try:
+            if is_fault(response.status_code):
+                quote = redactor.text(await _said(response, config))
+                raise fault_of_status(response.status_code, response.headers, quote)
+            headers = headers_of(response)
+            body = await body_bytes(response, config.most_response_bytes)
+        finally:
+            await response.aclose()
+        try:
+            return {
+                "status": response.status_code,
+                "headers": redactor.json(headers),
+                "body": redactor.json(value_of(body, headers.get("content-type", ""))),
+            }
+        except RecursionError:
+            raise HttpFault(ErrorClass.INVALID_OUTPUT, "the answer is nested too deep") from None
+
+    def _redactor_of(self, request: httpx2.Request, config: HttpConfig) -> Redactor:
+        """Cut out the secrets, and every header that was made with one: `Basic` hides them in base64."""
+        made = [request.headers[name] for name, template in config.headers.items() if "secrets" in template]
+        words = [word for value in made for word in (value, *value.split())]
+        return Redactor(words, after=self._redactor) if words else self._redactor
+
+
+async def _said(response: httpx2.Response, config: HttpConfig) -> str:
+    """Read what an error says; one that cannot be read says nothing."""
+    try:
+        return quoted(await body_bytes(response, min(config.most_response_bytes, ERROR_BODY_BYTES_MAX)))
+    except HttpFault:
+        return ""

@@ -1,0 +1,71 @@
+"""Losing a run: how a driver sees that another engine has taken it, and what becomes of results that come too late."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from commands.advance import advance
+from commands.loading import Streams
+from commands.noun import RUN, Loaded
+from commands.step import RefuseResult
+from commands.turn import Turn
+from domain.run import Run
+from engine.step import Failed, Gave, Result
+from store.faults import Conflict, Unavailable
+from store.log import Log
+from store.record import Metadata
+
+MOST_TRIES: Final = 10
+TOO_LATE: Final = "the attempt had been given up: another engine has taken the run over"
+
+
+class RunTaken(Exception):  # noqa: N818  # told to the engine, which lets the run go
+    """Another engine has claimed a step of the run since it was read: the run is in its hand now."""
+
+    def __init__(self, epoch: int) -> None:
+        """Name the epoch of the engine that claimed."""
+        super().__init__(f"the engine of epoch {epoch} has claimed a step")
+        self.epoch = epoch
+
+
+def claimed_since(before: Run, after: Run, epoch: int) -> int | None:
+    """Give the epoch of another engine that has claimed a step between two states of a run."""
+    for node, step in after.steps.items():
+        if step.epoch in (0, epoch):  # 0: never claimed
+            continue
+        known = before.steps.get(node)
+        if known is None or (known.epoch, known.attempt) != (step.epoch, step.attempt):
+            return step.epoch
+    return None
+
+
+def late(before: Run, results: Iterable[tuple[str, Result]]) -> list[RefuseResult]:
+    """Give how the results of attempts that were lost are refused: those that a model was paid for."""
+    return [
+        RefuseResult(node=node, attempt=before.steps[node].attempt, reason=TOO_LATE, usage=result.usage)
+        for node, result in results
+        if isinstance(result, Gave | Failed) and result.usage is not None and node in before.steps
+    ]
+
+
+async def refuse(
+    log: Log, streams: Streams, held: Loaded[Run], late: list[RefuseResult], now: Callable[[], datetime], by: Metadata
+) -> None:
+    """Record results that came too late, whatever the run has come to; what cannot be recorded is said in the log."""
+    tries = 0
+    while late:
+        turn = Turn(held.state, now())
+        for one in late:
+            turn.give(one)
+        try:
+            streams.keep(await advance(log, held, turn, by))
+        except (Conflict, Unavailable) as fault:
+            tries += 1
+            if tries >= MOST_TRIES:
+                structlog.get_logger("engine").error("run.late_results_lost", run=str(held.stream_id), exc_info=fault)
+                return
+            held = await streams.reload(RUN, held.stream_id) or held
+        else:
+            return

@@ -1,0 +1,199 @@
+"""Progress of a run: what a result comes to in a turn, and what becomes due because of it."""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from random import Random
+
+from msgspec import Struct
+
+from commands.step import (
+    CancelRun,
+    CompleteRun,
+    CompleteStep,
+    DecideAtDeadline,
+    FailRun,
+    FailStep,
+    RejectAnswer,
+    SettleItems,
+    SkipStep,
+    StartStep,
+    WaitInStep,
+)
+from commands.turn import Turn
+from domain.expressions import ExpressionFault
+from domain.graph import Backoff, ContinueWith, ErrorClass, Node, TakeFallback
+from domain.graph_compiled import CompiledGraph
+from domain.payload import Payload
+from domain.run_steps import Step, StepStatus
+from engine.data import RunData, edges_taken, fallback_edges
+from engine.schedule import NO_EDGE_TAKEN, Due, all_settled, due_after
+from engine.step import Decides, Failed, Gave, ItemsSettled, Rejected, Result, TryAgain, Waits, failed
+
+
+class Owner(Struct, frozen=True):
+    """Who claims steps: the engine's name, and its epoch, which grows with every change of owner."""
+
+    name: str
+    epoch: int
+
+
+class Progress(Struct):
+    """One turn being made: what is to be carried out once it is committed gathers in `started`.
+
+    `busy` are the steps that this engine has under way or waits to try again: what is due again does not touch them.
+    """
+
+    turn: Turn
+    graph: CompiledGraph
+    data: RunData
+    owner: Owner
+    random: Random
+    busy: Collection[str] = ()
+    started: list[str] = []
+
+    def carry_on(self, due: Due) -> None:
+        """Claim and skip what is due, and end the run when nothing is left, or when that was asked for."""
+        if self.turn.run.cancel_requested:
+            self.turn.give(CancelRun())
+            return
+        for node in due.skip:
+            self.turn.give(SkipStep(node=node, reason=NO_EDGE_TAKEN))
+            self.data.skipped(node)
+        for node in due.start:
+            self._claim(node)
+        if all_settled(self.graph, self.turn.run):
+            self.turn.give(CompleteRun(output_nodes=self._output_nodes()))
+
+    def settle(self, results: Iterable[tuple[str, Result]]) -> list[str]:
+        """Record what steps came to; gives those that have settled, in order."""
+        settled: list[str] = []
+        for node, result in results:
+            match result:
+                case ItemsSettled():
+                    self._items_settled(node, result)
+                case Gave():
+                    self._completed(node, result)
+                case Failed():
+                    self._failed(node, result)
+                case Waits():
+                    self.turn.give(WaitInStep(waiting=result.waiting))
+                case TryAgain():
+                    self._claim(node)
+                case Rejected():
+                    self._rejected(node, result)
+                    continue
+                case Decides():
+                    self.turn.give(DecideAtDeadline(node=node, outcome=result.outcome, data=result.data))
+                    self._completed(node, result.gave)
+            step = self.turn.run.steps.get(node)
+            if step is not None and step.status in (StepStatus.COMPLETED, StepStatus.FAILED):
+                settled.append(node)
+        return settled
+
+    def onward(self, settled: Iterable[str]) -> None:
+        """Claim and skip what has become due because these nodes have settled."""
+        self.carry_on(due_after(self.graph, self.turn.run, settled))
+
+    def _claim(self, node: str) -> None:
+        if node in self.busy:
+            return
+        step = self.turn.run.steps.get(node)
+        ours = step is not None and step.status is StepStatus.RUNNING and step.epoch == self.owner.epoch
+        if not ours:
+            self.turn.give(StartStep(node=node, executor=self.owner.name, epoch=self.owner.epoch))
+        elif node in self.started:
+            return
+        self.started.append(node)
+
+    def _items_settled(self, node: str, result: ItemsSettled) -> None:
+        self.turn.give(SettleItems(node=node, items=result.items))
+        if isinstance(result.then, Gave):
+            self._completed(node, result.then)
+        elif result.then is not None:
+            self._failed(node, result.then)
+
+    def _completed(self, node: str, result: Gave) -> None:
+        self.data.completed(node, result.output)
+        try:
+            edges = edges_taken(self.graph, node, self.data)
+        except ExpressionFault as fault:
+            refused = failed(ErrorClass.EXPRESSION, f"a condition after this step cannot be evaluated: {fault}")
+            self._failed_for_good(node, Failed(refused.error, usage=result.usage))
+            return
+        self.turn.give(CompleteStep(node=node, output=result.payload, edges_taken=edges, usage=result.usage))
+
+    def _rejected(self, node: str, rejected: Rejected) -> None:
+        self.turn.give(
+            RejectAnswer(
+                node=node,
+                attempt=rejected.attempt,
+                repair=rejected.repair,
+                problems=rejected.problems,
+                usage=rejected.usage,
+            )
+        )
+
+    def _failed(self, node: str, result: Failed) -> None:
+        retry_at = self._retry_at(self.graph.nodes[node], self.turn.run.steps.get(node), result)
+        if retry_at is None:
+            self._failed_for_good(node, result)
+        else:
+            self.turn.give(FailStep(node=node, error=result.error, usage=result.usage, retry_at=retry_at))
+
+    def _failed_for_good(self, node: str, result: Failed) -> None:
+        if self.turn.run.cancel_requested:
+            # It is not the step that ends the run: the attempt is told of, with what it took, and stays open.
+            now = self.turn.now
+            self.turn.give(FailStep(node=node, error=result.error, usage=result.usage, retry_at=now))
+            return
+        policy = self.graph.nodes[node].on_error
+        edges: tuple[int, ...] | None = None
+        instead: Payload | None = None
+        self.data.skipped(node)
+        if isinstance(policy, ContinueWith):
+            edges = self._edges_of_default(node, policy)
+            instead = Payload(value=policy.output) if edges is not None else None
+        elif isinstance(policy, TakeFallback):
+            edges = fallback_edges(self.graph, node)
+        self.turn.give(
+            FailStep(node=node, error=result.error, usage=result.usage, edges_taken=edges or (), continued_with=instead)
+        )
+        if edges is None:
+            self.turn.give(FailRun(node=node, error=result.error))
+
+    def _edges_of_default(self, node: str, policy: ContinueWith) -> tuple[int, ...] | None:
+        """Decide the edges as if the step had given its default output; None where that cannot be done either."""
+        self.data.completed(node, policy.output)
+        try:
+            return edges_taken(self.graph, node, self.data)
+        except ExpressionFault:
+            self.data.skipped(node)
+            return None
+
+    def _retry_at(self, node: Node, step: Step | None, result: Failed) -> datetime | None:
+        retry = node.retry
+        if retry is None or step is None or result.error.error_class not in retry.retry_on:
+            return None
+        if step.attempt >= retry.max_attempts:
+            return None
+        wait = max(wait_seconds(retry.backoff, step.attempt, self.random), result.retry_after_seconds or 0.0)
+        retry_at = self.turn.now + timedelta(seconds=wait)
+        ends_at = total_ends_at(node, step)
+        return retry_at if ends_at is None or retry_at < ends_at else None
+
+    def _output_nodes(self) -> tuple[str, ...]:
+        return tuple(node for node in self.graph.terminals if self.data.has_output(node))
+
+
+def total_ends_at(node: Node, step: Step) -> datetime | None:
+    """Give when a step's total timeout is over: so long after its first attempt was claimed; None where it has none."""
+    began_at = step.first_started_at or step.started_at
+    if node.total_timeout_seconds is None or began_at is None:
+        return None
+    return began_at + timedelta(seconds=node.total_timeout_seconds)
+
+
+def wait_seconds(backoff: Backoff, attempt: int, random: Random) -> float:
+    """Give how long to wait after an attempt (from 1) that failed: exponential, capped, with a share of jitter."""
+    whole = min(backoff.max_seconds, backoff.initial_seconds * backoff.factor ** (attempt - 1))
+    return whole * (1 - backoff.jitter * random.random())

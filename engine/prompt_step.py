@@ -1,0 +1,94 @@
+"""Prompt steps: render what is asked, ask the model, and read its answer as text or as JSON that meets a schema."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from domain.expressions_queries import compile_query
+from domain.expressions_templates import compile_template
+from domain.graph import ErrorClass
+from domain.graph_configs import JsonOutput, PromptConfig
+from domain.ids import to_uuid
+from domain.prices import with_cost
+from domain.run_facts import Usage
+from engine.prompt_answers import Fit, read_answer, to_repair
+from engine.providers.choice import Providers
+from engine.providers.provider import Ask, Provider, ProviderFault
+from engine.step import Failed, Rejected, StepCall, failed
+
+
+class PromptAssets(Protocol):
+    """Gives the text of a prompt asset at a pinned version."""
+
+    async def __call__(self, workspace_id: UUID, asset_id: UUID, version: int) -> str:
+        """Give the text. Raises ExpressionFault when the content is not text."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a model's answer came to: text, or JSON that meets the schema."""
+
+    output: Any
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """Carries out prompt steps."""
+
+    providers: Providers
+    prompt_assets: PromptAssets
+    on_delta: Callable[[StepCall], Callable[[str], None]]
+    timeout_seconds: float
+
+    async def complete(self, call: StepCall, config: PromptConfig) -> Answered | Failed:
+        """Ask the model, again to repair what does not fit. Raises ExpressionFault where nothing can be rendered."""
+        prices = call.run.pins.prices
+        try:
+            provider, model = self.providers.choose(config.model)
+            return await self._until_it_fits(provider, await self._ask(call, config, model), call)
+        except ProviderFault as fault:
+            refused = failed(fault.error_class, fault.message)
+            usage = None if fault.usage is None else with_cost(fault.usage, prices)
+            return Failed(refused.error, usage, retry_after_seconds=fault.retry_after_seconds)
+
+    async def _until_it_fits(self, provider: Provider, first: Ask, call: StepCall) -> Answered | Failed:
+        ask = first
+        most = first.output.repair_attempts if isinstance(first.output, JsonOutput) else 0
+        repair = 1
+        while True:
+            answer = await provider.complete(ask, self.on_delta(call))
+            usage = with_cost(answer.usage, call.run.pins.prices)
+            read = read_answer(answer.text, first.output)
+            if isinstance(read, Fit):
+                return Answered(read.output, usage)
+            if repair > most:
+                said = f"{read.message}: {'; '.join(read.problems)}"
+                return Failed(failed(ErrorClass.INVALID_OUTPUT, said).error, usage)
+            call.reject(Rejected(attempt=call.attempt, repair=repair, problems=read.problems, usage=usage))
+            ask = to_repair(ask, answer.text, read, first)
+            repair += 1
+
+    async def _ask(self, call: StepCall, config: PromptConfig, model: str) -> Ask:
+        seen = call.data.seen()
+        if config.variables:
+            seen["variables"] = {name: compile_query(query).apply(seen) for name, query in config.variables.items()}
+        return Ask(
+            model=model,
+            system=None if config.system is None else compile_template(config.system).render(seen),
+            prompt=compile_template(await self._template(call, config)).render(seen),
+            parameters=config.parameters,
+            output=config.output,
+            idempotency_token=call.idempotency_token,
+            traceparent=call.traceparent,
+            workspace_id=call.workspace_id,
+            timeout_seconds=call.node.timeout_seconds or self.timeout_seconds,
+        )
+
+    async def _template(self, call: StepCall, config: PromptConfig) -> str:
+        if config.asset_id is None:
+            return config.template or ""
+        asset_id = to_uuid("ast", config.asset_id)
+        return await self.prompt_assets(call.workspace_id, asset_id, call.run.pins.assets[asset_id])

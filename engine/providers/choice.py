@@ -1,0 +1,90 @@
+"""The choice of a provider: from the `provider/model` of a prompt node to whoever answers, and the model's own name."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from domain.graph import ErrorClass
+from engine.providers.anthropic import Anthropic, AnthropicSettings
+from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
+from engine.providers.provider import Provider, ProviderFault
+from engine.providers.scripted import NAME, Scripted
+from engine.providers.turns import TakingTurns, TurnBounds, Turns
+
+DEFAULT: Final = "default"
+"""The model of this name is the one that the provider's settings name."""
+
+
+class SetUp(Struct, frozen=True, kw_only=True):
+    """A provider that can be asked, and what its model `default` stands for."""
+
+    provider: Provider
+    default_model: str | None = None
+
+
+class Providers:
+    """All providers by name. `scripted` always exists; where no other does, it stands in for every name."""
+
+    def __init__(self, named: Mapping[str, SetUp]) -> None:
+        """Take the providers that are set up, by the name before the slash."""
+        self._named = dict(named)
+        self._scripted = Scripted()
+
+    def choose(self, name: str) -> tuple[Provider, str]:
+        """Give the provider of `provider/model` and the model it is to be asked for. Raises ProviderFault.
+
+        Where the scripted provider stands in, its model is the whole name, so that `scripted/openai/gpt-5` is recorded.
+        """
+        provider, _, model = name.partition("/")
+        if provider == NAME:
+            return self._scripted, model
+        if not self._named:
+            return self._scripted, name
+        found = self._named.get(provider)
+        if found is None:
+            there_are = ", ".join([*self._named, NAME])
+            raise ProviderFault(
+                ErrorClass.BAD_REQUEST, f"no model provider '{provider[:64]}' is set up; there are: {there_are}"
+            )
+        return found.provider, _model_of(found, provider, model)
+
+    async def close(self) -> None:
+        """Close every provider's connections."""
+        for found in self._named.values():
+            await found.provider.close()
+
+
+ProviderSettings = OpenAiSettings | AnthropicSettings
+
+
+def providers_of(settings: Iterable[ProviderSettings], bounds: TurnBounds | None = None) -> Providers:
+    """Set up a provider for each of the settings; of none, the scripted one stands in. Raises ValueError.
+
+    With bounds each of them is asked in turns.
+    """
+    return Providers(
+        {
+            one.name: SetUp(
+                provider=_made(one) if bounds is None else TakingTurns(_made(one), Turns(bounds)),
+                default_model=one.default_model,
+            )
+            for one in settings
+        }
+    )
+
+
+def _made(settings: ProviderSettings) -> Provider:
+    match settings:
+        case OpenAiSettings():
+            return OpenAiCompatible(settings)
+        case AnthropicSettings():
+            return Anthropic(settings)
+
+
+def _model_of(found: SetUp, provider: str, model: str) -> str:
+    if model != DEFAULT:
+        return model
+    if found.default_model is None:
+        raise ProviderFault(ErrorClass.BAD_REQUEST, f"the settings name no default model of '{provider}'")
+    return found.default_model

@@ -1,0 +1,24 @@
+"""The provider for every server that speaks OpenAI's chat completions: OpenAI itself, and local model servers."""
+
+import time
+from collections.abc import Callable
+
+from engine.providers.http_provider import HttpProvider, HttpSettings
+from engine.providers.openai_wire import OpenAiWire, OutputLimitField
+
+
+class OpenAiSettings(HttpSettings, frozen=True, kw_only=True):
+    """Where the provider is and how it is asked."""
+
+    name: str = "openai"
+    base_url: str = "https://api.openai.com/v1"
+    output_limit_field: OutputLimitField = "max_completion_tokens"
+    """Some local servers know only the older `max_tokens`."""
+
+
+class OpenAiCompatible(HttpProvider):
+    """One server of the chat completions protocol."""
+
+    def __init__(self, settings: OpenAiSettings, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Make ready; nothing is connected yet. Raises ValueError for an address or a key that cannot be used."""
+        super().__init__(settings, OpenAiWire(settings.output_limit_field), monotonic)

@@ -1,0 +1,124 @@
+"""Turns at a provider: so many calls at once, so many of them of one workspace, and who waits is called in fair order.
+
+The workspaces that wait are called round robin, one call each, so that a busy one delays another's call by no more
+than one turn. A turn ends with its call, and calls are bounded in time, so everybody's turn comes.
+"""
+
+import asyncio
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from msgspec import Struct
+
+from domain.graph import ErrorClass
+from engine.providers.provider import Answer, Ask, Provider, ProviderFault
+
+
+class TurnBounds(Struct, frozen=True, kw_only=True):
+    """The bounds of calls at one provider, in one process; `callsheet.settings` names and documents each."""
+
+    calls: int
+    calls_per_workspace: int
+    waiting_per_workspace: int
+
+
+class Turns:
+    """Gives turns at one provider, on one event loop.
+
+    While fewer calls than allowed are under way, only workspaces that have all of theirs under way wait.
+    """
+
+    def __init__(self, bounds: TurnBounds) -> None:
+        """Begin with nobody calling and nobody waiting."""
+        self._bounds = bounds
+        self._calling: Counter[UUID] = Counter()
+        self._calls = 0
+        # In the order in which the workspaces are called next; none is there without somebody waiting.
+        self._waiting: OrderedDict[UUID, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @asynccontextmanager
+    async def turn(self, workspace_id: UUID) -> AsyncGenerator[None]:
+        """Have a turn for as long as the block lasts. Raises ProviderFault when too many of the workspace wait."""
+        if self._may_call(workspace_id):
+            self._begin(workspace_id)
+        else:
+            await self._wait(workspace_id)
+        try:
+            yield
+        finally:
+            self._end(workspace_id)
+
+    async def _wait(self, workspace_id: UUID) -> None:
+        line = self._waiting.setdefault(workspace_id, deque())
+        if len(line) >= self._bounds.waiting_per_workspace:
+            raise ProviderFault(ErrorClass.OVERLOADED, "too many calls of this workspace wait for the model provider")
+        called = asyncio.get_running_loop().create_future()
+        line.append(called)
+        try:
+            await called
+        except asyncio.CancelledError:
+            if called.done() and not called.cancelled():  # the turn had come: the next one takes it
+                self._end(workspace_id)
+            else:
+                self._leave(workspace_id, called)
+            raise
+
+    def _leave(self, workspace_id: UUID, called: asyncio.Future[None]) -> None:
+        line = self._waiting.get(workspace_id)
+        if line is None or called not in line:
+            return
+        line.remove(called)
+        if not line:
+            del self._waiting[workspace_id]
+
+    def _may_call(self, workspace_id: UUID) -> bool:
+        return self._calls < self._bounds.calls and self._calling[workspace_id] < self._bounds.calls_per_workspace
+
+    def _begin(self, workspace_id: UUID) -> None:
+        self._calls += 1
+        self._calling[workspace_id] += 1
+
+    def _end(self, workspace_id: UUID) -> None:
+        self._calls -= 1
+        self._calling[workspace_id] -= 1
+        if not self._calling[workspace_id]:
+            del self._calling[workspace_id]
+        self._call_next()
+
+    def _call_next(self) -> None:
+        """Call the first workspace that may call, and put it last: one turn has ended, so one begins."""
+        while (found := self._first_that_may_call()) is not None:
+            line = self._waiting[found]
+            called = line.popleft()
+            if not line:
+                del self._waiting[found]
+            if called.cancelled():
+                continue  # whoever waited was cancelled a moment ago, and has not come to leave the line
+            if line:
+                self._waiting.move_to_end(found)
+            self._begin(found)
+            called.set_result(None)
+            return
+
+    def _first_that_may_call(self) -> UUID | None:
+        return next((workspace_id for workspace_id in self._waiting if self._may_call(workspace_id)), None)
+
+
+class TakingTurns:
+    """A provider that is asked in turns."""
+
+    def __init__(self, provider: Provider, turns: Turns) -> None:
+        """Take the provider, and who gives the turns at it."""
+        self._provider = provider
+        self._turns = turns
+
+    async def complete(self, ask: Ask, on_delta: Callable[[str], None]) -> Answer:
+        """Wait for a turn and ask, as Provider says. The ask's time begins with its turn."""
+        async with self._turns.turn(ask.workspace_id):
+            return await self._provider.complete(ask, on_delta)
+
+    async def close(self) -> None:
+        """Close the provider."""
+        await self._provider.close()

@@ -1,0 +1,84 @@
+"""What the protocols of model providers have in common: what goes out alike, and the pieces that come in."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from domain.graph import ErrorClass
+from engine.providers.http_faults import SaidError
+from engine.providers.provider import Ask, ProviderFault
+
+EMPTY = "(no answer)"
+"""Stands for a rejected answer without text: providers refuse empty messages."""
+
+# W3C Trace Context, 3.2: what a caller sent goes into a header only in this form.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TOKEN = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class Piece(Struct, frozen=True, kw_only=True):
+    """What one event of a stream adds to an answer, in whichever protocol; tokens are the counts so far.
+
+    `is_whole`: the answer has come to its end, whatever becomes of the stream. `is_last`: nothing follows.
+    """
+
+    text: str = ""
+    is_whole: bool = False
+    is_last: bool = False
+    truncated: bool = False
+    refused: bool = False
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    error: SaidError | str | None = None
+
+
+class Wire(Protocol):
+    """One protocol as bytes."""
+
+    @property
+    def path(self) -> str:
+        """Give the path of calls, after the base URL."""
+        ...
+
+    def headers(self, ask: Ask, key: str) -> Mapping[str, str]:
+        """Give the request's headers."""
+        ...
+
+    def body(self, ask: Ask) -> bytes:
+        """Write the request's body. Raises ProviderFault when its texts cannot be written as UTF-8."""
+        ...
+
+    def piece(self, data: str) -> Piece | None:
+        """Read the data of one event; None when it is not of the protocol."""
+        ...
+
+
+def shared_headers(ask: Ask) -> dict[str, str]:
+    """Give the headers of every protocol. Nothing compressed is asked for: what cannot swell cannot swamp us."""
+    headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
+    if _TOKEN.fullmatch(ask.idempotency_token):
+        headers["Idempotency-Key"] = ask.idempotency_token
+    if ask.traceparent is not None and _TRACEPARENT.fullmatch(ask.traceparent):
+        headers["traceparent"] = ask.traceparent
+    return headers
+
+
+def written(request: Mapping[str, Any]) -> bytes:
+    """Write a request without what is None. Raises ProviderFault when its texts cannot be written as UTF-8."""
+    try:
+        return msgspec.json.encode({name: value for name, value in request.items() if value is not None})
+    except UnicodeEncodeError:
+        raise ProviderFault(ErrorClass.BAD_REQUEST, "the prompt holds half of a surrogate pair") from None
+
+
+def conversation(ask: Ask) -> list[dict[str, str]]:
+    """Give the messages of the user and of the model, in order; the system's are each protocol's own."""
+    messages = [{"role": "user", "content": ask.prompt}]
+    if ask.repair is not None:
+        answer = ask.repair.answer if ask.repair.answer.strip() else EMPTY
+        messages.append({"role": "assistant", "content": answer})
+        messages.append({"role": "user", "content": ask.repair.said})
+    return messages

@@ -1,0 +1,193 @@
+"""The runs that an engine has in hand: one task each, up to a bound, and a short queue behind them."""
+
+import asyncio
+import sys
+from uuid import UUID
+
+import structlog
+
+from commands.noun import RUN, Loaded, absent, fold
+from domain.run import Run
+from domain.run_facts import Parent, RunStarted
+from engine.child_at_once import AtOnce
+from engine.children import Nursery
+from engine.driver import Driver, Parts, RunLost
+from engine.graphs import Graphs
+from engine.leases import Leases
+from engine.lost import RunTaken
+from engine.membership import Membership
+from store.appender import back_off_seconds
+from store.faults import Unavailable
+from store.record import Metadata, Recorded
+
+
+class Runs:
+    """Starts a driver for each run that is due, and lets it go once nothing is left to do for it."""
+
+    def __init__(  # what it needs of the engine, by name
+        self,
+        parts: Parts,
+        graphs: Graphs,
+        group: asyncio.TaskGroup,
+        most_active: int,
+        *,
+        membership: Membership,
+        leases: Leases,
+    ) -> None:
+        """Make it for one membership; the drivers are tasks of `group`."""
+        self._parts = parts
+        self._membership = membership
+        self._leases = leases
+        self._graphs = graphs
+        self._nursery = Nursery(
+            log=parts.log,
+            streams=parts.streams,
+            contents=parts.contents,
+            at_once=AtOnce(
+                graphs=graphs, executors=parts.executors, owner=parts.owner, clock=parts.clock, random=parts.random
+            ),
+        )
+        self._group = group
+        self._most_active = most_active
+        # While a run is being loaded a version stands for its driver: the latest that others have moved it to.
+        self._drivers: dict[UUID, Driver | int] = {}
+        self._queue: dict[UUID, UUID | Recorded] = {}  # in order of coming, each run once
+        self._free = asyncio.Event()
+        self.stuck: dict[UUID, str] = {}
+
+    async def room(self) -> None:
+        """Wait until the queue has room, which holds the reader of the log back, and not the log."""
+        while len(self._queue) >= self._most_active:
+            self._free.clear()
+            await self._free.wait()
+
+    @property
+    def capacity(self) -> int:
+        """Give how many more runs there is room for."""
+        return max(0, self._most_active - len(self._drivers) - len(self._queue))
+
+    def begin(self, started: Recorded) -> None:
+        """Take a run that has just started, if it falls to this engine and is not in hand already.
+
+        A fork has facts right behind the first.
+        """
+        if isinstance(started.fact, RunStarted) and started.fact.forked_from is not None:
+            self.wake(started.stream_id, started.version)
+        elif started.stream_id not in self._drivers and self._membership.prefers(started.stream_id):
+            self._take(started)
+
+    def wake(self, run_id: UUID, version: int = 0) -> None:
+        """Go on with a run that someone else has moved to a version, if it is in hand here or falls to this engine."""
+        if run_id in self._drivers or self._leases.holds(run_id) or self._membership.prefers(run_id):
+            self.go_on_with(run_id, version)
+
+    def lost(self, run_id: UUID) -> None:
+        """Say that another engine has the lease of a run that is in hand: it is read again, to see who has claimed."""
+        if run_id in self._drivers:
+            self.go_on_with(run_id, sys.maxsize)
+
+    def go_on_with(self, run_id: UUID, version: int = 0) -> None:
+        """Take a run that someone else has moved to a version, or that has been left unfinished."""
+        driver = self._drivers.get(run_id)
+        if isinstance(driver, Driver):
+            driver.moved(version)
+        elif driver is not None:
+            self._drivers[run_id] = max(driver, version)
+        else:
+            self._take(run_id)
+
+    def child_ended(self, child_id: UUID, parent: Parent) -> None:
+        """Tell a parent that a child of it has ended; one that is not in hand reads what has become of its children."""
+        driver = self._drivers.get(parent.run_id)
+        if isinstance(driver, Driver):
+            driver.child_ended(parent.node, parent.item or 0, child_id)
+        else:
+            self.wake(parent.run_id)
+
+    def look_again(self, run_id: UUID) -> None:
+        """Take a run in which the time of a step may have come."""
+        driver = self._drivers.get(run_id)
+        if isinstance(driver, Driver):
+            driver.look_again()
+        elif driver is None and run_id not in self.stuck:
+            self._take(run_id)
+
+    def _take(self, run: UUID | Recorded) -> None:
+        run_id = run.stream_id if isinstance(run, Recorded) else run
+        if len(self._drivers) >= self._most_active:
+            self._queue[run_id] = run
+            return
+        self._drivers[run_id] = 0
+        self._leases.began(run_id)
+        self._group.create_task(self._drive(run_id, run))
+
+    async def _drive(self, run_id: UUID, run: UUID | Recorded) -> None:
+        failures = 0
+        try:
+            while not await self._driven(run_id, run):
+                failures += 1
+                self._drivers[run_id] = 0
+                run = run_id  # what it was taken with may be old by then
+                await asyncio.sleep(back_off_seconds(failures))
+        except RunLost as lost:
+            self._let_go(run_id, lost)
+        except Exception as fault:  # noqa: BLE001  # said below
+            # A bug in one run must not take the others down; it is logged, counted and shown in health.
+            self._let_go(run_id, fault)
+        self._make_room(run_id)
+
+    def _make_room(self, run_id: UUID) -> None:
+        """Take the next in the queue; not reached when the membership ends, which cancels all and begins anew."""
+        del self._drivers[run_id]
+        self._leases.ended(run_id)
+        if self._queue:
+            self._take(self._queue.pop(next(iter(self._queue))))
+            self._free.set()
+
+    async def _driven(self, run_id: UUID, run: UUID | Recorded) -> bool:
+        """Drive a run until nothing is left to do here; false when it is to be tried again from what the log has."""
+        try:
+            while await self._driven_once(run_id, run):
+                run = run_id
+        except Unavailable as away:
+            structlog.get_logger("engine").warning("run.delayed", run=str(run_id), reason=str(away))
+            return False
+        except RunTaken as taken:
+            # What an engine had claimed that is gone is ours to go on with: it left the run before we came.
+            gone = self._membership.is_gone(taken.epoch)
+            structlog.get_logger("engine").info("run.taken", run=str(run_id), epoch=taken.epoch, gone=gone)
+            return not gone
+        return True
+
+    async def _driven_once(self, run_id: UUID, run: UUID | Recorded) -> bool:
+        """Drive a run as far as it goes; true when someone else has moved it since: it may be retried by then."""
+        driver = await self._driver(run)
+        moved_to, self._drivers[run_id] = self._drivers[run_id], driver or 0
+        if driver is None:
+            return moved_to != 0
+        if isinstance(moved_to, int):
+            driver.moved(moved_to)
+        await driver.drive()
+        self._drivers[run_id] = 0
+        return driver.was_moved
+
+    def _let_go(self, run_id: UUID, fault: Exception) -> None:
+        self.stuck[run_id] = repr(fault)
+        structlog.get_logger("engine").error("run.let_go", run=str(run_id), exc_info=fault)
+
+    async def _driver(self, run: UUID | Recorded) -> Driver | None:
+        if isinstance(run, Recorded):
+            beginning = absent(RUN, run.stream_id, run.workspace_id, run.project_id)
+            return await self._driver_of(fold(RUN, beginning, (run,)), run.metadata)
+        if run not in await self._leases.take([run]):
+            return None  # another engine has it in hand
+        held = await self._parts.streams.reload(RUN, run)
+        if held is None or held.state.ended:
+            return None
+        first = await self._parts.log.read_stream(run, limit=1)
+        return await self._driver_of(held, first[0].metadata)
+
+    async def _driver_of(self, held: Loaded[Run], begun_by: Metadata) -> Driver:
+        pinned = held.state.workflow_id, held.state.workflow_version
+        graph = self._graphs.known(*pinned) or await self._graphs.load(*pinned)
+        return Driver(self._parts, held, graph, begun_by, self._nursery)

@@ -1,0 +1,89 @@
+"""Takeover: each engine looks again and again for unfinished runs that nobody has in hand, and goes on with them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from random import Random
+from typing import Final
+from uuid import UUID
+
+import structlog
+from msgspec import Struct
+
+from engine.leases import Leases
+from engine.membership import Membership
+from engine.runs import Runs
+from store.faults import Unavailable
+
+PAGE_RUNS: Final = 200
+FIRST_ID: Final = UUID(int=0)
+
+
+class TakeoverBounds(Struct, frozen=True, kw_only=True):
+    """How engines watch each other; `callsheet.settings` names and documents each.
+
+    A run that changed within the last `grace_seconds` may be in a hand that has no lease of it yet.
+    """
+
+    lease_seconds: float = 5.0
+    heartbeat_seconds: float = 1.0
+    lease_delay_seconds: float = 0.25
+    grace_seconds: float = 2.0
+
+
+class Takeover:
+    """Keeps an engine among the others, and takes over what those that are gone have left."""
+
+    def __init__(
+        self, membership: Membership, leases: Leases, runs: Runs, bounds: TakeoverBounds, random: Random
+    ) -> None:
+        """Make it for one membership."""
+        self._membership = membership
+        self._leases = leases
+        self._runs = runs
+        self._bounds = bounds
+        self._random = random
+        self._gone = asyncio.Event()
+
+    async def keep_alive(self) -> None:
+        """Renew the membership at every heartbeat. Raises MembershipLost, OperationalError."""
+        while True:
+            await asyncio.sleep(self._bounds.heartbeat_seconds)
+            if await self._membership.beat():
+                self._gone.set()
+
+    async def run(self) -> None:
+        """Look about as often, at once when an engine has gone, and at the start."""
+        self._gone.set()
+        while True:
+            wide = self._gone.is_set()
+            self._gone.clear()
+            try:
+                await self._look(wide=wide)
+            except Unavailable as away:
+                structlog.get_logger("engine").warning("engine.takeover_delayed", reason=str(away))
+                if wide:
+                    self._gone.set()
+                await asyncio.sleep(self._bounds.heartbeat_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._bounds.heartbeat_seconds * self._random.uniform(0.8, 1.2)):
+                    await self._gone.wait()
+
+    async def _look(self, *, wide: bool) -> None:
+        # What a lone engine has not in hand nobody has: when it begins, or is left alone, it need not wait.
+        grace_seconds = 0.0 if wide and self._membership.is_alone else self._bounds.grace_seconds
+        await self._take(partial(self._leases.abandoned, grace_seconds=grace_seconds))
+        if wide:
+            await self._take(self._leases.abandoned_waiting)
+
+    async def _take(self, read: Callable[..., Awaitable[list[UUID]]]) -> None:
+        """Take over what a query finds, page by page, as far as there is room."""
+        after = FIRST_ID
+        while limit := min(PAGE_RUNS, self._runs.capacity):
+            page = await read(after=after, limit=limit)
+            for run_id in await self._leases.take(page) if page else ():
+                self._runs.go_on_with(run_id)
+            if len(page) < limit:
+                return
+            after = page[-1]

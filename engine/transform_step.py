@@ -1,0 +1,15 @@
+"""Transform steps: a JMESPath query over the run's data, or nothing at all."""
+
+from typing import Any
+
+from domain.expressions_queries import compile_query
+from domain.graph_configs import TransformConfig
+from engine.data import passed_through
+from engine.step import StepCall
+
+
+def transform(call: StepCall, config: TransformConfig) -> Any:  # noqa: ANN401  # JSON of any shape
+    """Pick or reshape data; without an expression pass it through. Raises ExpressionFault."""
+    if config.expression is None:
+        return passed_through(call.graph, call.run, call.node.id, call.data)
+    return compile_query(config.expression).apply(call.data.seen())
