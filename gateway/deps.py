@@ -1,0 +1,61 @@
+"""What the gateway is built from; `callsheet.wiring` makes and gives it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from bus.deltas import DeltaHub
+from commands.handler import Handler
+from commands.loading import Streams
+from gateway.drain import Drain
+from gateway.identity import Identity
+from projections.assets_view import AssetsView
+from projections.checkpoints import Checkpoints
+from projections.projects_view import ProjectsView
+from projections.runs_view import RunsView
+from projections.tasks_view import TasksView
+from projections.workflows_view import WorkflowsView
+from store.contents import ContentStore
+from store.log import Log
+
+
+class GatewayBounds(Struct, frozen=True, kw_only=True):
+    """The bounds of requests; `callsheet.settings` names and documents each."""
+
+    body_bytes_max: int = 1024 * 1024
+    json_depth_max: int = 64
+    prefer_wait_seconds_max: float = 60
+    position_wait_seconds_max: float = 5
+    page_items: int = 50
+    page_items_max: int = 200
+    heartbeat_seconds: float = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deps:
+    """The core, the read models, and what tells time, ids and callers.
+
+    `make_id` gives UUIDv7; `degraded` says what does not go on in this process.
+    """
+
+    log: Log
+    log_id: UUID
+    handler: Handler
+    streams: Streams
+    contents: ContentStore
+    projects: ProjectsView
+    workflows: WorkflowsView
+    assets: AssetsView
+    runs: RunsView
+    tasks: TasksView
+    checkpoints: Checkpoints
+    identity: Identity
+    drain: Drain
+    deltas: DeltaHub
+    clock: Callable[[], datetime]
+    make_id: Callable[[], UUID]
+    degraded: Callable[[], tuple[str, ...]]
+    bounds: GatewayBounds

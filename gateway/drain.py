@@ -1,0 +1,42 @@
+"""Draining: what waits for facts is told when the process is about to stop, so that it can end well and at once."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from uuid import UUID
+
+from bus.feed import Feed
+from bus.watch import StreamWatch
+from gateway.rejections import Draining
+
+
+class Drain:
+    """Knows every open watch. `begin` is called once, by whoever hears that the process shall stop."""
+
+    def __init__(self, feed: Feed) -> None:
+        """Make it, with nothing to drain."""
+        self._feed = feed
+        self._watches: set[StreamWatch] = set()
+        self.begun = False
+
+    @property
+    def watching(self) -> int:
+        """Give how many requests wait for facts."""
+        return len(self._watches)
+
+    def begin(self) -> None:
+        """Tell everyone who waits that nothing more comes from here."""
+        self.begun = True
+        for watch in self._watches:
+            watch.stop(Draining())
+
+    @contextmanager
+    def watch(self, stream_id: UUID) -> Generator[StreamWatch]:
+        """Follow one stream from now on; its `facts` raise Draining once the process is about to stop."""
+        with self._feed.watch(stream_id) as watch:
+            if self.begun:
+                watch.stop(Draining())
+            self._watches.add(watch)
+            try:
+                yield watch
+            finally:
+                self._watches.discard(watch)

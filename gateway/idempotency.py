@@ -1,0 +1,23 @@
+"""Idempotency-Key: the identity of a request that may be sent again (draft-ietf-httpapi-idempotency-key-header)."""
+
+import hashlib
+import re
+from typing import Final
+
+from gateway.identity import Caller
+from gateway.rejections import Malformed
+from store.record import CommandId
+
+KEY: Final = re.compile(rb'"?([\x21\x23-\x5b\x5d-\x7e]{1,255})"?')
+REPLAYED: Final = (b"idempotency-replayed", b"true")
+
+
+def command_id(header: bytes | None, caller: Caller, route: str, body: bytes) -> CommandId | None:
+    """Give the id of a command; `route` is the method and the path with its ids. Raises Malformed."""
+    if header is None:
+        return None
+    found = KEY.fullmatch(header)
+    if found is None:
+        raise Malformed("Idempotency-Key is one text of at most 255 visible characters.")
+    identity = b"\0".join([caller.workspace_id.bytes, caller.actor.id.encode(), route.encode(), found[1]])
+    return CommandId(hashlib.sha256(identity).digest(), hashlib.sha256(body).digest())

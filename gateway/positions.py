@@ -1,0 +1,33 @@
+"""Positions on the wire: plain in headers, and with the log's id where a caller keeps them for long."""
+
+import re
+from typing import Final
+from uuid import UUID
+
+from gateway.rejections import Malformed, OtherLog
+
+PLAIN: Final = re.compile(r"[0-9]{1,18}")
+MARKED: Final = re.compile(r"([0-9a-f]{12})-([0-9]{1,18})")
+
+
+class LogMark:
+    """Marks positions as those of one log, so that a position of another is noticed."""
+
+    def __init__(self, log_id: UUID) -> None:
+        """Take the last 48 bits of the log's id: enough to tell a restored log from the one before."""
+        self.text = log_id.hex[-12:]
+
+    def write(self, position: int) -> str:
+        """Write a position with its log."""
+        return f"{self.text}-{position}"
+
+    def read(self, text: str) -> int:
+        """Read a position, with or without its log. Raises Malformed, OtherLog."""
+        if PLAIN.fullmatch(text):
+            return int(text)
+        found = MARKED.fullmatch(text)
+        if found is None:
+            raise Malformed("A position looks like 1234, or like an event's id.")
+        if found[1] != self.text:
+            raise OtherLog
+        return int(found[2])

@@ -1,0 +1,91 @@
+"""A run's events over HTTP: `GET /v1/runs/{runId}/events`, in JSON pages or as a stream that is followed."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
+
+from commands.noun import RUN, Loaded
+from domain.run import Run
+from domain.run_refusals import RunNotFound
+from gateway.deps import Deps
+from gateway.door import AnyRequest, Door, Entry, query_of
+from gateway.paging import Query, page_reply
+from gateway.payloads import resolved
+from gateway.replies import Reply, encode, no_content
+from gateway.run_event_bodies import EventBody, event_body, payloads_of
+from gateway.run_stream import RunStream
+from store.record import Recorded
+
+STREAM: Final = b"text/event-stream"
+
+
+class RunEvents:
+    """The route of a run's events. They are read from the log itself, so they never lag."""
+
+    def __init__(self, deps: Deps, door: Door) -> None:
+        """Make it of what the gateway is built from."""
+        self._deps = deps
+        self._door = door
+
+    def routes(self) -> list[HTTPRouteHandler]:
+        """Give the route."""
+        return [get("/v1/runs/{runId:str}/events", operation_id="listRunEvents")(self.events)]
+
+    async def events(self, request: AnyRequest) -> ASGIResponse:
+        """Give a run's events: a page of them, or with `Accept: text/event-stream` all, and then what follows."""
+        entry = self._door.enter(request, "runs:read")
+        run_id = entry.id("run", "runId", RunNotFound)
+        query = query_of(request)
+        streamed = STREAM in entry.headers.get(b"accept", b"")
+        after = self._after(entry, query, streamed=streamed)
+        loaded = await self._deps.streams.reload(RUN, run_id)
+        if loaded is None or loaded.workspace_id != entry.workspace_id:
+            raise RunNotFound
+        if not streamed:
+            return await self._page(entry, query, loaded, after)
+        if loaded.state.ended and after >= loaded.position:
+            return no_content()  # tells an EventSource not to come back
+
+        async def write(facts: Sequence[Recorded]) -> bytes:
+            bodies = await self._bodies(entry, facts)
+            return b"".join(
+                b"id: %b\nevent: %b\ndata: %b\n\n" % (body.id.encode(), body.topic.encode(), encode(body))
+                for body in bodies
+            )
+
+        return RunStream(
+            self._deps.log,
+            self._deps.drain,
+            self._deps.deltas,
+            run_id,
+            after=after,
+            heartbeat_seconds=self._deps.bounds.heartbeat_seconds,
+            write=write,
+        )
+
+    def _after(self, entry: Entry, query: Query, *, streamed: bool) -> int:
+        """Read the position to begin after: a stream's Last-Event-ID comes before `after`, a page's cursor too."""
+        last = entry.headers.get(b"last-event-id") if streamed else None
+        text = last.decode("latin-1") if last else query.get("cursor") or query.get("after")
+        return self._door.mark.read(text) if text else 0
+
+    async def _page(self, entry: Entry, query: Query, loaded: Loaded[Run], after: int) -> Reply:
+        limit = self._door.paging.limit(query)
+        found: list[Recorded] = []
+        version = 0
+        while len(found) <= limit and version < loaded.version:
+            page = await self._deps.log.read_stream(loaded.stream_id, after=version, limit=limit + 1)
+            if not page:
+                break
+            version = page[-1].version
+            found.extend(one for one in page if one.position > after)
+        items = await self._bodies(entry, found[:limit])
+        return page_reply(entry.path, query, items, items[-1].id if len(found) > limit else None)
+
+    async def _bodies(self, entry: Entry, facts: Sequence[Recorded]) -> list[EventBody]:
+        payloads = (payload for one in facts for payload in payloads_of(one.fact))
+        known = await resolved(self._deps.contents, entry.workspace_id, payloads)
+        return [event_body(self._door.mark.write(one.position), one, known) for one in facts]
