@@ -1,0 +1,172 @@
+"""The command line: `callsheet dev`, `serve`, `work`, `project`, `demo`, `migrate`, `token`."""
+
+# The decorators of click are typed in part only.
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import rich_click as click
+import uvloop
+from uuid_utils.compat import uuid7
+
+from callsheet.demo import run_demo
+from callsheet.development_secret import make_directory
+from callsheet.embedded import EmbeddedUnusable, embedded_postgres
+from callsheet.secrets import secret_of
+from callsheet.serve import CannotListen
+from callsheet.serve import serve as serve_parts
+from callsheet.settings import Settings, SettingsUnusable, load_settings
+from callsheet.telemetry import configure_logging
+from callsheet.wiring import COMPONENTS, EVERYTHING, Part, utc_now
+from domain.ids import to_uuid
+from gateway.development_tokens import development_token
+from store.faults import Unavailable, UnsafeDatabase
+from store.migrations import migrate
+
+UNUSABLE = 2
+"""The exit code when what we were started with cannot be used; 1 is a failure while running."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name=None, version="0.1.0", prog_name="callsheet")
+def main() -> None:
+    """Run creative workflows of AI and human steps on one ordered, append-only log."""
+
+
+@main.command()
+@click.option("--host", help="Address to listen on (CALLSHEET_HTTP_HOST).")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), help="Port to listen on, 0 for a free one (CALLSHEET_HTTP_PORT)."
+)
+def dev(host: str | None, port: int | None) -> None:
+    """Serve gateway, engine and projections in one process, with a PostgreSQL of its own unless DATABASE_URL is set."""
+    with refusals():
+        settings = settings_with(host=host, port=port)
+        configure_logging(settings.log.level, settings.log.renderer)
+        with database_of(settings) as conninfo:
+            uvloop.run(migrate_and_serve(settings, conninfo, EVERYTHING))
+
+
+@main.command()
+@click.option("--host", help="Address to listen on (CALLSHEET_HTTP_HOST).")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), help="Port to listen on, 0 for a free one (CALLSHEET_HTTP_PORT)."
+)
+def serve(host: str | None, port: int | None) -> None:
+    """Serve the gateway alone, over the PostgreSQL of DATABASE_URL."""
+    run_apart(Part.GATEWAY, host=host, port=port)
+
+
+@main.command()
+def work() -> None:
+    """Carry runs out: an engine alone, as many of them as one likes, over the PostgreSQL of DATABASE_URL."""
+    run_apart(Part.ENGINE)
+
+
+@main.command()
+def project() -> None:
+    """Fold facts into read models: the projections alone, over the PostgreSQL of DATABASE_URL."""
+    run_apart(Part.PROJECTIONS)
+
+
+def run_apart(part: Part, **http: Any) -> None:  # noqa: ANN401  # options of several types
+    """Run a process that shares a database with others, until told to stop."""
+    with refusals():
+        settings = settings_with(**http)
+        configure_logging(settings.log.level, settings.log.renderer)
+        conninfo = settings.data.database_url
+        if conninfo is None:
+            raise SettingsUnusable({"DATABASE_URL": "name the database that the processes share"})
+        uvloop.run(migrate_and_serve(settings, conninfo, frozenset({part})))
+
+
+@main.command(name="migrate")
+def migrate_command() -> None:
+    """Bring the database of DATABASE_URL (or the embedded one) up to this version."""
+    with refusals():
+        with database_of(load_settings(os.environ)) as conninfo:
+            applied = asyncio.run(migrate(conninfo, COMPONENTS))
+        click.echo(f"{applied} migrations applied" if applied else "the database is up to date")
+
+
+@main.command()
+@click.option("--workspace", help="Workspace id (ws_…); a new one unless given.")
+@click.option("--user", default="usr_developer", show_default=True, help="Who the caller is (the claim `sub`).")
+@click.option("--hours", default=24, show_default=True, type=click.IntRange(1, 24 * 365), help="How long it lasts.")
+def token(workspace: str | None, user: str, hours: int) -> None:
+    """Print a development token (HS256), for `Authorization: Bearer`."""
+    with refusals():
+        settings = load_settings(os.environ)
+        signed = development_token(
+            secret_of(settings).reveal().encode(),
+            workspace_claim=settings.identity.workspace_claim,
+            workspace_id=uuid7() if workspace is None else workspace_named(workspace),
+            user_id=user,
+            now=utc_now(),
+            lasts=timedelta(hours=hours),
+        )
+        click.echo(signed)
+
+
+def workspace_named(text: str) -> UUID:
+    """Read the id of a workspace from the command line. Raises what click says of a value that cannot be used."""
+    try:
+        return to_uuid("ws", text)
+    except ValueError as wrong:
+        raise click.BadParameter(str(wrong), param_hint="'--workspace'") from None
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and the timeline to stderr.")
+def demo(*, as_json: bool) -> None:
+    """Boot everything on a free port and run examples/product-launch.json over HTTP."""
+    with refusals():
+        sys.exit(run_demo(load_settings(os.environ), as_json=as_json))
+
+
+async def migrate_and_serve(settings: Settings, conninfo: str, parts: frozenset[Part]) -> None:
+    """Migrate the database, and keep the parts going until told to stop."""
+    await migrate(conninfo, COMPONENTS)
+    await serve_parts(settings, conninfo, secret_of(settings), parts)
+
+
+def settings_with(**http: Any) -> Settings:  # noqa: ANN401  # options of several types
+    """Read the settings, with what was said on the command line in place of the environment."""
+    said = {f"CALLSHEET_HTTP_{name}".upper(): str(value) for name, value in http.items() if value is not None}
+    return load_settings({**os.environ, **said})
+
+
+@contextmanager
+def database_of(settings: Settings) -> Generator[str]:
+    """Give the database that the settings name, or the embedded one for as long as the block lasts."""
+    if settings.data.database_url is not None:
+        yield settings.data.database_url
+        return
+    make_directory(settings.data.directory)
+    with embedded_postgres(settings.data.directory / "postgres-18") as conninfo:
+        yield conninfo
+
+
+@contextmanager
+def refusals() -> Generator[None]:
+    """Turn what a person can mend into a message and exit code 2, without a traceback."""
+    try:
+        yield
+    except* (SettingsUnusable, EmbeddedUnusable, UnsafeDatabase, Unavailable, CannotListen) as refused:
+        for one in _leaves(refused):
+            click.echo(f"callsheet: {one}", err=True)
+        raise SystemExit(UNUSABLE) from None
+
+
+def _leaves(fault: BaseException) -> list[BaseException]:
+    if not isinstance(fault, BaseExceptionGroup):
+        return [fault]
+    group = cast("BaseExceptionGroup[BaseException]", fault)
+    return [leaf for one in group.exceptions for leaf in _leaves(one)]

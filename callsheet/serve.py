@@ -1,0 +1,113 @@
+"""Serving: all parts of Callsheet in one process, or those asked for, from the first connection to the last."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+import uvicorn
+
+from callsheet.corked import CorkedHttp
+from callsheet.garbage import tune_garbage_collector
+from callsheet.settings import Settings, SigningSecret
+from callsheet.wiring import EVERYTHING, Core, Part, gateway_of, opened
+from gateway.drain import Drain
+
+BACKLOG: Final = 2_048
+"""How many connections may wait to be taken."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn, stopped by us: signals are for the whole process, not for the server alone."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave the signals to `serve`."""
+        yield
+
+
+async def serve(settings: Settings, conninfo: str, secret: SigningSecret, parts: frozenset[Part] = EVERYTHING) -> None:
+    """Serve until SIGINT or SIGTERM; then stop taking requests, end open streams, and stop the parts in order.
+
+    Raises UnsafeDatabase, Unavailable at the start, and whatever ended a part that may not end.
+    """
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    async with opened(settings, conninfo, name=name, secret=secret, parts=parts) as core:
+        stopping = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        if Part.GATEWAY in parts:
+            await _serve(core, settings, secret, stopping)
+        else:
+            await _work(core, stopping)
+    structlog.get_logger("callsheet").info("callsheet.stopped")
+
+
+async def _work(core: Core, stopping: asyncio.Event) -> None:
+    """Keep going what needs no gateway."""
+    async with asyncio.TaskGroup() as group:
+        parts = group.create_task(core.run(), name="core")
+        await core.log.connected()
+        tune_garbage_collector()
+        structlog.get_logger("callsheet").info("callsheet.working", **_told(core))
+        await stopping.wait()
+        parts.cancel()
+
+
+def _told(core: Core) -> dict[str, bool]:
+    return {part.name.lower(): part in core.parts for part in (Part.ENGINE, Part.PROJECTIONS)}
+
+
+async def _serve(core: Core, settings: Settings, secret: SigningSecret, stopping: asyncio.Event) -> None:
+    drain = Drain(core.feed)
+    listening = listen(settings.http.host, settings.http.port)
+    server = Server(
+        uvicorn.Config(
+            gateway_of(core, settings, secret, drain),
+            http=CorkedHttp,
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=int(settings.http.shutdown_seconds_max),
+        )
+    )
+    async with asyncio.TaskGroup() as group:
+        parts = group.create_task(core.run(), name="core")
+        serving = group.create_task(server.serve(sockets=[listening]), name="gateway")
+        await core.log.connected()
+        tune_garbage_collector()
+        host, port = listening.getsockname()[:2]
+        structlog.get_logger("callsheet").info("callsheet.serving", url=f"http://{host}:{port}", **_told(core))
+        await stopping.wait()
+        drain.begin()
+        server.should_exit = True
+        await serving
+        parts.cancel()
+
+
+class CannotListen(Exception):  # noqa: N818  # an answer to the person who started us
+    """The address that we were told to listen on cannot be had."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address. Raises CannotListen."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except OSError as taken:
+        listening.close()
+        reason = taken.strerror or str(taken)
+        raise CannotListen(
+            f"cannot listen on {host} port {port}: {reason} (CALLSHEET_HTTP_PORT=0 takes a free one)"
+        ) from taken
+    listening.set_inheritable(True)
+    return listening

@@ -1,0 +1,95 @@
+"""What the product says about itself: JSON logs of one shape, with the trace they belong to, and a tracer.
+
+Only the API of OpenTelemetry is used: without an SDK in the process its spans cost next to nothing, and with one
+(`opentelemetry-instrument callsheet serve`) they go where it says.
+"""
+
+import logging
+import sys
+from typing import Final, Literal, TextIO
+
+import structlog
+from opentelemetry import trace
+from structlog.types import EventDict, Processor, WrappedLogger
+
+LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+QUIET: Final = ("uvicorn.access", "httpx2", "httpcore2", "asyncio", "psycopg.pool")
+"""Loggers of libraries that tell of every request or connection: heard from warnings up."""
+
+TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
+)
+"""Tracebacks as data, without the variables of their frames: those hold tokens, keys and what callers sent."""
+
+
+def configure_logging(level: str, renderer: Literal["json", "console"], stream: TextIO = sys.stderr) -> None:
+    """Send all logs, ours and those of libraries, to one stream in one shape.
+
+    `level` is one of LEVELS. Calling it again replaces what was set up before.
+    """
+    structlog.configure(
+        processors=[*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_formatter(renderer))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(LEVELS[level])
+    _hand_over_to_root(level)
+
+
+def get_tracer() -> trace.Tracer:
+    """Give the tracer of the product; its spans are named `command`, `append`, `step` and `projection`."""
+    return trace.get_tracer("callsheet")
+
+
+def add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Write the ids of the current trace and span (W3C Trace Context, lower-case hexadecimal) into a log line."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = trace.format_trace_id(context.trace_id)
+        event["span_id"] = trace.format_span_id(context.span_id)
+    return event
+
+
+def _shared() -> list[Processor]:
+    """List what every line goes through, whoever logged it."""
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_trace,
+    ]
+
+
+def _formatter(renderer: Literal["json", "console"]) -> logging.Formatter:
+    """Make the one formatter; a traceback becomes data in JSON, and stays text for people."""
+    last: list[Processor] = (
+        [TRACEBACKS, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        if renderer == "json"
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_shared(),
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+    )
+
+
+def _hand_over_to_root(level: str) -> None:
+    """Take the handlers of libraries away, so that each line is written once, and calm the talkative ones."""
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "psycopg"):
+        logger = logging.getLogger(name)
+        logger.handlers = []
+        logger.propagate = True
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))

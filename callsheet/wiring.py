@@ -1,0 +1,296 @@
+"""Wiring: how one process is put together from its parts, and how they live and end together."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+from functools import partial
+from random import Random
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from bus.deltas import Delta, DeltaHub
+from bus.feed import Feed, FeedBounds
+from bus.listener import Listener
+from callsheet.model_wiring import model_settings, prices_of_models, turn_bounds
+from callsheet.outgoing_wiring import http_steps_of
+from callsheet.settings import Settings, SigningSecret
+from commands.handler import Handler
+from commands.loading import Streams
+from engine.child_steps import ChildSteps
+from engine.engine import Engine, EngineBounds
+from engine.executors import Executors
+from engine.prompt_assets import PromptAssetTexts
+from engine.prompt_step import Prompts
+from engine.providers.choice import Providers, providers_of
+from engine.step import StepCall
+from engine.takeover import TakeoverBounds
+from engine.timers import TimerBounds
+from gateway.app import build_app
+from gateway.deps import Deps, GatewayBounds
+from gateway.drain import Drain
+from gateway.identity import Identity
+from projections.assets import AssetsProjection
+from projections.assets_view import AssetsView
+from projections.checkpoints import Checkpoints, WaitBounds
+from projections.following import WorkerBounds
+from projections.projects import ProjectsProjection
+from projections.projects_view import ProjectsView
+from projections.reading import ReadBounds, ReadModels
+from projections.runs import RunsProjection
+from projections.runs_view import RunsView
+from projections.tasks import TasksProjection
+from projections.tasks_view import TasksView
+from projections.timers import TimersProjection
+from projections.timers_view import TimersView
+from projections.worker import Worker
+from projections.workflows import WorkflowsProjection
+from projections.workflows_view import WorkflowsView
+from store.contents import PostgresContents
+from store.log import Log, LogBounds
+from store.retention import RetentionBounds, keep_pruned
+
+COMPONENTS = ("store", "engine", "projections")
+"""The packages with migrations, in the order in which they are applied."""
+
+REMEMBERED = 5_000
+"""How many folded streams each projection keeps in memory between batches."""
+
+
+class Part(Enum):
+    """What a process can be for; processes with the same part share its work."""
+
+    GATEWAY = auto()
+    ENGINE = auto()
+    PROJECTIONS = auto()
+
+
+Parts = frozenset[Part]
+EVERYTHING: Parts = frozenset(Part)
+
+
+def utc_now() -> datetime:
+    """Give the time, in UTC; the product's only clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The parts of a process, made and opened, that are not the gateway; only `parts` of them are kept going."""
+
+    parts: Parts
+    log_id: UUID
+    log: Log
+    feed: Feed
+    deltas: DeltaHub
+    listener: Listener
+    streams: Streams
+    handler: Handler
+    contents: PostgresContents
+    models: ReadModels
+    checkpoints: Checkpoints
+    worker: Worker
+    engine: Engine
+    retention: RetentionBounds
+
+    def degraded(self) -> tuple[str, ...]:
+        """Say what does not go on in this process, for `/readyz`; the logs say why, and whose it is."""
+        stopped = (one.name for one in self.worker.health() if one.fault is not None)
+        let_go = len(self.engine.stuck)
+        return (
+            *(f"the projection {name} has stopped" for name in stopped),
+            *((f"{let_go} runs were let go by the engine",) if let_go else ()),
+        )
+
+    async def run(self) -> None:
+        """Keep every part going until cancelled. When one dies all end, with its reason."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.log.run(), name="log")
+            group.create_task(self.feed.run(), name="feed")
+            group.create_task(self.listener.run(self.log, self.feed), name="listener")
+            if Part.PROJECTIONS in self.parts:
+                group.create_task(self.worker.run(), name="projections")
+            if Part.ENGINE in self.parts:
+                group.create_task(self.engine.run(), name="engine")
+            group.create_task(keep_pruned(self.log.sessions, self.retention, utc_now), name="retention")
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, conninfo: str, *, name: str, secret: SigningSecret, parts: Parts = EVERYTHING
+) -> AsyncGenerator[Core]:
+    """Make and open the parts of a process. Raises UnsafeDatabase, Unavailable."""
+    log = Log(conninfo, log_bounds(settings))
+    feed = Feed(log, feed_bounds(settings))
+    models = ReadModels(conninfo, ReadBounds(statement_timeout_ms=settings.store.statement_timeout_ms))
+    checkpoints = Checkpoints(models, WaitBounds())
+    providers = providers_of(model_settings(settings), turn_bounds(settings))
+    contents = PostgresContents(log.sessions)
+    streams = Streams(log, most_cached=settings.store.aggregate_cache_streams)
+    deltas = DeltaHub()
+    async with AsyncExitStack() as stack:
+        log_id = await stack.enter_async_context(log.opened())
+        await stack.enter_async_context(models.opened())
+        stack.push_async_callback(providers.close)
+        executors = executors_of(log, contents, providers, settings, secret, deltas)
+        stack.push_async_callback(executors.http.close)
+        yield Core(
+            parts=parts,
+            log_id=log_id,
+            log=log,
+            feed=feed,
+            deltas=deltas,
+            listener=Listener(conninfo, poll_seconds=settings.feed.poll_seconds),
+            streams=streams,
+            handler=Handler(log, streams, utc_now, prices_of_models(settings)),
+            contents=contents,
+            retention=RetentionBounds(command_ids_seconds=settings.store.command_ids_hours * 3_600),
+            models=models,
+            checkpoints=checkpoints,
+            worker=worker_of(conninfo, feed, checkpoints),
+            engine=engine_of(conninfo, log, feed, streams, executors, models, settings, name),
+        )
+
+
+def engine_bounds(settings: Settings) -> EngineBounds:
+    """Give the bounds of the engine."""
+    engine = settings.engine
+    return EngineBounds(
+        active_runs=engine.active_runs,
+        graphs=engine.kept_graphs,
+        timers=TimerBounds(
+            poll_seconds=engine.timer_poll_seconds,
+            page_timers=engine.timer_page,
+            heard_timers=engine.timers_in_memory,
+            held_back_off_seconds=engine.held_back_off_seconds,
+        ),
+        takeover=TakeoverBounds(
+            lease_seconds=engine.lease_seconds,
+            heartbeat_seconds=engine.heartbeat_seconds,
+            lease_delay_seconds=engine.lease_delay_seconds,
+            grace_seconds=engine.takeover_grace_seconds,
+        ),
+    )
+
+
+def engine_of(  # what an engine is made of
+    conninfo: str,
+    log: Log,
+    feed: Feed,
+    streams: Streams,
+    executors: Executors,
+    models: ReadModels,
+    settings: Settings,
+    name: str,
+) -> Engine:
+    """Make the engine."""
+    return Engine(
+        name=name,
+        conninfo=conninfo,
+        log=log,
+        feed=feed,
+        streams=streams,
+        contents=executors.contents,
+        executors=executors,
+        runs=RunsView(models),
+        timers=TimersView(models),
+        clock=utc_now,
+        random=Random(),  # noqa: S311  # jitter of retries, nothing secret
+        bounds=engine_bounds(settings),
+    )
+
+
+def feed_bounds(settings: Settings) -> FeedBounds:
+    """Give the bounds of the feed."""
+    return FeedBounds(buffered_events=settings.feed.buffer_events, poll_seconds=settings.feed.poll_seconds)
+
+
+def log_bounds(settings: Settings) -> LogBounds:
+    """Give the bounds of the log."""
+    return LogBounds(
+        append_queue=settings.store.append_queue_commands,
+        append_batch=settings.store.append_batch_events,
+        statement_timeout_ms=settings.store.statement_timeout_ms,
+        readers=settings.store.readers,
+    )
+
+
+def worker_of(conninfo: str, feed: Feed, checkpoints: Checkpoints) -> Worker:
+    """Make the worker with all projections."""
+    projections = (
+        ProjectsProjection(most_remembered=REMEMBERED),
+        WorkflowsProjection(most_remembered=REMEMBERED),
+        AssetsProjection(most_remembered=REMEMBERED),
+        RunsProjection(most_remembered=REMEMBERED),
+        TasksProjection(),
+        TimersProjection(),
+    )
+    return Worker(conninfo, feed, projections, checkpoints, WorkerBounds())
+
+
+def executors_of(
+    log: Log,
+    contents: PostgresContents,
+    providers: Providers,
+    settings: Settings,
+    secret: SigningSecret,
+    deltas: DeltaHub,
+) -> Executors:
+    """Make the executors of steps."""
+    texts = PromptAssetTexts(log, contents, most_kept=1_000)
+    return Executors(
+        prompts=Prompts(
+            providers=providers,
+            prompt_assets=texts,
+            on_delta=partial(_telling, deltas),
+            timeout_seconds=settings.model.timeout_seconds,
+        ),
+        http=http_steps_of(settings),
+        children=ChildSteps(log=log, contents=contents),
+        contents=contents,
+        clock=utc_now,
+        shown_key=secret.reveal().encode(),
+    )
+
+
+def _telling(deltas: DeltaHub, call: StepCall) -> Callable[[str], None]:
+    """Tell those who follow the run in this process what the model writes."""
+    return lambda text: deltas.tell(call.run_id, Delta(node=call.node.id, attempt=call.attempt, text=text))
+
+
+def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Drain) -> Callable[..., Awaitable[None]]:
+    """Make the gateway over a core."""
+    http = settings.http
+    identity = Identity(secret.reveal().encode(), workspace_claim=settings.identity.workspace_claim, clock=utc_now)
+    return build_app(
+        Deps(
+            log=core.log,
+            log_id=core.log_id,
+            handler=core.handler,
+            streams=core.streams,
+            contents=core.contents,
+            projects=ProjectsView(core.models),
+            workflows=WorkflowsView(core.models),
+            assets=AssetsView(core.models),
+            runs=RunsView(core.models),
+            tasks=TasksView(core.models),
+            checkpoints=core.checkpoints,
+            identity=identity,
+            drain=drain,
+            deltas=core.deltas,
+            clock=utc_now,
+            make_id=uuid7,
+            degraded=core.degraded,
+            bounds=GatewayBounds(
+                body_bytes_max=http.body_bytes_max,
+                json_depth_max=http.json_depth_max,
+                prefer_wait_seconds_max=http.prefer_wait_seconds_max,
+                page_items=http.page_items,
+                page_items_max=http.page_items_max,
+                heartbeat_seconds=http.heartbeat_seconds,
+            ),
+        )
+    )
