@@ -1,0 +1,64 @@
+"""The front door of the benches: `python -m bench NAME`; progress on stderr, the result on stdout."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from bench import append, fanout, long_run, report, runs
+from bench.options import Options
+from bench.runs_server import ServerFailed
+from callsheet.embedded_programs import EmbeddedUnusable
+from callsheet.telemetry import configure_logging
+
+BENCHES: Final[Mapping[str, Callable[[Options], Struct]]] = {
+    "append": append.run,
+    "fanout": fanout.run,
+    "long-run": long_run.run,
+    "runs": runs.run,
+}
+
+
+def main() -> int:
+    """Run one bench; the exit code says whether it could be measured, the bars in the result say how it came out."""
+    arguments = _arguments()
+    configure_logging("warning", "console")
+    options = Options(quick=arguments.quick, database_url=arguments.database_url, seconds=arguments.seconds)
+    try:
+        result = BENCHES[arguments.name](options)
+    except (EmbeddedUnusable, ServerFailed) as fault:
+        print(fault, file=sys.stderr)
+        return 1
+    print(_json(result) if arguments.json else report.text(result))
+    return 0
+
+
+def _json(result: Struct) -> str:
+    return msgspec.json.format(msgspec.json.encode(result), indent=2).decode()
+
+
+class _Arguments(argparse.Namespace):
+    """What was written after `python -m bench`."""
+
+    name: str = ""
+    json: bool = False
+    quick: bool = False
+    database_url: str | None = None
+    seconds: float | None = None
+
+
+def _arguments() -> _Arguments:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Callsheet on this machine.")
+    parser.add_argument("name", choices=sorted(BENCHES), help="what to measure")
+    parser.add_argument("--json", action="store_true", help="write JSON instead of a table")
+    parser.add_argument("--quick", action="store_true", help="a short form, to see that it works")
+    parser.add_argument("--database-url", help="a PostgreSQL where databases may be made; else an embedded one")
+    parser.add_argument("--seconds", type=float, help="how long a measurement takes (runs: the sustained one)")
+    return parser.parse_args(namespace=_Arguments())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

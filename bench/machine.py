@@ -1,0 +1,64 @@
+"""What a figure was measured on: a number without its machine says nothing."""
+
+import os
+import platform
+import statistics
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+PACKAGES: Final = ("eventsourcing", "litestar", "msgspec", "psycopg", "uvicorn", "uvloop")
+SYNCS: Final = 100
+PAGE: Final = b"\0" * 8_192
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """The machine and the versions. `sync_ms` is the median time to bring a page to the disk; None for another's."""
+
+    system: str
+    processor: str
+    cores: int
+    load_before: float
+    sync_ms: float | None
+    python: str
+    packages: dict[str, str]
+
+
+def machine(directory: Path | None) -> Machine:
+    """Describe this machine, and the disk under `directory`, where the measured database lives."""
+    return Machine(
+        system=platform.platform(),
+        processor=_processor(),
+        cores=os.cpu_count() or 1,
+        load_before=round(os.getloadavg()[0], 2),
+        sync_ms=None if directory is None else _sync_ms(directory),
+        python=platform.python_version(),
+        packages={name: version(name) for name in PACKAGES},
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
+
+
+def _sync_ms(directory: Path) -> float:
+    """Write a page and sync it, again and again: near zero says that the disk is memory, or that it lies."""
+    times: list[float] = []
+    with tempfile.TemporaryFile(dir=directory) as file:
+        for _ in range(SYNCS):
+            file.seek(0)
+            file.write(PAGE)
+            file.flush()
+            begun = time.perf_counter()
+            os.fsync(file.fileno())
+            times.append(time.perf_counter() - begun)
+    return round(statistics.median(times) * 1_000, 3)

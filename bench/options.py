@@ -1,0 +1,50 @@
+"""What the person who runs a bench may choose, and what follows from it."""
+
+from msgspec import Struct
+
+IN_FLIGHT_APPENDS = (1, 16, 64, 256, 1_000)
+IN_FLIGHT_RUNS = (1, 16, 64, 128, 256)
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """The choices of one run of the benches."""
+
+    quick: bool = False
+    """A shortened form: it shows that everything works, its figures are no figures."""
+    database_url: str | None = None
+    """A PostgreSQL to measure on, where databases may be made; None starts the embedded one."""
+    seconds: float | None = None
+    """How long each measurement takes (`runs`: the sustained one); None is the bench's own choice."""
+
+
+class AppendPlan(Struct, frozen=True, kw_only=True):
+    """How long and how often `append` measures."""
+
+    seconds: float = 4.0
+    warm_up_seconds: float = 1.0
+    rounds: int = 3
+    grown_events: int = 1_000_000
+
+
+class RunsPlan(Struct, frozen=True, kw_only=True):
+    """How long `runs` measures."""
+
+    seconds: float = 6.0
+    warm_up_seconds: float = 2.0
+    sustained_seconds: float = 30.0
+    sustained_tries: int = 3
+
+
+def append_plan(options: Options) -> AppendPlan:
+    """Give the plan of `append`."""
+    if options.quick:
+        return AppendPlan(seconds=options.seconds or 1.0, warm_up_seconds=0.3, rounds=1, grown_events=100_000)
+    return AppendPlan(seconds=options.seconds or 4.0)
+
+
+def runs_plan(options: Options) -> RunsPlan:
+    """Give the plan of `runs`."""
+    if options.quick:
+        sustained = options.seconds or 3.0
+        return RunsPlan(seconds=1.0, warm_up_seconds=0.5, sustained_seconds=sustained, sustained_tries=1)
+    return RunsPlan(sustained_seconds=options.seconds or 30.0)

@@ -1,0 +1,165 @@
+"""The server that `bench runs` measures: a real `callsheet dev` process, and a workflow of three steps in it."""
+
+import itertools
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2
+from msgspec import Struct
+from uuid_utils.compat import uuid7
+
+from bench.processes import CpuClock
+from callsheet.settings import IdentitySettings
+from gateway.development_tokens import development_token
+
+HOST: Final = "127.0.0.1"
+START_SECONDS_MAX: Final = 60
+STOP_SECONDS_MAX: Final = 30
+WAIT_SECONDS: Final = 10
+POLL_SECONDS: Final = 0.05
+FOREIGN: Final = ("CALLSHEET_", "OPENAI_", "PG", "DATABASE_URL")
+"""Variables of the person's shell that would change what is measured."""
+
+
+def chain(steps: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Give a graph of steps in a chain that do nothing: what is left is the price of a step."""
+    return {
+        "nodes": [{"id": step, "kind": "transform", "name": step, "config": {}} for step in steps],
+        "edges": [{"from": step, "to": following} for step, following in itertools.pairwise(steps)],
+    }
+
+
+STEPS: Final = ("first", "second", "third")
+GRAPH: Final = chain(STEPS)
+
+INPUT: Final = '{"inputs":{"brief":"One page, two readers, three drafts."}}'
+
+
+class ServerFailed(Exception):  # noqa: N818  # an answer to the person who waits, who reads the message
+    """The server did not come up, or refused what the bench needs; the message holds what it said."""
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """A server that answers, the request that runs the workflow, and the processor clock of its process."""
+
+    port: int
+    token: str
+    workflow_id: str
+    run_request: str
+    clock: CpuClock
+
+
+@contextmanager
+def serving(conninfo: str, directory: Path, graph: Mapping[str, Any] | None = None) -> Generator[Server]:
+    """Run a server with one workflow (the three steps) over a database for a block's length. Raises ServerFailed."""
+    secret = secrets.token_urlsafe(48)
+    port = _free_port()
+    output = directory / "server.log"
+    with output.open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603  # our own program
+            [sys.executable, "-m", "callsheet", "dev", "--host", HOST, "--port", str(port)],
+            env=_environment(conninfo, directory, secret),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C reaches the bench alone, which stops the server in order
+        )
+    try:
+        token = _token(secret)
+        _await_ready(process, port, output)
+        workflow_id = _workflow(port, token, graph or GRAPH)
+        yield Server(
+            port=port,
+            token=token,
+            workflow_id=workflow_id,
+            run_request=_run_request(port, token, workflow_id),
+            clock=CpuClock(pid=process.pid),
+        )
+    finally:
+        _stop(process)
+
+
+def _environment(conninfo: str, directory: Path, secret: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    return {
+        **kept,
+        "DATABASE_URL": conninfo,
+        "CALLSHEET_DATA_DIRECTORY": str(directory / "callsheet"),
+        "CALLSHEET_IDENTITY_JWT_SECRET": secret,
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        return int(listener.getsockname()[1])
+
+
+def _token(secret: str) -> str:
+    return development_token(
+        secret.encode(),
+        workspace_claim=IdentitySettings().workspace_claim,
+        workspace_id=uuid7(),
+        user_id="usr_bench",
+        now=datetime.now(UTC),
+        lasts=timedelta(hours=2),
+    )
+
+
+def _await_ready(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if httpx2.get(f"http://{HOST}:{port}/readyz").is_success:
+                return
+        except httpx2.TransportError:
+            pass
+        time.sleep(POLL_SECONDS)
+    raise ServerFailed(f"the server did not come up; it said:\n{output.read_text(errors='replace')[-4_000:]}")
+
+
+def _workflow(port: int, token: str, graph: Mapping[str, Any]) -> str:
+    """Make a project with the workflow and give the workflow's id."""
+    with httpx2.Client(base_url=f"http://{HOST}:{port}", headers={"Authorization": f"Bearer {token}"}) as client:
+        project = _made(client.post("/v1/projects", json={"name": "bench"}))
+        body = {"name": "a chain of steps", **graph}
+        return str(_made(client.post(f"/v1/projects/{project['id']}/workflows", json=body))["id"])
+
+
+def _made(response: httpx2.Response) -> dict[str, Any]:
+    if not response.is_success:
+        raise ServerFailed(f"{response.request.url} was answered with {response.status_code}: {response.text}")
+    return response.json()
+
+
+def _run_request(port: int, token: str, workflow_id: str) -> str:
+    """Write the request by hand (HTTP/1.1, RFC 9112): it is the same each time."""
+    return (
+        f"POST /v1/workflows/{workflow_id}:run HTTP/1.1\r\n"
+        f"Host: {HOST}:{port}\r\n"
+        f"Authorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(INPUT)}\r\n"
+        f"Prefer: wait={WAIT_SECONDS}\r\n"
+        "\r\n"
+        f"{INPUT}"
+    )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
