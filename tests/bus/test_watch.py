@@ -1,0 +1,78 @@
+"""A watch on one stream: what wakes its watcher, and what it keeps."""
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from bus.watch import MOST_UNTAKEN, StreamWatch, WatchOverrun
+from domain.project import ProjectRenamed
+from store.record import Actor, Metadata, Recorded
+
+STREAM = UUID(int=1)
+
+
+def fact(version: int) -> Recorded:
+    return Recorded(
+        position=version,
+        stream_id=STREAM,
+        version=version,
+        workspace_id=STREAM,
+        project_id=None,
+        fact=ProjectRenamed(name=str(version)),
+        metadata=Metadata(actor=Actor("user", "ada"), correlation_id="x"),
+        recorded_at=datetime(2026, 5, 1, tzinfo=UTC),
+    )
+
+
+def fifth(recorded: Recorded) -> bool:
+    return recorded.version == 5
+
+
+async def test_a_watcher_takes_all_that_came_at_once() -> None:
+    watch = StreamWatch()
+    watch.take(fact(1))
+    watch.take(fact(2))
+    assert [one.version for one in await watch.facts()] == [1, 2]
+
+
+async def test_a_watcher_who_waits_for_one_fact_is_woken_by_it_with_all_before() -> None:
+    watch = StreamWatch()
+    watch.take(fact(1))
+    watch.until(fifth)
+    waiting = asyncio.create_task(watch.facts())
+    for version in (2, 3, 4):
+        watch.take(fact(version))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    watch.take(fact(5))
+    assert [one.version for one in await waiting] == [1, 2, 3, 4, 5]
+
+
+async def test_a_fact_that_came_before_it_was_waited_for_wakes_too() -> None:
+    watch = StreamWatch()
+    watch.take(fact(5))
+    watch.until(fifth)
+    assert [one.version for one in await watch.facts()] == [5]
+
+
+async def test_a_stopped_watch_gives_its_reason_and_what_came_before() -> None:
+    watch = StreamWatch()
+    watch.until(fifth)
+    watch.take(fact(1))
+    watch.stop(ValueError("stopped"))
+    with pytest.raises(ValueError, match="stopped"):
+        await watch.facts()
+    assert [one.version for one in watch.rest()] == [1]
+
+
+async def test_what_is_past_the_bound_is_let_go_and_said() -> None:
+    watch = StreamWatch()
+    for version in range(6, MOST_UNTAKEN + 8):
+        watch.take(fact(version))
+    watch.until(fifth)
+    with pytest.raises(WatchOverrun):
+        await watch.facts()
+    watch.take(fact(5))
+    assert [one.version for one in await watch.facts()] == [5]

@@ -1,0 +1,149 @@
+"""Workflows: every command, every refusal, and the same intent twice."""
+
+from uuid import UUID
+
+import msgspec
+
+from commands.workflow import ChangeWorkflow, Copied, CreateWorkflow, DuplicateWorkflow, as_sent
+from domain.graph import Graph
+from domain.graph_check import GraphUnacceptable
+from domain.graph_meaning import Known
+from domain.workflow import (
+    WorkflowArchived,
+    WorkflowCreated,
+    WorkflowGraphRevised,
+    WorkflowNotActive,
+    WorkflowRenamed,
+    WorkflowStatus,
+)
+from tests.commands.scenario import given
+from tests.fixtures.graphs import KNOWN, PROMPT, Json, edge, graph, node, prompt
+
+ID = UUID("0192f000-0000-7000-8000-0000000000c1")
+SOURCE = UUID("0192f000-0000-7000-8000-0000000000c2")
+PROJECT = UUID("0192f000-0000-7000-8000-0000000000a1")
+NOTHING_KNOWN = Known()
+CHAIN = graph(node("a"), node("b"), edges=[edge("a", "b")])
+FAULTY = graph(node("a"), node("a"), edges=[edge("a", "zz", when="1 +")])
+
+
+def read(raw: Json) -> Graph:
+    return msgspec.convert(raw, Graph)
+
+
+CREATED = WorkflowCreated(name="Launch", graph=read(CHAIN))
+
+
+def create(raw: Json) -> CreateWorkflow:
+    return CreateWorkflow(target_id=ID, project_id=PROJECT, name="Launch", graph=raw)
+
+
+def change(**fields: object) -> ChangeWorkflow:
+    return ChangeWorkflow(target_id=ID, **fields)  # pyright: ignore[reportArgumentType]  # each test names real fields
+
+
+def test_a_workflow_begins_with_version_1_of_its_graph() -> None:
+    given().when(create(CHAIN), (PROJECT, NOTHING_KNOWN)).then(CREATED).and_again_nothing()
+
+
+def test_every_problem_of_a_graph_is_told_at_once() -> None:
+    given().when(create(FAULTY), (PROJECT, NOTHING_KNOWN)).refuses(
+        GraphUnacceptable, "/nodes/1/id", "/edges/0/to", "/edges/0/when"
+    )
+
+
+def test_a_graph_may_name_what_its_project_has() -> None:
+    raw = graph(prompt(asset_id=PROMPT, template=None))
+    del raw["nodes"][0]["config"]["template"]
+    given().when(create(raw), (PROJECT, KNOWN)).then(WorkflowCreated(name="Launch", graph=read(raw)))
+    given().when(create(raw), (PROJECT, NOTHING_KNOWN)).refuses(GraphUnacceptable, "/nodes/0/config/asset_id")
+
+
+def test_a_workflow_is_renamed_without_a_new_version() -> None:
+    given(CREATED).when(change(name="Relaunch"), KNOWN).then(WorkflowRenamed(name="Relaunch")).and_again_nothing()
+
+
+def test_another_graph_is_the_next_version() -> None:
+    revised = WorkflowGraphRevised(version=2, graph=read(graph(node("c"))))
+    given(CREATED).when(change(graph=graph(node("c"))), KNOWN).then(revised).and_again_nothing()
+    given(CREATED, revised).when(change(graph=CHAIN), KNOWN).then(WorkflowGraphRevised(version=3, graph=read(CHAIN)))
+
+
+def test_the_same_graph_is_no_new_version() -> None:
+    given(CREATED).when(change(graph=CHAIN), KNOWN).then()
+
+
+def test_new_nodes_alone_keep_the_edges() -> None:
+    nodes = [node("a"), node("b", name="Second")]
+    given(CREATED).when(change(graph={"nodes": nodes}), KNOWN).then(
+        WorkflowGraphRevised(version=2, graph=read({"nodes": nodes, "edges": CHAIN["edges"]}))
+    )
+
+
+def test_new_edges_alone_keep_the_nodes() -> None:
+    edges = [edge("a", "b", when="inputs.go")]
+    given(CREATED).when(change(graph={"edges": edges}), KNOWN).then(
+        WorkflowGraphRevised(version=2, graph=read({"nodes": CHAIN["nodes"], "edges": edges}))
+    )
+
+
+def test_nodes_that_leave_an_edge_dangling_are_refused() -> None:
+    given(CREATED).when(change(graph={"nodes": [node("a")]}), KNOWN).refuses(GraphUnacceptable, "/edges/0/to")
+
+
+def test_a_faulty_graph_changes_nothing() -> None:
+    given(CREATED).when(change(name="Relaunch", graph=graph()), KNOWN).refuses(GraphUnacceptable, "/nodes")
+
+
+def test_a_workflow_is_archived_once() -> None:
+    given(CREATED).when(change(status=WorkflowStatus.ARCHIVED), KNOWN).then(WorkflowArchived()).and_again_nothing()
+
+
+def test_an_archived_workflow_takes_no_change_and_is_not_restored() -> None:
+    for command in (
+        change(name="Relaunch"),
+        change(graph=graph(node("c"))),
+        change(status=WorkflowStatus.ACTIVE),
+        change(name="Relaunch", status=WorkflowStatus.ARCHIVED),
+    ):
+        given(CREATED, WorkflowArchived()).when(command, KNOWN).refuses(WorkflowNotActive)
+
+
+def test_an_archived_workflow_may_be_told_what_it_is_already() -> None:
+    command = change(name="Launch", graph=CHAIN, status=WorkflowStatus.ARCHIVED)
+    given(CREATED, WorkflowArchived()).when(command, KNOWN).then()
+
+
+def duplicate(name: str | None = None) -> DuplicateWorkflow:
+    return DuplicateWorkflow(target_id=ID, source_id=SOURCE, name=name)
+
+
+def copied(raw: Json) -> Copied:
+    return Copied(name="Launch", version=4, graph=read(raw))
+
+
+def test_a_copy_says_which_version_of_what_it_was_made_from() -> None:
+    given().when(duplicate(), (PROJECT, copied(CHAIN), KNOWN)).then(
+        WorkflowCreated(name="Launch (copy)", graph=read(CHAIN), duplicated_from=SOURCE, duplicated_version=4)
+    ).and_again_nothing()
+
+
+def test_a_copy_may_have_a_name_of_its_own() -> None:
+    given().when(duplicate("Spring"), (PROJECT, copied(CHAIN), KNOWN)).then(
+        WorkflowCreated(name="Spring", graph=read(CHAIN), duplicated_from=SOURCE, duplicated_version=4)
+    )
+
+
+def test_a_copy_is_refused_where_the_project_lacks_what_the_graph_names() -> None:
+    raw = graph(prompt(asset_id=PROMPT))
+    del raw["nodes"][0]["config"]["template"]
+    given().when(duplicate(), (PROJECT, copied(raw), NOTHING_KNOWN)).refuses(
+        GraphUnacceptable, "/nodes/0/config/asset_id"
+    )
+
+
+def test_a_graph_is_given_back_as_it_was_sent() -> None:
+    assert as_sent(read(CHAIN)) == {
+        "nodes": [{"id": "a", "kind": "transform"}, {"id": "b", "kind": "transform"}],
+        "edges": [{"from": "a", "to": "b"}],
+    }

@@ -1,0 +1,55 @@
+"""The first session of the README does what it says, typed word for word into a shell against a real server."""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from asyncio import create_subprocess_exec, timeout
+from asyncio.subprocess import PIPE, STDOUT
+from pathlib import Path
+
+import pytest
+
+from callsheet.demo_server import running_server
+
+TOP = Path(__file__).parents[2]
+SECONDS_MAX = 60
+UNTIL_IT_WAITS = """
+until curl -sS "$API/runs/$RUN/events" -H "Authorization: Bearer $TOKEN" | grep -q step.waiting; do :; done
+"""
+
+
+def typed() -> list[str]:
+    """Give what the README has its readers type in the session, one text a block."""
+    session = (TOP / "README.md").read_text().split("## A first session")[1].split("\n## ")[0]
+    return re.findall(r"^```sh\n(.*?)^```", session, re.MULTILINE | re.DOTALL)
+
+
+async def output_of(script: str, environ: dict[str, str]) -> str:
+    shell = await create_subprocess_exec(
+        "bash", "-euo", "pipefail", "-c", script, cwd=TOP, env=environ, stdout=PIPE, stderr=STDOUT
+    )
+    async with timeout(SECONDS_MAX):
+        said, _ = await shell.communicate()
+    assert shell.returncode == 0, said.decode()
+    return said.decode()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+async def test_the_first_session_of_the_readme_ends_with_a_completed_run(database: str, tmp_path: Path) -> None:
+    serve, begin, follow, decide = typed()
+    assert serve == "make dev\n"
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")},
+        "DATABASE_URL": database,
+        "CALLSHEET_DATA_DIRECTORY": str(tmp_path),
+    }
+    async with running_server(environ) as url:
+        # The stream is followed last, so that it ends by itself.
+        script = (begin + UNTIL_IT_WAITS + decide + "\n" + follow).replace("http://localhost:8000", url)
+        said = await output_of(
+            script.replace(".venv/bin/callsheet", f"{shlex.quote(sys.executable)} -m callsheet"), environ
+        )
+    assert "event: step.decided" in said
+    assert "event: run.completed" in said

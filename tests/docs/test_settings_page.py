@@ -1,0 +1,31 @@
+"""The page of settings names every variable with its default, and no other."""
+
+import re
+from pathlib import Path
+from typing import get_type_hints
+
+from callsheet.settings import Secret, Settings, variables_of
+
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+ROW = re.compile(r"^\| `(?P<variable>[A-Z_]+)` \| (?P<default>none|`[^`]+`) \| ", re.MULTILINE)
+
+
+def defaults() -> dict[str, object]:
+    """Give the default of each variable."""
+    settings = Settings()
+    return {
+        variable: getattr(getattr(settings, group), field)
+        for group, kind in get_type_hints(Settings).items()
+        for field, variable in variables_of(group, kind).items()
+    }
+
+
+def written(default: object) -> str:
+    """Write a default as the page does."""
+    assert not isinstance(default, Secret), "a default secret is no secret"
+    return "none" if default is None else f"`{default}`"
+
+
+def test_every_setting_is_on_the_page_with_its_default() -> None:
+    on_the_page = {row["variable"]: row["default"] for row in ROW.finditer(PAGE.read_text())}
+    assert on_the_page == {variable: written(default) for variable, default in defaults().items()}

@@ -1,0 +1,86 @@
+"""Every graph on the page of workflows is one that a server accepts, and the page leaves out no kind of node."""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import msgspec
+import pytest
+
+from callsheet.demo_server import running_server
+from domain.graph import ErrorClass, Node
+from domain.graph_check import check_graph
+from domain.graph_meaning import Known
+from domain.graph_references import references_of
+from domain.ids import to_uuid
+from tests.docs.test_first_session import UNTIL_IT_WAITS, output_of
+
+PAGE = (Path(__file__).parents[2] / "docs" / "workflows.md").read_text()
+JSON_BLOCK = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TYPED_GRAPH = re.compile(r"<<'EOF'\n(\{.*?^\})\nEOF", re.MULTILINE | re.DOTALL)
+UNTIL_IT_IS_READ = 'until call GET /runs/$RUN | grep -q \'"outputs":{"\'; do :; done\n'
+"""Read models follow the log by a moment, which people do not notice. Steps complete before it."""
+KINDS = {str(kind.__struct_config__.tag) for kind in get_args(Node)}
+
+
+def graphs() -> list[dict[str, Any]]:
+    """Give every JSON object of the page that has nodes, those that are typed into a shell too."""
+    found = [msgspec.json.decode(text) for text in (*JSON_BLOCK.findall(PAGE), *TYPED_GRAPH.findall(PAGE))]
+    objects = [cast("dict[str, Any]", value) for value in found if isinstance(value, dict)]
+    return [{"nodes": value["nodes"], "edges": value.get("edges", [])} for value in objects if "nodes" in value]
+
+
+def nodes() -> list[dict[str, Any]]:
+    return [node for graph in graphs() for node in cast("list[dict[str, Any]]", graph["nodes"])]
+
+
+def known_to(graph: dict[str, Any]) -> Known:
+    """Let everything exist that a graph names, since the page's ids are those of no project."""
+    named = references_of(graph)
+    configs = [cast("dict[str, Any]", node.get("config", {})) for node in graph["nodes"]]
+    sets = {to_uuid("ast", str(config["dataset_id"])) for config in configs if "dataset_id" in config}
+    assets = {asset: "dataset" if asset in sets else "prompt" for asset in named.assets}
+    return Known(assets=assets, workflows=named.workflows)
+
+
+@pytest.mark.parametrize("graph", graphs(), ids=lambda graph: "-".join(node["id"] for node in graph["nodes"])[:60])
+def test_a_graph_of_the_page_is_accepted(graph: dict[str, Any]) -> None:
+    check_graph(graph, known_to(graph))
+
+
+def test_every_kind_of_node_has_a_graph_on_the_page() -> None:
+    assert {node["kind"] for node in nodes()} == KINDS
+
+
+def test_every_kind_of_node_has_a_heading() -> None:
+    assert [kind for kind in sorted(KINDS) if f"\n### `{kind}`" not in PAGE] == []
+
+
+def test_every_class_of_error_is_explained() -> None:
+    assert [name for name in ErrorClass if f"| `{name}` |" not in PAGE] == []
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+async def test_the_first_graph_of_the_page_is_made_run_decided_and_judged(database: str, tmp_path: Path) -> None:
+    begin, make, look, follow, read, judge, verbs = SHELL_BLOCK.findall(PAGE)
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")},
+        "DATABASE_URL": database,
+        "CALLSHEET_DATA_DIRECTORY": str(tmp_path),
+    }
+    async with running_server(environ) as url:
+        script = f"{begin}{make}{UNTIL_IT_WAITS}{look}{follow}{UNTIL_IT_IS_READ}{read}{judge}{verbs}"
+        script = script.replace("http://localhost:8000", url)
+        said = await output_of(
+            script.replace(".venv/bin/callsheet", f"{shlex.quote(sys.executable)} -m callsheet"), environ
+        )
+    assert '"status":"waiting"' in said
+    assert "event: run.completed" in said
+    assert '"outputs":{"final":{"tagline":"[scripted]' in said
+    assert "contradicts seconds: exactly one of seconds and until is needed" in said
+    assert '"status":"cancelled"' in said

@@ -1,0 +1,56 @@
+"""Workflows within each other: bounded, and never within themselves."""
+
+from commands.run import StartRun
+from commands.workflow import ChangeWorkflow
+from domain.payload import Payload
+from domain.run import RunStatus
+from domain.run_refusals import WorkflowContainsItself, WorkflowTooDeep
+from store.contents import resolve
+from tests.commands.processes import new_id
+from tests.engine.child_graphs import maps, runs
+from tests.engine.world import site
+from tests.fixtures.graphs import graph, node
+from tests.fixtures.waiting import eventually
+from tests.store.given import WORKSPACE
+
+
+async def test_a_workflow_that_contains_itself_cannot_be_run(database: str) -> None:
+    async with site(database) as here:
+        project = await here.project()
+        inner = await here.workflow(project)
+        outer = await here.workflow(project, graph(runs(inner)))
+        await here.does(ChangeWorkflow(target_id=inner, graph=graph(runs(outer))))
+        start = StartRun(target_id=new_id(), workflow_id=outer, inputs=Payload(value={}))
+        assert await here.refused(start) is WorkflowContainsItself
+
+
+async def test_workflows_within_each_other_are_bounded(database: str) -> None:
+    async with site(database) as here:
+        project = await here.project()
+        workflow = await here.workflow(project)
+        for _ in range(9):
+            workflow = await here.workflow(project, graph(runs(workflow)))
+        start = StartRun(target_id=new_id(), workflow_id=workflow, inputs=Payload(value={}))
+        assert await here.refused(start) is None
+        deeper = await here.workflow(project, graph(runs(workflow)))
+        start = StartRun(target_id=new_id(), workflow_id=deeper, inputs=Payload(value={}))
+        assert await here.refused(start) is WorkflowTooDeep
+
+
+async def test_a_map_of_ten_thousand_items_ends_and_one_more_is_refused(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        project = await here.project()
+        inner = await here.workflow(project, graph(node("a", config={"expression": "inputs.index"})))
+        outer = await here.workflow(project, graph(maps(inner, concurrency=100)))
+        run = await here.start(outer, {"list": [0] * 10_000})
+
+        async def done() -> bool:
+            return (await here.run(run)).ended
+
+        await eventually(done, what="the map has ended", seconds=300)
+        whole = await here.ended(run)
+        over = await here.ended(await here.start(outer, {"list": [0] * 10_001}), RunStatus.FAILED)
+        output = await resolve(here.contents, WORKSPACE, whole.outputs["each"])
+    assert output == [{"a": index} for index in range(10_000)]
+    assert over.error is not None
+    assert "10001 items" in over.error.message

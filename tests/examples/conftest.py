@@ -1,0 +1,26 @@
+"""One server for all examples; each is played in a workspace of its own."""
+
+from collections.abc import AsyncGenerator
+
+import httpx2
+import pytest
+
+from callsheet.settings import OutgoingSettings, Settings
+from callsheet.wiring import COMPONENTS
+from engine.allow_list import AllowList
+from store.migrations import migrate
+from tests.gateway.given import PATIENCE_SECONDS, Caller, new_id, serving
+
+SETTINGS = Settings(outgoing=OutgoingSettings(allowed=AllowList("127.0.0.1")))
+"""The website that an example calls stands on this machine."""
+
+
+@pytest.fixture
+async def ada(empty_database: str) -> AsyncGenerator[Caller]:
+    """A caller of a server of her own, whose models are scripted."""
+    await migrate(empty_database, COMPONENTS)
+    async with (
+        serving(empty_database, SETTINGS) as served,
+        httpx2.AsyncClient(base_url=served.url, timeout=PATIENCE_SECONDS) as client,
+    ):
+        yield Caller(client=client, workspace_id=new_id(), user_id="usr_ada")

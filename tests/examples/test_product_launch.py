@@ -1,0 +1,115 @@
+"""The example of the demo: a graph without faults, whose every branch can be walked with scripted answers."""
+
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from domain.expressions_queries import compile_query
+from domain.expressions_templates import compile_template
+from domain.graph import Graph, HumanNode, PromptNode, TransformNode
+from domain.graph_check import check_graph
+from domain.graph_compiled import compile_graph
+from domain.graph_configs import JsonOutput, PromptConfig
+from domain.graph_meaning import Known
+from domain.graph_schemas import compile_schema
+from domain.ids import from_uuid
+from engine.providers.provider import Ask
+from engine.providers.scripted import Scripted
+
+Json = dict[str, Any]
+ASSET = "asset:"
+EXAMPLE: Json = msgspec.json.decode((Path(__file__).parents[2] / "examples" / "product-launch.json").read_bytes())
+UUIDS = {one["name"]: UUID(f"01890a5d-ac96-774b-bcce-b302099a80{n:02x}") for n, one in enumerate(EXAMPLE["assets"])}
+CONTENTS = {from_uuid("ast", UUIDS[one["name"]]): str(one["content"]) for one in EXAMPLE["assets"]}
+
+
+def with_ids(value: object) -> Any:  # noqa: ANN401  # any JSON value
+    """Put the ids of created assets where the example says `asset:<name>`, as the demo does."""
+    if isinstance(value, dict):
+        return {key: with_ids(inner) for key, inner in cast("Json", value).items()}
+    if isinstance(value, list):
+        return [with_ids(inner) for inner in cast("list[object]", value)]
+    if isinstance(value, str) and value.startswith(ASSET):
+        return from_uuid("ast", UUIDS[value.removeprefix(ASSET)])
+    return value
+
+
+def graph() -> Graph:
+    known = Known(assets=dict.fromkeys(UUIDS.values(), "prompt"))
+    workflow = with_ids(EXAMPLE["workflow"])
+    return check_graph({"nodes": workflow["nodes"], "edges": workflow["edges"]}, known)
+
+
+async def answer_of(config: PromptConfig, data: Json) -> Any:  # noqa: ANN401  # any JSON value
+    template = config.template if config.asset_id is None else CONTENTS[config.asset_id]
+    seen = data | {"variables": {name: compile_query(query).apply(data) for name, query in config.variables.items()}}
+    prompt = compile_template(template or "").render(seen)
+    ask = Ask(model=config.model, prompt=prompt, output=config.output, idempotency_token="t", timeout_seconds=1)  # noqa: S106  # no secret
+    text = (await Scripted().complete(ask, lambda _: None)).text
+    if not isinstance(config.output, JsonOutput):
+        return text
+    value = msgspec.json.decode(text)
+    assert compile_schema(config.output.schema).problems(value) == ()
+    return value
+
+
+async def outputs_with(inputs: Json, review: Json) -> Json:
+    """The output of every node that runs, in an order that the graph allows."""
+    compiled = compile_graph(graph())
+    data: Json = {"inputs": inputs, "steps": {}}
+    taken: set[int] = set()
+    for node_id in compiled.order:
+        if compiled.incoming[node_id] and not taken & {edge.index for edge in compiled.incoming[node_id]}:
+            continue
+        match compiled.nodes[node_id]:
+            case PromptNode(config=config):
+                output = await answer_of(config, data)
+            case HumanNode(config=config):
+                output = review
+            case TransformNode(config=config):
+                output = compile_query(config.expression or "@").apply(data)
+            case other:
+                raise AssertionError(other)
+        data["steps"][node_id] = {"output": output}
+        for edge in compiled.outgoing[node_id]:
+            if edge.condition is None or edge.condition.holds(inputs, data["steps"]):
+                taken.add(edge.index)
+    return {node: step["output"] for node, step in data["steps"].items()}
+
+
+async def test_an_approved_launch_ends_in_a_kit() -> None:
+    outputs = await outputs_with(EXAMPLE["inputs"], EXAMPLE["review"])
+    assert set(outputs) == {"outline", "email", "social", "press", "review", "launch_kit"}
+    kit = outputs["launch_kit"]
+    assert kit["email"] == {"subject": EXAMPLE["review"]["data"]["email_subject"], "body": outputs["email"]}
+    assert kit["press_release"].startswith("[scripted]")
+    assert kit["reviewer_said"] == EXAMPLE["review"]["comment"]
+    assert None not in kit.values()
+
+
+async def test_the_press_release_is_written_only_if_the_brief_asks_for_it() -> None:
+    brief = EXAMPLE["inputs"]["brief"] | {"channels": ["email", "social"]}
+    outputs = await outputs_with({"brief": brief}, EXAMPLE["review"])
+    assert "press" not in outputs
+    assert outputs["launch_kit"]["press_release"] is None
+
+
+async def test_a_rejected_launch_is_sent_back() -> None:
+    outputs = await outputs_with(EXAMPLE["inputs"], EXAMPLE["review"] | {"outcome": "reject"})
+    assert outputs["sent_back"] == {"sent_back": True, "reviewer_said": EXAMPLE["review"]["comment"]}
+    assert "launch_kit" not in outputs
+
+
+@pytest.mark.parametrize("data", [EXAMPLE["review"]["data"], {"facts_checked": True}])
+def test_the_reviewer_fills_the_form_rightly(data: Json) -> None:
+    (form,) = (node.config.form for node in graph().nodes if isinstance(node, HumanNode))
+    assert form is not None
+    assert compile_schema(form).problems(data) == ()
+
+
+def test_every_asset_is_used() -> None:
+    used = {node.config.asset_id for node in graph().nodes if isinstance(node, PromptNode)}
+    assert used - {None} == set(CONTENTS)

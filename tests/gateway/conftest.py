@@ -1,0 +1,41 @@
+"""One server for all tests of the gateway; each test is in a workspace of its own."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+
+import httpx2
+import pytest
+
+from callsheet.settings import HttpSettings, Settings
+from callsheet.wiring import COMPONENTS
+from store.migrations import migrate
+from tests.fixtures.postgres import PostgresForTests
+from tests.gateway.given import PATIENCE_SECONDS, Caller, Serving, new_id, serving
+
+SETTINGS = Settings(http=HttpSettings(body_bytes_max=128 * 1024, json_depth_max=32, heartbeat_seconds=0.2))
+
+
+@pytest.fixture(scope="session")
+def gateway_database(postgres_servers: dict[int, PostgresForTests]) -> Generator[str]:
+    """A migrated database for all of these tests."""
+    if 18 not in postgres_servers:
+        postgres_servers[18] = PostgresForTests(18)
+    server = postgres_servers[18]
+    conninfo = server.lend_database(migrated=False)
+    asyncio.run(migrate(conninfo, COMPONENTS))
+    yield conninfo
+    server.take_back(conninfo)
+
+
+@pytest.fixture(scope="session")
+async def served(gateway_database: str) -> AsyncGenerator[Serving]:
+    """The server that these tests share."""
+    async with serving(gateway_database, SETTINGS) as found:
+        yield found
+
+
+@pytest.fixture
+async def ada(served: Serving) -> AsyncGenerator[Caller]:
+    """A caller in a workspace that nobody else is in."""
+    async with httpx2.AsyncClient(base_url=served.url, timeout=PATIENCE_SECONDS) as client:
+        yield Caller(client=client, workspace_id=new_id(), user_id="usr_ada")

@@ -1,0 +1,35 @@
+"""Readiness says what does not go on in a process that serves all the same."""
+
+import httpx2
+import psycopg
+
+from callsheet.settings import Settings
+from callsheet.wiring import COMPONENTS
+from store.migrations import migrate
+from tests.fixtures.waiting import eventually
+from tests.gateway.given import PATIENCE_SECONDS, Caller, new_id, serving
+
+NO_POISON = "alter table projects add constraint no_poison check (name <> 'poison')"
+"""Makes one project a row that cannot be written, as a bug in a projection would."""
+
+
+async def test_a_projection_that_has_stopped_is_said_and_the_rest_goes_on(database: str) -> None:
+    await migrate(database, COMPONENTS)
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute(NO_POISON)
+    async with (
+        serving(database, Settings()) as served,
+        httpx2.AsyncClient(base_url=served.url, timeout=PATIENCE_SECONDS) as client,
+    ):
+        ada = Caller(client=client, workspace_id=new_id(), user_id="usr_ada")
+        assert (await client.get("/readyz")).json() == {"status": "ready"}
+        assert (await ada.post("/v1/projects", {"name": "poison"})).status_code == 201
+
+        async def stopped() -> bool:
+            return "degraded" in (await client.get("/readyz")).json()
+
+        await eventually(stopped, what="readiness says that a projection has stopped")
+        answer = await client.get("/readyz")
+        assert answer.status_code == 200
+        assert answer.json() == {"status": "ready", "degraded": ["the projection projects has stopped"]}
+        assert (await ada.post("/v1/projects", {"name": "another"})).status_code == 201

@@ -1,0 +1,31 @@
+"""A run's facts as they are sent: ids as callers know them, values and not how they are kept."""
+
+from domain.ids import from_uuid
+from domain.payload import Payload
+from domain.run_facts import ItemOutcome, ItemResult, StepItemsSettled
+from gateway.run_event_bodies import event_body, payloads_of
+from store.record import Recorded
+from tests.commands.scenario import NOW
+from tests.gateway.given import new_id
+from tests.store.given import METADATA, WORKSPACE
+
+
+def test_the_results_of_children_are_told_with_their_runs_and_values() -> None:
+    child = new_id()
+    kept = Payload(ref="sha256:00", bytes=9, media_type="application/json")
+    result = ItemResult(item=2, run_id=child, outcome=ItemOutcome.COMPLETED, output=kept)
+    fact = StepItemsSettled(node="each", attempt=1, items=(result,), settled_at=NOW)
+    recorded = Recorded(
+        position=7,
+        stream_id=new_id(),
+        version=3,
+        workspace_id=WORKSPACE,
+        project_id=None,
+        recorded_at=NOW,
+        fact=fact,
+        metadata=METADATA,
+    )
+    assert kept in list(payloads_of(fact))
+    assert event_body("7", recorded, {"sha256:00": {"n": 1}}).data["items"] == [
+        {"item": 2, "run_id": from_uuid("run", child), "outcome": "completed", "output": {"n": 1}, "error": None}
+    ]

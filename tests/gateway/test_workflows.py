@@ -1,0 +1,113 @@
+"""Workflows and assets over HTTP."""
+
+from tests.gateway.given import TRANSFORM_CHAIN, Caller, created, pointers, problem, since
+
+
+async def test_a_workflow_is_created_read_and_revised(ada: Caller) -> None:
+    project = await ada.project()
+    answer = await ada.post(f"/v1/projects/{project['id']}/workflows", {"name": "Launch", **TRANSFORM_CHAIN})
+    workflow = created(answer)
+    assert (workflow["version"], workflow["project_id"], workflow["last_run_id"]) == (1, project["id"], None)
+    assert [node["id"] for node in workflow["nodes"]] == ["one", "two", "three"]
+    read = await ada.get(answer.headers["location"], headers=since(answer))
+    assert read.json() == workflow
+    revised = await ada.patch(
+        answer.headers["location"],
+        {
+            "edges": [{"from": "one", "to": "three"}],
+            "nodes": [{"id": "one", "kind": "transform"}, {"id": "three", "kind": "transform"}],
+        },
+    )
+    assert revised.status_code == 200, revised.text
+    assert revised.json()["version"] == 2
+    fewer = await ada.patch(answer.headers["location"], {"edges": None})
+    problem(fewer, 422, "graph_unacceptable")
+    edges = await ada.patch(answer.headers["location"], {"edges": []})
+    assert (edges.json()["version"], len(edges.json()["nodes"])) == (3, 2)
+    renamed = await ada.patch(answer.headers["location"], {"name": "Relaunch"})
+    assert (renamed.json()["version"], renamed.json()["name"]) == (3, "Relaunch")
+
+
+async def test_a_patch_of_a_graph_tells_every_problem(ada: Caller) -> None:
+    workflow = await ada.workflow(TRANSFORM_CHAIN)
+    answer = await ada.patch(
+        f"/v1/workflows/{workflow['id']}",
+        {"edges": [{"from": "one", "to": "nowhere"}, {"from": "three", "to": "three"}]},
+    )
+    assert {"/edges/0/to"} < set(pointers(problem(answer, 422, "graph_unacceptable")))
+
+
+async def test_a_workflow_is_duplicated_also_into_another_project(ada: Caller) -> None:
+    workflow = await ada.workflow(TRANSFORM_CHAIN)
+    answer = await ada.post(f"/v1/workflows/{workflow['id']}:duplicate")
+    copy = created(answer)
+    assert (copy["name"], copy["duplicated_from"]) == ("Launch (copy)", workflow["id"])
+    assert (copy["nodes"], copy["edges"]) == (workflow["nodes"], workflow["edges"])
+    other = await ada.project("Other")
+    moved = created(
+        await ada.post(f"/v1/workflows/{workflow['id']}:duplicate", {"project_id": other["id"], "name": "There"})
+    )
+    assert (moved["project_id"], moved["name"]) == (other["id"], "There")
+    told = problem(
+        await ada.post(f"/v1/workflows/{workflow['id']}:duplicate", {"project_id": "wf_x"}), 422, "body_unacceptable"
+    )
+    assert pointers(told) == ["/project_id"]
+
+
+async def test_a_graph_is_judged_without_being_kept(ada: Caller) -> None:
+    workflow = await ada.workflow(TRANSFORM_CHAIN)
+    path = f"/v1/workflows/{workflow['id']}"
+    assert (await ada.post(f"{path}:validate")).json() == {"valid": True, "problems": []}
+    judged = await ada.post(f"{path}:validate", {"nodes": [{"id": "A", "kind": "transform"}], "edges": []})
+    assert judged.status_code == 200
+    assert not judged.json()["valid"]
+    assert [one["pointer"] for one in judged.json()["problems"]] == ["/nodes/0/id"]
+    assert (await ada.patch(path, {})).json()["version"] == 1
+
+
+async def test_workflows_are_listed_with_their_last_run(ada: Caller) -> None:
+    run = await ada.ended_run(TRANSFORM_CHAIN, {})
+    position = (await ada.patch(f"/v1/projects/{run['project_id']}", {"name": "other"})).headers["callsheet-position"]
+    answer = await ada.get(f"/v1/projects/{run['project_id']}/workflows", headers={"callsheet-min-position": position})
+    assert [item["last_run_id"] for item in answer.json()["items"]] == [run["id"]]
+
+
+async def test_an_asset_is_created_read_and_revised(ada: Caller) -> None:
+    project = await ada.project()
+    answer = await ada.post(
+        f"/v1/projects/{project['id']}/assets",
+        {"type": "prompt", "label": "Tone", "metadata": {"a": 1}, "content": {"template": "Hi", "by": "ada"}},
+    )
+    asset = created(answer)
+    assert (asset["version"], asset["type"], asset["status"]) == (1, "prompt", "active")
+    path = answer.headers["location"]
+    assert (await ada.get(path, headers=since(answer))).json() == asset
+    changed = await ada.patch(path, {"label": "Voice", "metadata": {"b": 2}, "content": {"by": None, "n": 1}})
+    body = changed.json()
+    assert (body["label"], body["metadata"], body["version"]) == ("Voice", {"a": 1, "b": 2}, 2)
+    assert body["content"] == {"template": "Hi", "n": 1}
+    assert (await ada.patch(path, {"content": "a text"})).json()["content"] == "a text"
+    assert (await ada.patch(path, {"content": None})).json()["content"] is None
+
+
+async def test_large_content_is_whole_when_read_and_a_reference_when_listed(ada: Caller) -> None:
+    project = await ada.project()
+    path = f"/v1/projects/{project['id']}/assets"
+    content = {"rows": ["row " * 10 for _ in range(2_000)]}
+    answer = await ada.post(path, {"type": "dataset", "label": "Rows", "content": content})
+    assert created(answer)["content"] == content
+    assert (await ada.get(answer.headers["location"], headers=since(answer))).json()["content"] == content
+    listed = await ada.get(f"{path}?type=dataset", headers=since(answer))
+    reference = listed.json()["items"][0]["content"]
+    assert reference["$ref"].startswith("sha256:")
+    assert reference["media_type"] == "application/json"
+    assert (await ada.get(f"{path}?type=prompt")).json()["items"] == []
+
+
+async def test_a_caller_cannot_pass_a_value_for_a_reference(ada: Caller) -> None:
+    project = await ada.project()
+    forged = {"$ref": f"sha256:{'0' * 64}", "bytes": 1, "media_type": "application/json"}
+    answer = await ada.post(
+        f"/v1/projects/{project['id']}/assets", {"type": "dataset", "label": "x", "content": forged}
+    )
+    assert created(answer)["content"] == forged
