@@ -27,6 +27,7 @@ from domain.run_facts import (
 from domain.run_refusals import (
     CompletedPartChanged,
     RunAlreadyStarted,
+    RunIsChild,
     RunNotRetriable,
     RunNotRunning,
     StepNotFound,
@@ -110,7 +111,9 @@ async def gather_retry(command: RetryRun, sources: Sources) -> Again:
 
 
 def retry_run(command: RetryRun, run: Run, gathered: Again, now: datetime) -> tuple[RunFact, ...]:
-    """Decide that a run goes on as its next attempt. Raises RunNotRetriable."""
+    """Decide that a run goes on as its next attempt. Raises RunIsChild, RunNotRetriable."""
+    if run.parent is not None:
+        raise RunIsChild
     if run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
         raise RunNotRetriable
     return (

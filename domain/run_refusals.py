@@ -61,6 +61,12 @@ class RunNotRetriable(Refusal):
     code = "run_not_retriable"
 
 
+class RunIsChild(Refusal):
+    """Another run began this one and has its result already; retry that run instead."""
+
+    code = "run_is_child"
+
+
 class CompletedPartChanged(Refusal):
     """The newest graph differs in the part of the run that is completed; each problem says where."""
 

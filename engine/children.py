@@ -68,6 +68,7 @@ class Children:
         self._ready: list[ItemResult] = []
         self._ended: set[int] = set()
         self._arrived = asyncio.Event()
+        self._beginning: asyncio.Future[list[BaseException | None]] | None = None
 
     @property
     def attempt(self) -> int:
@@ -177,7 +178,9 @@ class Children:
                 items.append(self._next)
             self._next += 1
         self._under_way.update(items)
-        outcomes = await asyncio.gather(*(self._begin(item, metadata) for item in items), return_exceptions=True)
+        # Shielded: what is on its way to the log gets there, and `cancel` must find it.
+        self._beginning = asyncio.gather(*(self._begin(item, metadata) for item in items), return_exceptions=True)
+        outcomes = await asyncio.shield(self._beginning)
         faults = {item: one for item, one in zip(items, outcomes, strict=True) if one is not None}
         self._under_way.difference_update(faults)
         self._again = [*faults, *self._again]
@@ -209,6 +212,8 @@ class Children:
 
     async def cancel(self, step: Step, metadata: Metadata) -> None:
         """Ask every child that is under way to end. Children start in order: behind the last there are none."""
+        if self._beginning is not None:
+            await self._beginning
         missing = 0
         for item in range(self._waiting.children):
             if item in step.items:

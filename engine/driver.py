@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 import structlog
+from msgspec.structs import replace
 
 from commands.advance import advance
 from commands.loading import Streams
@@ -26,6 +27,7 @@ from engine.progress import Owner, Progress
 from engine.resolving import decided, resolved, timed_out
 from engine.schedule import due_again, due_first
 from engine.step import Result, StepCall, TryAgain
+from engine.stopping import stop
 from store.appender import back_off_seconds
 from store.contents import ContentStore
 from store.faults import Conflict, Unavailable
@@ -111,6 +113,8 @@ class Driver:
                     progress = await self._turn(results, resuming=resuming)
                     if progress.started:
                         self._parts.reached("step.unclaimed")
+                    if progress.turn.run.ended:
+                        await self._leave_nothing_behind(progress.turn.run)
                     self._held = await advance(self._parts.log, self._held, progress.turn, self._metadata())
                 except (Conflict, Unavailable) as fault:
                     failures += 1
@@ -122,15 +126,19 @@ class Driver:
                 if results:
                     self._parts.reached("step.recorded")
                 if self._is_over():
-                    await self._families.cancel(self._held, self._graph, self._metadata())
                     return
                 self._carry_out(progress)
                 if self._is_idle():
                     return
                 resuming = await self._something_happens()
         finally:
-            await self._stop_tasks()
+            await stop(self._tasks)
             self._parts.streams.keep(self._held)
+
+    async def _leave_nothing_behind(self, ended: Run) -> None:
+        """Stop what is under way before the run's end is recorded: after it nobody would look for what still runs."""
+        await stop(self._tasks)
+        await self._families.cancel(replace(self._held, state=ended), self._graph, self._metadata())
 
     def _is_over(self) -> bool:
         """Tell whether the run has ended; one retried since then may have another graph, and needs another driver."""
@@ -289,12 +297,3 @@ class Driver:
             parts, unrecorded = self._parts, late(before.state, self._results)
             await refuse(parts.log, parts.streams, self._held, unrecorded, parts.clock, self._metadata())
             raise RunTaken(taken_by)
-
-    async def _stop_tasks(self) -> None:
-        if not self._tasks:
-            return
-        tasks = list(self._tasks.values())
-        self._tasks.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

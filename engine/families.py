@@ -53,7 +53,7 @@ class Families:
         return result
 
     async def cancel(self, held: Loaded[Run], graph: CompiledGraph, metadata: Metadata) -> None:
-        """Ask the children of a run that has ended without them to end as well. Raises Unavailable."""
+        """Ask the children of a run that ends without them to end as well. Raises Unavailable."""
         for node, step in _abandoned(held.state):
             await self._of(held, graph.nodes[node], step).cancel(step, metadata)
 

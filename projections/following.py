@@ -31,6 +31,7 @@ CHECKPOINT: Final = "select position from checkpoints where projection = %b"
 MOVE: Final = """
 update checkpoints set position = %(position)b::bigint, updated_at = now()
  where projection = %(projection)b and position = %(expected)b::bigint
+returning position
 """
 """Move the checkpoint from where this worker left it; it moves nothing where another worker has been."""
 
@@ -206,13 +207,14 @@ class Follower:
         move = {"projection": self.name, "position": through, "expected": self._committed}
         with self._tracer.start_as_current_span("projection", attributes={"projection": self.name}):
             # Pipelined, so that a batch costs one or two round trips and not one a statement.
-            async with connection.pipeline() as pipeline, connection.transaction():
-                moved = connection.cursor(binary=True)
-                await moved.execute(MOVE, move, prepare=True)
+            async with connection.pipeline(), connection.transaction():
                 if facts:
                     await self._projection.apply(connection.cursor(binary=True), facts)
-                await pipeline.sync()
-                if moved.rowcount != 1:
+                moved = connection.cursor(binary=True)
+                await moved.execute(MOVE, move, prepare=True)
+                # Waiting for the row of the last statement sends all that is buffered. psycopg's `sync` would not: after
+                # a batch larger than the socket's buffer it waits for answers to what it has not sent.
+                if await moved.fetchone() is None:
                     raise CheckpointTaken
         self._committed = through
         self._moved_at = time.monotonic()

@@ -21,7 +21,7 @@ from domain.run_facts import (
     StepSkipped,
     StepStarted,
 )
-from domain.run_refusals import RunAlreadyStarted, RunNotRetriable, RunNotRunning
+from domain.run_refusals import RunAlreadyStarted, RunIsChild, RunNotRetriable, RunNotRunning
 from domain.run_steps import StepStatus
 from tests.commands.scenario import NOW, folded, given, noun_of
 from tests.commands.test_run import ID, PINS, PROJECT_ID, STARTED, WORKFLOW_ID
@@ -72,6 +72,14 @@ def test_a_cancel_leaves_what_had_settled_and_cancels_the_rest() -> None:
         "a": StepStatus.COMPLETED,
         "b": StepStatus.CANCELLED,
     }
+
+
+def test_a_run_that_another_began_is_not_retried_by_itself() -> None:
+    parent = Parent(run_id=FORK_ID, node="each", item=3)
+    child = RunStarted(
+        workflow_id=WORKFLOW_ID, workflow_version=2, inputs=Payload(value={}), pins=PINS, parent=parent, started_at=NOW
+    )
+    given(child, FAILED).when(RETRY, AGAIN).refuses(RunIsChild)
 
 
 def test_only_a_run_that_failed_or_was_cancelled_goes_on() -> None:

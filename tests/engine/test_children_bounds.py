@@ -1,14 +1,18 @@
 """Workflows within each other: bounded, and never within themselves."""
 
 from commands.run import StartRun
+from commands.run_again import CancelRun
 from commands.workflow import ChangeWorkflow
 from domain.payload import Payload
-from domain.run import RunStatus
+from domain.run import Run, RunStatus
 from domain.run_refusals import WorkflowContainsItself, WorkflowTooDeep
+from domain.run_steps import StepStatus
+from engine.child_ids import child_id
+from projections.runs_view import RunsView
 from store.contents import resolve
 from tests.commands.processes import new_id
 from tests.engine.child_graphs import maps, runs
-from tests.engine.world import site
+from tests.engine.world import reviews, site
 from tests.fixtures.graphs import graph, node
 from tests.fixtures.waiting import eventually
 from tests.store.given import WORKSPACE
@@ -48,9 +52,39 @@ async def test_a_map_of_ten_thousand_items_ends_and_one_more_is_refused(database
             return (await here.run(run)).ended
 
         await eventually(done, what="the map has ended", seconds=300)
+        runs_view = RunsView(here.models)
+
+        async def told() -> bool:
+            view = await runs_view.get(WORKSPACE, run)
+            return view is not None and view.state.ended
+
+        await eventually(told, what="the read model tells of its end")
         whole = await here.ended(run)
         over = await here.ended(await here.start(outer, {"list": [0] * 10_001}), RunStatus.FAILED)
         output = await resolve(here.contents, WORKSPACE, whole.outputs["each"])
     assert output == [{"a": index} for index in range(10_000)]
     assert over.error is not None
     assert "10001 items" in over.error.message
+
+
+async def test_no_child_begins_once_its_run_is_cancelled(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        project = await here.project()
+        inner = await here.workflow(project, graph(reviews("review")))
+        run = await here.start(await here.workflow(project, graph(maps(inner, concurrency=3))), {"list": [0] * 9})
+        await here.step(run, "each", StepStatus.WAITING)
+        await here.does(CancelRun(target_id=run, user_id="ada"))
+        ended = await here.ended(run, RunStatus.CANCELLED)
+        waiting = ended.steps["each"].waiting
+        assert waiting is not None
+        children = [child_id(run, 1, waiting, item) for item in range(9)]
+
+        async def all_over() -> bool:
+            return all(child.status in (RunStatus.ABSENT, RunStatus.CANCELLED) for child in await states())
+
+        async def states() -> list[Run]:
+            return [await here.run(child) for child in children]
+
+        await eventually(all_over, what="every child that has begun is cancelled")
+        before = await states()
+    assert sum(child.status is RunStatus.CANCELLED for child in before) <= 3

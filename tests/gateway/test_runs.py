@@ -116,10 +116,12 @@ async def test_runs_are_listed_by_project_and_by_workflow(ada: Caller) -> None:
 
 async def test_large_inputs_are_whole_in_the_run_and_references_in_lists(ada: Caller) -> None:
     inputs = {"text": "long " * 10_000}
-    run = await ada.ended_run(TRANSFORM_CHAIN, inputs)
+    workflow = await ada.workflow(TRANSFORM_CHAIN)
+    answer = await ada.post(f"/v1/workflows/{workflow['id']}:run", {"inputs": inputs}, headers={"prefer": "wait=20"})
+    run = answer.json()
     assert run["inputs"] == inputs
     assert run["outputs"] == {"three": inputs}
-    listed = await ada.get(f"/v1/workflows/{run['workflow_id']}/runs")
+    listed = await ada.get(f"/v1/workflows/{workflow['id']}/runs", headers=since(answer))
     assert listed.json()["items"][0]["inputs"]["$ref"].startswith("sha256:")
 
 
