@@ -212,8 +212,8 @@ class Follower:
                     await self._projection.apply(connection.cursor(binary=True), facts)
                 moved = connection.cursor(binary=True)
                 await moved.execute(MOVE, move, prepare=True)
-                # Waiting for the row of the last statement sends all that is buffered. psycopg's `sync` would not: after
-                # a batch larger than the socket's buffer it waits for answers to what it has not sent.
+                # Waiting for the row of the last statement sends all that is buffered. psycopg's `sync` would not:
+                # after a batch larger than the socket's buffer it waits for answers to what it has not sent.
                 if await moved.fetchone() is None:
                     raise CheckpointTaken
         self._committed = through
