@@ -17,6 +17,7 @@ from bus.feed import Feed, FeedBounds
 from bus.listener import Listener
 from callsheet.model_wiring import model_settings, prices_of_models, turn_bounds
 from callsheet.outgoing_wiring import http_steps_of
+from callsheet.projection_wiring import all_projections
 from callsheet.settings import Settings, SigningSecret
 from commands.handler import Handler
 from commands.loading import Streams
@@ -33,21 +34,15 @@ from gateway.app import build_app
 from gateway.deps import Deps, GatewayBounds
 from gateway.drain import Drain
 from gateway.identity import Identity
-from projections.assets import AssetsProjection
 from projections.assets_view import AssetsView
 from projections.checkpoints import Checkpoints, WaitBounds
 from projections.following import WorkerBounds
-from projections.projects import ProjectsProjection
 from projections.projects_view import ProjectsView
 from projections.reading import ReadBounds, ReadModels
-from projections.runs import RunsProjection
 from projections.runs_view import RunsView
-from projections.tasks import TasksProjection
 from projections.tasks_view import TasksView
-from projections.timers import TimersProjection
 from projections.timers_view import TimersView
 from projections.worker import Worker
-from projections.workflows import WorkflowsProjection
 from projections.workflows_view import WorkflowsView
 from store.contents import PostgresContents
 from store.log import Log, LogBounds
@@ -55,9 +50,6 @@ from store.retention import RetentionBounds, keep_pruned
 
 COMPONENTS = ("store", "engine", "projections")
 """The packages with migrations, in the order in which they are applied."""
-
-REMEMBERED = 5_000
-"""How many folded streams each projection keeps in memory between batches."""
 
 
 class Part(Enum):
@@ -220,15 +212,7 @@ def log_bounds(settings: Settings) -> LogBounds:
 
 def worker_of(conninfo: str, feed: Feed, checkpoints: Checkpoints) -> Worker:
     """Make the worker with all projections."""
-    projections = (
-        ProjectsProjection(most_remembered=REMEMBERED),
-        WorkflowsProjection(most_remembered=REMEMBERED),
-        AssetsProjection(most_remembered=REMEMBERED),
-        RunsProjection(most_remembered=REMEMBERED),
-        TasksProjection(),
-        TimersProjection(),
-    )
-    return Worker(conninfo, feed, projections, checkpoints, WorkerBounds())
+    return Worker(conninfo, feed, all_projections(), checkpoints, WorkerBounds())
 
 
 def executors_of(

@@ -53,6 +53,7 @@ class AssetsProjection:
     """Folds the facts of assets."""
 
     name = "assets"
+    tables = ("assets", "asset_versions")
     wants: frozenset[type[Fact]] = frozenset(get_args(AssetFact))
 
     def __init__(self, *, most_remembered: int) -> None:

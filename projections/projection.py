@@ -29,6 +29,11 @@ class Projection(Protocol):
         ...
 
     @property
+    def tables(self) -> tuple[str, ...]:
+        """Give the tables that it writes, and nobody else does: a rebuild makes just these anew."""
+        ...
+
+    @property
     def wants(self) -> frozenset[type[Fact]]:
         """Give the kinds of fact that it folds; it is given no others."""
         ...

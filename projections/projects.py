@@ -41,6 +41,7 @@ class ProjectsProjection:
     """Folds the facts of projects."""
 
     name = "projects"
+    tables = ("projects",)
     wants: frozenset[type[Fact]] = frozenset(get_args(ProjectFact))
 
     def __init__(self, *, most_remembered: int) -> None:

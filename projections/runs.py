@@ -43,6 +43,7 @@ class RunsProjection:
     """Folds the facts of runs."""
 
     name = "runs"
+    tables = ("runs",)
     wants: frozenset[type[Fact]] = frozenset(get_args(RunFact))
 
     def __init__(self, *, most_remembered: int) -> None:

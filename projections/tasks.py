@@ -60,6 +60,7 @@ class TasksProjection:
     """
 
     name = "tasks"
+    tables = ("tasks",)
     wants: frozenset[type[Fact]] = frozenset(
         {StepWaiting, StepDecided, StepFailed, RunFailed, RunCancelled, RunRetried}
     )

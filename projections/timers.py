@@ -46,6 +46,7 @@ class TimersProjection:
     """Keeps the pending timers. What a fact does to them follows from it alone, so nothing is remembered."""
 
     name = "timers"
+    tables = ("timers",)
     wants: frozenset[type[Fact]] = frozenset(
         {StepStarted, StepWaiting, StepDecided, StepCompleted, StepFailed, RunFailed, RunCancelled, RunRetried}
     )

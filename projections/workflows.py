@@ -62,6 +62,7 @@ class WorkflowsProjection:
     """Folds the facts of workflows, and of the facts of runs the one that says which run came last."""
 
     name = "workflows"
+    tables = ("workflows", "workflow_versions")
     wants: frozenset[type[Fact]] = frozenset((*get_args(WorkflowFact), RunStarted))
 
     def __init__(self, *, most_remembered: int) -> None:

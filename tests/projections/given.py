@@ -147,6 +147,7 @@ class Tally:
     `after_writing` is told the backend of each transaction once its rows are written.
     """
 
+    tables = ("tallies",)
     wants: frozenset[type[Fact]] = frozenset({ProjectCreated, ProjectRenamed})
 
     def __init__(self, name: str = "tally", *, after_writing: Callable[[int], None] | None = None) -> None:
@@ -169,6 +170,7 @@ class Picky:
     """Cannot fold one name of a project."""
 
     name = "picky"
+    tables = ()
     wants: frozenset[type[Fact]] = frozenset({ProjectRenamed})
 
     def __init__(self, cannot: str) -> None:

@@ -1,0 +1,34 @@
+"""Every projection of the product by its name; what follows the log, lists them or builds them again starts here."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Final
+
+from projections.assets import AssetsProjection
+from projections.projection import Projection
+from projections.projects import ProjectsProjection
+from projections.runs import RunsProjection
+from projections.tasks import TasksProjection
+from projections.timers import TimersProjection
+from projections.workflows import WorkflowsProjection
+
+REMEMBERED: Final = 5_000
+"""How many folded streams each projection keeps in memory between batches."""
+
+PROJECTIONS: Final[Mapping[str, Callable[[], Projection]]] = MappingProxyType(
+    {
+        "projects": partial(ProjectsProjection, most_remembered=REMEMBERED),
+        "workflows": partial(WorkflowsProjection, most_remembered=REMEMBERED),
+        "assets": partial(AssetsProjection, most_remembered=REMEMBERED),
+        "runs": partial(RunsProjection, most_remembered=REMEMBERED),
+        "tasks": TasksProjection,
+        "timers": TimersProjection,
+    }
+)
+"""Makes each projection afresh, remembering nothing; a new one has its line here and nowhere else."""
+
+
+def all_projections() -> tuple[Projection, ...]:
+    """Make every projection afresh."""
+    return tuple(make() for make in PROJECTIONS.values())
