@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from gateway.rejections import Malformed, OtherLog
+from store.mark import mark_of, marked
 
 PLAIN: Final = re.compile(r"[0-9]{1,18}")
 MARKED: Final = re.compile(r"([0-9a-f]{12})-([0-9]{1,18})")
@@ -14,12 +15,12 @@ class LogMark:
     """Marks positions as those of one log, so that a position of another is noticed."""
 
     def __init__(self, log_id: UUID) -> None:
-        """Take the last 48 bits of the log's id: enough to tell a restored log from the one before."""
-        self.text = log_id.hex[-12:]
+        """Take the mark of a log."""
+        self.text = mark_of(log_id)
 
     def write(self, position: int) -> str:
         """Write a position with its log."""
-        return f"{self.text}-{position}"
+        return marked(self.text, position)
 
     def read(self, text: str) -> int:
         """Read a position, with or without its log. Raises Malformed, OtherLog."""
