@@ -10,7 +10,7 @@ from bench.append_event import Row, row
 from bench.append_logs import LogState
 from bench.append_ours import ConflictResult
 from bench.append_pgbench import PgbenchFigures
-from bench.figures import Bar, Figures, bar, collapse, median_figures
+from bench.figures import Bar, Figures, bar, collapse, median_figures, median_ratio
 from bench.machine import Machine
 from bench.options import IN_FLIGHT_APPENDS, AppendPlan, Options
 
@@ -32,7 +32,11 @@ class Rounds(Struct, kw_only=True):
 
 
 class Concurrency(Struct, frozen=True, kw_only=True):
-    """Ours at one concurrency, on an empty log and on the grown one: medians over the rounds."""
+    """Ours at one concurrency, on an empty log and on the grown one: medians over the rounds.
+
+    `grown_ratio` is the median of the rounds' own ratios: the two loads of a round run right after each other, and
+    those of different rounds minutes apart, on a machine whose speed has moved by a half meanwhile.
+    """
 
     in_flight: int
     appends_per_second: float
@@ -150,7 +154,7 @@ def _concurrency(in_flight: int, empty: Sequence[Figures], grown: Sequence[Figur
         grown_appends_per_second=on_grown.per_second,
         grown_p50_ms=on_grown.p50_ms,
         grown_p99_ms=on_grown.p99_ms,
-        grown_ratio=round(on_grown.per_second / on_empty.per_second, 3),
+        grown_ratio=median_ratio(grown, empty),
     )
 
 

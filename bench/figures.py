@@ -60,6 +60,13 @@ def median_figures(rounds: Sequence[Figures]) -> Figures:
     )
 
 
+def median_ratio(rounds: Sequence[Figures], beside: Sequence[Figures]) -> float:
+    """Give the median of the ratios of rates that were measured in the same round."""
+    return round(
+        statistics.median(one.per_second / other.per_second for one, other in zip(rounds, beside, strict=True)), 3
+    )
+
+
 def collapse(rates: Mapping[int, float]) -> float:
     """Give the lowest ratio of a concurrency's rate to the best rate at a lower concurrency.
 

@@ -1,6 +1,6 @@
 """The arithmetic of the benches: rates, percentiles, collapse and bars."""
 
-from bench.figures import bar, collapse, figures, percentile
+from bench.figures import bar, collapse, figures, median_ratio, percentile
 
 
 def test_the_rate_counts_what_ended_within_the_time() -> None:
@@ -17,6 +17,12 @@ def test_a_percentile_is_a_value_that_was_measured() -> None:
 def test_collapse_compares_each_concurrency_with_the_best_at_a_lower_one() -> None:
     assert collapse({1: 100.0, 256: 500.0, 16: 1_000.0, 64: 800.0}) == 0.5
     assert collapse({1: 100.0, 16: 200.0}) == 2.0
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    slow, quick = figures([0.001] * 50, 1.0), figures([0.001] * 100, 1.0)
+    assert median_ratio([slow, quick, quick], [slow, quick, quick]) == 1.0
+    assert median_ratio([slow, slow, quick], [quick, quick, slow]) == 0.5
 
 
 def test_what_was_not_measured_does_not_hold() -> None:
