@@ -1,4 +1,4 @@
-"""The command line: `callsheet dev`, `serve`, `work`, `project`, `demo`, `migrate`, `token`."""
+"""The command line: `callsheet dev`, `serve`, `work`, `project`, `demo`, `migrate`, `token`, and what operators ask."""
 
 # The decorators of click are typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -6,10 +6,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import rich_click as click
@@ -17,27 +15,25 @@ import uvloop
 from uuid_utils.compat import uuid7
 
 from callsheet.demo import run_demo
-from callsheet.development_secret import make_directory
-from callsheet.embedded import EmbeddedUnusable, embedded_postgres
+from callsheet.operate.projections import projections
 from callsheet.secrets import secret_of
-from callsheet.serve import CannotListen
 from callsheet.serve import serve as serve_parts
 from callsheet.settings import Settings, SettingsUnusable, load_settings
+from callsheet.starting import database_of, refusals, settings_with
 from callsheet.telemetry import configure_logging
 from callsheet.wiring import COMPONENTS, EVERYTHING, Part, utc_now
 from domain.ids import to_uuid
 from gateway.development_tokens import development_token
-from store.faults import Unavailable, UnsafeDatabase
 from store.migrations import migrate
-
-UNUSABLE = 2
-"""The exit code when what we were started with cannot be used; 1 is a failure while running."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name=None, version="0.1.0", prog_name="callsheet")
 def main() -> None:
     """Run creative workflows of AI and human steps on one ordered, append-only log."""
+
+
+main.add_command(projections)
 
 
 @main.command()
@@ -135,38 +131,3 @@ async def migrate_and_serve(settings: Settings, conninfo: str, parts: frozenset[
     """Migrate the database, and keep the parts going until told to stop."""
     await migrate(conninfo, COMPONENTS)
     await serve_parts(settings, conninfo, secret_of(settings), parts)
-
-
-def settings_with(**http: Any) -> Settings:  # noqa: ANN401  # options of several types
-    """Read the settings, with what was said on the command line in place of the environment."""
-    said = {f"CALLSHEET_HTTP_{name}".upper(): str(value) for name, value in http.items() if value is not None}
-    return load_settings({**os.environ, **said})
-
-
-@contextmanager
-def database_of(settings: Settings) -> Generator[str]:
-    """Give the database that the settings name, or the embedded one for as long as the block lasts."""
-    if settings.data.database_url is not None:
-        yield settings.data.database_url
-        return
-    make_directory(settings.data.directory)
-    with embedded_postgres(settings.data.directory / "postgres-18") as conninfo:
-        yield conninfo
-
-
-@contextmanager
-def refusals() -> Generator[None]:
-    """Turn what a person can mend into a message and exit code 2, without a traceback."""
-    try:
-        yield
-    except* (SettingsUnusable, EmbeddedUnusable, UnsafeDatabase, Unavailable, CannotListen) as refused:
-        for one in _leaves(refused):
-            click.echo(f"callsheet: {one}", err=True)
-        raise SystemExit(UNUSABLE) from None
-
-
-def _leaves(fault: BaseException) -> list[BaseException]:
-    if not isinstance(fault, BaseExceptionGroup):
-        return [fault]
-    group = cast("BaseExceptionGroup[BaseException]", fault)
-    return [leaf for one in group.exceptions for leaf in _leaves(one)]

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 
 from projections.checkpoints import Checkpoints
 from projections.projection import Projection, Reader, Unfoldable
+from projections.standing import worker_name
 from store.arrays import register
 from store.connections import bounded, connected
 from store.faults import Unavailable, UnreadableEvent
@@ -79,7 +80,7 @@ class Follower:
         self._conninfo = bounded(
             conninfo,
             statement_timeout_ms=bounds.statement_timeout_ms,
-            application_name=f"callsheet-projection-{projection.name}",
+            application_name=worker_name(projection.name),
         )
         self._feed = feed
         self._projection = projection

@@ -1,0 +1,56 @@
+"""Asking the database: what a command of an operator does before and after the one thing that it is for."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+
+from callsheet.settings import Settings
+from callsheet.starting import database_of, settings_with
+from callsheet.telemetry import configure_logging
+from callsheet.wiring import COMPONENTS
+from store.connections import bounded, connected
+from store.faults import Unavailable
+from store.migrations import check_schema
+
+APPLICATION_NAME: Final = "callsheet-operate"
+
+Connection = AsyncConnection[tuple[Any, ...]]
+T = TypeVar("T")
+
+
+def ask(question: Callable[[Connection], Awaitable[T]]) -> T:
+    """Ask the database that the settings name, which has to be at this version; nothing is migrated.
+
+    Raises what `callsheet.starting.refusals` tells: SettingsUnusable, EmbeddedUnusable, Unavailable, UnsafeDatabase.
+    """
+    settings = operator_settings()
+    with database_of(settings) as conninfo:
+        return asyncio.run(asked(conninfo, settings, question))
+
+
+def operator_settings() -> Settings:
+    """Read the settings for a command that a person waits for: what goes wrong is said in lines for people."""
+    settings = settings_with()
+    configure_logging("warning", "console")
+    return settings
+
+
+async def asked(conninfo: str, settings: Settings, question: Callable[[Connection], Awaitable[T]]) -> T:
+    """Ask over a connection of its own. Raises Unavailable, UnsafeDatabase."""
+    try:
+        async with connected(_patient(conninfo, settings)) as connection:
+            await check_schema(connection, COMPONENTS)
+            return await question(connection)
+    except psycopg.OperationalError as fault:
+        raise Unavailable(f"the database is not reached: {fault}") from fault
+
+
+def _patient(conninfo: str, settings: Settings) -> str:
+    timeout = settings.store.statement_timeout_ms
+    try:
+        return bounded(conninfo, statement_timeout_ms=timeout, application_name=APPLICATION_NAME)
+    except psycopg.ProgrammingError:  # what it says quotes the string, and so perhaps a password
+        raise Unavailable("the database is named by neither a URL nor a connection string of PostgreSQL") from None

@@ -1,0 +1,74 @@
+"""How operators are answered: JSON for programs, tables for people, and the exit codes that both can rely on."""
+
+# The decorators of click are typed in part only.
+# pyright: reportUnknownMemberType=false
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import msgspec
+import rich_click as click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+ATTENTION: Final = 3
+"""The exit code when the question was answered, and somebody has to look. 2 is what cannot be used, 1 a failure."""
+
+PIPED_COLUMNS: Final = 200
+"""How wide a table may be where no terminal says how wide it is."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(command: F) -> F:
+    """Give a command the option `--json`, as the parameter `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def print_json(value: object) -> None:
+    """Print anything that msgspec writes, indented."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_line(value: object) -> None:
+    """Print anything that msgspec writes as one line, at once: somebody may be following."""
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def console() -> Console:
+    """Give what prints for people, on standard output."""
+    found = Console(highlight=False)
+    if not found.is_terminal:
+        found.width = PIPED_COLUMNS
+    return found
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[str] = ()) -> None:
+    """Print a table; the columns named as numbers are set to the right. Cells are text, and not markup."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    right = frozenset(numbers)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    console().print(table)
+
+
+def count(number: int) -> str:
+    """Write a number for people."""
+    return f"{number:,}"
+
+
+def moment(at: datetime | None) -> str:
+    """Write a time for people, in UTC."""
+    return "never" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
+def duration(seconds: float) -> str:
+    """Write a stretch of time for people, in the largest unit that says enough."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"

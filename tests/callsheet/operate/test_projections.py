@@ -1,0 +1,114 @@
+"""`callsheet projections list|status`: how far each is, who moves it, and exit codes that a script can rely on."""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+import psycopg
+
+from callsheet.projection_wiring import PROJECTIONS
+from projections.standing import worker_name
+from tests.callsheet.apart import apart
+from tests.callsheet.operate.given import answered, migrated, project_with_names, said
+from tests.fixtures.waiting import eventually
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+def executed(database: str, statement: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def test_a_database_that_is_away_is_said_with_exit_code_2() -> None:
+    answer = said(NOWHERE, "projections", "status")
+    assert answer.exit_code == 2
+    assert "callsheet: the database is not reached: " in answer.stderr
+
+
+def test_a_database_that_cannot_be_read_as_one_is_said_without_its_password() -> None:
+    answer = said("postgres//ana:hunter2@host", "projections", "list")
+    assert answer.exit_code == 2
+    assert "neither a URL nor a connection string" in answer.stderr
+    assert "hunter2" not in answer.stderr
+
+
+def test_an_older_schema_is_not_migrated_but_said(database: str) -> None:
+    answer = said(database, "projections", "list")
+    assert answer.exit_code == 2
+    assert "callsheet: the database lacks migration 1 of projections: run `callsheet migrate`" in answer.stderr
+
+
+def test_a_newer_schema_is_said(database: str) -> None:
+    executed(migrated(database), "insert into schema_migrations values ('projections', 9999, 'later', 'x')")
+    answer = said(database, "projections", "status")
+    assert answer.exit_code == 2
+    assert "newer than this Callsheet knows" in answer.stderr
+
+
+def test_a_name_that_is_none_is_said_with_those_that_are(database: str) -> None:
+    answer = said(database, "projections", "status", "rins")
+    assert answer.exit_code == 2
+    assert "'rins' is none of projects, workflows," in " ".join(answer.stderr.replace("│", " ").split())
+
+
+def test_where_nobody_follows_the_whole_log_is_behind(database: str) -> None:
+    project_with_names(migrated(database), "one", "two", "three")
+    told = answered(database, "projections", "status", "projects")
+    assert (told["head"], told["healthy"]) == (3, False)
+    (status,) = told["projections"]
+    assert status["attention"] == ["nobody follows"]
+    assert (status["standing"]["position"], status["standing"]["lag_events"]) == (0, 3)
+    assert status["standing"]["lag_seconds"] > 0
+    assert said(database, "projections", "status").exit_code == 3
+
+
+def test_the_age_of_the_first_fact_not_folded_is_the_lag(database: str) -> None:
+    project_with_names(migrated(database), "one", "two", "three")
+    executed(database, "update events set recorded_at = now() - interval '1 hour' where notification_id = 3")
+    executed(database, "insert into checkpoints (projection, position) values ('projects', 2), ('runs', 3)")
+    behind = answered(database, "projections", "status", "projects", "runs")["projections"]
+    assert [one["standing"]["lag_events"] for one in behind] == [1, 0]
+    assert 3_600 <= behind[0]["standing"]["lag_seconds"] < 3_700
+    assert behind[0]["attention"] == ["nobody follows", "over 10.0 s behind"]
+    assert behind[1]["standing"]["lag_seconds"] == 0
+    within = answered(database, "projections", "status", "projects", "--lag-seconds-max", "7200")["projections"]
+    assert within[0]["attention"] == ["nobody follows"]
+
+
+def test_the_worker_that_follows_is_named_and_another_stands_by(database: str, tmp_path: Path) -> None:
+    with apart(database, tmp_path, "project") as first, apart(database, tmp_path, "project"):
+
+        async def both() -> bool:
+            told = await asyncio.to_thread(answered, database, "projections", "status")
+            standings = [one["standing"] for one in told["projections"]]
+            return all(one["followed_by"] and one["standing_by"] == 1 for one in standings)
+
+        asyncio.run(eventually(both, what="one worker has each projection and one stands by", seconds=30))
+        told = answered(database, "projections", "status")
+        workers = {one["standing"]["followed_by"]["process"] for one in told["projections"]}
+        assert any(worker.startswith(f"{first.process.pid}.{socket.gethostname()[:5]}") for worker in workers)
+        assert told["healthy"] is True
+        answer = said(database, "projections", "status")
+        assert answer.exit_code == 0
+        assert "The log ends at position 0." in answer.stdout
+        assert all(name in answer.stdout for name in PROJECTIONS)
+
+
+def test_the_list_names_what_each_folds_and_what_another_version_left(database: str) -> None:
+    executed(migrated(database), "insert into checkpoints (projection, position) values ('gone', 7), ('runs', 5)")
+    listed = {one["name"]: one for one in answered(database, "projections", "list")}
+    assert list(listed) == [*PROJECTIONS, "gone"]
+    assert (listed["runs"]["known"], listed["runs"]["position"]) == (True, 5)
+    assert "runs" in listed["runs"]["tables"]
+    assert "run.started" in listed["runs"]["topics"]
+    assert (listed["gone"]["known"], listed["gone"]["position"]) == (False, 7)
+    answer = said(database, "projections", "list")
+    assert answer.exit_code == 0
+    assert "gone (of another version)" in answer.stdout
+
+
+def test_a_process_is_still_known_where_its_name_is_long() -> None:
+    assert worker_name("x" * 20).startswith(f"callsheet-projection-{'x' * 20}@{os.getpid()}.")
+    assert len(worker_name("x" * 20)) <= 63
