@@ -19,7 +19,7 @@ from msgspec import Struct
 from uuid_utils.compat import uuid7
 
 from bench.processes import CpuClock
-from callsheet.settings import IdentitySettings
+from callsheet.setting_groups import IdentitySettings
 from gateway.development_tokens import development_token
 
 HOST: Final = "127.0.0.1"

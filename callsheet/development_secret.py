@@ -4,7 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
-from callsheet.settings import SettingsUnusable, SigningSecret
+from callsheet.setting_types import SigningSecret
+from callsheet.settings import SettingsUnusable
 
 FILE = "jwt-secret"
 

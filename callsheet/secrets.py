@@ -1,7 +1,8 @@
 """The secret that signs development tokens: of the settings, or else of the data directory."""
 
 from callsheet.development_secret import development_secret
-from callsheet.settings import Settings, SigningSecret
+from callsheet.setting_types import SigningSecret
+from callsheet.settings import Settings
 
 
 def secret_of(settings: Settings) -> SigningSecret:

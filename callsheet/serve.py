@@ -13,7 +13,8 @@ import uvicorn
 
 from callsheet.corked import CorkedHttp
 from callsheet.garbage import tune_garbage_collector
-from callsheet.settings import Settings, SigningSecret
+from callsheet.setting_types import SigningSecret
+from callsheet.settings import Settings
 from callsheet.wiring import EVERYTHING, Core, Part, gateway_of, opened
 from gateway.drain import Drain
 

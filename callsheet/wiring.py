@@ -18,7 +18,8 @@ from bus.listener import Listener
 from callsheet.model_wiring import model_settings, prices_of_models, turn_bounds
 from callsheet.outgoing_wiring import http_steps_of
 from callsheet.projection_wiring import all_projections
-from callsheet.settings import Settings, SigningSecret
+from callsheet.setting_types import SigningSecret
+from callsheet.settings import Settings
 from commands.handler import Handler
 from commands.loading import Streams
 from engine.child_steps import ChildSteps

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from callsheet.development_secret import development_secret
-from callsheet.settings import Settings, SettingsUnusable, SigningSecret, load_settings
+from callsheet.setting_types import SigningSecret
+from callsheet.settings import Settings, SettingsUnusable, load_settings
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:

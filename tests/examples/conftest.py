@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator
 import httpx2
 import pytest
 
-from callsheet.settings import OutgoingSettings, Settings
+from callsheet.setting_groups import OutgoingSettings
+from callsheet.settings import Settings
 from callsheet.wiring import COMPONENTS
 from engine.allow_list import AllowList
 from store.migrations import migrate

@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Generator
 import httpx2
 import pytest
 
-from callsheet.settings import HttpSettings, Settings
+from callsheet.setting_groups import HttpSettings
+from callsheet.settings import Settings
 from callsheet.wiring import COMPONENTS
 from store.migrations import migrate
 from tests.fixtures.postgres import PostgresForTests

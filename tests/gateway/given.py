@@ -14,7 +14,8 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from callsheet.serve import Server, listen
-from callsheet.settings import Settings, SigningSecret
+from callsheet.setting_types import SigningSecret
+from callsheet.settings import Settings
 from callsheet.wiring import Core, gateway_of, opened
 from gateway.development_tokens import development_token
 from gateway.drain import Drain

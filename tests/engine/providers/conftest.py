@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Generator
 
 import pytest
 
-from callsheet.settings import Secret
+from callsheet.setting_types import Secret
 from engine.allow_list import AllowList
 from engine.outgoing import Guard
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings

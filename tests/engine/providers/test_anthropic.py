@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from callsheet.settings import Secret
+from callsheet.setting_types import Secret
 from domain.graph import ErrorClass
 from domain.graph_configs import JsonOutput, ModelParameters
 from engine.providers.anthropic import Anthropic, AnthropicSettings

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from callsheet.settings import Secret
+from callsheet.setting_types import Secret
 from domain.graph import ErrorClass
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
 from engine.providers.provider import Ask, ProviderFault

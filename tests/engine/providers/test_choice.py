@@ -2,7 +2,7 @@
 
 import pytest
 
-from callsheet.settings import Secret
+from callsheet.setting_types import Secret
 from domain.graph import ErrorClass
 from engine.providers.anthropic import Anthropic, AnthropicSettings
 from engine.providers.choice import providers_of

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from callsheet.settings import Secret
+from callsheet.setting_types import Secret
 from domain.graph import ErrorClass
 from domain.graph_configs import JsonOutput, ModelParameters
 from engine.allow_list import AllowList

@@ -1,0 +1,166 @@
+"""The groups of settings: every field with its type, its default and what it sets."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Struct
+
+from callsheet.prices import PriceTable
+from callsheet.secrets_file import SecretsFile
+from callsheet.setting_types import Bytes, Count, Milliseconds, Port, Seconds, Secret, SigningSecret, named
+from engine.allow_list import AllowList
+
+
+class DataSettings(Struct, frozen=True, kw_only=True):
+    """Where things are kept on this machine, and which database holds the log."""
+
+    directory: Path = Path(".callsheet")
+    """For the embedded PostgreSQL (`postgres-18`) and the development secret; relative to where we were started."""
+    database_url: Annotated[str | None, named("DATABASE_URL")] = None
+    """A PostgreSQL of one's own (15 or newer), as a URL or libpq string; None starts the embedded one."""
+
+
+class HttpSettings(Struct, frozen=True, kw_only=True):
+    """The door to the network."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on; in a container 0.0.0.0."""
+    port: Port = 8000
+    """The port to listen on; 0 lets the system choose one."""
+    body_bytes_max: Bytes = 1024 * 1024
+    """A larger request body is refused with 413."""
+    json_depth_max: Count = 64
+    """Deeper JSON is refused with 400."""
+    prefer_wait_seconds_max: Seconds = 60
+    """The longest that `Prefer: wait` holds a request."""
+    page_items: Count = 50
+    """How many items a page of a list has when the caller does not say."""
+    page_items_max: Count = 200
+    """How many items a caller may ask for in one page."""
+    heartbeat_seconds: Seconds = 15
+    """How often an idle event stream shows that it lives."""
+    shutdown_seconds_max: Seconds = 10
+    """How long open requests get to end once we are told to stop."""
+
+
+class IdentitySettings(Struct, frozen=True, kw_only=True):
+    """Whom we believe."""
+
+    jwt_secret: SigningSecret | None = None
+    """Signs development tokens (HS256); None makes one and keeps it in the data directory."""
+    workspace_claim: str = "workspace"
+    """The claim of a token that names the caller's workspace."""
+
+
+class LogSettings(Struct, frozen=True, kw_only=True):
+    """What is said about what happens."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severity that is written."""
+    renderer: Literal["json", "console"] = "json"
+    """One JSON object a line, or coloured lines for people."""
+
+
+class StoreSettings(Struct, frozen=True, kw_only=True):
+    """The log and the connections to it."""
+
+    append_queue_commands: Count = 10_000
+    """How many commands may wait for the appender; one more is refused at once with 503."""
+    append_batch_events: Count = 512
+    """About how many events one append takes along: a command is never split."""
+    statement_timeout_ms: Milliseconds = 10_000
+    """How long one statement may run; it bounds how long the head of the log can be held."""
+    command_ids_hours: Count = 24
+    """How long a request that is repeated with its Idempotency-Key gets its first answer again."""
+    readers: Count = 4
+    """How many connections read the log at the same time."""
+    aggregate_cache_streams: Count = 10_000
+    """How many folded streams are kept in memory, the least used going first."""
+
+
+class EngineSettings(Struct, frozen=True, kw_only=True):
+    """What carries runs out."""
+
+    active_runs: Count = 2_000
+    """How many runs are in hand at the same time; runs that wait for a person are not counted."""
+    lease_seconds: Seconds = 5.0
+    """How long an engine that gives no sign counts as alive; one whose connection ends is gone at once."""
+    heartbeat_seconds: Seconds = 1.0
+    """How often an engine gives a sign, and looks for runs that nobody has in hand; less than the lease."""
+    lease_delay_seconds: Seconds = 0.25
+    """How long a run is in hand before that is written down; a shorter one costs nothing."""
+    takeover_grace_seconds: Seconds = 2.0
+    """How long a run without an owner has to be left unchanged before another engine takes it."""
+    kept_graphs: Count = 1_000
+    """How many compiled workflow versions are kept in memory, the least used going first."""
+    held_back_off_seconds: Seconds = 60
+    """A longer wait before a step's next attempt is left to a timer, so that its run need not be in hand meanwhile."""
+    timer_poll_seconds: Seconds = 10
+    """How often the table of timers is looked at when none of them is due."""
+    timer_page: Count = 500
+    """How many timers that are due are read at a time."""
+    timers_in_memory: Count = 10_000
+    """How many timers that are due soon are kept in memory; the rest is read from its table when due."""
+
+
+class FeedSettings(Struct, frozen=True, kw_only=True):
+    """What carries new facts to those who follow the log."""
+
+    buffer_events: Count = 20_000
+    """How many events are kept in memory for followers that are a little behind; older ones are read from the log."""
+    poll_seconds: Seconds = 1.0
+    """How often the log is looked at when nothing wakes us."""
+
+
+class ModelSettings(Struct, frozen=True, kw_only=True):
+    """The model provider of prompt steps. Without a key the scripted provider answers, and says that it does."""
+
+    api_key: Annotated[Secret | None, named("OPENAI_API_KEY")] = None
+    """The key of an OpenAI-compatible provider."""
+    base_url: Annotated[str, named("OPENAI_BASE_URL")] = "https://api.openai.com/v1"
+    """Where the provider is; any server that speaks the chat completions protocol will do."""
+    model: Annotated[str, named("OPENAI_MODEL")] = "gpt-5-mini"
+    """What the model `openai/default` stands for."""
+    timeout_seconds: Seconds = 120
+    """How long one call may take."""
+    calls: Count = 100
+    """How many calls of one provider are under way at the same time in one process."""
+    calls_per_workspace: Count = 50
+    """How many of these may be of one workspace."""
+    waiting_per_workspace: Count = 10_000
+    """How many calls of one workspace may wait for their turn; one more fails as overloaded."""
+    prices: PriceTable | None = None
+    """What models cost in USD per million tokens: JSON, or the path of a file with it."""
+
+
+class OutgoingSettings(Struct, frozen=True, kw_only=True):
+    """Calls of addresses that people choose: `http` steps, and the base URLs of model providers."""
+
+    allowed: AllowList | None = None
+    """Hosts that may be called though they are not public, `host` or `host:port`, separated by commas."""
+    timeout_seconds: Seconds = 30
+    """How long one call of an `http` step may take, where its step does not say."""
+    connect_seconds: Seconds = 10
+    """How long an `http` step waits for a connection."""
+    connections: Count = 100
+    """How many connections `http` steps have at the same time."""
+
+
+class AnthropicModelSettings(Struct, frozen=True, kw_only=True):
+    """Anthropic as a model provider beside the other; it is there once it has a key."""
+
+    api_key: Annotated[Secret | None, named("ANTHROPIC_API_KEY")] = None
+    """Its key."""
+    base_url: Annotated[str, named("ANTHROPIC_BASE_URL")] = "https://api.anthropic.com"
+    """Where it is; any server that speaks the messages protocol will do."""
+    model: Annotated[str, named("ANTHROPIC_MODEL")] = "claude-sonnet-4-5"
+    """What the model `anthropic/default` stands for."""
+    output_tokens_default: Count = 8_192
+    """How long an answer may be, where the step does not say."""
+
+
+class SecretsSettings(Struct, frozen=True, kw_only=True):
+    """What `http` steps may send and nobody may read."""
+
+    file: SecretsFile | None = None
+    """The file of the secrets, as JSON: the value of each, and the hosts that it may be sent to."""
