@@ -14,6 +14,7 @@ import rich_click as click
 import uvloop
 from uuid_utils.compat import uuid7
 
+from callsheet.clock import utc_now
 from callsheet.demo import run_demo
 from callsheet.operate.projections import projections
 from callsheet.secrets import secret_of
@@ -21,7 +22,7 @@ from callsheet.serve import serve as serve_parts
 from callsheet.settings import Settings, SettingsUnusable, load_settings
 from callsheet.starting import database_of, refusals, settings_with
 from callsheet.telemetry import configure_logging
-from callsheet.wiring import COMPONENTS, EVERYTHING, Part, utc_now
+from callsheet.wiring import COMPONENTS, EVERYTHING, Part
 from domain.ids import to_uuid
 from gateway.development_tokens import development_token
 from store.migrations import migrate

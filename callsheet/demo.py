@@ -15,11 +15,11 @@ import httpx2
 from rich.console import Console
 from rich.markup import escape
 
+from callsheet.clock import utc_now
 from callsheet.demo_server import ServerFailed, running_server
 from callsheet.demo_story import Story
 from callsheet.secrets import secret_of
 from callsheet.settings import Settings
-from callsheet.wiring import utc_now
 from domain.ids import from_uuid
 from gateway.development_tokens import development_token
 

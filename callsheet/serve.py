@@ -16,6 +16,7 @@ from callsheet.garbage import tune_garbage_collector
 from callsheet.setting_types import SigningSecret
 from callsheet.settings import Settings
 from callsheet.wiring import EVERYTHING, Core, Part, gateway_of, opened
+from engine.parts import Reached, go_on
 from gateway.drain import Drain
 
 BACKLOG: Final = 2_048
@@ -31,13 +32,21 @@ class Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, conninfo: str, secret: SigningSecret, parts: frozenset[Part] = EVERYTHING) -> None:
+async def serve(
+    settings: Settings,
+    conninfo: str,
+    secret: SigningSecret,
+    parts: frozenset[Part] = EVERYTHING,
+    reached: Reached = go_on,
+) -> None:
     """Serve until SIGINT or SIGTERM; then stop taking requests, end open streams, and stop the parts in order.
+
+    `reached` is told of each point where a crash would matter: only tests do anything there.
 
     Raises UnsafeDatabase, Unavailable at the start, and whatever ended a part that may not end.
     """
     name = f"{socket.gethostname()}-{os.getpid()}"
-    async with opened(settings, conninfo, name=name, secret=secret, parts=parts) as core:
+    async with opened(settings, conninfo, name=name, secret=secret, parts=parts, reached=reached) as core:
         stopping = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -4,33 +4,25 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum, auto
-from functools import partial
-from random import Random
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from bus.deltas import Delta, DeltaHub
+from bus.deltas import DeltaHub
 from bus.feed import Feed, FeedBounds
 from bus.listener import Listener
+from callsheet.clock import utc_now
+from callsheet.engine_wiring import engine_of, executors_of
 from callsheet.model_wiring import model_settings, prices_of_models, turn_bounds
-from callsheet.outgoing_wiring import http_steps_of
 from callsheet.projection_wiring import all_projections
 from callsheet.setting_types import SigningSecret
 from callsheet.settings import Settings
 from commands.handler import Handler
 from commands.loading import Streams
-from engine.child_steps import ChildSteps
-from engine.engine import Engine, EngineBounds
-from engine.executors import Executors
-from engine.prompt_assets import PromptAssetTexts
-from engine.prompt_step import Prompts
-from engine.providers.choice import Providers, providers_of
-from engine.step import StepCall
-from engine.takeover import TakeoverBounds
-from engine.timers import TimerBounds
+from engine.engine import Engine
+from engine.parts import Reached, go_on
+from engine.providers.choice import providers_of
 from gateway.app import build_app
 from gateway.deps import Deps, GatewayBounds
 from gateway.drain import Drain
@@ -42,7 +34,6 @@ from projections.projects_view import ProjectsView
 from projections.reading import ReadBounds, ReadModels
 from projections.runs_view import RunsView
 from projections.tasks_view import TasksView
-from projections.timers_view import TimersView
 from projections.worker import Worker
 from projections.workflows_view import WorkflowsView
 from store.contents import PostgresContents
@@ -63,11 +54,6 @@ class Part(Enum):
 
 Parts = frozenset[Part]
 EVERYTHING: Parts = frozenset(Part)
-
-
-def utc_now() -> datetime:
-    """Give the time, in UTC; the product's only clock."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +99,7 @@ class Core:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, conninfo: str, *, name: str, secret: SigningSecret, parts: Parts = EVERYTHING
+    settings: Settings, conninfo: str, *, name: str, secret: SigningSecret, parts: Parts, reached: Reached = go_on
 ) -> AsyncGenerator[Core]:
     """Make and open the parts of a process. Raises UnsafeDatabase, Unavailable."""
     log = Log(conninfo, log_bounds(settings))
@@ -144,56 +130,8 @@ async def opened(
             models=models,
             checkpoints=checkpoints,
             worker=worker_of(conninfo, feed, checkpoints),
-            engine=engine_of(conninfo, log, feed, streams, executors, models, settings, name),
+            engine=engine_of(conninfo, log, feed, streams, executors, models, settings, name, reached=reached),
         )
-
-
-def engine_bounds(settings: Settings) -> EngineBounds:
-    """Give the bounds of the engine."""
-    engine = settings.engine
-    return EngineBounds(
-        active_runs=engine.active_runs,
-        graphs=engine.kept_graphs,
-        timers=TimerBounds(
-            poll_seconds=engine.timer_poll_seconds,
-            page_timers=engine.timer_page,
-            heard_timers=engine.timers_in_memory,
-            held_back_off_seconds=engine.held_back_off_seconds,
-        ),
-        takeover=TakeoverBounds(
-            lease_seconds=engine.lease_seconds,
-            heartbeat_seconds=engine.heartbeat_seconds,
-            lease_delay_seconds=engine.lease_delay_seconds,
-            grace_seconds=engine.takeover_grace_seconds,
-        ),
-    )
-
-
-def engine_of(  # what an engine is made of
-    conninfo: str,
-    log: Log,
-    feed: Feed,
-    streams: Streams,
-    executors: Executors,
-    models: ReadModels,
-    settings: Settings,
-    name: str,
-) -> Engine:
-    """Make the engine."""
-    return Engine(
-        name=name,
-        conninfo=conninfo,
-        log=log,
-        feed=feed,
-        streams=streams,
-        contents=executors.contents,
-        executors=executors,
-        runs=RunsView(models),
-        timers=TimersView(models),
-        clock=utc_now,
-        random=Random(),  # noqa: S311  # jitter of retries, nothing secret
-        bounds=engine_bounds(settings),
-    )
 
 
 def feed_bounds(settings: Settings) -> FeedBounds:
@@ -214,36 +152,6 @@ def log_bounds(settings: Settings) -> LogBounds:
 def worker_of(conninfo: str, feed: Feed, checkpoints: Checkpoints) -> Worker:
     """Make the worker with all projections."""
     return Worker(conninfo, feed, all_projections(), checkpoints, WorkerBounds())
-
-
-def executors_of(
-    log: Log,
-    contents: PostgresContents,
-    providers: Providers,
-    settings: Settings,
-    secret: SigningSecret,
-    deltas: DeltaHub,
-) -> Executors:
-    """Make the executors of steps."""
-    texts = PromptAssetTexts(log, contents, most_kept=1_000)
-    return Executors(
-        prompts=Prompts(
-            providers=providers,
-            prompt_assets=texts,
-            on_delta=partial(_telling, deltas),
-            timeout_seconds=settings.model.timeout_seconds,
-        ),
-        http=http_steps_of(settings),
-        children=ChildSteps(log=log, contents=contents),
-        contents=contents,
-        clock=utc_now,
-        shown_key=secret.reveal().encode(),
-    )
-
-
-def _telling(deltas: DeltaHub, call: StepCall) -> Callable[[str], None]:
-    """Tell those who follow the run in this process what the model writes."""
-    return lambda text: deltas.tell(call.run_id, Delta(node=call.node.id, attempt=call.attempt, text=text))
 
 
 def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Drain) -> Callable[..., Awaitable[None]]:

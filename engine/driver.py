@@ -1,10 +1,7 @@
 """Driving one run: turn after turn, until it has ended or waits for someone else."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from random import Random
 from typing import Final
 from uuid import UUID
 
@@ -12,7 +9,6 @@ import structlog
 from msgspec.structs import replace
 
 from commands.advance import advance
-from commands.loading import Streams
 from commands.noun import RUN, Loaded
 from commands.turn import Turn
 from domain.graph_compiled import CompiledGraph
@@ -20,41 +16,20 @@ from domain.run import Run
 from domain.run_steps import StepStatus
 from engine.children import Nursery
 from engine.data import RunData
-from engine.executors import Executors, is_immediate
+from engine.executors import is_immediate
 from engine.families import Families
 from engine.lost import RunTaken, claimed_since, late, refuse
-from engine.progress import Owner, Progress
+from engine.parts import Parts, Point
+from engine.progress import Progress
 from engine.resolving import decided, resolved, timed_out
 from engine.schedule import due_again, due_first
 from engine.step import Result, StepCall, TryAgain
 from engine.stopping import stop
 from store.appender import back_off_seconds
-from store.contents import ContentStore
 from store.faults import Conflict, Unavailable
-from store.log import Log
 from store.record import Actor, Metadata
 
 MOST_FAILURES: Final = 20
-
-
-def go_on(_name: str) -> None:
-    """Go on: only tests stop an engine at a point."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What the drivers of one engine share. `reached` is told of each point where a crash would matter."""
-
-    log: Log
-    streams: Streams
-    contents: ContentStore
-    executors: Executors
-    owner: Owner
-    clock: Callable[[], datetime]
-    random: Random
-    held_back_off_seconds: float = 60.0
-    """A longer wait for the next attempt is left to the timers: the run need not be held meanwhile."""
-    reached: Callable[[str], None] = go_on
 
 
 class RunLost(Exception):  # noqa: N818  # told to the engine, which lets the run go
@@ -112,7 +87,7 @@ class Driver:
                 try:
                     progress = await self._turn(results, resuming=resuming)
                     if progress.started:
-                        self._parts.reached("step.unclaimed")
+                        self._parts.reached(Point.UNCLAIMED)
                     if progress.turn.run.ended:
                         await self._leave_nothing_behind(progress.turn.run)
                     self._held = await advance(self._parts.log, self._held, progress.turn, self._metadata())
@@ -124,8 +99,9 @@ class Driver:
                     continue
                 failures = 0
                 if results:
-                    self._parts.reached("step.recorded")
+                    self._parts.reached(Point.RECORDED)
                 if self._is_over():
+                    self._parts.reached(Point.RUN_ENDED)
                     return
                 self._carry_out(progress)
                 if self._is_idle():
@@ -137,8 +113,10 @@ class Driver:
 
     async def _leave_nothing_behind(self, ended: Run) -> None:
         """Stop what is under way before the run's end is recorded: after it nobody would look for what still runs."""
+        self._parts.reached(Point.RUN_ENDING)
         await stop(self._tasks)
         await self._families.cancel(replace(self._held, state=ended), self._graph, self._metadata())
+        self._parts.reached(Point.RUN_UNENDED)
 
     def _is_over(self) -> bool:
         """Tell whether the run has ended; one retried since then may have another graph, and needs another driver."""
@@ -236,13 +214,14 @@ class Driver:
         )
 
     async def _attempt(self, node: str) -> None:
-        self._parts.reached("step.claimed")
+        self._parts.reached(Point.CLAIMED)
         result = await self._parts.executors.carry_out(self._call(self._held.state, node))
-        self._parts.reached("step.called")
+        self._parts.reached(Point.CALLED)
         self._arrive(node, result)
 
     async def _retry_at(self, node: str, at: datetime) -> None:
         await asyncio.sleep(max(0.0, (at - self._parts.clock()).total_seconds()))
+        self._parts.reached(Point.TIMER_DUE)
         self._arrive(node, TryAgain())
 
     async def _tend(self, node: str) -> None:

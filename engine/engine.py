@@ -22,11 +22,11 @@ from domain.run_facts import (
     RunStarted,
     StepDecided,
 )
-from engine.driver import Parts, go_on
 from engine.executors import Executors
 from engine.graphs import Graphs
 from engine.leases import Leases
 from engine.membership import Membership, joined
+from engine.parts import Parts, Reached, go_on
 from engine.progress import Owner
 from engine.runs import Runs
 from engine.takeover import Takeover, TakeoverBounds
@@ -74,7 +74,7 @@ class Engine:
         clock: Callable[[], datetime],
         random: Random,
         bounds: EngineBounds,
-        reached: Callable[[str], None] = go_on,
+        reached: Reached = go_on,
     ) -> None:
         """Make an engine; it does nothing until `run`."""
         self._name = name
@@ -141,7 +141,7 @@ class Engine:
             async with asyncio.TaskGroup() as group:
                 runs = Runs(parts, self._graphs, group, bounds.active_runs, membership=membership, leases=leases)
                 self._stuck = runs.stuck
-                timers = Timers(self._timers, runs, self._clock, self._bounds.timers)
+                timers = Timers(self._timers, runs, self._clock, self._bounds.timers, self._reached)
                 takeover = Takeover(membership, leases, runs, bounds.takeover, self._random)
                 position = await self._runs.position()
                 group.create_task(timers.run())

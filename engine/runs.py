@@ -11,11 +11,12 @@ from domain.run import Run
 from domain.run_facts import Parent, RunStarted
 from engine.child_at_once import AtOnce
 from engine.children import Nursery
-from engine.driver import Driver, Parts, RunLost
+from engine.driver import Driver, RunLost
 from engine.graphs import Graphs
 from engine.leases import Leases
 from engine.lost import RunTaken
 from engine.membership import Membership
+from engine.parts import Parts
 from store.appender import back_off_seconds
 from store.faults import Unavailable
 from store.record import Metadata, Recorded

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from domain.fact import Fact
 from domain.run_facts import StepFailed
+from engine.parts import Point, Reached, go_on
 from projections.timers import due_at_of
 from projections.timers_view import BEGINNING, TimersView
 from store.appender import back_off_seconds
@@ -55,12 +56,20 @@ class Timers:
     What the engine hears of in the meantime needs no read, so that it does not matter how far the read model has come.
     """
 
-    def __init__(self, view: TimersView, runs: Wakes, clock: Callable[[], datetime], bounds: TimerBounds) -> None:
+    def __init__(
+        self,
+        view: TimersView,
+        runs: Wakes,
+        clock: Callable[[], datetime],
+        bounds: TimerBounds,
+        reached: Reached = go_on,
+    ) -> None:
         """Make it; it does nothing until `run`."""
         self._view = view
         self._runs = runs
         self._clock = clock
         self._bounds = bounds
+        self._reached = reached
         self._heard: list[tuple[datetime, UUID]] = []  # a heap
         self._read_at = self._poll_at = clock()
         self._taken_until = BEGINNING.due_at
@@ -122,6 +131,7 @@ class Timers:
         self._read_at = self._poll_at if upcoming is None else min(self._poll_at, upcoming)
 
     async def _wake(self, run_id: UUID) -> None:
+        self._reached(Point.TIMER_DUE)
         await self._runs.room()
         self._runs.look_again(run_id)
 

@@ -22,11 +22,11 @@ from domain.run import Run, RunStatus
 from domain.run_facts import StepCompleted, StepFailed, StepSkipped, StepStarted
 from domain.run_steps import StepStatus
 from engine.child_steps import ChildSteps
-from engine.driver import Parts
 from engine.engine import Engine, EngineBounds
 from engine.executors import Executors
 from engine.http_step import HttpBounds, HttpSteps
 from engine.outgoing import Guard
+from engine.parts import Parts
 from engine.progress import Owner
 from engine.prompt_assets import PromptAssetTexts
 from engine.prompt_step import Prompts

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from callsheet.serve import Server, listen
 from callsheet.setting_types import SigningSecret
 from callsheet.settings import Settings
-from callsheet.wiring import Core, gateway_of, opened
+from callsheet.wiring import EVERYTHING, Core, gateway_of, opened
 from gateway.development_tokens import development_token
 from gateway.drain import Drain
 
@@ -41,7 +41,7 @@ class Serving(Struct, frozen=True, kw_only=True):
 @asynccontextmanager
 async def serving(conninfo: str, settings: Settings) -> AsyncGenerator[Serving]:
     """Serve a migrated database on a free port for the length of a block."""
-    async with opened(settings, conninfo, name="test", secret=SECRET) as core:
+    async with opened(settings, conninfo, name="test", secret=SECRET, parts=EVERYTHING) as core:
         listening = listen("127.0.0.1", 0)
         drain = Drain(core.feed)
         config = uvicorn.Config(

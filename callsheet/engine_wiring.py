@@ -1,0 +1,109 @@
+"""Wiring of the engine: its bounds, and what carries its steps out."""
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+
+from bus.deltas import Delta, DeltaHub
+from bus.feed import Feed
+from callsheet.clock import utc_now
+from callsheet.outgoing_wiring import http_steps_of
+from callsheet.setting_types import SigningSecret
+from callsheet.settings import Settings
+from commands.loading import Streams
+from engine.child_steps import ChildSteps
+from engine.engine import Engine, EngineBounds
+from engine.executors import Executors
+from engine.parts import Reached
+from engine.prompt_assets import PromptAssetTexts
+from engine.prompt_step import Prompts
+from engine.providers.choice import Providers
+from engine.step import StepCall
+from engine.takeover import TakeoverBounds
+from engine.timers import TimerBounds
+from projections.reading import ReadModels
+from projections.runs_view import RunsView
+from projections.timers_view import TimersView
+from store.contents import ContentStore
+from store.log import Log
+
+
+def engine_bounds(settings: Settings) -> EngineBounds:
+    """Give the bounds of the engine."""
+    engine = settings.engine
+    return EngineBounds(
+        active_runs=engine.active_runs,
+        graphs=engine.kept_graphs,
+        timers=TimerBounds(
+            poll_seconds=engine.timer_poll_seconds,
+            page_timers=engine.timer_page,
+            heard_timers=engine.timers_in_memory,
+            held_back_off_seconds=engine.held_back_off_seconds,
+        ),
+        takeover=TakeoverBounds(
+            lease_seconds=engine.lease_seconds,
+            heartbeat_seconds=engine.heartbeat_seconds,
+            lease_delay_seconds=engine.lease_delay_seconds,
+            grace_seconds=engine.takeover_grace_seconds,
+        ),
+    )
+
+
+def engine_of(  # noqa: PLR0913  # what an engine is made of, by name
+    conninfo: str,
+    log: Log,
+    feed: Feed,
+    streams: Streams,
+    executors: Executors,
+    models: ReadModels,
+    settings: Settings,
+    name: str,
+    *,
+    reached: Reached,
+) -> Engine:
+    """Make the engine; `reached` is told of the points where a crash would matter."""
+    return Engine(
+        name=name,
+        conninfo=conninfo,
+        log=log,
+        feed=feed,
+        streams=streams,
+        contents=executors.contents,
+        executors=executors,
+        runs=RunsView(models),
+        timers=TimersView(models),
+        clock=utc_now,
+        random=Random(),  # noqa: S311  # jitter of retries, nothing secret
+        bounds=engine_bounds(settings),
+        reached=reached,
+    )
+
+
+def executors_of(
+    log: Log,
+    contents: ContentStore,
+    providers: Providers,
+    settings: Settings,
+    secret: SigningSecret,
+    deltas: DeltaHub,
+) -> Executors:
+    """Make the executors of steps."""
+    texts = PromptAssetTexts(log, contents, most_kept=1_000)
+    return Executors(
+        prompts=Prompts(
+            providers=providers,
+            prompt_assets=texts,
+            on_delta=partial(_telling, deltas),
+            timeout_seconds=settings.model.timeout_seconds,
+        ),
+        http=http_steps_of(settings),
+        children=ChildSteps(log=log, contents=contents),
+        contents=contents,
+        clock=utc_now,
+        shown_key=secret.reveal().encode(),
+    )
+
+
+def _telling(deltas: DeltaHub, call: StepCall) -> Callable[[str], None]:
+    """Tell those who follow the run in this process what the model writes."""
+    return lambda text: deltas.tell(call.run_id, Delta(node=call.node.id, attempt=call.attempt, text=text))
