@@ -1,0 +1,53 @@
+"""`callsheet work`, which kills itself at a point of its work: `python -m tests.kills.engine_process`.
+
+KILL_AT names the point and how often it is passed first: `step.claimed:2` dies the third time. Without it nobody dies.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import uvloop
+
+from callsheet.secrets import secret_of
+from callsheet.serve import serve
+from callsheet.settings import load_settings
+from callsheet.telemetry import configure_logging
+from callsheet.wiring import Part
+from engine.parts import go_on
+
+VARIABLE: Final = "KILL_AT"
+
+
+def killer(text: str) -> Callable[[str], None]:
+    """Give what ends this process without a word, as `kill -9` and the out-of-memory killer do."""
+    point, _, times = text.partition(":")
+    left = int(times)
+
+    def reached(name: str) -> None:
+        nonlocal left
+        if name != point:
+            return
+        left -= 1
+        if left < 0:
+            sys.stderr.write(f"killed at {name}\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return reached
+
+
+async def main() -> None:
+    """Be an engine until told to stop, or until the point."""
+    settings = load_settings(os.environ)
+    configure_logging(settings.log.level, settings.log.renderer)
+    conninfo = settings.data.database_url
+    if conninfo is None:
+        raise TypeError("an engine apart needs a database")
+    reached = killer(os.environ[VARIABLE]) if VARIABLE in os.environ else go_on
+    await serve(settings, conninfo, secret_of(settings), frozenset({Part.ENGINE}), reached)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
