@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from projections.assets import AssetsProjection
+from projections.insights import InsightsProjection
 from projections.projection import Projection
 from projections.projects import ProjectsProjection
 from projections.runs import RunsProjection
@@ -24,6 +25,7 @@ PROJECTIONS: Final[Mapping[str, Callable[[], Projection]]] = MappingProxyType(
         "runs": partial(RunsProjection, most_remembered=REMEMBERED),
         "tasks": TasksProjection,
         "timers": TimersProjection,
+        "insights": partial(InsightsProjection, most_remembered=REMEMBERED),
     }
 )
 """Makes each projection afresh, remembering nothing; a new one has its line here and nowhere else."""

@@ -39,6 +39,10 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """How many items a caller may ask for in one page."""
     heartbeat_seconds: Seconds = 15
     """How often an idle event stream shows that it lives."""
+    insights_days_max: Count = 366
+    """How many days the window of insights may have."""
+    insights_buckets_max: Count = 50_000
+    """How many buckets of insights one answer adds up; more is refused with 422."""
     shutdown_seconds_max: Seconds = 10
     """How long open requests get to end once we are told to stop."""
 

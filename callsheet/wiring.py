@@ -30,6 +30,7 @@ from gateway.identity import Identity
 from projections.assets_view import AssetsView
 from projections.checkpoints import Checkpoints, WaitBounds
 from projections.following import WorkerBounds
+from projections.insights_view import InsightsView
 from projections.projects_view import ProjectsView
 from projections.reading import ReadBounds, ReadModels
 from projections.runs_view import RunsView
@@ -170,6 +171,7 @@ def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Dra
             assets=AssetsView(core.models),
             runs=RunsView(core.models),
             tasks=TasksView(core.models),
+            insights=InsightsView(core.models, most_buckets=http.insights_buckets_max),
             checkpoints=core.checkpoints,
             identity=identity,
             drain=drain,
@@ -184,6 +186,7 @@ def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Dra
                 page_items=http.page_items,
                 page_items_max=http.page_items_max,
                 heartbeat_seconds=http.heartbeat_seconds,
+                insights_days_max=http.insights_days_max,
             ),
         )
     )

@@ -6,7 +6,7 @@ from uuid import UUID
 from typeid import TypeID
 from typeid.errors import TypeIDException
 
-Prefix = Literal["ws", "prj", "wf", "ast", "run", "key"]
+Prefix = Literal["ws", "prj", "wf", "ast", "run", "key", "ins"]
 
 
 def from_uuid(prefix: Prefix, uuid: UUID) -> str:

@@ -10,6 +10,7 @@ from gateway.assets import Assets
 from gateway.deps import Deps
 from gateway.door import Door
 from gateway.health import Health
+from gateway.insights import Insights
 from gateway.problems import answer
 from gateway.projects import Projects
 from gateway.run_events import RunEvents
@@ -32,6 +33,7 @@ def build_app(deps: Deps) -> ASGIApp:
         RunVerbs(deps, door),
         RunEvents(deps, door),
         Tasks(deps, door),
+        Insights(deps, door),
         Health(deps),
     )
     app = Litestar(

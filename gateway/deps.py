@@ -14,6 +14,7 @@ from gateway.drain import Drain
 from gateway.identity import Identity
 from projections.assets_view import AssetsView
 from projections.checkpoints import Checkpoints
+from projections.insights_view import InsightsView
 from projections.projects_view import ProjectsView
 from projections.runs_view import RunsView
 from projections.tasks_view import TasksView
@@ -32,6 +33,7 @@ class GatewayBounds(Struct, frozen=True, kw_only=True):
     page_items: int = 50
     page_items_max: int = 200
     heartbeat_seconds: float = 15
+    insights_days_max: int = 366
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class Deps:
     assets: AssetsView
     runs: RunsView
     tasks: TasksView
+    insights: InsightsView
     checkpoints: Checkpoints
     identity: Identity
     drain: Drain

@@ -2,9 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
 from typing import Any, LiteralString
-from uuid import UUID
 
 from msgspec import Struct
 from psycopg import AsyncConnection
@@ -13,7 +11,7 @@ from store.connections import Sessions, bounded
 from store.migrations import check_schema
 
 Row = tuple[Any, ...]
-Parameters = Mapping[str, UUID | int | str | datetime | None]
+Parameters = Mapping[str, Any]
 
 
 class ReadBounds(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,290 @@
+"""Insights as they are sent: counts, shares, percentiles in milliseconds, and money as decimal strings."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+from gateway.ids import shown_id
+from projections.figures import Figures, StepFigures, Window, WorkflowFigures
+from projections.measures import Measures
+from projections.sketch import Sketch
+
+
+class TimeWindow(Struct, frozen=True, kw_only=True):
+    """What the figures are of: from one full hour to another, the end left out, and how long each point is."""
+
+    starts_at: datetime
+    ends_at: datetime
+    series_seconds: int
+
+
+class DurationBody(Struct, frozen=True, kw_only=True):
+    """How long something took: percentiles are within 2 %, mean and longest exact; null where there was none."""
+
+    count: int
+    mean_ms: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    longest_ms: float | None
+
+
+class RunsBody(Struct, frozen=True, kw_only=True):
+    """Runs. `waiting` is how many wait now; a run that failed, was retried and completed counts as each of the three.
+
+    `success_rate` is the share of the completed in those that completed or failed; null where none did.
+    """
+
+    started: int
+    completed: int
+    failed: int
+    cancelled: int
+    retried: int
+    waiting: int
+    success_rate: float | None
+    duration: DurationBody
+    queue: DurationBody
+
+
+class UsageBody(Struct, frozen=True, kw_only=True):
+    """What calls of models took; the cost is null where none of the calls had a price."""
+
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: str | None
+    unpriced_calls: int
+
+
+class StepBody(Struct, frozen=True, kw_only=True):
+    """A step. `retries` are attempts that failed and were made again, `recovered` steps that completed after that."""
+
+    node_id: str
+    started: int
+    completed: int
+    failed: int
+    cancelled: int
+    skipped: int
+    reused: int
+    attempts: int
+    retries: int
+    recovered: int
+    rejected_answers: int
+    late_results: int
+    errors: dict[str, int]
+    duration: DurationBody
+    human: "HumanBody | None"
+    usage: UsageBody
+
+
+class HumanBody(Struct, frozen=True, kw_only=True):
+    """Decisions of people: by outcome, those that the system made at a deadline, and how long they were waited for."""
+
+    decided: int
+    expired: int
+    outcomes: dict[str, int]
+    wait: DurationBody
+
+
+class WorkflowBody(Struct, frozen=True, kw_only=True):
+    """A workflow: its runs, also those that a step of another began, and its steps."""
+
+    workflow_id: str
+    runs: RunsBody
+    usage: UsageBody
+    steps: list[StepBody]
+
+
+class ModelBody(Struct, frozen=True, kw_only=True):
+    """A model: what its calls took, and how long they and their first tokens were waited for."""
+
+    model: str
+    usage: UsageBody
+    latency: DurationBody
+    first_token: DurationBody
+
+
+class PointBody(Struct, frozen=True, kw_only=True):
+    """What happened in an hour, or a day, of the window."""
+
+    starts_at: datetime
+    started: int
+    completed: int
+    failed: int
+    cancelled: int
+    success_rate: float | None
+    duration: DurationBody
+    usage: UsageBody
+
+
+class MetricsBody(Struct, frozen=True, kw_only=True):
+    """The figures: `runs` that somebody started, `child_runs` those that steps began, and what all of them took."""
+
+    runs: RunsBody
+    child_runs: int
+    retries: int
+    human_wait: DurationBody
+    usage: UsageBody
+    workflows: list[WorkflowBody]
+    models: list[ModelBody]
+    series: list[PointBody]
+
+
+class InsightsBody(Struct, frozen=True, kw_only=True):
+    """The insights of a project. The same question has the same `id`."""
+
+    id: str
+    project_id: str
+    time_window: TimeWindow
+    metrics: MetricsBody
+    recommendations: list[Any]
+
+
+def insights_body(insights_id: str, project_id: UUID, figures: Figures) -> InsightsBody:
+    """Write insights for the wire; what took part most comes first."""
+    window = figures.window
+    workflows = sorted(figures.workflows.items(), key=lambda one: (-one[1].runs.started, one[0].int))
+    models = sorted(figures.models.items(), key=lambda one: (-one[1].cost_pico, -one[1].calls, one[0]))
+    return InsightsBody(
+        id=insights_id,
+        project_id=shown_id("prj", project_id),
+        time_window=TimeWindow(starts_at=window.starts_at, ends_at=window.ends_at, series_seconds=window.series_grain),
+        metrics=MetricsBody(
+            runs=_runs(figures.runs, figures.waiting),
+            child_runs=figures.children.started,
+            retries=figures.steps.retries,
+            human_wait=_duration(figures.steps.human_wait),
+            usage=_usage(figures.steps),
+            workflows=[_workflow(workflow_id, one) for workflow_id, one in workflows if one.present],
+            models=[_model(name, measures) for name, measures in models],
+            series=[_point(at, figures.series.get(at) or Measures()) for at in _points(window)],
+        ),
+        recommendations=[],
+    )
+
+
+def _points(window: Window) -> list[datetime]:
+    step = timedelta(seconds=window.series_grain)
+    first = window.point_of(window.starts_at)
+    return [first + step * place for place in range(-((first - window.ends_at) // step))]
+
+
+def _runs(runs: Measures, waiting: int) -> RunsBody:
+    return RunsBody(
+        started=runs.started,
+        completed=runs.completed,
+        failed=runs.failed,
+        cancelled=runs.cancelled,
+        retried=runs.retried,
+        waiting=waiting,
+        success_rate=_share(runs.completed, runs.completed + runs.failed),
+        duration=_duration(runs.duration),
+        queue=_duration(runs.queue),
+    )
+
+
+def _workflow(workflow_id: UUID, workflow: WorkflowFigures) -> WorkflowBody:
+    usage = Measures()
+    for step in workflow.steps.values():
+        usage.merge(step.now.usage())
+    return WorkflowBody(
+        workflow_id=shown_id("wf", workflow_id),
+        runs=_runs(workflow.runs, workflow.waiting),
+        usage=_usage(usage),
+        steps=[_step(node, step) for node, step in sorted(workflow.steps.items()) if step.present],
+    )
+
+
+def _step(node: str, figures: StepFigures) -> StepBody:
+    step = figures.now
+    decided = step.decided + step.expired
+    return StepBody(
+        node_id=node,
+        started=step.started,
+        completed=step.completed,
+        failed=step.failed,
+        cancelled=step.cancelled,
+        skipped=step.skipped,
+        reused=step.reused,
+        attempts=step.attempts,
+        retries=step.retries,
+        recovered=step.recovered,
+        rejected_answers=step.rejected,
+        late_results=step.late,
+        errors=dict(sorted(step.errors.items())),
+        duration=_duration(step.duration),
+        human=_human(step) if decided else None,
+        usage=_usage(step),
+    )
+
+
+def _human(step: Measures) -> HumanBody:
+    return HumanBody(
+        decided=step.decided,
+        expired=step.expired,
+        outcomes=dict(sorted(step.outcomes.items())),
+        wait=_duration(step.human_wait),
+    )
+
+
+def _model(name: str, measures: Measures) -> ModelBody:
+    return ModelBody(
+        model=name,
+        usage=_usage(measures),
+        latency=_duration(measures.latency),
+        first_token=_duration(measures.first_token),
+    )
+
+
+def _point(at: datetime, measures: Measures) -> PointBody:
+    return PointBody(
+        starts_at=at,
+        started=measures.started,
+        completed=measures.completed,
+        failed=measures.failed,
+        cancelled=measures.cancelled,
+        success_rate=_share(measures.completed, measures.completed + measures.failed),
+        duration=_duration(measures.duration),
+        usage=_usage(measures),
+    )
+
+
+def _usage(measures: Measures) -> UsageBody:
+    priced = measures.calls > measures.unpriced
+    return UsageBody(
+        calls=measures.calls,
+        input_tokens=measures.input_tokens,
+        output_tokens=measures.output_tokens,
+        cost_usd=usd_of(measures.cost_pico) if priced else None,
+        unpriced_calls=measures.unpriced,
+    )
+
+
+def _duration(sketch: Sketch | None) -> DurationBody:
+    if sketch is None:
+        return DurationBody(count=0, mean_ms=None, p50_ms=None, p95_ms=None, p99_ms=None, longest_ms=None)
+    return DurationBody(
+        count=sketch.count,
+        mean_ms=_ms(sketch.sum_us / sketch.count),
+        p50_ms=_ms(sketch.quantile_us(0.5)),
+        p95_ms=_ms(sketch.quantile_us(0.95)),
+        p99_ms=_ms(sketch.quantile_us(0.99)),
+        longest_ms=_ms(sketch.most_us),
+    )
+
+
+def _ms(us: float) -> float:
+    return round(us / 1_000, 3)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def usd_of(pico: int) -> str:
+    """Write a cost in full: no exponent, no zeros at the end."""
+    text = f"{Decimal(pico).scaleb(-12):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

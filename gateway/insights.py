@@ -1,0 +1,111 @@
+"""Insights over HTTP: `GET /v1/projects/{projectId}/insights`."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+
+from domain.ids import from_uuid
+from gateway.deps import Deps
+from gateway.door import AnyRequest, Door, query_of
+from gateway.ids import parsed_id
+from gateway.insight_bodies import insights_body
+from gateway.paging import Query
+from gateway.rejections import Malformed
+from gateway.replies import Reply, json_reply
+from projections.figures import Window
+
+LENGTH: Final = re.compile(r"([0-9]{1,5})([hd])")
+DEFAULT: Final = "7d"
+HOUR: Final = timedelta(hours=1)
+
+
+class Insights:
+    """The route of insights."""
+
+    def __init__(self, deps: Deps, door: Door) -> None:
+        """Make it of what the gateway is built from."""
+        self._view = deps.insights
+        self._clock = deps.clock
+        self._days_max = deps.bounds.insights_days_max
+        self._door = door
+
+    def routes(self) -> list[HTTPRouteHandler]:
+        """Give the route."""
+        return [get("/v1/projects/{projectId:str}/insights", operation_id="getInsights")(self.insights)]
+
+    async def insights(self, request: AnyRequest) -> Reply:
+        """Give the figures of a project over a window, and what they recommend."""
+        entry = self._door.enter(request, "runs:read")
+        query = query_of(request)
+        window = self._window(query)
+        workflow_id = _workflow_of(query)
+        project_id = await self._door.project(entry, "insights")
+        figures = await self._view.figures(entry.workspace_id, project_id, window, workflow_id)
+        return json_reply(200, insights_body(_id_of(project_id, window, workflow_id), project_id, figures))
+
+    def _window(self, query: Query) -> Window:
+        """Read `window`, or `from` and `to`; every window is of full hours. Raises Malformed."""
+        if "from" not in query and "to" not in query:
+            ends_at = _full_hour_after(self._clock())
+            return self._checked(ends_at - _length(query.get("window", DEFAULT)), ends_at)
+        if "window" in query or "from" not in query:
+            raise Malformed("A window is said by its length (window=7d), or by from and, if it has ended, to.")
+        ends_at = _time(query, "to") if "to" in query else self._clock()
+        return self._checked(_full_hour_before(_time(query, "from")), _full_hour_after(ends_at))
+
+    def _checked(self, starts_at: datetime, ends_at: datetime) -> Window:
+        if not HOUR <= ends_at - starts_at <= timedelta(days=self._days_max, hours=2):
+            raise Malformed(f"A window is longer than nothing, and no longer than {self._days_max} days.")
+        return Window(starts_at=starts_at, ends_at=ends_at)
+
+
+def _length(text: str) -> timedelta:
+    found = LENGTH.fullmatch(text)
+    if found is None:
+        raise Malformed("window is a number of hours or days: 24h, 7d, 30d.")
+    count = int(found[1])
+    return timedelta(hours=count) if found[2] == "h" else timedelta(days=count)
+
+
+def _time(query: Query, name: str) -> datetime:
+    try:
+        at = msgspec.convert(query[name].replace(" ", "+"), datetime, strict=False)  # `+` is a space in a query
+    except msgspec.ValidationError as fault:
+        raise Malformed(f"{name} is a time by RFC 3339, such as 2026-05-01T12:00:00Z.") from fault
+    if at.tzinfo is None:
+        raise Malformed(f"{name} is a time with its zone: 2026-05-01T12:00:00Z.")
+    return at.astimezone(UTC)
+
+
+def _full_hour_before(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)
+
+
+def _full_hour_after(at: datetime) -> datetime:
+    before = _full_hour_before(at)
+    return before if before == at else before + HOUR
+
+
+def _workflow_of(query: Query) -> UUID | None:
+    text = query.get("workflow_id")
+    if text is None:
+        return None
+    try:
+        return parsed_id("wf", text)
+    except ValueError:
+        raise Malformed("workflow_id is an id that begins with wf_.") from None
+
+
+def _id_of(project_id: UUID, window: Window, workflow_id: UUID | None) -> str:
+    """Give an id that is the same for the same question; the digest stands in a UUIDv8 (RFC 9562)."""
+    asked = f"{project_id} {window.starts_at.isoformat()} {window.ends_at.isoformat()} {workflow_id}"
+    digest = bytearray(sha256(asked.encode()).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return from_uuid("ins", UUID(bytes=bytes(digest)))

@@ -1,0 +1,183 @@
+"""Counting: which figures a fact adds to which buckets, given how far its run has come."""
+
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from domain.run_facts import (
+    AnswerRejected,
+    RunCancelled,
+    RunCompleted,
+    RunFact,
+    RunFailed,
+    RunRetried,
+    RunStarted,
+    StepCompleted,
+    StepDecided,
+    StepFailed,
+    StepResultRefused,
+    StepReused,
+    StepSkipped,
+    StepStarted,
+    Usage,
+    WaitFor,
+)
+from domain.run_steps import SETTLED
+from projections.courses import RunCourse, Taken
+from projections.insight_buckets import Kind, Origin, Place, hour_of
+from projections.measures import Measures
+
+MICROSECOND: Final = timedelta(microseconds=1)
+SYSTEM: Final = "system"
+"""Who decided at a deadline, as `step.decided` names it."""
+
+
+class Counting:
+    """The figures that a batch of facts adds, by place and hour.
+
+    A fact counts in the hour of its own time. It has to be counted before its run's course takes it, or after for the
+    start of a run, since before that nothing is known of it.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.news: dict[tuple[Place, int], Measures] = {}
+        self.origins: dict[Place, Origin] = {}
+
+    def count(self, course: RunCourse, fact: RunFact, recorded_at: datetime) -> None:
+        """Count one fact of a run."""
+        match fact:
+            case StepStarted():
+                self._claimed(course, fact)
+            case StepCompleted():
+                self._completed(course, fact)
+            case StepFailed():
+                self._failed(course, fact)
+            case StepDecided():
+                self._decided(course, fact)
+            case StepSkipped(node=node):
+                self._step(course, node, recorded_at).skipped += 1
+            case StepReused(node=node, reused_at=at):
+                self._step(course, node, at).reused += 1
+            case AnswerRejected(node=node, rejected_at=at):
+                self._step(course, node, at).rejected += 1
+                self._used(course, node, fact.usage, at)
+            case StepResultRefused(node=node, refused_at=at):
+                self._step(course, node, at).late += 1
+                self._used(course, node, fact.usage, at)
+            case _:
+                self._count_run(course, fact)
+
+    def _count_run(self, course: RunCourse, fact: RunFact) -> None:
+        match fact:
+            case RunStarted(started_at=at):
+                self._run(course, at).started += 1
+            case RunCompleted(completed_at=at):
+                measures = self._run(course, at)
+                measures.completed += 1
+                if course.began_at is not None:
+                    measures.lasted("duration", us_between(course.began_at, at))
+            case RunFailed(failed_at=at):
+                self._run(course, at).failed += 1
+                self._closed(course, at)
+            case RunCancelled(cancelled_at=at):
+                self._run(course, at).cancelled += 1
+                self._closed(course, at)
+            case RunRetried(retried_at=at):
+                self._run(course, at).retried += 1
+            case _:
+                pass
+
+    def _claimed(self, course: RunCourse, fact: StepStarted) -> None:
+        if course.picked_up_at is None and course.began_at is not None:
+            self._run(course, fact.started_at).lasted("queue", us_between(course.began_at, fact.started_at))
+        measures = self._step(course, fact.node, fact.started_at)
+        measures.attempts += 1
+        if fact.node not in course.steps:
+            measures.started += 1
+
+    def _completed(self, course: RunCourse, fact: StepCompleted) -> None:
+        step = course.steps.get(fact.node)
+        measures = self._step(course, fact.node, fact.completed_at)
+        measures.completed += 1
+        if fact.attempt > 1:
+            measures.recovered += 1
+        for edge in fact.edges_taken:
+            measures.edges[edge] = measures.edges.get(edge, 0) + 1
+        if step is not None and step.started_at is not None:
+            measures.lasted("duration", us_between(step.started_at, fact.completed_at))
+        self._used(course, fact.node, fact.usage, fact.completed_at)
+
+    def _failed(self, course: RunCourse, fact: StepFailed) -> None:
+        measures = self._step(course, fact.node, fact.failed_at)
+        if fact.retry_at is None:
+            measures.failed += 1
+        else:
+            measures.retries += 1
+        error = fact.error.error_class.value
+        measures.errors[error] = measures.errors.get(error, 0) + 1
+        self._used(course, fact.node, fact.usage, fact.failed_at)
+
+    def _decided(self, course: RunCourse, fact: StepDecided) -> None:
+        measures = self._step(course, fact.node, fact.decided_at)
+        if fact.decided_by == SYSTEM:
+            measures.expired += 1
+        else:
+            measures.decided += 1
+        measures.outcomes[fact.outcome] = measures.outcomes.get(fact.outcome, 0) + 1
+        step = course.steps.get(fact.node)
+        if step is not None and step.waiting_since is not None and step.waiting_for is WaitFor.HUMAN:
+            measures.lasted("human_wait", us_between(step.waiting_since, fact.decided_at))
+
+    def _closed(self, course: RunCourse, at: datetime) -> None:
+        """Count the steps that had not settled when their run failed or was cancelled."""
+        for node, step in course.steps.items():
+            if step.status not in SETTLED:
+                self._step(course, node, at).cancelled += 1
+
+    def _used(self, course: RunCourse, node: str, usage: Usage | None, at: datetime) -> None:
+        if usage is None:
+            return
+        taken = Taken()
+        taken.add(usage)
+        self._step(course, node, at).use(taken)
+        model = self._at(
+            Place(course.project_id.int, course.workflow_id.int, Kind.MODEL, 0, model=usage.model),
+            course.workspace_id,
+            None,
+            at,
+        )
+        model.use(taken)
+        model.lasted("latency", round(usage.latency_ms * 1_000))
+        if usage.first_token_ms is not None:
+            model.lasted("first_token", round(usage.first_token_ms * 1_000))
+
+    def _run(self, course: RunCourse, at: datetime) -> Measures:
+        kind = Kind.CHILD if course.child else Kind.RUN
+        place = Place(course.project_id.int, course.workflow_id.int, kind, course.workflow_version)
+        return self._at(place, course.workspace_id, None, at)
+
+    def _step(self, course: RunCourse, node: str, at: datetime) -> Measures:
+        asset_id, asset_version = course.asset_of(node)
+        place = Place(
+            course.project_id.int,
+            course.workflow_id.int,
+            Kind.STEP,
+            course.workflow_version,
+            node,
+            asset_version=asset_version,
+        )
+        return self._at(place, course.workspace_id, asset_id, at)
+
+    def _at(self, place: Place, workspace_id: UUID, asset_id: UUID | None, at: datetime) -> Measures:
+        key = place, hour_of(at)
+        measures = self.news.get(key)
+        if measures is None:
+            measures = self.news[key] = Measures()
+            self.origins[place] = Origin(workspace_id, asset_id)
+        return measures
+
+
+def us_between(start: datetime, end: datetime) -> int:
+    """Give how long it was in microseconds; nothing where clocks of two machines say that it was less."""
+    return max(0, (end - start) // MICROSECOND)

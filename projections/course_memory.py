@@ -1,0 +1,155 @@
+"""The courses of runs that a projection remembers; one that it does not is folded again from the run's own stream.
+
+So no projection has to write down how far each run has come: the log knows, and a run that begins and ends within the
+memory costs no row. What was skipped or cannot be read is left out, as it was when it came.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Final
+from uuid import UUID
+
+from domain.graph import Graph, MapNode, Node, PromptNode, kind_of
+from domain.ids import to_uuid
+from domain.run_facts import RunFact, RunRetried, RunStarted
+from domain.workflow import WorkflowCreated, WorkflowGraphRevised
+from projections.courses import NO_NODES, Nodes, NodeSeen, RunCourse
+from projections.projection import Cursor
+from store.arrays import longs, uuids
+from store.faults import UnreadableEvent
+from store.reading import recorded
+from store.record import Recorded
+
+BEFORE: Final = """
+select e.*
+  from unnest(%(streams)b::uuid[], %(versions)b::bigint[]) as n (stream, version)
+ cross join lateral (
+       select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
+              state_format, key_id, state, metadata::text
+         from events
+        where originator_id = n.stream and originator_version < n.version and state_format <> 0
+        order by originator_version
+        limit 100000) as e
+"""
+"""Read the beginnings of streams, each in order; the limit within keeps the planner to the index."""
+
+STREAMS_AT_A_TIME: Final = 200
+GRAPHS_REMEMBERED: Final = 1_000
+WHOLE: Final = 2**62
+"""A version that no stream comes to."""
+
+Key = tuple[UUID, int]
+
+
+class CourseMemory:
+    """Courses of runs and graphs of workflows, bounded: what was used longest ago goes first."""
+
+    def __init__(self, *, most_remembered: int) -> None:
+        """Remember so many runs, at most."""
+        self._most_remembered = most_remembered
+        self._runs: OrderedDict[int, RunCourse] = OrderedDict()  # by the id as an integer: a UUID's hash is slow
+        self._graphs: OrderedDict[Key, Nodes] = OrderedDict()
+
+    def forget(self) -> None:
+        """Remember no run; what graphs say never changes."""
+        self._runs.clear()
+
+    def trim(self) -> None:
+        """Let go what is over the bound."""
+        while len(self._runs) > self._most_remembered:
+            self._runs.popitem(last=False)
+        while len(self._graphs) > GRAPHS_REMEMBERED:
+            self._graphs.popitem(last=False)
+
+    async def prepare(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
+        """Have the course of every run that these facts are of, as it is before them, and the graphs that are run."""
+        runs = self._runs
+        missing: dict[UUID, int] = {}
+        for one in facts:
+            key = one.stream_id.int
+            if key in runs:
+                continue
+            runs[key] = RunCourse(
+                id=one.stream_id, workspace_id=one.workspace_id, project_id=one.project_id or one.stream_id
+            )
+            if one.version > 1:
+                missing[one.stream_id] = one.version
+        earlier = [one for some in _slices(missing.items()) for one in await _before(cursor, some)]
+        await self._prepare_graphs(cursor, chain(earlier, facts))
+        for one in earlier:
+            self.take(self.course(one), one)
+
+    def course(self, one: Recorded) -> RunCourse:
+        """Give the course of the run of a fact that was prepared."""
+        key = one.stream_id.int
+        self._runs.move_to_end(key)
+        return self._runs[key]
+
+    def take(self, course: RunCourse, one: Recorded) -> None:
+        """Fold one more fact."""
+        fact = one.fact
+        if not isinstance(fact, RunFact):
+            return
+        course.take(fact)
+        course.version = one.version
+        if isinstance(fact, RunStarted | RunRetried):
+            course.nodes = self._graphs.get((course.workflow_id, course.workflow_version), NO_NODES)
+
+    async def _prepare_graphs(self, cursor: Cursor, facts: Iterable[Recorded]) -> None:
+        started: dict[UUID, UUID] = {}
+        wanted: set[UUID] = set()
+        for one in facts:
+            fact = one.fact
+            if isinstance(fact, RunStarted):
+                started[one.stream_id] = workflow = fact.workflow_id
+            elif isinstance(fact, RunRetried):
+                workflow = started.get(one.stream_id) or self.course(one).workflow_id
+            else:
+                continue
+            key = workflow, fact.workflow_version
+            if key in self._graphs:
+                self._graphs.move_to_end(key)
+            else:
+                wanted.add(workflow)
+        for some in _slices((workflow, WHOLE) for workflow in wanted):
+            for one in await _before(cursor, some):
+                if isinstance(one.fact, WorkflowCreated):
+                    self._graphs[one.stream_id, 1] = _nodes(one.fact.graph)
+                elif isinstance(one.fact, WorkflowGraphRevised):
+                    self._graphs[one.stream_id, one.fact.version] = _nodes(one.fact.graph)
+
+
+async def _before(cursor: Cursor, streams: Sequence[Key]) -> list[Recorded]:
+    """Read streams up to a version each, without what cannot be read: a person has skipped it."""
+    await cursor.execute(
+        BEFORE, {"streams": uuids(stream for stream, _ in streams), "versions": longs(number for _, number in streams)}
+    )
+    return [one for row in await cursor.fetchall() if (one := _readable(row)) is not None]
+
+
+def _readable(row: tuple[object, ...]) -> Recorded | None:
+    try:
+        return recorded(row)
+    except UnreadableEvent:
+        return None
+
+
+def _nodes(graph: Graph) -> Nodes:
+    return {node.id: NodeSeen(kind_of(node), _asset(node)) for node in graph.nodes}
+
+
+def _asset(node: Node) -> UUID | None:
+    match node:
+        case PromptNode(config=config):
+            return None if config.asset_id is None else to_uuid("ast", config.asset_id)
+        case MapNode(config=config):
+            return None if config.dataset_id is None else to_uuid("ast", config.dataset_id)
+        case _:
+            return None
+
+
+def _slices(items: Iterable[Key]) -> Iterator[list[Key]]:
+    iterator = iter(items)
+    while some := list(islice(iterator, STREAMS_AT_A_TIME)):
+        yield some

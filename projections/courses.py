@@ -1,0 +1,202 @@
+"""The course of a run: when it and its steps began, waited and ended, and what they took, without any contents.
+
+It is folded in place: a copy a fact, as the domain's fold makes, would cost more than all the rest.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from domain.run import NO_ID
+from domain.run_facts import (
+    AnswerRejected,
+    RunCancelled,
+    RunFact,
+    RunFailed,
+    RunRetried,
+    RunStarted,
+    StepCompleted,
+    StepDecided,
+    StepFailed,
+    StepResultRefused,
+    StepReused,
+    StepSkipped,
+    StepStarted,
+    StepWaiting,
+    Usage,
+    WaitFor,
+)
+from domain.run_steps import SETTLED, StepStatus
+
+
+class Taken(Struct, kw_only=True):
+    """What calls of models took; costs are in millionths of a millionth of a USD (pico-USD)."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_pico: int = 0
+    unpriced: int = 0
+
+    def add(self, usage: Usage) -> None:
+        """Add one call."""
+        self.calls += 1
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
+        if usage.cost_usd is None:
+            self.unpriced += 1
+        else:
+            self.cost_pico += pico_of(usage.cost_usd)
+
+
+class NodeSeen(Struct, frozen=True):
+    """What is to be known of a node: its kind, and the prompt or dataset that it uses."""
+
+    kind: str
+    asset_id: UUID | None
+
+
+Nodes = Mapping[str, NodeSeen]
+NO_NODES: Final[Nodes] = {}
+
+
+class StepCourse(Struct, kw_only=True):
+    """How far one step has come. `taken` is of all its attempts; `waiting_since` is of its last wait."""
+
+    status: StepStatus
+    attempt: int = 0
+    first_started_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    waiting_for: WaitFor | None = None
+    waiting_since: datetime | None = None
+    decided_at: datetime | None = None
+    model: str | None = None
+    taken: Taken | None = None
+    error_class: str | None = None
+
+
+class RunCourse(Struct, kw_only=True):
+    """How far a run has come. `began_at` is when its present attempt was asked for, `picked_up_at` when a step began.
+
+    `nodes` are those of the graph that it runs; `dropped` the steps that a retry has begun anew.
+    """
+
+    id: UUID
+    workspace_id: UUID
+    project_id: UUID
+    version: int = 0
+    workflow_id: UUID = NO_ID
+    workflow_version: int = 0
+    assets: Mapping[UUID, int] = {}
+    nodes: Nodes = NO_NODES
+    child: bool = False
+    began_at: datetime | None = None
+    picked_up_at: datetime | None = None
+    steps: dict[str, StepCourse] = {}
+    dropped: set[str] = set()
+
+    def take(self, fact: RunFact) -> None:
+        """Fold one more fact. Takes any history, as `domain.run.evolve` does."""
+        match fact:
+            case StepStarted():
+                self._started(fact)
+            case StepCompleted():
+                step = self._step(fact.node, fact.attempt)
+                step.status, step.ended_at = StepStatus.COMPLETED, fact.completed_at
+                _used(step, fact.usage)
+            case StepFailed():
+                step = self._step(fact.node, fact.attempt)
+                step.status = StepStatus.FAILED if fact.retry_at is None else StepStatus.RETRYING
+                step.ended_at, step.error_class = fact.failed_at, fact.error.error_class.value
+                _used(step, fact.usage)
+            case RunStarted():
+                self._begun(fact)
+            case RunRetried():
+                self._retried(fact)
+            case RunFailed() | RunCancelled():
+                self._closed()
+            case _:
+                self._take_rare(fact)
+
+    def _take_rare(self, fact: RunFact) -> None:
+        match fact:
+            case StepSkipped():
+                self.steps[fact.node] = StepCourse(status=StepStatus.SKIPPED)
+            case StepWaiting():
+                step = self._step(fact.node, fact.attempt)
+                step.status, step.waiting_for = StepStatus.WAITING, fact.waiting_for
+                step.waiting_since, step.decided_at = fact.waiting_since, None
+            case StepDecided():
+                step = self._step(fact.node, 1)
+                step.status, step.decided_at = StepStatus.DECIDED, fact.decided_at
+            case AnswerRejected():
+                _used(self._step(fact.node, fact.attempt), fact.usage)
+            case StepResultRefused():
+                if fact.node in self.steps:
+                    _used(self.steps[fact.node], fact.usage)
+            case StepReused(node=node, reused_at=at):
+                self.steps[node] = StepCourse(status=StepStatus.COMPLETED, started_at=at, ended_at=at)
+            case _:
+                pass
+
+    def asset_of(self, node: str) -> tuple[UUID | None, int]:
+        """Give the asset that a node uses and the version that the run has pinned; None and 0 where it uses none."""
+        seen = self.nodes.get(node)
+        if seen is None or seen.asset_id is None:
+            return None, 0
+        return seen.asset_id, self.assets.get(seen.asset_id, 0)
+
+    def _step(self, node: str, attempt: int) -> StepCourse:
+        step = self.steps.get(node)
+        if step is None:
+            step = self.steps[node] = StepCourse(status=StepStatus.RUNNING, attempt=attempt)
+        return step
+
+    def _started(self, fact: StepStarted) -> None:
+        step = self.steps.get(fact.node)
+        if step is None:
+            step = self.steps[fact.node] = StepCourse(status=StepStatus.RUNNING)
+        step.status, step.attempt = StepStatus.RUNNING, fact.attempt
+        step.started_at, step.ended_at = fact.started_at, None
+        step.first_started_at = step.first_started_at or fact.started_at
+        step.waiting_for = step.waiting_since = step.decided_at = step.error_class = None
+        self.picked_up_at = self.picked_up_at or fact.started_at
+
+    def _begun(self, fact: RunStarted) -> None:
+        self.workflow_id, self.workflow_version = fact.workflow_id, fact.workflow_version
+        self.assets, self.child = fact.pins.assets, fact.parent is not None
+        self.began_at, self.picked_up_at = fact.started_at, None
+        self.dropped.update(self.steps)
+        self.steps = {}
+
+    def _retried(self, fact: RunRetried) -> None:
+        self.workflow_version = fact.workflow_version
+        if fact.pins is not None:
+            self.assets = fact.pins.assets
+        self.began_at, self.picked_up_at = fact.retried_at, None
+        self.dropped.update(node for node in self.steps if node not in fact.kept)
+        self.steps = {node: step for node, step in self.steps.items() if node in fact.kept}
+
+    def _closed(self) -> None:
+        for step in self.steps.values():
+            if step.status not in SETTLED:
+                step.status = StepStatus.CANCELLED
+
+
+def pico_of(cost_usd: str) -> int:
+    """Give a cost in pico-USD. Raises ArithmeticError or ValueError for what is no number."""
+    return int(Decimal(cost_usd).scaleb(12).to_integral_value())
+
+
+def _used(step: StepCourse, usage: Usage | None) -> None:
+    if usage is None:
+        return
+    step.model = usage.model
+    if step.taken is None:
+        step.taken = Taken()
+    step.taken.add(usage)

@@ -1,0 +1,60 @@
+"""The insights projection: what happened in each hour and each day, by workflow, step and model."""
+
+from collections.abc import Sequence
+from typing import get_args
+
+from domain.fact import Fact
+from domain.run_facts import RunFact, RunStarted
+from projections.counting import Counting
+from projections.course_memory import CourseMemory
+from projections.insight_buckets import Buckets
+from projections.projection import Cursor, Unfoldable
+from store.record import Recorded
+
+BUCKETS_PER_RUN = 2
+"""How many buckets are remembered for each run that is."""
+
+
+class InsightsProjection:
+    """Counts the facts of runs."""
+
+    name = "insights"
+    tables = ("insight_buckets",)
+    wants: frozenset[type[Fact]] = frozenset(get_args(RunFact))
+
+    def __init__(self, *, most_remembered: int) -> None:
+        """Make it; `most_remembered` runs are kept in memory between batches, and twice as many buckets."""
+        self._courses = CourseMemory(most_remembered=most_remembered)
+        self._buckets = Buckets(most_remembered=BUCKETS_PER_RUN * most_remembered)
+
+    async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
+        """Count facts and write the buckets that changed. Raises Unfoldable."""
+        courses = self._courses
+        await courses.prepare(cursor, facts)
+        counting = Counting()
+        for one in facts:
+            try:
+                self._count(counting, one)
+            except Exception as fault:
+                raise Unfoldable(one, repr(fault)) from fault
+        courses.trim()
+        if counting.news:
+            await self._buckets.add(cursor, counting.news, counting.origins)
+
+    def _count(self, counting: Counting, one: Recorded) -> None:
+        course = self._courses.course(one)
+        fact = one.fact
+        if one.version <= course.version or not isinstance(fact, RunFact):
+            return
+        # Before it has begun nothing is known of a run; of everything else the figures need what was before it.
+        if isinstance(fact, RunStarted):
+            self._courses.take(course, one)
+            counting.count(course, fact, one.recorded_at)
+        else:
+            counting.count(course, fact, one.recorded_at)
+            self._courses.take(course, one)
+
+    def forget(self) -> None:
+        """Remember nothing."""
+        self._courses.forget()
+        self._buckets.forget()
