@@ -1,4 +1,4 @@
-"""Deltas of models' answers, for whoever follows the run in this process: passed on at once, and kept nowhere."""
+"""Deltas of models' answers, for whoever follows the run: passed on at once, and kept nowhere."""
 
 from collections import deque
 from collections.abc import Callable, Generator
@@ -43,14 +43,32 @@ class DeltaFollower:
 
 
 class DeltaHub:
-    """Passes deltas to those who follow their run, on one event loop."""
+    """Passes deltas to those who follow their run, on one event loop; a carrier takes them to other processes."""
 
     def __init__(self) -> None:
-        """Begin without followers."""
+        """Begin without followers, and without a carrier."""
         self._followers: dict[UUID, set[DeltaFollower]] = {}
+        self._told: Callable[[UUID, Delta], None] | None = None
+        self._followed: Callable[[], None] | None = None
+
+    @property
+    def followed(self) -> frozenset[UUID]:
+        """Give the runs that somebody follows here."""
+        return frozenset(self._followers)
+
+    def carry(self, *, told: Callable[[UUID, Delta], None], followed: Callable[[], None]) -> None:
+        """Say who hears of every delta of this process, and of every change in who is followed."""
+        self._told = told
+        self._followed = followed
 
     def tell(self, run_id: UUID, delta: Delta) -> None:
         """Pass a delta on; without followers it is gone."""
+        if self._told is not None:
+            self._told(run_id, delta)
+        self.arrived(run_id, delta)
+
+    def arrived(self, run_id: UUID, delta: Delta) -> None:
+        """Pass a delta of any process to the followers in this one."""
         for follower in self._followers.get(run_id, ()):
             follower.put(delta)
 
@@ -59,9 +77,15 @@ class DeltaHub:
         """Follow a run from now on."""
         follower = DeltaFollower(wake)
         self._followers.setdefault(run_id, set()).add(follower)
+        self._changed()
         try:
             yield follower
         finally:
             self._followers[run_id].discard(follower)
             if not self._followers[run_id]:
                 del self._followers[run_id]
+                self._changed()
+
+    def _changed(self) -> None:
+        if self._followed is not None:
+            self._followed()

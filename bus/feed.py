@@ -7,7 +7,7 @@ poll the log is read. So a lost wake-up costs latency, a repeated one a comparis
 import asyncio
 import random
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from operator import attrgetter
 from uuid import UUID
@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 from msgspec import Struct
 
+from bus.patience import Patience
 from bus.watch import StreamWatch
 from store.appender import back_off_seconds
 from store.faults import Unavailable
@@ -47,6 +48,7 @@ class Feed:
         self._behind = asyncio.Event()
         self._waiting: set[asyncio.Future[None]] = set()
         self._watches: dict[int, set[StreamWatch]] = {}  # by the stream's id as an integer: a UUID's hash is slow
+        self._patience = Patience(lambda: self._through, self._behind.set)
         self._failed: Exception | None = None
         self._logger = structlog.get_logger("bus.feed")
 
@@ -61,9 +63,33 @@ class Feed:
         elif recorded[-1].position > self._through:
             self._behind.set()
 
+    def be_patient(self, seconds: Callable[[], float]) -> None:
+        """Say how long what is `committed_elsewhere` may take to arrive before the log is read for it."""
+        self._patience.seconds = seconds
+
     def wake(self) -> None:
-        """Say that another process may have committed."""
+        """Say that the log may have more."""
         self._behind.set()
+
+    def committed_elsewhere(self, position: int) -> None:
+        """Say that the log reaches to a position, as another process may have told; that may be known already."""
+        if position > self._through:
+            self._patience.expect(position)
+
+    def arrived(self, recorded: Sequence[Recorded]) -> None:
+        """Take what a bus brought from other processes, as far as it is next; where something is missing, read the log.
+
+        It may come twice, late, or in any order.
+        """
+        position, following = self._through, list[Recorded]()
+        for one in recorded:
+            if one.position == position + 1:
+                following.append(one)
+                position += 1
+        if following and self._through >= 0:
+            self._extend(following, position)
+        if any(one.position > position for one in recorded):
+            self._behind.set()
 
     async def run(self) -> None:
         """Follow the log until cancelled; while the log is away try again, with jittered back-off.
@@ -137,6 +163,16 @@ class Feed:
 
         Raises what stopped the feed, Unavailable and UnreadableEvent.
         """
+        await self.moved(after)
+        if after < self._buffered_after:
+            return await self._log.read_log(after=after, limit=limit)
+        start = bisect_right(self._buffer, after, key=attrgetter("position"))
+        events = tuple(self._buffer[start : start + limit])
+        whole = start + limit >= len(self._buffer)
+        return Page(events=events, through=self._through if whole else events[-1].position)
+
+    async def moved(self, after: int) -> None:
+        """Wait until the feed is past a position. Raises what stopped the feed."""
         while after >= self._through:
             if self._failed is not None:
                 raise self._failed
@@ -146,12 +182,6 @@ class Feed:
                 await future
             finally:
                 self._waiting.discard(future)
-        if after < self._buffered_after:
-            return await self._log.read_log(after=after, limit=limit)
-        start = bisect_right(self._buffer, after, key=attrgetter("position"))
-        events = tuple(self._buffer[start : start + limit])
-        whole = start + limit >= len(self._buffer)
-        return Page(events=events, through=self._through if whole else events[-1].position)
 
     async def follow(self, after: int, limit: int) -> AsyncIterator[Page]:
         """Give page after page, for as long as the caller asks."""

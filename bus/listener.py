@@ -48,5 +48,5 @@ class Listener:
             row = await cursor.fetchone()
             log.wake_others = row is None or row[0] > 1
             jittered = self._poll_seconds * random.uniform(0.8, 1.2)  # noqa: S311  # jitter, nothing secret
-            async for _ in connection.notifies(timeout=jittered, stop_after=1):
-                feed.wake()
+            async for told in connection.notifies(timeout=jittered, stop_after=1):
+                feed.committed_elsewhere(int(told.payload))

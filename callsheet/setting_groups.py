@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
+from callsheet.nats_servers import NatsServers
 from callsheet.prices import PriceTable
 from callsheet.secrets_file import SecretsFile
 from callsheet.setting_types import Bytes, Count, Milliseconds, Port, Seconds, Secret, SigningSecret, named
@@ -114,6 +115,49 @@ class FeedSettings(Struct, frozen=True, kw_only=True):
     """How many events are kept in memory for followers that are a little behind; older ones are read from the log."""
     poll_seconds: Seconds = 1.0
     """How often the log is looked at when nothing wakes us."""
+
+
+class NatsSettings(Struct, frozen=True, kw_only=True):
+    """The bus over NATS; without a URL the processes wake each other through PostgreSQL."""
+
+    url: Annotated[NatsServers | None, named("NATS_URL")] = None
+    """One server of NATS or several, `nats://` or `tls://`, separated by commas; it may name a user and a password."""
+    user: str | None = None
+    """Whom we connect as, where the URL does not say."""
+    password: Secret | None = None
+    """Their password."""
+    token: Secret | None = None
+    """A token in the place of a user and a password."""
+    ca_file: Path | None = None
+    """The certificates that the servers' are checked by, as PEM; None takes the system's."""
+    certificate_file: Path | None = None
+    """The certificate that we show to servers that ask for one, as PEM."""
+    key_file: Path | None = None
+    """Its key, where that file does not hold it."""
+    connect_seconds: Seconds = 5
+    """How long an attempt to connect to one server may take."""
+    ping_seconds: Seconds = 10
+    """How often the connection is tried; after two tries without an answer it counts as lost."""
+    patience_seconds: Seconds = 0.1
+    """How long a new fact may take to come over NATS before the log is read for it."""
+    pending_events: Count = 20_000
+    """How many events that have arrived may wait in memory; the log is read for those past it."""
+    unsent_deltas: Count = 10_000
+    """How many deltas may wait to be sent; past it the oldest are dropped."""
+    stream: str = "CALLSHEET"
+    """The name of the stream on JetStream that keeps published facts for subscribers."""
+    stream_replicas: Count = 1
+    """How many servers of a cluster keep it: 1, 3 or 5."""
+    stream_hours: Count = 168
+    """How long it keeps a fact."""
+    stream_bytes: Bytes = 1024 * 1024 * 1024
+    """How much it keeps; past it the oldest facts go."""
+    relay_page_events: Count = 1_000
+    """How many facts the relay publishes before it waits for all of them to be acknowledged."""
+    relay_ack_seconds: Seconds = 10
+    """How long that may take, before the same facts are published again."""
+    relay_standby_seconds: Seconds = 1.0
+    """How often a relay that stands by tries to become the one that publishes."""
 
 
 class ModelSettings(Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from callsheet.setting_groups import (
     IdentitySettings,
     LogSettings,
     ModelSettings,
+    NatsSettings,
     OutgoingSettings,
     SecretsSettings,
     StoreSettings,
@@ -49,6 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     store: StoreSettings = StoreSettings()
     engine: EngineSettings = EngineSettings()
     feed: FeedSettings = FeedSettings()
+    nats: NatsSettings = NatsSettings()
     model: ModelSettings = ModelSettings()
     outgoing: OutgoingSettings = OutgoingSettings()
     anthropic: AnthropicModelSettings = AnthropicModelSettings()

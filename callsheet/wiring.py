@@ -9,9 +9,9 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from bus.deltas import DeltaHub
+from bus.bus import Bus
 from bus.feed import Feed, FeedBounds
-from bus.listener import Listener
+from callsheet.bus_wiring import bus_of
 from callsheet.clock import utc_now
 from callsheet.engine_wiring import engine_of, executors_of
 from callsheet.model_wiring import model_settings, prices_of_models, turn_bounds
@@ -41,7 +41,7 @@ from store.contents import PostgresContents
 from store.log import Log, LogBounds
 from store.retention import RetentionBounds, keep_pruned
 
-COMPONENTS = ("store", "engine", "projections")
+COMPONENTS = ("store", "engine", "bus", "projections")
 """The packages with migrations, in the order in which they are applied."""
 
 
@@ -65,8 +65,7 @@ class Core:
     log_id: UUID
     log: Log
     feed: Feed
-    deltas: DeltaHub
-    listener: Listener
+    bus: Bus
     streams: Streams
     handler: Handler
     contents: PostgresContents
@@ -83,6 +82,7 @@ class Core:
         return (
             *(f"the projection {name} has stopped" for name in stopped),
             *((f"{let_go} runs were let go by the engine",) if let_go else ()),
+            *self.bus.degraded(),
         )
 
     async def run(self) -> None:
@@ -90,7 +90,7 @@ class Core:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.log.run(), name="log")
             group.create_task(self.feed.run(), name="feed")
-            group.create_task(self.listener.run(self.log, self.feed), name="listener")
+            group.create_task(self.bus.run(), name="bus")
             if Part.PROJECTIONS in self.parts:
                 group.create_task(self.worker.run(), name="projections")
             if Part.ENGINE in self.parts:
@@ -110,20 +110,20 @@ async def opened(
     providers = providers_of(model_settings(settings), turn_bounds(settings))
     contents = PostgresContents(log.sessions)
     streams = Streams(log, most_cached=settings.store.aggregate_cache_streams)
-    deltas = DeltaHub()
     async with AsyncExitStack() as stack:
         log_id = await stack.enter_async_context(log.opened())
         await stack.enter_async_context(models.opened())
         stack.push_async_callback(providers.close)
-        executors = executors_of(log, contents, providers, settings, secret, deltas)
+        relays = Part.PROJECTIONS in parts
+        bus = bus_of(settings, conninfo, log, log_id, feed, name=name, relays=relays)
+        executors = executors_of(log, contents, providers, settings, secret, bus.deltas)
         stack.push_async_callback(executors.http.close)
         yield Core(
             parts=parts,
             log_id=log_id,
             log=log,
             feed=feed,
-            deltas=deltas,
-            listener=Listener(conninfo, poll_seconds=settings.feed.poll_seconds),
+            bus=bus,
             streams=streams,
             handler=Handler(log, streams, utc_now, prices_of_models(settings)),
             contents=contents,
@@ -175,7 +175,7 @@ def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Dra
             checkpoints=core.checkpoints,
             identity=identity,
             drain=drain,
-            deltas=core.deltas,
+            deltas=core.bus.deltas,
             clock=utc_now,
             make_id=uuid7,
             degraded=core.degraded,
