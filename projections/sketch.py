@@ -1,7 +1,7 @@
 """A sketch of durations: percentiles within 2 %, from bins that add up exactly in any order.
 
-It is the DDSketch of Masson, Rim and Lee (VLDB 2019) with the bins of the library's logarithmic mapping, kept sparse and
-as integers: so two sketches merge by adding, and the same durations give the same bytes however they came in batches.
+It is the DDSketch of Masson, Rim and Lee (VLDB 2019) with the bins of the library's logarithmic mapping, kept sparse
+and as integers: two sketches merge by adding, and the same durations give the same bytes however they came in batches.
 """
 
 from typing import Final
