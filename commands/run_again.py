@@ -97,17 +97,22 @@ async def gather_retry(command: RetryRun, sources: Sources) -> Again:
     loaded = await sources.load(RUN, command.target_id)
     await _active_project(sources, loaded)
     run = loaded.state
-    kept = {
-        node: step.edges_taken
-        for node, step in run.steps.items()
-        # A step that failed and yet led on, by its default or its fallback, is a part of what happened.
-        if step.status in SETTLED and node != run.failed_node
-    }
+    kept = kept_by_retry(run)
     if not command.newest_graph:
         return Again(workflow_version=run.workflow_version, kept=kept, pins=None)
     newest = await _newest(command, sources, run)
     old, new = await _graphs(sources, run, newest)
-    return Again(workflow_version=newest.workflow_version, kept=_moved(old, new, kept), pins=newest.pins)
+    return Again(workflow_version=newest.workflow_version, kept=moved(old, new, kept), pins=newest.pins)
+
+
+def kept_by_retry(run: Run) -> Kept:
+    """Give what a run keeps when it goes on: all that has settled, but for the step that it failed at.
+
+    A step that failed and yet led on, by its default or its fallback, is a part of what happened.
+    """
+    return {
+        node: step.edges_taken for node, step in run.steps.items() if step.status in SETTLED and node != run.failed_node
+    }
 
 
 def retry_run(command: RetryRun, run: Run, gathered: Again, now: datetime) -> tuple[RunFact, ...]:
@@ -134,17 +139,25 @@ async def gather_fork(command: ForkRun, sources: Sources) -> Fork:
     project_id = await _active_project(sources, loaded)
     run = loaded.state
     old = await sources.graph(run.workflow_id, run.workflow_version)
-    done = (StepStatus.COMPLETED, StepStatus.SKIPPED)
-    anew = behind(old, {command.node, *(node for node, step in run.steps.items() if step.status not in done)})
-    kept = {node: step.edges_taken for node, step in run.steps.items() if node not in anew}
+    kept = kept_by_fork(old, run, command.node)
     version, pins, graph = run.workflow_version, run.pins, old
     if command.newest_graph:
         newest = await _newest(command, sources, run)
         _, graph = await _graphs(sources, run, newest)
-        version, pins, kept = newest.workflow_version, newest.pins, _moved(old, graph, kept)
+        version, pins, kept = newest.workflow_version, newest.pins, moved(old, graph, kept)
     if all(node.id != command.node for node in graph.nodes):
         raise StepNotFound(f"the graph has no step '{command.node[:63]}'")
     return Fork(project_id=project_id, source=run, workflow_version=version, kept=kept, pins=pins)
+
+
+def kept_by_fork(graph: Graph, run: Run, node: str) -> Kept:
+    """Give what a fork from a step takes over: what has completed or was skipped, and does not lie behind the step.
+
+    Nor may it lie behind a step that has not: such a step is done anew, and all that follows from it.
+    """
+    done = (StepStatus.COMPLETED, StepStatus.SKIPPED)
+    anew = behind(graph, {node, *(name for name, step in run.steps.items() if step.status not in done)})
+    return {name: step.edges_taken for name, step in run.steps.items() if name not in anew}
 
 
 def fork_run(command: ForkRun, run: Run, gathered: Fork, now: datetime) -> tuple[RunFact, ...]:
@@ -189,7 +202,8 @@ async def _graphs(sources: Sources, run: Run, newest: RunSources) -> tuple[Graph
     return old, await sources.graph(run.workflow_id, newest.workflow_version)
 
 
-def _moved(old: Graph, new: Graph, kept: Kept) -> Kept:
+def moved(old: Graph, new: Graph, kept: Kept) -> Kept:
+    """Give what is kept with the places of the edges in a newer graph. Raises CompletedPartChanged."""
     problems = changes(old, new, kept)
     if problems:
         raise CompletedPartChanged(problems=problems)

@@ -95,7 +95,7 @@ class Progress(Struct):
         self.carry_on(due_after(self.graph, self.turn.run, settled))
 
     def _claim(self, node: str) -> None:
-        if node in self.busy:
+        if node in self.busy or self.turn.run.cancel_requested:  # a claim says that the work is done; it would not be
             return
         step = self.turn.run.steps.get(node)
         ours = step is not None and step.status is StepStatus.RUNNING and step.epoch == self.owner.epoch

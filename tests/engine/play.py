@@ -1,117 +1,188 @@
-"""A run played turn after turn with the engine's own schedule and progress, without I/O and in random order."""
+"""A run played turn after turn with the engine's own schedule and progress: without I/O, by a clock of its own.
 
-from collections.abc import Coroutine, Sequence
+Whatever may happen at one moment happens in random order: results, decisions, times that have come, ends of children,
+appends that fail, engines that are lost.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
-from typing import Any, TypeVar
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from commands.noun import RUN, Loaded, absent
-from commands.run import DecideStep, decide_step
+from commands.run import decide_step
+from commands.run_again import CancelRun, cancel_run
+from commands.step import RefuseResult
 from commands.turn import Turn
-from domain.graph import ErrorClass, HumanNode
-from domain.graph_compiled import CompiledGraph, compile_graph
 from domain.payload import Payload
 from domain.project import Project, ProjectStatus, Role
 from domain.run import Run, evolve
-from domain.run_facts import Pins, RunFact, RunStarted, StepError, StepFailed, StepStarted, StepWaiting, WaitFor
+from domain.run_facts import Parent, Pins, RunFact, RunStarted
 from domain.run_steps import StepStatus
 from engine.data import RunData
+from engine.executors import is_immediate
 from engine.progress import Owner, Progress
-from engine.resolving import decided, resolved
-from engine.schedule import due_again, due_first
-from engine.step import Failed, Gave, Result, TryAgain, Waits
+from engine.resolving import decided, resolved, timed_out
+from engine.schedule import due_again, due_at, due_first
+from engine.step import Result, StepCall, TryAgain
+from tests.engine.play_children import Families
+from tests.engine.play_results import (
+    CALL,
+    NoContents,
+    at_once,
+    decided_at,
+    decision,
+    failures_of,
+    result_of,
+    seconds_of,
+)
 from tests.engine.random_graphs import Plot
 
-T = TypeVar("T")
 NOBODY = UUID(int=0)
 STARTED_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TEAM = Project(status=ProjectStatus.ACTIVE, team={"rita": Role.REVIEWER})
+MOST_TURNS = 2_000
 
 
-class NoContents:
-    """A content store without contents: whatever is played here stands in the facts themselves."""
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """How likely it is that something goes wrong: that an append fails, that the engine is lost after a turn."""
 
-    async def put(self, workspace_id: UUID, content: bytes, media_type: str) -> str:
-        raise AssertionError(
-            f"{media_type} of {len(content)} bytes in {workspace_id}: all that is played fits in facts"
-        )
+    conflict: float = 0.0
+    loss: float = 0.0
+    most_losses: int = 3
+    spurious: float = 0.0
+    held_back_off_seconds: int = 60
+    lag_seconds: int = 0
 
-    async def get(self, workspace_id: UUID, reference: str) -> tuple[bytes, str]:
-        raise AssertionError(f"{reference} in {workspace_id}: all that is played stands in the facts")
 
-
-def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Give what a coroutine returns that has nothing to wait for."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value
-    raise AssertionError("it waits for something")
+CALM = Chances()
 
 
 @dataclass
 class Play:
-    """One run. `turns` are the facts as they were appended, each turn at once."""
+    """One run. `turns` are the facts as they were appended, each turn at once; `cancel_at` is when somebody cancels."""
 
     plot: Plot
     random: Random
+    chances: Chances = CALM
+    now: datetime = STARTED_AT
+    parent: Parent | None = None
+    run_id: UUID = NOBODY
     epoch: int = 1
+    losses: int = 0
+    cancel_at: datetime | None = None
     turns: list[tuple[RunFact, ...]] = field(default_factory=list[tuple[RunFact, ...]])
     run: Run = field(default_factory=Run)
-    under_way: set[str] = field(default_factory=set[str])
-    carried_out: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
-    graph: CompiledGraph = field(init=False)
+    under_way: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    carried_out: set[tuple[int, str, int]] = field(default_factory=set[tuple[int, str, int]])
+    unrecorded: list[tuple[str, Result]] = field(default_factory=list[tuple[str, Result]])
+    moved: bool = False
     data: RunData = field(init=False)
+    families: Families = field(init=False)
 
     def __post_init__(self) -> None:
-        self.graph = compile_graph(self.plot.graph)
+        self.families = Families(self)
 
-    def to_the_end(self) -> "Play":
-        """Play until the run has ended, or only waits for people who never decide."""
+    def begin(self) -> "Play":
+        """Start the run, and make its first turn."""
         started = RunStarted(
             workflow_id=NOBODY,
             workflow_version=1,
             inputs=Payload(value=self.plot.inputs),
             pins=Pins(),
-            started_at=STARTED_AT,
+            parent=self.parent,
+            started_at=self.now,
         )
-        self._record((started,))
-        self._first_turn()
-        return self._on()
+        self.record((started,))
+        if self.cancel_at == self.now:
+            self.cancel()
+        self.open()
+        return self
 
-    def taken_over(self, kept: int, random: Random) -> "Play":
-        """Play on from the first `kept` turns of this run, as the next owner does."""
-        next_owner = Play(self.plot, random, epoch=self.epoch + 1)
-        for facts in self.turns[:kept]:
-            next_owner._record(facts)
-        # Whatever was claimed may have been carried out, so none of these attempts is the next owner's to carry out.
-        next_owner.carried_out = {(f.node, f.attempt) for f in next_owner.facts if isinstance(f, StepStarted)}
-        if not next_owner.run.ended:
-            next_owner._resuming_turn([])
-        return next_owner._on()
+    def to_the_end(self) -> "Play":
+        """Play until the run has ended, or only waits for what never comes."""
+        while self.next_at() is not None:
+            self.advance()
+        return self
 
     @property
     def facts(self) -> list[RunFact]:
         return [fact for turn in self.turns for fact in turn]
 
-    def _on(self) -> "Play":
-        while not self.run.ended:
-            decidable = self._decidable()
-            if decidable and (not self.under_way or self.random.random() < 0.3):
-                self._decide(self.random.choice(decidable))
-                self._resuming_turn(self._some_results() if self.random.random() < 0.5 else [])
-            elif self.under_way:
-                self._turn(self._some_results())
-            else:
-                break
-        return self
+    def next_at(self) -> datetime | None:
+        """Give when something happens next; None when nothing will."""
+        return min((at for at, _ in self._moves()), default=None)
 
-    def _some_results(self) -> list[tuple[str, Result]]:
-        ready = sorted(self.under_way)
-        chosen = self.random.sample(ready, min(len(ready), self.random.randint(1, 3)))
-        self.under_way.difference_update(chosen)
+    def advance(self) -> None:
+        """Go to the next moment at which something happens, and do one of the things that happen then."""
+        assert len(self.turns) < MOST_TURNS, "it never comes to an end"
+        moves = list(self._moves())
+        self.now = max(self.now, min(at for at, _ in moves))
+        _, move = self.random.choice([one for one in moves if one[0] <= self.now])
+        move()
+        if not self.run.ended and self.losses < self.chances.most_losses and self.random.random() < self.chances.loss:
+            self._lose()
+
+    def _moves(self) -> Iterator[tuple[datetime, Callable[[], None]]]:
+        yield from self.families.moves()
+        if self.run.ended:
+            return
+        if self.moved or self.unrecorded:
+            yield self.now, self._look
+        for at in self.under_way.values():
+            yield at, self._settle
+        if self.cancel_at is not None and not self.run.cancel_requested:
+            yield self.cancel_at, self.cancel
+        lag = timedelta(seconds=self.chances.lag_seconds)
+        for node, step in self.run.steps.items():
+            if (at := decided_at(step, self.plot.behaviours[node])) is not None:
+                yield at, partial(self._decide, node)
+            due = due_at(step)
+            if due is not None and node not in self.under_way:
+                yield due + lag, self._look
+
+    def open(self) -> None:
+        """Take the run in hand, as an engine does that sees it for the first time, or once more."""
+        self.under_way.clear()
+        self.unrecorded.clear()
+        self.turn([], resuming=bool(self.run.steps))
+
+    def cancel(self) -> None:
+        """Have somebody cancel the run."""
+        if not self.run.ended and not self.run.cancel_requested:
+            self.record(cancel_run(CancelRun(target_id=self.run_id, user_id="ada"), self.run, None, self.now))
+            self.moved = True
+
+    def _lose(self) -> None:
+        """Lose the engine: another takes the run over, and what was under way may arrive too late."""
+        self.losses += 1
+        self.epoch += 1
+        late = [(node, self.run.steps[node].attempt) for node in self.under_way]
+        self.open()
+        for node, attempt in late:
+            if self.random.random() < 0.3:
+                turn = Turn(self.run, self.now)
+                turn.give(RefuseResult(node=node, attempt=attempt, reason="it is too late", usage=CALL))
+                self.record(tuple(turn.facts))
+                self.moved = True
+
+    def _look(self) -> None:
+        self.turn(self._some_results(least=0), resuming=True)
+
+    def _settle(self) -> None:
+        spurious = self.random.random() < self.chances.spurious
+        self.turn(self._some_results(least=1), resuming=spurious or self.moved)
+
+    def _some_results(self, least: int) -> list[tuple[str, Result]]:
+        ready = sorted(node for node, at in self.under_way.items() if at <= self.now)
+        chosen = self.random.sample(ready, self.random.randint(min(least, len(ready)), len(ready)))
+        for node in chosen:
+            del self.under_way[node]
         return [(node, self._result(node)) for node in chosen]
 
     def _result(self, node: str) -> Result:
@@ -119,99 +190,99 @@ class Play:
         if step.status is StepStatus.RETRYING:
             return TryAgain()
         assert step.status is StepStatus.RUNNING
-        assert (node, step.attempt) not in self.carried_out, "an attempt is carried out twice"
-        self.carried_out.add((node, step.attempt))
-        if isinstance(self.graph.nodes[node], HumanNode):
-            return Waits(
-                StepWaiting(
-                    node=node,
-                    attempt=step.attempt,
-                    waiting_for=WaitFor.HUMAN,
-                    roles=("reviewer",),
-                    outcomes=("approve", "reject"),
-                    waiting_since=STARTED_AT,
-                )
-            )
-        behaviour = self.plot.behaviours[node]
-        if behaviour.fails is None or self._failures(node) < behaviour.fails:
-            return Failed(StepError(error_class=behaviour.error_class, message="as planned"))
-        return Gave(behaviour.output, Payload(value=behaviour.output))
-
-    def _failures(self, node: str) -> int:
-        return sum(
-            isinstance(fact, StepFailed) and fact.node == node and fact.error.error_class is not ErrorClass.OWNER_LOST
-            for fact in self.facts
-        )
-
-    def _decidable(self) -> list[str]:
-        return [
-            node
-            for node, step in self.run.steps.items()
-            if step.status is StepStatus.WAITING and self.plot.behaviours[node].output is not None
-        ]
+        return result_of(self._call(self.run, node), self.plot.behaviours[node], failures_of(self.facts, node))
 
     def _decide(self, node: str) -> None:
-        command = DecideStep(
-            target_id=NOBODY,
-            node=node,
-            outcome=str(self.plot.behaviours[node].output),
-            data={},
-            data_payload=Payload(value={}),
-            comment=None,
-            user_id="rita",
-        )
-        self._record(decide_step(command, self.run, TEAM, STARTED_AT))
+        command = decision(self.run_id, node, self.plot.behaviours[node])
+        self.record(decide_step(command, self.run, TEAM, self.now))
+        self.moved = True
 
-    def _first_turn(self) -> None:
-        self.data = at_once(resolved(NoContents(), self._held()))
-        progress = self._progress()
-        progress.carry_on(due_first(self.graph))
+    def turn(self, results: Sequence[tuple[str, Result]], *, resuming: bool) -> None:
+        """Make one turn, as `engine.driver.Driver` does."""
+        results = [*self.unrecorded, *results]
+        self.unrecorded = []
+        self.moved = False
+        if not resuming and self.run.steps:
+            progress = self._progress()
+            progress.onward(progress.settle(results))
+        else:
+            progress = self._first_or_resuming(results, resuming=resuming)
+        if self.random.random() < self.chances.conflict:
+            self.unrecorded, self.moved = results, True
+            return
         self._commit(progress)
 
-    def _turn(self, results: Sequence[tuple[str, Result]]) -> None:
+    def _first_or_resuming(self, results: Sequence[tuple[str, Result]], *, resuming: bool) -> Progress:
+        self.data = at_once(resolved(NoContents(), self.held()))
         progress = self._progress()
-        progress.onward(progress.settle(results))
-        self._commit(progress)
-
-    def _resuming_turn(self, results: Sequence[tuple[str, Result]]) -> None:
-        self.data = at_once(resolved(NoContents(), self._held()))
-        progress = self._progress()
-        progress.settle([*results, *at_once(decided(NoContents(), self._held()))])
-        progress.carry_on(due_again(self.graph, progress.turn.run))
-        self._commit(progress)
+        if resuming:
+            late = at_once(timed_out(NoContents(), self.held(), self.plot.compiled, self.now, self.under_way))
+            progress.settle([*results, *at_once(decided(NoContents(), self.held())), *late])
+            progress.carry_on(due_again(self.plot.compiled, progress.turn.run))
+            return progress
+        progress.carry_on(due_first(self.plot.compiled))
+        done = [node for node in progress.started if is_immediate(self.plot.compiled.nodes[node])]
+        at_first = {
+            node: result_of(self._call(progress.turn.run, node), self.plot.behaviours[node], 0)
+            for node in done
+            if not self.plot.behaviours[node].takes
+        }
+        progress.started = [node for node in progress.started if node not in at_first]
+        progress.onward(progress.settle(at_first.items()))
+        return progress
 
     def _progress(self) -> Progress:
         return Progress(
-            turn=Turn(self.run, STARTED_AT + timedelta(seconds=len(self.turns))),
-            graph=self.graph,
+            turn=Turn(self.run, self.now),
+            graph=self.plot.compiled,
             data=self.data,
             owner=Owner("engine", self.epoch),
             random=self.random,
             busy=self.under_way,
         )
 
+    def _call(self, run: Run, node: str) -> StepCall:
+        return StepCall(
+            workspace_id=NOBODY,
+            run_id=self.run_id,
+            run=run,
+            graph=self.plot.compiled,
+            node=self.plot.compiled.nodes[node],
+            attempt=run.steps[node].attempt,
+            data=self.data,
+            traceparent=None,
+        )
+
     def _commit(self, progress: Progress) -> None:
         if progress.turn.facts:
-            self._record(tuple(progress.turn.facts))
-        assert len(set(progress.started)) == len(progress.started), "a step is carried out twice in a turn"
-        assert not self.under_way.intersection(progress.started), "a step is carried out while it is under way"
-        self.under_way.update(progress.started)
-        self.under_way.update(n for n, step in self.run.steps.items() if step.status is StepStatus.RETRYING)
+            self.record(tuple(progress.turn.facts))
+        if self.run.ended:
+            self.under_way.clear()
+            self.families.cancel()
+            return
+        for node in progress.started:
+            attempt = self.run.attempt, node, self.run.steps[node].attempt
+            assert attempt not in self.carried_out, f"{node} is carried out twice"
+            assert node not in self.under_way, f"{node} is carried out while it is under way"
+            self.carried_out.add(attempt)
+            seconds = seconds_of(self._call(self.run, node), self.plot.behaviours[node])
+            self.under_way[node] = self.now + timedelta(seconds=seconds)
+        self._wait_to_retry()
+        self.families.tend()
 
-    def _record(self, facts: tuple[RunFact, ...]) -> None:
+    def _wait_to_retry(self) -> None:
+        held_until = self.now + timedelta(seconds=self.chances.held_back_off_seconds)
+        for node, step in self.run.steps.items():
+            if step.status is StepStatus.RETRYING and step.retry_at is not None and step.retry_at <= held_until:
+                self.under_way.setdefault(node, step.retry_at)
+
+    def record(self, facts: tuple[RunFact, ...]) -> None:
+        """Append facts, and fold them."""
         self.turns.append(facts)
         for fact in facts:
             self.run = evolve(self.run, fact)
 
-    def _held(self) -> Loaded[Run]:
-        beginning = absent(RUN, NOBODY, NOBODY, None)
-        return Loaded(
-            stream_id=NOBODY,
-            version=len(self.facts),
-            position=0,
-            workspace_id=NOBODY,
-            project_id=None,
-            created_at=beginning.created_at,
-            updated_at=beginning.updated_at,
-            state=self.run,
-        )
+    def held(self) -> Loaded[Run]:
+        """Give the run as an engine holds it."""
+        beginning = absent(RUN, self.run_id, NOBODY, None)
+        return replace(beginning, version=len(self.facts), state=self.run)

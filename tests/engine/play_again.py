@@ -1,0 +1,97 @@
+"""Going on with a played run, and forking one: what people ask for, and what the reference thinks is kept of it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from commands.run_again import Again, Fork, ForkRun, RetryRun, fork_run, kept_by_fork, kept_by_retry, moved, retry_run
+from domain.payload import Payload
+from domain.run import Run
+from domain.run_facts import Pins, RunFact, RunFailed, RunRetried, StepCompleted, StepFailed, StepReused, StepSkipped
+from tests.engine.laws import settled_in
+from tests.engine.play import NOBODY, Play
+from tests.engine.random_graphs import Plot
+from tests.engine.reference import Expected
+from tests.fixtures.graphs import Json
+
+Fates = Mapping[str, Expected]
+
+
+def retry(play: Play, plot: Plot) -> None:
+    """Go on with a run that has ended, by what the plot says now. Raises CompletedPartChanged."""
+    run = play.run
+    again = Again(workflow_version=run.workflow_version, kept=kept_by_retry(run), pins=None)
+    if plot.raw is not play.plot.raw:
+        kept = moved(play.plot.graph, plot.graph, again.kept)
+        again = Again(workflow_version=run.workflow_version + 1, kept=kept, pins=Pins())
+    command = RetryRun(target_id=play.run_id, user_id="ada", newest_graph=again.pins is not None)
+    facts = retry_run(command, run, again, play.now)
+    play.plot, play.losses, play.cancel_at = plot, 0, None
+    play.record(facts)
+    play.open()
+
+
+def fork(play: Play, plot: Plot, node: str) -> Play:
+    """Begin a run from a step of another, by what the plot says now. Raises CompletedPartChanged."""
+    run, newest = play.run, plot.raw is not play.plot.raw
+    kept = kept_by_fork(play.plot.graph, run, node)
+    gathered = Fork(
+        project_id=NOBODY,
+        source=run,
+        workflow_version=run.workflow_version + newest,
+        kept=moved(play.plot.graph, plot.graph, kept) if newest else kept,
+        pins=run.pins,
+    )
+    inputs = None if plot.inputs == play.plot.inputs else Payload(value=plot.inputs)
+    command = ForkRun(target_id=NOBODY, source_id=play.run_id, node=node, inputs=inputs, newest_graph=newest)
+    forked = Play(plot, play.random, play.chances, now=play.now)
+    forked.record(fork_run(command, Run(), gathered, play.now))
+    forked.open()
+    return forked
+
+
+def kept_of(facts: list[RunFact], fates: Fates) -> dict[str, Expected]:
+    """Give the fates that a retry keeps, by what is recorded: all that is done, but for the step that failed."""
+    done: set[str] = set()
+    for fact in facts:
+        if isinstance(fact, RunRetried):
+            done &= set(fact.kept)
+        elif isinstance(fact, RunFailed):
+            done.discard(fact.node)
+        done |= settled_in([fact])
+    return {node: fates[node] for node in done}
+
+
+def taken_over_of(plot: Plot, facts: list[RunFact], fates: Fates, node: str) -> dict[str, Expected]:
+    """Give the fates that a fork takes over: of what went well or was skipped, with all before it, and not the step."""
+    done: set[str] = set()
+    for fact in facts:
+        if isinstance(fact, RunRetried):
+            done &= set(fact.kept)
+        elif isinstance(fact, StepCompleted | StepReused | StepSkipped):
+            done.add(fact.node)
+        elif isinstance(fact, StepFailed):
+            done.discard(fact.node)
+    done.discard(node)
+    while gone := {one["to"] for one in plot.raw["edges"] if one["from"] not in done} & done:
+        done -= gone
+    return {name: fates[name] for name in done}
+
+
+def moved_to(old: Plot, new: Plot, kept: Fates) -> dict[str, Expected]:
+    """Give what is kept with the edges that were taken at their places in another graph."""
+    places = {(one["from"], one["to"]): place for place, one in enumerate(new.raw["edges"])}
+    ways = [(one["from"], one["to"]) for one in old.raw["edges"]]
+    return {
+        node: replace(one, taken=frozenset(places[ways[place]] for place in one.taken)) for node, one in kept.items()
+    }
+
+
+def says_the_same(old: Plot, new: Plot, kept: Fates) -> bool:
+    """Tell whether two graphs say the same of what is kept: what these steps do, and the edges at them."""
+    return _said(old, kept) == _said(new, kept)
+
+
+def _said(plot: Plot, kept: Fates) -> tuple[dict[str, tuple[str, Json]], set[tuple[str, str, str | None]]]:
+    nodes = {one["id"]: (one["kind"], one.get("config", {})) for one in plot.raw["nodes"] if one["id"] in kept}
+    ways = {(one["from"], one["to"], one.get("when")) for one in plot.raw["edges"]}
+    return nodes, {way for way in ways if way[0] in kept or way[1] in kept}
