@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 
 from callsheet.clock import utc_now
 from callsheet.demo import run_demo
+from callsheet.operate.events import events
 from callsheet.operate.projections import projections
 from callsheet.secrets import secret_of
 from callsheet.serve import serve as serve_parts
@@ -34,6 +35,7 @@ def main() -> None:
     """Run creative workflows of AI and human steps on one ordered, append-only log."""
 
 
+main.add_command(events)
 main.add_command(projections)
 
 

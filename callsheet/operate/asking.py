@@ -1,7 +1,8 @@
 """Asking the database: what a command of an operator does before and after the one thing that it is for."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -21,14 +22,30 @@ Connection = AsyncConnection[tuple[Any, ...]]
 T = TypeVar("T")
 
 
-def ask(question: Callable[[Connection], Awaitable[T]]) -> T:
+def ask(question: Callable[[Connection], Awaitable[T]], *, name: str = APPLICATION_NAME) -> T:
     """Ask the database that the settings name, which has to be at this version; nothing is migrated.
 
+    `name` is how the connection is known to PostgreSQL. A question that SIGINT or SIGTERM ends raises Interrupted.
     Raises what `callsheet.starting.refusals` tells: SettingsUnusable, EmbeddedUnusable, Unavailable, UnsafeDatabase.
     """
     settings = operator_settings()
     with database_of(settings) as conninfo:
-        return asyncio.run(asked(conninfo, settings, question))
+        return asyncio.run(interruptible(asked(conninfo, settings, question, name=name)))
+
+
+class Interrupted(Exception):  # noqa: N818  # an answer to the person who pressed Ctrl-C
+    """The person who asked does not want to wait any longer."""
+
+
+async def interruptible(work: Coroutine[Any, Any, T]) -> T:
+    """Do something until it is done, or until SIGINT or SIGTERM: then end it in order. Raises Interrupted."""
+    task = asyncio.create_task(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise Interrupted from None
 
 
 def operator_settings() -> Settings:
@@ -38,19 +55,21 @@ def operator_settings() -> Settings:
     return settings
 
 
-async def asked(conninfo: str, settings: Settings, question: Callable[[Connection], Awaitable[T]]) -> T:
+async def asked(
+    conninfo: str, settings: Settings, question: Callable[[Connection], Awaitable[T]], *, name: str = APPLICATION_NAME
+) -> T:
     """Ask over a connection of its own. Raises Unavailable, UnsafeDatabase."""
     try:
-        async with connected(_patient(conninfo, settings)) as connection:
+        async with connected(_patient(conninfo, settings, name)) as connection:
             await check_schema(connection, COMPONENTS)
             return await question(connection)
     except psycopg.OperationalError as fault:
         raise Unavailable(f"the database is not reached: {fault}") from fault
 
 
-def _patient(conninfo: str, settings: Settings) -> str:
+def _patient(conninfo: str, settings: Settings, name: str) -> str:
     timeout = settings.store.statement_timeout_ms
     try:
-        return bounded(conninfo, statement_timeout_ms=timeout, application_name=APPLICATION_NAME)
+        return bounded(conninfo, statement_timeout_ms=timeout, application_name=name)
     except psycopg.ProgrammingError:  # what it says quotes the string, and so perhaps a password
         raise Unavailable("the database is named by neither a URL nor a connection string of PostgreSQL") from None

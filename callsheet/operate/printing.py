@@ -12,9 +12,16 @@ import rich_click as click
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 ATTENTION: Final = 3
 """The exit code when the question was answered, and somebody has to look. 2 is what cannot be used, 1 a failure."""
+
+ABSENT: Final = 4
+"""The exit code when there is no such thing as was asked for."""
+
+INTERRUPTED: Final = 130
+"""The exit code after Ctrl-C, as shells have it."""
 
 PIPED_COLUMNS: Final = 200
 """How wide a table may be where no terminal says how wide it is."""
@@ -52,8 +59,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, number
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+        table.add_row(*(Text(plain(cell)) for cell in row))
     console().print(table)
+
+
+def plain(text: str) -> str:
+    """Give a text that a terminal shows and does not obey: what somebody stored may hold escape sequences."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else "\ufffd" for one in text)
 
 
 def count(number: int) -> str:

@@ -51,3 +51,10 @@ def recorded(database: str, stream: UUID, *facts: Fact, workspace: UUID = WORKSP
             await log.append(append(stream, 0, *facts, workspace=workspace, project=stream))
 
     asyncio.run(append_them())
+
+
+def answered_lines(database: str, *arguments: str) -> list[dict[str, Any]]:
+    """Run a command with `--json` that prints a line a thing, and give them."""
+    found = said(database, *arguments, "--json")
+    assert found.exit_code == 0, found.stderr
+    return [json.loads(line) for line in found.stdout.splitlines()]

@@ -8,7 +8,8 @@ from pathlib import Path
 import psycopg
 
 from callsheet.projection_wiring import PROJECTIONS
-from projections.standing import worker_name
+from projections.standing import standings, worker_name
+from store.connections import connected
 from tests.callsheet.apart import apart
 from tests.callsheet.operate.given import answered, migrated, project_with_names, said
 from tests.fixtures.waiting import eventually
@@ -81,9 +82,9 @@ def test_the_worker_that_follows_is_named_and_another_stands_by(database: str, t
     with apart(database, tmp_path, "project") as first, apart(database, tmp_path, "project"):
 
         async def both() -> bool:
-            told = await asyncio.to_thread(answered, database, "projections", "status")
-            standings = [one["standing"] for one in told["projections"]]
-            return all(one["followed_by"] and one["standing_by"] == 1 for one in standings)
+            async with connected(database) as connection:
+                found = await standings(connection)
+            return all(found.of(name).followed_by and found.of(name).standing_by == 1 for name in PROJECTIONS)
 
         asyncio.run(eventually(both, what="one worker has each projection and one stands by", seconds=30))
         told = answered(database, "projections", "status")

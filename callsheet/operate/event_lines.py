@@ -1,0 +1,98 @@
+"""How events are shown to operators: a line for people, an envelope for programs, with contents where asked for."""
+
+from typing import Any, Final, cast
+from uuid import UUID
+
+import msgspec
+
+from bus.envelope import Stored, write
+from bus.looking import Connection
+from callsheet.operate.printing import plain
+from domain.ids import to_uuid
+from store.codec import decode_fact
+from store.contents import GET, JSON, REFERENCE
+from store.faults import UnreadableEvent
+
+NOT_SHOWN: Final = frozenset({"fact"})
+WORD_CHARACTERS_MAX: Final = 60
+PREFIXES: Final = ("prj", "wf", "ast", "run", "key", "ws")
+
+
+def line_of(log_id: UUID, stored: Stored) -> str:
+    """Write an event as one line: position, time, topic, stream with version, and the short ones of its fields."""
+    envelope = envelope_of(log_id, stored)
+    at = f"{stored.recorded_at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    stream = f"{envelope['subject']} v{stored.version}"
+    return plain(f"{stored.position:>9}  {at}Z  {stored.topic:<22}  {stream:<35}  {_words(stored, envelope)}".rstrip())
+
+
+def envelope_of(log_id: UUID, stored: Stored) -> dict[str, Any]:
+    """Give an event as subscribers get it, as a JSON object."""
+    return cast("dict[str, Any]", msgspec.json.decode(write(log_id, stored)))
+
+
+def unreadable(stored: Stored) -> str | None:
+    """Say why this version of the code cannot read an event; None when it can."""
+    try:
+        decode_fact(stored.position, stored.topic, stored.state_format, stored.key_id, stored.state)
+    except UnreadableEvent as fault:
+        return str(fault)
+    return None
+
+
+def _words(stored: Stored, envelope: dict[str, Any]) -> str:
+    if unreadable(stored) is not None:
+        return "(this version cannot read it)"
+    fields = cast("dict[str, Any]", envelope["data"]).items()
+    short = (f"{name}={_word(value)}" for name, value in fields if _is_short(name, value))
+    return " ".join(short)
+
+
+def _is_short(name: str, value: object) -> bool:
+    return name not in NOT_SHOWN and not name.endswith("_at") and isinstance(value, str | int | float)
+
+
+def _word(value: object) -> str:
+    text = value if isinstance(value, str) and " " not in value else msgspec.json.encode(value).decode()
+    return text if len(text) <= WORD_CHARACTERS_MAX else f"{text[:WORD_CHARACTERS_MAX]}…"
+
+
+async def with_contents(connection: Connection, workspace_id: UUID, value: Any) -> Any:  # noqa: ANN401  # JSON
+    """Give the data of a fact with `{"$ref": …}` replaced by what it refers to; one that is gone stays as it is.
+
+    What a caller sent stands one level down, under `value`, and is never taken for a reference.
+    """
+    match value:
+        case {"$ref": str(reference)}:
+            return await _content(connection, workspace_id, reference, value)
+        case dict():
+            fields = cast("dict[str, Any]", value).items()
+            return {
+                name: one if name == "value" else await with_contents(connection, workspace_id, one)
+                for name, one in fields
+            }
+        case list():
+            items = cast("list[Any]", value)
+            return [await with_contents(connection, workspace_id, one) for one in items]
+        case _:
+            return value
+
+
+async def _content(connection: Connection, workspace_id: UUID, reference: str, payload: Any) -> Any:  # noqa: ANN401  # JSON
+    parsed = REFERENCE.fullmatch(reference)
+    if parsed is None:
+        return payload
+    cursor = await connection.cursor(binary=True).execute(GET, (workspace_id, bytes.fromhex(parsed[1])))
+    row = await cursor.fetchone()
+    if row is None:
+        return payload
+    content, media_type = row
+    return {**payload, "value": msgspec.json.decode(content) if media_type == JSON else content}
+
+
+def stream_id_of(text: str) -> UUID:
+    """Read the id of a stream of any kind, or a plain UUID. Raises ValueError."""
+    for prefix in PREFIXES:
+        if text.startswith(f"{prefix}_"):
+            return to_uuid(prefix, text)
+    return UUID(text)

@@ -1,0 +1,202 @@
+"""`callsheet events`: looking into the log, at what there is and at what comes."""
+
+# The decorators of click are typed in part only.
+# pyright: reportUnknownMemberType=false
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import rich_click as click
+from msgspec import Struct
+
+from bus.envelope import Stored
+from bus.listener import APPLICATION_NAME
+from bus.looking import Connection, head_of, latest, page_after
+from callsheet.operate.asking import Interrupted, ask
+from callsheet.operate.event_lines import envelope_of, line_of, stream_id_of, unreadable, with_contents
+from callsheet.operate.printing import ABSENT, INTERRUPTED, json_option, print_json, print_line
+from callsheet.starting import refusals
+from domain.ids import Prefix, to_uuid
+from store.codec import TOPICS
+from store.mark import mark_of
+from store.reading import LogFilter
+
+PAGE_EVENTS: Final = 200
+"""How many events are in memory at a time; each is at most 256 KB."""
+
+LAST_EVENTS: Final = 20
+POLL_SECONDS: Final = 1.0
+"""How often `--follow` looks when no commit wakes it."""
+
+POSITION: Final = re.compile(r"(?:([0-9a-f]{12})-)?([0-9]{1,18})")
+
+T = TypeVar("T")
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What `tail` is to print."""
+
+    only: LogFilter
+    begin: int | None
+    last: int
+    limit: int | None
+    follow: bool
+    as_json: bool
+    contents: bool
+
+
+@click.group()
+def events() -> None:
+    """Look into the log: every fact, in the order in which it was committed."""
+
+
+def _id(prefix: Prefix) -> Callable[[Any, Any, str | None], UUID | None]:
+    return lambda _context, _parameter, text: None if text is None else _read(lambda: to_uuid(prefix, text))
+
+
+def _read(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except ValueError as wrong:
+        raise click.BadParameter(str(wrong)) from None
+
+
+def _stream(_context: Any, _parameter: Any, text: str | None) -> UUID | None:  # noqa: ANN401  # click's
+    return None if text is None else _read(lambda: stream_id_of(text))
+
+
+def _topics(_context: Any, _parameter: Any, patterns: tuple[str, ...]) -> tuple[str, ...] | None:  # noqa: ANN401  # click's
+    """Give the topics that the patterns name; a pattern that names none is a slip of the pen."""
+    found: set[str] = set()
+    for pattern in patterns:
+        matching = {topic for topic in TOPICS if fnmatchcase(topic, pattern)}
+        if not matching:
+            raise click.BadParameter(f"{pattern!r} names none of {', '.join(sorted(TOPICS))}")
+        found |= matching
+    return tuple(sorted(found)) if patterns else None
+
+
+@events.command()
+@click.option("--workspace", callback=_id("ws"), help="Only of this workspace (ws_…).")
+@click.option("--project", callback=_id("prj"), help="Only of this project (prj_…).")
+@click.option("--stream", callback=_stream, help="Only of one thing (run_…, wf_…, ast_…, prj_…).")
+@click.option(
+    "--topic", "topics", multiple=True, callback=_topics, help="Only of this topic, as `run.failed` or `run.*`."
+)
+@click.option("--from", "begin", type=click.IntRange(1), help="Begin at this position, instead of with the last ones.")
+@click.option(
+    "-n",
+    "--last",
+    type=click.IntRange(0, 10_000),
+    default=LAST_EVENTS,
+    show_default=True,
+    help="How many of the last to begin with.",
+)
+@click.option("--limit", type=click.IntRange(1), help="End after so many.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--contents", is_flag=True, help="Show large contents too (as JSON), not only their reference.")
+@json_option
+def tail(
+    *,
+    workspace: UUID | None,
+    project: UUID | None,
+    stream: UUID | None,
+    topics: tuple[str, ...] | None,
+    **how: Any,  # noqa: ANN401  # options of several types
+) -> None:
+    """Print events in order, one a line; with `--json` each as the CloudEvents envelope that subscribers get."""
+    only = LogFilter(workspace_id=workspace, project_id=project, stream_id=stream, topics=topics)
+    asked = Asked(only=only, **how)
+    with refusals():
+        try:
+            # Under this name those who append know that somebody listens, and say when they have committed.
+            ask(lambda connection: _tail(connection, asked), name=APPLICATION_NAME)
+        except Interrupted:
+            sys.exit(0 if asked.follow else INTERRUPTED)  # Ctrl-C is how following ends
+
+
+async def _tail(connection: Connection, asked: Asked) -> None:
+    await connection.execute("listen callsheet_log")
+    head, log_id = await head_of(connection)
+    left = sys.maxsize if asked.limit is None else asked.limit
+    after = head
+    if asked.begin is not None:
+        after = asked.begin - 1
+    else:
+        found = (await latest(connection, head, asked.last, asked.only))[:left]
+        await _print(connection, log_id, found, asked)
+        left -= len(found)
+    while left > 0:
+        while after < head and left > 0:
+            found, after = await page_after(connection, after, head, min(PAGE_EVENTS, left), asked.only)
+            await _print(connection, log_id, found, asked)
+            left -= len(found)
+        if not asked.follow or left <= 0:
+            return
+        async for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
+            pass
+        head, _ = await head_of(connection)
+
+
+async def _print(connection: Connection, log_id: UUID, found: Iterable[Stored], asked: Asked) -> None:
+    for stored in found:
+        if asked.as_json or asked.contents:
+            print_line(await _shown(connection, log_id, stored, contents=asked.contents))
+        else:
+            click.echo(line_of(log_id, stored))
+
+
+async def _shown(connection: Connection, log_id: UUID, stored: Stored, *, contents: bool) -> dict[str, Any]:
+    envelope = envelope_of(log_id, stored)
+    if contents and "data" in envelope:
+        envelope["data"] = await with_contents(connection, stored.workspace_id, envelope["data"])
+    return envelope
+
+
+@events.command()
+@click.argument("positions", nargs=-1, required=True, metavar="POSITION...")
+@click.option("--contents", is_flag=True, help="Show large contents too, and not only their reference.")
+def show(*, positions: tuple[str, ...], contents: bool) -> None:
+    """Print whole events as JSON, by position or by id (`<mark of the log>-<position>`).
+
+    Exits with 4 when one of them is not in this log.
+    """
+    wanted = [_position(text) for text in positions]
+    with refusals():
+        shown, absent = ask(lambda connection: _show(connection, wanted, contents=contents))
+    for one in shown:
+        print_json(one)
+    for fault in absent:
+        click.echo(f"callsheet: {fault}", err=True)
+    sys.exit(ABSENT if absent else 0)
+
+
+def _position(text: str) -> tuple[str | None, int]:
+    found = POSITION.fullmatch(text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no position, and no id of an event", param_hint="POSITION")
+    return found[1], int(found[2])
+
+
+async def _show(
+    connection: Connection, wanted: list[tuple[str | None, int]], *, contents: bool
+) -> tuple[list[dict[str, Any]], list[str]]:
+    head, log_id = await head_of(connection)
+    shown: list[dict[str, Any]] = []
+    absent: list[str] = []
+    for mark, position in wanted:
+        if mark not in (None, mark_of(log_id)):
+            absent.append(f"{mark}-{position} is of another log: this one is {mark_of(log_id)}")
+            continue
+        found, _ = await page_after(connection, position - 1, min(head, position), 1, LogFilter())
+        if not found:
+            absent.append(f"there is no event {position}: the log ends at {head}")
+            continue
+        reason = unreadable(found[0])
+        envelope = await _shown(connection, log_id, found[0], contents=contents)
+        shown.append(envelope if reason is None else {**envelope, "unreadable": reason})
+    return shown, absent
