@@ -92,10 +92,7 @@ class Feed:
             self._behind.set()
 
     async def run(self) -> None:
-        """Follow the log until cancelled; while the log is away try again, with jittered back-off.
-
-        Raises what the log raises on an event that cannot be read.
-        """
+        """Follow the log until cancelled; while the log is away try again, with jittered back-off."""
         failures = 0
         try:
             while True:
@@ -161,7 +158,7 @@ class Feed:
     async def read(self, after: int, limit: int) -> Page:
         """Give facts after a position, as soon as there are any, in order and without a gap.
 
-        Raises what stopped the feed, Unavailable and UnreadableEvent.
+        An event that this code cannot read is among them as `Unreadable`. Raises what stopped the feed, Unavailable.
         """
         await self.moved(after)
         if after < self._buffered_after:

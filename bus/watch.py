@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from store.record import Recorded
+from store.faults import UnreadableEvent
+from store.record import Recorded, Unreadable
 
 MOST_UNTAKEN: Final = 1_000
 
@@ -34,7 +35,13 @@ class StreamWatch:
         self._due = self._missed or any(wakes(one) for one in self._untaken)
 
     def take(self, recorded: Recorded) -> None:
-        """Keep a fact for the watcher; past the bound let all go and remember that."""
+        """Keep a fact for the watcher; past the bound let all go and remember that.
+
+        An event that cannot be read stops the watch: nobody can fold the stream past it.
+        """
+        if isinstance(recorded.fact, Unreadable):
+            self.stop(UnreadableEvent(recorded.position, recorded.fact.topic, recorded.fact.reason))
+            return
         if len(self._untaken) >= MOST_UNTAKEN:
             self._missed = True
             self._untaken = []

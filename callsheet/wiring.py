@@ -77,10 +77,12 @@ class Core:
 
     def degraded(self) -> tuple[str, ...]:
         """Say what does not go on in this process, for `/readyz`; the logs say why, and whose it is."""
-        stopped = (one.name for one in self.worker.health() if one.fault is not None)
+        parked = self.checkpoints.parked()
+        stalled = (one.name for one in self.worker.health() if one.stalled)
         let_go = len(self.engine.stuck)
         return (
-            *(f"the projection {name} has stopped" for name in stopped),
+            *(f"workspaces parked in the projection {name}: {count}" for name, count in sorted(parked.items())),
+            *(f"the projection {name} does not move, and the log does" for name in stalled),
             *((f"{let_go} runs were let go by the engine",) if let_go else ()),
             *self.bus.degraded(),
         )
@@ -130,7 +132,7 @@ async def opened(
             retention=RetentionBounds(command_ids_seconds=settings.store.command_ids_hours * 3_600),
             models=models,
             checkpoints=checkpoints,
-            worker=worker_of(conninfo, feed, checkpoints),
+            worker=worker_of(conninfo, feed, checkpoints, reached),
             engine=engine_of(conninfo, log, feed, streams, executors, models, settings, name, reached=reached),
         )
 
@@ -150,9 +152,9 @@ def log_bounds(settings: Settings) -> LogBounds:
     )
 
 
-def worker_of(conninfo: str, feed: Feed, checkpoints: Checkpoints) -> Worker:
+def worker_of(conninfo: str, feed: Feed, checkpoints: Checkpoints, reached: Reached) -> Worker:
     """Make the worker with all projections."""
-    return Worker(conninfo, feed, all_projections(), checkpoints, WorkerBounds())
+    return Worker(conninfo, feed, all_projections(), checkpoints, WorkerBounds(), reached)
 
 
 def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Drain) -> Callable[..., Awaitable[None]]:

@@ -127,12 +127,12 @@ class Door:
         raise CommandContended
 
     async def reach(self, entry: Entry, projection: str) -> None:
-        """Wait for the position that a read asks for. Raises ProjectionBehind or -Stopped, Malformed, OtherLog."""
+        """Wait for the position that a read asks for. Raises ProjectionBehind or -Parked, Malformed, OtherLog."""
         text = entry.headers.get(b"callsheet-min-position")
         if text is not None:
             position = self.mark.read(text.decode("latin-1").strip())
             timeout = self._bounds.position_wait_seconds_max
-            await self._deps.checkpoints.wait_for(projection, position, timeout)
+            await self._deps.checkpoints.wait_for(projection, position, timeout, workspace_id=entry.workspace_id)
 
     async def project(self, entry: Entry, projection: str) -> UUID:
         """Give the project of the path once a read model of it is where the caller needs it. Raises ProjectNotFound."""

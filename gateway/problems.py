@@ -14,7 +14,7 @@ from bus.feed import FeedStopped
 from domain.refusal import Problem, Refusal, RefusalKind
 from gateway import rejections as r
 from gateway.trace import Trace
-from projections.checkpoints import ProjectionBehind, ProjectionStopped
+from projections.checkpoints import ProjectionBehind, ProjectionParked
 from store.faults import ContentTooLarge, FactTooLarge, OutcomeUnknown, TooDeep, Unavailable, UnstorableText
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -117,8 +117,8 @@ def _unavailable(fault: Unavailable) -> Told:
             return Told(status=503, code="outcome_unknown", detail=str(fault), headers=headers)
         case ProjectionBehind():
             return Told(status=503, code="projection_behind", detail=str(fault), headers=headers)
-        case ProjectionStopped():  # its reason is for operators: health shows it
-            detail = "What this reads from has stopped at a fault, and a person has to look."
+        case ProjectionParked():
+            detail = "What this reads from has stopped at a fault for this workspace, and a person has to look."
             return Told(status=503, code="projection_parked", detail=detail, headers=headers)
         case _:
             return Told(status=503, code="unavailable", detail=str(fault), headers=headers)

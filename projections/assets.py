@@ -9,6 +9,7 @@ from domain.asset import Asset, AssetFact, content_of, evolve
 from domain.fact import Fact
 from projections.folding import Folding
 from projections.projection import Cursor
+from projections.skips import Skipped
 from projections.versions import Brought, brought
 from store.arrays import texts
 from store.record import Recorded
@@ -54,7 +55,7 @@ class AssetsProjection:
 
     name = "assets"
     tables = ("assets", "asset_versions")
-    wants: frozenset[type[Fact]] = frozenset(get_args(AssetFact))
+    wants: frozenset[type[Fact]] = frozenset((*get_args(AssetFact), Skipped))
 
     def __init__(self, *, most_remembered: int) -> None:
         """Make it; `most_remembered` assets are kept in memory between batches."""

@@ -3,16 +3,22 @@
 import asyncio
 import random
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
+from uuid import UUID
 
 from msgspec import Struct
 
 from projections.reading import ReadModels
+from projections.sieve import NOTHING_PARKED
 from store.faults import Unavailable
 
-ALL: Final = "select projection, position from checkpoints"
-"""Read every checkpoint."""
+ALL: Final = "select projection, position, revision from checkpoints"
+"""Read every checkpoint, and the revision of what the projection leaves out."""
+
+PARKED: Final = "select workspace_id, from_position from parked where projection = %(projection)b"
+"""Read what is parked in a projection."""
 
 
 class WaitBounds(Struct, frozen=True, kw_only=True):
@@ -26,8 +32,18 @@ class ProjectionBehind(Unavailable):
     """The projection did not come to the position in time."""
 
 
-class ProjectionStopped(Unavailable):
-    """The projection has stopped at a fact that it cannot fold; waiting does not help."""
+class ProjectionParked(Unavailable):
+    """The workspace is parked in the projection, before the position: waiting does not help, a person has to look."""
+
+
+class LeftOut(Struct, frozen=True, kw_only=True):
+    """What is parked in a projection, at a revision."""
+
+    revision: int = -1
+    parked: Mapping[UUID, int] = NOTHING_PARKED
+
+
+NOTHING_KNOWN: Final = LeftOut()
 
 
 class Checkpoints:
@@ -43,7 +59,7 @@ class Checkpoints:
         self._bounds = bounds
         self._positions: dict[str, int] = {}
         self._followed: set[str] = set()
-        self._stopped: dict[str, str] = {}
+        self._left_out: dict[str, LeftOut] = {}
         self._waiting: dict[str, set[tuple[int, asyncio.Future[None]]]] = {}
         self._looking = asyncio.Lock()
         self._looked_at = 0.0
@@ -64,22 +80,27 @@ class Checkpoints:
         """Say whether this process's worker is the one that moves a projection."""
         (self._followed.add if here else self._followed.discard)(projection)
 
-    def stopped(self, projection: str, reason: str) -> None:
-        """Say that a projection has stopped, and tell everyone who waits for it."""
-        self._stopped[projection] = reason
-        for _, future in list(self._waiting.get(projection, ())):
-            if not future.done():
-                future.set_exception(ProjectionStopped(reason))
+    def left_out(self, projection: str, revision: int, parked: Mapping[UUID, int]) -> None:
+        """Say what is parked in a projection; to be said before `moved`, which lets readers go on."""
+        if revision >= self._left_out.get(projection, NOTHING_KNOWN).revision:
+            self._left_out[projection] = LeftOut(revision=revision, parked=parked)
 
-    async def wait_for(self, projection: str, position: int, timeout_seconds: float) -> None:
-        """Return once a projection stands at the position or past it.
+    def parked(self) -> dict[str, int]:
+        """Give how many workspaces are parked in each projection that has any, as far as it is known here."""
+        return {projection: len(one.parked) for projection, one in self._left_out.items() if one.parked}
 
-        Raises ProjectionBehind after the time, ProjectionStopped, Unavailable.
+    async def wait_for(
+        self, projection: str, position: int, timeout_seconds: float, *, workspace_id: UUID | None = None
+    ) -> None:
+        """Return once a projection stands at the position or past it, and the workspace, if one is named, with it.
+
+        Raises ProjectionBehind after the time, ProjectionParked, Unavailable.
         """
+        if workspace_id is not None and self._is_parked(projection, position, workspace_id):
+            await self.look(projection)  # a person may have mended it since, in another process
+            self._refuse_parked(projection, position, workspace_id)
         if self._positions.get(projection, -1) >= position:
             return
-        if projection in self._stopped:
-            raise ProjectionStopped(self._stopped[projection])
         future = asyncio.get_running_loop().create_future()
         one = (position, future)
         waiting = self._waiting.setdefault(projection, set())
@@ -92,25 +113,49 @@ class Checkpoints:
             raise ProjectionBehind(message) from late
         finally:
             waiting.discard(one)
+        if workspace_id is not None:
+            self._refuse_parked(projection, position, workspace_id)
+
+    def _is_parked(self, projection: str, position: int, workspace_id: UUID) -> bool:
+        parked = self._left_out.get(projection, NOTHING_KNOWN).parked
+        return bool(parked) and parked.get(workspace_id, position + 1) <= position
+
+    def _refuse_parked(self, projection: str, position: int, workspace_id: UUID) -> None:
+        if self._is_parked(projection, position, workspace_id):
+            raise ProjectionParked(f"the workspace is parked in {projection}, before position {position}")
 
     async def _wait(self, projection: str, future: asyncio.Future[None]) -> None:
         while not future.done():
             followed = projection in self._followed
             pause = self._bounds.followed_poll_seconds if followed else self._bounds.poll_seconds
             if not followed:
-                await self._look()
+                await self.look()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause * random.uniform(0.8, 1.2)):  # noqa: S311  # jitter, nothing secret
                     await asyncio.shield(future)
         future.result()
 
-    async def _look(self) -> None:
-        """Read every checkpoint, unless somebody did just now."""
+    async def look(self, at_least: str | None = None) -> None:
+        """Read every checkpoint, and what is parked where that has changed, unless somebody did just now.
+
+        Of a projection that is followed here only what is parked is taken, and only where it is asked for.
+        Raises Unavailable.
+        """
         async with self._looking:
             now = time.monotonic()
             if now - self._looked_at < self._bounds.poll_seconds / 2:
                 return
-            for projection, position in await self._models.rows(ALL, {}):
-                if projection not in self._followed:
+            for projection, position, revision in await self._models.rows(ALL, {}):
+                followed = projection in self._followed
+                if not followed or projection == at_least:
+                    await self._look_at_parked(projection, revision)
+                if not followed:
                     self.moved(projection, position)
             self._looked_at = time.monotonic()
+
+    async def _look_at_parked(self, projection: str, revision: int) -> None:
+        # Read after the checkpoint, so that nothing is missing of what was parked up to there.
+        known = self._left_out.get(projection, NOTHING_KNOWN).revision
+        if revision > known and revision > 0:
+            rows = await self._models.rows(PARKED, {"projection": projection})
+            self.left_out(projection, revision, dict(rows))

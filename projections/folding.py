@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
 from projections.projection import Cursor, Unfoldable
+from projections.skips import Skipped
 from store.arrays import Column, documents, longs, times, uuids
 from store.record import Recorded
 
@@ -109,6 +110,8 @@ class Folding(Generic[S]):
         first = facts[0]
         folded = self._remembered.get(first.stream_id)
         if folded is None:
+            if isinstance(first.fact, Skipped):
+                return None  # a stream of another noun, or one that was left out from its first fact on
             folded = self._remembered[first.stream_id] = self._begin(first)
         else:
             self._remembered.move_to_end(first.stream_id)
@@ -118,11 +121,13 @@ class Folding(Generic[S]):
                 if one.version <= version:
                     continue
                 raise Unfoldable(one, f"version {one.version} came after {version}")
+            version, last = one.version, one
+            if isinstance(one.fact, Skipped):
+                continue  # it counts as a version of its stream, and changes nothing else
             try:
                 state = self._evolve(state, one.fact)
             except Exception as fault:
                 raise Unfoldable(one, repr(fault)) from fault
-            version, last = one.version, one
         if last is None:
             return None
         folded.state, folded.version = state, version

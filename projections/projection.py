@@ -19,6 +19,11 @@ class Reader(Protocol):
         """Give facts after a position, as soon as there are any, in order and without a gap."""
         ...
 
+    @property
+    def through(self) -> int:
+        """Give the last position that is known to be in the log; below zero where nothing is known yet."""
+        ...
+
 
 class Projection(Protocol):
     """Folds facts into rows. It never reads or moves its checkpoint: the follower does, in the same transaction."""
@@ -53,5 +58,7 @@ class Unfoldable(Exception):  # noqa: N818  # poison: the field's other word, fo
     def __init__(self, recorded: Recorded, reason: str) -> None:
         """Say which fact, and why."""
         super().__init__(f"event {recorded.position} of stream {recorded.stream_id} cannot be folded: {reason}")
+        self.recorded = recorded
+        self.reason = reason
         self.position = recorded.position
         self.workspace_id: UUID = recorded.workspace_id

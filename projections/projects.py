@@ -9,6 +9,7 @@ from domain.fact import Fact
 from domain.project import Project, ProjectFact, evolve
 from projections.folding import Folding
 from projections.projection import Cursor
+from projections.skips import Skipped
 from store.arrays import texts
 from store.record import Recorded
 
@@ -42,7 +43,7 @@ class ProjectsProjection:
 
     name = "projects"
     tables = ("projects",)
-    wants: frozenset[type[Fact]] = frozenset(get_args(ProjectFact))
+    wants: frozenset[type[Fact]] = frozenset((*get_args(ProjectFact), Skipped))
 
     def __init__(self, *, most_remembered: int) -> None:
         """Make it; `most_remembered` projects are kept in memory between batches."""

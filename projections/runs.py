@@ -10,6 +10,7 @@ from domain.run import Run, evolve
 from domain.run_facts import RunFact
 from projections.folding import Folding
 from projections.projection import Cursor
+from projections.skips import Skipped
 from store.arrays import texts, uuids
 from store.record import Recorded
 
@@ -44,7 +45,7 @@ class RunsProjection:
 
     name = "runs"
     tables = ("runs",)
-    wants: frozenset[type[Fact]] = frozenset(get_args(RunFact))
+    wants: frozenset[type[Fact]] = frozenset((*get_args(RunFact), Skipped))
 
     def __init__(self, *, most_remembered: int) -> None:
         """Make it; `most_remembered` runs are kept in memory between batches."""

@@ -1,22 +1,23 @@
 """The worker: all projections of a process, fed by its one reader of the log."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
 from projections.checkpoints import Checkpoints
-from projections.following import Follower, Following, WorkerBounds
+from projections.following import Follower, Following, WorkerBounds, go_on
 from projections.projection import Projection, Reader
 
 
 class ProjectionHealth(Struct, frozen=True, kw_only=True):
-    """What a projection is doing here, how far it is, and what stopped it, if something did."""
+    """What a projection is doing here, how far it is, how many workspaces are parked in it, and whether it stalls."""
 
     name: str
     doing: Following
     position: int
-    fault: str | None
+    parked: int
+    stalled: bool
 
 
 class Worker:
@@ -29,21 +30,23 @@ class Worker:
         projections: Sequence[Projection],
         checkpoints: Checkpoints,
         bounds: WorkerBounds,
+        reached: Callable[[str], None] = go_on,
     ) -> None:
-        """Make the worker; it does nothing until `run`."""
-        self._followers = [Follower(conninfo, feed, one, checkpoints, bounds) for one in projections]
+        """Make the worker; it does nothing until `run`. `reached` is told of points where a crash would matter."""
+        self._followers = [Follower(conninfo, feed, one, checkpoints, bounds, reached) for one in projections]
 
     async def run(self) -> None:
-        """Follow until cancelled. A projection that is stopped by a fact does not stop the others."""
+        """Follow until cancelled."""
         async with asyncio.TaskGroup() as group:
             for follower in self._followers:
                 group.create_task(follower.run(), name=f"projection {follower.name}")
-            # Stopped projections are shown in health: the process goes on, even when none is left.
-            await asyncio.Event().wait()
+            await asyncio.Event().wait()  # also where there is no projection to follow
 
     def health(self) -> tuple[ProjectionHealth, ...]:
         """Say how each projection is."""
         return tuple(
-            ProjectionHealth(name=one.name, doing=one.doing, position=one.position, fault=one.fault)
+            ProjectionHealth(
+                name=one.name, doing=one.doing, position=one.position, parked=one.parked, stalled=one.stalled
+            )
             for one in self._followers
         )

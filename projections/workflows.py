@@ -11,6 +11,7 @@ from domain.run_facts import RunStarted
 from domain.workflow import Workflow, WorkflowFact, evolve, graph_of
 from projections.folding import Folding
 from projections.projection import Cursor
+from projections.skips import Skipped
 from projections.versions import Brought, brought
 from store.arrays import texts, uuids
 from store.record import Recorded
@@ -63,7 +64,7 @@ class WorkflowsProjection:
 
     name = "workflows"
     tables = ("workflows", "workflow_versions")
-    wants: frozenset[type[Fact]] = frozenset((*get_args(WorkflowFact), RunStarted))
+    wants: frozenset[type[Fact]] = frozenset((*get_args(WorkflowFact), RunStarted, Skipped))
 
     def __init__(self, *, most_remembered: int) -> None:
         """Make it; `most_remembered` workflows are kept in memory between batches."""

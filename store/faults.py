@@ -81,3 +81,4 @@ class UnreadableEvent(Exception):  # noqa: N818  # poison: projections park on i
         super().__init__(f"event {position} ({topic}) cannot be read: {reason}")
         self.position = position
         self.topic = topic
+        self.reason = reason

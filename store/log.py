@@ -11,7 +11,17 @@ from store.appender import Appender, OnCommit
 from store.connections import Sessions, bounded
 from store.faults import OutcomeUnknown, Unavailable
 from store.migrations import check_schema
-from store.reading import EVERYTHING, HEAD, LOG, REPEATED, STREAM, LogFilter, log_parameters, recorded
+from store.reading import (
+    EVERYTHING,
+    HEAD,
+    LOG,
+    REPEATED,
+    STREAM,
+    LogFilter,
+    log_parameters,
+    recorded,
+    recorded_or_unreadable,
+)
 from store.record import Accepted, Append, Page, Recorded, Repeated
 from store.safety import check_durability
 
@@ -129,7 +139,8 @@ class Log:
         """Read matching facts after a position, oldest first; the page says how far it looked.
 
         One read looks at 10,000 positions at most, so that a rare filter cannot hold a connection: a page with no
-        facts and `through` short of the head means "go on from there". Raises Unavailable, UnreadableEvent.
+        facts and `through` short of the head means "go on from there". What this code cannot read is in its place as
+        `Unreadable`. Raises Unavailable.
         """
         if limit < 1:
             raise ValueError("a page holds at least one event")
@@ -138,5 +149,5 @@ class Log:
         if through <= after:
             return Page(events=(), through=after)
         rows = await self.sessions.rows(LOG, log_parameters(after, through, limit, only))
-        events = tuple(recorded(row) for row in rows)
+        events = tuple(recorded_or_unreadable(row) for row in rows)
         return Page(events=events, through=events[-1].position if len(events) == limit else through)

@@ -7,7 +7,8 @@ from uuid import UUID
 from msgspec import Struct
 
 from store.codec import decode_fact, decode_metadata
-from store.record import Recorded
+from store.faults import UnreadableEvent
+from store.record import Actor, Metadata, Recorded, Unreadable
 
 STREAM: Final = """
 select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
@@ -54,6 +55,9 @@ class LogFilter(Struct, frozen=True, kw_only=True):
 
 EVERYTHING: Final = LogFilter()
 
+UNKNOWN: Final = Metadata(actor=Actor("system", "unreadable"), correlation_id="")
+"""Stands in for metadata that cannot be read."""
+
 
 def log_parameters(
     after: int, through: int, limit: int, only: LogFilter
@@ -83,3 +87,28 @@ def recorded(row: tuple[Any, ...]) -> Recorded:
         metadata=decode_metadata(position, topic, metadata),
         recorded_at=at,
     )
+
+
+def recorded_or_unreadable(row: tuple[Any, ...]) -> Recorded:
+    """Read one row, with `Unreadable` as its fact where this code cannot: one event must not hold up all the others."""
+    try:
+        return recorded(row)
+    except UnreadableEvent as fault:
+        position, stream, version, workspace, project, at, topic, _, _, state, metadata = row
+        return Recorded(
+            position=position,
+            stream_id=stream,
+            version=version,
+            workspace_id=workspace,
+            project_id=project,
+            fact=Unreadable(topic=topic, reason=fault.reason, state=bytes(state)),
+            metadata=_metadata_if_readable(position, topic, metadata),
+            recorded_at=at,
+        )
+
+
+def _metadata_if_readable(position: int, topic: str, text: str) -> Metadata:
+    try:
+        return decode_metadata(position, topic, text)
+    except UnreadableEvent:
+        return UNKNOWN

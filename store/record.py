@@ -71,6 +71,17 @@ class Recorded(Struct, frozen=True, kw_only=True):
     recorded_at: datetime
 
 
+class Unreadable(Fact, frozen=True, kw_only=True, tag="event.unreadable"):
+    """In the place of a fact that this version of the code cannot read: in a page of the log, and never in the log.
+
+    `topic` and `state` are as they are stored.
+    """
+
+    topic: str
+    reason: str
+    state: bytes
+
+
 class Accepted(Struct, frozen=True, kw_only=True):
     """A command is on disk: the stream's version and the log's position after its last fact."""
 

@@ -7,13 +7,13 @@ from callsheet.settings import Settings
 from callsheet.wiring import COMPONENTS
 from store.migrations import migrate
 from tests.fixtures.waiting import eventually
-from tests.gateway.given import PATIENCE_SECONDS, Caller, new_id, serving
+from tests.gateway.given import PATIENCE_SECONDS, Caller, new_id, serving, since
 
 NO_POISON = "alter table projects add constraint no_poison check (name <> 'poison')"
 """Makes one project a row that cannot be written, as a bug in a projection would."""
 
 
-async def test_a_projection_that_has_stopped_is_said_and_the_rest_goes_on(database: str) -> None:
+async def test_a_workspace_that_is_parked_is_said_and_the_others_are_served(database: str) -> None:
     await migrate(database, COMPONENTS)
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute(NO_POISON)
@@ -23,13 +23,20 @@ async def test_a_projection_that_has_stopped_is_said_and_the_rest_goes_on(databa
     ):
         ada = Caller(client=client, workspace_id=new_id(), user_id="usr_ada")
         assert (await client.get("/readyz")).json() == {"status": "ready"}
-        assert (await ada.post("/v1/projects", {"name": "poison"})).status_code == 201
+        poisoned = await ada.post("/v1/projects", {"name": "poison"})
+        assert poisoned.status_code == 201
 
-        async def stopped() -> bool:
+        async def degraded() -> bool:
             return "degraded" in (await client.get("/readyz")).json()
 
-        await eventually(stopped, what="readiness says that a projection has stopped")
+        await eventually(degraded, what="readiness says that a workspace is parked")
         answer = await client.get("/readyz")
         assert answer.status_code == 200
-        assert answer.json() == {"status": "ready", "degraded": ["the projection projects has stopped"]}
+        assert answer.json() == {"status": "ready", "degraded": ["workspaces parked in the projection projects: 1"]}
         assert (await ada.post("/v1/projects", {"name": "another"})).status_code == 201
+        refused = await ada.get("/v1/projects", since(poisoned))
+        assert (refused.status_code, refused.json()["code"]) == (503, "projection_parked")
+        grace = Caller(client=client, workspace_id=new_id(), user_id="usr_grace")
+        hers = await grace.post("/v1/projects", {"name": "hers"})
+        read = await grace.get("/v1/projects", since(hers))
+        assert [one["name"] for one in read.json()["items"]] == ["hers"]

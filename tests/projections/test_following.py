@@ -8,7 +8,6 @@ import pytest
 from anyio import to_thread
 
 from domain.project import ProjectCreated
-from projections.checkpoints import ProjectionStopped
 from projections.following import Following
 from projections.worker import Worker
 from store.faults import Unavailable
@@ -35,6 +34,10 @@ class StutteringFeed:
     def __init__(self, world: World) -> None:
         """Stutter over the feed of a world."""
         self._feed = world.feed
+
+    @property
+    def through(self) -> int:
+        return self._feed.through
 
     async def read(self, after: int, limit: int) -> Page:
         page = await self._feed.read(after, limit)
@@ -143,22 +146,6 @@ async def test_facts_that_a_projection_does_not_want_move_its_checkpoint_too(dat
             await eventually(row_follows, what="other processes see it in the table")
 
 
-async def test_a_fact_that_cannot_be_folded_stops_its_projection_only_and_visibly(database: str) -> None:
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        worker = world.worker(checkpoints, Picky("7"), Tally())
-        async with in_background(worker.run()):
-            last = await world.rename_often(10)
-            await checkpoints.wait_for("tally", last, PATIENCE_SECONDS)
-            with pytest.raises(ProjectionStopped, match="not to its taste"):
-                await checkpoints.wait_for("picky", last, PATIENCE_SECONDS)
-            picky, healthy = worker.health()
-            assert (picky.doing, healthy.doing) == (Following.STOPPED, Following.FOLLOWING)
-            assert "event 8 " in (picky.fault or "")
-            assert await world.checkpoint("picky") == 7, "what came before was folded, and nothing was passed over"
-            assert await tally(world) == 11
-
-
 async def test_crashes_of_the_database_lose_and_double_nothing(own_postgres: PostgresForTests) -> None:
     async with world_of(own_postgres.lend_database(migrated=False)) as world:
         checkpoints = world.checkpoints()
@@ -174,11 +161,11 @@ async def test_crashes_of_the_database_lose_and_double_nothing(own_postgres: Pos
 
 
 async def test_an_unexpected_exception_ends_the_worker(database: str) -> None:
-    def fail(_backend: int) -> None:
+    def fail(_point: str) -> None:
         raise ZeroDivisionError
 
     async with world_of(database) as world:
-        worker = world.worker(world.checkpoints(), Tally(after_writing=fail))
+        worker = Worker(database, world.feed, [Tally()], world.checkpoints(), PROMPT_BOUNDS, fail)
         await world.rename_often(1)
         with pytest.raises(ExceptionGroup) as raised:
             await asyncio.wait_for(worker.run(), PATIENCE_SECONDS)

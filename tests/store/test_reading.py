@@ -9,6 +9,7 @@ from domain.workflow import WorkflowArchived, WorkflowRenamed
 from store.faults import UnreadableEvent
 from store.log import STRETCH, Log, LogBounds
 from store.reading import LogFilter
+from store.record import Unreadable
 from tests.fixtures.postgres import EVERY_POSTGRES
 from tests.store.given import CREATED, RENAMED, WORKSPACE, append, running
 
@@ -99,8 +100,9 @@ async def test_one_read_looks_at_a_bounded_stretch_of_the_log(database: str) -> 
 async def test_an_event_that_this_code_cannot_read_is_named(
     database: str, fault: dict[str, object], reason: str
 ) -> None:
+    stream = uuid4()
     event: dict[str, object] = {
-        "stream": uuid4(),
+        "stream": stream,
         "topic": "project.renamed",
         "state": b'{"fact":"project.renamed","name":"R"}',
         "format": 1,
@@ -111,8 +113,12 @@ async def test_an_event_that_this_code_cannot_read_is_named(
     change(database, "update log_head set position = 1")
     async with running(database) as log:
         with pytest.raises(UnreadableEvent, match=f"event 1 .*{reason}") as unreadable:
-            await log.read_log(after=0, limit=10)
+            await log.read_stream(stream)
         assert unreadable.value.position == 1
+        (one,) = (await log.read_log(after=0, limit=10)).events
+        assert isinstance(one.fact, Unreadable)
+        assert reason in one.fact.reason
+        assert (one.position, one.stream_id) == (1, stream), "it keeps its place, and holds nobody up"
 
 
 async def test_a_field_that_a_newer_version_added_is_passed_over(database: str) -> None:
