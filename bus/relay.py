@@ -20,6 +20,7 @@ from psycopg import AsyncConnection
 from bus.envelope import MEDIA_TYPE, Stored, write
 from bus.feed import Feed
 from bus.publishing import CONTENT_TYPE, MESSAGE_ID, POSITION, Message, NotPublished, Publisher, publishing
+from bus.standing import relay_name
 from bus.stream import StreamBounds, StreamUnusable, ensure_stream
 from bus.subjects import subject_of
 from store.appender import back_off_seconds
@@ -99,12 +100,11 @@ class Relay:
         feed: Feed,
         bounds: RelayBounds,
         *,
-        name: str,
         reached: Callable[[str], None] = go_on,
     ) -> None:
-        """Make the relay; `name` is the process, by which operators know who relays."""
+        """Make the relay; it does nothing until `run`."""
         self._conninfo = bounded(
-            conninfo, statement_timeout_ms=bounds.statement_timeout_ms, application_name=f"callsheet-relay {name}"[:63]
+            conninfo, statement_timeout_ms=bounds.statement_timeout_ms, application_name=relay_name()
         )
         self._log_id = log_id
         self._mark = mark_of(log_id)

@@ -79,6 +79,6 @@ def _wanted(there: StreamConfig, bounds: StreamBounds) -> StreamConfig:
         num_replicas=bounds.replicas,
         max_age=bounds.keep_seconds,
         max_bytes=bounds.keep_bytes,
-        duplicate_window=DUPLICATE_WINDOW_SECONDS,
+        duplicate_window=min(DUPLICATE_WINDOW_SECONDS, bounds.keep_seconds),
         allow_direct=True,
     )

@@ -31,7 +31,7 @@ def bus_of(  # what a bus is made of
         log,
         feed,
         Carrying(log_id, feed, bounds.pending_events),
-        Relay(conninfo, log_id, feed, relay_bounds(settings), name=name) if relays else None,
+        Relay(conninfo, log_id, feed, relay_bounds(settings)) if relays else None,
         bounds,
         name=f"callsheet {name}",
     )

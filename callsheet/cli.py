@@ -18,6 +18,7 @@ from callsheet.clock import utc_now
 from callsheet.demo import run_demo
 from callsheet.operate.events import events
 from callsheet.operate.projections import projections
+from callsheet.operate.relay import relay
 from callsheet.secrets import secret_of
 from callsheet.serve import serve as serve_parts
 from callsheet.settings import Settings, SettingsUnusable, load_settings
@@ -37,6 +38,7 @@ def main() -> None:
 
 main.add_command(events)
 main.add_command(projections)
+main.add_command(relay)
 
 
 @main.command()

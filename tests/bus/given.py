@@ -96,11 +96,7 @@ async def process(
         listener = Listener(database, poll_seconds=0.2)
         made: Bus = InProcessBus(listener, log, feed)
         if server is not None:
-            relay = (
-                Relay(database, log_id, feed, bounds or relay_bounds(), name="test", reached=reached)
-                if relays
-                else None
-            )
+            relay = Relay(database, log_id, feed, bounds or relay_bounds(), reached=reached) if relays else None
             carrying = Carrying(log_id, feed, 20_000)
             over = NatsBounds(patience_seconds=patience_seconds)
             made = NatsBus(

@@ -1,0 +1,90 @@
+"""`callsheet relay`: how far facts have been published to NATS, and by whom."""
+
+# The decorators of click are typed in part only.
+# pyright: reportUnknownMemberType=false
+
+import sys
+from typing import Final
+
+import rich_click as click
+from msgspec import Struct
+
+from bus.standing import RelayStanding, relay_standing
+from callsheet.operate.asking import ask
+from callsheet.operate.printing import ATTENTION, count, duration, json_option, moment, print_json, print_table
+from callsheet.starting import refusals
+
+LAG_SECONDS_MAX: Final = 10.0
+"""How far behind the relay may be before `status` says that somebody has to look."""
+
+
+class RelayStatus(Struct, frozen=True, kw_only=True):
+    """The answer of `status`: where the relay stands, and what somebody has to look at, if anything."""
+
+    healthy: bool
+    standing: RelayStanding
+    attention: tuple[str, ...]
+
+
+@click.group()
+def relay() -> None:
+    """Watch over the relay, which publishes facts to NATS."""
+
+
+@relay.command()
+@click.option(
+    "--lag-seconds-max",
+    type=click.FloatRange(0),
+    default=LAG_SECONDS_MAX,
+    show_default=True,
+    help="How far behind the relay may be before somebody has to look.",
+)
+@json_option
+def status(*, lag_seconds_max: float, as_json: bool) -> None:
+    """Say how far the relay is behind the log, and which process has it.
+
+    Exits with 3 when somebody has to look: no process relays, or the lag is over its bound.
+    """
+    with refusals():
+        found = relay_status(ask(relay_standing), lag_seconds_max=lag_seconds_max)
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+    sys.exit(0 if found.healthy else ATTENTION)
+
+
+def relay_status(standing: RelayStanding, *, lag_seconds_max: float) -> RelayStatus:
+    """Judge where the relay stands."""
+    attention = tuple(_attention(standing, lag_seconds_max))
+    return RelayStatus(healthy=not attention, standing=standing, attention=attention)
+
+
+def _attention(standing: RelayStanding, lag_seconds_max: float) -> list[str]:
+    said: list[str] = []
+    if standing.holder is None:
+        said.append("no process relays" if standing.begun else "nothing was ever relayed, and no process does")
+    if standing.lag_seconds > lag_seconds_max:
+        said.append(f"over {lag_seconds_max} s behind")
+    return said
+
+
+def _print(found: RelayStatus) -> None:
+    standing = found.standing
+    print_table(
+        ("cursor", "head", "lag (events)", "lag", "moved", "relayed by", "standing by"),
+        [
+            (
+                count(standing.cursor),
+                count(standing.head),
+                count(standing.lag_events),
+                duration(standing.lag_seconds),
+                moment(standing.moved_at),
+                "nobody" if standing.holder is None else standing.holder.process,
+                count(standing.standing_by),
+            )
+        ],
+        numbers=("cursor", "head", "lag (events)", "lag", "standing by"),
+    )
+    for one in found.attention:
+        click.echo(one)
