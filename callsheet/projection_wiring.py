@@ -9,6 +9,7 @@ from projections.assets import AssetsProjection
 from projections.insights import InsightsProjection
 from projections.projection import Projection
 from projections.projects import ProjectsProjection
+from projections.run_steps import RunStepsProjection
 from projections.runs import RunsProjection
 from projections.tasks import TasksProjection
 from projections.timers import TimersProjection
@@ -25,6 +26,7 @@ PROJECTIONS: Final[Mapping[str, Callable[[], Projection]]] = MappingProxyType(
         "runs": partial(RunsProjection, most_remembered=REMEMBERED),
         "tasks": TasksProjection,
         "timers": TimersProjection,
+        "run_steps": partial(RunStepsProjection, most_remembered=REMEMBERED),
         "insights": partial(InsightsProjection, most_remembered=REMEMBERED),
     }
 )

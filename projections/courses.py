@@ -65,9 +65,13 @@ NO_NODES: Final[Nodes] = {}
 
 
 class StepCourse(Struct, kw_only=True):
-    """How far one step has come. `taken` is of all its attempts; `waiting_since` is of its last wait."""
+    """How far one step has come, and with which versions; `taken` is of all its attempts."""
 
     status: StepStatus
+    workflow_version: int
+    kind: str
+    asset_id: UUID | None
+    asset_version: int
     attempt: int = 0
     first_started_at: datetime | None = None
     started_at: datetime | None = None
@@ -83,7 +87,7 @@ class StepCourse(Struct, kw_only=True):
 class RunCourse(Struct, kw_only=True):
     """How far a run has come. `began_at` is when its present attempt was asked for, `picked_up_at` when a step began.
 
-    `nodes` are those of the graph that it runs; `dropped` the steps that a retry has begun anew.
+    `nodes` are those of the graph that it runs.
     """
 
     id: UUID
@@ -98,7 +102,6 @@ class RunCourse(Struct, kw_only=True):
     began_at: datetime | None = None
     picked_up_at: datetime | None = None
     steps: dict[str, StepCourse] = {}
-    dropped: set[str] = set()
 
     def take(self, fact: RunFact) -> None:
         """Fold one more fact. Takes any history, as `domain.run.evolve` does."""
@@ -126,7 +129,7 @@ class RunCourse(Struct, kw_only=True):
     def _take_rare(self, fact: RunFact) -> None:
         match fact:
             case StepSkipped():
-                self.steps[fact.node] = StepCourse(status=StepStatus.SKIPPED)
+                self._new(fact.node, StepStatus.SKIPPED)
             case StepWaiting():
                 step = self._step(fact.node, fact.attempt)
                 step.status, step.waiting_for = StepStatus.WAITING, fact.waiting_for
@@ -140,7 +143,8 @@ class RunCourse(Struct, kw_only=True):
                 if fact.node in self.steps:
                     _used(self.steps[fact.node], fact.usage)
             case StepReused(node=node, reused_at=at):
-                self.steps[node] = StepCourse(status=StepStatus.COMPLETED, started_at=at, ended_at=at)
+                step = self._new(node, StepStatus.COMPLETED)
+                step.started_at = step.ended_at = at
             case _:
                 pass
 
@@ -154,13 +158,26 @@ class RunCourse(Struct, kw_only=True):
     def _step(self, node: str, attempt: int) -> StepCourse:
         step = self.steps.get(node)
         if step is None:
-            step = self.steps[node] = StepCourse(status=StepStatus.RUNNING, attempt=attempt)
+            step = self._new(node, StepStatus.RUNNING)
+            step.attempt = attempt
+        return step
+
+    def _new(self, node: str, status: StepStatus) -> StepCourse:
+        asset_id, asset_version = self.asset_of(node)
+        seen = self.nodes.get(node)
+        step = self.steps[node] = StepCourse(
+            status=status,
+            workflow_version=self.workflow_version,
+            kind=seen.kind if seen is not None else "",
+            asset_id=asset_id,
+            asset_version=asset_version,
+        )
         return step
 
     def _started(self, fact: StepStarted) -> None:
         step = self.steps.get(fact.node)
         if step is None:
-            step = self.steps[fact.node] = StepCourse(status=StepStatus.RUNNING)
+            step = self._new(fact.node, StepStatus.RUNNING)
         step.status, step.attempt = StepStatus.RUNNING, fact.attempt
         step.started_at, step.ended_at = fact.started_at, None
         step.first_started_at = step.first_started_at or fact.started_at
@@ -171,7 +188,6 @@ class RunCourse(Struct, kw_only=True):
         self.workflow_id, self.workflow_version = fact.workflow_id, fact.workflow_version
         self.assets, self.child = fact.pins.assets, fact.parent is not None
         self.began_at, self.picked_up_at = fact.started_at, None
-        self.dropped.update(self.steps)
         self.steps = {}
 
     def _retried(self, fact: RunRetried) -> None:
@@ -179,7 +195,6 @@ class RunCourse(Struct, kw_only=True):
         if fact.pins is not None:
             self.assets = fact.pins.assets
         self.began_at, self.picked_up_at = fact.retried_at, None
-        self.dropped.update(node for node in self.steps if node not in fact.kept)
         self.steps = {node: step for node, step in self.steps.items() if node in fact.kept}
 
     def _closed(self) -> None:

@@ -83,9 +83,12 @@ def documents(values: Iterable[bytes]) -> Column:
     return _column(TEXT_OID, [_length(len(value)) + value for value in values])
 
 
-def times(values: Iterable[datetime]) -> Column:
-    """Pack times, in microseconds since PostgreSQL's epoch."""
-    return _column(TIMESTAMPTZ_OID, [_long(8, (value - _postgres_epoch) // _microsecond) for value in values])
+def times(values: Iterable[datetime | None]) -> Column:
+    """Pack times and nulls; times in microseconds since PostgreSQL's epoch."""
+    return _column(
+        TIMESTAMPTZ_OID,
+        [_null if value is None else _long(8, (value - _postgres_epoch) // _microsecond) for value in values],
+    )
 
 
 class ColumnDumper(Dumper):

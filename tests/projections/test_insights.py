@@ -1,0 +1,147 @@
+"""Buckets hold what the facts of their time add up to, in the same bytes however the facts come in batches."""
+
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from domain.fact import Fact
+from domain.payload import NOTHING
+from domain.run_facts import (
+    Pins,
+    RunCompleted,
+    RunFailed,
+    RunStarted,
+    StepCompleted,
+    StepFailed,
+    StepSkipped,
+    StepStarted,
+    Usage,
+)
+from projections.insights import InsightsProjection
+from store.record import Recorded
+from tests.projections import histories
+from tests.projections.courses import PROMPT, START, WORKFLOW, facts, in_log, log_them, starts
+from tests.projections.given import NOW, applied, new_id, tables_of
+from tests.projections.test_run_steps import batches
+
+laws = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+Row = tuple[Any, ...]
+
+EVERYTHING = "select b::text from insight_buckets b order by 1"
+MEASURES = """
+select grain, starts_at, kind, node, asset_version, key, sum(value::text::bigint)::bigint
+  from insight_buckets, json_each(measures)
+ where json_typeof(value) = 'number' group by grain, starts_at, kind, node, asset_version, key
+"""
+
+
+def of_runs(history: list[Recorded]) -> list[Recorded]:
+    return [one for one in history if type(one.fact) in InsightsProjection.wants]
+
+
+async def rows_in(connection: psycopg.AsyncConnection, query: str) -> list[Row]:
+    cursor: psycopg.AsyncCursor[Any] = await connection.execute(query.encode())
+    return await cursor.fetchall()
+
+
+async def projected(
+    connection: psycopg.AsyncConnection, log: list[Recorded], cuts: list[int], remembered: int, forgets: str
+) -> list[Row]:
+    """Give every row, as text, after a log was projected in batches."""
+    await connection.execute("truncate insight_buckets")
+    projection = InsightsProjection(most_remembered=remembered)
+    for batch in batches(of_runs(log), cuts):
+        await applied(connection, projection, batch)
+        if forgets == "forgets":
+            projection.forget()
+    return await rows_in(connection, EVERYTHING)
+
+
+def counted(history: list[Fact]) -> Counter[tuple[datetime, str, str]]:
+    """Count facts by the hour of their own time, slowly: by kind of bucket and figure."""
+    found: Counter[tuple[datetime, str, str]] = Counter()
+    of: dict[type[Fact], tuple[str, str, str]] = {
+        RunStarted: ("started_at", "run", "started"),
+        RunCompleted: ("completed_at", "run", "completed"),
+        RunFailed: ("failed_at", "run", "failed"),
+        StepStarted: ("started_at", "step", "attempts"),
+        StepCompleted: ("completed_at", "step", "completed"),
+    }
+    for fact in history:
+        if isinstance(fact, StepFailed):
+            found[hour(fact.failed_at), "step", "retries" if fact.retry_at else "failed"] += 1
+        elif isinstance(fact, StepSkipped):
+            found[hour(NOW), "step", "skipped"] += 1
+        elif type(fact) in of:
+            at, kind, figure = of[type(fact)]
+            found[hour(getattr(fact, at)), kind, figure] += 1
+        usage: Usage | None = getattr(fact, "usage", None)
+        if usage is not None:
+            times = (getattr(fact, name, None) for name in ("completed_at", "failed_at", "rejected_at", "refused_at"))
+            found[hour(next(at for at in times if at is not None)), "model", "input_tokens"] += usage.input_tokens
+    return found
+
+
+def hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)
+
+
+@laws
+@given(
+    histories.many(starts, facts),
+    histories.cuts,
+    st.sampled_from([1, 2, 100]),
+    st.sampled_from(["forgets", "remembers"]),
+)
+async def test_buckets_are_the_same_bytes_however_facts_come(
+    database: str, history: list[tuple[int, Fact]], cuts: list[int], remembered: int, forgets: str
+) -> None:
+    ids = [new_id() for _ in range(4)]
+    log = in_log([(ids[stream], fact) for stream, fact in history], project=WORKFLOW)
+    async with tables_of(database) as connection:
+        await log_them(connection, log)
+        at_once = await projected(connection, log, [], 100, "remembers")
+        assert await projected(connection, log, cuts, remembered, forgets) == at_once
+        assert await projected(connection, log, list(range(len(log))), 1, "forgets") == at_once
+
+
+@laws
+@given(histories.many(starts, facts))
+async def test_each_fact_counts_in_the_hour_of_its_own_time_and_in_its_day(
+    database: str, history: list[tuple[int, Fact]]
+) -> None:
+    ids = [new_id() for _ in range(4)]
+    log = in_log([(ids[stream], fact) for stream, fact in history], project=WORKFLOW)
+    found: Counter[tuple[datetime, str, str]] = Counter()
+    days: Counter[tuple[datetime, str, str]] = Counter()
+    async with tables_of(database) as connection:
+        await log_them(connection, log)
+        await projected(connection, log, [], 100, "remembers")
+        for grain, at, kind, _, _, figure, count in await rows_in(connection, MEASURES):
+            (found if grain == 3_600 else days)[at, "run" if kind == "child" else kind, figure] += count
+    wanted = counted([fact for _, fact in history])
+    assert {key: found[key] for key in wanted} == wanted
+    by_day: Counter[tuple[datetime, str, str]] = Counter()
+    for (at, kind, figure), count in found.items():
+        by_day[at.replace(hour=0), kind, figure] += count
+    assert by_day == days
+
+
+async def test_a_step_counts_by_the_version_of_the_asset_that_its_run_has_pinned(database: str) -> None:
+    run = new_id()
+    began = RunStarted(
+        workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=Pins(assets={PROMPT: 3}), started_at=START
+    )
+    claims = [StepStarted(node=node, attempt=1, executor="e", epoch=1, started_at=START) for node in ("a", "b")]
+    log = in_log([(run, began), *((run, claim) for claim in claims)], project=WORKFLOW)
+    async with tables_of(database) as connection:
+        await log_them(connection, log)
+        await projected(connection, log, [], 1, "remembers")
+        rows = await rows_in(
+            connection, "select node, asset_id, asset_version from insight_buckets where kind = 'step' and grain = 3600"
+        )
+    assert sorted(rows) == [("a", PROMPT, 3), ("b", None, 0)]
