@@ -18,6 +18,7 @@ from domain.refusal import Problem
 from domain.run import Run, RunStatus
 from domain.run_facts import Pins, RunFact, RunStarted, StepDecided, StepWaiting, WaitFor
 from domain.run_refusals import (
+    DeadlinePassed,
     DecisionUnacceptable,
     NotAnAssignee,
     RunAlreadyStarted,
@@ -96,7 +97,7 @@ async def gather_decision(command: DecideStep, sources: Sources) -> Project:
 def decide_step(command: DecideStep, run: Run, project: Project, now: datetime) -> tuple[RunFact, ...]:
     """Decide that a person decided. One decision wins: raises StepAlreadyDecided for every other.
 
-    Raises RunNotRunning, StepNotWaiting, NotAnAssignee, DecisionUnacceptable with every problem at once.
+    Raises RunNotRunning, StepNotWaiting, NotAnAssignee, DeadlinePassed, and DecisionUnacceptable with every problem.
     """
     if run.ended:
         raise RunNotRunning
@@ -106,6 +107,8 @@ def decide_step(command: DecideStep, run: Run, project: Project, now: datetime) 
     if step.status is not StepStatus.WAITING:
         raise StepAlreadyDecided
     _check_assignee(command, step.waiting, project)
+    if step.waiting.until is not None and now >= step.waiting.until:
+        raise DeadlinePassed
     _check_answer(command, step.waiting)
     return (
         StepDecided(

@@ -9,6 +9,7 @@ from commands.command import Command
 from commands.loading import Sources
 from commands.noun import PROJECT, RUN, Loaded
 from commands.run import RunSources, StartRun, gather_start
+from commands.run_items import still_the_same, with_finished_items
 from domain.graph import Graph
 from domain.graph_difference import behind, changes, edges_in
 from domain.payload import Payload
@@ -66,6 +67,7 @@ class Again(Struct, frozen=True, kw_only=True):
 
     workflow_version: int
     kept: Kept
+    items_kept: tuple[str, ...] = ()
     pins: Pins | None
 
 
@@ -98,11 +100,17 @@ async def gather_retry(command: RetryRun, sources: Sources) -> Again:
     await _active_project(sources, loaded)
     run = loaded.state
     kept = kept_by_retry(run)
+    items_kept = with_finished_items(run, kept)
     if not command.newest_graph:
-        return Again(workflow_version=run.workflow_version, kept=kept, pins=None)
+        return Again(workflow_version=run.workflow_version, kept=kept, items_kept=items_kept, pins=None)
     newest = await _newest(command, sources, run)
     old, new = await _graphs(sources, run, newest)
-    return Again(workflow_version=newest.workflow_version, kept=moved(old, new, kept), pins=newest.pins)
+    return Again(
+        workflow_version=newest.workflow_version,
+        kept=moved(old, new, kept),
+        items_kept=await still_the_same(items_kept, (old, new), (run.pins, newest.pins), sources),
+        pins=newest.pins,
+    )
 
 
 def kept_by_retry(run: Run) -> Kept:
@@ -126,6 +134,7 @@ def retry_run(command: RetryRun, run: Run, gathered: Again, now: datetime) -> tu
             run_attempt=run.attempt + 1,
             workflow_version=gathered.workflow_version,
             kept=gathered.kept,
+            items_kept=gathered.items_kept,
             pins=gathered.pins,
             retried_by=command.user_id,
             retried_at=now,

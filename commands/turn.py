@@ -25,3 +25,9 @@ class Turn:
         for fact in decide(command, self.run, self.now):
             self.facts.append(fact)
             self.run = evolve(self.run, fact)
+
+    def give_before_the_end(self, command: RefuseResult) -> None:
+        """Refuse what comes too late for the end that this turn is: who follows a run hears nothing behind its end."""
+        end = self.facts.pop()
+        self.give(command)
+        self.facts.append(end)

@@ -25,6 +25,15 @@ def edges_in(old: Graph, new: Graph, taken: Mapping[str, Sequence[int]]) -> dict
     return {node: tuple(places[_way(old.edges[index])] for index in indexes) for node, indexes in taken.items()}
 
 
+def begins_the_same(old: Graph, new: Graph, node: str) -> bool:
+    """Tell whether a node does the same in a newer graph, and is led to in the same ways."""
+    before = next((one for one in old.nodes if one.id == node), None)
+    after = next((one for one in new.nodes if one.id == node), None)
+    if before is None or after is None or not _does_the_same(before, after):
+        return False
+    return _ways_into(old, node) == _ways_into(new, node)
+
+
 def behind(graph: Graph, nodes: Collection[str]) -> frozenset[str]:
     """Give these nodes and all that come after them."""
     onward: dict[str, list[str]] = {}
@@ -74,6 +83,10 @@ def _edge_changes(old: Graph, new: Graph, kept: Collection[str]) -> list[Problem
 
 def _touches(edge: Edge, kept: Collection[str]) -> bool:
     return edge.source in kept or edge.target in kept
+
+
+def _ways_into(graph: Graph, node: str) -> set[Way]:
+    return {_way(edge) for edge in graph.edges if edge.target == node}
 
 
 def _way(edge: Edge) -> Way:

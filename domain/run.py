@@ -22,8 +22,11 @@ from domain.run_facts import (
     RunStarted,
     StepError,
     StepResultRefused,
+    StepStarted,
+    StepWaiting,
     Usage,
 )
+from domain.run_items import KeptItems, finished_items
 from domain.run_steps import BUSY, SETTLED, Step, StepStatus, evolve_step, usages_of
 
 NO_ID: Final = UUID(int=0)
@@ -49,7 +52,8 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A run as its facts tell it. `busy`, `waiting` and `settled` count steps, so that no fold looks at them all.
 
     `attempt` counts from 1 and grows with every retry. `earlier` is what calls of models took that no step tells of
-    any more: of steps begun anew by a retry, and of results that came too late.
+    any more: of steps begun anew by a retry, and of results that came too late. `kept_items` are of steps that are
+    begun anew, by their nodes, until these wait again.
     """
 
     status: RunStatus = RunStatus.ABSENT
@@ -71,6 +75,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
     forked_from: ForkedFrom | None = None
     cancel_requested: bool = False
     earlier: tuple[Usage, ...] = ()
+    kept_items: dict[str, KeptItems] = {}
 
     @property
     def ended(self) -> bool:
@@ -98,6 +103,10 @@ def evolve(run: Run, fact: RunFact) -> Run:
             return _retried(run, fact)
         case StepResultRefused():
             return run if fact.usage is None else replace(run, earlier=(*run.earlier, fact.usage))
+        case StepStarted() if fact.attempt > 1:
+            return _begun_anew(run, fact)
+        case StepWaiting() if fact.node in run.kept_items:
+            return _resumed(run, fact)
         case _:
             old = run.steps.get(fact.node)
             return _moved(run, fact.node, old, evolve_step(old, fact))
@@ -129,6 +138,7 @@ def _closed(run: Run) -> Run:
 
 def _retried(run: Run, fact: RunRetried) -> Run:
     kept = {node: replace(step, edges_taken=fact.kept[node]) for node, step in run.steps.items() if node in fact.kept}
+    items = {node: finished_items(run.steps.get(node), run.kept_items.get(node)) for node in fact.items_kept}
     dropped = (usage for node, step in run.steps.items() if node not in kept for usage in usages_of(step))
     return replace(
         run,
@@ -146,7 +156,25 @@ def _retried(run: Run, fact: RunRetried) -> Run:
         attempt=fact.run_attempt,
         cancel_requested=False,
         earlier=(*run.earlier, *dropped),
+        kept_items={node: one for node, one in items.items() if one is not None},
     )
+
+
+def _begun_anew(run: Run, fact: StepStarted) -> Run:
+    old = run.steps.get(fact.node)
+    moved = _moved(run, fact.node, old, evolve_step(old, fact))
+    finished = finished_items(old, run.kept_items.get(fact.node))
+    return moved if finished is None else replace(moved, kept_items={**run.kept_items, fact.node: finished})
+
+
+def _resumed(run: Run, fact: StepWaiting) -> Run:
+    """Give the run with a step waiting once more: for the children that had not completed, if the fact says so."""
+    old = run.steps.get(fact.node)
+    step = evolve_step(old, fact)
+    if fact.resumes:
+        step = replace(step, items=run.kept_items[fact.node].results)
+    others = {node: kept for node, kept in run.kept_items.items() if node != fact.node}
+    return replace(_moved(run, fact.node, old, step), kept_items=others)
 
 
 def _moved(run: Run, node: str, old: Step | None, new: Step) -> Run:

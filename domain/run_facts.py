@@ -113,7 +113,8 @@ class WaitFor(StrEnum):
 class StepWaiting(Fact, frozen=True, kw_only=True, tag="step.waiting"):
     """A step waits. For a person it says who may decide, what is asked, and the keyed hash of what is shown.
 
-    For children it says how many there are, and `items` holds what each is started with, in order.
+    For children it says how many there are, and `items` holds what each is started with, in order. When it `resumes`,
+    those that completed for an earlier wait of the step for the same items count, and have no new runs.
     """
 
     node: str
@@ -121,6 +122,7 @@ class StepWaiting(Fact, frozen=True, kw_only=True, tag="step.waiting"):
     waiting_for: WaitFor
     items: Payload = NOTHING
     children: int = 0
+    resumes: bool = False
     until: datetime | None = None
     assignees: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
@@ -247,12 +249,14 @@ class RunRetried(Fact, frozen=True, kw_only=True, tag="run.retried"):
     """A run that had failed or was cancelled goes on as its next numbered attempt.
 
     It keeps what the steps named in `kept` gave, with the edges taken out of each by their places in the graph of
-    `workflow_version`; every other step begins anew. `pins` are None where the version, and all it needs, is the same.
+    `workflow_version`; every other step begins anew, those in `items_kept` with the children that had completed for
+    them. `pins` are None where the version, and all it needs, is the same.
     """
 
     run_attempt: int
     workflow_version: int
     kept: dict[str, tuple[int, ...]]
+    items_kept: tuple[str, ...] = ()
     pins: Pins | None = None
     retried_by: str
     retried_at: datetime

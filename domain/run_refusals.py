@@ -34,6 +34,12 @@ class StepAlreadyDecided(Refusal):
     code = "step_already_decided"
 
 
+class DeadlinePassed(Refusal):
+    """The deadline of the step is over: nobody's decision is taken any more."""
+
+    code = "deadline_passed"
+
+
 class NotAnAssignee(Refusal):
     """The step waits for somebody else's decision."""
 

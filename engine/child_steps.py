@@ -1,7 +1,7 @@
 """Map and workflow steps: which children they wait for, and what these are started with."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
@@ -11,8 +11,10 @@ from domain.expressions_queries import compile_query
 from domain.graph import ErrorClass, MapNode, Node, WorkflowNode
 from domain.graph_configs import MapConfig, WorkflowConfig
 from domain.ids import to_uuid
+from domain.payload import Payload
 from domain.run_facts import StepWaiting, WaitFor
 from engine.data import passed_through
+from engine.progress import total_ends_at
 from engine.step import Failed, Gave, StepCall, Waits, failed
 from store.contents import ContentStore, keep, resolve
 from store.log import Log
@@ -28,7 +30,13 @@ class ChildSteps:
     contents: ContentStore
 
     async def waits(self, call: StepCall, node: MapNode | WorkflowNode, now: datetime) -> Waits | Gave | Failed:
-        """Give the wait for the children; a map over nothing completes at once. Raises ExpressionFault, Unavailable."""
+        """Give the wait for the children; a map over nothing completes at once. Raises ExpressionFault, Unavailable.
+
+        A step that is begun anew with finished children waits for the same items once more, as they were recorded.
+        """
+        kept = call.run.kept_items.get(node.id)
+        if kept is not None:
+            return _wait(call, kept.items, kept.children, now, resumes=True)
         if isinstance(node, WorkflowNode):
             inputs = [_inputs_of_workflow(call, node.config)]
         else:
@@ -42,16 +50,7 @@ class ChildSteps:
             inputs = _inputs_of_items(call, node.config, found)
         if not inputs:
             return Gave([], await keep(self.contents, call.workspace_id, []))
-        return Waits(
-            StepWaiting(
-                node=node.id,
-                attempt=call.attempt,
-                waiting_for=WaitFor.CHILD,
-                items=await keep(self.contents, call.workspace_id, inputs),
-                children=len(inputs),
-                waiting_since=now,
-            )
-        )
+        return _wait(call, await keep(self.contents, call.workspace_id, inputs), len(inputs), now)
 
     async def _items(self, call: StepCall, config: MapConfig) -> object:
         if config.dataset_id is None:
@@ -70,6 +69,30 @@ class ChildSteps:
                 if brought is not None and brought[0] == version:
                     return await resolve(self.contents, call.workspace_id, brought[1])
         raise ExpressionFault(f"version {version} of the dataset is not in the log")
+
+
+def _wait(call: StepCall, items: Payload, children: int, now: datetime, *, resumes: bool = False) -> Waits:
+    return Waits(
+        StepWaiting(
+            node=call.node.id,
+            attempt=call.attempt,
+            waiting_for=WaitFor.CHILD,
+            items=items,
+            children=children,
+            resumes=resumes,
+            until=_until(call),
+            waiting_since=now,
+        )
+    )
+
+
+def _until(call: StepCall) -> datetime | None:
+    """Give when the time of the step is over: that of the attempt, or of all of them."""
+    node, step = call.node, call.run.steps[call.node.id]
+    ends = [total_ends_at(node, step)]
+    if node.timeout_seconds is not None and step.started_at is not None:
+        ends.append(step.started_at + timedelta(seconds=node.timeout_seconds))
+    return min((one for one in ends if one is not None), default=None)
 
 
 def _inputs_of_workflow(call: StepCall, config: WorkflowConfig) -> object:

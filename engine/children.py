@@ -5,7 +5,10 @@ in the order of the list. So who takes the parent over walks the list again, and
 """
 
 import asyncio
+import math
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -39,6 +42,9 @@ BATCH_BYTES: Final = 128 * 1024
 REST_SECONDS: Final = 1.0
 """After so long without a child's end the parent need not stay in memory: the next end wakes it."""
 
+SHORTEST_REST_SECONDS: Final = 0.001
+
+OUT_OF_TIME: Final = "the runs that the step waits for had not all ended when its time was over"
 PARENT_ENDED: Final = "the step that began this run waits for it no longer"
 
 
@@ -50,6 +56,11 @@ class Nursery:
     streams: Streams
     contents: ContentStore
     at_once: AtOnce
+
+
+def is_late(waiting: StepWaiting, now: datetime) -> bool:
+    """Tell whether the time of a wait is over."""
+    return waiting.until is not None and now >= waiting.until
 
 
 class Children:
@@ -109,20 +120,29 @@ class Children:
             self._inputs = await resolve(self._nursery.contents, self._parent.workspace_id, self._waiting.items)
         while len(step.items) < self._waiting.children:
             await self._gather_ended()
+            if self._is_late():
+                break
             await self._start(step, metadata)
             while self._goes_on_at_once():
                 await self._start(step, metadata)
             if self._ready:
                 break
-            if not self._ended:
-                self._arrived.clear()
-                try:
-                    async with asyncio.timeout(REST_SECONDS):
-                        await self._arrived.wait()
-                except TimeoutError:
-                    if not self._ended:
-                        return None
+            if not self._ended and not await self._one_ends() and not self._is_late():
+                return None
         return await self._settled(step, metadata)
+
+    async def _one_ends(self) -> bool:
+        """Wait for the next end of a child; false when there is none for a while, or before the step's time is over."""
+        self._arrived.clear()
+        until = self._waiting.until
+        left = math.inf if until is None else (until - self._nursery.at_once.clock()).total_seconds()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(SHORTEST_REST_SECONDS, min(REST_SECONDS, left))):
+                await self._arrived.wait()
+        return bool(self._ended)
+
+    def _is_late(self) -> bool:
+        return is_late(self._waiting, self._nursery.at_once.clock())
 
     def _goes_on_at_once(self) -> bool:
         """Tell whether more may begin before what has ended is recorded: none is under way, all ended as they began."""
@@ -134,6 +154,8 @@ class Children:
         known = {**step.items, **{one.item: one for one in batch}}
         contents, workspace_id = self._nursery.contents, self._parent.workspace_id
         then = await outcome_of(self._node, self._waiting.children, known, contents, workspace_id)
+        if then is None and len(batch) == len(self._ready) and self._is_late():
+            then = failed(ErrorClass.TIMEOUT, OUT_OF_TIME)
         if then is not None and len(known) < self._waiting.children:
             await self.cancel(replace(step, items=known), metadata)
         del self._ready[: len(batch)]

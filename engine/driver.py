@@ -10,15 +10,17 @@ from msgspec.structs import replace
 
 from commands.advance import advance
 from commands.noun import RUN, Loaded
+from commands.step import RefuseResult
 from commands.turn import Turn
 from domain.graph_compiled import CompiledGraph
 from domain.run import Run
+from domain.run_facts import Usage
 from domain.run_steps import StepStatus
 from engine.children import Nursery
 from engine.data import RunData
 from engine.executors import is_immediate
 from engine.families import Families
-from engine.lost import RunTaken, claimed_since, late, refuse
+from engine.lost import ABORTED, RunTaken, claimed_since, late, refuse
 from engine.parts import Parts, Point
 from engine.progress import Progress
 from engine.resolving import decided, resolved, timed_out
@@ -51,6 +53,7 @@ class Driver:
         self._actor = Actor("engine", parts.owner.name)
         self._data = RunData(None)
         self._results: list[tuple[str, Result]] = []
+        self._aborted: list[RefuseResult] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._arrived = asyncio.Event()
         self._moved = False
@@ -89,7 +92,7 @@ class Driver:
                     if progress.started:
                         self._parts.reached(Point.UNCLAIMED)
                     if progress.turn.run.ended:
-                        await self._leave_nothing_behind(progress.turn.run)
+                        await self._leave_nothing_behind(progress.turn)
                     self._held = await advance(self._parts.log, self._held, progress.turn, self._metadata())
                 except (Conflict, Unavailable) as fault:
                     failures += 1
@@ -111,11 +114,13 @@ class Driver:
             await stop(self._tasks)
             self._parts.streams.keep(self._held)
 
-    async def _leave_nothing_behind(self, ended: Run) -> None:
+    async def _leave_nothing_behind(self, turn: Turn) -> None:
         """Stop what is under way before the run's end is recorded: after it nobody would look for what still runs."""
         self._parts.reached(Point.RUN_ENDING)
         await stop(self._tasks)
-        await self._families.cancel(replace(self._held, state=ended), self._graph, self._metadata())
+        for one in self._aborted:
+            turn.give_before_the_end(one)
+        await self._families.cancel(replace(self._held, state=turn.run), self._graph, self._metadata())
         self._parts.reached(Point.RUN_UNENDED)
 
     def _is_over(self) -> bool:
@@ -211,7 +216,11 @@ class Driver:
             data=self._data,
             traceparent=self._begun_by.traceparent,
             reject=lambda rejected: self._tell(node, rejected),
+            aborted=lambda usage: self._abort(node, run.steps[node].attempt, usage),
         )
+
+    def _abort(self, node: str, attempt: int, usage: Usage) -> None:
+        self._aborted.append(RefuseResult(node=node, attempt=attempt, reason=ABORTED, usage=usage))
 
     async def _attempt(self, node: str) -> None:
         self._parts.reached(Point.CLAIMED)

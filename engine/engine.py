@@ -13,17 +13,10 @@ from msgspec import Struct
 
 from bus.feed import Feed
 from commands.loading import Streams
-from domain.run_facts import (
-    RunCancelled,
-    RunCancelRequested,
-    RunCompleted,
-    RunFailed,
-    RunRetried,
-    RunStarted,
-    StepDecided,
-)
+from domain.run_facts import RunCancelRequested, RunRetried, StepDecided
 from engine.executors import Executors
 from engine.graphs import Graphs
+from engine.intake import ENDS, PAGE_EVENTS, Intake, begun
 from engine.leases import Leases
 from engine.membership import Membership, joined
 from engine.parts import Parts, Reached, go_on
@@ -38,11 +31,9 @@ from store.contents import ContentStore
 from store.faults import Unavailable
 from store.log import Log
 
-PAGE_EVENTS: Final = 2_000
-MOVED_BY_OTHERS: Final = (StepDecided, RunCancelRequested, RunRetried)
+MOVED_BY_OTHERS: Final = (StepDecided, RunRetried)
 """What people do to a run, and the engine has to act on."""
 
-ENDS: Final = (RunCompleted, RunFailed, RunCancelled)
 STEADY_SECONDS: Final = 10.0
 """A membership that lasted so long was no failure of the ones before."""
 
@@ -148,21 +139,20 @@ class Engine:
                 group.create_task(takeover.keep_alive())
                 group.create_task(leases.run(runs.lost))
                 group.create_task(takeover.run())
-                group.create_task(self._follow(runs, timers, position))
+                intake = Intake(self._feed, runs, position)
+                group.create_task(intake.run())
+                group.create_task(self._follow(runs, intake, timers, position))
         finally:
             self._logger.info("engine.let_go", engine=self._name, epoch=membership.epoch)
 
-    async def _follow(self, runs: Runs, timers: Timers, position: int) -> None:
+    async def _follow(self, runs: Runs, intake: Intake, timers: Timers, position: int) -> None:
         """Follow the log from where the takeover's read model stood: what began before is in that, or in a hand."""
         async for page in self._feed.follow(position, PAGE_EVENTS):
-            ended = {one.stream_id for one in page.events if isinstance(one.fact, ENDS)}
+            intake.hear(begun(page.events), page.through)
             for one in page.events:
                 timers.hear(one)
-                if isinstance(one.fact, RunStarted):
-                    if one.stream_id in ended:
-                        continue  # a child that was done at once
-                    await runs.room()
-                    runs.begin(one)
+                if isinstance(one.fact, RunCancelRequested):
+                    runs.end(one.stream_id, one.version)
                 elif isinstance(one.fact, MOVED_BY_OTHERS):
                     runs.wake(one.stream_id, one.version)
                 elif isinstance(one.fact, ENDS) and one.fact.parent is not None:

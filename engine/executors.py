@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import structlog
+from msgspec.structs import replace
 from opentelemetry import trace
 
 from domain.expressions import ExpressionFault
@@ -92,11 +93,16 @@ class Executors:
         )
         if left is not None and left <= 0:
             return failed(ErrorClass.TIMEOUT, said)
+        taken: list[Usage] = []
         try:
             async with asyncio.timeout(left if total_is_nearer else bound):
-                return await self._execute(call)
+                return await self._execute(replace(call, aborted=taken.append))
         except TimeoutError:
-            return failed(ErrorClass.TIMEOUT, said)
+            return Failed(failed(ErrorClass.TIMEOUT, said).error, taken[-1] if taken else None)
+        except asyncio.CancelledError:
+            for usage in taken:
+                call.aborted(usage)
+            raise
 
     async def _execute(self, call: StepCall) -> Result:
         node = call.node

@@ -10,7 +10,7 @@ from domain.graph_compiled import CompiledGraph
 from domain.run import Run
 from domain.run_facts import StepWaiting, WaitFor
 from domain.run_steps import Step, StepStatus
-from engine.children import Children, Nursery
+from engine.children import Children, Nursery, is_late
 from engine.step import ItemsSettled
 from store.record import Metadata
 
@@ -40,8 +40,11 @@ class Families:
         return [
             node
             for node, step in run.steps.items()
-            if _waits(step) and node not in busy and node not in known and node not in self._resting
+            if _waits(step) and node not in busy and node not in known and not self._rests(node, step)
         ]
+
+    def _rests(self, node: str, step: Step) -> bool:
+        return node in self._resting and not is_late(_waiting(step), self._nursery.at_once.clock())
 
     async def tend(self, held: Loaded[Run], node: Node, metadata: Metadata) -> ItemsSettled | None:
         """Start and gather the children of a step; None when nothing happens for a while."""

@@ -19,6 +19,8 @@ from store.record import Metadata
 
 MOST_TRIES: Final = 10
 TOO_LATE: Final = "the attempt had been given up: another engine has taken the run over"
+ABORTED: Final = "the attempt was aborted, because its run has ended"
+RUN_ENDED: Final = "the run had ended by another step"
 
 
 class RunTaken(Exception):  # noqa: N818  # told to the engine, which lets the run go
@@ -41,10 +43,10 @@ def claimed_since(before: Run, after: Run, epoch: int) -> int | None:
     return None
 
 
-def late(before: Run, results: Iterable[tuple[str, Result]]) -> list[RefuseResult]:
+def late(before: Run, results: Iterable[tuple[str, Result]], reason: str = TOO_LATE) -> list[RefuseResult]:
     """Give how the results of attempts that were lost are refused: those that a model was paid for."""
     return [
-        RefuseResult(node=node, attempt=before.steps[node].attempt, reason=TOO_LATE, usage=result.usage)
+        RefuseResult(node=node, attempt=before.steps[node].attempt, reason=reason, usage=result.usage)
         for node, result in results
         if isinstance(result, Gave | Failed) and result.usage is not None and node in before.steps
     ]

@@ -26,6 +26,7 @@ from domain.graph_compiled import CompiledGraph
 from domain.payload import Payload
 from domain.run_steps import Step, StepStatus
 from engine.data import RunData, edges_taken, fallback_edges
+from engine.lost import RUN_ENDED, late
 from engine.schedule import NO_EDGE_TAKEN, Due, all_settled, due_after
 from engine.step import Decides, Failed, Gave, ItemsSettled, Rejected, Result, TryAgain, Waits, failed
 
@@ -65,30 +66,38 @@ class Progress(Struct):
             self.turn.give(CompleteRun(output_nodes=self._output_nodes()))
 
     def settle(self, results: Iterable[tuple[str, Result]]) -> list[str]:
-        """Record what steps came to; gives those that have settled, in order."""
+        """Record what steps came to; gives those that have settled, in order.
+
+        Failures come last: one may end the run, and what the others gave has been paid for.
+        """
         settled: list[str] = []
-        for node, result in results:
-            match result:
-                case ItemsSettled():
-                    self._items_settled(node, result)
-                case Gave():
-                    self._completed(node, result)
-                case Failed():
-                    self._failed(node, result)
-                case Waits():
-                    self.turn.give(WaitInStep(waiting=result.waiting))
-                case TryAgain():
-                    self._claim(node)
-                case Rejected():
-                    self._rejected(node, result)
-                    continue
-                case Decides():
-                    self.turn.give(DecideAtDeadline(node=node, outcome=result.outcome, data=result.data))
-                    self._completed(node, result.gave)
+        for node, result in sorted(results, key=_fails):
+            if self.turn.run.ended:
+                self._too_late(node, result)
+                continue
+            self._settle(node, result)
             step = self.turn.run.steps.get(node)
             if step is not None and step.status in (StepStatus.COMPLETED, StepStatus.FAILED):
                 settled.append(node)
         return settled
+
+    def _settle(self, node: str, result: Result) -> None:
+        match result:
+            case ItemsSettled():
+                self._items_settled(node, result)
+            case Gave():
+                self._completed(node, result)
+            case Failed():
+                self._failed(node, result)
+            case Waits():
+                self.turn.give(WaitInStep(waiting=result.waiting))
+            case TryAgain():
+                self._claim(node)
+            case Rejected():
+                self._rejected(node, result)
+            case Decides():
+                self.turn.give(DecideAtDeadline(node=node, outcome=result.outcome, data=result.data))
+                self._completed(node, result.gave)
 
     def onward(self, settled: Iterable[str]) -> None:
         """Claim and skip what has become due because these nodes have settled."""
@@ -104,6 +113,11 @@ class Progress(Struct):
         elif node in self.started:
             return
         self.started.append(node)
+
+    def _too_late(self, node: str, result: Result) -> None:
+        """Keep what was paid for beside the step that ended the run."""
+        for refused in late(self.turn.run, [(node, result)], RUN_ENDED):
+            self.turn.give_before_the_end(refused)
 
     def _items_settled(self, node: str, result: ItemsSettled) -> None:
         self.turn.give(SettleItems(node=node, items=result.items))
@@ -183,6 +197,11 @@ class Progress(Struct):
 
     def _output_nodes(self) -> tuple[str, ...]:
         return tuple(node for node in self.graph.terminals if self.data.has_output(node))
+
+
+def _fails(settled: tuple[str, Result]) -> bool:
+    result = settled[1]
+    return isinstance(result, Failed) or (isinstance(result, ItemsSettled) and isinstance(result.then, Failed))
 
 
 def total_ends_at(node: Node, step: Step) -> datetime | None:

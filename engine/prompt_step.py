@@ -85,6 +85,7 @@ class Prompts:
             traceparent=call.traceparent,
             workspace_id=call.workspace_id,
             timeout_seconds=call.node.timeout_seconds or self.timeout_seconds,
+            aborted=lambda usage: call.aborted(with_cost(usage, call.run.pins.prices)),
         )
 
     async def _template(self, call: StepCall, config: PromptConfig) -> str:

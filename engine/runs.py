@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -20,6 +21,9 @@ from engine.parts import Parts
 from store.appender import back_off_seconds
 from store.faults import Unavailable
 from store.record import Metadata, Recorded
+
+MOST_ENDING: Final = 100
+"""How many runs that are to end may be in hand beyond the bound: each is one append."""
 
 
 class Runs:
@@ -56,9 +60,14 @@ class Runs:
         self._free = asyncio.Event()
         self.stuck: dict[UUID, str] = {}
 
+    @property
+    def has_room(self) -> bool:
+        """Tell whether a run that begins may join the queue."""
+        return len(self._queue) < self._most_active
+
     async def room(self) -> None:
-        """Wait until the queue has room, which holds the reader of the log back, and not the log."""
-        while len(self._queue) >= self._most_active:
+        """Wait until the queue has room: until then whoever begins runs is held back, and not the log."""
+        while not self.has_room:
             self._free.clear()
             await self._free.wait()
 
@@ -81,6 +90,21 @@ class Runs:
         """Go on with a run that someone else has moved to a version, if it is in hand here or falls to this engine."""
         if run_id in self._drivers or self._leases.holds(run_id) or self._membership.prefers(run_id):
             self.go_on_with(run_id, version)
+
+    def end(self, run_id: UUID, version: int) -> None:
+        """Go on with a run that somebody wants to end: nothing of it is carried out, so that it need not wait its turn.
+
+        So many at once; one more is the next in the queue.
+        """
+        is_ours = run_id in self._queue or self._leases.holds(run_id) or self._membership.prefers(run_id)
+        if run_id in self._drivers:
+            self.go_on_with(run_id, version)
+        elif is_ours:
+            self._queue.pop(run_id, None)
+            if len(self._drivers) < self._most_active + MOST_ENDING:
+                self._begin_to_drive(run_id, run_id)
+            else:
+                self._queue = {run_id: run_id, **self._queue}
 
     def lost(self, run_id: UUID) -> None:
         """Say that another engine has the lease of a run that is in hand: it is read again, to see who has claimed."""
@@ -118,6 +142,9 @@ class Runs:
         if len(self._drivers) >= self._most_active:
             self._queue[run_id] = run
             return
+        self._begin_to_drive(run_id, run)
+
+    def _begin_to_drive(self, run_id: UUID, run: UUID | Recorded) -> None:
         self._drivers[run_id] = 0
         self._leases.began(run_id)
         self._group.create_task(self._drive(run_id, run))
@@ -141,7 +168,7 @@ class Runs:
         """Take the next in the queue; not reached when the membership ends, which cancels all and begins anew."""
         del self._drivers[run_id]
         self._leases.ended(run_id)
-        if self._queue:
+        if self._queue and len(self._drivers) < self._most_active:
             self._take(self._queue.pop(next(iter(self._queue))))
             self._free.set()
 

@@ -27,10 +27,15 @@ def _to_nobody(_rejected: Rejected) -> None:
     """Say it to nobody."""
 
 
+def _by_nobody(_usage: Usage) -> None:
+    """Tell nobody what an aborted call took."""
+
+
 class StepCall(Struct, frozen=True, kw_only=True):
     """One attempt of a step: where it stands, what it may see, and the token that makes a repeat recognisable.
 
-    `reject` has it recorded, while the attempt goes on, that an answer was rejected.
+    `reject` has it recorded, while the attempt goes on, that an answer was rejected; `aborted` is told what a call of a
+    model took that was cancelled, as far as that is known.
     """
 
     workspace_id: UUID
@@ -42,6 +47,7 @@ class StepCall(Struct, frozen=True, kw_only=True):
     data: RunData
     traceparent: str | None
     reject: Callable[[Rejected], None] = _to_nobody
+    aborted: Callable[[Usage], None] = _by_nobody
 
     @property
     def idempotency_token(self) -> str:

@@ -84,6 +84,10 @@ class HttpProvider:
                 return reading.answer()
             message = f"the model provider gave no whole answer within {ask.timeout_seconds:g} seconds"
             raise ProviderFault(ErrorClass.TIMEOUT, message, usage=reading.counted()) from None
+        except asyncio.CancelledError:
+            if (usage := reading.counted()) is not None:
+                ask.aborted(usage)
+            raise
         except OutgoingRefused as refused:
             raise ProviderFault(ErrorClass.BAD_REQUEST, f"the model provider's base URL: {refused}") from None
         except (httpx2.HTTPError, httpx2.StreamError) as error:

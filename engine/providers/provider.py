@@ -20,6 +20,10 @@ class Repair(Struct, frozen=True, kw_only=True):
     said: str
 
 
+def _nobody_asks(_usage: Usage) -> None:
+    """Say it to nobody."""
+
+
 class Ask(Struct, frozen=True, kw_only=True):
     """One call of a model. The token is the same for every attempt of one step of one run; a repair has its own.
 
@@ -37,6 +41,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     repair: Repair | None = None
     workspace_id: UUID = NO_WORKSPACE
     """On whose behalf: turns are given by it."""
+    aborted: Callable[[Usage], None] = _nobody_asks
+    """Told what was counted of a call that was cancelled, where anything was."""
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -74,7 +80,8 @@ class Provider(Protocol):
     async def complete(self, ask: Ask, on_delta: Callable[[str], None]) -> Answer:
         """Answer, handing each piece of text to `on_delta` as it comes. Raises ProviderFault, nothing else.
 
-        Joined, the pieces are the answer's text. Cancelling the call aborts it at the provider.
+        Joined, the pieces are the answer's text. Cancelling the call aborts it at the provider, and
+        what was counted by then goes to the ask's `aborted`.
         """
         ...
 

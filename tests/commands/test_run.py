@@ -1,5 +1,6 @@
 """Runs: how they start, and how people decide the steps that wait for them."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from domain.run_facts import (
     WaitFor,
 )
 from domain.run_refusals import (
+    DeadlinePassed,
     DecisionUnacceptable,
     NotAnAssignee,
     RunAlreadyStarted,
@@ -129,6 +131,14 @@ def test_a_step_that_the_graph_lacks_is_not_decided() -> None:
 def test_a_step_that_waits_for_a_timer_is_not_decided_by_a_person() -> None:
     timer = StepWaiting(node="review", attempt=1, waiting_for=WaitFor.TIMER, until=NOW, waiting_since=NOW)
     given(STARTED, CLAIMED, timer).when(decide(), TEAM).refuses(StepNotWaiting)
+
+
+def test_a_decision_comes_before_the_deadline_or_is_refused() -> None:
+    in_time = replace(WAITING, until=NOW + timedelta(microseconds=1))
+    given(STARTED, CLAIMED, in_time).when(decide(), TEAM).then(DECIDED)
+    over = given(STARTED, CLAIMED, replace(WAITING, until=NOW))
+    over.when(decide(), TEAM).refuses(DeadlinePassed)
+    over.when(decide("eve"), TEAM).refuses(NotAnAssignee)
 
 
 def test_a_step_started_anew_has_to_wait_anew() -> None:

@@ -12,7 +12,7 @@ from engine.providers.provider import Answer, Ask, ProviderFault, Repair
 
 PRICES = {
     name: Priced(model=name, price=ModelPrice(input_usd="100", output_usd="1000"))
-    for name in ("gate/moody", "gate/clumsy")
+    for name in ("gate/moody", "gate/clumsy", "gate/counting")
 }
 
 
@@ -23,6 +23,8 @@ def clumsy(call: int) -> str:
 @dataclass
 class Gate:
     """A model. `gate/free` answers at once, `gate/held` once it is let go, `gate/moody` after two failures.
+
+    `gate/counting` is held too, and says when it is aborted what it had counted.
 
     `gate/clumsy` writes JSON of the number of its call, first in words and then as a text.
 
@@ -44,6 +46,8 @@ class Gate:
         usage = Usage(model=f"gate/{ask.model}", input_tokens=1, output_tokens=call, latency_ms=0.0)
         if ask.model == "held":
             await self._let_go(ask.prompt)
+        if ask.model == "counting":
+            await self._let_go(ask.prompt, lambda: ask.aborted(usage))
         if ask.model == "moody" and call <= 2:
             raise ProviderFault(ErrorClass.OVERLOADED, "not in the mood", usage=usage)
         self.repairs.append(ask.repair)
@@ -52,11 +56,12 @@ class Gate:
         on_delta(text)
         return Answer(text=text, usage=usage)
 
-    async def _let_go(self, prompt: str) -> None:
+    async def _let_go(self, prompt: str, on_abort: Callable[[], None] = lambda: None) -> None:
         try:
             await self.open.wait()
         except asyncio.CancelledError:
             self.aborted[prompt] += 1
+            on_abort()
             raise
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 from callsheet.setting_types import Secret
 from domain.graph import ErrorClass
 from domain.graph_configs import JsonOutput, ModelParameters
+from domain.run_facts import Usage
 from engine.providers.anthropic import Anthropic, AnthropicSettings
 from engine.providers.anthropic_wire import AnthropicWire
 from engine.providers.provider import Ask, ProviderFault, Repair
@@ -174,6 +175,21 @@ async def test_a_connection_is_used_again(anthropic: Anthropic, model_server: Mo
     for _ in range(3):
         await anthropic.complete(ask(), ignore)
     assert model_server.connections == 1
+
+
+async def test_a_cancelled_call_tells_what_was_counted(anthropic: Anthropic) -> None:
+    deltas: list[str] = []
+    counted: list[Usage] = []
+    call = asyncio.create_task(anthropic.complete(ask("stall", aborted=counted.append), deltas.append))
+
+    async def begun() -> bool:
+        return len(deltas) > 0
+
+    await eventually(begun, what="the answer has begun")
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert [usage.input_tokens for usage in counted] == [7]
 
 
 async def test_a_cancelled_call_is_aborted_at_the_server(anthropic: Anthropic, model_server: ModelServer) -> None:

@@ -1,0 +1,65 @@
+"""A full engine: what waits for a place is ended at once when somebody wants that, and nothing is forgotten."""
+
+from uuid import UUID
+
+import pytest
+
+from commands.run_again import CancelRun
+from domain.run import RunStatus
+from engine import intake
+from tests.engine.world import Site, asks, reviews, site
+from tests.fixtures.graphs import graph, node
+
+HELD = graph(asks("a", "held"))
+
+
+async def cancelled(here: Site, run: UUID) -> None:
+    await here.does(CancelRun(target_id=run, user_id="ada"))
+    await here.ended(run, RunStatus.CANCELLED)
+
+
+async def test_runs_that_wait_for_a_place_are_cancelled_at_once(database: str) -> None:
+    async with site(database) as here, here.engaged(active_runs=1):
+        held = await here.begin(HELD)
+        await here.asked("a")
+        # One has the only place, one waits behind it, and for the others there is no room even to wait.
+        queued = [await here.begin(HELD) for _ in range(4)]
+        for run in reversed(queued):
+            await cancelled(here, run)
+            assert (await here.run(run)).steps == {}
+        assert not (await here.run(held)).ended
+        await cancelled(here, held)
+    assert (here.gate.calls["a"], here.gate.aborted["a"]) == (1, 1)
+
+
+async def test_a_person_is_heard_while_there_is_no_room_for_another_run(database: str) -> None:
+    async with site(database) as here, here.engaged(active_runs=2):
+        asked = await here.begin(graph(reviews("d")))
+        await here.until(asked, lambda state: state.waiting == 1, "waits")
+        held = [await here.begin(HELD) for _ in range(6)]
+        await here.asked("a", times=2)
+        await here.decide(asked, "d")
+        await cancelled(here, held[0])
+        await cancelled(here, held[1])
+        here.gate.open.set()
+        await here.ended(asked)
+        for run in held[2:]:
+            await here.ended(run)
+
+
+async def test_every_run_that_found_no_room_is_begun_in_its_turn(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "PAGE_EVENTS", 3)  # so that it takes many pages to catch up
+    never = 600.0  # it is not the takeover that finds them
+    async with site(database) as here, here.engaged(active_runs=2, heartbeat_seconds=never):
+        workflow = await here.workflow(await here.project(), graph(node("n", config={"expression": "inputs.n"})))
+        held = [await here.begin(HELD), await here.begin(HELD)]
+        await here.asked("a", times=2)
+        runs = [await here.start(workflow, {"n": n}) for n in range(40)]
+        here.gate.open.set()
+        for n, run in enumerate(runs):
+            assert (await here.ended(run)).outputs["n"].value == n
+        for run in held:
+            await here.ended(run)
+        await here.ended(await here.start(workflow, {"n": 40}))
