@@ -2,11 +2,22 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import msgspec
+import psycopg
+
+from bus.standing import relay_standing
 from tests.callsheet.apart import apart
 from tests.callsheet.operate.given import answered, migrated, project_with_names, said
 from tests.fixtures.nats import NatsForTests
 from tests.fixtures.waiting import eventually
+
+
+async def asked(database: str) -> dict[str, Any]:
+    """Ask as the command does, on a loop that is there already."""
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        return msgspec.to_builtins(await relay_standing(connection))
 
 
 def test_where_nothing_was_ever_relayed_somebody_has_to_look(database: str) -> None:
@@ -35,7 +46,7 @@ def test_the_process_that_relays_is_named_and_another_stands_by(
     with apart(database, tmp_path, "project", **url) as first, apart(database, tmp_path, "project", **url) as second:
 
         async def relayed() -> bool:
-            standing = (await asyncio.to_thread(answered, database, "relay", "status"))["standing"]
+            standing = await asked(database)
             return standing["cursor"] == 2 and standing["holder"] is not None and standing["standing_by"] == 1
 
         asyncio.run(eventually(relayed, what="one process relays and one stands by", seconds=30))
@@ -50,7 +61,7 @@ def test_the_process_that_relays_is_named_and_another_stands_by(
         (first if holder == first.process.pid else second).process.kill()
 
         async def taken_over() -> bool:
-            standing = (await asyncio.to_thread(answered, database, "relay", "status"))["standing"]
+            standing = await asked(database)
             return standing["holder"] is not None and not standing["holder"]["process"].startswith(f"{holder}.")
 
         asyncio.run(eventually(taken_over, what="the other process relays", seconds=10))
