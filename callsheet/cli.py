@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 from callsheet.clock import utc_now
 from callsheet.demo import run_demo
 from callsheet.operate.events import events
+from callsheet.operate.parked import parked
 from callsheet.operate.projections import projections
 from callsheet.operate.relay import relay
 from callsheet.secrets import secret_of
@@ -39,6 +40,7 @@ def main() -> None:
 main.add_command(events)
 main.add_command(projections)
 main.add_command(relay)
+projections.add_command(parked)
 
 
 @main.command()

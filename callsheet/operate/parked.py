@@ -1,0 +1,264 @@
+"""`callsheet projections parked`: what projections leave out, and having them go on."""
+
+# The decorators of click are typed in part only.
+# pyright: reportUnknownMemberType=false
+
+import getpass
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import rich_click as click
+from msgspec import Struct
+from msgspec.structs import asdict
+from rich.console import Console
+from rich.progress import Progress
+
+from callsheet.operate.asking import Connection, Interrupted, ask
+from callsheet.operate.printing import (
+    ABSENT,
+    ATTENTION,
+    INTERRUPTED,
+    count,
+    json_option,
+    moment,
+    print_json,
+    print_table,
+)
+from callsheet.projection_wiring import PROJECTIONS
+from callsheet.starting import refusals
+from domain.ids import from_uuid, to_uuid
+from projections.parked_view import (
+    HistoryRow,
+    ParkedRow,
+    SkippedRow,
+    history_rows,
+    parked_rows,
+    skipped_rows,
+)
+from projections.retrying import NotParked, Retried, RetriedByAnother, Retry, RetryBounds
+from projections.skipping import ParkedElsewhere, Skip, skip
+
+NAME: Final = click.Choice(tuple(PROJECTIONS))
+
+
+class LeftOut(Struct, frozen=True, kw_only=True):
+    """The answer of `list`, and of `show`, which adds what has become of the workspace."""
+
+    parked: Sequence[ParkedRow]
+    skipped: Sequence[SkippedRow]
+    history: Sequence[HistoryRow] = ()
+
+
+@click.group()
+def parked() -> None:
+    """See which workspaces a projection has set aside at a fact that it cannot fold, and have it go on.
+
+    Nothing of such a workspace is lost: it waits in the log. A retry folds it from there, once the fault is mended.
+    """
+
+
+def _workspace(_context: Any, _parameter: Any, text: str | None) -> UUID | None:  # noqa: ANN401  # click's
+    try:
+        return None if text is None else to_uuid("ws", text)
+    except ValueError as wrong:
+        raise click.BadParameter(str(wrong)) from None
+
+
+@parked.command(name="list")
+@click.argument("name", type=NAME, required=False)
+@json_option
+def list_command(*, name: str | None, as_json: bool) -> None:
+    """List what is parked, and what is skipped. Exits with 3 when anything is parked."""
+
+    async def read(connection: Connection) -> LeftOut:
+        return LeftOut(parked=await parked_rows(connection, name), skipped=await skipped_rows(connection, name))
+
+    with refusals():
+        found = ask(read)
+    if as_json:
+        print_json(_wire(found))
+    else:
+        _print(found)
+    sys.exit(ATTENTION if found.parked else 0)
+
+
+@parked.command()
+@click.argument("name", type=NAME)
+@click.argument("workspace", callback=_workspace)
+@json_option
+def show(*, name: str, workspace: UUID, as_json: bool) -> None:
+    """Show one workspace in one projection: where it is parked and why, what is skipped, and what has become of it.
+
+    Exits with 3 when it is parked, and with 4 when it never was.
+    """
+
+    async def read(connection: Connection) -> LeftOut:
+        return LeftOut(
+            parked=await parked_rows(connection, name, workspace),
+            skipped=await skipped_rows(connection, name, workspace),
+            history=await history_rows(connection, name, workspace),
+        )
+
+    with refusals():
+        found = ask(read)
+    if as_json:
+        print_json(_wire(found))
+    else:
+        _print(found)
+        click.echo()
+        print_table(
+            ("when", "what", "at position", "by", ""),
+            [(moment(one.at), one.happened, str(one.position), one.by_whom, one.detail) for one in found.history],
+            numbers=("at position",),
+        )
+    sys.exit(ATTENTION if found.parked else 0 if found.history else ABSENT)
+
+
+@parked.command()
+@click.argument("name", type=NAME)
+@click.argument("workspace", callback=_workspace, required=False)
+@click.option("--by", default=getpass.getuser, show_default="you", help="Who has it retried.")
+@json_option
+def retry(*, name: str, workspace: UUID | None, by: str, as_json: bool) -> None:
+    """Fold what is parked, of one workspace or of all that the projection has, while the others go on.
+
+    Exits with 3 when any stays parked, and with 4 when none was. Ctrl-C ends it; the next retry goes on from there.
+    """
+    _retry(name, workspace, by=by, as_json=as_json)
+
+
+@parked.command(name="skip")
+@click.argument("name", type=NAME)
+@click.argument("workspace", callback=_workspace)
+@click.option("--position", type=click.IntRange(1), required=True, help="The fact at which it is parked.")
+@click.option("--why", required=True, help="Why it may be left out: kept for ever, for whoever wonders.")
+@click.option("--rest-of-stream", is_flag=True, help="Leave out all that follows in the stream of that fact, too.")
+@click.option("--by", default=getpass.getuser, show_default="you", help="Who says so.")
+@json_option
+def skip_command(  # the options of the command
+    *, name: str, workspace: UUID, position: int, why: str, rest_of_stream: bool, by: str, as_json: bool
+) -> None:
+    """Have a projection pass over a fact for ever, also when it is rebuilt, and retry its workspace.
+
+    It has to be the very fact at which the workspace is parked, so that nothing is skipped that nobody has looked at.
+    The fact stays in the log. Exits like `retry`.
+    """
+    said = Skip(
+        projection=name, workspace_id=workspace, position=position, rest_of_stream=rest_of_stream, by=by, why=why
+    )
+    with refusals():
+        try:
+            ask(lambda connection: skip(connection, said))
+        except ParkedElsewhere:
+            click.echo(f"callsheet: the workspace is not parked at {position} in {name}: nothing is skipped", err=True)
+            sys.exit(ABSENT)
+    _retry(name, workspace, by=by, as_json=as_json)
+
+
+def _retry(name: str, workspace: UUID | None, *, by: str, as_json: bool) -> None:
+    with refusals():
+        try:
+            with Progress(console=Console(stderr=True), transient=True, disable=as_json) as progress:
+                found = ask(lambda connection: _retried(connection, name, workspace, by, progress))
+        except Interrupted:
+            click.echo("callsheet: interrupted; the next retry goes on from there", err=True)
+            sys.exit(INTERRUPTED)
+        except RetriedByAnother:
+            click.echo("callsheet: somebody else is retrying the same workspace", err=True)
+            sys.exit(ATTENTION)
+    if as_json:
+        print_json([_named(one) for one in found])
+    else:
+        _print_retried(found)
+    sys.exit(ATTENTION if any(one.error for one in found) else 0 if found else ABSENT)
+
+
+async def _retried(
+    connection: Connection, name: str, workspace: UUID | None, by: str, progress: Progress
+) -> list[Retried]:
+    """Retry one workspace, or each that is parked, one after another."""
+    found: list[Retried] = []
+    for one in await parked_rows(connection, name, workspace):
+        told = _teller(progress, one)
+        retrying = Retry(connection, PROJECTIONS[name](), one.workspace_id, RetryBounds(), told)
+        try:
+            found.append(await retrying.run(by))
+        except NotParked:
+            continue  # somebody else was quicker
+    return found
+
+
+def _teller(progress: Progress, one: ParkedRow) -> Callable[[int, int], None]:
+    task = progress.add_task(from_uuid("ws", one.workspace_id))
+
+    def told(position: int, checkpoint: int) -> None:
+        begun = one.from_position - 1
+        progress.update(task, completed=position - begun, total=max(1, checkpoint - begun))
+
+    return told
+
+
+def _wire(found: LeftOut) -> dict[str, list[dict[str, Any]]]:
+    return {
+        "parked": [_named(one) for one in found.parked],
+        "skipped": [_named(one) for one in found.skipped],
+        "history": [_named(one) for one in found.history],
+    }
+
+
+def _named(one: ParkedRow | SkippedRow | HistoryRow | Retried) -> dict[str, Any]:
+    """Write the workspace's id as everywhere outside the database; a stream's noun nobody knows here."""
+    return {**asdict(one), "workspace_id": from_uuid("ws", one.workspace_id)}
+
+
+def _print_retried(found: Sequence[Retried]) -> None:
+    rows = [
+        (
+            from_uuid("ws", one.workspace_id),
+            count(one.folded),
+            "goes on" if one.error is None else f"parked at {one.position}: {one.error}",
+        )
+        for one in found
+    ]
+    print_table(("workspace", "folded", "now"), rows, numbers=("folded",))
+
+
+def _print(found: LeftOut) -> None:
+    print_table(
+        ("projection", "workspace", "parked from", "topic", "since", "behind", "because"),
+        [
+            (
+                one.projection,
+                from_uuid("ws", one.workspace_id),
+                str(one.from_position),
+                one.topic,
+                moment(one.parked_at),
+                count(one.behind),
+                one.error,
+            )
+            for one in found.parked
+        ],
+        numbers=("parked from", "behind"),
+    )
+    if not found.skipped:
+        return
+    click.echo()
+    print_table(
+        ("projection", "workspace", "skipped", "topic", "stream", "by", "when", "why"),
+        [
+            (
+                one.projection,
+                from_uuid("ws", one.workspace_id),
+                str(one.position),
+                one.topic,
+                "the rest too" if one.rest_of_stream else "",
+                one.skipped_by,
+                moment(one.skipped_at),
+                one.why,
+            )
+            for one in found.skipped
+        ],
+        numbers=("skipped",),
+    )

@@ -1,0 +1,89 @@
+"""`callsheet projections parked`: what is set aside, why, and having it go on, each with an exit code that says so."""
+
+import asyncio
+from typing import LiteralString
+
+import psycopg
+import pytest
+from uuid_utils.compat import uuid7
+
+from callsheet.operate.printing import ABSENT, ATTENTION
+from domain.ids import from_uuid
+from projections.owned import Owned
+from projections.parking import footing_of
+from projections.projects import ProjectsProjection
+from store.arrays import register
+from store.connections import connected
+from tests.callsheet.operate.given import answered, migrated, project_with_names, said
+from tests.store.given import WORKSPACE, running
+
+NO_POISON = "alter table projects add constraint no_poison check (name <> 'poison')"
+MENDED = "alter table projects drop constraint no_poison"
+OURS = from_uuid("ws", WORKSPACE)
+
+
+def executed(database: str, statement: LiteralString) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+async def followed(database: str) -> None:
+    """Fold the whole log into the projects, as a worker does."""
+    async with running(database) as log, connected(database) as connection:
+        register(connection)
+        projection = ProjectsProjection(most_remembered=10)
+        owned = Owned(
+            connection,
+            projection,
+            await footing_of(connection, "projects"),
+            commit_seconds=60,
+            reached=lambda _point: None,
+        )
+        page = await log.read_log(after=owned.footing.position, limit=1_000)
+        await owned.commit(owned.sieve.take(page.events, owned.footing.position), page.through)
+
+
+@pytest.fixture
+def poisoned(database: str) -> str:
+    """A database in which one workspace is parked in the projects, at position 3."""
+    executed(migrated(database), NO_POISON)
+    project_with_names(database, "a", "b", "poison")
+    project_with_names(database, "hers", workspace=uuid7())
+    asyncio.run(followed(database))
+    return database
+
+
+def test_what_is_parked_is_listed_and_shown(poisoned: str) -> None:
+    listed = answered(poisoned, "projections", "parked", "list")
+    (one,) = listed["parked"]
+    assert (one["projection"], one["workspace_id"], one["topic"]) == ("projects", OURS, "project.renamed")
+    assert "no_poison" in one["error"]
+    assert said(poisoned, "projections", "parked", "list").exit_code == ATTENTION
+    assert said(poisoned, "projections", "parked", "list", "runs").exit_code == 0
+    shown = said(poisoned, "projections", "parked", "show", "projects", OURS)
+    assert shown.exit_code == ATTENTION
+    assert "parked" in shown.stdout
+    assert said(poisoned, "projections", "parked", "show", "runs", OURS).exit_code == ABSENT
+
+
+def test_a_retry_says_whether_the_fault_is_mended(poisoned: str) -> None:
+    (still,) = answered(poisoned, "projections", "parked", "retry", "projects", OURS)
+    assert "no_poison" in still["error"]
+    assert said(poisoned, "projections", "parked", "retry", "projects").exit_code == ATTENTION
+    executed(poisoned, MENDED)
+    (mended,) = answered(poisoned, "projections", "parked", "retry", "projects")
+    assert (mended["error"], mended["workspace_id"]) == (None, OURS)
+    assert said(poisoned, "projections", "parked", "retry", "projects").exit_code == ABSENT
+    assert said(poisoned, "projections", "parked", "list").exit_code == 0
+
+
+def test_only_the_fact_at_which_it_is_parked_can_be_skipped(poisoned: str) -> None:
+    (one,) = answered(poisoned, "projections", "parked", "list")["parked"]
+    skip = ("projections", "parked", "skip", "projects", OURS, "--why", "a test", "--by", "ada", "--position")
+    elsewhere = said(poisoned, *skip, str(one["from_position"] + 1))
+    assert (elsewhere.exit_code, answered(poisoned, "projections", "parked", "list")["skipped"]) == (ABSENT, [])
+    assert said(poisoned, *skip, str(one["from_position"])).exit_code == 0
+    (skipped,) = answered(poisoned, "projections", "parked", "list")["skipped"]
+    assert (skipped["skipped_by"], skipped["why"], skipped["rest_of_stream"]) == ("ada", "a test", False)
+    shown = answered(poisoned, "projections", "parked", "show", "projects", OURS)
+    assert [row["happened"] for row in shown["history"]] == ["unparked", "retried", "skipped", "parked"]
