@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any, cast
 
 from domain.graph import ErrorClass
@@ -20,10 +21,20 @@ from domain.run_facts import (
     StepSkipped,
     StepStarted,
     StepWaiting,
+    WaitFor,
 )
 from domain.run_steps import SETTLED, StepStatus, usages_of
 from tests.engine.play import Play
-from tests.engine.reference import NOTHING_KEPT, SOME_ERROR, SOME_TIME, Expected, Fate, expected, outputs_of
+from tests.engine.reference import (
+    NOTHING_KEPT,
+    SOME_ERROR,
+    SOME_TIME,
+    Expected,
+    Fate,
+    expected,
+    outputs_of,
+    wait_after,
+)
 
 STATUS = {
     Fate.GAVE: StepStatus.COMPLETED,
@@ -45,6 +56,7 @@ def check(play: Play, kept: Mapping[str, Expected] = NOTHING_KEPT, *, disturbed:
     check_starts(chapter, kept)
     check_joins(play, chapter, kept)
     check_times(chapter)
+    check_waits(play, chapter)
     check_paid_once(play)
     if not disturbed:
         check_undisturbed(play, chapter, fates, kept)
@@ -179,6 +191,21 @@ def check_times(chapter: list[RunFact]) -> None:
                     assert waited <= at
             case _:
                 pass
+
+
+def check_waits(play: Play, chapter: list[RunFact]) -> None:
+    """A delay, and the wait before the next attempt, is as long as the graph says, and as the other side asks."""
+    nodes = {one["id"]: one for one in play.plot.raw["nodes"]}
+    cancelled = play.run.status is RunStatus.CANCELLED  # then an attempt that was cut short is told of, without a wait
+    for fact in chapter:
+        if isinstance(fact, StepWaiting) and fact.waiting_for is WaitFor.TIMER:
+            assert fact.until == fact.waiting_since + timedelta(seconds=nodes[fact.node]["config"]["seconds"])
+        if not isinstance(fact, StepFailed) or fact.retry_at is None:
+            continue
+        waited = (fact.retry_at - fact.failed_at).total_seconds()
+        if waited or not (cancelled or fact.error.error_class is ErrorClass.OWNER_LOST):
+            wanted = wait_after(nodes[fact.node], play.plot.behaviours[fact.node], fact.attempt)
+            assert waited == wanted, f"{fact.node} waits {waited} s"
 
 
 def check_paid_once(play: Play) -> None:

@@ -78,6 +78,8 @@ class Families:
         step = play.run.steps[node]
         begun, ready = self.begun[self._key(node, step)], self._ready(node)
         items = play.random.sample(ready, play.random.randint(1, len(ready)))
+        if play.random.random() < play.chances.spurious:
+            items.extend(step.items)  # what was told of already may be told of once more
         contents = NoContents()
         results = [
             at_once(item_result(item, begun[item].run_id, begun[item].run, contents, play.run_id)) for item in items

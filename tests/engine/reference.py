@@ -162,12 +162,16 @@ def _attempts_of_work(node: Json, behaviour: Behaviour) -> int:
             return attempt
         if attempt == _attempts(node, behaviour.error_class):
             break
-        initial = node["retry"]["backoff"]["initial_seconds"]
-        seconds += max(min(60, initial * 2 ** (attempt - 1)), behaviour.asks_to_wait)
+        seconds += wait_after(node, behaviour, attempt)
         if seconds >= total:
             break
         attempt += 1
     raise Fails(attempt)
+
+
+def wait_after(node: Json, behaviour: Behaviour, attempt: int) -> float:
+    """Give how many seconds pass between an attempt that failed and the next."""
+    return max(min(60, node["retry"]["backoff"]["initial_seconds"] * 2 ** (attempt - 1)), behaviour.asks_to_wait)
 
 
 def _failed(plot: Plot, node: Json, known: dict[str, Expected], attempts: int) -> Expected:
