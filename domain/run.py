@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from functools import reduce
 from typing import Final
 from uuid import UUID
 
@@ -21,15 +22,18 @@ from domain.run_facts import (
     RunRetried,
     RunStarted,
     StepError,
+    StepItemsSettled,
     StepResultRefused,
     StepStarted,
     StepWaiting,
     Usage,
 )
 from domain.run_items import KeptItems, finished_items
-from domain.run_steps import BUSY, SETTLED, Step, StepStatus, evolve_step, usages_of
+from domain.run_steps import BUSY, SETTLED, Step, StepFact, StepStatus, evolve_step, usages_of
+from domain.took import Took, added
 
 NO_ID: Final = UUID(int=0)
+NOTHING_TOOK: Final = Took()
 
 
 class RunStatus(StrEnum):
@@ -53,7 +57,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `attempt` counts from 1 and grows with every retry. `earlier` is what calls of models took that no step tells of
     any more: of steps begun anew by a retry, and of results that came too late. `kept_items` are of steps that are
-    begun anew, by their nodes, until these wait again.
+    begun anew, by their nodes, until these wait again. `children_took` is of all children that ever settled.
     """
 
     status: RunStatus = RunStatus.ABSENT
@@ -76,6 +80,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cancel_requested: bool = False
     earlier: tuple[Usage, ...] = ()
     kept_items: dict[str, KeptItems] = {}
+    children_took: Took = NOTHING_TOOK
 
     @property
     def ended(self) -> bool:
@@ -103,13 +108,8 @@ def evolve(run: Run, fact: RunFact) -> Run:
             return _retried(run, fact)
         case StepResultRefused():
             return run if fact.usage is None else replace(run, earlier=(*run.earlier, fact.usage))
-        case StepStarted() if fact.attempt > 1:
-            return _begun_anew(run, fact)
-        case StepWaiting() if fact.node in run.kept_items:
-            return _resumed(run, fact)
         case _:
-            old = run.steps.get(fact.node)
-            return _moved(run, fact.node, old, evolve_step(old, fact))
+            return _of_step(run, fact)
 
 
 def _started(fact: RunStarted) -> Run:
@@ -160,21 +160,33 @@ def _retried(run: Run, fact: RunRetried) -> Run:
     )
 
 
-def _begun_anew(run: Run, fact: StepStarted) -> Run:
+def _of_step(run: Run, fact: StepFact) -> Run:
     old = run.steps.get(fact.node)
     moved = _moved(run, fact.node, old, evolve_step(old, fact))
-    finished = finished_items(old, run.kept_items.get(fact.node))
-    return moved if finished is None else replace(moved, kept_items={**run.kept_items, fact.node: finished})
+    match fact:
+        case StepStarted() if old is not None:
+            return _begun_anew(moved, fact.node, old)
+        case StepWaiting() if fact.node in run.kept_items:
+            return _resumed(moved, fact)
+        case StepItemsSettled():
+            took = [one.took for one in fact.items if one.took is not None]
+            return replace(moved, children_took=reduce(added, took, run.children_took)) if took else moved
+        case _:
+            return moved
+
+
+def _begun_anew(run: Run, node: str, old: Step) -> Run:
+    finished = finished_items(old, run.kept_items.get(node))
+    return run if finished is None else replace(run, kept_items={**run.kept_items, node: finished})
 
 
 def _resumed(run: Run, fact: StepWaiting) -> Run:
     """Give the run with a step waiting once more: for the children that had not completed, if the fact says so."""
-    old = run.steps.get(fact.node)
-    step = evolve_step(old, fact)
+    steps = run.steps
     if fact.resumes:
-        step = replace(step, items=run.kept_items[fact.node].results)
+        steps = {**steps, fact.node: replace(steps[fact.node], items=run.kept_items[fact.node].results)}
     others = {node: kept for node, kept in run.kept_items.items() if node != fact.node}
-    return replace(_moved(run, fact.node, old, step), kept_items=others)
+    return replace(run, steps=steps, kept_items=others)
 
 
 def _moved(run: Run, node: str, old: Step | None, new: Step) -> Run:

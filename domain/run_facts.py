@@ -9,6 +9,7 @@ from msgspec import Struct
 from domain.fact import Fact, PersonalText
 from domain.graph import ErrorClass
 from domain.payload import NOTHING, Payload
+from domain.took import Took
 
 
 class Pins(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -168,13 +169,14 @@ class ItemOutcome(StrEnum):
 
 
 class ItemResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one child of a step came to: its outputs by node, or why it failed."""
+    """What one child of a step came to: its outputs by node, or why it failed; and what it took, if anything."""
 
     item: int
     run_id: UUID
     outcome: ItemOutcome
     output: Payload = NOTHING
     error: StepError | None = None
+    took: Took | None = None
 
 
 class StepItemsSettled(Fact, frozen=True, kw_only=True, tag="step.items-settled"):

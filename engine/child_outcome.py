@@ -7,6 +7,7 @@ from domain.graph import ErrorClass, MapNode, Node
 from domain.graph_configs import MapConfig
 from domain.run import Run, RunStatus
 from domain.run_facts import ItemOutcome, ItemResult, StepError
+from domain.run_took import took_by
 from engine.step import Failed, Gave, failed
 from store.contents import ContentStore, keep, resolve
 
@@ -20,12 +21,14 @@ CANCELLED = StepError(error_class=ErrorClass.CHILD_FAILED, message="the child ru
 
 async def item_result(item: int, run_id: UUID, run: Run, contents: ContentStore, workspace_id: UUID) -> ItemResult:
     """Give what a child that has ended came to: its outputs by node, or why there are none. Raises Unavailable."""
+    sum_of_calls = took_by(run)
+    took = sum_of_calls if sum_of_calls.model_calls else None
     if run.status is not RunStatus.COMPLETED:
         error = run.error if run.status is RunStatus.FAILED else None
-        return ItemResult(item=item, run_id=run_id, outcome=OUTCOMES[run.status], error=error or CANCELLED)
+        return ItemResult(item=item, run_id=run_id, outcome=OUTCOMES[run.status], error=error or CANCELLED, took=took)
     outputs = {node: await resolve(contents, workspace_id, output) for node, output in run.outputs.items()}
     payload = await keep(contents, workspace_id, outputs)
-    return ItemResult(item=item, run_id=run_id, outcome=ItemOutcome.COMPLETED, output=payload)
+    return ItemResult(item=item, run_id=run_id, outcome=ItemOutcome.COMPLETED, output=payload, took=took)
 
 
 async def outcome_of(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,7 +11,8 @@ from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.run import Run, RunStatus
 from domain.run_facts import ForkedFrom, Parent, StepDecided, StepError, StepWaiting, Usage, WaitFor
-from domain.run_steps import Step, StepStatus, usages_of
+from domain.run_steps import Step, StepStatus
+from domain.run_took import took_by
 from gateway.ids import shown_id
 from gateway.payloads import NOTHING_RESOLVED, Resolved, value_of
 from gateway.projects import Dated
@@ -76,7 +76,7 @@ class ForkedFromBody(Struct, frozen=True, kw_only=True):
 
 
 class RunMetrics(Struct, frozen=True, kw_only=True):
-    """What a run took so far; money as a decimal string, null while nothing has a price."""
+    """What a run took so far, with the runs that its steps waited for; money as a decimal string, null if unknown."""
 
     duration_ms: float | None
     steps_settled: int
@@ -210,14 +210,13 @@ def _error(run: Run) -> RunErrorBody | None:
 
 
 def _metrics(run: Run) -> RunMetrics:
-    usages = [*run.earlier, *(usage for step in run.steps.values() for usage in usages_of(step))]
-    costs = [Decimal(usage.cost_usd) for usage in usages if usage.cost_usd is not None]
+    took = took_by(run)
     began, ended = run.started_at, run.ended_at
     return RunMetrics(
         duration_ms=(ended - began) / MILLISECOND if began is not None and ended is not None else None,
         steps_settled=run.settled,
-        model_calls=len(usages),
-        input_tokens=sum(usage.input_tokens for usage in usages),
-        output_tokens=sum(usage.output_tokens for usage in usages),
-        cost_usd=str(sum(costs)) if costs else None,
+        model_calls=took.model_calls,
+        input_tokens=took.input_tokens,
+        output_tokens=took.output_tokens,
+        cost_usd=took.cost_usd,
     )

@@ -83,6 +83,7 @@ def _shown(name: str, value: Any, known: Resolved) -> Any:  # noqa: ANN401  # an
                 "outcome": value.outcome,
                 "output": value_of(value.output, known),
                 "error": value.error,
+                "took": value.took,
             }
         case dict():
             items = cast("dict[str, object]", value).items()

@@ -3,6 +3,7 @@
 from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.run_facts import ItemOutcome, ItemResult, StepItemsSettled
+from domain.took import Took
 from gateway.run_event_bodies import event_body, payloads_of
 from store.record import Recorded
 from tests.commands.scenario import NOW
@@ -13,7 +14,8 @@ from tests.store.given import METADATA, WORKSPACE
 def test_the_results_of_children_are_told_with_their_runs_and_values() -> None:
     child = new_id()
     kept = Payload(ref="sha256:00", bytes=9, media_type="application/json")
-    result = ItemResult(item=2, run_id=child, outcome=ItemOutcome.COMPLETED, output=kept)
+    took = Took(model_calls=2, input_tokens=5, output_tokens=7, cost_usd="0.25")
+    result = ItemResult(item=2, run_id=child, outcome=ItemOutcome.COMPLETED, output=kept, took=took)
     fact = StepItemsSettled(node="each", attempt=1, items=(result,), settled_at=NOW)
     recorded = Recorded(
         position=7,
@@ -27,5 +29,12 @@ def test_the_results_of_children_are_told_with_their_runs_and_values() -> None:
     )
     assert kept in list(payloads_of(fact))
     assert event_body("7", recorded, {"sha256:00": {"n": 1}}).data["items"] == [
-        {"item": 2, "run_id": from_uuid("run", child), "outcome": "completed", "output": {"n": 1}, "error": None}
+        {
+            "item": 2,
+            "run_id": from_uuid("run", child),
+            "outcome": "completed",
+            "output": {"n": 1},
+            "error": None,
+            "took": took,
+        }
     ]
