@@ -17,8 +17,7 @@ from domain.workflow import WorkflowCreated, WorkflowGraphRevised
 from projections.courses import NO_NODES, Nodes, NodeSeen, RunCourse
 from projections.projection import Cursor
 from store.arrays import longs, uuids
-from store.faults import UnreadableEvent
-from store.reading import recorded
+from store.reading import recorded_or_unreadable
 from store.record import Recorded
 
 BEFORE: Final = """
@@ -29,10 +28,16 @@ select e.*
               state_format, key_id, state, metadata::text
          from events
         where originator_id = n.stream and originator_version < n.version and state_format <> 0
+          and not exists (
+              select
+                from skipped
+               where projection = %(projection)b
+                 and (position = notification_id
+                      or (rest_of_stream and stream_id = n.stream and skipped.version <= originator_version)))
         order by originator_version
         limit 100000) as e
 """
-"""Read the beginnings of streams, each in order; the limit within keeps the planner to the index."""
+"""Read the beginnings of streams, each in order, less what is skipped; the limit keeps the planner to the index."""
 
 STREAMS_AT_A_TIME: Final = 200
 GRAPHS_REMEMBERED: Final = 1_000
@@ -45,8 +50,9 @@ Key = tuple[UUID, int]
 class CourseMemory:
     """Courses of runs and graphs of workflows, bounded: what was used longest ago goes first."""
 
-    def __init__(self, *, most_remembered: int) -> None:
-        """Remember so many runs, at most."""
+    def __init__(self, projection: str, *, most_remembered: int) -> None:
+        """Remember so many runs, at most, for a projection by its name."""
+        self._projection = projection
         self._most_remembered = most_remembered
         self._runs: OrderedDict[int, RunCourse] = OrderedDict()  # by the id as an integer: a UUID's hash is slow
         self._graphs: OrderedDict[Key, Nodes] = OrderedDict()
@@ -64,21 +70,30 @@ class CourseMemory:
 
     async def prepare(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
         """Have the course of every run that these facts are of, as it is before them, and the graphs that are run."""
-        runs = self._runs
         missing: dict[UUID, int] = {}
+        seen: set[int] = set()
         for one in facts:
             key = one.stream_id.int
-            if key in runs:
-                continue
-            runs[key] = RunCourse(
-                id=one.stream_id, workspace_id=one.workspace_id, project_id=one.project_id or one.stream_id
-            )
-            if one.version > 1:
-                missing[one.stream_id] = one.version
-        earlier = [one for some in _slices(missing.items()) for one in await _before(cursor, some)]
+            if key not in seen:
+                seen.add(key)
+                self._prepare(key, one, missing)
+        earlier = [one for some in _slices(missing.items()) for one in await self._before(cursor, some)]
         await self._prepare_graphs(cursor, chain(earlier, facts))
         for one in earlier:
             self.take(self.course(one), one)
+        for stream_id, version in missing.items():
+            self._runs[stream_id.int].version = version - 1
+
+    def _prepare(self, key: int, one: Recorded, missing: dict[UUID, int]) -> None:
+        """Have a course to fold a fact onto; where what is remembered ends before it the run is read again."""
+        known = self._runs.get(key)
+        if known is not None and known.version >= one.version - 1:
+            return
+        self._runs[key] = RunCourse(
+            id=one.stream_id, workspace_id=one.workspace_id, project_id=one.project_id or one.stream_id
+        )
+        if one.version > 1:
+            missing[one.stream_id] = one.version
 
     def course(self, one: Recorded) -> RunCourse:
         """Give the course of the run of a fact that was prepared."""
@@ -113,26 +128,24 @@ class CourseMemory:
             else:
                 wanted.add(workflow)
         for some in _slices((workflow, WHOLE) for workflow in wanted):
-            for one in await _before(cursor, some):
+            for one in await self._before(cursor, some):
                 if isinstance(one.fact, WorkflowCreated):
                     self._graphs[one.stream_id, 1] = _nodes(one.fact.graph)
                 elif isinstance(one.fact, WorkflowGraphRevised):
                     self._graphs[one.stream_id, one.fact.version] = _nodes(one.fact.graph)
 
-
-async def _before(cursor: Cursor, streams: Sequence[Key]) -> list[Recorded]:
-    """Read streams up to a version each, without what cannot be read: a person has skipped it."""
-    await cursor.execute(
-        BEFORE, {"streams": uuids(stream for stream, _ in streams), "versions": longs(number for _, number in streams)}
-    )
-    return [one for row in await cursor.fetchall() if (one := _readable(row)) is not None]
-
-
-def _readable(row: tuple[object, ...]) -> Recorded | None:
-    try:
-        return recorded(row)
-    except UnreadableEvent:
-        return None
+    async def _before(self, cursor: Cursor, streams: Sequence[Key]) -> list[Recorded]:
+        """Read streams up to a version each; what cannot be read is a fact of no kind that is folded."""
+        await cursor.execute(
+            BEFORE,
+            {
+                "projection": self._projection,
+                "streams": uuids(stream for stream, _ in streams),
+                "versions": longs(version for _, version in streams),
+            },
+            prepare=True,
+        )
+        return [recorded_or_unreadable(row) for row in await cursor.fetchall()]
 
 
 def _nodes(graph: Graph) -> Nodes:

@@ -24,7 +24,7 @@ class InsightsProjection:
 
     def __init__(self, *, most_remembered: int) -> None:
         """Make it; `most_remembered` runs are kept in memory between batches, and twice as many buckets."""
-        self._courses = CourseMemory(most_remembered=most_remembered)
+        self._courses = CourseMemory(self.name, most_remembered=most_remembered)
         self._buckets = Buckets(most_remembered=BUCKETS_PER_RUN * most_remembered)
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:

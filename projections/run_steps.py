@@ -69,11 +69,11 @@ class RunStepsProjection:
 
     name = "run_steps"
     tables = ("run_steps",)
-    wants: frozenset[type[Fact]] = frozenset(get_args(RunFact)) - {RunCompleted, RunCancelRequested}
+    wants: frozenset[type[Fact]] = frozenset(get_args(RunFact))
 
     def __init__(self, *, most_remembered: int) -> None:
         """Make it; `most_remembered` runs are kept in memory between batches."""
-        self._courses = CourseMemory(most_remembered=most_remembered)
+        self._courses = CourseMemory(self.name, most_remembered=most_remembered)
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
         """Fold facts and write the steps that changed. Raises Unfoldable."""
@@ -105,7 +105,7 @@ class RunStepsProjection:
             case RunFailed() | RunCancelled():
                 changed = tuple(node for node, step in course.steps.items() if step.status not in SETTLED)
             case RunCompleted() | RunCancelRequested():
-                return
+                pass
             case _:
                 changed = (fact.node,)
         self._courses.take(course, one)

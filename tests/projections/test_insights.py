@@ -22,6 +22,8 @@ from domain.run_facts import (
     Usage,
 )
 from projections.insights import InsightsProjection
+from projections.sieve import Sieve
+from projections.skips import skips_of
 from store.record import Recorded
 from tests.projections import histories
 from tests.projections.courses import PROMPT, START, WORKFLOW, facts, in_log, log_them, starts
@@ -39,8 +41,15 @@ select grain, starts_at, kind, node, asset_version, key, sum(value::text::bigint
 """
 
 
-def of_runs(history: list[Recorded]) -> list[Recorded]:
-    return [one for one in history if type(one.fact) in InsightsProjection.wants]
+async def skip_them(connection: psycopg.AsyncConnection, log: list[Recorded], skipped: dict[int, bool]) -> None:
+    """Have facts skipped by their positions, with the rest of the stream where that is said."""
+    await connection.execute("truncate skipped")
+    for one in log:
+        if one.position in skipped:
+            await connection.execute(
+                "insert into skipped values ('insights', %s, %s, %s, %s, '', '', %s, 'ada', 'for a test')",
+                [one.position, one.workspace_id, one.stream_id, one.version, skipped[one.position]],
+            )
 
 
 async def rows_in(connection: psycopg.AsyncConnection, query: str) -> list[Row]:
@@ -54,7 +63,8 @@ async def projected(
     """Give every row, as text, after a log was projected in batches."""
     await connection.execute("truncate insight_buckets")
     projection = InsightsProjection(most_remembered=remembered)
-    for batch in batches(of_runs(log), cuts):
+    sieve = Sieve(projection.wants, skips=await skips_of(connection, projection.name))
+    for batch in batches(sieve.take(log, 0), cuts):
         await applied(connection, projection, batch)
         if forgets == "forgets":
             projection.forget()
@@ -96,14 +106,21 @@ def hour(at: datetime) -> datetime:
     histories.cuts,
     st.sampled_from([1, 2, 100]),
     st.sampled_from(["forgets", "remembers"]),
+    st.dictionaries(st.integers(2, 25), st.booleans(), max_size=3),
 )
 async def test_buckets_are_the_same_bytes_however_facts_come(
-    database: str, history: list[tuple[int, Fact]], cuts: list[int], remembered: int, forgets: str
+    database: str,
+    history: list[tuple[int, Fact]],
+    cuts: list[int],
+    remembered: int,
+    forgets: str,
+    skipped: dict[int, bool],
 ) -> None:
     ids = [new_id() for _ in range(4)]
     log = in_log([(ids[stream], fact) for stream, fact in history], project=WORKFLOW)
     async with tables_of(database) as connection:
         await log_them(connection, log)
+        await skip_them(connection, log, skipped)
         at_once = await projected(connection, log, [], 100, "remembers")
         assert await projected(connection, log, cuts, remembered, forgets) == at_once
         assert await projected(connection, log, list(range(len(log))), 1, "forgets") == at_once
