@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from projections.assets import AssetsProjection
+from projections.history import HistoryProjection
 from projections.insights import InsightsProjection
 from projections.projection import Projection
 from projections.projects import ProjectsProjection
@@ -26,6 +27,7 @@ PROJECTIONS: Final[Mapping[str, Callable[[], Projection]]] = MappingProxyType(
         "runs": partial(RunsProjection, most_remembered=REMEMBERED),
         "tasks": TasksProjection,
         "timers": TimersProjection,
+        "history": HistoryProjection,
         "run_steps": partial(RunStepsProjection, most_remembered=REMEMBERED),
         "insights": partial(InsightsProjection, most_remembered=REMEMBERED),
     }
