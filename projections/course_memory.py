@@ -7,7 +7,7 @@ memory costs no row. What was skipped or cannot be read is left out, as it was w
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Final
+from typing import Final, cast
 from uuid import UUID
 
 from domain.graph import Graph, MapNode, Node, PromptNode, kind_of
@@ -68,71 +68,69 @@ class CourseMemory:
         while len(self._graphs) > GRAPHS_REMEMBERED:
             self._graphs.popitem(last=False)
 
-    async def prepare(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
-        """Have the course of every run that these facts are of, as it is before them, and the graphs that are run."""
-        missing: dict[UUID, int] = {}
-        seen: set[int] = set()
+    async def prepare(self, cursor: Cursor, facts: Sequence[Recorded]) -> list[tuple[RunCourse, list[Recorded]]]:
+        """Give the course of each run that these facts are of, as it was before them, and its facts in order."""
+        streams: dict[int, list[Recorded]] = {}
         for one in facts:
             key = one.stream_id.int
-            if key not in seen:
-                seen.add(key)
-                self._prepare(key, one, missing)
+            its = streams.get(key)
+            if its is None:
+                streams[key] = [one]
+            else:
+                its.append(one)
+        missing = {its[0].stream_id: its[0].version for key, its in streams.items() if not self._knows(key, its[0])}
         earlier = [one for some in _slices(missing.items()) for one in await self._before(cursor, some)]
         await self._prepare_graphs(cursor, chain(earlier, facts))
         for one in earlier:
-            self.take(self.course(one), one)
+            self.take(self._runs[one.stream_id.int], one)
         for stream_id, version in missing.items():
             self._runs[stream_id.int].version = version - 1
+        return [(self._runs[key], its) for key, its in streams.items()]
 
-    def _prepare(self, key: int, one: Recorded, missing: dict[UUID, int]) -> None:
-        """Have a course to fold a fact onto; where what is remembered ends before it the run is read again."""
+    def _knows(self, key: int, first: Recorded) -> bool:
+        """Tell whether a course is here to fold a fact onto; where it ends too early the run is to be read again."""
         known = self._runs.get(key)
-        if known is not None and known.version >= one.version - 1:
-            return
+        if known is not None and known.version >= first.version - 1:
+            self._runs.move_to_end(key)
+            return True
         self._runs[key] = RunCourse(
-            id=one.stream_id, workspace_id=one.workspace_id, project_id=one.project_id or one.stream_id
+            id=first.stream_id, workspace_id=first.workspace_id, project_id=first.project_id or first.stream_id
         )
-        if one.version > 1:
-            missing[one.stream_id] = one.version
-
-    def course(self, one: Recorded) -> RunCourse:
-        """Give the course of the run of a fact that was prepared."""
-        key = one.stream_id.int
-        self._runs.move_to_end(key)
-        return self._runs[key]
+        return first.version == 1
 
     def take(self, course: RunCourse, one: Recorded) -> None:
         """Fold one more fact."""
-        fact = one.fact
-        if not isinstance(fact, RunFact):
-            return
+        fact = cast("RunFact", one.fact)
         course.take(fact)
         course.version = one.version
-        if isinstance(fact, RunStarted | RunRetried):
-            course.nodes = self._graphs.get((course.workflow_id, course.workflow_version), NO_NODES)
+        if type(fact) is RunStarted or type(fact) is RunRetried:
+            course.nodes = self._graphs[course.workflow_id, course.workflow_version]
 
     async def _prepare_graphs(self, cursor: Cursor, facts: Iterable[Recorded]) -> None:
+        """Have the graphs that these facts begin to run; one that is not in the log has no nodes."""
         started: dict[UUID, UUID] = {}
-        wanted: set[UUID] = set()
+        wanted: dict[Key, None] = {}
         for one in facts:
             fact = one.fact
-            if isinstance(fact, RunStarted):
+            if type(fact) is RunStarted:
                 started[one.stream_id] = workflow = fact.workflow_id
-            elif isinstance(fact, RunRetried):
-                workflow = started.get(one.stream_id) or self.course(one).workflow_id
+            elif type(fact) is RunRetried:
+                workflow = started.get(one.stream_id) or self._runs[one.stream_id.int].workflow_id
             else:
                 continue
             key = workflow, fact.workflow_version
             if key in self._graphs:
                 self._graphs.move_to_end(key)
             else:
-                wanted.add(workflow)
-        for some in _slices((workflow, WHOLE) for workflow in wanted):
+                wanted[key] = None
+        for some in _slices((workflow, WHOLE) for workflow in dict.fromkeys(workflow for workflow, _ in wanted)):
             for one in await self._before(cursor, some):
                 if isinstance(one.fact, WorkflowCreated):
                     self._graphs[one.stream_id, 1] = _nodes(one.fact.graph)
                 elif isinstance(one.fact, WorkflowGraphRevised):
                     self._graphs[one.stream_id, one.fact.version] = _nodes(one.fact.graph)
+        for key in wanted:
+            self._graphs.setdefault(key, NO_NODES)
 
     async def _before(self, cursor: Cursor, streams: Sequence[Key]) -> list[Recorded]:
         """Read streams up to a version each; what cannot be read is a fact of no kind that is folded."""

@@ -1,12 +1,13 @@
 """The insights projection: what happened in each hour and each day, by workflow, step and model."""
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import cast, get_args
 
 from domain.fact import Fact
-from domain.run_facts import RunFact, RunStarted
+from domain.run_facts import RunFact, RunRetried, RunStarted
 from projections.counting import Counting
 from projections.course_memory import CourseMemory
+from projections.courses import RunCourse
 from projections.insight_buckets import Buckets
 from projections.projection import Cursor, Unfoldable
 from store.record import Recorded
@@ -29,30 +30,32 @@ class InsightsProjection:
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
         """Count facts and write the buckets that changed. Raises Unfoldable."""
-        courses = self._courses
-        await courses.prepare(cursor, facts)
         counting = Counting()
-        for one in facts:
-            try:
-                self._count(counting, one)
-            except Exception as fault:
-                raise Unfoldable(one, repr(fault)) from fault
-        courses.trim()
+        for course, its in await self._courses.prepare(cursor, facts):
+            counting.turn_to(course)
+            for one in its:
+                try:
+                    self._count(counting, course, one)
+                except Exception as fault:
+                    raise Unfoldable(one, repr(fault)) from fault
+        self._courses.trim()
         if counting.news:
             await self._buckets.add(cursor, counting.news, counting.origins)
 
-    def _count(self, counting: Counting, one: Recorded) -> None:
-        course = self._courses.course(one)
-        fact = one.fact
-        if one.version <= course.version or not isinstance(fact, RunFact):
+    def _count(self, counting: Counting, course: RunCourse, one: Recorded) -> None:
+        if one.version <= course.version:
             return
+        fact = cast("RunFact", one.fact)
         # Before it has begun nothing is known of a run; of everything else the figures need what was before it.
-        if isinstance(fact, RunStarted):
+        if type(fact) is RunStarted:
             self._courses.take(course, one)
-            counting.count(course, fact, one.recorded_at)
+            counting.turn_to(course)
+            counting.count(fact, one.recorded_at)
         else:
-            counting.count(course, fact, one.recorded_at)
+            counting.count(fact, one.recorded_at)
             self._courses.take(course, one)
+        if type(fact) is RunRetried:
+            counting.turn_to(course)
 
     def forget(self) -> None:
         """Remember nothing."""

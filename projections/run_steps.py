@@ -77,13 +77,13 @@ class RunStepsProjection:
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
         """Fold facts and write the steps that changed. Raises Unfoldable."""
-        await self._courses.prepare(cursor, facts)
         batch = _Changes()
-        for one in facts:
-            try:
-                self._take(batch, one)
-            except Exception as fault:
-                raise Unfoldable(one, repr(fault)) from fault
+        for course, its in await self._courses.prepare(cursor, facts):
+            for one in its:
+                try:
+                    self._take(batch, course, one)
+                except Exception as fault:
+                    raise Unfoldable(one, repr(fault)) from fault
         self._courses.trim()
         await batch.write(cursor)
 
@@ -91,8 +91,7 @@ class RunStepsProjection:
         """Remember nothing."""
         self._courses.forget()
 
-    def _take(self, batch: "_Changes", one: Recorded) -> None:
-        course = self._courses.course(one)
+    def _take(self, batch: "_Changes", course: RunCourse, one: Recorded) -> None:
         if one.version <= course.version:
             return
         fact = cast("RunFact", one.fact)
