@@ -33,6 +33,8 @@ def engine_bounds(settings: Settings) -> EngineBounds:
     engine = settings.engine
     return EngineBounds(
         active_runs=engine.active_runs,
+        ending_runs=engine.ending_runs,
+        child_rest_seconds=engine.child_rest_seconds,
         graphs=engine.kept_graphs,
         timers=TimerBounds(
             poll_seconds=engine.timer_poll_seconds,

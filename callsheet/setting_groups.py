@@ -88,6 +88,10 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
 
     active_runs: Count = 2_000
     """How many runs are in hand at the same time; runs that wait for a person are not counted."""
+    ending_runs: Count = 100
+    """How many more may be in hand because somebody wants to end them: one that waits for a place is ended at once."""
+    child_rest_seconds: Seconds = 1.0
+    """How long a run stays in hand while none of its children ends; the next end takes it in hand again."""
     lease_seconds: Seconds = 5.0
     """How long an engine that gives no sign counts as alive; one whose connection ends is gone at once."""
     heartbeat_seconds: Seconds = 1.0

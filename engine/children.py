@@ -39,9 +39,6 @@ BATCH_ITEMS: Final = 250
 BATCH_BYTES: Final = 128 * 1024
 """What one fact about settled items may hold: half of what the log takes, an item over it being the last."""
 
-REST_SECONDS: Final = 1.0
-"""After so long without a child's end the parent need not stay in memory: the next end wakes it."""
-
 SHORTEST_REST_SECONDS: Final = 0.001
 
 OUT_OF_TIME: Final = "the runs that the step waits for had not all ended when its time was over"
@@ -56,6 +53,8 @@ class Nursery:
     streams: Streams
     contents: ContentStore
     at_once: AtOnce
+    rest_seconds: float = 1.0
+    """After so long without a child's end the parent need not stay in memory: the next end wakes it."""
 
 
 def is_late(waiting: StepWaiting, now: datetime) -> bool:
@@ -137,7 +136,7 @@ class Children:
         until = self._waiting.until
         left = math.inf if until is None else (until - self._nursery.at_once.clock()).total_seconds()
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(SHORTEST_REST_SECONDS, min(REST_SECONDS, left))):
+            async with asyncio.timeout(max(SHORTEST_REST_SECONDS, min(self._nursery.rest_seconds, left))):
                 await self._arrived.wait()
         return bool(self._ended)
 

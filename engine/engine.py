@@ -42,7 +42,9 @@ class EngineBounds(Struct, frozen=True, kw_only=True):
     """The bounds of an engine; `callsheet.settings` names and documents each."""
 
     active_runs: int = 2_000
+    ending_runs: int = 100
     graphs: int = 1_000
+    child_rest_seconds: float = 1.0
     timers: TimerBounds = TimerBounds()
     takeover: TakeoverBounds = TakeoverBounds()
 
@@ -124,13 +126,22 @@ class Engine:
             clock=self._clock,
             random=self._random,
             held_back_off_seconds=self._bounds.timers.held_back_off_seconds,
+            child_rest_seconds=self._bounds.child_rest_seconds,
             reached=self._reached,
         )
         bounds = self._bounds
         leases = Leases(self._log.sessions, membership.epoch, bounds.takeover.lease_delay_seconds)
         try:
             async with asyncio.TaskGroup() as group:
-                runs = Runs(parts, self._graphs, group, bounds.active_runs, membership=membership, leases=leases)
+                runs = Runs(
+                    parts,
+                    self._graphs,
+                    group,
+                    bounds.active_runs,
+                    most_ending=bounds.ending_runs,
+                    membership=membership,
+                    leases=leases,
+                )
                 self._stuck = runs.stuck
                 timers = Timers(self._timers, runs, self._clock, self._bounds.timers, self._reached)
                 takeover = Takeover(membership, leases, runs, bounds.takeover, self._random)

@@ -55,4 +55,6 @@ class Parts:
     random: Random
     held_back_off_seconds: float = 60.0
     """A longer wait for the next attempt is left to the timers: the run need not be held meanwhile."""
+    child_rest_seconds: float = 1.0
+    """A parent that hears of no child's end for so long need not be held either."""
     reached: Reached = go_on

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from typing import Final
 from uuid import UUID
 
 import structlog
@@ -22,9 +21,6 @@ from store.appender import back_off_seconds
 from store.faults import Unavailable
 from store.record import Metadata, Recorded
 
-MOST_ENDING: Final = 100
-"""How many runs that are to end may be in hand beyond the bound: each is one append."""
-
 
 class Runs:
     """Starts a driver for each run that is due, and lets it go once nothing is left to do for it."""
@@ -36,6 +32,7 @@ class Runs:
         group: asyncio.TaskGroup,
         most_active: int,
         *,
+        most_ending: int = 100,
         membership: Membership,
         leases: Leases,
     ) -> None:
@@ -51,9 +48,11 @@ class Runs:
             at_once=AtOnce(
                 graphs=graphs, executors=parts.executors, owner=parts.owner, clock=parts.clock, random=parts.random
             ),
+            rest_seconds=parts.child_rest_seconds,
         )
         self._group = group
         self._most_active = most_active
+        self._most_ending = most_ending
         # While a run is being loaded a version stands for its driver: the latest that others have moved it to.
         self._drivers: dict[UUID, Driver | int] = {}
         self._queue: dict[UUID, UUID | Recorded] = {}  # in order of coming, each run once
@@ -101,7 +100,7 @@ class Runs:
             self.go_on_with(run_id, version)
         elif is_ours:
             self._queue.pop(run_id, None)
-            if len(self._drivers) < self._most_active + MOST_ENDING:
+            if len(self._drivers) < self._most_active + self._most_ending:
                 self._begin_to_drive(run_id, run_id)
             else:
                 self._queue = {run_id: run_id, **self._queue}
