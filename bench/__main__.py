@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from bench import append, fanout, long_run, report, runs
+from bench import append, fanout, long_run, report, runs, timers
 from bench.options import Options
-from bench.runs_server import ServerFailed
+from bench.started import ServerFailed
 from callsheet.embedded_programs import EmbeddedUnusable
 from callsheet.telemetry import configure_logging
 
@@ -19,6 +19,7 @@ BENCHES: Final[Mapping[str, Callable[[Options], Struct]]] = {
     "fanout": fanout.run,
     "long-run": long_run.run,
     "runs": runs.run,
+    "timers": timers.run,
 }
 
 
@@ -26,7 +27,12 @@ def main() -> int:
     """Run one bench; the exit code says whether it could be measured, the bars in the result say how it came out."""
     arguments = _arguments()
     configure_logging("warning", "console")
-    options = Options(quick=arguments.quick, database_url=arguments.database_url, seconds=arguments.seconds)
+    options = Options(
+        quick=arguments.quick,
+        database_url=arguments.database_url,
+        seconds=arguments.seconds,
+        apart=arguments.apart,
+    )
     try:
         result = BENCHES[arguments.name](options)
     except (EmbeddedUnusable, ServerFailed) as fault:
@@ -48,6 +54,7 @@ class _Arguments(argparse.Namespace):
     quick: bool = False
     database_url: str | None = None
     seconds: float | None = None
+    apart: bool = False
 
 
 def _arguments() -> _Arguments:
@@ -57,6 +64,7 @@ def _arguments() -> _Arguments:
     parser.add_argument("--quick", action="store_true", help="a short form, to see that it works")
     parser.add_argument("--database-url", help="a PostgreSQL where databases may be made; else an embedded one")
     parser.add_argument("--seconds", type=float, help="how long a measurement takes (runs: the sustained one)")
+    parser.add_argument("--apart", action="store_true", help="runs: gateway, engine and projections in a process each")
     return parser.parse_args(namespace=_Arguments())
 
 

@@ -13,8 +13,9 @@ from bench.figures import Bar, bar
 from bench.machine import Machine, machine
 from bench.options import Options
 from bench.progress import say
-from bench.runs_server import HOST, Server, ServerFailed, chain, serving
+from bench.runs_server import HOST, Server, chain, serving
 from bench.servers import postgres
+from bench.started import ServerFailed
 
 ITEMS: Final = 1_000
 CONCURRENCY: Final = 100

@@ -13,8 +13,9 @@ from bench.figures import Bar, bar
 from bench.machine import Machine, machine
 from bench.options import Options
 from bench.progress import say
-from bench.runs_server import HOST, ServerFailed, chain, serving
+from bench.runs_server import HOST, chain, serving
 from bench.servers import postgres
+from bench.started import ServerFailed
 
 STEPS: Final = 500
 STRETCH: Final = 100

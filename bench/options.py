@@ -15,6 +15,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """A PostgreSQL to measure on, where databases may be made; None starts the embedded one."""
     seconds: float | None = None
     """How long each measurement takes (`runs`: the sustained one); None is the bench's own choice."""
+    apart: bool = False
+    """`runs`: gateway, engine and projections in a process each, in place of one for all."""
 
 
 class AppendPlan(Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """How much processor time a process and its children have taken, read from /proc; nothing where there is no /proc."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -18,6 +19,12 @@ class CpuClock(Struct, frozen=True, kw_only=True):
         if own is None or not self.with_children:
             return own
         return own + sum(_seconds(child, ended_children=True) or 0.0 for child in _children(self.pid))
+
+
+def total(clocks: Sequence[CpuClock]) -> float | None:
+    """Give the processor seconds of several processes; None where those of one cannot be known."""
+    seconds = [clock.seconds() for clock in clocks]
+    return None if None in seconds else sum(one for one in seconds if one is not None)
 
 
 def share(before: float | None, after: float | None, elapsed_seconds: float) -> float | None:

@@ -23,8 +23,8 @@ def run(options: Options) -> RunsResult:
     with postgres(options) as database, tempfile.TemporaryDirectory(prefix="callsheet-bench-") as directory:
         where = machine(database.directory)
         conninfo = database.fresh_database("runs", ())
-        say("starting the server")
-        with serving(conninfo, Path(directory)) as server:
+        say("starting the server" if not options.apart else "starting gateway, engine and projections")
+        with serving(conninfo, Path(directory), apart=options.apart) as server:
             bench = Bench(server=server, conninfo=conninfo, postgres_clock=database.clock)
             measured = asyncio.run(_measure(bench, plan))
         settings = database.settings()

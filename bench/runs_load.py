@@ -8,7 +8,7 @@ from asyncio.subprocess import PIPE
 import msgspec
 from msgspec import Struct
 
-from bench.processes import CpuClock, share
+from bench.processes import CpuClock, share, total
 from bench.progress import say
 from bench.runs_client import BEGAN, ENDED, ClientLoad, ClientReport
 from bench.runs_lag import Lag, LagSampler
@@ -24,7 +24,7 @@ class Bench(Struct, frozen=True, kw_only=True):
 
 
 class Phase(Struct, frozen=True, kw_only=True):
-    """One load. The shares are of one core: of the client, of the server, and of PostgreSQL with all its processes."""
+    """One load. The shares are of one core: of the client, of the server's processes, and of PostgreSQL's."""
 
     in_flight: int
     seconds: float
@@ -84,7 +84,7 @@ async def _line(stdout: asyncio.StreamReader, expected: str) -> None:
 
 def _clocks(bench: Bench) -> Clocks:
     postgres = None if bench.postgres_clock is None else bench.postgres_clock.seconds()
-    return Clocks(now=time.monotonic(), server=bench.server.clock.seconds(), postgres=postgres)
+    return Clocks(now=time.monotonic(), server=total(bench.server.clocks), postgres=postgres)
 
 
 def _phase(

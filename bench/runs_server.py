@@ -1,13 +1,9 @@
-"""The server that `bench runs` measures: a real `callsheet dev` process, and a workflow of three steps in it."""
+"""The server that `bench runs` measures: real processes of `callsheet`, and a workflow of three steps in them."""
 
 import itertools
 import os
 import secrets
-import signal
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,14 +15,12 @@ from msgspec import Struct
 from uuid_utils.compat import uuid7
 
 from bench.processes import CpuClock
+from bench.started import ServerFailed, Started, started
 from callsheet.setting_groups import IdentitySettings
 from gateway.development_tokens import development_token
 
 HOST: Final = "127.0.0.1"
-START_SECONDS_MAX: Final = 60
-STOP_SECONDS_MAX: Final = 30
 WAIT_SECONDS: Final = 10
-POLL_SECONDS: Final = 0.05
 FOREIGN: Final = ("CALLSHEET_", "OPENAI_", "PG", "DATABASE_URL")
 """Variables of the person's shell that would change what is measured."""
 
@@ -45,51 +39,50 @@ GRAPH: Final = chain(STEPS)
 INPUT: Final = '{"inputs":{"brief":"One page, two readers, three drafts."}}'
 
 
-class ServerFailed(Exception):  # noqa: N818  # an answer to the person who waits, who reads the message
-    """The server did not come up, or refused what the bench needs; the message holds what it said."""
-
-
 class Server(Struct, frozen=True, kw_only=True):
-    """A server that answers, the request that runs the workflow, and the processor clock of its process."""
+    """A server that answers, the request that runs the workflow, and the processor clocks of its processes."""
 
     port: int
     token: str
     workflow_id: str
     run_request: str
-    clock: CpuClock
+    clocks: tuple[CpuClock, ...]
 
 
 @contextmanager
-def serving(conninfo: str, directory: Path, graph: Mapping[str, Any] | None = None) -> Generator[Server]:
-    """Run a server with one workflow (the three steps) over a database for a block's length. Raises ServerFailed."""
+def serving(
+    conninfo: str, directory: Path, graph: Mapping[str, Any] | None = None, *, apart: bool = False
+) -> Generator[Server]:
+    """Run a server with one workflow (the three steps) over a database for a block's length. Raises ServerFailed.
+
+    `apart` makes it three processes: gateway, engine and projections.
+    """
     secret = secrets.token_urlsafe(48)
     port = _free_port()
-    output = directory / "server.log"
-    with output.open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603  # our own program
-            [sys.executable, "-m", "callsheet", "dev", "--host", HOST, "--port", str(port)],
-            env=_environment(conninfo, directory, secret),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C reaches the bench alone, which stops the server in order
-        )
+    door = ["serve" if apart else "dev", "--host", HOST, "--port", str(port)]
+    commands = [door, ["work"], ["project"]] if apart else [door]
+    environment = environment_of(conninfo, directory, secret)
+    processes = [started(command, environment, directory) for command in commands]
     try:
         token = _token(secret)
-        _await_ready(process, port, output)
+        _await_ready(processes[0], port)
+        for process in processes[1:]:
+            process.wait_until(process.works)
         workflow_id = _workflow(port, token, graph or GRAPH)
         yield Server(
             port=port,
             token=token,
             workflow_id=workflow_id,
             run_request=_run_request(port, token, workflow_id),
-            clock=CpuClock(pid=process.pid),
+            clocks=tuple(process.clock for process in processes),
         )
     finally:
-        _stop(process)
+        for process in processes:
+            process.stop()
 
 
-def _environment(conninfo: str, directory: Path, secret: str) -> dict[str, str]:
+def environment_of(conninfo: str, directory: Path, secret: str) -> dict[str, str]:
+    """Give the environment of a process of `callsheet` over a database: the person's, less what would change it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     return {
         **kept,
@@ -116,16 +109,14 @@ def _token(secret: str) -> str:
     )
 
 
-def _await_ready(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS_MAX
-    while process.poll() is None and time.monotonic() < deadline:
+def _await_ready(process: Started, port: int) -> None:
+    def answers() -> bool:
         try:
-            if httpx2.get(f"http://{HOST}:{port}/readyz").is_success:
-                return
+            return httpx2.get(f"http://{HOST}:{port}/readyz").is_success
         except httpx2.TransportError:
-            pass
-        time.sleep(POLL_SECONDS)
-    raise ServerFailed(f"the server did not come up; it said:\n{output.read_text(errors='replace')[-4_000:]}")
+            return False
+
+    process.wait_until(answers)
 
 
 def _workflow(port: int, token: str, graph: Mapping[str, Any]) -> str:
@@ -154,12 +145,3 @@ def _run_request(port: int, token: str, workflow_id: str) -> str:
         "\r\n"
         f"{INPUT}"
     )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(STOP_SECONDS_MAX)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

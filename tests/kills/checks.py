@@ -34,6 +34,10 @@ def check(streams: dict[UUID, list[Fact]], calls: list[Call]) -> None:
     assert len({token for one in tokens.values() for token in one}) == len(tokens), "and each step one of its own"
 
 
+def has_ended(facts: list[Fact]) -> bool:
+    return any(isinstance(fact, ENDS) for fact in facts)
+
+
 def name_of(facts: list[Fact]) -> str:
     """Give the name that a run was started with."""
     first = facts[0]

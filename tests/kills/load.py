@@ -13,6 +13,7 @@ from tests.kills.place import PATIENCE_SECONDS, Place
 SEATS: Final = 2
 """So many engines are at work at a time: the runs of a dead one fall to the other, or to the one that comes next."""
 NEW_RUNS: Final = 2
+ENOUGH_RUNS: Final = 8
 PASSED_MOST: Final = 4
 PAUSE_SECONDS: Final = 1.0
 
@@ -28,12 +29,18 @@ class Load:
     begun: int = 0
 
     async def more(self) -> None:
-        """Begin some."""
+        """Begin some, unless there are enough for the engines to come by."""
+        if len(await self.open()) >= ENOUGH_RUNS:
+            return
         for _ in range(NEW_RUNS):
-            name = f"run{self.begun}"
+            name = f"{self.workflow.hex[-6:]}.{self.begun}"
             self.begun += 1
             run = await self.here.start(self.workflow, {"name": name, "list": self.items})
             self.runs[run] = name
+
+    async def open(self) -> list[UUID]:
+        """Give the runs that have not ended."""
+        return [run for run in list(self.runs) if not (await self.here.run(run)).ended]
 
 
 async def kill(here: Place, point: str, kills: int, more: Callable[[], Awaitable[None]]) -> None:

@@ -34,8 +34,10 @@ HASTE: Final = {
     "CALLSHEET_ENGINE_TAKEOVER_GRACE_SECONDS": "0.3",
     "CALLSHEET_ENGINE_TIMER_POLL_SECONDS": "0.5",
     "CALLSHEET_ENGINE_HELD_BACK_OFF_SECONDS": "0.01",
+    "CALLSHEET_MODEL_CALLS": "1000",
+    "CALLSHEET_MODEL_CALLS_PER_WORKSPACE": "1000",
 }
-"""Engines that look about more often than they need to, and leave every back-off to the timers."""
+"""Engines that look about more often than they need to, leave every back-off to the timers, and let no call wait."""
 
 
 @dataclass
@@ -47,10 +49,12 @@ class Place:
     commands: Process
     models: ModelServer
     engines: list[asyncio.subprocess.Process] = field(default_factory=list[asyncio.subprocess.Process])
+    logs: list[Path] = field(default_factory=list[Path])
 
     async def engine(self, kill_at: str | None = None) -> asyncio.subprocess.Process:
         """Start an engine, which kills itself at a point when it is told one."""
-        said = self.directory / f"engine-{len(self.engines)}.log"
+        said = self.directory / f"engine-{len(self.logs)}.log"
+        self.logs.append(said)
         ours = {
             **environ(self.database, self.directory),
             **HASTE,
@@ -100,8 +104,7 @@ class Place:
 
     def said(self) -> str:
         """Give what the engines said last."""
-        logs = sorted(self.directory.glob("engine-*.log"))[-3:]
-        return "\n".join(log.read_text()[-2_000:] for log in logs)
+        return "\n".join(log.read_text()[-2_000:] for log in self.logs[-3:] if log.exists())
 
     def killed(self) -> int:
         """Give how many engines are dead by SIGKILL; an engine that ended otherwise is a fault."""

@@ -1,18 +1,20 @@
 """Engines killed around the end of a run that has children under way: none of these is left running."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from commands.run_again import CancelRun
+from domain.fact import Fact
 from domain.run import RunStatus
 from domain.run_facts import RunCancelled, RunStarted
 from engine.parts import Point
 from tests.engine.child_graphs import maps
 from tests.fixtures.graphs import Json, edge, graph
 from tests.fixtures.waiting import eventually
-from tests.kills.checks import ENDS, check
+from tests.kills.checks import check, has_ended
 from tests.kills.graphs import asks, waits
 from tests.kills.load import Load, kill
 from tests.kills.place import PATIENCE_SECONDS, Place, place
@@ -38,36 +40,46 @@ async def load_of(here: Place, stuck: Json) -> Load:
 
 
 async def until_all_ended(here: Place) -> None:
+    left: dict[UUID, list[Fact]] = {}
+
     async def holds() -> bool:
-        runs = [facts for facts in (await here.streams()).values() if isinstance(facts[0], RunStarted)]
-        return all(isinstance(facts[-1], ENDS) for facts in runs)
+        nonlocal left
+        streams = (await here.streams()).items()
+        left = {run: facts for run, facts in streams if isinstance(facts[0], RunStarted) and not has_ended(facts)}
+        return not left
 
-    await eventually(holds, what=f"no run is left; {here.said()}", seconds=PATIENCE_SECONDS)
+    try:
+        await eventually(holds, what="no run is left", seconds=PATIENCE_SECONDS)
+    except AssertionError as late:
+        raise AssertionError(f"{left}\n{here.said()}") from late
 
 
-async def no_child_is_left(here: Place, load: Load, ends_as: RunStatus) -> None:
-    """Wait until everything has ended, and hold the ends to what was to be."""
+async def no_child_is_left(here: Place, loads: Sequence[Load]) -> None:
+    """Wait until everything has ended: the parents by their failure, and the children because of it."""
     await here.engine()
     await until_all_ended(here)
     streams = await here.streams()
     check(streams, here.models.calls)
-    for run in load.runs:
-        assert (await here.run(run)).status is ends_as
+    parents = {run for load in loads for run in load.runs}
+    for run in parents:
+        assert (await here.run(run)).status is RunStatus.FAILED
     begun = {run: facts for run, facts in streams.items() if isinstance(facts[0], RunStarted)}
-    children = [facts for run, facts in begun.items() if run not in load.runs]
+    children = [facts for run, facts in begun.items() if run not in parents]
     assert children
     assert all(isinstance(facts[-1], RunCancelled) for facts in children)
 
 
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("stuck", STUCK)
-async def test_a_parent_that_fails_leaves_no_child_running(
-    database: str, tmp_path: Path, point: Point, stuck: str
-) -> None:
+async def test_parents_that_fail_leave_no_child_running(database: str, tmp_path: Path) -> None:
     async with place(database, tmp_path) as here:
-        load = await load_of(here, STUCK[stuck])
-        await kill(here, point, 2, load.more)
-        await no_child_is_left(here, load, RunStatus.FAILED)
+        loads = [await load_of(here, stuck) for stuck in STUCK.values()]
+
+        async def more() -> None:
+            for load in loads:
+                await load.more()
+
+        for point in POINTS:
+            await kill(here, point, 2, more)
+        await no_child_is_left(here, loads)
 
 
 @pytest.mark.long
@@ -80,7 +92,7 @@ async def test_parents_that_are_cancelled_leave_no_child_running_in_twenty_kills
         load = await load_of(here, STUCK[stuck])
 
         async def cancel_and_more() -> None:
-            for run in load.runs:
+            for run in await load.open():
                 await here.commands.refused(CancelRun(target_id=run, user_id="ada"))  # it may have failed by then
             await load.more()
 

@@ -1,0 +1,52 @@
+"""Two engines at work on one log, with timers that both hear of: each takes effect once, and neither does it all."""
+
+from pathlib import Path
+
+from domain.run import RunStatus
+from domain.run_facts import StepStarted, StepWaiting
+from tests.fixtures.graphs import Json, graph
+from tests.fixtures.waiting import eventually
+from tests.kills.checks import check, completions
+from tests.kills.graphs import waits
+from tests.kills.load import Load
+from tests.kills.place import PATIENCE_SECONDS, Place, place
+
+DELAYS = 10
+ROUNDS = 10
+
+
+def many_delays() -> Json:
+    return graph(*(waits(f"w{number}", 0.5 + number / 20) for number in range(DELAYS)))
+
+
+async def until_joined(here: Place, engines: int) -> None:
+    async def holds() -> bool:
+        row = await here.commands.log.sessions.one("select count(*) from engines", None)
+        return row is not None and row[0] == engines
+
+    await eventually(holds, what=f"{engines} engines have joined; {here.said()}", seconds=PATIENCE_SECONDS)
+
+
+async def test_two_engines_let_each_timer_take_effect_once(database: str, tmp_path: Path) -> None:
+    async with place(database, tmp_path) as here:
+        load = Load(here, await here.commands.workflow(await here.commands.project(), many_delays()), [])
+        for _ in range(2):
+            await here.engine()
+        await until_joined(here, 2)
+        for _ in range(ROUNDS):
+            await load.more()
+        for run in load.runs:
+            assert (await here.ended(run)).status is RunStatus.COMPLETED
+        streams = await here.streams()
+    check(streams, [])
+    claimed_by: set[str] = set()
+    for run in load.runs:
+        facts = streams[run]
+        claimed_by |= {fact.executor for fact in facts if isinstance(fact, StepStarted)}
+        until = {fact.node: fact.until for fact in facts if isinstance(fact, StepWaiting)}
+        for number in range(DELAYS):
+            [completed] = completions(facts, f"w{number}")
+            at = until[completed.node]
+            assert at is not None
+            assert completed.completed_at >= at, "no timer fires early"
+    assert len(claimed_by) == 2, "both have a share"
