@@ -1,0 +1,106 @@
+"""Folding the log into the tables of a generation, for one or several projections at a time."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from domain.fact import topic_of
+from projections.projection import Projection
+from projections.rebuild.bounds import Phase, Progress, RebuildBounds, Tell
+from projections.rebuild.faults import RebuildRefused
+from projections.rebuild.ledger import MOVE, Rebuild, as_moved
+from projections.rebuild.pages import LogPages
+from store.record import Page
+
+
+class Building:
+    """Takes a rebuild further. The connection that it writes over finds the generation's tables first."""
+
+    def __init__(
+        self,
+        writing: AsyncConnection[Any],
+        reading: AsyncConnection[Any],
+        rebuild: Rebuild,
+        projections: Sequence[Projection],
+        bounds: RebuildBounds,
+        tell: Tell,
+        *,
+        events_per_second: float | None = None,
+    ) -> None:
+        """Make it; `events_per_second` holds it back, for the sake of whoever works beside it."""
+        self._connection = writing
+        self._rebuild = rebuild
+        self._projections = projections
+        self._tell = tell
+        self._rate = events_per_second
+        page_events = bounds.page_events
+        if events_per_second is not None:
+            # Small pages, ten a second: a large one would take all there is for as long as it lasts.
+            page_events = max(1, min(page_events, int(events_per_second / 10)))
+        wanted = sorted({topic_of(kind) for one in projections for kind in one.wants})
+        self._pages = LogPages(reading, wanted, page_events=page_events)
+        self.events = 0
+
+    @property
+    def position(self) -> int:
+        """Give how far the projection has come that has come least far."""
+        return min(self._rebuild.positions.values())
+
+    def behind(self, targets: Mapping[str, int]) -> int:
+        """Give how many positions are still to be looked at."""
+        return max(targets[name] for name in targets) - self.position
+
+    def told(self, phase: Phase, target: int) -> None:
+        """Tell how far it is."""
+        self._tell(Progress(phase=phase, position=self.position, target=target, events=self.events))
+
+    async def up_to(self, targets: Mapping[str, int], phase: Phase = Phase.FOLDING) -> None:
+        """Fold the log for each projection up to where it says, and not a fact further."""
+        target = max(targets.values())
+        if all(targets[name] <= position for name, position in self._rebuild.positions.items()):
+            return
+        async with self._pages.between(self.position, target) as pages:
+            async for page in pages:
+                begun = time.monotonic()
+                await self._take(page, targets)
+                self.told(phase, target)
+                await self._pause(len(page.events), time.monotonic() - begun)
+
+    async def _take(self, page: Page, targets: Mapping[str, int]) -> None:
+        """Fold a page: rows and positions move in one transaction."""
+        rebuild = self._rebuild
+        moved = {name: max(position, min(page.through, targets[name])) for name, position in rebuild.positions.items()}
+        try:
+            await self._write(page, moved)
+        except BaseException:
+            self.forget()
+            raise
+        rebuild.positions = moved
+        self.events += len(page.events)
+
+    async def _write(self, page: Page, moved: dict[str, int]) -> None:
+        rebuild = self._rebuild
+        # Pipelined as a follower's batch is; see `projections/following.py` for the row that is waited for.
+        async with self._connection.pipeline(), self._connection.transaction():
+            for projection in self._projections:
+                after, through = rebuild.positions[projection.name], moved[projection.name]
+                wants = projection.wants
+                facts = [one for one in page.events if type(one.fact) in wants and after < one.position <= through]
+                if facts:
+                    await projection.apply(self._connection.cursor(binary=True), facts)
+            cursor = self._connection.cursor(binary=True)
+            await cursor.execute(MOVE, as_moved(rebuild, moved, rebuild.left_out), prepare=True)
+            if await cursor.fetchone() is None:
+                raise RebuildRefused(f"rebuild {rebuild.id} was moved or ended by somebody else")
+
+    async def _pause(self, events: int, took_seconds: float) -> None:
+        if self._rate is not None:
+            await asyncio.sleep(max(0.0, events / self._rate - took_seconds))
+
+    def forget(self) -> None:
+        """Let the projections remember nothing: what they applied last may not have been committed."""
+        for projection in self._projections:
+            projection.forget()

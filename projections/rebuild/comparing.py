@@ -1,0 +1,166 @@
+"""Comparing the live tables with a generation's at one position, without holding up whoever writes either.
+
+The live tables are seen by a snapshot; the rebuild is brought to exactly where that snapshot's checkpoint stands.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+from psycopg import AsyncConnection
+from psycopg.sql import SQL, Composed, Identifier
+
+from projections.rebuild.report import Difference, TableReport
+
+Connection = AsyncConnection[tuple[Any, ...]]
+Row = tuple[str, int]
+
+SNAPSHOT: Final = "begin isolation level repeatable read read only"
+"""See what is committed now, and nothing that comes later."""
+
+HASH: Final = SQL("""
+select count(*), coalesce(sum(hashtextextended(row_text, 0)::numeric), 0)::text,
+       coalesce(sum(hashtextextended(row_text, 1)::numeric), 0)::text
+  from {} as t cross join lateral (select t::text as row_text) as whole
+""")
+"""Sum up the hashes of all rows: a sum does not depend on their order, and unlike an exclusive or it counts them."""
+
+KEY: Final = """
+select a.attname::text
+  from pg_index x
+  join pg_attribute a on a.attrelid = x.indrelid and a.attnum = any (x.indkey)
+ where x.indrelid = (select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                      where n.nspname = %(schema)b::text and c.relname = %(table)b::text)
+   and x.indisprimary
+ order by array_position(x.indkey::int2[], a.attnum)
+"""
+"""Read the columns of a table's primary key."""
+
+ROWS: Final = SQL("""
+select key, hashtextextended(t::text, 0)
+  from {} as t cross join lateral (select row({})::text collate "C" as key) as named
+ order by key
+""")
+"""Read the hash of every row, in an order that Python has too."""
+
+WHOLE: Final = SQL("""
+select key, row_to_json(t)::text
+  from {} as t cross join lateral (select row({})::text as key) as named
+ where key = any (%b::text[])
+""")
+"""Read some rows whole."""
+
+FETCHED: Final = 5_000
+MODULUS: Final = 2**64
+
+
+class Sides(Struct, frozen=True, kw_only=True):
+    """The two sides of a comparison: a connection within a snapshot and a schema each."""
+
+    former: Connection
+    former_schema: str
+    new: Connection
+    new_schema: str
+
+
+async def compared(sides: Sides, table: str, *, samples: int) -> TableReport:
+    """Compare one table; only where the hashes differ are its rows gone through one by one."""
+    former, new = await asyncio.gather(
+        _hash(sides.former, sides.former_schema, table), _hash(sides.new, sides.new_schema, table)
+    )
+    found = _Found(samples)
+    if former != new:
+        key = await _key(sides.new, sides.new_schema, table)
+        await _merge(
+            _rows(sides.former, sides.former_schema, table, key), _rows(sides.new, sides.new_schema, table, key), found
+        )
+        await _name_columns(sides, table, key, found)
+    return TableReport(
+        table=table,
+        rows_former=former[0],
+        rows_new=new[0],
+        hash_former=former[1],
+        hash_new=new[1],
+        different=found.count,
+        samples=tuple(found.samples),
+    )
+
+
+class _Found:
+    """The differences: all counted, some kept."""
+
+    def __init__(self, most: int) -> None:
+        self.count = 0
+        self.samples: list[Difference] = []
+        self._most = most
+
+    def take(self, difference: Difference) -> None:
+        self.count += 1
+        if len(self.samples) < self._most:
+            self.samples.append(difference)
+
+
+async def _hash(connection: Connection, schema: str, table: str) -> tuple[int, str]:
+    cursor = await connection.execute(HASH.format(Identifier(schema, table)))
+    row = await cursor.fetchone()
+    assert row is not None  # an aggregate gives a row  # noqa: S101
+    rows, first, second = row
+    return rows, f"{int(first) % MODULUS:016x}{int(second) % MODULUS:016x}"
+
+
+async def _key(connection: Connection, schema: str, table: str) -> Composed:
+    cursor = await connection.execute(KEY, {"schema": schema, "table": table})
+    return SQL(", ").join(Identifier(name) for (name,) in await cursor.fetchall())
+
+
+async def _rows(connection: Connection, schema: str, table: str, key: Composed) -> AsyncIterator[Row]:
+    async with connection.cursor(name="rows") as cursor:
+        await cursor.execute(ROWS.format(Identifier(schema, table), key))
+        while rows := await cursor.fetchmany(FETCHED):
+            for row in rows:
+                yield row[0], row[1]
+
+
+async def _merge(former: AsyncIterator[Row], new: AsyncIterator[Row], found: _Found) -> None:
+    """Go through two sides in the order of their keys, and note what is not the same."""
+    ours, theirs = await anext(former, None), await anext(new, None)
+    while ours is not None or theirs is not None:
+        if theirs is None or (ours is not None and ours[0] < theirs[0]):
+            assert ours is not None  # the loop's condition  # noqa: S101
+            found.take(Difference(key=ours[0], kind="former"))
+            ours = await anext(former, None)
+        elif ours is None or theirs[0] < ours[0]:
+            found.take(Difference(key=theirs[0], kind="new"))
+            theirs = await anext(new, None)
+        else:
+            if ours[1] != theirs[1]:
+                found.take(Difference(key=ours[0], kind="changed"))
+            ours, theirs = await anext(former, None), await anext(new, None)
+
+
+async def _name_columns(sides: Sides, table: str, key: Composed, found: _Found) -> None:
+    """Say of the sampled rows that are in both which columns differ."""
+    keys = [one.key for one in found.samples if one.kind == "changed"]
+    if not keys:
+        return
+    former = await _whole(sides.former, Identifier(sides.former_schema, table), key, keys)
+    new = await _whole(sides.new, Identifier(sides.new_schema, table), key, keys)
+    found.samples = [
+        one
+        if one.kind != "changed"
+        else Difference(
+            key=one.key,
+            kind=one.kind,
+            columns=tuple(name for name, value in former[one.key].items() if bytes(new[one.key][name]) != bytes(value)),
+        )
+        for one in found.samples
+    ]
+
+
+async def _whole(
+    connection: Connection, table: Identifier, key: Composed, keys: Sequence[str]
+) -> dict[str, dict[str, msgspec.Raw]]:
+    cursor = await connection.execute(WHOLE.format(table, key), [list(keys)])
+    return {name: msgspec.json.decode(text, type=dict[str, msgspec.Raw]) for name, text in await cursor.fetchall()}

@@ -1,0 +1,63 @@
+"""The log in big pages, each read and decoded while the one before it is being folded."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+from psycopg import AsyncConnection
+
+from store.codec import TOPICS
+from store.reading import recorded
+from store.record import Page
+
+STRETCH: Final = """
+select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
+       state_format, key_id, state, metadata::text
+  from events
+ where notification_id > %(after)b and notification_id <= %(through)b and state_format <> 0
+   and (topic = any (%(wanted)b::text[]) or topic <> all (%(known)b::text[]))
+ order by notification_id
+"""
+"""Read a stretch of the log: the facts that somebody wants, and those of which nobody here can say so."""
+
+
+class LogPages:
+    """Reads the log over a connection of its own, one page ahead of whoever takes them."""
+
+    def __init__(self, connection: AsyncConnection[Any], wanted: Sequence[str], *, page_events: int) -> None:
+        """Make it; `page_events` positions are looked at a page."""
+        self._connection = connection
+        self._wanted = list(wanted)
+        self._page_events = page_events
+
+    @asynccontextmanager
+    async def between(self, after: int, through: int) -> AsyncGenerator[AsyncIterator[Page]]:
+        """Give the pages from after one position through another. Raises UnreadableEvent."""
+        ahead: list[asyncio.Task[Page]] = []
+        try:
+            yield self._pages(after, through, ahead)
+        finally:
+            for task in ahead:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def _pages(self, after: int, through: int, ahead: list[asyncio.Task[Page]]) -> AsyncIterator[Page]:
+        while after < through or ahead:
+            if not ahead:
+                ahead.append(self._reading(after, through))
+            page = await ahead.pop()
+            after = page.through
+            if after < through:
+                ahead.append(self._reading(after, through))
+            yield page
+
+    def _reading(self, after: int, through: int) -> asyncio.Task[Page]:
+        return asyncio.create_task(self._read(after, min(through, after + self._page_events)), name="rebuild page")
+
+    async def _read(self, after: int, through: int) -> Page:
+        cursor = self._connection.cursor(binary=True)
+        parameters = {"after": after, "through": through, "wanted": self._wanted, "known": list(TOPICS)}
+        await cursor.execute(STRETCH, parameters, prepare=True)
+        return Page(events=tuple(recorded(row) for row in await cursor.fetchall()), through=through)

@@ -1,0 +1,54 @@
+"""What a rebuild came to: counts and hashes of the former tables against the new ones, and where they differ."""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """One row that is not the same: only in the `former` table, only in the `new` one, or in both and `changed`."""
+
+    key: str
+    kind: Literal["former", "new", "changed"]
+    columns: tuple[str, ...] = ()
+    """Which columns differ, of a row that is in both."""
+
+
+class TableReport(Struct, frozen=True, kw_only=True):
+    """One table, as it was and as it is. The hashes do not depend on the order of rows."""
+
+    table: str
+    rows_former: int
+    rows_new: int
+    hash_former: str
+    hash_new: str
+    different: int
+    samples: tuple[Difference, ...] = ()
+
+
+class ProjectionReport(Struct, frozen=True, kw_only=True):
+    """One projection: its tables, compared at one position of the log."""
+
+    projection: str
+    compared_at: int
+    tables: tuple[TableReport, ...]
+
+    @property
+    def different(self) -> int:
+        """Give how many rows are not the same."""
+        return sum(table.different for table in self.tables)
+
+
+class RebuildReport(Struct, frozen=True, kw_only=True):
+    """A whole rebuild; `events` and `seconds` are of its last sitting, where it was resumed."""
+
+    id: int
+    projections: tuple[ProjectionReport, ...]
+    events: int
+    seconds: float
+    events_per_second: float
+    swapped_at: dict[str, int]
+    """Where each projection stood when its tables were replaced."""
+    ended_at: datetime
+    same: bool

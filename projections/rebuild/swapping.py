@@ -1,0 +1,101 @@
+"""Putting a generation in the place of the live tables, in one transaction, while others read and write them.
+
+The tables are locked before the checkpoints, as a follower does it, and the wait for them is shorter than the time
+after which PostgreSQL looks for deadlocks: where the two meet, it is the swap that tries again. Readers wait for as
+long as the transaction lasts, and then find the new tables under the old names.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.sql import SQL, Identifier
+
+from projections.rebuild.bounds import Phase, RebuildBounds
+from projections.rebuild.building import Building
+from projections.rebuild.faults import RebuildRefused, SwapPostponed
+from projections.rebuild.generation import drop_schema, move_tables
+from projections.rebuild.ledger import END, Rebuild
+
+Connection = AsyncConnection[tuple[Any, ...]]
+
+WAIT: Final = "select set_config('lock_timeout', %b::text, true)"
+"""Bound the wait for the tables, in milliseconds."""
+
+STAND: Final = """
+select projection, position from checkpoints where projection = any (%b::text[]) order by projection for update
+"""
+"""Hold the live projections where they stand."""
+
+REPLACE: Final = "update checkpoints set generation = %b::bigint where projection = any (%b::text[])"
+"""Tell the followers that the tables are others now."""
+
+
+async def swap(
+    connection: Connection,
+    rebuild: Rebuild,
+    building: Building,
+    tables: Sequence[str],
+    live: str,
+    bounds: RebuildBounds,
+) -> dict[str, int]:
+    """Bring the generation to exactly where the live tables are and put it in their place.
+
+    Gives where each projection stood. Raises SwapPostponed where that cannot be done at once: nothing has changed.
+    """
+    before = rebuild.positions
+    try:
+        async with connection.transaction():
+            stands = await _held(connection, rebuild, tables, live, bounds)
+            await _replace(connection, rebuild, building, tables, live, stands, bounds)
+    except BaseException as fault:
+        rebuild.positions = before
+        building.forget()
+        if isinstance(fault, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
+            raise SwapPostponed("the live tables are in use") from fault
+        raise
+    return stands
+
+
+async def _replace(
+    connection: Connection,
+    rebuild: Rebuild,
+    building: Building,
+    tables: Sequence[str],
+    live: str,
+    stands: dict[str, int],
+    bounds: RebuildBounds,
+) -> None:
+    if building.behind(stands) > bounds.swap_events_max:
+        raise SwapPostponed("the live projections moved on")
+    await building.up_to(stands, Phase.SWAPPING)
+    await connection.execute(SQL("create schema {}").format(Identifier(rebuild.replaced_schema)))
+    await move_tables(connection, tables, live, rebuild.replaced_schema)
+    await move_tables(connection, tables, rebuild.schema, live)
+    await drop_schema(connection, rebuild.schema)
+    await connection.execute(REPLACE, [rebuild.id, list(rebuild.projections)])
+    await _end(connection, rebuild, "swapped")
+
+
+async def _held(
+    connection: Connection, rebuild: Rebuild, tables: Sequence[str], live: str, bounds: RebuildBounds
+) -> dict[str, int]:
+    await connection.execute(WAIT, [str(bounds.swap_wait_ms)])
+    for name in tables:
+        await connection.execute(SQL("lock table {} in access exclusive mode").format(Identifier(live, name)))
+    cursor = await connection.execute(STAND, [list(rebuild.projections)])
+    return dict(await cursor.fetchall())
+
+
+async def _end(connection: Connection, rebuild: Rebuild, state: str) -> None:
+    cursor = await connection.execute(END, {"id": rebuild.id, "state": state})
+    if await cursor.fetchone() is None:
+        raise RebuildRefused(f"rebuild {rebuild.id} was ended by somebody else")
+
+
+async def abandon(connection: Connection, rebuild: Rebuild) -> None:
+    """Give a rebuild up, and drop what it has made. Raises RebuildRefused."""
+    async with connection.transaction():
+        await drop_schema(connection, rebuild.schema)
+        await _end(connection, rebuild, "abandoned")

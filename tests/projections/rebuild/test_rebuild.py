@@ -1,0 +1,29 @@
+"""Rebuilding beside live traffic: the same rows, swapped under the same names, with a report that says so."""
+
+from tests.fixtures.postgres import EVERY_POSTGRES
+from tests.projections.given import PATIENCE_SECONDS, in_background, world_of
+from tests.projections.rebuild.given import everything, named, rebuilt, rows_of, traffic
+
+
+@EVERY_POSTGRES
+async def test_what_is_rebuilt_equals_what_was_live_byte_for_byte(database: str) -> None:
+    async with world_of(database) as world:
+        checkpoints = world.checkpoints()
+        live = named()
+        async with in_background(world.worker(checkpoints, *live).run()):
+            last = await traffic(world, 40)
+            for projection in live:
+                await checkpoints.wait_for(projection.name, last, PATIENCE_SECONDS)
+            before = await everything(world)
+            report = await rebuilt(database, named())
+            assert report.same
+            assert await everything(world) == before
+            assert await everything(world, f"replaced_{report.id}") == before
+            assert {table.table: table.rows_new for one in report.projections for table in one.tables} == {
+                table: len(rows) for table, rows in before.items()
+            }
+            last = await traffic(world, 3)
+            for projection in live:
+                await checkpoints.wait_for(projection.name, last, PATIENCE_SECONDS)
+            assert len(await rows_of(world, "runs")) == 43
+            assert len(await rows_of(world, "runs", f"replaced_{report.id}")) == 40
