@@ -20,6 +20,7 @@ from callsheet.operate.events import events
 from callsheet.operate.parked import parked
 from callsheet.operate.projections import projections
 from callsheet.operate.relay import relay
+from callsheet.operate.rebuild import prune_command, rebuild_command
 from callsheet.secrets import secret_of
 from callsheet.serve import serve as serve_parts
 from callsheet.settings import Settings, SettingsUnusable, load_settings
@@ -41,6 +42,8 @@ main.add_command(events)
 main.add_command(projections)
 main.add_command(relay)
 projections.add_command(parked)
+projections.add_command(rebuild_command)
+projections.add_command(prune_command)
 
 
 @main.command()

@@ -164,6 +164,25 @@ class NatsSettings(Struct, frozen=True, kw_only=True):
     """How often a relay that stands by tries to become the one that publishes."""
 
 
+class RebuildSettings(Struct, frozen=True, kw_only=True):
+    """What builds read models again beside those that serve."""
+
+    page_events: Count = 10_000
+    """How many events are read, folded and committed at a time."""
+    swap_events_max: Count = 2_000
+    """How far behind the live projections a swap may begin: readers wait for as long as it folds these."""
+    swap_wait_ms: Milliseconds = 500
+    """How long a swap waits for the live tables before it lets others go first; less than `deadlock_timeout`."""
+    swap_tries: Count = 40
+    """How often the swap is tried before the rebuild is left for `--resume`."""
+    swap_pause_seconds: Seconds = 0.5
+    """How long it waits between two tries."""
+    statement_timeout_ms: Milliseconds = 3_600_000
+    """How long one statement may take: the making of an index, or the hash of a table."""
+    sampled_differences: Count = 10
+    """How many of the rows that differ are named, for each table; all are counted."""
+
+
 class ModelSettings(Struct, frozen=True, kw_only=True):
     """The model provider of prompt steps. Without a key the scripted provider answers, and says that it does."""
 

@@ -22,6 +22,7 @@ from callsheet.setting_groups import (
     ModelSettings,
     NatsSettings,
     OutgoingSettings,
+    RebuildSettings,
     SecretsSettings,
     StoreSettings,
 )
@@ -51,6 +52,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     engine: EngineSettings = EngineSettings()
     feed: FeedSettings = FeedSettings()
     nats: NatsSettings = NatsSettings()
+    rebuild: RebuildSettings = RebuildSettings()
     model: ModelSettings = ModelSettings()
     outgoing: OutgoingSettings = OutgoingSettings()
     anthropic: AnthropicModelSettings = AnthropicModelSettings()

@@ -11,12 +11,11 @@ class RebuildBounds(Struct, frozen=True, kw_only=True):
 
     page_events: int = 10_000
     near_events: int = 2_000
-    swap_events_max: int = 5_000
+    swap_events_max: int = 2_000
     swap_wait_ms: int = 500
     swap_tries: int = 40
     swap_pause_seconds: float = 0.5
-    statement_timeout_ms: int = 120_000
-    long_statement_timeout_ms: int = 3_600_000
+    statement_timeout_ms: int = 3_600_000
     samples: int = 10
 
 

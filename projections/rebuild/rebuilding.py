@@ -102,7 +102,7 @@ async def abandoned(conninfo: str, names: Sequence[str], bounds: RebuildBounds) 
 
 @asynccontextmanager
 async def _connections(conninfo: str, bounds: RebuildBounds) -> AsyncGenerator[tuple[Connection, Connection]]:
-    patient = _patient(conninfo, bounds.long_statement_timeout_ms)
+    patient = _patient(conninfo, bounds.statement_timeout_ms)
     async with connected(patient) as writing, connected(patient) as reading:
         register(writing)
         await writing.execute(RELAXED)
@@ -130,9 +130,7 @@ async def _taken(connection: Connection, wanted: Wanted) -> Rebuild:
     if len(found) > 1 or set(one.projections) != set(wanted.names):
         raise RebuildRefused(f"rebuild {one.id} is of {named}: name just these to resume it")
     if one.migrations != len(migrations_of(generation.COMPONENT)):
-        raise RebuildRefused(
-            f"the tables have been migrated since rebuild {one.id} began: --abandon it, and begin anew"
-        )
+        raise RebuildRefused(f"the tables were migrated after rebuild {one.id} began: --abandon it, and begin anew")
     return one
 
 
@@ -159,9 +157,9 @@ async def _compared(
     conninfo: str, building: Building, one: Rebuild, wanted: Wanted, live: str, bounds: RebuildBounds
 ) -> tuple[ProjectionReport, ...]:
     """Compare every table at the position that a snapshot of the live ones is of."""
-    patient = _patient(conninfo, bounds.long_statement_timeout_ms)
+    patient = _patient(conninfo, bounds.statement_timeout_ms)
     async with connected(patient) as former, connected(patient) as new:
-        await former.execute(IDLE, [str(bounds.long_statement_timeout_ms)])
+        await former.execute(IDLE, [str(bounds.statement_timeout_ms)])
         await former.execute(SNAPSHOT)
         stands = await ledger.checkpoints(former, wanted.names)
         await building.up_to(stands, Phase.COMPARING)

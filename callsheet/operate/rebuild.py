@@ -1,0 +1,205 @@
+"""`callsheet projections rebuild` and `prune`: read models built again from the log, beside those that serve."""
+
+# The decorators of click are typed in part only.
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import psycopg
+import rich_click as click
+from msgspec import Struct
+
+from callsheet.clock import utc_now
+from callsheet.garbage import tune_garbage_collector
+from callsheet.operate.asking import ask, asked, operator_settings
+from callsheet.operate.printing import ATTENTION, count, json_option, print_json, print_table
+from callsheet.operate.projections import named
+from callsheet.operate.rebuild_progress import shown
+from callsheet.projection_wiring import PROJECTIONS
+from callsheet.rebuild_wiring import rebuild_bounds, wanted_of
+from callsheet.settings import Settings
+from callsheet.starting import UNUSABLE, database_of, refusals
+from projections.projection import Unfoldable
+from projections.rebuild import ledger, rebuilding
+from projections.rebuild.bounds import Tell
+from projections.rebuild.faults import RebuildRefused
+from projections.rebuild.pruning import Replaced, prune, replaced
+from projections.rebuild.report import RebuildReport
+from store.faults import UnreadableEvent
+
+FAILED: Final = 1
+"""The connection was lost on the way; `--resume` goes on."""
+INTERRUPTED: Final = 4
+"""Somebody stopped it; `--resume` goes on."""
+POISONED: Final = 5
+"""A fact cannot be folded: it stands before that one."""
+
+T = TypeVar("T")
+
+
+class Abandoned(Struct, frozen=True, kw_only=True):
+    """The answer of `rebuild --abandon`."""
+
+    abandoned: tuple[int, ...]
+
+
+class Pruned(Struct, frozen=True, kw_only=True):
+    """The answer of `prune`."""
+
+    pruned: tuple[Replaced, ...]
+
+
+@click.command(name="rebuild")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "everything", is_flag=True, help="Rebuild every projection, reading the log once for all.")
+@click.option("--rate", type=click.FloatRange(1), help="How many events a second at most, for the sake of others.")
+@click.option("--resume", is_flag=True, help="Go on with a rebuild that was stopped.")
+@click.option("--abandon", is_flag=True, help="Give a rebuild up that was stopped, and drop what it has made.")
+@json_option
+def rebuild_command(  # the options of one command
+    *, names: tuple[str, ...], everything: bool, rate: float | None, resume: bool, abandon: bool, as_json: bool
+) -> None:
+    """Build read models again from the log, beside those that serve, and put them in their place.
+
+    Reads and the worker go on meanwhile. The former tables are kept until `prune`. Exits with 0 when the rows are the
+    same as before, 3 when they are not, 4 when it was stopped (`--resume` goes on), 5 at a fact that cannot be folded.
+    """
+    if resume and abandon:
+        raise click.UsageError("--resume and --abandon say opposite things")
+    with refusals():
+        settings = operator_settings()
+        with database_of(settings) as conninfo, answers():
+            chosen = _chosen(conninfo, settings, names, everything=everything, unfinished=resume or abandon)
+            if abandon:
+                _abandon(conninfo, settings, chosen, as_json=as_json)
+            else:
+                _rebuild(conninfo, settings, chosen, resume=resume, rate=rate, as_json=as_json)
+
+
+@click.command(name="prune")
+@json_option
+def prune_command(*, as_json: bool) -> None:
+    """Drop the tables that rebuilds have replaced."""
+    with refusals():
+        gone = ask(_pruned)
+    if as_json:
+        print_json(Pruned(pruned=tuple(gone)))
+    elif not gone:
+        click.echo("No replaced tables are kept.")
+    for one in () if as_json else gone:
+        click.echo(f"Dropped the former tables of {', '.join(one.projections)} (rebuild {one.id}).")
+
+
+async def _pruned(connection: ledger.Connection) -> list[Replaced]:
+    kept = await replaced(connection)
+    await prune(connection, kept)
+    return kept
+
+
+@contextmanager
+def answers() -> Generator[None]:
+    """Turn the ways in which a rebuild ends before its end into a message and an exit code."""
+    try:
+        yield
+    except RebuildRefused as refused:
+        _leave(UNUSABLE, str(refused))
+    except (Unfoldable, UnreadableEvent, psycopg.DataError, psycopg.IntegrityError) as poison:
+        _leave(POISONED, f"{str(poison).strip()}; what came before it is kept, --resume goes on there")
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        _leave(INTERRUPTED, "stopped; --resume goes on where it was, --abandon drops what was made")
+    except (psycopg.OperationalError, psycopg.InterfaceError) as lost:
+        _leave(FAILED, f"{str(lost).strip()}; --resume goes on where it was")
+
+
+def _leave(code: int, message: str) -> None:
+    click.echo(f"callsheet: {message}", err=True)
+    raise SystemExit(code) from None
+
+
+def _chosen(
+    conninfo: str, settings: Settings, names: Sequence[str], *, everything: bool, unfinished: bool
+) -> tuple[str, ...]:
+    """Give the projections that are meant; those of the one rebuild that was left, where nothing is named."""
+    open_ones = _run(asked(conninfo, settings, lambda one: ledger.unfinished(one, tuple(PROJECTIONS))))
+    if names or everything:
+        return named(names)
+    if not unfinished:
+        raise click.UsageError("name the projections to rebuild, or say --all")
+    if len(open_ones) != 1:
+        raise RebuildRefused("name the projections: there is not just one rebuild that was left")
+    return named(open_ones[0].projections)
+
+
+def _rebuild(
+    conninfo: str, settings: Settings, names: Sequence[str], *, resume: bool, rate: float | None, as_json: bool
+) -> None:
+    tune_garbage_collector()
+    wanted = wanted_of(names, resume=resume, rate=rate)
+    with shown() as tell:
+        report = _run(_rebuilt(conninfo, settings, wanted, tell))
+    if as_json:
+        print_json(report)
+    else:
+        _print(report)
+    sys.exit(0 if report.same else ATTENTION)
+
+
+async def _rebuilt(conninfo: str, settings: Settings, wanted: rebuilding.Wanted, tell: Tell) -> RebuildReport:
+    return await rebuilding.rebuild(conninfo, wanted, rebuild_bounds(settings), tell, utc_now)
+
+
+def _abandon(conninfo: str, settings: Settings, names: Sequence[str], *, as_json: bool) -> None:
+    gone = _run(rebuilding.abandoned(conninfo, names, rebuild_bounds(settings)))
+    if as_json:
+        print_json(Abandoned(abandoned=tuple(gone)))
+    else:
+        click.echo(f"Abandoned {', '.join(f'rebuild {one}' for one in gone) or 'nothing: none was left'}.")
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run it; SIGTERM stops it as cleanly as Ctrl-C does."""
+
+    async def stoppable() -> T:
+        task = asyncio.current_task()
+        stop: Callable[[], object] = (lambda: None) if task is None else task.cancel
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+        return await work
+
+    return asyncio.run(stoppable())
+
+
+def _print(report: RebuildReport) -> None:
+    print_table(
+        ("table", "rows before", "rows now", "hash before", "hash now", "different"),
+        [
+            (
+                table.table,
+                count(table.rows_former),
+                count(table.rows_new),
+                table.hash_former[:12],
+                table.hash_new[:12],
+                count(table.different),
+            )
+            for one in report.projections
+            for table in one.tables
+        ],
+        numbers=("rows before", "rows now", "different"),
+    )
+    for one in report.projections:
+        for table in one.tables:
+            for sample in table.samples:
+                columns = f" in {', '.join(sample.columns)}" if sample.columns else ""
+                click.echo(f"  {table.table} {sample.key}: {MEANING[sample.kind]}{columns}")
+    click.echo(
+        f"\nRebuild {report.id}: {count(report.events)} events in {report.seconds:.1f} s "
+        f"({count(int(report.events_per_second))}/s). The tables are swapped; the former ones are kept in the schema "
+        f"replaced_{report.id} until `callsheet projections prune`."
+    )
+
+
+MEANING: Final = {"former": "only before", "new": "only now", "changed": "differs"}

@@ -1,0 +1,143 @@
+"""`callsheet projections rebuild|prune`: what is answered, and exit codes that a script can rely on."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+
+from callsheet.projection_wiring import PROJECTIONS, all_projections
+from projections.worker import Worker
+from tests.callsheet.operate.given import answered, migrated, project_with_names, said
+from tests.callsheet.test_dev import environ
+from tests.fixtures.waiting import eventually
+from tests.projections.given import PROMPT_BOUNDS, in_background, world_of
+
+STRANGER = """
+insert into projects
+select gen_random_uuid(), workspace_id, project_id, version, position, created_position, created_at, updated_at, status,
+       'x', document
+  from projects
+ limit 1
+"""
+
+
+def rows(database: str, query: LiteralString, *parameters: object) -> list[Any]:
+    with psycopg.connect(database, autocommit=True) as connection:
+        cursor = connection.execute(query, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def followed(database: str, *names: str) -> str:
+    """Record projects and let a worker fold them; gives the database."""
+
+    async def fold() -> None:
+        async with world_of(database) as world:
+            checkpoints = world.checkpoints()
+            worker = Worker(database, world.feed, all_projections(), checkpoints, PROMPT_BOUNDS)
+            async with in_background(worker.run()):
+                head, _ = await world.log.head()
+                for name in PROJECTIONS:
+                    await checkpoints.wait_for(name, head, 15)
+
+    for name in names:
+        project_with_names(migrated(database), name)
+    asyncio.run(fold())
+    rows(database, "update checkpoints set position = %s", len(names))
+    return database
+
+
+def test_a_rebuild_that_comes_to_the_same_exits_with_0(database: str) -> None:
+    followed(database, "one", "two")
+    answer = said(database, "projections", "rebuild", "--all")
+    assert answer.exit_code == 0, answer.output
+    assert "The tables are swapped; the former ones are kept in the schema replaced_1 until" in " ".join(
+        answer.stdout.split()
+    )
+    told = answered(database, "projections", "rebuild", "projects")
+    assert (told["id"], told["same"], told["events"]) == (2, True, 2)
+    (table,) = told["projections"][0]["tables"]
+    assert (table["table"], table["rows_former"], table["rows_new"], table["different"]) == ("projects", 2, 2, 0)
+    assert table["hash_former"] == table["hash_new"]
+
+
+def test_a_rebuild_mends_rows_that_were_wrong_says_which_and_exits_with_3(database: str) -> None:
+    followed(database, "one", "two", "three")
+    rows(database, "update projects set name = 'wrong' where name = 'one'")
+    rows(database, "delete from projects where name = 'two'")
+    rows(database, STRANGER)
+    answer = said(database, "projections", "rebuild", "projects")
+    assert answer.exit_code == 3, answer.output
+    assert "differs in name" in answer.stdout
+    assert "only before" in answer.stdout
+    assert "only now" in answer.stdout
+    assert rows(database, "select name from projects order by name") == [("one",), ("three",), ("two",)]
+    assert rows(database, "select count(*) from replaced_1.projects where name in ('wrong', 'x')") == [(2,)]
+
+
+def test_prune_drops_what_was_replaced_and_nothing_else(database: str) -> None:
+    followed(database, "one")
+    said(database, "projections", "rebuild", "projects")
+    said(database, "projections", "rebuild", "runs", "tasks")
+    told = answered(database, "projections", "prune")
+    assert told == {"pruned": [{"id": 1, "projections": ["projects"]}, {"id": 2, "projections": ["runs", "tasks"]}]}
+    assert rows(database, "select nspname from pg_namespace where nspname ~ '^(replaced|generation)_'") == []
+    assert rows(database, "select name from projects") == [("one",)]
+    assert said(database, "projections", "prune").stdout == "No replaced tables are kept.\n"
+
+
+def test_what_cannot_be_meant_exits_with_2(database: str) -> None:
+    followed(database, "one")
+    for arguments, message in (
+        ((), "name the projections to rebuild"),
+        (("rins",), "'rins' is none of"),
+        (("--resume",), "there is not just one rebuild that was left"),
+        (("runs", "--resume"), "there is no rebuild of these projections to resume"),
+        (("runs", "--resume", "--abandon"), "say opposite things"),
+    ):
+        answer = said(database, "projections", "rebuild", *arguments)
+        assert answer.exit_code == 2
+        assert message in " ".join(answer.stderr.replace("│", " ").split())
+
+
+def test_a_rebuild_that_is_told_to_stop_exits_with_4_and_is_resumed(database: str, tmp_path: Path) -> None:
+    followed(database, *(str(number) for number in range(12)))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "callsheet", "projections", "rebuild", "projects", "--rate", "1"]
+            + (["--resume"] if number == signal.SIGTERM else []),
+            env=environ(database, tmp_path),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        begun = 1 if number == signal.SIGINT else 4
+
+        async def under_way(begun: int = begun) -> bool:
+            return bool(rows(database, "select id from rebuilds where positions[1] >= %s", begun))
+
+        asyncio.run(eventually(under_way, what="a few facts are folded", seconds=30))
+        process.send_signal(number)
+        _, told = process.communicate(timeout=30)
+        assert (process.returncode, "--resume goes on where it was" in told) == (4, True), told
+    assert said(database, "projections", "rebuild", "projects").exit_code == 2, (
+        "it is resumed or abandoned, by decision"
+    )
+    answer = answered(database, "projections", "rebuild", "--resume")
+    assert (answer["id"], answer["same"]) == (1, True)
+    assert 0 < answer["events"] < 10
+
+
+def test_a_rebuild_that_was_stopped_can_be_abandoned(database: str) -> None:
+    followed(database, "one")
+    rows(
+        database,
+        "insert into rebuilds (projections, positions, migrations, state) values ('{runs}', '{0}', 1, 'building')",
+    )
+    rows(database, "create schema generation_1")
+    assert "were migrated after rebuild 1 began" in said(database, "projections", "rebuild", "--resume").stderr
+    assert answered(database, "projections", "rebuild", "--abandon") == {"abandoned": [1]}
+    assert rows(database, "select nspname from pg_namespace where nspname ~ '^generation_'") == []
+    assert said(database, "projections", "rebuild", "runs").exit_code == 0
