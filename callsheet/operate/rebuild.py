@@ -24,13 +24,11 @@ from callsheet.projection_wiring import PROJECTIONS
 from callsheet.rebuild_wiring import rebuild_bounds, wanted_of
 from callsheet.settings import Settings
 from callsheet.starting import UNUSABLE, database_of, refusals
-from projections.projection import Unfoldable
 from projections.rebuild import ledger, rebuilding
 from projections.rebuild.bounds import Tell
-from projections.rebuild.faults import RebuildRefused
+from projections.rebuild.faults import RebuildPoisoned, RebuildRefused
 from projections.rebuild.pruning import Replaced, prune, replaced
 from projections.rebuild.report import RebuildReport
-from store.faults import UnreadableEvent
 
 FAILED: Final = 1
 """The connection was lost on the way; `--resume` goes on."""
@@ -108,8 +106,8 @@ def answers() -> Generator[None]:
         yield
     except RebuildRefused as refused:
         _leave(UNUSABLE, str(refused))
-    except (Unfoldable, UnreadableEvent, psycopg.DataError, psycopg.IntegrityError) as poison:
-        _leave(POISONED, f"{str(poison).strip()}; what came before it is kept, --resume goes on there")
+    except RebuildPoisoned as poison:
+        _leave(POISONED, f"{poison}; what came before is kept, and --resume goes on there")
     except (KeyboardInterrupt, asyncio.CancelledError):
         _leave(INTERRUPTED, "stopped; --resume goes on where it was, --abandon drops what was made")
     except (psycopg.OperationalError, psycopg.InterfaceError) as lost:

@@ -8,12 +8,16 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from domain.fact import topic_of
-from projections.projection import Projection
+from projections.applying import apply, is_poisonous, poison_of
+from projections.projection import Projection, Unfoldable
 from projections.rebuild.bounds import Phase, Progress, RebuildBounds, Tell
-from projections.rebuild.faults import RebuildRefused
+from projections.rebuild.faults import RebuildPoisoned, RebuildRefused
+from projections.rebuild.leaving_out import LeavingOut
 from projections.rebuild.ledger import MOVE, Rebuild, as_moved
 from projections.rebuild.pages import LogPages
-from store.record import Page
+from store.record import Page, Recorded
+
+Batch = tuple[Projection, list[Recorded]]
 
 
 class Building:
@@ -41,6 +45,8 @@ class Building:
             # Small pages, ten a second: a large one would take all there is for as long as it lasts.
             page_events = max(1, min(page_events, int(events_per_second / 10)))
         wanted = sorted({topic_of(kind) for one in projections for kind in one.wants})
+        self._leaving_out = LeavingOut(rebuild, projections)
+        self._try_seconds = bounds.statement_timeout_ms / 1_000
         self._pages = LogPages(reading, wanted, page_events=page_events)
         self.events = 0
 
@@ -69,32 +75,53 @@ class Building:
                 self.told(phase, target)
                 await self._pause(len(page.events), time.monotonic() - begun)
 
+    async def look(self) -> None:
+        """See what the live projections leave out now. Raises RebuildRefused where that was changed behind us."""
+        await self._leaving_out.look(self._connection)
+
     async def _take(self, page: Page, targets: Mapping[str, int]) -> None:
         """Fold a page: rows and positions move in one transaction."""
-        rebuild = self._rebuild
-        moved = {name: max(position, min(page.through, targets[name])) for name, position in rebuild.positions.items()}
+        await self.look()
+        positions = self._rebuild.positions
+        moved = {name: max(position, min(page.through, targets[name])) for name, position in positions.items()}
+        batches = [(one, self._batch(one.name, page, moved[one.name])) for one in self._projections]
         try:
-            await self._write(page, moved)
+            await self._write(batches, moved)
+        except Exception as fault:
+            self.forget()
+            if is_poisonous(fault) and not isinstance(fault, RebuildRefused | RebuildPoisoned):
+                await self._name_poison(batches, fault)
+            raise
         except BaseException:
             self.forget()
             raise
-        rebuild.positions = moved
         self.events += len(page.events)
 
-    async def _write(self, page: Page, moved: dict[str, int]) -> None:
-        rebuild = self._rebuild
-        # Pipelined as a follower's batch is; see `projections/following.py` for the row that is waited for.
+    def _batch(self, name: str, page: Page, through: int) -> list[Recorded]:
+        facts = self._leaving_out.sieves[name].take(page.events, self._rebuild.positions[name])
+        return facts if through >= page.through else [one for one in facts if one.position <= through]
+
+    async def _write(self, batches: Sequence[Batch], moved: dict[str, int]) -> None:
+        rebuild, left_out = self._rebuild, self._leaving_out.obeyed(moved)
+        # Pipelined as a worker's batch is; see `projections/owned.py` for the row that is waited for.
         async with self._connection.pipeline(), self._connection.transaction():
-            for projection in self._projections:
-                after, through = rebuild.positions[projection.name], moved[projection.name]
-                wants = projection.wants
-                facts = [one for one in page.events if type(one.fact) in wants and after < one.position <= through]
-                if facts:
-                    await projection.apply(self._connection.cursor(binary=True), facts)
+            for projection, facts in batches:
+                try:
+                    await apply(projection, self._connection.cursor(binary=True), facts)
+                except Unfoldable as poison:
+                    raise RebuildPoisoned(f"{projection.name}: {poison}") from poison
             cursor = self._connection.cursor(binary=True)
-            await cursor.execute(MOVE, as_moved(rebuild, moved, rebuild.left_out), prepare=True)
+            await cursor.execute(MOVE, as_moved(rebuild, moved, left_out), prepare=True)
             if await cursor.fetchone() is None:
                 raise RebuildRefused(f"rebuild {rebuild.id} was moved or ended by somebody else")
+        rebuild.positions, rebuild.left_out = moved, left_out
+
+    async def _name_poison(self, batches: Sequence[Batch], fault: Exception) -> None:
+        """Find the fact that is at fault. Raises RebuildPoisoned where there is one."""
+        for projection, facts in batches:
+            poison = await poison_of(self._connection, projection, facts, fault, try_seconds=self._try_seconds)
+            if poison is not None:
+                raise RebuildPoisoned(f"{projection.name}: {poison}") from fault
 
     async def _pause(self, events: int, took_seconds: float) -> None:
         if self._rate is not None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 
 from store.codec import TOPICS
-from store.reading import recorded
+from store.reading import recorded_or_unreadable
 from store.record import Page
 
 STRETCH: Final = """
@@ -33,7 +33,7 @@ class LogPages:
 
     @asynccontextmanager
     async def between(self, after: int, through: int) -> AsyncGenerator[AsyncIterator[Page]]:
-        """Give the pages from after one position through another. Raises UnreadableEvent."""
+        """Give the pages from after one position through another; what cannot be read is there as `Unreadable`."""
         ahead: list[asyncio.Task[Page]] = []
         try:
             yield self._pages(after, through, ahead)
@@ -60,4 +60,4 @@ class LogPages:
         cursor = self._connection.cursor(binary=True)
         parameters = {"after": after, "through": through, "wanted": self._wanted, "known": list(TOPICS)}
         await cursor.execute(STRETCH, parameters, prepare=True)
-        return Page(events=tuple(recorded(row) for row in await cursor.fetchall()), through=through)
+        return Page(events=tuple(recorded_or_unreadable(row) for row in await cursor.fetchall()), through=through)

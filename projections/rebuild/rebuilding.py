@@ -58,7 +58,7 @@ async def rebuild(
     """Rebuild projections beside the live ones and put the result in their place.
 
     It may be cancelled or killed at any moment: what is committed is gone on from with `resume`. Raises
-    RebuildRefused, Unfoldable, UnreadableEvent, psycopg.OperationalError.
+    RebuildRefused, RebuildPoisoned, psycopg.OperationalError.
     """
     begun = time.monotonic()
     async with _connections(conninfo, bounds) as (writing, reading):

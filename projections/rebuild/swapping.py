@@ -1,6 +1,6 @@
 """Putting a generation in the place of the live tables, in one transaction, while others read and write them.
 
-The tables are locked before the checkpoints, as a follower does it, and the wait for them is shorter than the time
+The tables are locked before the checkpoints, as a worker does it, and the wait for them is shorter than the time
 after which PostgreSQL looks for deadlocks: where the two meet, it is the swap that tries again. Readers wait for as
 long as the transaction lasts, and then find the new tables under the old names.
 """
@@ -28,8 +28,10 @@ select projection, position from checkpoints where projection = any (%b::text[])
 """
 """Hold the live projections where they stand."""
 
-REPLACE: Final = "update checkpoints set generation = %b::bigint where projection = any (%b::text[])"
-"""Tell the followers that the tables are others now."""
+REPLACE: Final = """
+update checkpoints set generation = %b::bigint, revision = revision + 1 where projection = any (%b::text[])
+"""
+"""Say which tables are live now; by the revision a worker notices, and forgets what it remembers of the others."""
 
 
 async def swap(
@@ -44,13 +46,13 @@ async def swap(
 
     Gives where each projection stood. Raises SwapPostponed where that cannot be done at once: nothing has changed.
     """
-    before = rebuild.positions
+    positions, left_out = rebuild.positions, rebuild.left_out
     try:
         async with connection.transaction():
             stands = await _held(connection, rebuild, tables, live, bounds)
             await _replace(connection, rebuild, building, tables, live, stands, bounds)
     except BaseException as fault:
-        rebuild.positions = before
+        rebuild.positions, rebuild.left_out = positions, left_out
         building.forget()
         if isinstance(fault, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
             raise SwapPostponed("the live tables are in use") from fault
@@ -69,6 +71,7 @@ async def _replace(
 ) -> None:
     if building.behind(stands) > bounds.swap_events_max:
         raise SwapPostponed("the live projections moved on")
+    await building.look()
     await building.up_to(stands, Phase.SWAPPING)
     await connection.execute(SQL("create schema {}").format(Identifier(rebuild.replaced_schema)))
     await move_tables(connection, tables, live, rebuild.replaced_schema)

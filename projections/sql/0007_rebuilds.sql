@@ -3,7 +3,7 @@
 alter table checkpoints add column generation bigint not null default 0;
 
 comment on column checkpoints.generation is
-    'The rebuild that made the live tables, 0 for none. It changes with them: whoever remembers what the last ones held must forget it.';
+    'The rebuild that made the live tables, 0 for none.';
 
 create table rebuilds (
     id              bigint generated always as identity primary key,
