@@ -19,8 +19,8 @@ from callsheet.demo import run_demo
 from callsheet.operate.events import events
 from callsheet.operate.parked import parked
 from callsheet.operate.projections import projections
-from callsheet.operate.relay import relay
 from callsheet.operate.rebuild import prune_command, rebuild_command
+from callsheet.operate.relay import relay
 from callsheet.secrets import secret_of
 from callsheet.serve import serve as serve_parts
 from callsheet.settings import Settings, SettingsUnusable, load_settings
