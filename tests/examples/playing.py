@@ -67,7 +67,9 @@ async def _followed(caller: Caller, run: str, review: Json | None) -> str:
     async with caller.client.stream("GET", f"/v1/runs/{run}/events", headers=headers) as answer:
         assert answer.status_code == 200
         async for sent in httpx2.EventSource(answer):
-            if not sent.data:  # only the time to wait before connecting anew
+            if not sent.data or sent.event.startswith(
+                "delta"
+            ):  # the time to wait before connecting anew; a piece of a text
                 continue
             position = sent.id
             event = cast("Json", sent.json())

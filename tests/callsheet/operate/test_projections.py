@@ -38,7 +38,7 @@ def test_a_database_that_cannot_be_read_as_one_is_said_without_its_password() ->
 def test_an_older_schema_is_not_migrated_but_said(database: str) -> None:
     answer = said(database, "projections", "list")
     assert answer.exit_code == 2
-    assert "callsheet: the database lacks migration 1 of projections: run `callsheet migrate`" in answer.stderr
+    assert "callsheet: the database lacks migration 1 of bus: run `callsheet migrate`" in answer.stderr
 
 
 def test_a_newer_schema_is_said(database: str) -> None:
