@@ -1,15 +1,16 @@
 """Insights as they are sent: counts, shares, percentiles in milliseconds, and money as decimal strings."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
 
 from gateway.ids import shown_id
+from projections.courses import usd_of
 from projections.figures import Figures, StepFigures, Window, WorkflowFigures
 from projections.measures import Measures
+from projections.recommendations.recommendation import Recommendation, Severity
 from projections.sketch import Sketch
 
 
@@ -133,6 +134,19 @@ class MetricsBody(Struct, frozen=True, kw_only=True):
     series: list[PointBody]
 
 
+class RecommendationBody(Struct, frozen=True, kw_only=True):
+    """What a rule found: `code` is stable for programs, `evidence` the figures that it rests on."""
+
+    code: str
+    severity: Severity
+    title: str
+    detail: str
+    evidence: Mapping[str, object]
+    workflow_id: str
+    node_id: str
+    suggested_action: str
+
+
 class InsightsBody(Struct, frozen=True, kw_only=True):
     """The insights of a project. The same question has the same `id`."""
 
@@ -140,10 +154,10 @@ class InsightsBody(Struct, frozen=True, kw_only=True):
     project_id: str
     time_window: TimeWindow
     metrics: MetricsBody
-    recommendations: list[Any]
+    recommendations: list[RecommendationBody]
 
 
-def insights_body(insights_id: str, project_id: UUID, figures: Figures) -> InsightsBody:
+def insights_body(insights_id: str, project_id: UUID, figures: Figures, found: list[Recommendation]) -> InsightsBody:
     """Write insights for the wire; what took part most comes first."""
     window = figures.window
     workflows = sorted(figures.workflows.items(), key=lambda one: (-one[1].runs.started, one[0].int))
@@ -162,7 +176,20 @@ def insights_body(insights_id: str, project_id: UUID, figures: Figures) -> Insig
             models=[_model(name, measures) for name, measures in models],
             series=[_point(at, figures.series.get(at) or Measures()) for at in _points(window)],
         ),
-        recommendations=[],
+        recommendations=[_recommendation(one) for one in found],
+    )
+
+
+def _recommendation(one: Recommendation) -> RecommendationBody:
+    return RecommendationBody(
+        code=one.code,
+        severity=one.severity,
+        title=one.title,
+        detail=one.detail,
+        evidence=one.evidence,
+        workflow_id=shown_id("wf", one.workflow_id),
+        node_id=one.node_id,
+        suggested_action=one.suggested_action,
     )
 
 
@@ -282,9 +309,3 @@ def _ms(us: float) -> float:
 
 def _share(part: int, whole: int) -> float | None:
     return round(part / whole, 4) if whole else None
-
-
-def usd_of(pico: int) -> str:
-    """Write a cost in full: no exponent, no zeros at the end."""
-    text = f"{Decimal(pico).scaleb(-12):f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -19,6 +19,7 @@ from gateway.paging import Query
 from gateway.rejections import Malformed
 from gateway.replies import Reply, json_reply
 from projections.figures import Window
+from projections.recommendations.rules import recommendations
 
 LENGTH: Final = re.compile(r"([0-9]{1,5})([hd])")
 DEFAULT: Final = "7d"
@@ -46,8 +47,11 @@ class Insights:
         window = self._window(query)
         workflow_id = _workflow_of(query)
         project_id = await self._door.project(entry, "insights")
-        figures = await self._view.figures(entry.workspace_id, project_id, window, workflow_id)
-        return json_reply(200, insights_body(_id_of(project_id, window, workflow_id), project_id, figures))
+        for projection in ("runs", "workflows"):
+            await self._door.reach(entry, projection)
+        seen = await self._view.seen(entry.workspace_id, project_id, window, workflow_id)
+        body = insights_body(_id_of(project_id, window, workflow_id), project_id, seen.figures, recommendations(seen))
+        return json_reply(200, body)
 
     def _window(self, query: Query) -> Window:
         """Read `window`, or `from` and `to`; every window is of full hours. Raises Malformed."""

@@ -121,6 +121,8 @@ class Counting:
             measures.failed += 1
         else:
             measures.retries += 1
+        for edge in fact.edges_taken:
+            measures.edges[edge] = measures.edges.get(edge, 0) + 1
         error = fact.error.error_class.value
         measures.errors[error] = measures.errors.get(error, 0) + 1
         self._used(fact.node, fact.usage, fact.failed_at)

@@ -208,6 +208,12 @@ def pico_of(cost_usd: str) -> int:
     return int(Decimal(cost_usd).scaleb(12).to_integral_value())
 
 
+def usd_of(pico: int) -> str:
+    """Write a cost in full: no exponent, no zeros at the end."""
+    text = f"{Decimal(pico).scaleb(-12):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def _used(step: StepCourse, usage: Usage | None) -> None:
     if usage is None:
         return

@@ -9,10 +9,12 @@ from uuid import UUID
 from msgspec.json import Decoder
 
 from domain.refusal import Refusal, RefusalKind
+from domain.workflow import Workflow
 from projections.figures import Bucket, Figures, Window
 from projections.insight_buckets import DAY, HOUR, Kind
 from projections.measures import Measures
 from projections.reading import ReadModels
+from projections.recommendations.recommendation import Seen
 
 READ: Final = """
 select s.past, b.starts_at, b.kind, b.workflow_id, b.workflow_version, b.node, b.model, b.asset_version, b.asset_id,
@@ -39,10 +41,21 @@ select workflow_id, count(*)
 """
 """Count the runs that wait now."""
 
+GRAPHS: Final = """
+select id, document::text
+  from workflows
+ where project_id = %(project)b and workspace_id = %(workspace)b and id = any (%(ids)b::uuid[])
+"""
+"""Read workflows with their newest graphs."""
+
+MOST_GRAPHS: Final = 100
+"""Of how many workflows the graphs are looked at: those with the most runs."""
+
 BUCKETS_AT_A_TIME: Final = 500
 """How many buckets are added up before others of the process have their turn: some milliseconds of them."""
 
 _decoder: Final = Decoder(Measures)
+_workflow_decoder: Final = Decoder(Workflow)
 Stretch = tuple[bool, int, datetime, datetime]
 
 
@@ -60,6 +73,16 @@ class InsightsView:
         """Read from these read models, so many buckets at a time."""
         self._models = models
         self._most_buckets = most_buckets
+
+    async def seen(self, workspace_id: UUID, project_id: UUID, window: Window, workflow_id: UUID | None = None) -> Seen:
+        """Give what rules judge: the figures, and the newest graphs of the workflows. Raises as `figures` does."""
+        figures = await self.figures(workspace_id, project_id, window, workflow_id)
+        busiest = sorted(figures.workflows, key=lambda one: (-figures.workflows[one].runs.started, one.int))
+        rows = await self._models.rows(
+            GRAPHS, {"project": project_id, "workspace": workspace_id, "ids": busiest[:MOST_GRAPHS]}
+        )
+        workflows = ((one, _workflow_decoder.decode(document)) for one, document in rows)
+        return Seen(figures=figures, graphs={one: (workflow.version, workflow.graph) for one, workflow in workflows})
 
     async def figures(
         self, workspace_id: UUID, project_id: UUID, window: Window, workflow_id: UUID | None = None

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tests.gateway.given import TRANSFORM_CHAIN, Caller, problem, since
+from tests.fixtures.waiting import eventually
+from tests.gateway.given import HUMAN, PATIENCE_SECONDS, TRANSFORM_CHAIN, Caller, new_id, problem, since
 
 
 async def insights(
@@ -50,3 +51,69 @@ async def test_a_window_that_cannot_be_understood_is_a_problem(ada: Caller) -> N
         problem(await ada.get(f"{path}?{query}"), 400, "malformed")
     problem(await ada.get(f"{path}?from=2026-05-02T00:00:00Z&to=2026-05-01T00:00:00Z"), 400, "malformed")
     problem(await ada.get(f"{path}?workflow_id=run_1"), 400, "malformed")
+
+
+async def test_a_step_that_fails_is_recommended_to_be_looked_at(ada: Caller) -> None:
+    graph = {"nodes": [{"id": "measure", "kind": "transform", "config": {"expression": "length(inputs.n)"}}]}
+    workflow = await ada.workflow(graph)
+    path = f"/v1/workflows/{workflow['id']}:run"
+    answers = [await ada.post(path, {"inputs": {"n": 1}}, headers={"prefer": "wait=20"}) for _ in range(20)]
+    assert {answer.json()["status"] for answer in answers} == {"failed"}
+    found = await insights(ada, workflow["project_id"], headers=since(answers[-1]))
+    assert found["metrics"]["runs"]["success_rate"] == 0
+    (told,) = found["recommendations"]
+    assert (told["code"], told["severity"], told["workflow_id"], told["node_id"]) == (
+        "failing_step",
+        "critical",
+        workflow["id"],
+        "measure",
+    )
+    assert told["evidence"] == {"ended": 20, "failed": 20, "failed_share": 1.0, "errors": {"expression": 20}}
+    assert {"title", "detail", "suggested_action"} <= told.keys()
+
+
+async def test_runs_that_wait_and_decisions_are_counted(ada: Caller) -> None:
+    workflow = await ada.workflow(HUMAN)
+    runs = [await ada.post(f"/v1/workflows/{workflow['id']}:run", {"inputs": {}}) for _ in range(2)]
+
+    async def wait() -> bool:
+        return len((await ada.get("/v1/tasks")).json()["items"]) == 2
+
+    await eventually(wait, what="both runs wait for ada", seconds=PATIENCE_SECONDS)
+    decision = {"outcome": "approve", "data": {"note": "fine"}}
+    decided = await ada.post(f"/v1/runs/{runs[0].json()['id']}/steps/review:complete", decision)
+    assert decided.status_code == 200, decided.text
+
+    async def one_waits() -> bool:
+        found = await insights(ada, workflow["project_id"], headers=since(decided))
+        return found["metrics"]["runs"]["completed"] == found["metrics"]["runs"]["waiting"] == 1
+
+    await eventually(one_waits, what="one run has completed and one waits", seconds=PATIENCE_SECONDS)
+    found = await insights(ada, workflow["project_id"], f"?workflow_id={workflow['id']}")
+    (step,) = found["metrics"]["workflows"][0]["steps"]
+    assert (step["human"]["decided"], step["human"]["outcomes"]) == (1, {"approve": 1})
+    assert step["human"]["wait"]["count"] == found["metrics"]["human_wait"]["count"] == 1
+
+
+async def test_a_window_shows_what_lies_in_it_and_the_same_question_has_the_same_id(ada: Caller) -> None:
+    workflow = await ada.workflow(TRANSFORM_CHAIN)
+    run = await ada.post(f"/v1/workflows/{workflow['id']}:run", {"inputs": {}}, headers={"prefer": "wait=20"})
+    past = "?from=2026-01-01T00:30:00Z&to=2026-01-03T23:30:00%2B01:00"
+    found = await insights(ada, workflow["project_id"], past, since(run))
+    assert found["time_window"] == {
+        "starts_at": "2026-01-01T00:00:00Z",
+        "ends_at": "2026-01-03T23:00:00Z",
+        "series_seconds": 86_400,
+    }
+    assert found["metrics"]["runs"]["started"] == 0
+    days = [point["starts_at"][:10] for point in found["metrics"]["series"]]
+    assert days == ["2026-01-01", "2026-01-02", "2026-01-03"]
+    assert found["id"] == (await insights(ada, workflow["project_id"], past))["id"]
+    assert found["id"] != (await insights(ada, workflow["project_id"], f"{past}&workflow_id={workflow['id']}"))["id"]
+    assert (await insights(ada, workflow["project_id"], "?window=90d"))["metrics"]["runs"]["completed"] == 1
+
+
+async def test_nobody_sees_the_insights_of_another_workspace(ada: Caller) -> None:
+    project = await ada.project()
+    stranger = ada.to(new_id())
+    problem(await stranger.get(f"/v1/projects/{project['id']}/insights"), 404, "project_not_found")
