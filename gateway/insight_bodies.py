@@ -6,12 +6,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from gateway.figure_bodies import DurationBody, UsageBody, duration_body, share_of, usage_body
 from gateway.ids import shown_id
-from projections.courses import usd_of
 from projections.figures import Figures, StepFigures, Window, WorkflowFigures
 from projections.measures import Measures
 from projections.recommendations.recommendation import Recommendation, Severity
-from projections.sketch import Sketch
 
 
 class TimeWindow(Struct, frozen=True, kw_only=True):
@@ -20,17 +19,6 @@ class TimeWindow(Struct, frozen=True, kw_only=True):
     starts_at: datetime
     ends_at: datetime
     series_seconds: int
-
-
-class DurationBody(Struct, frozen=True, kw_only=True):
-    """How long something took: percentiles are within 2 %, mean and longest exact; null where there was none."""
-
-    count: int
-    mean_ms: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-    longest_ms: float | None
 
 
 class RunsBody(Struct, frozen=True, kw_only=True):
@@ -48,16 +36,6 @@ class RunsBody(Struct, frozen=True, kw_only=True):
     success_rate: float | None
     duration: DurationBody
     queue: DurationBody
-
-
-class UsageBody(Struct, frozen=True, kw_only=True):
-    """What calls of models took; the cost is null where none of the calls had a price."""
-
-    calls: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: str | None
-    unpriced_calls: int
 
 
 class StepBody(Struct, frozen=True, kw_only=True):
@@ -170,8 +148,8 @@ def insights_body(insights_id: str, project_id: UUID, figures: Figures, found: l
             runs=_runs(figures.runs, figures.waiting),
             child_runs=figures.children.started,
             retries=figures.steps.retries,
-            human_wait=_duration(figures.steps.human_wait),
-            usage=_usage(figures.steps),
+            human_wait=duration_body(figures.steps.human_wait),
+            usage=usage_body(figures.steps),
             workflows=[_workflow(workflow_id, one) for workflow_id, one in workflows if one.present],
             models=[_model(name, measures) for name, measures in models],
             series=[_point(at, figures.series.get(at) or Measures()) for at in _points(window)],
@@ -207,9 +185,9 @@ def _runs(runs: Measures, waiting: int) -> RunsBody:
         cancelled=runs.cancelled,
         retried=runs.retried,
         waiting=waiting,
-        success_rate=_share(runs.completed, runs.completed + runs.failed),
-        duration=_duration(runs.duration),
-        queue=_duration(runs.queue),
+        success_rate=share_of(runs.completed, runs.completed + runs.failed),
+        duration=duration_body(runs.duration),
+        queue=duration_body(runs.queue),
     )
 
 
@@ -220,7 +198,7 @@ def _workflow(workflow_id: UUID, workflow: WorkflowFigures) -> WorkflowBody:
     return WorkflowBody(
         workflow_id=shown_id("wf", workflow_id),
         runs=_runs(workflow.runs, workflow.waiting),
-        usage=_usage(usage),
+        usage=usage_body(usage),
         steps=[_step(node, step) for node, step in sorted(workflow.steps.items()) if step.present],
     )
 
@@ -242,9 +220,9 @@ def _step(node: str, figures: StepFigures) -> StepBody:
         rejected_answers=step.rejected,
         late_results=step.late,
         errors=dict(sorted(step.errors.items())),
-        duration=_duration(step.duration),
+        duration=duration_body(step.duration),
         human=_human(step) if decided else None,
-        usage=_usage(step),
+        usage=usage_body(step),
     )
 
 
@@ -253,16 +231,16 @@ def _human(step: Measures) -> HumanBody:
         decided=step.decided,
         expired=step.expired,
         outcomes=dict(sorted(step.outcomes.items())),
-        wait=_duration(step.human_wait),
+        wait=duration_body(step.human_wait),
     )
 
 
 def _model(name: str, measures: Measures) -> ModelBody:
     return ModelBody(
         model=name,
-        usage=_usage(measures),
-        latency=_duration(measures.latency),
-        first_token=_duration(measures.first_token),
+        usage=usage_body(measures),
+        latency=duration_body(measures.latency),
+        first_token=duration_body(measures.first_token),
     )
 
 
@@ -273,39 +251,7 @@ def _point(at: datetime, measures: Measures) -> PointBody:
         completed=measures.completed,
         failed=measures.failed,
         cancelled=measures.cancelled,
-        success_rate=_share(measures.completed, measures.completed + measures.failed),
-        duration=_duration(measures.duration),
-        usage=_usage(measures),
+        success_rate=share_of(measures.completed, measures.completed + measures.failed),
+        duration=duration_body(measures.duration),
+        usage=usage_body(measures),
     )
-
-
-def _usage(measures: Measures) -> UsageBody:
-    priced = measures.calls > measures.unpriced
-    return UsageBody(
-        calls=measures.calls,
-        input_tokens=measures.input_tokens,
-        output_tokens=measures.output_tokens,
-        cost_usd=usd_of(measures.cost_pico) if priced else None,
-        unpriced_calls=measures.unpriced,
-    )
-
-
-def _duration(sketch: Sketch | None) -> DurationBody:
-    if sketch is None:
-        return DurationBody(count=0, mean_ms=None, p50_ms=None, p95_ms=None, p99_ms=None, longest_ms=None)
-    return DurationBody(
-        count=sketch.count,
-        mean_ms=_ms(sketch.sum_us / sketch.count),
-        p50_ms=_ms(sketch.quantile_us(0.5)),
-        p95_ms=_ms(sketch.quantile_us(0.95)),
-        p99_ms=_ms(sketch.quantile_us(0.99)),
-        longest_ms=_ms(sketch.most_us),
-    )
-
-
-def _ms(us: float) -> float:
-    return round(us / 1_000, 3)
-
-
-def _share(part: int, whole: int) -> float | None:
-    return round(part / whole, 4) if whole else None
