@@ -191,6 +191,38 @@ async def map_continued(here: Site) -> UUID:
         return await ended(here, await family(here, ODD, lambda inner: graph(maps(inner, **lenient))))
 
 
+HARD: Final = graph(
+    picks("which", "inputs.item"),
+    asks("easy"),
+    asks("hard", "moody"),
+    edges=[edge("which", "easy", when="steps.which.output < 3"), edge("which", "hard", when="steps.which.output > 2")],
+)
+
+
+async def map_retried(here: Site) -> UUID:
+    """Two items are done, and kept; the third fails twice."""
+    async with here.engaged():
+        run = await ended(here, await family(here, HARD, lambda inner: graph(maps(inner, concurrency=1))))
+        for attempt in (2, 3):
+            await here.does(RetryRun(target_id=run, user_id="ada"))
+            await ended(here, run, attempt)
+        return run
+
+
+async def map_tried_again(here: Site) -> UUID:
+    again = {"retry": {**SOON, "retry_on": ["child_failed"]}}
+    async with here.engaged():
+        return await ended(here, await family(here, HARD, lambda inner: graph({**maps(inner, concurrency=1), **again})))
+
+
+async def workflow_out_of_time(here: Site) -> UUID:
+    async with here.engaged():
+        child = graph(asks("a"), asks("b", "held"), edges=[edge("a", "b")])
+        return await ended(
+            here, await family(here, child, lambda inner: graph({**runs(inner), "timeout_seconds": 0.5}))
+        )
+
+
 async def workflow_completed(here: Site) -> UUID:
     async with here.engaged():
         child = graph(asks("a"), picks("b", "inputs.brief"))
@@ -276,6 +308,7 @@ async def taken_over(here: Site) -> UUID:
 
 STORIES: Final[tuple[Story, ...]] = (
     prompts, people, waits_for_a_person, policies, delays, http, map_completed, map_failed, map_continued,
+    map_retried, map_tried_again, workflow_out_of_time,
     workflow_completed, workflow_failed, cancelled_and_retried, cancelled_while_queued, map_cancelled,
     failed_and_retried, retried_on_the_newest_graph, forked, taken_over,
 )  # fmt: skip

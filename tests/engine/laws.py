@@ -1,13 +1,14 @@
 """What must hold of every played run: its end is what the reference says, and its history has no step too many."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, cast
 
 from domain.graph import ErrorClass
 from domain.run import Run, RunStatus
 from domain.run_facts import (
+    ItemOutcome,
     RunCancelled,
     RunCancelRequested,
     RunCompleted,
@@ -17,6 +18,7 @@ from domain.run_facts import (
     StepCompleted,
     StepDecided,
     StepFailed,
+    StepItemsSettled,
     StepReused,
     StepSkipped,
     StepStarted,
@@ -26,11 +28,13 @@ from domain.run_facts import (
 from domain.run_steps import SETTLED, StepStatus, usages_of
 from tests.engine.play import Play
 from tests.engine.reference import (
+    NO_ITEMS,
     NOTHING_KEPT,
     SOME_ERROR,
     SOME_TIME,
     Expected,
     Fate,
+    Items,
     expected,
     outputs_of,
     wait_after,
@@ -48,20 +52,23 @@ CUT_SHORT = (RunStatus.FAILED, RunStatus.CANCELLED)
 ENDS = (RunCompleted, RunFailed, RunCancelled)
 
 
-def check(play: Play, kept: Mapping[str, Expected] = NOTHING_KEPT, *, disturbed: bool = True) -> dict[str, Expected]:
+def check(
+    play: Play, kept: Mapping[str, Expected] = NOTHING_KEPT, items: Items = NO_ITEMS, *, disturbed: bool = True
+) -> dict[str, Expected]:
     """Hold a run that has come to rest, and its children, against the reference; gives the fates of its steps."""
-    fates = expected(play.plot, kept)
+    fates = expected(play.plot, kept, items)
     check_end(play, fates)
     chapter = last_chapter(play.facts)
     check_starts(chapter, kept)
     check_joins(play, chapter, kept)
     check_times(chapter)
     check_waits(play, chapter)
+    check_items(chapter)
     check_paid_once(play)
     if not disturbed:
         check_undisturbed(play, chapter, fates, kept)
     for children in play.families.begun.values():
-        for child in children:
+        for child in children.values():
             check(child, disturbed=disturbed)
     return fates
 
@@ -208,6 +215,17 @@ def check_waits(play: Play, chapter: list[RunFact]) -> None:
             assert waited == wanted, f"{fact.node} waits {waited} s"
 
 
+def check_items(chapter: list[RunFact]) -> None:
+    """Each end of a child is told of once, and one that completed is the only one of its item."""
+    told: Counter[tuple[str, int, int]] = Counter()
+    done: Counter[tuple[str, int]] = Counter()
+    for fact in chapter:
+        if isinstance(fact, StepItemsSettled):
+            told.update((fact.node, fact.attempt, one.item) for one in fact.items)
+            done.update((fact.node, one.item) for one in fact.items if one.outcome is ItemOutcome.COMPLETED)
+    assert set(told.values()) | set(done.values()) <= {1}, "a child is told of twice"
+
+
 def check_paid_once(play: Play) -> None:
     """What each call took is told of once, by a step or by the run, whatever has become of the step."""
     told = sum(getattr(fact, "usage", None) is not None for fact in play.facts)
@@ -224,11 +242,3 @@ def check_undisturbed(
             assert step.attempt == fates[node].attempts, f"{node} took {step.attempt} attempts"
     lost = (fact for fact in chapter if isinstance(fact, StepFailed))
     assert not any(fact.error.error_class is ErrorClass.OWNER_LOST for fact in lost)
-
-
-def facts_of_all(play: Play) -> Iterator[list[RunFact]]:
-    """Give the facts of a run, and of every run that it began."""
-    yield play.facts
-    for children in play.families.begun.values():
-        for child in children:
-            yield from facts_of_all(child)

@@ -145,7 +145,7 @@ class Play:
             if (at := decided_at(step, self.plot.behaviours[node])) is not None:
                 yield at, partial(self._decide, node)
             due = due_at(step)
-            if due is not None and node not in self.under_way:
+            if due is not None and node not in self.under_way and not self.families.are_of(step):
                 yield due + lag, self._look
 
     def open(self) -> None:

@@ -1,16 +1,33 @@
 """Going on with a played run, and forking one: what people ask for, and what the reference thinks is kept of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 from commands.run_again import Again, Fork, ForkRun, RetryRun, fork_run, kept_by_fork, kept_by_retry, moved, retry_run
+from commands.run_items import with_finished_items
+from domain.graph import MapNode
+from domain.graph_difference import begins_the_same
 from domain.payload import Payload
 from domain.run import Run
-from domain.run_facts import Pins, RunFact, RunFailed, RunRetried, StepCompleted, StepFailed, StepReused, StepSkipped
-from tests.engine.laws import settled_in
+from domain.run_facts import (
+    ItemOutcome,
+    Pins,
+    RunFact,
+    RunFailed,
+    RunRetried,
+    StepCompleted,
+    StepFailed,
+    StepItemsSettled,
+    StepReused,
+    StepSkipped,
+    StepWaiting,
+    WaitFor,
+)
+from tests.engine.laws import last_chapter, settled_in
 from tests.engine.play import NOBODY, Play
 from tests.engine.random_graphs import Plot
-from tests.engine.reference import Expected
+from tests.engine.reference import Expected, Items, expected, outputs_of
 from tests.fixtures.graphs import Json
 
 Fates = Mapping[str, Expected]
@@ -19,10 +36,15 @@ Fates = Mapping[str, Expected]
 def retry(play: Play, plot: Plot) -> None:
     """Go on with a run that has ended, by what the plot says now. Raises CompletedPartChanged."""
     run = play.run
-    again = Again(workflow_version=run.workflow_version, kept=kept_by_retry(run), pins=None)
+    kept = kept_by_retry(run)
+    items = with_finished_items(run, kept)
+    again = Again(workflow_version=run.workflow_version, kept=kept, items_kept=items, pins=None)
     if plot.raw is not play.plot.raw:
-        kept = moved(play.plot.graph, plot.graph, again.kept)
-        again = Again(workflow_version=run.workflow_version + 1, kept=kept, pins=Pins())
+        kept = moved(play.plot.graph, plot.graph, kept)
+        # What the children go by has no newer version here.
+        maps = [node for node in items if isinstance(play.plot.compiled.nodes[node], MapNode)]
+        items = tuple(node for node in maps if begins_the_same(play.plot.graph, plot.graph, node))
+        again = Again(workflow_version=run.workflow_version + 1, kept=kept, items_kept=items, pins=Pins())
     command = RetryRun(target_id=play.run_id, user_id="ada", newest_graph=again.pins is not None)
     facts = retry_run(command, run, again, play.now)
     play.plot, play.losses, play.cancel_at = plot, 0, None
@@ -61,6 +83,31 @@ def kept_of(facts: list[RunFact], fates: Fates) -> dict[str, Expected]:
     return {node: fates[node] for node in done}
 
 
+def items_of(play: Play, before: Items) -> dict[str, dict[int, Any]]:
+    """Give the outputs of the items of maps that are recorded as done, by what each was to do when it was done."""
+    found: dict[str, dict[int, Any]] = {node: dict(items) for node, items in before.items()}
+    for fact in last_chapter(play.facts):
+        if isinstance(fact, StepItemsSettled):
+            done = [one.item for one in fact.items if one.outcome is ItemOutcome.COMPLETED]
+            plots = play.plot.behaviours[fact.node].items
+            outputs = {item: outputs_of(plots[item], expected(plots[item])) for item in done}
+            found[fact.node] = {**outputs, **found.get(fact.node, {})}
+        elif isinstance(fact, StepWaiting) and fact.waiting_for is WaitFor.CHILD:
+            assert fact.resumes is bool(found.get(fact.node)), f"{fact.node} begins anew what is done, or keeps nothing"
+    return found
+
+
+def begins_alike(old: Plot, new: Plot, node: str) -> bool:
+    """Tell whether a map is the same in two graphs, and the same edges lead to it."""
+    said = _said(old, {node})[0]
+    is_map = said.get(node, ("",))[0] == "map"
+    return is_map and _ways_to(old, node) == _ways_to(new, node) and said == _said(new, {node})[0]
+
+
+def _ways_to(plot: Plot, node: str) -> set[tuple[str, str, str | None]]:
+    return {(one["from"], one["to"], one.get("when")) for one in plot.raw["edges"] if one["to"] == node}
+
+
 def taken_over_of(plot: Plot, facts: list[RunFact], fates: Fates, node: str) -> dict[str, Expected]:
     """Give the fates that a fork takes over: of what went well or was skipped, with all before it, and not the step."""
     done: set[str] = set()
@@ -91,7 +138,7 @@ def says_the_same(old: Plot, new: Plot, kept: Fates) -> bool:
     return _said(old, kept) == _said(new, kept)
 
 
-def _said(plot: Plot, kept: Fates) -> tuple[dict[str, tuple[str, Json]], set[tuple[str, str, str | None]]]:
+def _said(plot: Plot, kept: Collection[str]) -> tuple[dict[str, tuple[str, Json]], set[tuple[str, str, str | None]]]:
     nodes = {one["id"]: (one["kind"], one.get("config", {})) for one in plot.raw["nodes"] if one["id"] in kept}
     ways = {(one["from"], one["to"], one.get("when")) for one in plot.raw["edges"]}
     return nodes, {way for way in ways if way[0] in kept or way[1] in kept}

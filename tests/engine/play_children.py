@@ -1,16 +1,18 @@
 """The children of a played run: runs played too, by the same clock, begun and gathered as `engine.children` does."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from domain.run_facts import Parent, StepWaiting, WaitFor
+from domain.graph import ErrorClass
+from domain.run_facts import ItemResult, Parent, StepWaiting, WaitFor
 from domain.run_steps import Step, StepStatus
 from engine.child_ids import child_id
 from engine.child_outcome import item_result, outcome_of
 from engine.child_steps import concurrency_of
-from engine.step import ItemsSettled
+from engine.children import OUT_OF_TIME, is_late
+from engine.step import ItemsSettled, failed
 from tests.engine.play_results import NoContents, at_once
 
 if TYPE_CHECKING:
@@ -21,38 +23,46 @@ Key = tuple[int, str, int]
 
 
 class Families:
-    """The children of all the steps of one played run, in the order in which they began."""
+    """The children of all the steps of one played run, by their places in the lists."""
 
     def __init__(self, play: "Play") -> None:
         """Begin without any."""
         self._play = play
-        self.begun: dict[Key, list[Play]] = {}
+        self.begun: dict[Key, dict[int, Play]] = {}
 
     def moves(self) -> Iterator[tuple[datetime, Callable[[], None]]]:
         """Give when something happens among the children, and what."""
         play = self._play
         for children in self.begun.values():
-            for child in children:
+            for child in children.values():
                 at = child.next_at()
                 if at is not None:
                     yield at, partial(self._advance, child)
-        if not play.run.ended:
-            for node, _, _ in self._waiting():
-                if self._ready(node):
-                    yield play.now, partial(self._gather, node)
+        if play.run.ended:
+            return
+        for node, step, waiting in self._waiting():
+            if node in dict(play.unrecorded):
+                continue
+            if self._ready(node) or len(step.items) == waiting.children:
+                yield play.now, partial(self._gather, node)
+            elif waiting.until is not None:
+                yield waiting.until + timedelta(seconds=play.chances.lag_seconds), partial(self._gather, node)
 
     def tend(self) -> None:
         """Begin as many children of each waiting step as may be under way at once."""
         for node, step, waiting in self._waiting():
-            begun = self.begun.setdefault(self._key(node, step), [])
+            begun = self.begun.setdefault(self._key(node, step), {})
             most = concurrency_of(self._play.plot.compiled.nodes[node])
-            while len(begun) < waiting.children and sum(not child.run.ended for child in begun) < most:
-                begun.append(self._begin(node, waiting, len(begun)))
+            for item in range(waiting.children):
+                if sum(not child.run.ended for child in begun.values()) >= most:
+                    break
+                if item not in begun and item not in step.items:
+                    begun[item] = self._begin(node, waiting, item)
 
     def cancel(self) -> None:
         """Ask all children to end that have not."""
         for children in self.begun.values():
-            for child in children:
+            for child in children.values():
                 child.cancel()
 
     def _begin(self, node: str, waiting: StepWaiting, item: int) -> "Play":
@@ -73,38 +83,45 @@ class Families:
             self.tend()
 
     def _gather(self, node: str) -> None:
-        """Record what some of the children came to that have ended, as `Children` does."""
+        """Record what some of the children came to that have ended, as `Children` does, or that time is over."""
         play = self._play
         step = play.run.steps[node]
         begun, ready = self.begun[self._key(node, step)], self._ready(node)
-        items = play.random.sample(ready, play.random.randint(1, len(ready)))
-        if play.random.random() < play.chances.spurious:
-            items.extend(step.items)  # what was told of already may be told of once more
-        contents = NoContents()
-        results = [
-            at_once(item_result(item, begun[item].run_id, begun[item].run, contents, play.run_id)) for item in items
-        ]
+        items = play.random.sample(ready, play.random.randint(min(1, len(ready)), len(ready)))
+        results = [_result(item, begun[item]) for item in items]
         known = {**step.items, **{one.item: one for one in results}}
-        count = len(play.plot.behaviours[node].items)
-        then = at_once(outcome_of(play.plot.compiled.nodes[node], count, known, contents, play.run_id))
+        waiting = step.waiting
+        assert waiting is not None
+        then = at_once(outcome_of(play.plot.compiled.nodes[node], waiting.children, known, NoContents(), play.run_id))
+        if then is None and items == ready and is_late(waiting, play.now):
+            then = failed(ErrorClass.TIMEOUT, OUT_OF_TIME)
         if then is not None:
-            for child in begun:
+            for child in begun.values():
                 child.cancel()
+        if play.random.random() < play.chances.spurious:
+            results.extend(step.items.values())  # what was told of already may be told of once more
         play.turn([(node, ItemsSettled(tuple(results), then))], resuming=play.moved)
 
     def _ready(self, node: str) -> list[int]:
         """Give the items whose children have ended without that being recorded, or about to be."""
         step = self._play.run.steps[node]
-        if any(node == name for name, _ in self._play.unrecorded):
-            return []
-        begun = self.begun.get(self._key(node, step), [])
-        return [item for item, child in enumerate(begun) if child.run.ended and item not in step.items]
+        begun = self.begun.get(self._key(node, step), {})
+        return [item for item, child in begun.items() if child.run.ended and item not in step.items]
+
+    def are_of(self, step: Step) -> bool:
+        """Tell whether a step waits for children."""
+        if step.status is not StepStatus.WAITING or step.waiting is None:
+            return False
+        return step.waiting.waiting_for is WaitFor.CHILD
 
     def _waiting(self) -> Iterator[tuple[str, Step, StepWaiting]]:
         for node, step in self._play.run.steps.items():
-            waiting = step.waiting
-            if step.status is StepStatus.WAITING and waiting is not None and waiting.waiting_for is WaitFor.CHILD:
-                yield node, step, waiting
+            if self.are_of(step) and step.waiting is not None:
+                yield node, step, step.waiting
 
     def _key(self, node: str, step: Step) -> Key:
         return self._play.run.attempt, node, step.attempt
+
+
+def _result(item: int, child: "Play") -> ItemResult:
+    return at_once(item_result(item, child.run_id, child.run, NoContents(), child.run_id))

@@ -123,15 +123,20 @@ def decision(run_id: UUID, node: str, behaviour: Behaviour) -> DecideStep:
 
 
 def _waits_for_children(call: StepCall, behaviour: Behaviour) -> Waits:
+    """Wait for all items, or once more for those that were recorded: some of these are done."""
     since = call.run.steps[call.node.id].started_at
     assert since is not None
+    kept = call.run.kept_items.get(call.node.id)
+    bound = call.node.timeout_seconds
     return Waits(
         StepWaiting(
             node=call.node.id,
             attempt=call.attempt,
             waiting_for=WaitFor.CHILD,
-            items=Payload(value=[item.inputs for item in behaviour.items]),
-            children=len(behaviour.items),
+            items=Payload(value=[item.inputs for item in behaviour.items]) if kept is None else kept.items,
+            children=len(behaviour.items) if kept is None else kept.children,
+            resumes=kept is not None,
+            until=None if bound is None else since + timedelta(seconds=bound),
             waiting_since=since,
         )
     )

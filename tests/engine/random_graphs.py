@@ -94,7 +94,8 @@ def drawn_node(random: Random, name: str, depth: int = DEEPEST) -> Json:
     """Draw a node of some kind, those with children only where these may have some themselves."""
     made = _drawn_kind(random, name, depth)
     if random.random() < 0.6:
-        retry_on = ["overloaded", *random.sample(["child_failed", "deadline", "expression"], random.randrange(3))]
+        others = ["child_failed", "deadline", "expression", "timeout"]
+        retry_on = ["overloaded", *random.sample(others, random.randrange(4))]
         backoff = {"initial_seconds": random.choice([0, 1, 8]), "jitter": 0}
         made["retry"] = {"max_attempts": random.randint(1, 3), "retry_on": retry_on, "backoff": backoff}
     return made
@@ -102,6 +103,8 @@ def drawn_node(random: Random, name: str, depth: int = DEEPEST) -> Json:
 
 def _drawn_kind(random: Random, name: str, depth: int) -> Json:
     drawn = random.random() if depth < DEEPEST else random.random() * 0.8
+    # Longer than all that is below it can take, unless that waits for ever.
+    bound = {"timeout_seconds": 10_000 if depth else 1_000_000} if random.random() < 0.4 else {}
     if drawn < 0.52:
         return node(name)
     if drawn < 0.70:
@@ -112,8 +115,8 @@ def _drawn_kind(random: Random, name: str, depth: int) -> Json:
     if drawn < 0.91:
         lenient = {"on_item_failure": "continue", "most_failed_items": random.randrange(3)}
         config = {"workflow_id": CHILD, "items": "inputs.list", "concurrency": random.randint(1, 3)}
-        return node(name, kind="map", config={**config, **(lenient if random.random() < 0.5 else {})})
-    return node(name, kind="workflow", config={"workflow_id": CHILD})
+        return node(name, kind="map", config={**config, **(lenient if random.random() < 0.5 else {})}, **bound)
+    return node(name, kind="workflow", config={"workflow_id": CHILD}, **bound)
 
 
 def _drawn_human(random: Random, name: str) -> Json:

@@ -23,9 +23,7 @@ class Revision:
         self.order = sorted(self.nodes, key=lambda name: (len(ancestors(name, self.edges)), name))
 
     def add_node(self, free: list[str]) -> None:
-        name = f"m{len(self.nodes)}"
-        if name in self.nodes:
-            return
+        name = f"m{self.random.randrange(10**9)}"  # a name that no node ever had
         place = self.random.randint(0, len(self.order))
         self.nodes[name] = drawn_node(self.random, name)
         self.behaviours[name] = drawn_behaviour(self.random, self.nodes[name])
@@ -44,8 +42,13 @@ class Revision:
 
     def change_node(self, free: list[str]) -> None:
         name = self.random.choice(free)
-        self.nodes[name] = drawn_node(self.random, name)
-        self.behaviours[name] = drawn_behaviour(self.random, self.nodes[name])
+        old, new = self.nodes[name], drawn_node(self.random, name)
+        if old["kind"] == "transform" and self.random.random() < 0.5:
+            old["config"] = {"expression": f"inputs.n{self.random.randrange(2)}"}  # played alike, and yet another step
+            return
+        if (old["kind"], old.get("config")) != (new["kind"], new.get("config")):
+            self.nodes[name] = new
+            self.behaviours[name] = drawn_behaviour(self.random, new)
 
     def change_policy(self, _free: list[str]) -> None:
         """Change what may be changed of whatever is done."""

@@ -38,7 +38,11 @@ class Expected:
     attempts: int = 0
 
 
+Items = Mapping[str, Mapping[int, Any]]
+"""The outputs of the items of maps that are done, by the map and their place in its list."""
+
 NOTHING_KEPT: dict[str, Expected] = {}
+NO_ITEMS: Items = {}
 
 
 class CannotTell(Exception):  # noqa: N818  # a condition without an answer
@@ -57,14 +61,14 @@ class Waits(Exception):  # noqa: N818  # what a step comes to
     """A step waits for what never comes."""
 
 
-def expected(plot: Plot, kept: Mapping[str, Expected] = NOTHING_KEPT) -> dict[str, Expected]:
+def expected(plot: Plot, kept: Mapping[str, Expected] = NOTHING_KEPT, items: Items = NO_ITEMS) -> dict[str, Expected]:
     """Give what becomes of every step; what is kept of an earlier attempt of the run has happened already."""
     known = dict(kept)
     while len(known) < len(plot.raw["nodes"]):
         for node in plot.raw["nodes"]:
             before = [one["from"] for one in plot.raw["edges"] if one["to"] == node["id"]]
             if node["id"] not in known and all(source in known for source in before):
-                known[node["id"]] = _fate(plot, node, known)
+                known[node["id"]] = _fate(plot, node, known, items.get(node["id"], {}))
     return known
 
 
@@ -75,14 +79,14 @@ def outputs_of(plot: Plot, fates: Mapping[str, Expected]) -> dict[str, Any]:
     return {node: fate.output for node, fate in ends.items() if fate.fate in {Fate.GAVE, Fate.DEFAULTED}}
 
 
-def _fate(plot: Plot, node: Json, known: dict[str, Expected]) -> Expected:
+def _fate(plot: Plot, node: Json, known: dict[str, Expected], done: Mapping[int, Any]) -> Expected:
     incoming = [(place, one) for place, one in enumerate(plot.raw["edges"]) if one["to"] == node["id"]]
     if any(known[one["from"]].fate in HANGING for _, one in incoming):
         return Expected(Fate.NEVER_REACHED)
     if incoming and not any(place in known[one["from"]].taken for place, one in incoming):
         return Expected(Fate.SKIPPED)
     try:
-        output, attempts = _carried_out(node, plot.behaviours[node["id"]])
+        output, attempts = _carried_out(node, plot.behaviours[node["id"]], done)
     except Waits:
         return Expected(Fate.WAITS_FOR_EVER)
     except Fails as failed:
@@ -93,7 +97,7 @@ def _fate(plot: Plot, node: Json, known: dict[str, Expected]) -> Expected:
         return _failed(plot, node, known, attempts)
 
 
-def _carried_out(node: Json, behaviour: Behaviour) -> tuple[Any, int]:
+def _carried_out(node: Json, behaviour: Behaviour, done: Mapping[int, Any]) -> tuple[Any, int]:
     """Give a step's output and the attempts that it took. Raises Fails, Waits."""
     match node["kind"]:
         case "human":
@@ -103,7 +107,7 @@ def _carried_out(node: Json, behaviour: Behaviour) -> tuple[Any, int]:
                 raise Fails(_attempts(node, ErrorClass.EXPRESSION))
             return {"until": SOME_TIME}, 1
         case "map" | "workflow":
-            return _gathered(node, behaviour), 1
+            return _gathered(node, behaviour, done), 1
         case _:
             return behaviour.output, _attempts_of_work(node, behaviour)
 
@@ -120,26 +124,31 @@ def _decided(node: Json, behaviour: Behaviour) -> Json:
     return {"outcome": outcome, "data": {}, "comment": None}
 
 
-def _gathered(node: Json, behaviour: Behaviour) -> Any:  # noqa: ANN401  # JSON
+def _gathered(node: Json, behaviour: Behaviour, done: Mapping[int, Any]) -> Any:  # noqa: ANN401  # JSON
     """Give what the children come to. One that waits for ever keeps its place, and those behind may never begin."""
     config = node["config"]
-    begun: list[Any] = []
+    results: list[Any] = []
     waiting = failed = 0
-    for item in behaviour.items:
+    for place, item in enumerate(behaviour.items):
+        if place in done:
+            results.append(done[place])
+            continue
         if waiting == config.get("concurrency", 1):
-            break
+            continue
         fates = expected(item)
         of = {fate.fate for fate in fates.values()}
         if Fate.FAILS_THE_RUN in of:
             failed += 1
         elif Fate.WAITS_FOR_EVER in of:
             waiting += 1
-        begun.append({"error": SOME_ERROR} if Fate.FAILS_THE_RUN in of else outputs_of(item, fates))
+        results.append({"error": SOME_ERROR} if Fate.FAILS_THE_RUN in of else outputs_of(item, fates))
     if failed > (config["most_failed_items"] if config.get("on_item_failure") == "continue" else 0):
         raise Fails(_attempts(node, ErrorClass.CHILD_FAILED))
+    if waiting and "timeout_seconds" in node:
+        raise Fails(_attempts(node, ErrorClass.TIMEOUT))
     if waiting:
         raise Waits
-    return begun if node["kind"] == "map" else begun[0]
+    return results if node["kind"] == "map" else results[0]
 
 
 SOME_ERROR = object()

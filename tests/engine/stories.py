@@ -10,10 +10,20 @@ from domain.run_facts import RunRetried
 from domain.run_refusals import CompletedPartChanged
 from tests.engine.laws import check
 from tests.engine.play import Chances, Play
-from tests.engine.play_again import Fates, fork, kept_of, moved_to, retry, says_the_same, taken_over_of
+from tests.engine.play_again import (
+    Fates,
+    begins_alike,
+    fork,
+    items_of,
+    kept_of,
+    moved_to,
+    retry,
+    says_the_same,
+    taken_over_of,
+)
 from tests.engine.random_graphs import Plot, plot
 from tests.engine.random_revisions import revised
-from tests.engine.reference import NOTHING_KEPT, expected
+from tests.engine.reference import NO_ITEMS, NOTHING_KEPT, Items, expected
 
 CHAPTERS = 4
 
@@ -31,19 +41,23 @@ class Story:
         play = Play(first, self.random, self.chances)
         self._perhaps_cancelled(play)
         kept: Fates = NOTHING_KEPT
+        items: Items = NO_ITEMS
         play.begin()
         for _ in range(CHAPTERS):
             if self.random.random() < 0.3:
-                self._forked(self._midway(play), kept)
-            fates = self._rested(play, kept)
+                self._forked(self._midway(play), kept, items)
+            fates = self._rested(play, kept, items)
+            items = items_of(play, items)
             if play.run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
                 return
-            kept = self._retried(play, kept_of(play.facts, fates))
+            kept = kept_of(play.facts, fates)
+            items = {node: done for node, done in items.items() if done and node not in kept}
+            kept, items = self._retried(play, kept, items)
 
-    def _rested(self, play: Play, kept: Fates) -> Fates:
+    def _rested(self, play: Play, kept: Fates, items: Items = NO_ITEMS) -> Fates:
         play.to_the_end()
         self.told[play.run.status] += 1
-        return check(play, kept, disturbed=bool(self.chances.loss))
+        return check(play, kept, items, disturbed=bool(self.chances.loss))
 
     def _midway(self, play: Play) -> Play:
         for _ in range(self.random.randrange(12)):
@@ -55,7 +69,7 @@ class Story:
         if self.random.random() < 0.4:
             play.cancel_at = play.now + timedelta(seconds=self.random.choice([0, 0, 1, 2, 5, 9, 20]))
 
-    def _retried(self, play: Play, kept: Fates) -> Fates:
+    def _retried(self, play: Play, kept: Fates, items: Items) -> tuple[Fates, Items]:
         """Retry a run on the same graph, or on a newer one where that is accepted; gives what is kept."""
         plot = play.plot.healed() if self.random.random() < 0.7 else play.plot
         newest = revised(plot, kept, self.random) if self.random.random() < 0.5 else plot
@@ -70,21 +84,24 @@ class Story:
                 assert len(play.facts) == before
             else:
                 assert accepted, "a graph that changes what is done is accepted"
-                return self._kept(play, moved_to(plot, newest, kept))
+                alike = {node: done for node, done in items.items() if begins_alike(plot, newest, node)}
+                return self._kept(play, moved_to(plot, newest, kept), alike)
         self.told["retried"] += 1
         retry(play, plot)
-        return self._kept(play, kept)
+        return self._kept(play, kept, items)
 
-    def _kept(self, play: Play, kept: Fates) -> Fates:
+    def _kept(self, play: Play, kept: Fates, items: Items) -> tuple[Fates, Items]:
+        self.told["items kept"] += bool(items)
         retried = [fact for fact in play.facts if isinstance(fact, RunRetried)][-1]
         assert {node: frozenset(taken) for node, taken in retried.kept.items()} == {n: f.taken for n, f in kept.items()}
+        assert set(retried.items_kept) == set(items)
         assert play.run.attempt == retried.run_attempt
         self._perhaps_cancelled(play)
-        return kept
+        return kept, items
 
-    def _forked(self, source: Play, kept_before: Fates) -> None:
+    def _forked(self, source: Play, kept_before: Fates, items_before: Items) -> None:
         """Fork a run, at whatever point it is, from some step, perhaps with other inputs and on a newer graph."""
-        fates = expected(source.plot, kept_before)
+        fates = expected(source.plot, kept_before, items_before)
         node = self.random.choice(source.plot.raw["nodes"])["id"]
         kept = taken_over_of(source.plot, source.facts, fates, node)
         plot = source.plot.healed() if self.random.random() < 0.5 else source.plot

@@ -6,6 +6,7 @@ are under way: make it for new facts only.
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from domain.fact import topic_of
 from domain.graph import Graph, kind_of
@@ -46,7 +47,10 @@ def test_the_same_is_due_after_each_fact_of_an_old_run(name: str) -> None:
 @NAMES
 def test_the_same_is_kept_of_an_old_run(name: str) -> None:
     history = stored(name)
-    assert kept_of(history.graphs, folded(read_facts(history))) == history.kept
+    kept = kept_of(history.graphs, folded(read_facts(history)))
+    if history.kept.items_by_retry is None:
+        kept = replace(kept, items_by_retry=None)
+    assert kept == history.kept
 
 
 @NAMES

@@ -26,6 +26,7 @@ TOLD = {
     "a newer graph refused",
     "forked",
     "a fork refused",
+    "items kept",
 } - {RunStatus.ABSENT, RunStatus.QUEUED, RunStatus.RUNNING}
 
 
