@@ -13,11 +13,20 @@ from bus.relay import Relay, RelayBounds
 from bus.stream import StreamBounds
 from callsheet.setting_groups import NatsSettings
 from callsheet.settings import Settings
+from engine.parts import Reached
 from store.log import Log
 
 
 def bus_of(  # what a bus is made of
-    settings: Settings, conninfo: str, log: Log, log_id: UUID, feed: Feed, *, name: str, relays: bool
+    settings: Settings,
+    conninfo: str,
+    log: Log,
+    log_id: UUID,
+    feed: Feed,
+    *,
+    name: str,
+    relays: bool,
+    reached: Reached,
 ) -> Bus:
     """Make the bus: over NATS when a server is named, else in the process. `relays`: this process may publish."""
     listener = Listener(conninfo, poll_seconds=settings.feed.poll_seconds)
@@ -31,7 +40,7 @@ def bus_of(  # what a bus is made of
         log,
         feed,
         Carrying(log_id, feed, bounds.pending_events),
-        Relay(conninfo, log_id, feed, relay_bounds(settings)) if relays else None,
+        Relay(conninfo, log_id, feed, relay_bounds(settings), reached=reached) if relays else None,
         bounds,
         name=f"callsheet {name}",
     )

@@ -6,6 +6,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -18,9 +19,10 @@ from callsheet.clock import utc_now
 from callsheet.demo import run_demo
 from callsheet.operate.events import events
 from callsheet.operate.parked import parked
-from callsheet.operate.projections import projections
+from callsheet.operate.projections import named, projections
 from callsheet.operate.rebuild import prune_command, rebuild_command
 from callsheet.operate.relay import relay
+from callsheet.projection_wiring import ALL_PROJECTIONS
 from callsheet.secrets import secret_of
 from callsheet.serve import serve as serve_parts
 from callsheet.settings import Settings, SettingsUnusable, load_settings
@@ -77,12 +79,16 @@ def work() -> None:
 
 
 @main.command()
-def project() -> None:
-    """Fold facts into read models: the projections alone, over the PostgreSQL of DATABASE_URL."""
-    run_apart(Part.PROJECTIONS)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def project(names: tuple[str, ...]) -> None:
+    """Fold facts into read models: all projections or those named, over the PostgreSQL of DATABASE_URL.
+
+    With NATS_URL one of these processes publishes facts to NATS too.
+    """
+    run_apart(Part.PROJECTIONS, named(names))
 
 
-def run_apart(part: Part, **http: Any) -> None:  # noqa: ANN401  # options of several types
+def run_apart(part: Part, names: Sequence[str] = ALL_PROJECTIONS, **http: Any) -> None:  # noqa: ANN401  # options of several types
     """Run a process that shares a database with others, until told to stop."""
     with refusals():
         settings = settings_with(**http)
@@ -90,7 +96,7 @@ def run_apart(part: Part, **http: Any) -> None:  # noqa: ANN401  # options of se
         conninfo = settings.data.database_url
         if conninfo is None:
             raise SettingsUnusable({"DATABASE_URL": "name the database that the processes share"})
-        uvloop.run(migrate_and_serve(settings, conninfo, frozenset({part})))
+        uvloop.run(migrate_and_serve(settings, conninfo, frozenset({part}), names))
 
 
 @main.command(name="migrate")
@@ -137,7 +143,9 @@ def demo(*, as_json: bool) -> None:
         sys.exit(run_demo(load_settings(os.environ), as_json=as_json))
 
 
-async def migrate_and_serve(settings: Settings, conninfo: str, parts: frozenset[Part]) -> None:
+async def migrate_and_serve(
+    settings: Settings, conninfo: str, parts: frozenset[Part], names: Sequence[str] = ALL_PROJECTIONS
+) -> None:
     """Migrate the database, and keep the parts going until told to stop."""
     await migrate(conninfo, COMPONENTS)
-    await serve_parts(settings, conninfo, secret_of(settings), parts)
+    await serve_parts(settings, conninfo, secret_of(settings), parts, names)

@@ -1,6 +1,6 @@
 """Every projection of the product by its name; what follows the log, lists them or builds them again starts here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Final
@@ -35,6 +35,9 @@ PROJECTIONS: Final[Mapping[str, Callable[[], Projection]]] = MappingProxyType(
 """Makes each projection afresh, remembering nothing; a new one has its line here and nowhere else."""
 
 
-def all_projections() -> tuple[Projection, ...]:
-    """Make every projection afresh."""
-    return tuple(make() for make in PROJECTIONS.values())
+ALL_PROJECTIONS: Final = tuple(PROJECTIONS)
+
+
+def projections_of(names: Sequence[str]) -> tuple[Projection, ...]:
+    """Make the projections that are named afresh."""
+    return tuple(PROJECTIONS[name]() for name in names)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -13,6 +13,7 @@ import uvicorn
 
 from callsheet.corked import CorkedHttp
 from callsheet.garbage import tune_garbage_collector
+from callsheet.projection_wiring import ALL_PROJECTIONS
 from callsheet.setting_types import SigningSecret
 from callsheet.settings import Settings
 from callsheet.wiring import EVERYTHING, Core, Part, gateway_of, opened
@@ -37,6 +38,7 @@ async def serve(
     conninfo: str,
     secret: SigningSecret,
     parts: frozenset[Part] = EVERYTHING,
+    projections: Sequence[str] = ALL_PROJECTIONS,
     reached: Reached = go_on,
 ) -> None:
     """Serve until SIGINT or SIGTERM; then stop taking requests, end open streams, and stop the parts in order.
@@ -46,7 +48,9 @@ async def serve(
     Raises UnsafeDatabase, Unavailable at the start, and whatever ended a part that may not end.
     """
     name = f"{socket.gethostname()}-{os.getpid()}"
-    async with opened(settings, conninfo, name=name, secret=secret, parts=parts, reached=reached) as core:
+    async with opened(
+        settings, conninfo, name=name, secret=secret, parts=parts, projections=projections, reached=reached
+    ) as core:
         stopping = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -1,7 +1,7 @@
 """Wiring: how one process is put together from its parts, and how they live and end together."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -15,7 +15,7 @@ from callsheet.bus_wiring import bus_of
 from callsheet.clock import utc_now
 from callsheet.engine_wiring import engine_of, executors_of
 from callsheet.model_wiring import model_settings, prices_of_models, turn_bounds
-from callsheet.projection_wiring import all_projections
+from callsheet.projection_wiring import ALL_PROJECTIONS, projections_of
 from callsheet.setting_types import SigningSecret
 from callsheet.settings import Settings
 from commands.handler import Handler
@@ -102,9 +102,16 @@ class Core:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, conninfo: str, *, name: str, secret: SigningSecret, parts: Parts, reached: Reached = go_on
+    settings: Settings,
+    conninfo: str,
+    *,
+    name: str,
+    secret: SigningSecret,
+    parts: Parts,
+    projections: Sequence[str] = ALL_PROJECTIONS,
+    reached: Reached = go_on,
 ) -> AsyncGenerator[Core]:
-    """Make and open the parts of a process. Raises UnsafeDatabase, Unavailable."""
+    """Make and open the parts of a process; of the projections those named. Raises UnsafeDatabase, Unavailable."""
     log = Log(conninfo, log_bounds(settings))
     feed = Feed(log, feed_bounds(settings))
     models = ReadModels(conninfo, ReadBounds(statement_timeout_ms=settings.store.statement_timeout_ms))
@@ -117,7 +124,7 @@ async def opened(
         await stack.enter_async_context(models.opened())
         stack.push_async_callback(providers.close)
         relays = Part.PROJECTIONS in parts
-        bus = bus_of(settings, conninfo, log, log_id, feed, name=name, relays=relays)
+        bus = bus_of(settings, conninfo, log, log_id, feed, name=name, relays=relays, reached=reached)
         executors = executors_of(log, contents, providers, settings, secret, bus.deltas)
         stack.push_async_callback(executors.http.close)
         yield Core(
@@ -132,7 +139,7 @@ async def opened(
             retention=RetentionBounds(command_ids_seconds=settings.store.command_ids_hours * 3_600),
             models=models,
             checkpoints=checkpoints,
-            worker=worker_of(conninfo, feed, checkpoints, reached),
+            worker=worker_of(conninfo, feed, checkpoints, projections, reached),
             engine=engine_of(conninfo, log, feed, streams, executors, models, settings, name, reached=reached),
         )
 
@@ -152,9 +159,11 @@ def log_bounds(settings: Settings) -> LogBounds:
     )
 
 
-def worker_of(conninfo: str, feed: Feed, checkpoints: Checkpoints, reached: Reached) -> Worker:
-    """Make the worker with all projections."""
-    return Worker(conninfo, feed, all_projections(), checkpoints, WorkerBounds(), reached)
+def worker_of(
+    conninfo: str, feed: Feed, checkpoints: Checkpoints, projections: Sequence[str], reached: Reached
+) -> Worker:
+    """Make the worker of the projections that are named."""
+    return Worker(conninfo, feed, projections_of(projections), checkpoints, WorkerBounds(), reached)
 
 
 def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Drain) -> Callable[..., Awaitable[None]]:

@@ -113,3 +113,18 @@ def test_the_list_names_what_each_folds_and_what_another_version_left(database: 
 def test_a_process_is_still_known_where_its_name_is_long() -> None:
     assert worker_name("x" * 20).startswith(f"callsheet-projection-{'x' * 20}@{os.getpid()}.")
     assert len(worker_name("x" * 20)) <= 63
+
+
+def test_a_worker_of_some_projections_leaves_the_others_alone(database: str, tmp_path: Path) -> None:
+    project_with_names(migrated(database), "one")
+    with apart(database, tmp_path, "project", "projects", "timers"):
+
+        async def followed() -> bool:
+            async with connected(database) as connection:
+                found = await standings(connection)
+            return {name for name in PROJECTIONS if found.of(name).followed_by} == {"projects", "timers"}
+
+        asyncio.run(eventually(followed, what="the two that were named are followed, and no other", seconds=30))
+    refused = said(database, "project", "projects", "nothing")
+    assert refused.exit_code == 2
+    assert "'nothing' is none of projects" in refused.stderr.replace("\n", " ")
