@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from bench import append, fanout, long_run, report, runs, timers
+from bench import append, fanout, lag, long_run, report, runs, timers
 from bench.options import Options
 from bench.started import ServerFailed
 from callsheet.embedded_programs import EmbeddedUnusable
@@ -17,6 +17,7 @@ from callsheet.telemetry import configure_logging
 BENCHES: Final[Mapping[str, Callable[[Options], Struct]]] = {
     "append": append.run,
     "fanout": fanout.run,
+    "lag": lag.run,
     "long-run": long_run.run,
     "runs": runs.run,
     "timers": timers.run,
