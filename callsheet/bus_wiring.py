@@ -23,12 +23,13 @@ def bus_of(  # what a bus is made of
     log: Log,
     log_id: UUID,
     feed: Feed,
-    *,
     name: str,
-    relays: bool,
-    reached: Reached,
+    relayed: Reached | None,
 ) -> Bus:
-    """Make the bus: over NATS when a server is named, else in the process. `relays`: this process may publish."""
+    """Make the bus: over NATS when a server is named, else in the process. It may publish if it has `relayed`.
+
+    `relayed` is told of each point where a crash of the relay would matter.
+    """
     listener = Listener(conninfo, poll_seconds=settings.feed.poll_seconds)
     access = nats_access(settings.nats)
     if access is None:
@@ -40,7 +41,7 @@ def bus_of(  # what a bus is made of
         log,
         feed,
         Carrying(log_id, feed, bounds.pending_events),
-        Relay(conninfo, log_id, feed, relay_bounds(settings), reached=reached) if relays else None,
+        Relay(conninfo, log_id, feed, relay_bounds(settings), reached=relayed) if relayed is not None else None,
         bounds,
         name=f"callsheet {name}",
     )

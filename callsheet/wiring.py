@@ -123,8 +123,7 @@ async def opened(
         log_id = await stack.enter_async_context(log.opened())
         await stack.enter_async_context(models.opened())
         stack.push_async_callback(providers.close)
-        relays = Part.PROJECTIONS in parts
-        bus = bus_of(settings, conninfo, log, log_id, feed, name=name, relays=relays, reached=reached)
+        bus = bus_of(settings, conninfo, log, log_id, feed, name, reached if Part.PROJECTIONS in parts else None)
         executors = executors_of(log, contents, providers, settings, secret, bus.deltas)
         stack.push_async_callback(executors.http.close)
         yield Core(
