@@ -1,16 +1,14 @@
 """The processes of `bench lag`: one that relays, one that projects what NATS brings, as they are started by hand."""
 
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from bench.progress import say
-from bench.runs_server import FOREIGN, STOP_SECONDS_MAX
+from bench.runs_server import FOREIGN
+from bench.started import Started, started
 
 RELAYING: Final = ("timers",)
 """What the process that relays folds besides; the other one cannot have it as well."""
@@ -32,29 +30,23 @@ class Processes:
             "CALLSHEET_DATA_DIRECTORY": str(directory / "callsheet"),
         }
         self._directory = directory
-        self.started: list[subprocess.Popen[bytes]] = []
+        self.started: list[Started] = []
 
     def relaying(self) -> None:
-        """Start the process that will relay, as the first one that can."""
+        """Start the process that will relay, as the first one that can. Raises ServerFailed."""
         self._start("relaying", RELAYING, {})
 
     def projecting(self) -> None:
-        """Start the process that folds what NATS brings."""
+        """Start the process that folds what NATS brings. Raises ServerFailed."""
         self._start("projecting", (), ONLY_NATS)
 
     def _start(self, name: str, projections: tuple[str, ...], environ: dict[str, str]) -> None:
         say(f"starting the process that is {name}")
-        with (self._directory / f"{name}.log").open("wb") as log:
-            self.started.append(
-                subprocess.Popen(  # noqa: S603  # our own program
-                    [sys.executable, "-m", "callsheet", "project", *projections],
-                    env={**self._environ, **environ},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            )
+        directory = self._directory / name
+        directory.mkdir()
+        one = started(("project", *projections), {**self._environ, **environ}, directory)
+        self.started.append(one)
+        one.wait_until(one.works)
 
 
 @contextmanager
@@ -64,11 +56,5 @@ def processes(conninfo: str, url: str, directory: Path) -> Generator[Processes]:
     try:
         yield made
     finally:
-        for process in made.started:
-            process.send_signal(signal.SIGTERM)
-        for process in made.started:
-            try:
-                process.wait(STOP_SECONDS_MAX)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for one in made.started:
+            one.stop()

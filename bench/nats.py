@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.progress import say
-from bench.runs_server import HOST, ServerFailed
+from bench.runs_server import HOST
+from bench.started import ServerFailed
 
 START_SECONDS_MAX: Final = 10.0
 POLL_SECONDS: Final = 0.05
