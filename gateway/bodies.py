@@ -1,6 +1,9 @@
 """Bodies: reading JSON that a caller sent, bounded in every way, and telling all that is wrong with it at once."""
 
+import json
+import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
@@ -20,6 +23,9 @@ JSON_TYPES: Final = frozenset({"application/json"})
 PATCH_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
 MOST_PROBLEMS: Final = 200
 NO_BOUND: Final = 2**62
+NUL_CHARACTER: Final = re.compile("\0")
+SURROGATE: Final = re.compile("[\ud800-\udfff]")
+ESCAPED_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 async def read_body(receive: Receive, headers: Headers, *, bytes_max: int) -> bytes:
@@ -113,26 +119,46 @@ def decode_any(raw: bytes, depth_max: int) -> object:
     except RecursionError as fault:
         raise Malformed(f"The body is nested more than {depth_max} deep.") from fault
     except msgspec.DecodeError as fault:
+        _check_surrogates(raw)
         raise Malformed(f"The body is not JSON: {fault}.") from fault
     if not is_within(value, most_items=NO_BOUND, longest=NO_BOUND, deepest=depth_max + 1):
         raise Malformed(f"The body is nested more than {depth_max} deep.")
     if NUL in raw and ESCAPED_NUL.search(raw):
-        problems = tuple(Problem(pointer, "holds the character NUL (U+0000)") for pointer in _nul_pointers(value))
-        raise Malformed("The body holds the character NUL (U+0000).", problems=problems[:MOST_PROBLEMS])
+        raise _holding(value, NUL_CHARACTER, "the character NUL (U+0000)")
     return value
 
 
-def _nul_pointers(value: object) -> Iterator[str]:
-    """Give where texts or keys hold NUL; the depth is bounded before."""
+def _check_surrogates(raw: bytes) -> None:
+    """Raise Malformed where all that is wrong with JSON is half of an escaped surrogate pair (RFC 8259, 8.2)."""
+    if not ESCAPED_SURROGATE.search(raw):
+        return
+    try:
+        value: object = json.loads(raw)
+    except (ValueError, RecursionError):
+        return
+    said = _holding(value, SURROGATE, "half of a surrogate pair, which is no character")
+    if said.problems:
+        raise said
+
+
+def _holding(value: object, what: re.Pattern[str], said: str) -> Malformed:
+    # A pointer may go through a key that holds it, and must be sent itself.
+    pointers = (one.encode(errors="replace").decode() for one in islice(_pointers(value, what), MOST_PROBLEMS))
+    problems = tuple(Problem(pointer, f"holds {said}") for pointer in pointers)
+    return Malformed(f"The body holds {said}.", problems=problems)
+
+
+def _pointers(value: object, what: re.Pattern[str]) -> Iterator[str]:
+    """Give where texts or keys hold what is looked for."""
     pending: list[tuple[tuple[str | int, ...], object]] = [((), value)]
     while pending:
         path, item = pending.pop()
         if isinstance(item, str):
-            if "\0" in item:
+            if what.search(item):
                 yield pointer_to(path)
         elif isinstance(item, dict):
             for key, inner in cast("dict[str, object]", item).items():
-                if "\0" in key:
+                if what.search(key):
                     yield pointer_to((*path, key))
                 pending.append(((*path, key), inner))
         elif isinstance(item, list):

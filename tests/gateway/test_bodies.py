@@ -29,10 +29,29 @@ async def test_malformed_json_is_refused(ada: Caller, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b'{"name": "\\udc00"}', b'{"name": "\\ud83d\\u0041"}', b'{"settings": {"\\udfff": 1}, "name": "x"}']
+    ("content", "where"),
+    [
+        (b'{"name": "\\ud800"}', ["/name"]),
+        (b'{"name": "\\udc00"}', ["/name"]),
+        (b'{"name": "\\ud83d\\u0041"}', ["/name"]),
+        (b'{"settings": {"\\udfff": 1}, "name": "x"}', ["/settings/?"]),
+    ],
 )
-async def test_lone_surrogates_are_refused(ada: Caller, content: bytes) -> None:
-    problem(await sent(ada, content), 400, "malformed")
+async def test_half_a_surrogate_pair_is_refused_and_named(ada: Caller, content: bytes, where: list[str]) -> None:
+    told = problem(await sent(ada, content), 400, "malformed")
+    assert "half of a surrogate pair" in told["detail"]
+    assert pointers(told) == where
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"name": "\\ud83d\\ude00", "n": NaN}', b'{"name": "\\ud800"', b'["\\ud800", ' + b"[" * 100_000]
+)
+async def test_what_is_no_json_besides_is_said_to_be_that(ada: Caller, content: bytes) -> None:
+    assert "is not JSON" in problem(await sent(ada, content), 400, "malformed")["detail"]
+
+
+async def test_a_whole_surrogate_pair_is_a_character(ada: Caller) -> None:
+    assert (await sent(ada, b'{"name": "\\ud83d\\ude00"}')).json()["name"] == "\U0001f600"
 
 
 @pytest.mark.parametrize("content", [b'{"name": "\xff"}', b'{"\xc3\x28": 1}', '{"name": "é"}'.encode("latin-1")])

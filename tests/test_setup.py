@@ -1,0 +1,23 @@
+"""The set-up of the environment: what it leaves alone."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+TOP = Path(__file__).parent.parent
+
+
+def test_an_environment_that_lies_elsewhere_is_refused_and_left_alone(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    checkout = tmp_path / "checkout"
+    shutil.copytree(TOP / ".ci", checkout / ".ci")
+    shutil.copytree(TOP / "locks", checkout / "locks")
+    (checkout / ".venv").symlink_to(elsewhere)
+    told = subprocess.run(
+        [".ci/setup", "runtime"], cwd=checkout, check=False, capture_output=True, text=True, timeout=60
+    )
+    assert told.returncode == 1
+    assert told.stderr.startswith(f"setup: .venv is a symbolic link to {elsewhere}")
+    assert told.stdout == ""
+    assert list(elsewhere.iterdir()) == []
