@@ -137,10 +137,11 @@ def workspace_named(text: str) -> UUID:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and the timeline to stderr.")
-def demo(*, as_json: bool) -> None:
+@click.option("--all", "every", is_flag=True, help="Play every example, and not the first one alone.")
+def demo(*, as_json: bool, every: bool) -> None:
     """Boot everything on a free port and run examples/product-launch.json over HTTP."""
     with refusals():
-        sys.exit(run_demo(load_settings(os.environ), as_json=as_json))
+        sys.exit(run_demo(load_settings(os.environ), as_json=as_json, every=every))
 
 
 async def migrate_and_serve(

@@ -16,6 +16,7 @@ MARKS: Final[Mapping[str, str]] = {
     "step.skipped": "[dim]↷[/]",
     "step.failed": "[red]✗[/]",
     "step.waiting": "[yellow]…[/]",
+    "step.items-settled": "[cyan]✓[/]",
     "step.decided": "[yellow]☑[/]",
     "run.completed": "[bold green]■[/]",
     "run.failed": "[bold red]■[/]",
@@ -33,6 +34,11 @@ class Story:
     def say(self, text: str) -> None:
         """Say one thing, on lines that are never broken: some of them are to be copied into a shell."""
         self._console.print(text, soft_wrap=True)
+
+    def chapter(self, title: str, source: str) -> None:
+        """Begin with an example."""
+        self._console.print()
+        self._console.rule(f"[bold]{escape(title)}[/] [dim]{escape(source)}[/]", align="left")
 
     def event(self, event: Mapping[str, Any], since_ms: float) -> None:
         """Show one event of the timeline."""
@@ -76,11 +82,23 @@ def _detail(topic: str, fact: Mapping[str, Any]) -> str:
         case "step.failed" | "run.failed":
             return escape(str(fact["error"]["message"]))
         case "step.waiting":
-            return f"for {escape(', '.join([*fact.get('assignees', []), *fact.get('roles', [])]))}"
+            return escape(_waiting(fact))
+        case "step.items-settled":
+            return f"{len(fact['items'])} of its runs have ended"
         case "step.decided":
             return f"{escape(str(fact['outcome']))} by {escape(str(fact['decided_by']))}"
         case _:
             return ""
+
+
+def _waiting(fact: Mapping[str, Any]) -> str:
+    match fact["waiting_for"]:
+        case "human":
+            return f"for {', '.join([*fact.get('assignees', []), *fact.get('roles', [])])}"
+        case "timer":
+            return f"until {fact['until']}"
+        case _:
+            return "for one run" if fact["children"] == 1 else f"for {fact['children']} runs"
 
 
 def _usage(usage: Mapping[str, Any]) -> str:

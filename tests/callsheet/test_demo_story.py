@@ -3,6 +3,7 @@
 from io import StringIO
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from callsheet.demo_story import Story
@@ -26,6 +27,19 @@ def test_a_step_of_the_scripted_provider_is_one_line() -> None:
 def test_the_time_of_a_model_is_shown_where_it_took_any() -> None:
     lines = shown("step.completed", node="outline", usage={**USAGE, "model": "gpt-5-mini", "latency_ms": 1234.4})
     assert lines == ["    48 ms ✓ step.completed outline    gpt-5-mini, 120 + 9 tokens, 1,234 ms"]
+
+
+@pytest.mark.parametrize(
+    ("waits", "said"),
+    [
+        ({"waiting_for": "human", "assignees": ["usr_ana"], "roles": ["owner"]}, "for usr_ana, owner"),
+        ({"waiting_for": "timer", "until": "2027-01-01T00:00:00Z"}, "until 2027-01-01T00:00:00Z"),
+        ({"waiting_for": "child", "children": 1}, "for one run"),
+        ({"waiting_for": "child", "children": 3}, "for 3 runs"),
+    ],
+)
+def test_what_a_step_waits_for_is_said(waits: dict[str, Any], said: str) -> None:
+    assert shown("step.waiting", node="a", **waits) == [f"    48 ms … step.waiting   a          {said}"]
 
 
 def test_an_event_of_the_run_itself_has_no_step() -> None:

@@ -1,0 +1,41 @@
+"""The website that an example of the demo calls: it says that it has got what it was sent, and keeps nothing."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+HOST: Final = "127.0.0.1"
+ANSWER: Final = b'{"received": true}'
+REQUEST_SECONDS_MAX: Final = 10
+ALLOWED: Final = "CALLSHEET_OUTGOING_ALLOWED"
+
+
+@asynccontextmanager
+async def running_website() -> AsyncGenerator[str]:
+    """Serve on a free port for as long as the block lasts; gives its `host:port`."""
+    server = await asyncio.start_server(_answer, HOST, 0)
+    async with server:
+        yield f"{HOST}:{server.sockets[0].getsockname()[1]}"
+
+
+def allowing(environ: Mapping[str, str], place: str) -> dict[str, str]:
+    """Give an environment whose server may call the website too: it is not public."""
+    return {**environ, ALLOWED: ",".join(filter(None, (environ.get(ALLOWED), place)))}
+
+
+def called(inputs: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Give the inputs of an example with the website's address in the place of the one that it names."""
+    return {**inputs, **({"webhook_url": f"http://{place}/hooks"} if "webhook_url" in inputs else {})}
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
+        async with asyncio.timeout(REQUEST_SECONDS_MAX):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                b"Content-Length: %d\r\n\r\n%s" % (len(ANSWER), ANSWER)
+            )
+            await writer.drain()
+    writer.close()
