@@ -23,7 +23,7 @@ from domain.run_facts import (
     WaitFor,
 )
 from domain.run_steps import SETTLED
-from projections.courses import RunCourse, Taken
+from projections.courses import RunCourse, Spent
 from projections.insight_buckets import Kind, Origin, Place, hour_of
 from projections.measures import Measures
 
@@ -147,16 +147,16 @@ class Counting:
     def _used(self, node: str, usage: Usage | None, at: datetime) -> None:
         if usage is None:
             return
-        taken = Taken()
-        taken.add(usage)
-        self._step(node, at).use(taken)
+        spent = Spent()
+        spent.add(usage)
+        self._step(node, at).use(spent)
         model = self._at(
             Place(self._course.project_id.int, self._course.workflow_id.int, Kind.MODEL, 0, model=usage.model),
             self._course.workspace_id,
             None,
             hour_of(at),
         )
-        model.use(taken)
+        model.use(spent)
         model.lasted("latency", round(usage.latency_ms * 1_000))
         if usage.first_token_ms is not None:
             model.lasted("first_token", round(usage.first_token_ms * 1_000))

@@ -33,7 +33,7 @@ from domain.run_facts import (
 from domain.run_steps import SETTLED, StepStatus
 
 
-class Taken(Struct, kw_only=True):
+class Spent(Struct, kw_only=True):
     """What calls of models took; costs are in millionths of a millionth of a USD (pico-USD)."""
 
     calls: int = 0
@@ -65,7 +65,7 @@ NO_NODES: Final[Nodes] = {}
 
 
 class StepCourse(Struct, kw_only=True):
-    """How far one step has come, and with which versions; `taken` is of all its attempts."""
+    """How far one step has come, and with which versions; `spent` is of all its attempts."""
 
     status: StepStatus
     workflow_version: int
@@ -80,7 +80,7 @@ class StepCourse(Struct, kw_only=True):
     waiting_since: datetime | None = None
     decided_at: datetime | None = None
     model: str | None = None
-    taken: Taken | None = None
+    spent: Spent | None = None
     error_class: str | None = None
 
 
@@ -218,6 +218,6 @@ def _used(step: StepCourse, usage: Usage | None) -> None:
     if usage is None:
         return
     step.model = usage.model
-    if step.taken is None:
-        step.taken = Taken()
-    step.taken.add(usage)
+    if step.spent is None:
+        step.spent = Spent()
+    step.spent.add(usage)

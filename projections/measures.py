@@ -4,7 +4,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from projections.courses import Taken
+from projections.courses import Spent
 from projections.sketch import Sketch
 
 
@@ -83,13 +83,13 @@ class Measures(Struct, kw_only=True, omit_defaults=True):
         """Give a copy of what calls of models took, and of nothing else."""
         return Measures(**{name: getattr(self, name) for name in USAGE})
 
-    def use(self, taken: Taken) -> None:
+    def use(self, spent: Spent) -> None:
         """Add what calls of models took."""
-        self.calls += taken.calls
-        self.input_tokens += taken.input_tokens
-        self.output_tokens += taken.output_tokens
-        self.cost_pico += taken.cost_pico
-        self.unpriced += taken.unpriced
+        self.calls += spent.calls
+        self.input_tokens += spent.input_tokens
+        self.output_tokens += spent.output_tokens
+        self.cost_pico += spent.cost_pico
+        self.unpriced += spent.unpriced
 
 
 SKETCHES: Final = ("duration", "queue", "human_wait", "latency", "first_token")

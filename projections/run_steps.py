@@ -16,7 +16,7 @@ from domain.run_facts import (
 )
 from domain.run_steps import SETTLED
 from projections.course_memory import CourseMemory
-from projections.courses import RunCourse, StepCourse, Taken
+from projections.courses import RunCourse, Spent, StepCourse
 from projections.projection import Cursor, Unfoldable
 from store.arrays import Column, longs, texts, times, uuids
 from store.record import Recorded
@@ -58,7 +58,7 @@ select n.run, n.node, n.workspace, n.project, n.workflow, n.workflow_version, n.
 """
 """Write the steps that changed, each once, in one statement; never an older state over a newer one."""
 
-NOTHING_TAKEN: Final = Taken()
+NOTHING_SPENT: Final = Spent()
 MOST_PICO: Final = 2**63 - 1
 
 Key = tuple[int, str]
@@ -143,7 +143,7 @@ class _Changes:
 def _columns(rows: Sequence[tuple[RunCourse, str, StepCourse, int]]) -> dict[str, Column]:
     runs = [row[0] for row in rows]
     steps = [row[2] for row in rows]
-    taken = [step.taken or NOTHING_TAKEN for step in steps]
+    spent = [step.spent or NOTHING_SPENT for step in steps]
     return {
         "runs": uuids([run.id for run in runs]),
         "nodes": texts([row[1] for row in rows]),
@@ -165,8 +165,8 @@ def _columns(rows: Sequence[tuple[RunCourse, str, StepCourse, int]]) -> dict[str
         "models": texts([step.model or "" for step in steps]),
         "assets": uuids([step.asset_id for step in steps]),
         "asset_versions": longs([step.asset_version for step in steps]),
-        "calls": longs([one.calls for one in taken]),
-        "input_tokens": longs([one.input_tokens for one in taken]),
-        "output_tokens": longs([one.output_tokens for one in taken]),
-        "costs": longs([min(one.cost_pico, MOST_PICO) for one in taken]),
+        "calls": longs([one.calls for one in spent]),
+        "input_tokens": longs([one.input_tokens for one in spent]),
+        "output_tokens": longs([one.output_tokens for one in spent]),
+        "costs": longs([min(one.cost_pico, MOST_PICO) for one in spent]),
     }
