@@ -68,8 +68,13 @@ class Checkpoints:
         """Give the last position known here; 0 where none is."""
         return self._positions.get(projection, 0)
 
-    def moved(self, projection: str, position: int) -> None:
-        """Say that a projection stands here, with all before it readable."""
+    def moved(self, projection: str, position: int, *, revision: int | None = None) -> None:
+        """Say that a projection stands here, with all before it readable, less what was left out at a revision.
+
+        A worker that has not noticed yet that a workspace is no longer parked says nothing about that workspace.
+        """
+        if revision is not None and revision < self._left_out.get(projection, NOTHING_KNOWN).revision:
+            return
         self._positions[projection] = position
         for one in list(self._waiting.get(projection, ())):
             wanted, future = one
@@ -97,7 +102,7 @@ class Checkpoints:
         Raises ProjectionBehind after the time, ProjectionParked, Unavailable.
         """
         if workspace_id is not None and self._is_parked(projection, position, workspace_id):
-            await self.look(projection)  # a person may have mended it since, in another process
+            await self._look_from_now()  # a person may have mended it since, in another process
             self._refuse_parked(projection, position, workspace_id)
         if self._positions.get(projection, -1) >= position:
             return
@@ -135,27 +140,34 @@ class Checkpoints:
                     await asyncio.shield(future)
         future.result()
 
-    async def look(self, at_least: str | None = None) -> None:
+    async def look(self) -> None:
         """Read every checkpoint, and what is parked where that has changed, unless somebody did just now.
 
-        Of a projection that is followed here only what is parked is taken, and only where it is asked for.
-        Raises Unavailable.
+        Of a projection that is followed here only what is parked is taken. Raises Unavailable.
         """
         async with self._looking:
-            now = time.monotonic()
-            if now - self._looked_at < self._bounds.poll_seconds / 2:
-                return
-            for projection, position, revision in await self._models.rows(ALL, {}):
-                followed = projection in self._followed
-                if not followed or projection == at_least:
-                    await self._look_at_parked(projection, revision)
-                if not followed:
-                    self.moved(projection, position)
-            self._looked_at = time.monotonic()
+            if time.monotonic() - self._looked_at >= self._bounds.poll_seconds / 2:
+                await self._look()
 
-    async def _look_at_parked(self, projection: str, revision: int) -> None:
-        # Read after the checkpoint, so that nothing is missing of what was parked up to there.
-        known = self._left_out.get(projection, NOTHING_KNOWN).revision
-        if revision > known and revision > 0:
-            rows = await self._models.rows(PARKED, {"projection": projection})
-            self.left_out(projection, revision, dict(rows))
+    async def _look_from_now(self) -> None:
+        """Look, or share a look that begins after this call: so that however many ask, one is under way at a time."""
+        asked_at = time.monotonic()
+        async with self._looking:
+            if self._looked_at < asked_at:
+                await self._look()
+
+    async def _look(self) -> None:
+        looked_at = time.monotonic()
+        for projection, position, revision in await self._models.rows(ALL, {}):
+            noticed = await self._look_at_parked(projection, revision)
+            if noticed or projection not in self._followed:
+                self.moved(projection, position)
+        self._looked_at = looked_at
+
+    async def _look_at_parked(self, projection: str, revision: int) -> bool:
+        """Read what is parked, if that has changed: after the checkpoint, so that nothing parked up to it is missed."""
+        if revision <= self._left_out.get(projection, NOTHING_KNOWN).revision:
+            return False
+        rows = await self._models.rows(PARKED, {"projection": projection}) if revision else []
+        self.left_out(projection, revision, dict(rows))
+        return True

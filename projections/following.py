@@ -88,6 +88,7 @@ class Follower:
         self._bounds = bounds
         self._reached = reached
         self._position = 0  # what this worker has folded may be a little ahead of the checkpoint's row
+        self._revision = 0
         self._parked: Mapping[UUID, int] = NOTHING_PARKED
         self._committed_at = 0.0
         self._failures = 0
@@ -171,13 +172,13 @@ class Follower:
                 self._log.info("projection.left_out_changed", position=self._position, parked=self.parked)
 
     def _stands(self, footing: Footing) -> None:
-        self._parked = footing.parked
+        self._parked, self._revision = footing.parked, footing.revision
         self._checkpoints.left_out(self.name, footing.revision, footing.parked)
         self._came_to(footing.position)
 
     def _came_to(self, position: int) -> None:
         self._position = position
-        self._checkpoints.moved(self.name, position)
+        self._checkpoints.moved(self.name, position, revision=self._revision)
 
     async def _own(self, connection: AsyncConnection[Any]) -> None:
         while True:
