@@ -1,0 +1,63 @@
+"""Schedules of poison, retries, skips and crashes, for hypothesis."""
+
+from typing import Final
+from uuid import UUID
+
+from hypothesis import strategies as st
+from msgspec import Struct
+
+WORKSPACES: Final = tuple(UUID(f"0192f000-0000-7000-8000-00000000000{digit}") for digit in "abc")
+STREAMS: Final = 2
+"""How many projects each workspace has."""
+
+
+class Appended(Struct, frozen=True):
+    """A fact of a project: `poison` is a name that cannot be folded, `taken` one that PostgreSQL does not take."""
+
+    workspace: int
+    stream: int
+    name: str
+
+
+class Taken(Struct, frozen=True):
+    """The worker is given so many facts; it may crash with its rows written, or with them committed."""
+
+    events: int
+    crash: str | None
+
+
+class Mended(Struct, frozen=True):
+    """The code is mended, or broken again; workers that are under way have the old one until they crash."""
+
+    poison: bool
+
+
+class Retries(Struct, frozen=True):
+    """Somebody retries a workspace; it may be interrupted before a page, or with its rows written."""
+
+    workspace: int
+    interrupted: str | None
+
+
+class Skips(Struct, frozen=True):
+    """Somebody skips what a workspace is parked at, or nothing where it is not."""
+
+    workspace: int
+    rest: bool
+
+
+Step = Appended | Taken | Mended | Retries | Skips
+
+workspaces = st.integers(0, len(WORKSPACES) - 1)
+appends = st.builds(
+    Appended, workspaces, st.integers(0, STREAMS - 1), st.sampled_from(["a", "b", "c", "poison", "taken", "unreadable"])
+)
+steps: st.SearchStrategy[Step] = st.one_of(
+    appends,
+    appends,
+    st.builds(Taken, st.integers(1, 7), st.sampled_from([None, None, None, "rows.written", "rows.committed"])),
+    st.builds(Mended, st.booleans()),
+    st.builds(Retries, workspaces, st.sampled_from([None, None, "page", "rows"])),
+    st.builds(Skips, workspaces, st.booleans()),
+)
+schedules = st.lists(steps, min_size=4, max_size=24)
