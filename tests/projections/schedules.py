@@ -60,4 +60,26 @@ steps: st.SearchStrategy[Step] = st.one_of(
     st.builds(Retries, workspaces, st.sampled_from([None, None, "page", "rows"])),
     st.builds(Skips, workspaces, st.booleans()),
 )
-schedules = st.lists(steps, min_size=4, max_size=24)
+
+
+@st.composite
+def episodes(draw: st.DrawFn) -> list[Step]:
+    """Give what happens to one workspace from its poison to its return, with anything in between."""
+    workspace, stream = draw(workspaces), draw(st.integers(0, STREAMS - 1))
+    poison = draw(st.sampled_from(["poison", "taken", "unreadable"]))
+    mends = draw(st.sampled_from([Mended(poison=False), Skips(workspace, rest=False), Skips(workspace, rest=True)]))
+    whole: list[Step] = [
+        Appended(workspace, stream, "a"),
+        Appended(workspace, stream, poison),
+        Taken(7, None),
+        mends,
+        Retries(workspace, None),
+        Appended(workspace, stream, "b"),
+        Taken(7, draw(st.sampled_from([None, "rows.written"]))),
+    ]
+    return [step for one in whole for step in (*draw(st.lists(steps, max_size=1)), one)]
+
+
+schedules = st.lists(st.one_of(steps.map(lambda one: [one]), episodes()), min_size=1, max_size=12).map(
+    lambda parts: [step for part in parts for step in part][:40]
+)
