@@ -128,13 +128,15 @@ class Feed:
         self._wake_readers()
 
     async def _catch_up(self) -> None:
+        """Read the log until a page is not full. What was committed meanwhile is told of, and looked for after it."""
         while True:
-            after = self._through
-            page = await self._log.read_log(after=after, limit=self._bounds.page_events)
-            if page.through <= self._through:
-                return
+            page = await self._log.read_next(after=self._through, limit=self._bounds.page_events)
             # Our own commits may have been taken while the page was read.
-            self._extend([one for one in page.events if one.position > self._through], page.through)
+            following = [one for one in page if one.position > self._through]
+            if following:
+                self._extend(following, following[-1].position)
+            if len(page) < self._bounds.page_events:
+                return
 
     def _extend(self, recorded: list[Recorded], through: int) -> None:
         self._buffer.extend(recorded)

@@ -48,5 +48,6 @@ class Listener:
             row = await cursor.fetchone()
             log.wake_others = row is None or row[0] > 1
             jittered = self._poll_seconds * random.uniform(0.8, 1.2)  # noqa: S311  # jitter, nothing secret
-            async for told in connection.notifies(timeout=jittered, stop_after=1):
+            # Counted once a poll, and not once a notification: there may be hundreds a second.
+            async for told in connection.notifies(timeout=jittered):
                 feed.committed_elsewhere(int(told.payload))

@@ -77,6 +77,19 @@ async def test_a_page_says_how_far_it_looked(database: str) -> None:
             await log.read_log(after=0, limit=0)
 
 
+@EVERY_POSTGRES
+async def test_what_follows_a_position_is_read_without_a_gap(database: str) -> None:
+    async with running(database) as log:
+        await log.append(append(uuid4(), 0, CREATED, *[RENAMED] * 5))
+
+        async def following(after: int, limit: int) -> list[int]:
+            return [one.position for one in await log.read_next(after=after, limit=limit)]
+
+        assert await following(0, 4) == [1, 2, 3, 4]
+        assert await following(4, 4) == [5, 6]
+        assert await following(6, 4) == []
+
+
 async def test_one_read_looks_at_a_bounded_stretch_of_the_log(database: str) -> None:
     change(database, "update log_head set position = %(position)s", {"position": STRETCH + 7})
     async with running(database) as log:
