@@ -46,7 +46,7 @@ async def main() -> None:
     if conninfo is None:
         raise TypeError("an engine apart needs a database")
     reached = killer(os.environ[VARIABLE]) if VARIABLE in os.environ else go_on
-    await serve(settings, conninfo, secret_of(settings), frozenset({Part.ENGINE}), reached)
+    await serve(settings, conninfo, secret_of(settings), frozenset({Part.ENGINE}), reached=reached)
 
 
 if __name__ == "__main__":
