@@ -24,7 +24,7 @@ from domain.run_facts import (
     StepWaiting,
     WaitFor,
 )
-from tests.engine.laws import last_chapter, settled_in
+from tests.engine.laws import Told, last_chapter, settled_in
 from tests.engine.play import NOBODY, Play
 from tests.engine.random_graphs import Plot
 from tests.engine.reference import Expected, Items, expected, outputs_of
@@ -83,7 +83,7 @@ def kept_of(facts: list[RunFact], fates: Fates) -> dict[str, Expected]:
     return {node: fates[node] for node in done}
 
 
-def items_of(play: Play, before: Items) -> dict[str, dict[int, Any]]:
+def items_of(play: Told, before: Items) -> dict[str, dict[int, Any]]:
     """Give the outputs of the items of maps that are recorded as done, by what each was to do when it was done."""
     found: dict[str, dict[int, Any]] = {node: dict(items) for node, items in before.items()}
     for fact in last_chapter(play.facts):

@@ -1,6 +1,6 @@
 """Random acyclic graphs of every kind of step, and what each of their steps is going to do."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
 from typing import Any
@@ -37,11 +37,15 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Plot:
-    """A graph, what its run starts with, and what its steps will do."""
+    """A graph, what its run starts with, and what its steps will do.
+
+    `within` are the plots of the workflows that its steps run; each item has the graph of one, and does something else.
+    """
 
     raw: Json
     inputs: Json
     behaviours: dict[str, Behaviour]
+    within: dict[str, "Plot"] = field(default_factory=dict[str, "Plot"])
 
     @cached_property
     def graph(self) -> Graph:
@@ -84,10 +88,12 @@ def _plot(random: Random, size: int, *, timed: bool, depth: int) -> Plot:
         one.update(drawn_condition(random, nodes[one["from"]], raw_edges))
     for name in names:
         _give_policy(random, nodes[name], [one for one in raw_edges if one["from"] == name])
-    behaviours = {name: drawn_behaviour(random, nodes[name], timed=timed, depth=depth) for name in names}
+    parents = [name for name in names if nodes[name]["kind"] in ("map", "workflow")]
+    within = {name: _plot(random, random.randint(1, 3), timed=timed, depth=depth + 1) for name in parents}
+    behaviours = {name: drawn_behaviour(random, nodes[name], within.get(name), timed=timed) for name in names}
     raw: Json = {"nodes": list(nodes.values()), "edges": raw_edges}
     random.shuffle(raw["nodes"])
-    return Plot(raw=raw, inputs={"n": random.randrange(10)}, behaviours=behaviours)
+    return Plot(raw=raw, inputs={"n": random.randrange(10)}, behaviours=behaviours, within=within)
 
 
 def drawn_node(random: Random, name: str, depth: int = DEEPEST) -> Json:
@@ -172,7 +178,7 @@ def _give_policy(random: Random, made: Json, outgoing: list[Json]) -> None:
         made["on_error"] = {"action": "fallback", "to": fallback["to"]}
 
 
-def drawn_behaviour(random: Random, made: Json, *, timed: bool = False, depth: int = DEEPEST) -> Behaviour:
+def drawn_behaviour(random: Random, made: Json, within: Plot | None = None, *, timed: bool = False) -> Behaviour:
     """Draw what a node is going to do. A person's time is odd, a deadline even: they never come at once."""
     match made["kind"]:
         case "human":
@@ -180,23 +186,18 @@ def drawn_behaviour(random: Random, made: Json, *, timed: bool = False, depth: i
         case "delay":
             return Behaviour(0)
         case "map" | "workflow":
-            return Behaviour(0, items=_drawn_items(random, made, timed=timed, depth=depth))
+            assert within is not None
+            count = random.randrange(5) if made["kind"] == "map" else 1
+            return Behaviour(0, items=tuple(_redrawn(random, within, timed=timed) for _ in range(count)))
         case _:
             return _drawn_work(random, made, timed=timed)
 
 
-def _drawn_items(random: Random, made: Json, *, timed: bool, depth: int) -> tuple[Plot, ...]:
-    """Draw what the children of a step do: all run one graph, and each does something else in it."""
-    first = _plot(random, random.randint(1, 3), timed=timed, depth=depth + 1)
-    nodes = sorted(first.raw["nodes"], key=lambda one: one["id"])
-    return tuple(
-        Plot(
-            raw=first.raw,
-            inputs={"n": random.randrange(10)},
-            behaviours={one["id"]: drawn_behaviour(random, one, timed=timed, depth=depth + 1) for one in nodes},
-        )
-        for _ in range(random.randrange(5) if made["kind"] == "map" else 1)
-    )
+def _redrawn(random: Random, template: Plot, *, timed: bool) -> Plot:
+    """Draw another run of the same graph."""
+    nodes = sorted(template.raw["nodes"], key=lambda one: one["id"])
+    behaviours = {one["id"]: drawn_behaviour(random, one, template.within.get(one["id"]), timed=timed) for one in nodes}
+    return replace(template, inputs={"n": random.randrange(10)}, behaviours=behaviours)
 
 
 def _drawn_work(random: Random, made: Json, *, timed: bool) -> Behaviour:

@@ -121,4 +121,5 @@ def revised(plot: Plot, done: Collection[str], random: Random) -> Plot:
     nodes, edges = list(revision.nodes.values()), revision.edges
     random.shuffle(nodes)
     random.shuffle(edges)
-    return Plot(raw={"nodes": nodes, "edges": edges}, inputs=plot.inputs, behaviours=revision.behaviours)
+    raw = {"nodes": nodes, "edges": edges}
+    return Plot(raw=raw, inputs=plot.inputs, behaviours=revision.behaviours, within=plot.within)
