@@ -1,12 +1,14 @@
 """Wiring of the engine: its bounds, and what carries its steps out."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from random import Random
 
 from bus.deltas import Delta, DeltaHub
 from bus.feed import Feed
 from callsheet.clock import utc_now
+from callsheet.model_wiring import model_settings, turn_bounds
 from callsheet.outgoing_wiring import http_steps_of
 from callsheet.setting_types import SigningSecret
 from callsheet.settings import Settings
@@ -17,7 +19,7 @@ from engine.executors import Executors
 from engine.parts import Reached
 from engine.prompt_assets import PromptAssetTexts
 from engine.prompt_step import Prompts
-from engine.providers.choice import Providers
+from engine.providers.choice import providers_of
 from engine.step import StepCall
 from engine.takeover import TakeoverBounds
 from engine.timers import TimerBounds
@@ -81,29 +83,29 @@ def engine_of(  # noqa: PLR0913  # what an engine is made of, by name
     )
 
 
-def executors_of(
-    log: Log,
-    contents: ContentStore,
-    providers: Providers,
-    settings: Settings,
-    secret: SigningSecret,
-    deltas: DeltaHub,
-) -> Executors:
-    """Make the executors of steps."""
-    texts = PromptAssetTexts(log, contents, most_kept=1_000)
-    return Executors(
-        prompts=Prompts(
-            providers=providers,
-            prompt_assets=texts,
-            on_delta=partial(_telling, deltas),
-            timeout_seconds=settings.model.timeout_seconds,
-        ),
-        http=http_steps_of(settings),
-        children=ChildSteps(log=log, contents=contents),
-        contents=contents,
-        clock=utc_now,
-        shown_key=secret.reveal().encode(),
-    )
+@asynccontextmanager
+async def executing(
+    log: Log, contents: ContentStore, settings: Settings, secret: SigningSecret, deltas: DeltaHub
+) -> AsyncGenerator[Executors]:
+    """Hold the executors of steps, and the connections of their calls, open for as long as the block lasts."""
+    async with AsyncExitStack() as stack:
+        providers = providers_of(model_settings(settings), turn_bounds(settings))
+        stack.push_async_callback(providers.close)
+        http = http_steps_of(settings)
+        stack.push_async_callback(http.close)
+        yield Executors(
+            prompts=Prompts(
+                providers=providers,
+                prompt_assets=PromptAssetTexts(log, contents, most_kept=1_000),
+                on_delta=partial(_telling, deltas),
+                timeout_seconds=settings.model.timeout_seconds,
+            ),
+            http=http,
+            children=ChildSteps(log=log, contents=contents),
+            contents=contents,
+            clock=utc_now,
+            shown_key=secret.reveal().encode(),
+        )
 
 
 def _telling(deltas: DeltaHub, call: StepCall) -> Callable[[str], None]:

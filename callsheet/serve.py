@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 import uvicorn
 
+from callsheet.admin import Admin
 from callsheet.corked import CorkedHttp
 from callsheet.garbage import tune_garbage_collector
 from callsheet.projection_wiring import ALL_PROJECTIONS
@@ -57,18 +58,19 @@ async def serve(
         if Part.GATEWAY in parts:
             await _serve(core, settings, secret, stopping)
         else:
-            await _work(core, stopping)
+            await _work(core, settings, stopping)
     structlog.get_logger("callsheet").info("callsheet.stopped")
 
 
-async def _work(core: Core, stopping: asyncio.Event) -> None:
+async def _work(core: Core, settings: Settings, stopping: asyncio.Event) -> None:
     """Keep going what needs no gateway."""
     async with asyncio.TaskGroup() as group:
         parts = group.create_task(core.run(), name="core")
         await core.log.connected()
         tune_garbage_collector()
-        structlog.get_logger("callsheet").info("callsheet.working", **_told(core))
-        await stopping.wait()
+        with _administered(core, settings, group) as admin:
+            structlog.get_logger("callsheet").info("callsheet.working", **_told(core), **admin)
+            await stopping.wait()
         parts.cancel()
 
 
@@ -96,20 +98,54 @@ async def _serve(core: Core, settings: Settings, secret: SigningSecret, stopping
         serving = group.create_task(server.serve(sockets=[listening]), name="gateway")
         await core.log.connected()
         tune_garbage_collector()
-        host, port = listening.getsockname()[:2]
-        structlog.get_logger("callsheet").info("callsheet.serving", url=f"http://{host}:{port}", **_told(core))
-        await stopping.wait()
-        drain.begin()
-        server.should_exit = True
-        await serving
+        with _administered(core, settings, group) as admin:
+            url = url_of(listening)
+            structlog.get_logger("callsheet").info("callsheet.serving", url=url, **_told(core), **admin)
+            await stopping.wait()
+            drain.begin()
+            server.should_exit = True
+            await serving
         parts.cancel()
+
+
+@contextmanager
+def _administered(core: Core, settings: Settings, group: asyncio.TaskGroup) -> Generator[dict[str, str]]:
+    """Serve the admin port for as long as the block lasts, if one is set; gives what is told of it."""
+    if settings.admin.port is None:
+        yield {}
+        return
+    listening = listen(settings.admin.host, settings.admin.port, setting="CALLSHEET_ADMIN_PORT")
+    server = Server(
+        uvicorn.Config(
+            Admin(core),
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=int(settings.http.shutdown_seconds_max),
+        )
+    )
+    group.create_task(server.serve(sockets=[listening]), name="admin")
+    try:
+        yield {"admin": url_of(listening)}
+    finally:
+        server.should_exit = True
+
+
+def url_of(listening: socket.socket) -> str:
+    """Give where a socket listens."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class CannotListen(Exception):  # noqa: N818  # an answer to the person who started us
     """The address that we were told to listen on cannot be had."""
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, setting: str = "CALLSHEET_HTTP_PORT") -> socket.socket:
     """Take the address. Raises CannotListen."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -120,8 +156,6 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as taken:
         listening.close()
         reason = taken.strerror or str(taken)
-        raise CannotListen(
-            f"cannot listen on {host} port {port}: {reason} (CALLSHEET_HTTP_PORT=0 takes a free one)"
-        ) from taken
+        raise CannotListen(f"cannot listen on {host} port {port}: {reason} ({setting}=0 takes a free one)") from taken
     listening.set_inheritable(True)
     return listening

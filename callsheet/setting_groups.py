@@ -48,6 +48,15 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """How long open requests get to end once we are told to stop."""
 
 
+class AdminSettings(Struct, frozen=True, kw_only=True):
+    """A port of its own for health and metrics, which `work` and `project` have no other for."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on: whoever reaches it needs no token."""
+    port: Port | None = None
+    """The port to listen on, 0 for a free one; None opens none."""
+
+
 class IdentitySettings(Struct, frozen=True, kw_only=True):
     """Whom we believe."""
 

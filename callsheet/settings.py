@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from callsheet.setting_groups import (
+    AdminSettings,
     AnthropicModelSettings,
     DataSettings,
     EngineSettings,
@@ -46,6 +47,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     data: DataSettings = DataSettings()
     http: HttpSettings = HttpSettings()
+    admin: AdminSettings = AdminSettings()
     identity: IdentitySettings = IdentitySettings()
     log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()

@@ -13,8 +13,10 @@ from bus.bus import Bus
 from bus.feed import Feed, FeedBounds
 from callsheet.bus_wiring import bus_of
 from callsheet.clock import utc_now
-from callsheet.engine_wiring import engine_of, executors_of
-from callsheet.model_wiring import model_settings, prices_of_models, turn_bounds
+from callsheet.engine_wiring import engine_of, executing
+from callsheet.metrics_watched import Watch
+from callsheet.metrics_wiring import metrics_of
+from callsheet.model_wiring import prices_of_models
 from callsheet.projection_wiring import ALL_PROJECTIONS, projections_of
 from callsheet.setting_types import SigningSecret
 from callsheet.settings import Settings
@@ -22,14 +24,13 @@ from commands.handler import Handler
 from commands.loading import Streams
 from engine.engine import Engine
 from engine.parts import Reached, go_on
-from engine.providers.choice import providers_of
 from gateway.app import build_app
 from gateway.deps import Deps, GatewayBounds
 from gateway.drain import Drain
 from gateway.identity import Identity
 from projections.assets_view import AssetsView
 from projections.checkpoints import Checkpoints, WaitBounds
-from projections.following import WorkerBounds
+from projections.following import OnBatch, WorkerBounds
 from projections.insights_view import InsightsView
 from projections.projects_view import ProjectsView
 from projections.reading import ReadBounds, ReadModels
@@ -57,6 +58,11 @@ Parts = frozenset[Part]
 EVERYTHING: Parts = frozenset(Part)
 
 
+def names_of(parts: Parts) -> tuple[str, ...]:
+    """Give the names of parts, as they are told to whoever watches."""
+    return tuple(part.name.lower() for part in Part if part in parts)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
     """The parts of a process, made and opened, that are not the gateway; only `parts` of them are kept going."""
@@ -74,6 +80,7 @@ class Core:
     worker: Worker
     engine: Engine
     retention: RetentionBounds
+    watch: Watch
 
     def degraded(self) -> tuple[str, ...]:
         """Say what does not go on in this process, for `/readyz`; the logs say why, and whose it is."""
@@ -116,16 +123,16 @@ async def opened(
     feed = Feed(log, feed_bounds(settings))
     models = ReadModels(conninfo, ReadBounds(statement_timeout_ms=settings.store.statement_timeout_ms))
     checkpoints = Checkpoints(models, WaitBounds())
-    providers = providers_of(model_settings(settings), turn_bounds(settings))
     contents = PostgresContents(log.sessions)
     streams = Streams(log, most_cached=settings.store.aggregate_cache_streams)
     async with AsyncExitStack() as stack:
         log_id = await stack.enter_async_context(log.opened())
         await stack.enter_async_context(models.opened())
-        stack.push_async_callback(providers.close)
+        metrics = stack.enter_context(metrics_of(log))
         bus = bus_of(settings, conninfo, log, log_id, feed, name, reached if Part.PROJECTIONS in parts else None)
-        executors = executors_of(log, contents, providers, settings, secret, bus.deltas)
-        stack.push_async_callback(executors.http.close)
+        executors = await stack.enter_async_context(executing(log, contents, settings, secret, bus.deltas))
+        worker = worker_of(conninfo, feed, checkpoints, projections, reached, metrics.folded)
+        engine = engine_of(conninfo, log, feed, streams, executors, models, settings, name, reached=reached)
         yield Core(
             parts=parts,
             log_id=log_id,
@@ -138,8 +145,9 @@ async def opened(
             retention=RetentionBounds(command_ids_seconds=settings.store.command_ids_hours * 3_600),
             models=models,
             checkpoints=checkpoints,
-            worker=worker_of(conninfo, feed, checkpoints, projections, reached),
-            engine=engine_of(conninfo, log, feed, streams, executors, models, settings, name, reached=reached),
+            worker=worker,
+            engine=engine,
+            watch=Watch(metrics, log=log, models=models, worker=worker, engine=engine, parts=names_of(parts)),
         )
 
 
@@ -159,10 +167,15 @@ def log_bounds(settings: Settings) -> LogBounds:
 
 
 def worker_of(
-    conninfo: str, feed: Feed, checkpoints: Checkpoints, projections: Sequence[str], reached: Reached
+    conninfo: str,
+    feed: Feed,
+    checkpoints: Checkpoints,
+    projections: Sequence[str],
+    reached: Reached,
+    on_batch: OnBatch,
 ) -> Worker:
     """Make the worker of the projections that are named."""
-    return Worker(conninfo, feed, projections_of(projections), checkpoints, WorkerBounds(), reached)
+    return Worker(conninfo, feed, projections_of(projections), checkpoints, WorkerBounds(), reached, on_batch)
 
 
 def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Drain) -> Callable[..., Awaitable[None]]:
@@ -189,6 +202,8 @@ def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Dra
             clock=utc_now,
             make_id=uuid7,
             degraded=core.degraded,
+            metrics=core.watch.page,
+            answers=core.watch.answers,
             bounds=GatewayBounds(
                 body_bytes_max=http.body_bytes_max,
                 json_depth_max=http.json_depth_max,

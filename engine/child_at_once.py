@@ -1,7 +1,7 @@
 """Children whose steps are all immediate: begun and ended in one append, with nobody to pick them up in between."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 
@@ -16,6 +16,7 @@ from engine.graphs import Graphs
 from engine.progress import Owner, Progress
 from engine.schedule import due_first
 from engine.step import Result, StepCall
+from engine.tally import StepTally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,13 @@ class AtOnce:
     owner: Owner
     clock: Callable[[], datetime]
     random: Random
+    tally: StepTally = field(default_factory=StepTally)
+
+    def appended(self, started: RunStarted, turn: Turn) -> None:
+        """Count what a turn that was made here came to, now that it stands in the log."""
+        graph = self.graphs.known(started.workflow_id, started.workflow_version)
+        if graph is not None:
+            self.tally.took(graph, turn.facts)
 
     async def turn(self, child: Loaded[Run], started: RunStarted, inputs: object, traceparent: str | None) -> Turn:
         """Give the whole run where its first steps are all of it and immediate, else only its start.

@@ -228,6 +228,7 @@ class Children:
         except Conflict:
             await self._look(item)
             return
+        nursery.at_once.appended(started, turn)
         if turn.run.ended:
             await self._take(item, turn.run)
 

@@ -94,6 +94,7 @@ class Driver:
                     if progress.turn.run.ended:
                         await self._leave_nothing_behind(progress.turn)
                     self._held = await advance(self._parts.log, self._held, progress.turn, self._metadata())
+                    self._parts.tally.took(self._graph, progress.turn.facts)
                 except (Conflict, Unavailable) as fault:
                     failures += 1
                     self._results = results + self._results

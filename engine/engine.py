@@ -23,6 +23,7 @@ from engine.parts import Parts, Reached, go_on
 from engine.progress import Owner
 from engine.runs import Runs
 from engine.takeover import Takeover, TakeoverBounds
+from engine.tally import StepTally
 from engine.timers import TimerBounds, Timers
 from projections.runs_view import RunsView
 from projections.timers_view import TimersView
@@ -86,12 +87,19 @@ class Engine:
         self._graphs = Graphs(log, most_kept=bounds.graphs)
         self._membership: Membership | None = None
         self._stuck: dict[UUID, str] = {}
+        self._runs_in_hand: Runs | None = None
+        self.tally = StepTally()
         self._logger = structlog.get_logger("engine")
 
     @property
     def stuck(self) -> dict[UUID, str]:
         """Give the runs that this engine had to let go because of a fault, with the fault; health shows them."""
         return self._stuck
+
+    @property
+    def active_runs(self) -> int:
+        """Give how many runs this engine has in hand."""
+        return 0 if self._runs_in_hand is None else self._runs_in_hand.active
 
     @property
     def live(self) -> tuple[int, ...]:
@@ -116,8 +124,8 @@ class Engine:
                 self._logger.warning("engine.membership_lost", engine=self._name, reason=reason)
             await asyncio.sleep(back_off_seconds(failures))
 
-    async def _drive_all(self, membership: Membership) -> None:
-        parts = Parts(
+    def _parts(self, membership: Membership) -> Parts:
+        return Parts(
             log=self._log,
             streams=self._streams,
             contents=self._contents,
@@ -128,7 +136,11 @@ class Engine:
             held_back_off_seconds=self._bounds.timers.held_back_off_seconds,
             child_rest_seconds=self._bounds.child_rest_seconds,
             reached=self._reached,
+            tally=self.tally,
         )
+
+    async def _drive_all(self, membership: Membership) -> None:
+        parts = self._parts(membership)
         bounds = self._bounds
         leases = Leases(self._log.sessions, membership.epoch, bounds.takeover.lease_delay_seconds)
         try:
@@ -143,6 +155,7 @@ class Engine:
                     leases=leases,
                 )
                 self._stuck = runs.stuck
+                self._runs_in_hand = runs
                 timers = Timers(self._timers, runs, self._clock, self._bounds.timers, self._reached)
                 takeover = Takeover(membership, leases, runs, bounds.takeover, self._random)
                 position = await self._runs.position()
@@ -154,6 +167,7 @@ class Engine:
                 group.create_task(intake.run())
                 group.create_task(self._follow(runs, intake, timers, position))
         finally:
+            self._runs_in_hand = None
             self._logger.info("engine.let_go", engine=self._name, epoch=membership.epoch)
 
     async def _follow(self, runs: Runs, intake: Intake, timers: Timers, position: int) -> None:

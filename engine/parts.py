@@ -1,7 +1,7 @@
 """What the drivers of one engine share, and the points of their work where a crash would matter."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from random import Random
@@ -9,6 +9,7 @@ from random import Random
 from commands.loading import Streams
 from engine.executors import Executors
 from engine.progress import Owner
+from engine.tally import StepTally
 from store.contents import ContentStore
 from store.log import Log
 
@@ -58,3 +59,4 @@ class Parts:
     child_rest_seconds: float = 1.0
     """A parent that hears of no child's end for so long need not be held either."""
     reached: Reached = go_on
+    tally: StepTally = field(default_factory=StepTally)

@@ -46,7 +46,12 @@ class Runs:
             streams=parts.streams,
             contents=parts.contents,
             at_once=AtOnce(
-                graphs=graphs, executors=parts.executors, owner=parts.owner, clock=parts.clock, random=parts.random
+                graphs=graphs,
+                executors=parts.executors,
+                owner=parts.owner,
+                clock=parts.clock,
+                random=parts.random,
+                tally=parts.tally,
             ),
             rest_seconds=parts.child_rest_seconds,
         )
@@ -69,6 +74,11 @@ class Runs:
         while not self.has_room:
             self._free.clear()
             await self._free.wait()
+
+    @property
+    def active(self) -> int:
+        """Give how many runs are in hand."""
+        return len(self._drivers)
 
     @property
     def capacity(self) -> int:

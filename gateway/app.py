@@ -1,5 +1,6 @@
 """The gateway as one ASGI application: Litestar's router behind the trace and the paths with verbs."""
 
+from time import perf_counter
 from typing import Any
 
 from litestar import Litestar
@@ -11,6 +12,7 @@ from gateway.deps import Deps
 from gateway.door import Door
 from gateway.health import Health
 from gateway.insights import Insights
+from gateway.metrics import Metrics
 from gateway.problems import answer
 from gateway.projects import Projects
 from gateway.run_events import RunEvents
@@ -35,6 +37,7 @@ def build_app(deps: Deps) -> ASGIApp:
         Tasks(deps, door),
         Insights(deps, door),
         Health(deps),
+        Metrics(deps),
     )
     app = Litestar(
         route_handlers=[route for noun in nouns for route in noun.routes()],
@@ -53,16 +56,30 @@ class Gateway:
         """Wrap the router."""
         self._app: Any = app
         self._make_id = deps.make_id
+        self._answers = deps.answers
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401  # any ASGI scope
         """Serve one request, or the lifespan."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        asked_at = perf_counter()
         trace = trace_of(_header(scope, b"traceparent"), self._make_id)
         path: str = scope["path"]
         state = {**scope.get("state", {}), "trace": trace, "path": path}
-        await self._app({**scope, "path": routed(path), "state": state}, receive, _returning(trace, send))
+        ours = {**scope, "path": routed(path), "state": state}
+        await self._app(ours, receive, self._returning(ours, trace, asked_at, send))
+
+    def _returning(self, scope: Any, trace: Trace, asked_at: float, send: Send) -> Send:  # noqa: ANN401  # ASGI
+        header = (b"traceparent", trace.traceparent.encode())
+
+        async def send_traced(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], header]
+                self._answers.begun(scope, message["status"], asked_at)
+            await send(message)
+
+        return send_traced
 
 
 def _header(scope: HTTPScope, name: bytes) -> bytes | None:
@@ -70,14 +87,3 @@ def _header(scope: HTTPScope, name: bytes) -> bytes | None:
         if key == name:
             return value
     return None
-
-
-def _returning(trace: Trace, send: Send) -> Send:
-    header = (b"traceparent", trace.traceparent.encode())
-
-    async def send_traced(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], header]
-        await send(message)
-
-    return send_traced

@@ -1,6 +1,6 @@
 """What the gateway is built from; `callsheet.wiring` makes and gives it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -10,6 +10,7 @@ from msgspec import Struct
 from bus.deltas import DeltaHub
 from commands.handler import Handler
 from commands.loading import Streams
+from gateway.answers import Answers
 from gateway.drain import Drain
 from gateway.identity import Identity
 from projections.assets_view import AssetsView
@@ -40,7 +41,7 @@ class GatewayBounds(Struct, frozen=True, kw_only=True):
 class Deps:
     """The core, the read models, and what tells time, ids and callers.
 
-    `make_id` gives UUIDv7; `degraded` says what does not go on in this process.
+    `make_id` gives UUIDv7; `degraded` says what does not go on in this process, and `metrics` its figures.
     """
 
     log: Log
@@ -61,4 +62,6 @@ class Deps:
     clock: Callable[[], datetime]
     make_id: Callable[[], UUID]
     degraded: Callable[[], tuple[str, ...]]
+    metrics: Callable[[], Awaitable[bytes]]
+    answers: Answers
     bounds: GatewayBounds

@@ -35,8 +35,16 @@ LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable, Ti
 """What a new connection may mend."""
 
 
+OnBatch = Callable[[str, int, float], None]
+"""Is told of each batch that was folded: the projection, how many facts, and the seconds until they were committed."""
+
+
 def go_on(_name: str) -> None:
     """Go on: only tests stop a worker at a point."""
+
+
+def unmeasured(_projection: str, _facts: int, _seconds: float) -> None:
+    """Measure nothing."""
 
 
 class WorkerBounds(Struct, frozen=True, kw_only=True):
@@ -75,6 +83,7 @@ class Follower:
         checkpoints: Checkpoints,
         bounds: WorkerBounds,
         reached: Callable[[str], None] = go_on,
+        on_batch: OnBatch = unmeasured,
     ) -> None:
         """Make the follower; it does nothing until `run`. `reached` is told of points where a crash would matter."""
         self._conninfo = bounded(
@@ -87,6 +96,7 @@ class Follower:
         self._checkpoints = checkpoints
         self._bounds = bounds
         self._reached = reached
+        self._on_batch = on_batch
         self._position = 0  # what this worker has folded may be a little ahead of the checkpoint's row
         self._revision = 0
         self._parked: Mapping[UUID, int] = NOTHING_PARKED
@@ -232,9 +242,11 @@ class Follower:
         self._busy(busy=False)
 
     async def _commit(self, owned: Owned, facts: Sequence[Recorded], through: int) -> None:
-        before = owned.footing.revision
+        before, begun_at = owned.footing.revision, time.monotonic()
         await owned.commit(facts, through)
         self._committed_at = time.monotonic()
+        if facts:
+            self._on_batch(self.name, len(facts), self._committed_at - begun_at)
         self._failures = 0
         if owned.footing.revision != before:
             self._stands(owned.footing)

@@ -15,6 +15,7 @@ APPLICATION_NAME_BYTES: Final = 63
 
 STANDING: Final = """
 select h.position, c.projection, c.position, c.updated_at,
+       (select count(*) from parked p where p.projection = c.projection),
        (select extract(epoch from clock_timestamp() - e.recorded_at)::float8
           from events e
          where e.notification_id = c.position + 1)
@@ -47,13 +48,17 @@ class WorkerProcess(Struct, frozen=True, kw_only=True):
 
 
 class Standing(Struct, frozen=True, kw_only=True):
-    """How far one projection has come. `lag_seconds` is the age of the oldest fact that it has still to look at."""
+    """How far one projection has come. `lag_seconds` is the age of the oldest fact that it has still to look at.
+
+    `parked` counts the workspaces that it leaves out until somebody has looked.
+    """
 
     projection: str
     position: int
     moved_at: datetime | None
     lag_events: int
     lag_seconds: float
+    parked: int
     followed_by: WorkerProcess | None
     standing_by: int
 
@@ -94,9 +99,10 @@ async def standings(connection: AsyncConnection[tuple[Any, ...]]) -> Standings:
             moved_at=moved_at,
             lag_events=head - position,
             lag_seconds=max(0.0, age or 0.0),
+            parked=parked,
             followed_by=owners.get(name),
             standing_by=others.get(name, 0),
         )
-        for head, name, position, moved_at, age in rows
+        for head, name, position, moved_at, parked, age in rows
     )
     return Standings(head=unbegun.lag_events, projections={one.projection: one for one in begun}, unbegun=unbegun)

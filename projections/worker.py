@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from projections.checkpoints import Checkpoints
-from projections.following import Follower, Following, WorkerBounds, go_on
+from projections.following import Follower, Following, OnBatch, WorkerBounds, go_on, unmeasured
 from projections.projection import Projection, Reader
 
 
@@ -31,9 +31,10 @@ class Worker:
         checkpoints: Checkpoints,
         bounds: WorkerBounds,
         reached: Callable[[str], None] = go_on,
+        on_batch: OnBatch = unmeasured,
     ) -> None:
         """Make the worker; it does nothing until `run`. `reached` is told of points where a crash would matter."""
-        self._followers = [Follower(conninfo, feed, one, checkpoints, bounds, reached) for one in projections]
+        self._followers = [Follower(conninfo, feed, one, checkpoints, bounds, reached, on_batch) for one in projections]
 
     async def run(self) -> None:
         """Follow until cancelled."""

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, Final
 
 import psycopg
@@ -32,6 +33,12 @@ OF_ANY_BATCH: Final = (psycopg.OperationalError, ReadOnlySqlTransaction)
 tracer: Final = trace.get_tracer("callsheet")
 
 OnCommit = Callable[[list[Recorded]], None]
+OnBatch = Callable[[int, int, float], None]
+"""Is told of each batch that was answered: its commands, the facts committed, the seconds from sending it to then."""
+
+
+def unmeasured(_commands: int, _facts: int, _seconds: float) -> None:
+    """Measure nothing."""
 
 
 class Appender:
@@ -54,16 +61,23 @@ class Appender:
         self._most_bytes = most_bytes
         self._on_commit = on_commit
         self.wake = wake
+        self.on_batch: OnBatch = unmeasured
         self._queue: deque[Waiting] = deque()
         self._sent: list[Waiting] = []
         self._work = asyncio.Event()
         self._up = asyncio.Event()
         self._statement: PreparedStatement | None = None
         self._unsendable: Exception | None = None
+        self._sent_at = 0.0
         self._early = EARLIEST_COMMANDS
         self._limit = most_events  # lower for a while after a batch that the database refused
         self._down: str | None = "the log has not connected yet"
         self._log = structlog.get_logger("store.appender")
+
+    @property
+    def waiting(self) -> int:
+        """Give how many commands wait to be sent."""
+        return len(self._queue)
 
     async def append(self, append: Append) -> Accepted | None:
         """Commit one command; None when its id has been accepted before.
@@ -138,6 +152,7 @@ class Appender:
             return
         self._sent = take_batch(self._queue, self._limit, self._most_bytes)
         if self._sent:
+            self._sent_at = perf_counter()
             try:
                 self._statement.send(parameters(self._sent, wake=self.wake))
             except Exception as fault:  # noqa: BLE001  # of the batch, not of whoever appends now: `_commit` deals with it
@@ -160,6 +175,7 @@ class Appender:
             self._refused(batch, fault)
             return
         recorded = settle(batch, *row)
+        self.on_batch(len(batch), len(recorded), perf_counter() - self._sent_at)
         self._sent = []
         self._early = max(EARLIEST_COMMANDS, (len(batch) + len(self._queue)) // 2)
         if self._limit < self._most_events:

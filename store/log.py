@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from store.appender import Appender, OnCommit
+from store.appender import Appender, OnBatch, OnCommit
 from store.connections import Sessions, bounded
 from store.faults import OutcomeUnknown, Unavailable
 from store.migrations import check_schema
@@ -49,7 +49,7 @@ class Log:
             conninfo, statement_timeout_ms=bounds.statement_timeout_ms, application_name="callsheet-log"
         )
         self._bounds = bounds
-        self._on_commit: OnCommit | None = None
+        self._on_commit: tuple[OnCommit, ...] = ()
         self._appender = Appender(
             self._conninfo,
             most_waiting=bounds.append_queue,
@@ -74,12 +74,21 @@ class Log:
             yield (await self.head())[1]
 
     def tell(self, on_commit: OnCommit) -> None:
-        """Say who is told, in order of position, of what this process commits."""
-        self._on_commit = on_commit
+        """Say who else is told, in order of position, of what this process commits."""
+        self._on_commit = (*self._on_commit, on_commit)
 
     def _committed(self, recorded: list[Recorded]) -> None:
-        if self._on_commit is not None:
-            self._on_commit(recorded)
+        for told in self._on_commit:
+            told(recorded)
+
+    def measure(self, on_batch: OnBatch) -> None:
+        """Say who is told how large each append was, and how long it took."""
+        self._appender.on_batch = on_batch
+
+    @property
+    def waiting(self) -> int:
+        """Give how many commands wait to be appended."""
+        return self._appender.waiting
 
     @property
     def wake_others(self) -> bool:

@@ -80,7 +80,7 @@ def list_command(*, as_json: bool) -> None:
 def status(*, names: tuple[str, ...], lag_seconds_max: float, as_json: bool) -> None:
     """Say how far each projection (or those named) is behind the log, who moves it, and what is wrong.
 
-    Exits with 3 when somebody has to look: nobody follows, or the lag is over its bound.
+    Exits with 3 when somebody has to look: nobody follows, the lag is over its bound, or a workspace is parked.
     """
     chosen = named(names)
     with refusals():
@@ -129,7 +129,8 @@ def statuses(found: Standings, names: Sequence[str], *, lag_seconds_max: float) 
 def _faults(one: Standing, lag_seconds_max: float) -> Sequence[str]:
     nobody = ("nobody follows",) if one.followed_by is None else ()
     late = (f"over {duration(lag_seconds_max)} behind",) if one.lag_seconds > lag_seconds_max else ()
-    return (*nobody, *late)
+    parked = (f"{one.parked} parked",) if one.parked else ()
+    return (*nobody, *late, *parked)
 
 
 def _print(found: Statuses) -> None:

@@ -22,12 +22,13 @@ READY = ("callsheet.serving", "callsheet.working")
 
 
 class Started:
-    """A process that is ready, and where it serves, if it does."""
+    """A process that is ready, and where it serves and is administered, if it is."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str | None) -> None:
-        """Keep both, and keep reading what it says, so that it never waits for us."""
+    def __init__(self, process: subprocess.Popen[str], ready: dict[str, Any]) -> None:
+        """Take what it said when it was ready, and keep reading, so that it never waits for us."""
         self.process = process
-        self.url = url
+        self.url: str | None = ready.get("url")
+        self.admin: str | None = ready.get("admin")
         self.said: list[str] = []
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -61,21 +62,21 @@ def program(conninfo: str, directory: Path, *arguments: str, **variables: str) -
         stderr=subprocess.PIPE,
         text=True,
     )
-    started = Started(process, _url(process))
+    started = Started(process, _ready(process))
     try:
         yield started
     finally:
         started.end()
 
 
-def _url(process: subprocess.Popen[str]) -> str | None:
+def _ready(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stderr is not None
     said: list[str] = []
     for line in process.stderr:
         said.append(line)
         event: dict[str, Any] = json.loads(line) if line.startswith("{") else {}
         if event.get("event") in READY:
-            return event.get("url")
+            return event
     process.wait()
     process.stderr.close()
     raise AssertionError("".join(said))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def test_a_database_that_cannot_be_read_as_one_is_said_without_its_password() ->
 def test_an_older_schema_is_not_migrated_but_said(database: str) -> None:
     answer = said(database, "projections", "list")
     assert answer.exit_code == 2
-    assert "callsheet: the database lacks migration 1 of bus: run `callsheet migrate`" in answer.stderr
+    assert re.search("callsheet: the database lacks migration 1 of [a-z]+: run `callsheet migrate`", answer.stderr)
 
 
 def test_a_newer_schema_is_said(database: str) -> None:
