@@ -26,7 +26,7 @@ from engine.timers import TimerBounds
 from projections.reading import ReadModels
 from projections.runs_view import RunsView
 from projections.timers_view import TimersView
-from store.contents import ContentStore
+from store.contents import PostgresContents
 from store.log import Log
 
 
@@ -84,10 +84,9 @@ def engine_of(  # noqa: PLR0913  # what an engine is made of, by name
 
 
 @asynccontextmanager
-async def executing(
-    log: Log, contents: ContentStore, settings: Settings, secret: SigningSecret, deltas: DeltaHub
-) -> AsyncGenerator[Executors]:
+async def executing(log: Log, settings: Settings, secret: SigningSecret, deltas: DeltaHub) -> AsyncGenerator[Executors]:
     """Hold the executors of steps, and the connections of their calls, open for as long as the block lasts."""
+    contents = PostgresContents(log.sessions)
     async with AsyncExitStack() as stack:
         providers = providers_of(model_settings(settings), turn_bounds(settings))
         stack.push_async_callback(providers.close)

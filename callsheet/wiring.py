@@ -38,7 +38,7 @@ from projections.runs_view import RunsView
 from projections.tasks_view import TasksView
 from projections.worker import Worker
 from projections.workflows_view import WorkflowsView
-from store.contents import PostgresContents
+from store.contents import ContentStore
 from store.log import Log, LogBounds
 from store.retention import RetentionBounds, keep_pruned
 
@@ -74,7 +74,7 @@ class Core:
     bus: Bus
     streams: Streams
     handler: Handler
-    contents: PostgresContents
+    contents: ContentStore
     models: ReadModels
     checkpoints: Checkpoints
     worker: Worker
@@ -123,14 +123,13 @@ async def opened(
     feed = Feed(log, feed_bounds(settings))
     models = ReadModels(conninfo, ReadBounds(statement_timeout_ms=settings.store.statement_timeout_ms))
     checkpoints = Checkpoints(models, WaitBounds())
-    contents = PostgresContents(log.sessions)
     streams = Streams(log, most_cached=settings.store.aggregate_cache_streams)
     async with AsyncExitStack() as stack:
         log_id = await stack.enter_async_context(log.opened())
         await stack.enter_async_context(models.opened())
         metrics = stack.enter_context(metrics_of(log))
         bus = bus_of(settings, conninfo, log, log_id, feed, name, reached if Part.PROJECTIONS in parts else None)
-        executors = await stack.enter_async_context(executing(log, contents, settings, secret, bus.deltas))
+        executors = await stack.enter_async_context(executing(log, settings, secret, bus.deltas))
         worker = worker_of(conninfo, feed, checkpoints, projections, reached, metrics.folded)
         engine = engine_of(conninfo, log, feed, streams, executors, models, settings, name, reached=reached)
         yield Core(
@@ -141,7 +140,7 @@ async def opened(
             bus=bus,
             streams=streams,
             handler=Handler(log, streams, utc_now, prices_of_models(settings)),
-            contents=contents,
+            contents=executors.contents,
             retention=RetentionBounds(command_ids_seconds=settings.store.command_ids_hours * 3_600),
             models=models,
             checkpoints=checkpoints,
