@@ -9,7 +9,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from callsheet.projection_wiring import PROJECTIONS, all_projections
+from callsheet.projection_wiring import ALL_PROJECTIONS, PROJECTIONS, projections_of
 from projections.worker import Worker
 from tests.callsheet.operate.given import answered, migrated, project_with_names, said
 from tests.callsheet.test_dev import environ
@@ -37,7 +37,7 @@ def followed(database: str, *names: str) -> str:
     async def fold() -> None:
         async with world_of(database) as world:
             checkpoints = world.checkpoints()
-            worker = Worker(database, world.feed, all_projections(), checkpoints, PROMPT_BOUNDS)
+            worker = Worker(database, world.feed, projections_of(ALL_PROJECTIONS), checkpoints, PROMPT_BOUNDS)
             async with in_background(worker.run()):
                 head, _ = await world.log.head()
                 for name in PROJECTIONS:
