@@ -24,7 +24,7 @@ async def main() -> None:
     if conninfo is None:
         raise TypeError("a worker apart needs a database")
     reached = killer(os.environ[VARIABLE]) if VARIABLE in os.environ else go_on
-    await serve(settings, conninfo, secret_of(settings), frozenset({Part.PROJECTIONS}), reached)
+    await serve(settings, conninfo, secret_of(settings), frozenset({Part.PROJECTIONS}), reached=reached)
 
 
 if __name__ == "__main__":
