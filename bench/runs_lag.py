@@ -7,10 +7,8 @@ from typing import Final
 from msgspec import Struct
 
 from bench.figures import percentile
+from callsheet.projection_wiring import PROJECTIONS
 from domain.fact import topic_of
-from projections.projection import Projection
-from projections.runs import RunsProjection
-from projections.workflows import WorkflowsProjection
 from store.connections import connect
 
 SAMPLE_SECONDS: Final = 0.1
@@ -36,7 +34,7 @@ of a projection may stand behind facts that it does not want: they change nothin
 
 
 class Lag(Struct, frozen=True, kw_only=True):
-    """The lag over a time, from samples of all projections that fold facts of runs."""
+    """The lag over a time, from samples of all projections."""
 
     samples: int
     p50_ms: float
@@ -83,7 +81,6 @@ def lag(samples_ms: list[float]) -> Lag:
 
 
 def _wanted() -> dict[str, list[str]]:
-    """Give the topics of each projection that folds facts of runs, as two columns."""
-    following: tuple[Projection, ...] = (RunsProjection(most_remembered=1), WorkflowsProjection(most_remembered=1))
-    pairs = [(one.name, topic_of(kind)) for one in following for kind in one.wants]
+    """Give the topics of each projection, as two columns."""
+    pairs = [(one.name, topic_of(kind)) for make in PROJECTIONS.values() for one in (make(),) for kind in one.wants]
     return {"projections": [name for name, _ in pairs], "topics": [topic for _, topic in pairs]}
