@@ -107,8 +107,8 @@ class Play:
 
     def to_the_end(self) -> "Play":
         """Play until the run has ended, or only waits for what never comes."""
-        while self.next_at() is not None:
-            self.advance()
+        while self.advance():
+            pass
         return self
 
     @property
@@ -119,16 +119,19 @@ class Play:
         """Give when something happens next; None when nothing will."""
         return min((at for at, _ in self._moves()), default=None)
 
-    def advance(self) -> None:
-        """Go to the next moment at which something happens, and do one of the things that happen then."""
+    def advance(self) -> bool:
+        """Go to the next moment at which something happens, and do one thing that happens then; false if none does."""
         self.advances += 1
         assert self.advances < MOST_ADVANCES, "it never comes to an end"
         moves = list(self._moves())
+        if not moves:
+            return False
         self.now = max(self.now, min(at for at, _ in moves))
         _, move = self.random.choice([one for one in moves if one[0] <= self.now])
         move()
         if not self.run.ended and self.losses < self.chances.most_losses and self.random.random() < self.chances.loss:
             self._lose()
+        return True
 
     def _moves(self) -> Iterator[tuple[datetime, Callable[[], None]]]:
         yield from self.families.moves()

@@ -61,8 +61,7 @@ class Story:
 
     def _midway(self, play: Play) -> Play:
         for _ in range(self.random.randrange(12)):
-            if play.next_at() is not None:
-                play.advance()
+            play.advance()
         return play
 
     def _perhaps_cancelled(self, play: Play) -> None:
