@@ -137,6 +137,23 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(steps: HttpSteps, web
     assert output["headers"]["location"] == "http://169.254.169.254/latest"
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_no_redirect_reaches_another_server_whatever_its_status(
+    steps: HttpSteps, web_server: WebServer, status: int, method: str
+) -> None:
+    before = len(web_server.heard)
+    with WebServer() as other:
+        there = other.url("/inside?key={{ secrets.token | url_encode }}")
+        output = await heard(
+            steps, web_server.url(f"/redirect/{status}?{there}"), method=method, headers={"X-T": "{{ secrets.token }}"}
+        )
+    assert output["status"] == status
+    assert output["headers"]["location"].startswith(other.url("/inside?key="))
+    assert "sk_live" not in repr(output)
+    assert (len(web_server.heard) - before, other.connections) == (1, 0)
+
+
 @pytest.mark.parametrize("status", STATUSES)
 async def test_every_status_has_its_class(steps: HttpSteps, web_server: WebServer, status: int) -> None:
     expected = {

@@ -49,11 +49,14 @@ CANNED: Final = {
 
 
 def answer_to(heard: Heard) -> bytes:
-    """Answer by path: `/status/<n>` with that status, some as their name says, all others with the request itself."""
+    """Answer by path: `/status/<n>` and `/redirect/<n>` so, some as their name says, others with the request itself."""
     path = heard.path.partition("?")[0]
     if path.startswith("/status/"):
         said = b"you said " + heard.headers.get("x-token", "").encode()
         return _answer(int(path.removeprefix("/status/")), "Retry-After: 7\r\n", said)
+    if path.startswith("/redirect/"):  # to wherever the query says
+        to = heard.path.partition("?")[2]
+        return _answer(int(path.removeprefix("/redirect/")), f"Location: {to}\r\n", f"go to {to}".encode())
     kind = "Content-Type: text/plain\r\n" if path == "/echo-text" else JSON
     return CANNED.get(path) or _answer(200, kind, _echo(heard))
 
@@ -105,7 +108,7 @@ class WebServer:
             writer.close()
 
     async def _say(self, heard: Heard, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        match heard.path:
+        match heard.path.partition("?")[0]:
             case "/hang-up":
                 writer.transport.abort()
             case "/slow":  # the head and a little, and then nothing until the caller goes
