@@ -5,11 +5,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final
 
+from callsheet.settings import Settings
 from projections.assets import AssetsProjection
+from projections.following import WorkerBounds
 from projections.history import HistoryProjection
 from projections.insights import InsightsProjection
 from projections.projection import Projection
 from projections.projects import ProjectsProjection
+from projections.retrying import RetryBounds
 from projections.run_steps import RunStepsProjection
 from projections.runs import RunsProjection
 from projections.tasks import TasksProjection
@@ -41,3 +44,20 @@ ALL_PROJECTIONS: Final = tuple(PROJECTIONS)
 def projections_of(names: Sequence[str]) -> tuple[Projection, ...]:
     """Make the projections that are named afresh."""
     return tuple(PROJECTIONS[name]() for name in names)
+
+
+def worker_bounds(settings: Settings) -> WorkerBounds:
+    """Give the bounds of following the log."""
+    projection = settings.projection
+    return WorkerBounds(
+        batch_events=projection.batch_events,
+        commit_seconds=projection.commit_seconds,
+        stalled_seconds=projection.stalled_seconds,
+        standby_seconds=projection.standby_seconds,
+    )
+
+
+def retry_bounds(settings: Settings) -> RetryBounds:
+    """Give the bounds of a retry of what is parked."""
+    projection = settings.projection
+    return RetryBounds(page_events=projection.batch_events, commit_seconds=projection.commit_seconds)

@@ -130,6 +130,19 @@ class FeedSettings(Struct, frozen=True, kw_only=True):
     """How often the log is looked at when nothing wakes us."""
 
 
+class ProjectionSettings(Struct, frozen=True, kw_only=True):
+    """What folds facts into read models."""
+
+    batch_events: Count = 2_000
+    """How many events a projection takes at a time, and a retry of what is parked."""
+    commit_seconds: Seconds = 60
+    """How long one batch may take; then its connection is given up, and it is tried again over another."""
+    stalled_seconds: Seconds = 30
+    """How long there may be something to fold, and nothing be folded, before `/readyz` says so."""
+    standby_seconds: Seconds = 1.0
+    """How often a worker that stands by tries to take over."""
+
+
 class NatsSettings(Struct, frozen=True, kw_only=True):
     """The bus over NATS; without a URL the processes wake each other through PostgreSQL."""
 

@@ -23,6 +23,7 @@ from callsheet.setting_groups import (
     ModelSettings,
     NatsSettings,
     OutgoingSettings,
+    ProjectionSettings,
     RebuildSettings,
     SecretsSettings,
     StoreSettings,
@@ -53,6 +54,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     store: StoreSettings = StoreSettings()
     engine: EngineSettings = EngineSettings()
     feed: FeedSettings = FeedSettings()
+    projection: ProjectionSettings = ProjectionSettings()
     nats: NatsSettings = NatsSettings()
     rebuild: RebuildSettings = RebuildSettings()
     model: ModelSettings = ModelSettings()

@@ -17,7 +17,7 @@ from callsheet.engine_wiring import engine_of, executing
 from callsheet.metrics_watched import Watch
 from callsheet.metrics_wiring import metrics_of
 from callsheet.model_wiring import prices_of_models
-from callsheet.projection_wiring import ALL_PROJECTIONS, projections_of
+from callsheet.projection_wiring import ALL_PROJECTIONS, projections_of, worker_bounds
 from callsheet.setting_types import SigningSecret
 from callsheet.settings import Settings
 from commands.handler import Handler
@@ -30,7 +30,7 @@ from gateway.drain import Drain
 from gateway.identity import Identity
 from projections.assets_view import AssetsView
 from projections.checkpoints import Checkpoints, WaitBounds
-from projections.following import OnBatch, WorkerBounds
+from projections.following import OnBatch
 from projections.insights_view import InsightsView
 from projections.projects_view import ProjectsView
 from projections.reading import ReadBounds, ReadModels
@@ -130,7 +130,7 @@ async def opened(
         metrics = stack.enter_context(metrics_of(log))
         bus = bus_of(settings, conninfo, log, log_id, feed, name, reached if Part.PROJECTIONS in parts else None)
         executors = await stack.enter_async_context(executing(log, settings, secret, bus.deltas))
-        worker = worker_of(conninfo, feed, checkpoints, projections, reached, metrics.folded)
+        worker = worker_of(conninfo, feed, checkpoints, projections, settings, reached, metrics.folded)
         engine = engine_of(conninfo, log, feed, streams, executors, models, settings, name, reached=reached)
         yield Core(
             parts=parts,
@@ -170,11 +170,12 @@ def worker_of(
     feed: Feed,
     checkpoints: Checkpoints,
     projections: Sequence[str],
+    settings: Settings,
     reached: Reached,
     on_batch: OnBatch,
 ) -> Worker:
     """Make the worker of the projections that are named."""
-    return Worker(conninfo, feed, projections_of(projections), checkpoints, WorkerBounds(), reached, on_batch)
+    return Worker(conninfo, feed, projections_of(projections), checkpoints, worker_bounds(settings), reached, on_batch)
 
 
 def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Drain) -> Callable[..., Awaitable[None]]:

@@ -15,7 +15,15 @@ from domain.refusal import Problem, Refusal, RefusalKind
 from gateway import rejections as r
 from gateway.trace import Trace
 from projections.checkpoints import ProjectionBehind, ProjectionParked
-from store.faults import ContentTooLarge, FactTooLarge, OutcomeUnknown, TooDeep, Unavailable, UnstorableText
+from store.faults import (
+    ContentTooLarge,
+    FactTooLarge,
+    OutcomeUnknown,
+    TooDeep,
+    Unavailable,
+    UnreadableEvent,
+    UnstorableText,
+)
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPES: Final = "https://callsheet.dev/problems/"
@@ -93,6 +101,9 @@ def told_of(fault: Exception) -> Told:
             return Told(status=OF_KIND[fault.kind], code=fault.code, detail=fault.detail, errors=fault.problems)
         case Unavailable():
             return _unavailable(fault)
+        case UnreadableEvent():
+            detail = "The history of this holds an event that this version cannot read, and a person has to look."
+            return Told(status=503, code="event_unreadable", detail=detail, headers={"Retry-After": "60"})
         case FeedStopped():
             return Told(status=503, code="draining", detail=r.Draining().detail, headers=RETRY_SOON)
         case FactTooLarge() | ContentTooLarge():

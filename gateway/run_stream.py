@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 from uuid import UUID
 
+import structlog
 from litestar.response.base import ASGIResponse
 from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Scope, Send
 
@@ -16,6 +17,7 @@ from gateway.drain import Drain
 from gateway.rejections import Draining
 from gateway.replies import encode
 from gateway.run_following import continued
+from store.faults import UnreadableEvent
 from store.log import Log
 from store.record import Recorded
 
@@ -58,6 +60,7 @@ class RunStream(ASGIResponse):
         self._after = after
         self._heartbeat_seconds = heartbeat_seconds
         self._write = write
+        self._logger = structlog.get_logger("gateway")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI
         """Send it."""
@@ -69,6 +72,8 @@ class RunStream(ASGIResponse):
                 await _send(send, chunk)
         except (CallerGone, Draining, FeedStopped):
             pass  # the caller comes back with the last id that it has seen, to whoever serves then
+        except UnreadableEvent as fault:  # the caller comes back, and is told
+            self._logger.warning("events.unreadable", run=str(self._run_id), reason=str(fault))
         await _send(send, b"", more=False)
 
     async def _chunks(self, receive: Receive) -> AsyncIterator[bytes]:

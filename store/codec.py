@@ -33,7 +33,7 @@ def decode_fact(position: int, topic: str, state_format: int, key_id: str | None
         raise UnreadableEvent(position, topic, f"format {state_format} with key {key_id} is not known here")
     try:
         return _fact_decoder.decode(state)
-    except msgspec.MsgspecError as fault:
+    except (msgspec.MsgspecError, RecursionError) as fault:
         raise UnreadableEvent(position, topic, str(fault)) from fault
 
 

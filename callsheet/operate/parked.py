@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 from rich.console import Console
 from rich.progress import Progress
 
-from callsheet.operate.asking import Connection, Interrupted, ask
+from callsheet.operate.asking import Connection, Interrupted, ask, operator_settings
 from callsheet.operate.printing import (
     ABSENT,
     ATTENTION,
@@ -26,7 +26,7 @@ from callsheet.operate.printing import (
     print_json,
     print_table,
 )
-from callsheet.projection_wiring import PROJECTIONS
+from callsheet.projection_wiring import PROJECTIONS, retry_bounds
 from callsheet.starting import refusals
 from domain.ids import from_uuid, to_uuid
 from projections.parked_view import (
@@ -37,7 +37,7 @@ from projections.parked_view import (
     parked_rows,
     skipped_rows,
 )
-from projections.retrying import NotParked, Retried, RetriedByAnother, Retry, RetryBounds
+from projections.retrying import NotParked, Retried, RetriedByAnother, Retry
 from projections.skipping import ParkedElsewhere, Skip, skip
 
 NAME: Final = click.Choice(tuple(PROJECTIONS))
@@ -180,9 +180,10 @@ async def _retried(
 ) -> list[Retried]:
     """Retry one workspace, or each that is parked, one after another."""
     found: list[Retried] = []
+    bounds = retry_bounds(operator_settings())
     for one in await parked_rows(connection, name, workspace):
         told = _teller(progress, one)
-        retrying = Retry(connection, PROJECTIONS[name](), one.workspace_id, RetryBounds(), told)
+        retrying = Retry(connection, PROJECTIONS[name](), one.workspace_id, bounds, told)
         try:
             found.append(await retrying.run(by))
         except NotParked:
