@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from msgspec import Struct
 
 from projections.reading import ReadModels
 from projections.sieve import NOTHING_PARKED
+from projections.waiting import Waiter, Waiters
 from store.faults import Unavailable
 
 ALL: Final = "select projection, position, revision from checkpoints"
@@ -49,8 +49,8 @@ NOTHING_KNOWN: Final = LeftOut()
 class Checkpoints:
     """Positions of projections: told by this process's worker, or else read from the table.
 
-    The worker tells at once, so that most waits cost no query. Where another process does the work, all who wait
-    share one look at the table every `poll_seconds`.
+    The worker tells at once, so that most waits cost no query. Where another process does the work, one of those who
+    wait looks at the table every `poll_seconds` for all of them.
     """
 
     def __init__(self, models: ReadModels, bounds: WaitBounds) -> None:
@@ -60,7 +60,7 @@ class Checkpoints:
         self._positions: dict[str, int] = {}
         self._followed: set[str] = set()
         self._left_out: dict[str, LeftOut] = {}
-        self._waiting: dict[str, set[tuple[int, asyncio.Future[None]]]] = {}
+        self._waiters = Waiters(lambda projection: projection not in self._followed)
         self._looking = asyncio.Lock()
         self._looked_at = 0.0
 
@@ -76,14 +76,12 @@ class Checkpoints:
         if revision is not None and revision < self._left_out.get(projection, NOTHING_KNOWN).revision:
             return
         self._positions[projection] = position
-        for one in list(self._waiting.get(projection, ())):
-            wanted, future = one
-            if wanted <= position and not future.done():
-                future.set_result(None)
+        self._waiters.moved(projection, position)
 
     def followed(self, projection: str, *, here: bool) -> None:
         """Say whether this process's worker is the one that moves a projection."""
         (self._followed.add if here else self._followed.discard)(projection)
+        self._waiters.hand_on()
 
     def left_out(self, projection: str, revision: int, parked: Mapping[UUID, int]) -> None:
         """Say what is parked in a projection; to be said before `moved`, which lets readers go on."""
@@ -106,18 +104,13 @@ class Checkpoints:
             self._refuse_parked(projection, position, workspace_id)
         if self._positions.get(projection, -1) >= position:
             return
-        future = asyncio.get_running_loop().create_future()
-        one = (position, future)
-        waiting = self._waiting.setdefault(projection, set())
-        waiting.add(one)
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._wait(projection, future)
-        except TimeoutError as late:
-            message = f"{projection} did not come to position {position} within {timeout_seconds} s"
-            raise ProjectionBehind(message) from late
-        finally:
-            waiting.discard(one)
+        with self._waiters.waiting(projection, position) as one:
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await self._wait(one)
+            except TimeoutError as late:
+                message = f"{projection} did not come to position {position} within {timeout_seconds} s"
+                raise ProjectionBehind(message) from late
         if workspace_id is not None:
             self._refuse_parked(projection, position, workspace_id)
 
@@ -129,16 +122,18 @@ class Checkpoints:
         if self._is_parked(projection, position, workspace_id):
             raise ProjectionParked(f"the workspace is parked in {projection}, before position {position}")
 
-    async def _wait(self, projection: str, future: asyncio.Future[None]) -> None:
-        while not future.done():
-            followed = projection in self._followed
-            pause = self._bounds.followed_poll_seconds if followed else self._bounds.poll_seconds
-            if not followed:
+    async def _wait(self, one: Waiter) -> None:
+        bounds = self._bounds
+        while not one.reached:
+            if one.projection in self._followed:
+                self._waiters.leave(one)
+                await one.woken(bounds.followed_poll_seconds)
+            elif self._waiters.looks(one):
                 await self.look()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause * random.uniform(0.8, 1.2)):  # noqa: S311  # jitter, nothing secret
-                    await asyncio.shield(future)
-        future.result()
+                if not one.reached:
+                    await one.woken(bounds.poll_seconds * random.uniform(0.8, 1.2))  # noqa: S311  # jitter, nothing secret
+            else:
+                await one.woken(None)
 
     async def look(self) -> None:
         """Read every checkpoint, and what is parked where that has changed, unless somebody did just now.
