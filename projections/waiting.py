@@ -1,7 +1,7 @@
 """Those who wait for projections, and the one of them who looks at the table for all."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
 
@@ -40,7 +40,7 @@ class Waiters:
         self._may_look = may_look
 
     @contextmanager
-    def waiting(self, projection: str, position: int) -> Iterator[Waiter]:
+    def waiting(self, projection: str, position: int) -> Generator[Waiter]:
         """Be one of those who wait, for as long as the block lasts."""
         one = Waiter(projection, position)
         waiting = self._waiting.setdefault(projection, set())
