@@ -22,7 +22,7 @@ class Processes:
 
     def __init__(self, conninfo: str, url: str, directory: Path) -> None:
         """Start nothing yet."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith((*FOREIGN, "NATS"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         self._environ = {
             **kept,
             "DATABASE_URL": conninfo,

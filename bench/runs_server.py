@@ -21,7 +21,7 @@ from gateway.development_tokens import development_token
 
 HOST: Final = "127.0.0.1"
 WAIT_SECONDS: Final = 10
-FOREIGN: Final = ("CALLSHEET_", "OPENAI_", "PG", "DATABASE_URL")
+FOREIGN: Final = ("CALLSHEET_", "OPENAI_", "PG", "DATABASE_URL", "NATS_")
 """Variables of the person's shell that would change what is measured."""
 
 

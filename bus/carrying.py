@@ -32,6 +32,7 @@ class Carrying:
         self._handing_over: asyncio.Handle | None = None
         self._logger = structlog.get_logger("bus.carrying")
         self.carried = 0
+        self.not_understood = 0
 
     async def subscribe(self, client: Client) -> None:
         """Carry over a connection from now on; what came before is in the log."""
@@ -52,11 +53,19 @@ class Carrying:
         try:
             self._together.append(read(self._log_id, message.data))
         except NotUnderstood as odd:
-            self._logger.warning("bus.not_understood", subject=message.subject, reason=str(odd)[:200])
+            self._tell(message, odd)
             self._feed.wake()
             return
         if self._handing_over is None:
             self._handing_over = asyncio.get_running_loop().call_soon(self._hand_over)
+
+    def _tell(self, message: Msg, odd: NotUnderstood) -> None:
+        """Log what nobody here understands, ever more seldom: a stranger must not fill our logs."""
+        self.not_understood += 1
+        if self.not_understood.bit_count() == 1:
+            times = self.not_understood
+            reason = str(odd)[:200]
+            self._logger.warning("bus.not_understood", subject=message.subject, reason=reason, times=times)
 
     def _hand_over(self) -> None:
         together, self._together, self._handing_over = self._together, [], None

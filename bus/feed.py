@@ -129,13 +129,14 @@ class Feed:
 
     async def _catch_up(self) -> None:
         """Read the log until a page is not full. What was committed meanwhile is told of, and looked for after it."""
+        limit = self._bounds.page_events
         while True:
-            page = await self._log.read_next(after=self._through, limit=self._bounds.page_events)
-            # Our own commits may have been taken while the page was read.
-            following = [one for one in page if one.position > self._through]
-            if following:
-                self._extend(following, following[-1].position)
-            if len(page) < self._bounds.page_events:
+            after = self._through
+            page = await self._log.read_next(after=after, limit=limit)
+            # What was committed here, or came over a bus, may have been taken while the page was read.
+            if page.through > self._through:
+                self._extend([one for one in page.events if one.position > self._through], page.through)
+            if page.through < after + limit:
                 return
 
     def _extend(self, recorded: list[Recorded], through: int) -> None:

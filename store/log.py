@@ -8,6 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from store.appender import Appender, OnBatch, OnCommit
+from store.codec import OPAQUE
 from store.connections import Sessions, bounded
 from store.faults import OutcomeUnknown, Unavailable
 from store.migrations import check_schema
@@ -15,7 +16,9 @@ from store.reading import (
     EVERYTHING,
     HEAD,
     LOG,
+    NEXT,
     REPEATED,
+    STATE_FORMAT,
     STREAM,
     LogFilter,
     log_parameters,
@@ -139,13 +142,15 @@ class Log:
             raise Unavailable(message)
         return row[0], row[1]
 
-    async def read_next(self, *, after: int, limit: int) -> tuple[Recorded, ...]:
-        """Read what follows a position, as far as it is there, in one statement. Raises Unavailable.
+    async def read_next(self, *, after: int, limit: int) -> Page:
+        """Read what stands at the next positions, as far as they are there, in one statement. Raises Unavailable.
 
         Whoever sees a position sees all before it, and there are no gaps: so the head need not be asked for first.
+        Records of outside libraries are passed over: a page can have no facts, and have looked further all the same.
         """
-        rows = await self.sessions.rows(LOG, log_parameters(after, after + limit, limit, EVERYTHING))
-        return tuple(recorded_or_unreadable(row) for row in rows)
+        rows = await self.sessions.rows(NEXT, {"after": after, "through": after + limit})
+        events = tuple(recorded_or_unreadable(row) for row in rows if row[STATE_FORMAT] != OPAQUE)
+        return Page(events=events, through=rows[-1][0] if rows else after)
 
     async def read_stream(self, stream_id: UUID, *, after: int = 0, limit: int = 10_000) -> list[Recorded]:
         """Read the facts of a stream after a version, oldest first. Raises Unavailable, UnreadableEvent."""

@@ -34,6 +34,18 @@ select notification_id, originator_id, originator_version, workspace_id, project
 """
 """Read a stretch of the log in order of position; the caller bounds the stretch, and so the work."""
 
+STATE_FORMAT: Final = 7
+"""The place of the state's format in each row that is read here."""
+
+NEXT: Final = """
+select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
+       state_format, key_id, state, metadata::text
+  from events
+ where notification_id > %(after)b and notification_id <= %(through)b
+ order by notification_id
+"""
+"""Read what stands at some positions, records of outside libraries too: so it is known how far there is anything."""
+
 HEAD: Final = "select position, log_id from log_head"
 """Read where the log ends, and which log it is."""
 
