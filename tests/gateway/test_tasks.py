@@ -148,3 +148,42 @@ async def test_what_cannot_be_understood_is_a_problem(ada: Caller) -> None:
     problem(await ada.get("/v1/tasks?limit=0"), 400, "malformed")
     problem(await ada.get("/v1/tasks?cursor=x"), 400, "malformed")
     problem(await ada.client.get("/v1/tasks"), 401, "unauthenticated")
+
+
+async def test_a_task_of_another_role_is_seen_by_members_and_decided_by_none_of_them(ada: Caller) -> None:
+    roles = {"usr_ed": "editor", "usr_rea": "reviewer", "usr_vic": "viewer"}
+    team = [{"user_id": user, "role": role} for user, role in roles.items()]
+    project = created(await ada.post("/v1/projects", {"name": "Spring", "team": team}))
+    nodes = [asks("edit", {"role": "editor"}), asks("look", {"role": "reviewer"}), asks("sign", {"role": "owner"})]
+    run = (await started(ada, await ada.workflow({"nodes": nodes}, project["id"]))).json()
+    of_role = {"ada": "sign", "ed": "edit", "rea": "look", "vic": None}
+    callers = {"ada": ada, **{user.removeprefix("usr_"): as_user(ada, user) for user in roles}}
+    for name, own in of_role.items():
+        await becomes(callers[name], [] if own is None else [own])
+        await becomes(callers[name], ["edit", "look", "sign"], "?assigned=all")
+    path = f"/v1/runs/{run['id']}/steps"
+    for name, own in of_role.items():
+        for node in {"edit", "look", "sign"} - {own}:
+            answer = await callers[name].post(f"{path}/{node}:complete", {"outcome": "approve"})
+            problem(answer, 403, "not_an_assignee")
+    decided = await callers["rea"].post(f"{path}/look:complete", {"outcome": "approve"})
+    assert decided.status_code == 200, decided.text
+    for caller in callers.values():
+        left = await caller.get("/v1/tasks?assigned=all", headers=since(decided))
+        assert sorted(task["node"] for task in left.json()["items"]) == ["edit", "sign"]
+
+
+async def test_a_person_whose_role_has_changed_decides_by_the_new_one(ada: Caller) -> None:
+    rea = as_user(ada, "usr_rea")
+    team = [{"user_id": "usr_ada", "role": "owner"}, {"user_id": "usr_rea", "role": "reviewer"}]
+    project = created(await ada.post("/v1/projects", {"name": "Spring", "team": team}))
+    nodes = [asks("edit", {"role": "editor"}), asks("look", {"role": "reviewer"})]
+    run = (await started(ada, await ada.workflow({"nodes": nodes}, project["id"]))).json()
+    await becomes(rea, ["look"])
+    changed = await ada.patch(
+        f"/v1/projects/{project['id']}", {"team": [team[0], {"user_id": "usr_rea", "role": "editor"}]}
+    )
+    assert changed.status_code == 200, changed.text
+    path = f"/v1/runs/{run['id']}/steps"
+    problem(await rea.post(f"{path}/look:complete", {"outcome": "approve"}), 403, "not_an_assignee")
+    assert (await rea.post(f"{path}/edit:complete", {"outcome": "approve"})).status_code == 200

@@ -1,0 +1,113 @@
+"""Repairs over the wire: models that do not write the JSON that they were asked for, in both protocols."""
+
+from collections.abc import AsyncGenerator, Generator
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from callsheet.setting_types import Secret
+from domain.graph import ErrorClass
+from domain.run import RunStatus
+from domain.run_facts import AnswerRejected, StepFailed
+from domain.run_steps import usages_of
+from engine.providers.anthropic import Anthropic, AnthropicSettings
+from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
+from engine.providers.provider import Provider
+from tests.engine.providers.test_openai_compatible import LOCAL
+from tests.engine.world import Gate, check_history, site
+from tests.fixtures.graphs import Json, graph, node
+from tests.model_server.server import ModelServer
+
+SCHEMA: Json = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+KEY = "sk-test-0123456789"
+
+
+@pytest.fixture
+def server() -> Generator[ModelServer]:
+    with ModelServer() as running:
+        yield running
+
+
+@pytest.fixture(params=["openai", "anthropic"])
+async def provider(request: pytest.FixtureRequest, server: ModelServer) -> AsyncGenerator[Provider]:
+    """A provider of one protocol and then of the other."""
+    made: Provider
+    if request.param == "openai":
+        made = OpenAiCompatible(OpenAiSettings(api_key=Secret(KEY), base_url=server.base_url, guard=LOCAL))
+    else:
+        base_url = server.base_url.removesuffix("/v1")
+        made = Anthropic(
+            AnthropicSettings(api_key=Secret(KEY), base_url=base_url, output_tokens_default=99, guard=LOCAL)
+        )
+    yield made
+    await made.close()
+
+
+def asks(model: str, repairs: int = 2) -> Json:
+    output: Json = {"format": "json", "schema": SCHEMA, "repair_attempts": repairs}
+    return graph(node(kind="prompt", config={"model": f"gate/{model}", "template": "How many?", "output": output}))
+
+
+def behind(provider: Provider) -> Gate:
+    """Put a real provider in the gate's place."""
+    return cast("Gate", provider)
+
+
+async def test_a_model_that_fails_at_first_is_told_what_was_wrong_and_mends_it(
+    database: str, provider: Provider, server: ModelServer
+) -> None:
+    server.tell("truncated", "echo")
+    async with site(database) as plain:
+        here = replace(plain, gate=behind(provider))
+        async with here.engaged():
+            run = await here.begin(asks("echo"))
+            ended = await here.ended(run)
+            facts = await here.of(run)
+    output: Any = ended.outputs["a"].value
+    assert isinstance(output["n"], int)
+    rejected = [fact for fact in facts if isinstance(fact, AnswerRejected)]
+    assert len(rejected) == 1
+    assert len(server.calls) == 2
+    assert "Half of" in str(server.calls[1].body["messages"]), "it is shown what it wrote"
+    assert len({call.idempotency_token for call in server.calls}) == 2
+    assert len(usages_of(ended.steps["a"])) == 2
+    check_history(facts)
+
+
+async def test_a_model_that_never_writes_json_fails_after_its_repairs(
+    database: str, provider: Provider, server: ModelServer
+) -> None:
+    async with site(database) as plain:
+        here = replace(plain, gate=behind(provider))
+        async with here.engaged():
+            run = await here.begin(asks("truncated", repairs=3))
+            ended = await here.ended(run, RunStatus.FAILED)
+            facts = await here.of(run)
+    assert [fact.repair for fact in facts if isinstance(fact, AnswerRejected)] == [1, 2, 3]
+    assert len(server.calls) == 4
+    assert ended.error is not None
+    assert ended.error.error_class is ErrorClass.INVALID_OUTPUT
+    assert len(usages_of(ended.steps["a"])) == 4, "every answer was paid for"
+
+
+@pytest.mark.parametrize(
+    ("model", "error_class"),
+    [
+        ("status-404?code=model_not_found", ErrorClass.BAD_REQUEST),
+        ("filtered", ErrorClass.CONTENT_REFUSED),
+        ("cut", ErrorClass.UNAVAILABLE),
+    ],
+)
+async def test_a_model_that_gives_no_answer_is_not_asked_to_repair_it(
+    database: str, provider: Provider, server: ModelServer, model: str, error_class: ErrorClass
+) -> None:
+    async with site(database) as plain:
+        here = replace(plain, gate=behind(provider))
+        async with here.engaged():
+            run = await here.begin(asks(model))
+            await here.ended(run, RunStatus.FAILED)
+            facts = await here.of(run)
+    assert len(server.calls) == 1
+    [failed] = [fact for fact in facts if isinstance(fact, StepFailed)]
+    assert failed.error.error_class is error_class
