@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 from anyio import to_thread
+from msgspec.structs import replace
 
 from domain.project import ProjectCreated
 from projections.following import Following
@@ -187,3 +188,49 @@ def doing(worker: Worker, what: Following) -> Callable[[], Awaitable[bool]]:
         return all(one.doing is what for one in worker.health())
 
     return is_doing
+
+
+async def test_a_projection_that_cannot_move_is_said_to_stall_and_does_not_hang(database: str) -> None:
+    bounds = replace(PROMPT_BOUNDS, commit_seconds=0.2, stalled_seconds=0.3)
+    async with world_of(database) as world:
+        checkpoints = world.checkpoints()
+        worker = Worker(database, world.feed, [Tally()], checkpoints, bounds)
+        async with in_background(worker.run()):
+            await checkpoints.wait_for("tally", await world.rename_often(1), PATIENCE_SECONDS)
+            async with world.models.connection() as connection, connection.transaction():
+                await connection.execute("select from checkpoints where projection = 'tally' for update")
+                last = await world.rename_often(1)
+                await eventually(stalls(worker), what="the worker says that it stalls")
+                await eventually(gave_up(worker), what="the batch is given up, and tried again")
+            await checkpoints.wait_for("tally", last, PATIENCE_SECONDS)
+            await eventually(stalls(worker, stalled=False), what="it goes on")
+        assert await tally(world) == 4
+
+
+async def test_a_worker_that_stands_by_notices_that_the_other_one_hangs(database: str) -> None:
+    bounds = replace(PROMPT_BOUNDS, stalled_seconds=0.3)
+    async with world_of(database) as world:
+        ours, theirs = (Worker(database, world.feed, [Tally()], world.checkpoints(), bounds) for _ in range(2))
+        async with in_background(ours.run()):
+            await eventually(doing(ours, Following.FOLLOWING), what="the first works")
+            async with in_background(theirs.run()):
+                await eventually(doing(theirs, Following.STANDING_BY), what="the second stands by")
+                async with world.models.connection() as connection, connection.transaction():
+                    await connection.execute("select from checkpoints where projection = 'tally' for update")
+                    await world.rename_often(1)
+                    await eventually(stalls(theirs), what="the one that stands by says so")
+                await eventually(stalls(theirs, stalled=False), what="the first goes on")
+
+
+def stalls(worker: Worker, *, stalled: bool = True) -> Callable[[], Awaitable[bool]]:
+    async def is_so() -> bool:
+        return all(one.stalled is stalled for one in worker.health())
+
+    return is_so
+
+
+def gave_up(worker: Worker) -> Callable[[], Awaitable[bool]]:
+    async def is_so() -> bool:
+        return all(one.doing is not Following.FOLLOWING for one in worker.health())
+
+    return is_so
