@@ -16,6 +16,10 @@ MAX_FACT_BYTES: Final = 256 * 1024
 
 _fact_decoder: Final = msgspec.json.Decoder(AnyFact)
 _metadata_decoder: Final = msgspec.json.Decoder(Metadata)
+plain_fact: Final = _fact_decoder.decode
+"""Reads a fact of plain JSON. Raises MsgspecError."""
+plain_metadata: Final = _metadata_decoder.decode
+"""Reads metadata. Raises MsgspecError."""
 TOPICS: Final = frozenset(topic_of(kind) for kind in get_args(AnyFact))
 
 

@@ -1,12 +1,13 @@
 """Reading the log: a stream by version, the log by position, with filters."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import MsgspecError, Struct
 
-from store.codec import decode_fact, decode_metadata
+from store.codec import PLAIN_JSON, decode_fact, decode_metadata, plain_fact, plain_metadata
 from store.faults import UnreadableEvent
 from store.record import Actor, Metadata, Recorded, Unreadable
 
@@ -117,6 +118,26 @@ def recorded_or_unreadable(row: tuple[Any, ...]) -> Recorded:
             metadata=_metadata_if_readable(position, topic, metadata),
             recorded_at=at,
         )
+
+
+def recorded_or_unreadable_rows(rows: Sequence[tuple[Any, ...]]) -> list[Recorded]:
+    """Read many rows as `recorded_or_unreadable` does: without the calls an event takes half the time."""
+    if all(row[7] == PLAIN_JSON and row[8] is None for row in rows):
+        with suppress(MsgspecError):
+            return [
+                Recorded(
+                    position=position,
+                    stream_id=stream,
+                    version=version,
+                    workspace_id=workspace,
+                    project_id=project,
+                    fact=plain_fact(state),
+                    metadata=plain_metadata(metadata),
+                    recorded_at=at,
+                )
+                for position, stream, version, workspace, project, at, _, _, _, state, metadata in rows
+            ]
+    return [recorded_or_unreadable(row) for row in rows]
 
 
 def _metadata_if_readable(position: int, topic: str, text: str) -> Metadata:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 import rich_click as click
+import uvloop
 from msgspec import Struct
 
 from callsheet.clock import utc_now
@@ -168,7 +169,8 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
         return await work
 
-    return asyncio.run(stoppable())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(stoppable())
 
 
 def _print(report: RebuildReport) -> None:

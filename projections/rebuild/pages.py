@@ -8,7 +8,7 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 
 from store.codec import TOPICS
-from store.reading import recorded_or_unreadable
+from store.reading import recorded_or_unreadable_rows
 from store.record import Page
 
 STRETCH: Final = """
@@ -60,4 +60,4 @@ class LogPages:
         cursor = self._connection.cursor(binary=True)
         parameters = {"after": after, "through": through, "wanted": self._wanted, "known": list(TOPICS)}
         await cursor.execute(STRETCH, parameters, prepare=True)
-        return Page(events=tuple(recorded_or_unreadable(row) for row in await cursor.fetchall()), through=through)
+        return Page(events=tuple(recorded_or_unreadable_rows(await cursor.fetchall())), through=through)

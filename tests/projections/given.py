@@ -134,7 +134,7 @@ async def applied(connection: AsyncConnection, projection: Projection, facts: Se
         await projection.apply(connection.cursor(binary=True), facts)
 
 
-CREATE_TALLY: Final = "create table tallies (name text primary key, facts bigint not null)"
+CREATE_TALLY: Final = "create table if not exists tallies (name text primary key, facts bigint not null)"
 ADD_TO_TALLY: Final = """
 insert into tallies (name, facts) values (%b, %b::bigint)
 on conflict (name) do update set facts = tallies.facts + excluded.facts

@@ -1,0 +1,60 @@
+"""Law: whatever the history and however it came in batches, a rebuild from zero is byte for byte what is live."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from domain.fact import Fact
+from projections.rebuild.bounds import RebuildBounds
+from tests.projections import histories
+from tests.projections.given import PATIENCE_SECONDS, in_background, new_id, world_of
+from tests.projections.rebuild.given import everything, named, rebuilt
+
+of_any_noun = st.one_of(
+    histories.many(histories.project_facts, histories.project_facts),
+    histories.many(histories.workflow_facts, histories.workflow_facts),
+    histories.many(histories.asset_facts, histories.asset_facts),
+    histories.many(histories.run_starts, histories.run_facts),
+)
+
+
+def laws(examples: int) -> settings:
+    return settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@laws(10)
+@given(st.lists(of_any_noun, min_size=1, max_size=4), st.integers(1, 30))
+async def test_a_rebuild_from_zero_is_what_is_live(
+    database: str, told: list[list[tuple[int, Fact]]], page_events: int
+) -> None:
+    await check(database, told, page_events)
+
+
+@pytest.mark.long
+@laws(150)
+@given(st.lists(of_any_noun, min_size=1, max_size=4), st.integers(1, 30))
+async def test_a_rebuild_from_zero_is_what_is_live_for_long(
+    database: str, told: list[list[tuple[int, Fact]]], page_events: int
+) -> None:
+    await check(database, told, page_events)
+
+
+async def check(database: str, told: list[list[tuple[int, Fact]]], page_events: int) -> None:
+    """Append histories, let a worker fold them as they come, and rebuild; each example adds to the same log."""
+    async with world_of(database) as world:
+        checkpoints = world.checkpoints()
+        live = named()
+        async with in_background(world.worker(checkpoints, *live).run()):
+            for history in told:
+                ids = [new_id() for _ in range(4)]
+                versions = [0] * 4
+                for stream, fact in history:
+                    await world.record(ids[stream], fact, after=versions[stream])
+                    versions[stream] += 1
+            head, _ = await world.log.head()
+            for projection in live:
+                await checkpoints.wait_for(projection.name, head, PATIENCE_SECONDS)
+            before = await everything(world)
+            report = await rebuilt(database, named(), bounds=RebuildBounds(page_events=page_events))
+            assert report.same, report
+            assert await everything(world) == before

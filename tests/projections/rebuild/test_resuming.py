@@ -1,0 +1,132 @@
+"""A rebuild that is stopped, at any of its moments and by any means, is gone on with and comes to the same."""
+
+import asyncio
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+from anyio import to_thread
+
+from callsheet.projection_wiring import PROJECTIONS
+from callsheet.wiring import COMPONENTS
+from projections.rebuild.bounds import Progress
+from projections.rebuild.faults import RebuildRefused
+from store.migrations import migrate
+from tests.callsheet.test_dev import environ
+from tests.fixtures.waiting import eventually
+from tests.projections.given import PATIENCE_SECONDS, World, in_background, world_of
+from tests.projections.rebuild.given import everything, named, rebuilt, traffic
+
+KILLS = [pytest.param(3, id="3"), pytest.param(25, id="25", marks=pytest.mark.long)]
+
+
+class Stopped(Exception):  # noqa: N818  # as somebody would stop it
+    pass
+
+
+async def folded(world: World, runs: int) -> dict[str, list[str]]:
+    """Let a worker fold traffic; gives every row."""
+    checkpoints = world.checkpoints()
+    live = named()
+    async with in_background(world.worker(checkpoints, *live).run()):
+        last = await traffic(world, runs)
+        for projection in live:
+            await checkpoints.wait_for(projection.name, last, PATIENCE_SECONDS)
+    return await everything(world)
+
+
+async def test_a_rebuild_that_is_stopped_at_each_of_its_moments_comes_to_the_same(database: str) -> None:
+    async with world_of(database) as world:
+        before = await folded(world, 15)
+        told = 0
+
+        def stop_later(_progress: Progress) -> None:
+            nonlocal told
+            told += 1
+            if told > 1:
+                raise Stopped
+
+        sittings, resume = 0, False
+        while True:
+            told, sittings = 0, sittings + 1
+            try:
+                report = await rebuilt(database, named(), resume=resume, tell=stop_later if sittings < 30 else _go_on)
+                break
+            except Stopped:
+                resume = True
+        assert sittings == 30
+        assert report.same
+        assert await everything(world) == before
+
+
+def _go_on(_progress: Progress) -> None:
+    pass
+
+
+@pytest.mark.parametrize("kills", KILLS)
+async def test_kills_of_the_process_lose_and_double_nothing(database: str, tmp_path: Path, kills: int) -> None:
+    chance = random.Random(kills)  # noqa: S311  # where it is killed
+    await migrate(database, COMPONENTS)
+    async with world_of(database) as world:
+        before = await folded(world, 60)
+        head, _ = await world.log.head()
+        hits = 0
+        for number in range(kills):
+            at = chance.randrange(head * number // kills, head * (number + 1) // kills)
+            hits += await killed(database, tmp_path, resume=number > 0, at=at)
+        assert hits > kills / 2, "most kills find it at work"
+        checked = await to_thread.run_sync(lambda: _rebuild(database, tmp_path, resume=still_open(database)).wait(60))
+        assert checked == 0
+        assert await everything(world) == before
+
+
+async def killed(database: str, directory: Path, *, resume: bool, at: int) -> bool:
+    """Run a rebuild and kill it once it has come to a position, or has ended; tells whether it was still at work."""
+    process = _rebuild(database, directory, resume=resume and still_open(database))
+
+    async def there() -> bool:
+        return process.poll() is not None or await to_thread.run_sync(position, database) >= at
+
+    await eventually(there, what=f"the rebuild comes to {at}", seconds=60)
+    process.send_signal(signal.SIGKILL)
+    return await to_thread.run_sync(process.wait) == -signal.SIGKILL
+
+
+def _rebuild(database: str, directory: Path, *, resume: bool) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "callsheet", "projections", "rebuild", "--all", "--rate", "600"] + ["--resume"] * resume,
+        env={**environ(database, directory), "CALLSHEET_REBUILD_PAGE_EVENTS": "20"},
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def position(database: str) -> int:
+    with psycopg.connect(database, autocommit=True) as connection:
+        row = connection.execute("select positions[1] from rebuilds where state = 'building'").fetchone()
+    return -1 if row is None else int(row[0])
+
+
+def still_open(database: str) -> bool:
+    return position(database) >= 0
+
+
+async def test_a_rebuild_is_not_begun_again_over_one_that_was_left(database: str) -> None:
+    async with world_of(database) as world:
+        await folded(world, 5)
+        with pytest.raises(asyncio.CancelledError):
+            await rebuilt(database, named("runs", "tasks"), tell=_cancel)
+        for names in ({"runs"}, {"tasks", "timers"}, set(PROJECTIONS)):
+            with pytest.raises(RebuildRefused, match="rebuild 1 of runs, tasks has not ended"):
+                await rebuilt(database, named(*names))
+        with pytest.raises(RebuildRefused, match="name just these to resume it"):
+            await rebuilt(database, named("runs"), resume=True)
+        assert (await rebuilt(database, named("timers"))).same
+        assert (await rebuilt(database, named("tasks", "runs"), resume=True)).same
+
+
+def _cancel(_progress: Progress) -> None:
+    raise asyncio.CancelledError
