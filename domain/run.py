@@ -21,6 +21,7 @@ from domain.run_facts import (
     RunFailed,
     RunRetried,
     RunStarted,
+    StepCompleted,
     StepError,
     StepItemsSettled,
     StepResultRefused,
@@ -163,8 +164,10 @@ def _retried(run: Run, fact: RunRetried) -> Run:
 def _of_step(run: Run, fact: StepFact) -> Run:
     old = run.steps.get(fact.node)
     moved = _moved(run, fact.node, old, evolve_step(old, fact))
+    if isinstance(fact, StepCompleted) or old is None:
+        return moved  # nearly all facts: what follows is for steps that were begun before
     match fact:
-        case StepStarted() if old is not None:
+        case StepStarted():
             return _begun_anew(moved, fact.node, old)
         case StepWaiting() if fact.node in run.kept_items:
             return _resumed(moved, fact)
