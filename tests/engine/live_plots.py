@@ -5,17 +5,18 @@ import copy
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from commands.refusals import CommandContended
 from domain.ids import from_uuid
 from domain.refusal import Refusal
 from domain.run import Run, RunStatus
-from domain.run_facts import RunFact, StepWaiting, Usage, WaitFor
+from domain.run_facts import ItemOutcome, RunFact, RunRetried, StepItemsSettled, StepWaiting, Usage, WaitFor
 from engine.child_ids import child_id
 from engine.providers.provider import Answer, Ask, ProviderFault
 from tests.engine.gate import Gate
+from tests.engine.laws import last_chapter
 from tests.engine.random_graphs import Behaviour, Plot
 from tests.engine.world import Site
 from tests.fixtures.graphs import Json
@@ -172,11 +173,26 @@ def _decides(played: Json, behaviour: Behaviour) -> bool:
     return behaviour.output is not None and in_time
 
 
-def children_of(run_id: UUID, facts: list[RunFact], plot: Plot) -> Iterator[tuple[UUID, Plot]]:
-    """Give the ids that the children of the steps of a run's last attempt have, with their plots."""
-    attempt = 1
-    for fact in facts:
-        attempt = getattr(fact, "run_attempt", attempt)
-        if isinstance(fact, StepWaiting) and fact.waiting_for is WaitFor.CHILD:
-            for place, item in enumerate(plot.behaviours[fact.node].items):
-                yield child_id(run_id, attempt, fact, place), item
+class Child(NamedTuple):
+    """A place in the list of a step that waits, or has waited: the id that its child has, if it begins."""
+
+    run_id: UUID
+    plot: Plot
+    node: str
+    was_done: bool
+    """It had completed for an earlier wait, and is not begun once more."""
+
+
+def children_of(run_id: UUID, facts: list[RunFact], plot: Plot) -> Iterator[Child]:
+    """Give the children of all the waits of a run's last attempt."""
+    attempt, begins = 1, len(facts) - len(last_chapter(facts))
+    done: set[tuple[str, int]] = set()
+    for place, fact in enumerate(facts):
+        if isinstance(fact, RunRetried):
+            attempt = fact.run_attempt
+        elif isinstance(fact, StepItemsSettled):
+            done |= {(fact.node, one.item) for one in fact.items if one.outcome is ItemOutcome.COMPLETED}
+        elif isinstance(fact, StepWaiting) and fact.waiting_for is WaitFor.CHILD and place >= begins:
+            for item, inner in enumerate(plot.behaviours[fact.node].items):
+                child = child_id(run_id, attempt, fact, item)
+                yield Child(child, inner, fact.node, was_done=fact.resumes and (fact.node, item) in done)
