@@ -4,7 +4,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.callsheet.apart import apart, gateway
+from tests.callsheet.apart import Gateway, apart, gateway
+from tests.fixtures.nats import NatsForTests
 
 GRAPH: dict[str, Any] = {
     "nodes": [{"id": step, "kind": "transform", "config": {}} for step in ("a", "b", "c")],
@@ -32,3 +33,34 @@ def test_each_stops_in_order_when_told_to(database: str, tmp_path: Path) -> None
         with apart(database, tmp_path, *command) as started:
             started.process.send_signal(signal.SIGTERM)
             assert started.process.wait(timeout=60) == 0
+
+
+def test_with_nats_facts_and_deltas_of_an_engine_come_to_the_gateway_as_it_follows(
+    database: str, tmp_path: Path, nats_server: NatsForTests
+) -> None:
+    url = {"NATS_URL": nats_server.url}
+    with (
+        apart(database, tmp_path, "project", **url),
+        apart(database, tmp_path, "work", **url),
+        apart(database, tmp_path, "serve", "--port", "0", **url) as serving,
+        gateway(serving, tmp_path) as here,
+    ):
+        graph = {
+            "nodes": [
+                {"id": "wait", "kind": "delay", "config": {"seconds": 1}},
+                {"id": "draft", "kind": "prompt", "config": {"model": "openai/default", "template": "Write a page."}},
+            ],
+            "edges": [{"from": "wait", "to": "draft"}],
+        }
+        run = here.post(f"/v1/workflows/{here.workflow(graph)}:run", {"inputs": {}})
+        kinds = [line for line in followed(here, run["id"]) if line.startswith("event:")]
+        assert kinds[0] == "event: run.started"
+        assert kinds[-1] == "event: run.completed"
+        assert "event: delta" in kinds, "what the model writes in the engine's process is read in the gateway's"
+
+
+def followed(here: Gateway, run_id: str) -> list[str]:
+    """Follow a run's event stream to its end."""
+    events = here.client.stream("GET", f"/v1/runs/{run_id}/events", headers={"accept": "text/event-stream"})
+    with events as answer:
+        return list(answer.iter_lines())
