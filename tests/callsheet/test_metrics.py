@@ -1,5 +1,6 @@
 """`/metrics` of real processes: what each part did is counted once, lag is seen from anywhere, labels are few."""
 
+import asyncio
 import re
 from collections.abc import Generator
 from pathlib import Path
@@ -14,6 +15,8 @@ from callsheet.metrics_facts import MODELS_MAX, FactTally
 from domain.payload import Payload
 from domain.run_facts import StepCompleted, Usage
 from tests.callsheet.apart import Started, apart, gateway
+from tests.fixtures.postgres import PostgresForTests
+from tests.fixtures.waiting import eventually
 from tests.projections.given import NOW, new_id, recorded
 from tests.store.given import WORKSPACE
 
@@ -36,7 +39,7 @@ def values(page: str) -> dict[str, float]:
 
 
 def scraped(url: str | None) -> dict[str, float]:
-    answer = httpx2.get(f"{url}/metrics", timeout=20).raise_for_status()
+    answer = httpx2.get(f"{url}/metrics", timeout=30).raise_for_status()
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return values(answer.text)
 
@@ -136,3 +139,21 @@ def test_models_past_a_bound_are_counted_together(metrics: Metrics) -> None:
     assert page['callsheet_model_cost_usd_total{model="other"}'] == pytest.approx(1.0)
     assert page['callsheet_facts_total{topic="step.completed"}'] == MODELS_MAX + 10
     assert str(WORKSPACE) not in metrics.page().decode()
+
+
+def test_without_a_database_the_page_says_so_and_gives_the_rest(own_postgres: PostgresForTests, tmp_path: Path) -> None:
+    database = own_postgres.lend_database(migrated=True)
+    with apart(database, tmp_path, "work", **ADMIN) as working:
+        assert scraped(working.admin)["callsheet_database_up{}"] == 1
+        own_postgres.crash()
+        asyncio.run(eventually(lambda: _is_down(working), what="the page says that the database is away", seconds=60))
+        page = scraped(working.admin)
+        assert page['callsheet_up{part="engine"}'] == 1
+        assert not any(name.startswith("callsheet_projection_lag") for name in page)
+        assert httpx2.get(f"{working.admin}/readyz", timeout=30).status_code == 503
+        own_postgres.start()
+
+
+async def _is_down(working: Started) -> bool:
+    page = await asyncio.to_thread(scraped, working.admin)
+    return page["callsheet_database_up{}"] == 0
