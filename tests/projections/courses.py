@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from psycopg import AsyncConnection
 
 from domain.fact import Fact, topic_of
@@ -13,6 +14,7 @@ from domain.graph import ErrorClass, Graph, PromptNode, TransformNode
 from domain.graph_configs import PromptConfig
 from domain.ids import from_uuid
 from domain.payload import NOTHING
+from domain.run import Run, evolve
 from domain.run_facts import (
     AnswerRejected,
     Parent,
@@ -36,6 +38,7 @@ from domain.run_facts import (
     Usage,
     WaitFor,
 )
+from domain.run_steps import SETTLED
 from domain.workflow import WorkflowCreated
 from store.codec import PLAIN_JSON, encode_fact, encode_metadata
 from store.record import Recorded
@@ -63,7 +66,7 @@ def usage(model: str = "openai/gpt-5", *, tokens: int = 7, ms: float = 12.5, cos
 
 
 times = st.integers(0, 3 * 24 * 60).map(lambda minutes: START + timedelta(minutes=minutes, microseconds=minutes))
-nodes = st.sampled_from(["a", "b", "c"])
+nodes = st.sampled_from(["a", "b"])
 attempts = st.integers(1, 3)
 usages = st.none() | st.builds(
     usage,
@@ -137,6 +140,36 @@ facts: st.SearchStrategy[RunFact] = st.one_of(
         retried_at=times,
     ),
 )
+
+
+def keeping_what_settled(history: list[RunFact]) -> list[RunFact]:
+    """Give a history whose retries keep no step that had not settled: the fold of a run rests on that."""
+    run = Run()
+    mended: list[RunFact] = []
+    for fact in history:
+        one = fact
+        if isinstance(fact, RunRetried):
+            settled = {node for node, step in run.steps.items() if step.status in SETTLED}
+            one = replace(fact, kept={node: edges for node, edges in fact.kept.items() if node in settled})
+        run = evolve(run, one)
+        mended.append(one)
+    return mended
+
+
+@st.composite
+def mixed(draw: st.DrawFn) -> list[tuple[int, RunFact]]:
+    """Give facts of up to three runs, mixed: long enough that most of them meet what others have left."""
+    runs = [
+        keeping_what_settled([draw(starts), *draw(st.lists(facts, min_size=6, max_size=14))])
+        for _ in range(draw(st.integers(1, 3)))
+    ]
+    order = draw(st.permutations([number for number, its in enumerate(runs) for _ in its]))
+    following = [iter(its) for its in runs]
+    return [(number, next(following[number])) for number in order]
+
+
+cuts = st.lists(st.integers(1, 45), min_size=1, max_size=6)
+"""Where a history is cut into batches."""
 
 
 def in_log(runs: Sequence[tuple[UUID, Fact]], *, project: UUID) -> list[Recorded]:

@@ -13,6 +13,7 @@ from domain.payload import NOTHING
 from domain.run_facts import (
     Pins,
     RunCompleted,
+    RunFact,
     RunFailed,
     RunStarted,
     StepCompleted,
@@ -25,12 +26,11 @@ from projections.insights import InsightsProjection
 from projections.sieve import Sieve
 from projections.skips import skips_of
 from store.record import Recorded
-from tests.projections import histories
-from tests.projections.courses import PROMPT, START, WORKFLOW, facts, in_log, log_them, starts
+from tests.projections.courses import PROMPT, START, WORKFLOW, cuts, in_log, log_them, mixed
 from tests.projections.given import NOW, applied, new_id, tables_of
 from tests.projections.test_run_steps import batches
 
-laws = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+laws = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 Row = tuple[Any, ...]
 
 EVERYTHING = "select b::text from insight_buckets b order by 1"
@@ -71,7 +71,7 @@ async def projected(
     return await rows_in(connection, EVERYTHING)
 
 
-def counted(history: list[Fact]) -> Counter[tuple[datetime, str, str]]:
+def counted(history: list[RunFact]) -> Counter[tuple[datetime, str, str]]:
     """Count facts by the hour of their own time, slowly: by kind of bucket and figure."""
     found: Counter[tuple[datetime, str, str]] = Counter()
     of: dict[type[Fact], tuple[str, str, str]] = {
@@ -102,15 +102,15 @@ def hour(at: datetime) -> datetime:
 
 @laws
 @given(
-    histories.many(starts, facts),
-    histories.cuts,
+    mixed(),
+    cuts,
     st.sampled_from([1, 2, 100]),
     st.sampled_from(["forgets", "remembers"]),
-    st.dictionaries(st.integers(2, 25), st.booleans(), max_size=3),
+    st.dictionaries(st.integers(2, 40), st.booleans(), min_size=1, max_size=3),
 )
 async def test_buckets_are_the_same_bytes_however_facts_come(
     database: str,
-    history: list[tuple[int, Fact]],
+    history: list[tuple[int, RunFact]],
     cuts: list[int],
     remembered: int,
     forgets: str,
@@ -127,9 +127,9 @@ async def test_buckets_are_the_same_bytes_however_facts_come(
 
 
 @laws
-@given(histories.many(starts, facts))
+@given(mixed())
 async def test_each_fact_counts_in_the_hour_of_its_own_time_and_in_its_day(
-    database: str, history: list[tuple[int, Fact]]
+    database: str, history: list[tuple[int, RunFact]]
 ) -> None:
     ids = [new_id() for _ in range(4)]
     log = in_log([(ids[stream], fact) for stream, fact in history], project=WORKFLOW)

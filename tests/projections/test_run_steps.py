@@ -8,17 +8,15 @@ import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain.fact import Fact
 from domain.run import Run, evolve
 from domain.run_facts import RunFact, RunRetried, RunStarted, StepReused, StepSkipped, Usage
 from projections.courses import pico_of
 from projections.run_steps import RunStepsProjection
 from store.record import Recorded
-from tests.projections import histories
-from tests.projections.courses import WORKFLOW, facts, in_log, log_them, starts
+from tests.projections.courses import WORKFLOW, cuts, in_log, log_them, mixed
 from tests.projections.given import applied, new_id, tables_of
 
-laws = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+laws = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 Row = tuple[Any, ...]
 
 READ = """
@@ -85,13 +83,13 @@ def expected(run_id: UUID, history: list[RunFact]) -> set[Row]:
 
 @laws
 @given(
-    histories.many(starts, facts),
-    histories.cuts,
+    mixed(),
+    cuts,
     st.sampled_from([1, 2, 100]),
     st.sampled_from(["forgets", "remembers"]),
 )
 async def test_rows_of_steps_are_those_of_the_fold(
-    database: str, history: list[tuple[int, Fact]], cuts: list[int], remembered: int, forgets: str
+    database: str, history: list[tuple[int, RunFact]], cuts: list[int], remembered: int, forgets: str
 ) -> None:
     ids = [new_id() for _ in range(4)]
     log = in_log([(ids[stream], fact) for stream, fact in history], project=WORKFLOW)
