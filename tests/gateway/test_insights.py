@@ -111,6 +111,9 @@ async def test_a_window_shows_what_lies_in_it_and_the_same_question_has_the_same
     assert found["id"] == (await insights(ada, workflow["project_id"], past))["id"]
     assert found["id"] != (await insights(ada, workflow["project_id"], f"{past}&workflow_id={workflow['id']}"))["id"]
     assert (await insights(ada, workflow["project_id"], "?window=90d"))["metrics"]["runs"]["completed"] == 1
+    other = await ada.workflow(TRANSFORM_CHAIN, workflow["project_id"])
+    narrowed = await insights(ada, workflow["project_id"], f"?workflow_id={other['id']}")
+    assert (narrowed["metrics"]["runs"]["started"], narrowed["metrics"]["workflows"]) == (0, [])
 
 
 async def test_nobody_sees_the_insights_of_another_workspace(ada: Caller) -> None:

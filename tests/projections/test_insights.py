@@ -15,6 +15,7 @@ from domain.run_facts import (
     RunCompleted,
     RunFact,
     RunFailed,
+    RunRetried,
     RunStarted,
     StepCompleted,
     StepFailed,
@@ -162,3 +163,31 @@ async def test_a_step_counts_by_the_version_of_the_asset_that_its_run_has_pinned
             connection, "select node, asset_id, asset_version from insight_buckets where kind = 'step' and grain = 3600"
         )
     assert sorted(rows) == [("a", PROMPT, 3), ("b", None, 0)]
+
+
+async def test_what_is_skipped_is_left_out_also_when_a_run_is_read_again(database: str) -> None:
+    run = new_id()
+    began = RunStarted(workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=Pins(), started_at=START)
+    claim = StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=START)
+    done = StepCompleted(node="a", attempt=1, output=NOTHING, completed_at=START)
+    log = in_log([(run, began), (run, claim), (run, done)], project=WORKFLOW)
+    async with tables_of(database) as connection:
+        await log_them(connection, log)
+        await skip_them(connection, log, {3: False})
+        remembered = await projected(connection, log, [], 100, "remembers")
+        assert await projected(connection, log, [1, 2, 3], 100, "forgets") == remembered
+    assert not any("duration" in row[0] for row in remembered), "nobody knows when the step began"
+
+
+async def test_a_retry_on_a_newer_version_counts_there_from_the_same_batch_on(database: str) -> None:
+    run = new_id()
+    began = RunStarted(workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=Pins(), started_at=START)
+    claim = StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=START)
+    again = RunRetried(run_attempt=2, workflow_version=2, kept={}, retried_by="ada", retried_at=START)
+    log = in_log([(run, began), (run, claim), (run, again), (run, claim)], project=WORKFLOW)
+    async with tables_of(database) as connection:
+        await log_them(connection, log)
+        await skip_them(connection, log, {})
+        await projected(connection, log, [], 100, "remembers")
+        query = "select workflow_version from insight_buckets where kind = 'step' and grain = 3600 order by 1"
+        assert await rows_in(connection, query) == [(1,), (2,)]
