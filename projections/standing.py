@@ -14,13 +14,15 @@ APPLICATION_NAME_BYTES: Final = 63
 """What PostgreSQL keeps of an application's name."""
 
 STANDING: Final = """
-select h.position, c.projection, c.position, c.updated_at,
+select h.position, c.projection, c.position, c.updated_at, c.generation,
        (select count(*) from parked p where p.projection = c.projection),
        (select extract(epoch from clock_timestamp() - e.recorded_at)::float8
           from events e
          where e.notification_id = c.position + 1)
   from log_head h
- cross join (select projection, position, updated_at from checkpoints union all select null, 0, null) c
+ cross join (
+    select projection, position, updated_at, generation from checkpoints union all select null, 0, null, 0
+ ) c
  order by c.projection nulls first
 """
 """Read the head, and each checkpoint with the age of the first fact after it, all of one moment.
@@ -50,7 +52,8 @@ class WorkerProcess(Struct, frozen=True, kw_only=True):
 class Standing(Struct, frozen=True, kw_only=True):
     """How far one projection has come. `lag_seconds` is the age of the oldest fact that it has still to look at.
 
-    `parked` counts the workspaces that it leaves out until somebody has looked.
+    `parked` counts the workspaces that it leaves out until somebody has looked; `generation` is the rebuild that made
+    its tables, 0 for none.
     """
 
     projection: str
@@ -59,6 +62,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     lag_events: int
     lag_seconds: float
     parked: int
+    generation: int
     followed_by: WorkerProcess | None
     standing_by: int
 
@@ -100,9 +104,10 @@ async def standings(connection: AsyncConnection[tuple[Any, ...]]) -> Standings:
             lag_events=head - position,
             lag_seconds=max(0.0, age or 0.0),
             parked=parked,
+            generation=generation,
             followed_by=owners.get(name),
             standing_by=others.get(name, 0),
         )
-        for head, name, position, moved_at, parked, age in rows
+        for head, name, position, moved_at, generation, parked, age in rows
     )
     return Standings(head=unbegun.lag_events, projections={one.projection: one for one in begun}, unbegun=unbegun)

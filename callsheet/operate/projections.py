@@ -135,9 +135,9 @@ def _faults(one: Standing, lag_seconds_max: float) -> Sequence[str]:
 
 def _print(found: Statuses) -> None:
     print_table(
-        ("projection", "checkpoint", "lag", "behind", "moved", "worker", "standing by", "state"),
+        ("projection", "checkpoint", "lag", "behind", "moved", "generation", "worker", "standing by", "state"),
         [_row(one) for one in found.projections],
-        numbers=("checkpoint", "lag", "behind", "standing by"),
+        numbers=("checkpoint", "lag", "behind", "generation", "standing by"),
     )
     click.echo(f"\nThe log ends at position {count(found.head)}.")
 
@@ -150,6 +150,7 @@ def _row(one: Status) -> tuple[str, ...]:
         count(standing.lag_events),
         duration(standing.lag_seconds),
         moment(standing.moved_at),
+        str(standing.generation),
         "-" if standing.followed_by is None else standing.followed_by.process,
         str(standing.standing_by),
         "; ".join(one.attention) or "ok",

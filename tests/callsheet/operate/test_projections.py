@@ -69,9 +69,13 @@ def test_where_nobody_follows_the_whole_log_is_behind(database: str) -> None:
 def test_the_age_of_the_first_fact_not_folded_is_the_lag(database: str) -> None:
     project_with_names(migrated(database), "one", "two", "three")
     executed(database, "update events set recorded_at = now() - interval '1 hour' where notification_id = 3")
-    executed(database, "insert into checkpoints (projection, position) values ('projects', 2), ('runs', 3)")
+    executed(
+        database,
+        "insert into checkpoints (projection, position, generation) values ('projects', 2, 0), ('runs', 3, 7)",
+    )
     behind = answered(database, "projections", "status", "projects", "runs")["projections"]
     assert [one["standing"]["lag_events"] for one in behind] == [1, 0]
+    assert [one["standing"]["generation"] for one in behind] == [0, 7]
     assert 3_600 <= behind[0]["standing"]["lag_seconds"] < 3_700
     assert behind[0]["attention"] == ["nobody follows", "over 10.0 s behind"]
     assert behind[1]["standing"]["lag_seconds"] == 0
