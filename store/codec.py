@@ -37,7 +37,7 @@ def decode_fact(position: int, topic: str, state_format: int, key_id: str | None
         raise UnreadableEvent(position, topic, f"format {state_format} with key {key_id} is not known here")
     try:
         return _fact_decoder.decode(state)
-    except (msgspec.MsgspecError, RecursionError) as fault:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
         raise UnreadableEvent(position, topic, str(fault)) from fault
 
 
@@ -50,5 +50,5 @@ def decode_metadata(position: int, topic: str, text: bytes | str) -> Metadata:
     """Read the metadata. Raises UnreadableEvent when it is not what this code writes."""
     try:
         return _metadata_decoder.decode(text)
-    except msgspec.MsgspecError as fault:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
         raise UnreadableEvent(position, topic, f"metadata: {fault}") from fault

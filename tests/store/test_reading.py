@@ -109,6 +109,8 @@ async def test_one_read_looks_at_a_bounded_stretch_of_the_log(database: str) -> 
         ({"topic": "run.dreamt", "state": b'{"fact":"run.dreamt"}'}, "run.dreamt"),
         ({"state": b'{"fact":"project.renamed","name":7}'}, "name"),
         ({"state": b"not JSON"}, "malformed"),
+        ({"state": b'{"fact":"project.renamed","name":"\xff"}'}, "utf-8"),
+        ({"state": b'{"fact":"project.renamed","later":' + b"[" * 100_000}, "recursion"),
         ({"format": 2}, "format 2 with key None is not known here"),
         ({"key": "k1"}, "format 1 with key k1 is not known here"),
         ({"metadata": "{}"}, "metadata: "),
