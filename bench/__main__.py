@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from bench import append, fanout, lag, long_run, report, runs, timers
+from bench import append, fanout, lag, long_run, rebuild, report, runs, timers
 from bench.options import Options
 from bench.started import ServerFailed
 from callsheet.embedded_programs import EmbeddedUnusable
@@ -19,6 +19,7 @@ BENCHES: Final[Mapping[str, Callable[[Options], Struct]]] = {
     "fanout": fanout.run,
     "lag": lag.run,
     "long-run": long_run.run,
+    "rebuild": rebuild.run,
     "runs": runs.run,
     "timers": timers.run,
 }
