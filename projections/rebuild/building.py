@@ -56,8 +56,8 @@ class Building:
         return min(self._rebuild.positions.values())
 
     def behind(self, targets: Mapping[str, int]) -> int:
-        """Give how many positions are still to be looked at."""
-        return max(targets[name] for name in targets) - self.position
+        """Give how many positions are still to be looked at for the projection that is furthest behind its own."""
+        return max(targets[name] - position for name, position in self._rebuild.positions.items())
 
     def told(self, phase: Phase, target: int) -> None:
         """Tell how far it is."""

@@ -1,5 +1,6 @@
 """Rebuilding beside live traffic: the same rows, swapped under the same names, with a report that says so."""
 
+from projections.rebuild.bounds import RebuildBounds
 from tests.fixtures.postgres import EVERY_POSTGRES
 from tests.projections.given import PATIENCE_SECONDS, in_background, world_of
 from tests.projections.rebuild.given import everything, named, rebuilt, rows_of, traffic
@@ -27,3 +28,14 @@ async def test_what_is_rebuilt_equals_what_was_live_byte_for_byte(database: str)
                 await checkpoints.wait_for(projection.name, last, PATIENCE_SECONDS)
             assert len(await rows_of(world, "runs")) == 43
             assert len(await rows_of(world, "runs", f"replaced_{report.id}")) == 40
+
+
+async def test_projections_that_stand_far_apart_are_rebuilt_together(database: str) -> None:
+    async with world_of(database) as world:
+        checkpoints = world.checkpoints()
+        async with in_background(world.worker(checkpoints, *named("runs")).run()):
+            last = await traffic(world, 20)
+            await checkpoints.wait_for("runs", last, PATIENCE_SECONDS)
+        report = await rebuilt(database, named("tasks", "runs"), bounds=RebuildBounds(near_events=10))
+        assert (report.same, report.swapped_at) == (True, {"tasks": 0, "runs": last})
+        assert len(await rows_of(world, "runs")) == 20
