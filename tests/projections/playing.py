@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec import structs
 from psycopg import AsyncConnection
 
 from domain.project import Project, ProjectCreated, ProjectFact, ProjectRenamed, evolve
@@ -119,6 +120,7 @@ class Play:
         self._crash: str | None = None
         self._worker: asyncio.Task[None] | None = None
         self.poison = True
+        self._bounds = BOUNDS
 
     async def play(self, schedule: Sequence[Step]) -> None:
         """Play it, then mend everything; at the end nothing is left out but what people have skipped."""
@@ -187,7 +189,7 @@ class Play:
     def _follower(self) -> Follower:
         self._feed = Given(self._log)
         checkpoints = Checkpoints(self._models, WaitBounds())
-        return Follower(self._conninfo, self._feed, Ledger(self), checkpoints, BOUNDS, self._reached)
+        return Follower(self._conninfo, self._feed, Ledger(self), checkpoints, self._bounds, self._reached)
 
     def _reached(self, point: str) -> None:
         if point == self._crash:
@@ -230,6 +232,8 @@ class Play:
         """Mend the code and start it anew, give it all there is, and skip whatever still cannot be folded."""
         self.poison = False
         await self._stop()
+        # A tail of what is parked moves no row at once; here the checkpoint's row has to follow.
+        self._bounds = structs.replace(BOUNDS, checkpoint_seconds=0.01)
         for _ in range(2):  # the second time what the retries let in is noticed
             while self._checkpoint < len(self._log):
                 await self._take(len(self._log))
