@@ -18,7 +18,7 @@ select coalesce(max(extract(epoch from clock_timestamp() - next.recorded_at)) * 
   from checkpoints c join events next on next.notification_id = c.position + 1
  where c.projection = any (%(projections)b::text[])
 """
-"""The age of the oldest fact that a projection has not committed, in ms: the worst of those that want all facts of runs.
+"""The age of the oldest fact that a projection has not committed, in ms: the worst of those that want all run facts.
 
 A checkpoint moves in the transaction that writes the read model, so this is what a reader of the tables sees. The other
 projections are left out: their rows stand behind facts that they do not want, and to look past those, ten times a
