@@ -124,7 +124,12 @@ def _workflow(port: int, token: str, graph: Mapping[str, Any]) -> str:
     with httpx2.Client(base_url=f"http://{HOST}:{port}", headers={"Authorization": f"Bearer {token}"}) as client:
         project = _made(client.post("/v1/projects", json={"name": "bench"}))
         body = {"name": "a chain of steps", **graph}
-        return str(_made(client.post(f"/v1/projects/{project['id']}/workflows", json=body))["id"])
+        answer = client.post(f"/v1/projects/{project['id']}/workflows", json=body)
+        workflow_id = str(_made(answer)["id"])
+        # What is measured reads it later: it has to be there for readers, too.
+        position = {"callsheet-min-position": answer.headers["callsheet-position"]}
+        _made(client.get(f"/v1/workflows/{workflow_id}", headers=position))
+        return workflow_id
 
 
 def _made(response: httpx2.Response) -> dict[str, Any]:
