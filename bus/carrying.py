@@ -12,6 +12,7 @@ from bus.envelope import NotUnderstood, read
 from bus.feed import Feed
 from bus.publishing import POSITION
 from bus.subjects import EVERY_FACT
+from store.connections import cancellable
 from store.record import Recorded
 
 # nats-py is typed in part only.
@@ -36,13 +37,14 @@ class Carrying:
 
     async def subscribe(self, client: Client) -> None:
         """Carry over a connection from now on; what came before is in the log."""
-        await client.subscribe(
-            EVERY_FACT,
-            cb=self._arrived,
-            pending_msgs_limit=self._most_pending,
-            pending_bytes_limit=MOST_PENDING_BYTES,
-        )
-        await client.flush()
+        with cancellable():
+            await client.subscribe(
+                EVERY_FACT,
+                cb=self._arrived,
+                pending_msgs_limit=self._most_pending,
+                pending_bytes_limit=MOST_PENDING_BYTES,
+            )
+            await client.flush()
         self._feed.wake()
 
     async def _arrived(self, message: Msg) -> None:

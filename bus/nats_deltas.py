@@ -13,6 +13,7 @@ from nats.aio.subscription import Subscription
 
 from bus.deltas import Delta, DeltaHub
 from bus.subjects import deltas_subject
+from store.connections import cancellable
 
 # nats-py is typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -49,10 +50,11 @@ class NatsDeltas:
             while True:
                 await self._due.wait()
                 self._due.clear()
-                await self._subscribe(client)
-                while self._unsent:
-                    run_id, delta = self._unsent.popleft()
-                    await client.publish(deltas_subject(run_id), _encoder.encode(delta))
+                with cancellable():
+                    await self._subscribe(client)
+                    while self._unsent:
+                        run_id, delta = self._unsent.popleft()
+                        await client.publish(deltas_subject(run_id), _encoder.encode(delta))
         finally:
             self._open = False
             self._unsent.clear()

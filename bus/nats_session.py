@@ -69,11 +69,11 @@ async def connected_to_nats(access: NatsAccess, name: str) -> AsyncGenerator[Nat
         structlog.get_logger("bus.nats").debug("nats.told", reason=str(fault))
 
     try:
-        with cancellable():
-            await client.connect(**_options(access, name), closed_cb=closed, error_cb=told)
-    except (Error, OSError, TimeoutError) as away:
-        raise NatsAway(str(away) or type(away).__name__) from away
-    try:
+        try:
+            with cancellable():
+                await client.connect(**_options(access, name), closed_cb=closed, error_cb=told)
+        except (Error, OSError, TimeoutError) as away:
+            raise NatsAway(str(away) or type(away).__name__) from away
         yield NatsSession(client, lost)
     finally:
         with suppress(Error, OSError):

@@ -113,7 +113,8 @@ async def publishing(client: Client, ack_seconds: float) -> AsyncGenerator[Publi
     """Give a publisher for the length of a block, with an inbox of its own."""
     inbox = client.new_inbox()
     publisher = Publisher(client, inbox, ack_seconds)
-    subscription = await client.subscribe(f"{inbox}.*", cb=publisher.answered)
+    with cancellable():
+        subscription = await client.subscribe(f"{inbox}.*", cb=publisher.answered)
     try:
         yield publisher
     finally:

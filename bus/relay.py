@@ -24,7 +24,7 @@ from bus.standing import relay_name
 from bus.stream import StreamBounds, StreamUnusable, ensure_stream
 from bus.subjects import subject_of
 from store.appender import back_off_seconds
-from store.connections import bounded, connected
+from store.connections import bounded, cancellable, connected
 from store.faults import Unavailable
 from store.mark import mark_of, marked
 
@@ -138,7 +138,8 @@ class Relay:
 
     async def _serve(self, connection: AsyncConnection[Any], client: Client) -> None:
         await self._own(connection)
-        await ensure_stream(client, self._bounds.stream)
+        with cancellable():
+            await ensure_stream(client, self._bounds.stream)
         await connection.execute(RELAXED)
         await connection.execute(BEGIN, [CARRIER])
         row = await (await connection.execute(CURSOR, [CARRIER])).fetchone()

@@ -1,0 +1,26 @@
+"""Stopping: whoever carries over NATS hears of its cancellation at whatever moment it comes."""
+
+import asyncio
+
+from bus.bus import Bus
+from tests.bus.given import connected, migrated, process, record
+from tests.fixtures.nats import NatsForTests
+
+MOMENTS = 300
+"""Turns of the event loop after which a bus is told to stop: more than one takes to connect and to relay."""
+
+
+async def test_a_bus_that_is_told_to_stop_at_any_moment_stops(database: str, nats_server: NatsForTests) -> None:
+    await migrated(database)
+    async with process(database, nats_server, relays=True) as one:
+        await connected(one)
+        await record(one.log, 3)
+        bus: Bus = one.bus
+    async with process(database) as one:
+        for moment in range(MOMENTS):
+            running = asyncio.create_task(bus.run())
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            running.cancel()
+            ended, _ = await asyncio.wait([running], timeout=5)
+            assert ended, f"it goes on after it was told to stop at moment {moment}"
