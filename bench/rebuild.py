@@ -31,6 +31,7 @@ LIBRARY_EVENTS: Final = 5_000
 QUIET_SECONDS: Final = 10.0
 STAND: Final = "insert into checkpoints (projection, position) values (%s, %s)"
 KILOBYTE: Final = 1_024
+PROJECTIONS_COMMAND: Final = (sys.executable, "-m", "callsheet", "projections")
 
 
 class Measured(Struct, frozen=True, kw_only=True):
@@ -115,16 +116,27 @@ def _result(
 
 
 def _rebuilt(conninfo: str, *arguments: str) -> Measured:
+    """Rebuild, and drop what was replaced."""
+    measured = _replaced(conninfo, *arguments)
+    _pruned(conninfo)
+    return measured
+
+
+def _replaced(conninfo: str, *arguments: str) -> Measured:
     """Run the command and wait for it; gives its answer and the most memory that it had."""
-    command = [sys.executable, "-m", "callsheet", "projections", "rebuild", "--json", *arguments]
+    command = [*PROJECTIONS_COMMAND, "rebuild", "--json", *arguments]
     with tempfile.TemporaryFile() as answer:
         process = subprocess.Popen(command, stdout=answer, env={**os.environ, "DATABASE_URL": conninfo})  # noqa: S603  # our own program
         _, _, used = os.wait4(process.pid, 0)
         process.returncode = 0
         answer.seek(0)
         report = msgspec.json.decode(answer.read(), type=RebuildReport)
-    subprocess.run([*command[:4], "prune"], check=True, stdout=sys.stderr, env={**os.environ, "DATABASE_URL": conninfo})  # noqa: S603  # as above
     return Measured(report=report, peak_mb=round(used.ru_maxrss / KILOBYTE, 1))
+
+
+def _pruned(conninfo: str) -> None:
+    command = [*PROJECTIONS_COMMAND, "prune"]
+    subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, "DATABASE_URL": conninfo})  # noqa: S603  # as above
 
 
 def _told(name: str, events: int, measured: Measured) -> Measured:
@@ -139,8 +151,10 @@ async def _reads(conninfo: str, rate: float) -> tuple[float, float]:
     async with reading(conninfo) as readers:
         await asyncio.sleep(QUIET_SECONDS)
         quiet = readers.p99_ms()
-        await asyncio.to_thread(_rebuilt, conninfo, "runs", "--rate", str(max(1, int(rate))))
-        return quiet, readers.p99_ms()
+        await asyncio.to_thread(_replaced, conninfo, "runs", "--rate", str(max(1, int(rate))))
+        during = readers.p99_ms()
+        await asyncio.to_thread(_pruned, conninfo)
+        return quiet, during
 
 
 def _library(server: Postgres, conninfo: str) -> float:

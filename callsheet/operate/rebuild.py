@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Generator, Sequence
@@ -37,6 +38,9 @@ INTERRUPTED: Final = 4
 """Somebody stopped it; `--resume` goes on."""
 POISONED: Final = 5
 """A fact cannot be folded: it stands before that one."""
+
+POLITE: Final = 10
+"""How far a rebuild that is held back gives way to other processes of its machine, as `nice` counts it."""
 
 T = TypeVar("T")
 
@@ -138,6 +142,8 @@ def _rebuild(
     conninfo: str, settings: Settings, names: Sequence[str], *, resume: bool, rate: float | None, as_json: bool
 ) -> None:
     tune_garbage_collector()
+    if rate is not None:
+        os.nice(POLITE)
     wanted = wanted_of(names, resume=resume, rate=rate)
     with shown() as tell:
         report = _run(_rebuilt(conninfo, settings, wanted, tell))

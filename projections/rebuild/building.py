@@ -47,7 +47,7 @@ class Building:
         wanted = sorted({topic_of(kind) for one in projections for kind in one.wants})
         self._leaving_out = LeavingOut(rebuild, projections)
         self._try_seconds = bounds.statement_timeout_ms / 1_000
-        self._pages = LogPages(reading, wanted, page_events=page_events)
+        self._pages = LogPages(reading, wanted, page_events=page_events, ahead=events_per_second is None)
         self.events = 0
 
     @property

@@ -57,19 +57,18 @@ MODULUS: Final = 2**64
 
 
 class Sides(Struct, frozen=True, kw_only=True):
-    """The two sides of a comparison: a connection within a snapshot and a schema each."""
+    """The two sides of a comparison: a connection within a snapshot and a schema each. Not `at_once`: one by one."""
 
     former: Connection
     former_schema: str
     new: Connection
     new_schema: str
+    at_once: bool = True
 
 
 async def compared(sides: Sides, table: str, *, samples: int) -> TableReport:
     """Compare one table; only where the hashes differ are its rows gone through one by one."""
-    former, new = await asyncio.gather(
-        _hash(sides.former, sides.former_schema, table), _hash(sides.new, sides.new_schema, table)
-    )
+    former, new = await _hashes(sides, table)
     found = _Found(samples)
     if former != new:
         key = await _key(sides.new, sides.new_schema, table)
@@ -100,6 +99,15 @@ class _Found:
         self.count += 1
         if len(self.samples) < self._most:
             self.samples.append(difference)
+
+
+async def _hashes(sides: Sides, table: str) -> tuple[tuple[int, str], tuple[int, str]]:
+    if sides.at_once:
+        return await asyncio.gather(
+            _hash(sides.former, sides.former_schema, table), _hash(sides.new, sides.new_schema, table)
+        )
+    former = await _hash(sides.former, sides.former_schema, table)
+    return former, await _hash(sides.new, sides.new_schema, table)
 
 
 async def _hash(connection: Connection, schema: str, table: str) -> tuple[int, str]:

@@ -25,11 +25,14 @@ select notification_id, originator_id, originator_version, workspace_id, project
 class LogPages:
     """Reads the log over a connection of its own, one page ahead of whoever takes them."""
 
-    def __init__(self, connection: AsyncConnection[Any], wanted: Sequence[str], *, page_events: int) -> None:
-        """Make it; `page_events` positions are looked at a page."""
+    def __init__(
+        self, connection: AsyncConnection[Any], wanted: Sequence[str], *, page_events: int, ahead: bool = True
+    ) -> None:
+        """Make it; `page_events` positions are looked at a page. Not `ahead`: a page is read once it is asked for."""
         self._connection = connection
         self._wanted = list(wanted)
         self._page_events = page_events
+        self._ahead = ahead
 
     @asynccontextmanager
     async def between(self, after: int, through: int) -> AsyncGenerator[AsyncIterator[Page]]:
@@ -49,7 +52,7 @@ class LogPages:
                 ahead.append(self._reading(after, through))
             page = await ahead.pop()
             after = page.through
-            if after < through:
+            if self._ahead and after < through:
                 ahead.append(self._reading(after, through))
             yield page
 

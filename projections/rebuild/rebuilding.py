@@ -29,6 +29,8 @@ Connection = AsyncConnection[tuple[Any, ...]]
 RELAXED: Final = "set synchronous_commit = off"
 """Rows and position move together, so that a crash costs a moment of folding again; see `projections/following.py`."""
 
+ONE_PROCESS: Final = "set max_parallel_workers_per_gather = 0; set max_parallel_maintenance_workers = 0"
+"""Let no statement take more than one processor."""
 
 IDLE: Final = "select set_config('idle_in_transaction_session_timeout', %b::text, false)"
 """Let a snapshot wait for the rebuild to reach it, in milliseconds."""
@@ -40,6 +42,12 @@ class Wanted(Struct, frozen=True, kw_only=True):
     projections: tuple[Projection, ...]
     resume: bool = False
     events_per_second: float | None = None
+    """How fast at most. What is held back also gives way: it takes one processor at a time, for the sake of others."""
+
+    @property
+    def gives_way(self) -> bool:
+        """Tell whether others come first."""
+        return self.events_per_second is not None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,6 +70,8 @@ async def rebuild(
     """
     begun = time.monotonic()
     async with _connections(conninfo, bounds) as (writing, reading):
+        if wanted.gives_way:
+            await writing.execute(ONE_PROCESS)
         live, path = await generation.live_schema(writing)
         one = await _taken(writing, wanted)
         await generation.look_in(writing, f"{one.schema}, {path}")
@@ -160,12 +170,15 @@ async def _compared(
     patient = _patient(conninfo, bounds.statement_timeout_ms)
     async with connected(patient) as former, connected(patient) as new:
         await former.execute(IDLE, [str(bounds.statement_timeout_ms)])
+        if wanted.gives_way:
+            await former.execute(ONE_PROCESS)
+            await new.execute(ONE_PROCESS)
         await former.execute(SNAPSHOT)
         stands = await ledger.checkpoints(former, wanted.names)
         await building.up_to(stands, Phase.COMPARING)
         building.told(Phase.COMPARING, building.position)
         await new.execute(SNAPSHOT)
-        sides = Sides(former=former, former_schema=live, new=new, new_schema=one.schema)
+        sides = Sides(former=former, former_schema=live, new=new, new_schema=one.schema, at_once=not wanted.gives_way)
         reports: list[ProjectionReport] = []
         for projection in wanted.projections:
             tables = [await compared(sides, table, samples=bounds.samples) for table in projection.tables]

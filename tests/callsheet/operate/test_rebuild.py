@@ -1,6 +1,7 @@
 """`callsheet projections rebuild|prune`: what is answered, and exit codes that a script can rely on."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -119,6 +120,7 @@ def test_a_rebuild_that_is_told_to_stop_exits_with_4_and_is_resumed(database: st
             return bool(rows(database, "select id from rebuilds where positions[1] >= %s", begun))
 
         asyncio.run(eventually(under_way, what="a few facts are folded", seconds=30))
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) > os.getpriority(os.PRIO_PROCESS, 0), "others come first"
         process.send_signal(number)
         _, told = process.communicate(timeout=30)
         assert (process.returncode, "--resume goes on where it was" in told) == (4, True), told
