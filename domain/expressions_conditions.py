@@ -15,13 +15,15 @@ import cel
 
 from domain.expressions import ExpressionFault, faults_of, is_within, quoted
 from domain.expressions_work import Path, Shape, check_work
+from domain.nearest import meant
 
 LONGEST_CONDITION = 1024
 LONGEST_LIST = 1_000
 MOST_ITEMS_COMPREHENDED = 20_000
 MOST_ITEMS = 200_000
 
-ROOTS = frozenset({"inputs", "steps"})
+ROOTS_IN_ORDER = ("inputs", "steps")
+ROOTS = frozenset(ROOTS_IN_ORDER)
 MACROS = frozenset({"all", "exists", "exists_one", "existsOne", "map", "filter"})
 TYPE_NAMES = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "uint"})
 FUNCTIONS = frozenset(
@@ -159,7 +161,8 @@ def _macros(tokens: list[_Token]) -> Iterator[int]:
 def _refuse_unknown_names(program: cel.Program, bound: list[str]) -> None:
     unknown = [name for name in program.variables() if name not in ROOTS | TYPE_NAMES and name not in bound]
     if unknown:
-        raise ExpressionFault(f"CEL: '{quoted(unknown[0])}' is unknown, a condition sees inputs and steps")
+        told = meant(unknown[0], ROOTS_IN_ORDER)
+        raise ExpressionFault(f"CEL: '{quoted(unknown[0])}' is unknown, a condition sees inputs and steps{told}")
     functions = [name for name in program.functions() if name.isidentifier() and not name.startswith("_")]
     missing = [name for name in functions if name not in FUNCTIONS]
     if missing:

@@ -7,6 +7,7 @@ extra.
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any, NotRequired, TypedDict, cast
 
 import jmespath
@@ -45,16 +46,21 @@ class _BoundedFunctions(Functions):
 
 
 class Query:
-    """A compiled query. `nodes` are the node ids that it certainly names as `steps.<id>`."""
+    """A compiled query.
 
-    __slots__ = ("_copies", "_options", "_parsed", "nodes")
+    `nodes` are the node ids that it certainly names as `steps.<id>`; `roots` are the names that it certainly looks
+    for in the whole data, and not in a part of it.
+    """
 
-    def __init__(self, parsed: ParsedResult, nodes: frozenset[str], *, copies: int) -> None:
+    __slots__ = ("_copies", "_options", "_parsed", "nodes", "roots")
+
+    def __init__(self, parsed: ParsedResult, *, nodes: frozenset[str], roots: frozenset[str], copies: int) -> None:
         """Bind a parsed query to the bounded functions; use `compile_query`."""
         self._parsed = parsed
         self._copies = copies
         self._options = Options(custom_functions=_BoundedFunctions())
         self.nodes = nodes
+        self.roots = roots
 
     def apply(self, data: object) -> Any:  # noqa: ANN401  # JSON in, JSON out
         """Give the JSON value that the query picks, None where it picks nothing. Raises ExpressionFault."""
@@ -76,7 +82,9 @@ def compile_query(source: str) -> Query:
     copies = _copies(tree, DEEPEST_QUERY)
     if copies > MOST_COPIES:
         raise ExpressionFault("JMESPath: the query would repeat its data too many times")
-    return Query(parsed, frozenset(_named_nodes(tree)), copies=copies)
+    paths = tuple(_paths(tree))
+    nodes = frozenset(path[1] for path in paths if path[0] == "steps" and len(path) > 1)
+    return Query(parsed, nodes=nodes, roots=frozenset(path[0] for path in paths), copies=copies)
 
 
 def size_of(value: object) -> int:
@@ -122,19 +130,33 @@ def _copies(tree: _Syntax, depth: int) -> int:
     return product
 
 
-def _named_nodes(tree: _Syntax) -> Iterator[str]:
-    """Walk the parts of a query that see the whole data, and give each `X` of `steps.X`."""
+def _paths(tree: _Syntax) -> Iterator[tuple[str, ...]]:
+    """Walk the parts of a query that see the whole data, and give each path of names there: `steps.draft`, `inputs`.
+
+    Within projections, filters, pipes and `&…`, names are relative to what stands before them.
+    """
     children = [cast("_Syntax", child) for child in tree["children"] if isinstance(child, dict)]
     match tree["type"]:
+        case "field":
+            yield (str(tree.get("value")),)
         case "subexpression":
-            first, second = children[0], children[1]
-            if first["type"] == second["type"] == "field" and first.get("value") == "steps":
-                yield str(second.get("value"))
-            yield from _named_nodes(first)
+            yield from _dotted(children)
         case "pipe" | "projection" | "value_projection" | "filter_projection" | "index_expression" | "flatten":
-            yield from _named_nodes(children[0])
+            yield from _paths(children[0])
         case "expref":
             return
         case _:
             for child in children:
-                yield from _named_nodes(child)
+                yield from _paths(child)
+
+
+def _dotted(children: list[_Syntax]) -> Iterator[tuple[str, ...]]:
+    """Give the paths of `a.b.c`: what comes after the first part is relative to it, and `@` is the whole data."""
+    first, *rest = children
+    if first["type"] == "current":
+        yield from _dotted(rest) if len(rest) > 1 else _paths(rest[0])
+    elif first["type"] == "field":
+        names = takewhile(lambda child: child["type"] == "field", children)
+        yield tuple(str(child.get("value")) for child in names)
+    else:
+        yield from _paths(first)

@@ -35,15 +35,22 @@ FILTER_COST = 20
 
 
 class Template:
-    """A compiled template. `nodes` are the node ids that it certainly names as `steps.<id>`."""
+    """A compiled template.
 
-    __slots__ = ("_bound", "_source", "nodes")
+    `nodes` are the node ids that it certainly names as `steps.<id>`; `roots` are the names that it certainly expects
+    to be given, less those that it makes itself.
+    """
 
-    def __init__(self, source: str, bound: BoundTemplate | None, nodes: frozenset[str]) -> None:
+    __slots__ = ("_bound", "_source", "nodes", "roots")
+
+    def __init__(
+        self, source: str, bound: BoundTemplate | None, *, nodes: frozenset[str], roots: frozenset[str]
+    ) -> None:
         """Bind a source to its parsed form, None where it is plain text; use `compile_template`."""
         self._source = source
         self._bound = bound
         self.nodes = nodes
+        self.roots = roots
 
     def render(self, data: Mapping[str, object]) -> str:
         """Give the text. Raises ExpressionFault on undefined names, on errors, and over the bounds."""
@@ -59,13 +66,13 @@ def compile_template(source: str) -> Template:
     if len(source) > LONGEST_TEMPLATE:
         raise ExpressionFault(f"Liquid: a template has at most {LONGEST_TEMPLATE} characters")
     if "{{" not in source and "{%" not in source:
-        return Template(source, None, frozenset())
+        return Template(source, None, nodes=frozenset(), roots=frozenset())
     with faults_of("Liquid"):
         bound = _environment().from_string(source, globals=None, matter={_SOURCE_LENGTH: len(source)})
         analysis = bound.analyze(include_partials=False)
         _refuse_unknown_filters(bound, analysis)
         _refuse_reversed_ranges(bound)
-        return Template(source, bound, _named_nodes(analysis))
+        return Template(source, bound, nodes=_named_nodes(analysis), roots=_roots(analysis))
 
 
 _SOURCE_LENGTH = "source_length"
@@ -238,3 +245,12 @@ def _named_nodes(analysis: TemplateAnalysis) -> frozenset[str]:
     named = [variable.segments for variable in analysis.globals.get("steps", [])]
     seconds = [segments[1] for segments in named if len(segments) > 1]
     return frozenset(segment for segment in seconds if isinstance(segment, str))
+
+
+def _roots(analysis: TemplateAnalysis) -> frozenset[str]:
+    """Give the names that come from outside; one that the template assigns anywhere may be its own everywhere.
+
+    A loop may read what an earlier turn of it assigned, further down: so order says nothing.
+    """
+    firsts = (variable.segments[0] for variables in analysis.globals.values() for variable in variables)
+    return frozenset(name for name in firsts if isinstance(name, str) and name not in analysis.locals)

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from domain.expressions import ExpressionFault, quoted
 from domain.expressions_conditions import compile_condition
 from domain.graph import Edge, Node, TakeFallback
-from domain.graph_expressions import expressions_of
+from domain.graph_expressions import Written, expressions_of
 from domain.graph_shape import Fault
 from domain.graph_topology import Ancestors, Successors, cycles, topological_order
+from domain.nearest import meant
 
 Nodes = Mapping[int, Node]
 Edges = Mapping[int, Edge]
@@ -71,14 +72,21 @@ def edge_faults(edges: Edges, places: Places) -> Iterator[Fault]:
 
 
 def expression_faults(node: Node, places: Places) -> Iterator[Fault]:
-    """Give the templates and queries of a node that cannot be compiled, or that name a node out of sight."""
+    """Give the templates and queries of a node that cannot be compiled, or that name what they do not see."""
     for written in expressions_of(node):
         try:
             compiled = written.compile(written.source)
         except ExpressionFault as fault:
             yield Fault(written.path, fault.message)
         else:
+            yield from _root_faults(compiled.roots, written)
             yield from places.faults(compiled.nodes, node.id, written.path)
+
+
+def _root_faults(roots: frozenset[str], written: Written) -> Iterator[Fault]:
+    for name in sorted(roots.difference(written.sees)):
+        told = f"{', '.join(written.sees[:-1])} and {written.sees[-1]}{meant(name, written.sees)}"
+        yield Fault(written.path, f"'{quoted(name)}' is unknown, this sees {told}")
 
 
 def condition_faults(edges: Edges, places: Places) -> Iterator[Fault]:

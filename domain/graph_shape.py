@@ -5,15 +5,17 @@ msgspec judges the leaves, so that there is one source of types and bounds.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 from functools import lru_cache
 from types import UnionType
-from typing import Annotated, Any, NamedTuple, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct, UnsetType
 from msgspec.structs import fields
 
 from domain.expressions import quoted
+from domain.nearest import listed, meant
 
 
 class Fault(NamedTuple):
@@ -46,7 +48,8 @@ def checker_of(hint: Any) -> Checker:  # noqa: ANN401  # a type hint, which has 
         return _list_checker(checker_of(get_args(inner)[0]), bounds)
     if origin is dict and get_args(inner)[1] is not Any:
         return _object_checker(checker_of(get_args(inner)[0]), checker_of(get_args(inner)[1]), bounds)
-    return _leaf_checker(hint)
+    words = _words_of(inner)
+    return _word_checker(words) if words else _leaf_checker(hint)
 
 
 def _unannotated(hint: Any) -> tuple[Any, list[Meta]]:  # noqa: ANN401  # a type hint
@@ -54,6 +57,24 @@ def _unannotated(hint: Any) -> tuple[Any, list[Meta]]:  # noqa: ANN401  # a type
         return hint, []
     inner, *notes = get_args(hint)
     return inner, [note for note in notes if isinstance(note, Meta)]
+
+
+def _words_of(hint: Any) -> tuple[str, ...]:  # noqa: ANN401  # a type hint
+    """Give the words of an enumeration or of a Literal; none for other types."""
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return tuple(hint)
+    return tuple(map(str, get_args(hint))) if get_origin(hint) is Literal else ()
+
+
+def _word_checker(words: tuple[str, ...]) -> Checker:
+    def check(value: object) -> Faults:
+        if not isinstance(value, str):
+            return (Fault((), f"{_unexpected('str', value).message}: one of {listed(words)}"),)
+        if value in words:
+            return ()
+        return (Fault((), f"unknown value '{quoted(value)}', it is one of {listed(words)}{meant(value, words)}"),)
+
+    return check
 
 
 def _leaf_checker(hint: Any) -> Checker:  # noqa: ANN401  # a type hint
@@ -81,7 +102,7 @@ def _struct_checker(struct: type[Struct]) -> Checker:
             if name in known:
                 found.extend(_at(name, known[name](item)))
             elif name != tag_field:
-                found.append(Fault((name,), "unknown field"))
+                found.append(Fault((name,), f"unknown field, known are {listed(known)}{meant(name, known)}"))
         return found
 
     return check
@@ -108,8 +129,10 @@ def _tagged_checker(members: list[type[Struct]]) -> Checker:
         tag = cast("dict[str, object]", value).get(tag_field)
         if isinstance(tag, str) and tag in by_tag:
             return by_tag[tag](cast("object", value))
-        said = f"unknown {tag_field} '{quoted(tag)}'" if isinstance(tag, str) else f"{tag_field} is missing"
-        return (Fault((tag_field,), f"{said}, it is one of {', '.join(by_tag)}"),)
+        if not isinstance(tag, str):
+            return (Fault((tag_field,), f"{tag_field} is missing, it is one of {listed(by_tag)}"),)
+        said = f"unknown {tag_field} '{quoted(tag)}', it is one of {listed(by_tag)}{meant(tag, by_tag)}"
+        return (Fault((tag_field,), said),)
 
     return check
 

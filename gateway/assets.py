@@ -17,14 +17,16 @@ from domain.payload import Payload
 from domain.project import ProjectNotFound
 from gateway.bodies import PATCH_TYPES, Shape
 from gateway.deps import Deps
-from gateway.door import AnyRequest, Door, Entry, location, query_of, written
+from gateway.door import AnyRequest, Door, Entry, location, written
 from gateway.ids import shown_id
 from gateway.merge_patch import merged, merged_object
-from gateway.paging import choice_of
+from gateway.paging import PAGED
 from gateway.payloads import NOTHING_RESOLVED, Resolved, resolved, value_of
 from gateway.preconditions import etag
 from gateway.projects import Dated, Name
+from gateway.queries import choice_of
 from gateway.replies import Reply, json_reply
+from gateway.statuses import Status, status_set
 from projections.assets_view import AssetFilters
 from store.contents import keep
 
@@ -44,7 +46,7 @@ class AssetPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     label: Name | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
     content: Any = UNSET
-    status: AssetStatus | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
 
 
 class AssetBody(Struct, frozen=True, kw_only=True):
@@ -103,8 +105,8 @@ class Assets:
 
     async def list_assets(self, request: AnyRequest) -> Reply:
         """List a project's assets."""
-        entry = self._door.enter(request, "assets:read")
-        query = query_of(request)
+        entry = self._door.enter(request, "assets:read", *PAGED, "status", "type", "label")
+        query = entry.query
         asked = self._door.paging.asked(query)
         filters = AssetFilters(
             project_id=await self._door.project(entry, "assets"),
@@ -158,7 +160,7 @@ class Assets:
                 label=sent.label,
                 metadata=merged_object(loaded.state.metadata, sent.metadata),
                 content=await self._revised(entry, loaded.state.content, sent.content),
-                status=sent.status,
+                status=status_set(sent.status, AssetStatus),
             )
 
         outcome = await self._door.change(entry, ASSET, asset_id, raw, make)

@@ -24,7 +24,7 @@ from gateway.ids import parsed_id
 from gateway.paging import Paging
 from gateway.positions import LogMark
 from gateway.preconditions import etag, wanted_versions
-from gateway.rejections import Malformed
+from gateway.queries import Query, query_of
 from gateway.replies import Header, Reply, json_reply
 from gateway.trace import Trace
 from store.record import Metadata
@@ -47,6 +47,7 @@ class Entry(Struct, frozen=True, gc=False):
     method: str
     path: str
     path_parameters: Mapping[str, str]
+    query: Query
     receive: Receive
 
     @property
@@ -72,15 +73,25 @@ class Door:
         self.mark = LogMark(deps.log_id)
         self.paging = Paging(self.mark, items=deps.bounds.page_items, items_max=deps.bounds.page_items_max)
 
-    def enter(self, request: AnyRequest, scope: str) -> Entry:
-        """Tell who asks, and whether they may. Raises Unauthenticated, NotPermitted."""
+    def enter(self, request: AnyRequest, scope: str, *parameters: str) -> Entry:
+        """Tell who asks, whether they may, and what their query says: `parameters` are those that the route takes.
+
+        Raises Unauthenticated, NotPermitted, Malformed.
+        """
         about: Any = request.scope
         headers: dict[bytes, bytes] = dict(about["headers"])
         caller = self._deps.identity.caller(headers.get(b"authorization"))
         caller.require(scope)
         state = about["state"]
         return Entry(
-            caller, state["trace"], headers, about["method"], state["path"], about["path_params"], request.receive
+            caller,
+            state["trace"],
+            headers,
+            about["method"],
+            state["path"],
+            about["path_params"],
+            query_of(request, parameters),
+            request.receive,
         )
 
     async def read(self, entry: Entry, shape: Shape[T]) -> tuple[T, bytes]:
@@ -155,13 +166,3 @@ def written(status: int, outcome: Outcome, body: Any, *more: Header) -> Reply:  
 def location(path: str) -> Header:
     """Give the header that says where a new thing is."""
     return b"location", path.encode()
-
-
-def query_of(request: AnyRequest) -> dict[str, str]:
-    """Give the query; each parameter once. Raises Malformed for one that is sent twice, or holds NUL."""
-    query: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if name in query or "\0" in name or "\0" in value:
-            raise Malformed(f"The parameter {name[:100]!r} can be sent once, as text.")
-        query[name] = value
-    return query

@@ -18,6 +18,19 @@ LONGEST_TOKEN_BYTES: Final = 8_192
 LONGEST_SUBJECT: Final = 255
 PREFIX: Final = "bearer "
 
+EXPIRED: Final = "The token has expired: ask for a new one."
+UNREADABLE: Final = (
+    "The token cannot be read. A bearer token is a JWT: three parts of letters, digits, - and _, with dots between "
+    "them. Send it whole, as it was given to you."
+)
+TOLD: Final[tuple[tuple[type[jwt.PyJWTError], str], ...]] = (
+    (jwt.ImmatureSignatureError, "The token is not valid yet: look at its claims nbf and iat, and at your clock."),
+    (jwt.InvalidSignatureError, "The token is not signed with the key of this server: ask for one that is for it."),
+    (jwt.InvalidAlgorithmError, f"The token is signed by an algorithm that is not taken: it has to be {ALGORITHM}."),
+    (jwt.DecodeError, UNREADABLE),
+)
+"""What is told of a token that is not believed, and what to do; the first that fits. The library's words stay here."""
+
 
 class Caller(Struct, frozen=True, kw_only=True):
     """Whom a token speaks for. `scopes` is None where the token does not limit what it may be used for."""
@@ -55,7 +68,7 @@ class Identity:
             return self._remember(authorization, self._verify(authorization))
         if known.expires_at <= self._clock().timestamp():
             del self._remembered[authorization]
-            raise _unauthenticated("The token has expired.")
+            raise _unauthenticated(EXPIRED)
         self._remembered.move_to_end(authorization)
         return known
 
@@ -67,12 +80,14 @@ class Identity:
 
     def _verify(self, authorization: bytes) -> Caller:
         text = authorization.decode("latin-1")
-        if not text.lower().startswith(PREFIX) or len(text) > LONGEST_TOKEN_BYTES:
+        if not text.lower().startswith(PREFIX):
             raise _unauthenticated(None)
+        if len(text) > LONGEST_TOKEN_BYTES:
+            raise _unauthenticated(f"The token is longer than {LONGEST_TOKEN_BYTES} bytes.")
         claims = self._claims(text[len(PREFIX) :].strip())
         expires_at = _expiry(claims["exp"])
         if expires_at <= self._clock().timestamp():
-            raise _unauthenticated("The token has expired.")
+            raise _unauthenticated(EXPIRED)
         return Caller(
             workspace_id=self._workspace(claims.get(self._workspace_claim)),
             actor=Actor("user", _subject(claims.get("sub"))),
@@ -86,16 +101,24 @@ class Identity:
                 token,
                 self._secret,
                 algorithms=[ALGORITHM],  # never what the token itself names
-                options={"require": ["exp", "sub", self._workspace_claim], "verify_aud": False},
+                # When it expires is judged by our own clock, below.
+                options={"require": ["exp", "sub", self._workspace_claim], "verify_aud": False, "verify_exp": False},
             )
         except jwt.PyJWTError as fault:
-            raise _unauthenticated(f"{str(fault).rstrip('.')}.") from fault
+            raise _unauthenticated(_told(fault)) from fault
 
     def _workspace(self, claim: object) -> UUID:
         try:
             return to_uuid("ws", claim if isinstance(claim, str) else "")
         except ValueError:
             raise _unauthenticated(f"The claim {self._workspace_claim} names no workspace (ws_…).") from None
+
+
+def _told(fault: jwt.PyJWTError) -> str:
+    if isinstance(fault, jwt.MissingRequiredClaimError):
+        return f"The token lacks the claim {fault.claim}: ask for one that has it."
+    found = (told for kind, told in TOLD if isinstance(fault, kind))
+    return next(found, "A claim of the token is not of the type that RFC 7519 gives it: ask for another token.")
 
 
 def _expiry(claim: object) -> float:

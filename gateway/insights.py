@@ -12,11 +12,9 @@ from litestar.handlers import HTTPRouteHandler
 
 from domain.ids import from_uuid
 from gateway.deps import Deps
-from gateway.door import AnyRequest, Door, query_of
-from gateway.ids import parsed_id
+from gateway.door import AnyRequest, Door
 from gateway.insight_bodies import insights_body
-from gateway.paging import Query
-from gateway.rejections import Malformed
+from gateway.queries import Query, id_of, unusable
 from gateway.replies import Reply, json_reply
 from projections.figures import Window
 from projections.recommendations.rules import recommendations
@@ -42,10 +40,9 @@ class Insights:
 
     async def insights(self, request: AnyRequest) -> Reply:
         """Give the figures of a project over a window, and what they recommend."""
-        entry = self._door.enter(request, "runs:read")
-        query = query_of(request)
-        window = self._window(query)
-        workflow_id = _workflow_of(query)
+        entry = self._door.enter(request, "runs:read", "window", "from", "to", "workflow_id")
+        window = self._window(entry.query)
+        workflow_id = id_of(entry.query, "workflow_id", "wf")
         project_id = await self._door.project(entry, "insights")
         for projection in ("runs", "workflows"):
             await self._door.reach(entry, projection)
@@ -57,22 +54,23 @@ class Insights:
         """Read `window`, or `from` and `to`; every window is of full hours. Raises Malformed."""
         if "from" not in query and "to" not in query:
             ends_at = _full_hour_after(self._clock())
-            return self._checked(ends_at - _length(query.get("window", DEFAULT)), ends_at)
+            return self._checked("window", ends_at - _length(query.get("window", DEFAULT)), ends_at)
         if "window" in query or "from" not in query:
-            raise Malformed("A window is said by its length (window=7d), or by from and, if it has ended, to.")
+            name = "window" if "window" in query else "to"
+            raise unusable(name, "contradicts: a window is said by its length (window=7d), or by from and perhaps to")
         ends_at = _time(query, "to") if "to" in query else self._clock()
-        return self._checked(_full_hour_before(_time(query, "from")), _full_hour_after(ends_at))
+        return self._checked("from", _full_hour_before(_time(query, "from")), _full_hour_after(ends_at))
 
-    def _checked(self, starts_at: datetime, ends_at: datetime) -> Window:
+    def _checked(self, name: str, starts_at: datetime, ends_at: datetime) -> Window:
         if not HOUR <= ends_at - starts_at <= timedelta(days=self._days_max, hours=2):
-            raise Malformed(f"A window is longer than nothing, and no longer than {self._days_max} days.")
+            raise unusable(name, f"gives no window: one is an hour or longer, and no longer than {self._days_max} days")
         return Window(starts_at=starts_at, ends_at=ends_at)
 
 
 def _length(text: str) -> timedelta:
     found = LENGTH.fullmatch(text)
     if found is None:
-        raise Malformed("window is a number of hours or days: 24h, 7d, 30d.")
+        raise unusable("window", "is a number of hours or days: 24h, 7d, 30d")
     count = int(found[1])
     return timedelta(hours=count) if found[2] == "h" else timedelta(days=count)
 
@@ -81,9 +79,9 @@ def _time(query: Query, name: str) -> datetime:
     try:
         at = msgspec.convert(query[name].replace(" ", "+"), datetime, strict=False)  # `+` is a space in a query
     except msgspec.ValidationError as fault:
-        raise Malformed(f"{name} is a time by RFC 3339, such as 2026-05-01T12:00:00Z.") from fault
+        raise unusable(name, "is a time by RFC 3339, such as 2026-05-01T12:00:00Z") from fault
     if at.tzinfo is None:
-        raise Malformed(f"{name} is a time with its zone: 2026-05-01T12:00:00Z.")
+        raise unusable(name, "is a time with its zone: 2026-05-01T12:00:00Z")
     return at.astimezone(UTC)
 
 
@@ -94,16 +92,6 @@ def _full_hour_before(at: datetime) -> datetime:
 def _full_hour_after(at: datetime) -> datetime:
     before = _full_hour_before(at)
     return before if before == at else before + HOUR
-
-
-def _workflow_of(query: Query) -> UUID | None:
-    text = query.get("workflow_id")
-    if text is None:
-        return None
-    try:
-        return parsed_id("wf", text)
-    except ValueError:
-        raise Malformed("workflow_id is an id that begins with wf_.") from None
 
 
 def _id_of(project_id: UUID, window: Window, workflow_id: UUID | None) -> str:

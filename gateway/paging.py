@@ -3,22 +3,20 @@
 import base64
 import binascii
 import re
-from collections.abc import Mapping
-from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import Struct
 
 from gateway.positions import LogMark
-from gateway.rejections import Malformed, OtherLog
+from gateway.queries import Query, choice_of, unusable
+from gateway.rejections import OtherLog
 from gateway.replies import Reply, json_reply
 from projections.view import Cursor, Sort
 
-E = TypeVar("E", bound=StrEnum)
-Query = Mapping[str, str]
-
+PAGED: Final = ("limit", "cursor", "sort")
+"""The parameters that every list takes."""
 LONGEST_CURSOR: Final = 200
 LIMIT: Final = re.compile("[0-9]{1,9}")
 
@@ -61,7 +59,7 @@ class Paging:
         cursor = self._cursor(query["cursor"]) if "cursor" in query else None
         if cursor is not None and cursor.sort is not sort:
             if "sort" in query:
-                raise Malformed(f"The cursor belongs to the order {cursor.sort.value}.")
+                raise unusable("cursor", f"belongs to the order {cursor.sort.value}")
             sort = cursor.sort
         return Asked(limit=self.limit(query), sort=sort, cursor=cursor)
 
@@ -71,7 +69,7 @@ class Paging:
         if text is None:
             return self._items
         if not LIMIT.fullmatch(text) or not 1 <= int(text) <= self._items_max:
-            raise Malformed(f"limit is a number from 1 to {self._items_max}.")
+            raise unusable("limit", f"is a number from 1 to {self._items_max}")
         return int(text)
 
     def reply(self, path: str, query: Query, items: list[Any], following: Cursor | None) -> Reply:
@@ -87,7 +85,7 @@ class Paging:
             padded = text[:LONGEST_CURSOR] + "=" * (-len(text) % 4)
             kept = msgspec.json.decode(base64.b64decode(padded.encode("ascii"), b"-_", validate=True), type=Kept)
         except (binascii.Error, msgspec.DecodeError, UnicodeError) as fault:
-            raise Malformed("The cursor is not one of ours.") from fault
+            raise unusable("cursor", "is not one of ours") from fault
         if kept.log != self._mark.text:
             raise OtherLog
         return Cursor(kept.sort, kept.after)
@@ -100,14 +98,3 @@ def page_reply(path: str, query: Query, items: list[Any], next_cursor: str | Non
         return json_reply(200, body)
     target = f"{quote(path, safe='/:')}?{urlencode({**query, 'cursor': next_cursor})}"
     return json_reply(200, body, (b"link", f'<{target}>; rel="next"'.encode()))
-
-
-def choice_of(query: Query, name: str, kind: type[E]) -> E | None:
-    """Read a parameter that is one of a few words. Raises Malformed."""
-    text = query.get(name)
-    if text is None:
-        return None
-    try:
-        return kind(text)
-    except ValueError:
-        raise Malformed(f"{name} is one of {', '.join(kind)}.") from None

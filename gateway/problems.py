@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.json import encode
 
 from bus.feed import FeedStopped
-from domain.refusal import Problem, Refusal, RefusalKind
+from domain.refusal import Refusal, RefusalKind
 from gateway import rejections as r
 from gateway.trace import Trace
 from projections.checkpoints import ProjectionBehind, ProjectionParked
@@ -68,7 +68,7 @@ RETRY_SOON: Final = {"Retry-After": "1"}
 
 
 class Document(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A problem as it is sent. `errors` names each fault of the body by a JSON pointer."""
+    """A problem as it is sent. `errors` names each fault of the body by a JSON pointer, of the query by its name."""
 
     type: str
     title: str
@@ -77,7 +77,7 @@ class Document(Struct, frozen=True, kw_only=True, omit_defaults=True):
     instance: str
     code: str
     trace_id: str
-    errors: tuple[Problem, ...] = ()
+    errors: r.Problems = ()
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -86,7 +86,7 @@ class Told(Struct, frozen=True, kw_only=True):
     status: int
     code: str
     detail: str
-    errors: tuple[Problem, ...] = ()
+    errors: r.Problems = ()
     headers: Mapping[str, str] = {}
 
 

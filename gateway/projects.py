@@ -16,13 +16,15 @@ from domain.project import Project, ProjectNotFound, ProjectStatus, Role
 from domain.refusal import Problem
 from gateway.bodies import PATCH_TYPES, Shape
 from gateway.deps import Deps
-from gateway.door import AnyRequest, Door, location, query_of, written
+from gateway.door import AnyRequest, Door, location, written
 from gateway.ids import shown_id
 from gateway.merge_patch import merged_object
-from gateway.paging import choice_of
+from gateway.paging import PAGED
 from gateway.preconditions import etag
+from gateway.queries import choice_of
 from gateway.rejections import BodyUnacceptable
 from gateway.replies import Reply, json_reply
+from gateway.statuses import Status, status_set
 from projections.projects_view import ProjectFilters
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -51,7 +53,7 @@ class ProjectPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What to change of a project, as a JSON Merge Patch; settings may be null, which empties them."""
 
     name: Name | UnsetType = UNSET
-    status: ProjectStatus | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
     team: Team | UnsetType = UNSET
     settings: dict[str, Any] | UnsetType | None = UNSET
 
@@ -137,8 +139,8 @@ class Projects:
 
     async def list_projects(self, request: AnyRequest) -> Reply:
         """List the workspace's projects."""
-        entry = self._door.enter(request, "projects:read")
-        query = query_of(request)
+        entry = self._door.enter(request, "projects:read", *PAGED, "status", "name")
+        query = entry.query
         asked = self._door.paging.asked(query)
         await self._door.reach(entry, "projects")
         listing = await self._view.list(
@@ -188,7 +190,7 @@ class Projects:
                 target_id=project_id,
                 if_version=version,
                 name=sent.name,
-                status=sent.status,
+                status=status_set(sent.status, ProjectStatus),
                 team=team,
                 settings=merged_object(loaded.state.settings, sent.settings),
             )

@@ -3,7 +3,19 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+from msgspec import Struct
+
 from domain.refusal import Problem
+
+
+class ParameterProblem(Struct, frozen=True):
+    """One fault in the query of a request: the name of the parameter, and a message."""
+
+    parameter: str
+    message: str
+
+
+Problems = tuple[Problem | ParameterProblem, ...]
 
 
 class Rejection(Exception):  # noqa: N818  # an answer, not an error
@@ -14,7 +26,7 @@ class Rejection(Exception):  # noqa: N818  # an answer, not an error
     def __init__(
         self,
         detail: str | None = None,
-        problems: tuple[Problem, ...] = (),
+        problems: Problems = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """Make it; `detail` says more than the docstring, `headers` go with the answer."""

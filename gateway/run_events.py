@@ -11,8 +11,8 @@ from commands.noun import RUN, Loaded
 from domain.run import Run
 from domain.run_refusals import RunNotFound
 from gateway.deps import Deps
-from gateway.door import AnyRequest, Door, Entry, query_of
-from gateway.paging import Query, page_reply
+from gateway.door import AnyRequest, Door, Entry
+from gateway.paging import page_reply
 from gateway.payloads import resolved
 from gateway.replies import Reply, encode, no_content
 from gateway.run_event_bodies import EventBody, event_body, payloads_of
@@ -36,16 +36,15 @@ class RunEvents:
 
     async def events(self, request: AnyRequest) -> ASGIResponse:
         """Give a run's events: a page of them, or with `Accept: text/event-stream` all, and then what follows."""
-        entry = self._door.enter(request, "runs:read")
+        entry = self._door.enter(request, "runs:read", "limit", "cursor", "after")
         run_id = entry.id("run", "runId", RunNotFound)
-        query = query_of(request)
         streamed = STREAM in entry.headers.get(b"accept", b"")
-        after = self._after(entry, query, streamed=streamed)
+        after = self._after(entry, streamed=streamed)
         loaded = await self._deps.streams.reload(RUN, run_id)
         if loaded is None or loaded.workspace_id != entry.workspace_id:
             raise RunNotFound
         if not streamed:
-            return await self._page(entry, query, loaded, after)
+            return await self._page(entry, loaded, after)
         if loaded.state.ended and after >= loaded.position:
             return no_content()  # tells an EventSource not to come back
 
@@ -66,14 +65,14 @@ class RunEvents:
             write=write,
         )
 
-    def _after(self, entry: Entry, query: Query, *, streamed: bool) -> int:
+    def _after(self, entry: Entry, *, streamed: bool) -> int:
         """Read the position to begin after: a stream's Last-Event-ID comes before `after`, a page's cursor too."""
         last = entry.headers.get(b"last-event-id") if streamed else None
-        text = last.decode("latin-1") if last else query.get("cursor") or query.get("after")
+        text = last.decode("latin-1") if last else entry.query.get("cursor") or entry.query.get("after")
         return self._door.mark.read(text) if text else 0
 
-    async def _page(self, entry: Entry, query: Query, loaded: Loaded[Run], after: int) -> Reply:
-        limit = self._door.paging.limit(query)
+    async def _page(self, entry: Entry, loaded: Loaded[Run], after: int) -> Reply:
+        limit = self._door.paging.limit(entry.query)
         found: list[Recorded] = []
         version = 0
         while len(found) <= limit and version < loaded.version:
@@ -83,7 +82,7 @@ class RunEvents:
             version = page[-1].version
             found.extend(one for one in page if one.position > after)
         items = await self._bodies(entry, found[:limit])
-        return page_reply(entry.path, query, items, items[-1].id if len(found) > limit else None)
+        return page_reply(entry.path, entry.query, items, items[-1].id if len(found) > limit else None)
 
     async def _bodies(self, entry: Entry, facts: Sequence[Recorded]) -> list[EventBody]:
         payloads = (payload for one in facts for payload in payloads_of(one.fact))

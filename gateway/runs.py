@@ -15,9 +15,10 @@ from domain.workflow import WorkflowNotFound
 from gateway.bodies import Shape
 from gateway.deps import Deps
 from gateway.direct import direct
-from gateway.door import AnyRequest, Door, Entry, query_of, written
-from gateway.paging import choice_of
+from gateway.door import AnyRequest, Door, Entry, written
+from gateway.paging import PAGED
 from gateway.preconditions import etag
+from gateway.queries import choice_of
 from gateway.replies import Reply, json_reply
 from gateway.run_answers import RunAnswers
 from gateway.run_bodies import run_body
@@ -94,40 +95,39 @@ class Runs:
 
     async def list_of_project(self, request: AnyRequest) -> Reply:
         """List a project's runs."""
-        entry = self._door.enter(request, "runs:read")
+        entry = self._door.enter(request, "runs:read", *PAGED, "status")
         project_id = await self._door.project(entry, "runs")
-        return await self._list(entry, query_of(request), project_id=project_id)
+        return await self._list(entry, project_id=project_id)
 
     async def list_of_workflow(self, request: AnyRequest) -> Reply:
         """List a workflow's runs."""
-        entry = self._door.enter(request, "runs:read")
+        entry = self._door.enter(request, "runs:read", *PAGED, "status")
         workflow_id = entry.id("wf", "workflowId", WorkflowNotFound)
         await self._door.reach(entry, "workflows")
         await self._door.reach(entry, "runs")
         if await self._deps.workflows.get(entry.workspace_id, workflow_id) is None:
             raise WorkflowNotFound
-        return await self._list(entry, query_of(request), workflow_id=workflow_id)
+        return await self._list(entry, workflow_id=workflow_id)
 
     async def _list(
         self,
         entry: Entry,
-        query: dict[str, str],
         *,
         project_id: UUID | None = None,
         workflow_id: UUID | None = None,
     ) -> Reply:
-        asked = self._door.paging.asked(query)
+        asked = self._door.paging.asked(entry.query)
         listing = await self._view.list(
             entry.workspace_id,
             filters=RunFilters(
-                project_id=project_id, workflow_id=workflow_id, status=choice_of(query, "status", RunStatus)
+                project_id=project_id, workflow_id=workflow_id, status=choice_of(entry.query, "status", RunStatus)
             ),
             limit=asked.limit,
             cursor=asked.cursor,
             sort=asked.sort,
         )
         items = [run_body(view.id, view.state, view) for view in listing.items]
-        return self._door.paging.reply(entry.path, query, items, listing.next)
+        return self._door.paging.reply(entry.path, entry.query, items, listing.next)
 
     async def complete(self, request: AnyRequest) -> Reply:
         """Decide a step that waits for a person."""

@@ -2,19 +2,17 @@
 
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from domain.ids import Prefix
 from gateway.deps import Deps
-from gateway.door import AnyRequest, Door, query_of
-from gateway.ids import parsed_id, shown_id
-from gateway.paging import Query, choice_of
+from gateway.door import AnyRequest, Door
+from gateway.ids import shown_id
+from gateway.paging import PAGED
 from gateway.payloads import value_of
-from gateway.rejections import Malformed
+from gateway.queries import choice_of, id_of
 from gateway.replies import Reply
 from projections.tasks_view import Assigned, Task, TaskFilters
 from projections.view import View
@@ -70,14 +68,15 @@ class Tasks:
 
     async def list_tasks(self, request: AnyRequest) -> Reply:
         """List what waits for the caller; with `assigned=all` also what waits for others of the caller's projects."""
-        entry = self._door.enter(request, "runs:read")
-        query = query_of(request)
+        narrowing = ("assigned", "project_id", "workflow_id", "run_id", "node")
+        entry = self._door.enter(request, "runs:read", *PAGED, *narrowing)
+        query = entry.query
         asked = self._door.paging.asked(query)
         assigned = choice_of(query, "assigned", Assigned) or Assigned.ME
         filters = TaskFilters(
-            project_id=_id_of(query, "project_id", "prj"),
-            workflow_id=_id_of(query, "workflow_id", "wf"),
-            run_id=_id_of(query, "run_id", "run"),
+            project_id=id_of(query, "project_id", "prj"),
+            workflow_id=id_of(query, "workflow_id", "wf"),
+            run_id=id_of(query, "run_id", "run"),
             node=query.get("node"),
         )
         for projection in ("projects", "runs", "tasks"):
@@ -93,14 +92,3 @@ class Tasks:
         )
         items = [task_body(view) for view in listing.items]
         return self._door.paging.reply(entry.path, query, items, listing.next)
-
-
-def _id_of(query: Query, name: str, prefix: Prefix) -> UUID | None:
-    """Read a parameter that is an id. Raises Malformed."""
-    text = query.get(name)
-    if text is None:
-        return None
-    try:
-        return parsed_id(prefix, text)
-    except ValueError:
-        raise Malformed(f"{name} is an id that begins with {prefix}_.") from None

@@ -12,6 +12,7 @@ from domain.workflow import Workflow, WorkflowStatus
 from gateway.bodies import PATCH_TYPES, Shape
 from gateway.ids import shown_id
 from gateway.projects import Dated, Name
+from gateway.statuses import Status
 
 
 class NewWorkflow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,7 +27,7 @@ class WorkflowPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What to change of a workflow, as a JSON Merge Patch: lists are replaced whole."""
 
     name: Name | UnsetType = UNSET
-    status: WorkflowStatus | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
     nodes: Any = UNSET
     edges: Any = UNSET
 

@@ -19,11 +19,13 @@ from domain.refusal import Problem
 from domain.workflow import Workflow, WorkflowNotFound, WorkflowStatus
 from gateway.bodies import decode_any
 from gateway.deps import Deps
-from gateway.door import AnyRequest, Door, Entry, location, query_of, written
-from gateway.paging import choice_of
+from gateway.door import AnyRequest, Door, Entry, location, written
+from gateway.paging import PAGED
 from gateway.preconditions import etag
-from gateway.rejections import BodyUnacceptable
+from gateway.queries import choice_of
+from gateway.rejections import BodyUnacceptable, Problems
 from gateway.replies import Reply, json_reply
+from gateway.statuses import status_set
 from gateway.workflow_bodies import DUPLICATION, JUDGE, NEW, PATCH, graph_given, workflow_body
 from projections.workflows_view import WorkflowFilters
 
@@ -59,8 +61,8 @@ class Workflows:
 
     async def list_workflows(self, request: AnyRequest) -> Reply:
         """List a project's workflows."""
-        entry = self._door.enter(request, "workflows:read")
-        query = query_of(request)
+        entry = self._door.enter(request, "workflows:read", *PAGED, "status", "name")
+        query = entry.query
         asked = self._door.paging.asked(query)
         project_id = await self._door.project(entry, "workflows")
         filters = WorkflowFilters(
@@ -91,16 +93,14 @@ class Workflows:
         body = workflow_body(outcome.loaded.stream_id, outcome.loaded.state, outcome.loaded, None)
         return written(201, outcome, body, location(f"/v1/workflows/{body.id}"))
 
-    async def _all_problems(
-        self, entry: Entry, project_id: UUID, raw: bytes, found: tuple[Problem, ...]
-    ) -> tuple[Problem, ...]:
+    async def _all_problems(self, entry: Entry, project_id: UUID, raw: bytes, found: Problems) -> Problems:
         """Add the graph's problems to those of the other fields. Raises ProjectNotFound."""
         sent = decode_any(raw, self._deps.bounds.json_depth_max)
         if not isinstance(sent, dict):
             return found
         fields = cast("dict[str, Any]", sent)
         graph = {name: fields[name] for name in ("nodes", "edges") if name in fields}
-        said = {problem.pointer for problem in found}
+        said = {problem.pointer for problem in found if isinstance(problem, Problem)}
         judged = await self._problems(entry, project_id, graph)
         return (*found, *(problem for problem in judged if problem.pointer not in said))
 
@@ -124,7 +124,11 @@ class Workflows:
         async def make(loaded: Loaded[Workflow], version: int) -> Command:
             graph: dict[str, Any] | UnsetType = {**as_sent(loaded.state.graph), **given} if given else UNSET
             return ChangeWorkflow(
-                target_id=workflow_id, if_version=version, name=sent.name, status=sent.status, graph=graph
+                target_id=workflow_id,
+                if_version=version,
+                name=sent.name,
+                status=status_set(sent.status, WorkflowStatus),
+                graph=graph,
             )
 
         outcome = await self._door.change(entry, WORKFLOW, workflow_id, raw, make)

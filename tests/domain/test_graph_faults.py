@@ -27,6 +27,7 @@ FAULTS: list[tuple[str, object, str, str]] = [
     ("kind missing", graph({"id": "a"}), "/nodes/0/kind", "missing"),
     ("kind no text", graph({"id": "a", "kind": 3}), "/nodes/0/kind", "missing"),
     ("kind unknown", graph(node(kind="agent")), "/nodes/0/kind", "unknown kind 'agent'"),
+    ("kind misspelt", graph(node(kind="promt")), "/nodes/0/kind", "map, workflow; did you mean prompt?"),
     ("unknown node field", graph(node(colour="red")), "/nodes/0/colour", "unknown field"),
     ("id missing", graph({"kind": "transform"}), "/nodes/0/id", "missing"),
     ("id wrong", graph(node("A-1")), "/nodes/0/id", "regex"),
@@ -37,6 +38,12 @@ FAULTS: list[tuple[str, object, str, str]] = [
     ("config missing", graph(node(kind="prompt")), "/nodes/0/config", "missing"),
     ("config no object", graph(node(config=[])), "/nodes/0/config", "Expected `object`"),
     ("unknown config field", graph(prompt(top_k=1)), "/nodes/0/config/top_k", "unknown field"),
+    (
+        "config field misspelt",
+        graph(prompt(tempalte="Hi")),
+        "/nodes/0/config/tempalte",
+        "system, variables, parameters, output; did you mean template?",
+    ),
     ("model missing", graph(node(kind="prompt", config={"template": ""})), "/nodes/0/config/model", "missing"),
     ("model without provider", graph(prompt(model="gpt")), "/nodes/0/config/model", "regex"),
     (
@@ -81,7 +88,12 @@ FAULTS: list[tuple[str, object, str, str]] = [
         "/nodes/0/config/assignees/0",
         "exactly one",
     ),
-    ("role unknown", graph(human(assignees=[{"role": "boss"}])), "/nodes/0/config/assignees/0/role", "boss"),
+    (
+        "role unknown",
+        graph(human(assignees=[{"role": "boss"}])),
+        "/nodes/0/config/assignees/0/role",
+        "unknown value 'boss', it is one of owner, editor, reviewer",
+    ),
     ("outcome twice", graph(human(outcomes=["a", "a"])), "/nodes/0/config/outcomes", "twice"),
     (
         "deadline outcome unknown",
@@ -97,10 +109,16 @@ FAULTS: list[tuple[str, object, str, str]] = [
     ),
     ("bad JMESPath", graph(node(config={"expression": "a["})), "/nodes/0/config/expression", "JMESPath"),
     (
+        "role no text",
+        graph(human(assignees=[{"role": 3}])),
+        "/nodes/0/config/assignees/0/role",
+        "Expected `str`, got `int`: one of owner, editor, reviewer",
+    ),
+    (
         "bad method",
         graph(node(kind="http", config={"url": "https://a", "method": "BREW"})),
         "/nodes/0/config/method",
-        "BREW",
+        "unknown value 'BREW', it is one of GET, HEAD, POST, PUT, PATCH, DELETE",
     ),
     ("bad scheme", graph(node(kind="http", config={"url": "file:///etc"})), "/nodes/0/config/url", "https://"),
     (
@@ -138,7 +156,7 @@ FAULTS: list[tuple[str, object, str, str]] = [
     ),
     (
         "tolerance without tolerating",
-        graph(node(kind="map", config={"workflow_id": CHILD, "items": "a", "most_failed_items": 1})),
+        graph(node(kind="map", config={"workflow_id": CHILD, "items": "inputs.a", "most_failed_items": 1})),
         "/nodes/0/config/most_failed_items",
         "continue",
     ),
@@ -149,7 +167,12 @@ FAULTS: list[tuple[str, object, str, str]] = [
         "there is no workflow",
     ),
     ("too many attempts", graph(node(retry={"max_attempts": 21})), "/nodes/0/retry/max_attempts", "<= 20"),
-    ("error class unknown", graph(node(retry={"retry_on": ["bad_luck"]})), "/nodes/0/retry/retry_on/0", "bad_luck"),
+    (
+        "error class unknown",
+        graph(node(retry={"retry_on": ["bad_luck"]})),
+        "/nodes/0/retry/retry_on/0",
+        "one of rate_limited, overl",
+    ),
     (
         "back-off contradicts",
         graph(node(retry={"backoff": {"initial_seconds": 9, "max_seconds": 1}})),

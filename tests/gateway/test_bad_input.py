@@ -122,10 +122,87 @@ async def test_a_graph_of_another_kind_than_json_object_lists_is_refused(ada: Ca
         "status=x",
         "limit=1&limit=2",
         "name=%00",
+        "nothing=1",
     ],
 )
 async def test_a_query_that_cannot_be_read_is_refused(ada: Caller, query: str) -> None:
-    problem(await ada.get(f"/v1/projects?{query}"), 400, "malformed")
+    told = problem(await ada.get(f"/v1/projects?{query}"), 400, "malformed")
+    assert [error["parameter"] for error in told["errors"]] == [query.split("=", maxsplit=1)[0]]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("status=achived", "status is one of active, archived; did you mean archived?"),
+        ("status=absent", "status is one of active, archived."),
+        ("sort=name", "sort is one of "),
+        ("limit=0", "limit is a number from 1 to 200."),
+        ("stauts=active", "is no parameter here, known are cursor, limit, name, sort, status; did you mean status?"),
+    ],
+)
+async def test_what_a_parameter_may_say_is_told(ada: Caller, query: str, said: str) -> None:
+    assert said in problem(await ada.get(f"/v1/projects?{query}"), 400, "malformed")["detail"]
+
+
+async def test_every_route_refuses_the_parameters_that_it_does_not_take(ada: Caller) -> None:
+    run = await ada.ended_run(TRANSFORM_CHAIN, {})
+    project, workflow = f"/v1/projects/{run['project_id']}", f"/v1/workflows/{run['workflow_id']}"
+    for method, path in (
+        *(("GET", f"{project}{below}") for below in ("", "/workflows", "/assets", "/runs", "/insights")),
+        *(("GET", path) for path in (workflow, f"{workflow}/runs", f"/v1/runs/{run['id']}", "/v1/tasks")),
+        *(("POST", f"{workflow}{verb}") for verb in (":run", ":validate", ":duplicate")),
+        ("GET", f"/v1/runs/{run['id']}/events"),
+        ("POST", "/v1/projects"),
+        ("PATCH", project),
+    ):
+        told = problem(await ada.ask(method, f"{path}?wait=1&limt=2"), 400, "malformed")
+        assert [error["parameter"] for error in told["errors"]] == ["wait", "limt"], path
+        assert "is no parameter here" in told["detail"], path
+        assert "(1 more)" in told["detail"], path
+
+
+async def test_the_parameters_of_events_are_those_that_are_documented(ada: Caller) -> None:
+    run = await ada.ended_run(TRANSFORM_CHAIN, {})
+    path = f"/v1/runs/{run['id']}/events"
+    page = (await ada.get(f"{path}?limit=2")).json()
+    rest = (await ada.get(f"{path}?limit=2&after={page['next_cursor']}")).json()
+    assert rest == (await ada.get(f"{path}?limit=2&cursor={page['next_cursor']}")).json()
+    stream = await ada.get(f"{path}?after={page['next_cursor']}", headers={"accept": "text/event-stream"})
+    ids = [line.removeprefix("id: ") for line in stream.text.splitlines() if line.startswith("id: ")]
+    assert ids[:2] == [item["id"] for item in rest["items"]]
+    problem(await ada.get(f"{path}?sort=x"), 400, "malformed")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer", "said"),
+    [
+        ("", {"name": "x", "team": [{"user_id": "u", "role": "boss"}]}, "/team/0/role", "one of owner, editor, rev"),
+        ("/assets", {"label": "x", "type": "promt"}, "/type", "prompt, dataset, ui_snippet; did you mean prompt?"),
+        ("/assets", {"label": "x", "type": "prompt", "lable": 1}, "/lable", "did you mean label?"),
+    ],
+)
+async def test_words_that_are_not_known_are_told_with_those_that_are(
+    ada: Caller, path: str, body: dict[str, Any], pointer: str, said: str
+) -> None:
+    project = await ada.project()
+    where = f"/v1/projects/{project['id']}{path}" if path else "/v1/projects"
+    told = problem(await ada.post(where, body), 422, "body_unacceptable")
+    assert [error["pointer"] for error in told["errors"]] == [pointer]
+    assert said in told["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("status", ["absent", "achived"])
+async def test_a_status_that_cannot_be_set_is_refused_with_those_that_can(ada: Caller, status: str) -> None:
+    workflow = await ada.workflow(TRANSFORM_CHAIN)
+    asset = await ada.post(f"/v1/projects/{workflow['project_id']}/assets", {"type": "prompt", "label": "Tone"})
+    for path in (
+        f"/v1/projects/{workflow['project_id']}",
+        f"/v1/workflows/{workflow['id']}",
+        f"/v1/assets/{asset.json()['id']}",
+    ):
+        told = problem(await ada.patch(path, {"status": status}), 422, "body_unacceptable")
+        assert told["errors"][0]["pointer"] == "/status"
+        assert "it is one of active, archived" in told["errors"][0]["message"]
 
 
 async def test_unknown_paths_verbs_and_methods_are_problems(ada: Caller) -> None:

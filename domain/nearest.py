@@ -1,0 +1,22 @@
+"""What somebody may have meant who wrote a name that is not known: for the messages of faults."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from itertools import islice
+from typing import Final
+
+NAMES_MAX: Final = 40
+LONGEST_NAME: Final = 100
+"""Longer names are not compared, since comparing takes time by the square of their lengths."""
+
+
+def listed(known: Iterable[str]) -> str:
+    """Write known names for a message, up to 40 of them."""
+    names = list(islice(known, NAMES_MAX + 1))
+    return ", ".join(names[:NAMES_MAX]) + (", …" if len(names) > NAMES_MAX else "")
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Give `; did you mean …?` with the known name that is nearest, and nothing where none is near."""
+    near = get_close_matches(name, list(islice(known, NAMES_MAX)), n=1) if len(name) <= LONGEST_NAME else []
+    return f"; did you mean {near[0]}?" if near else ""
