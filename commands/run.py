@@ -24,6 +24,7 @@ from domain.run_refusals import (
     RunAlreadyStarted,
     RunNotRunning,
     StepAlreadyDecided,
+    StepNotFound,
     StepNotWaiting,
 )
 from domain.run_steps import StepStatus
@@ -87,18 +88,31 @@ def start_run(command: StartRun, run: Run, gathered: RunSources, now: datetime) 
     )
 
 
-async def gather_decision(command: DecideStep, sources: Sources) -> Project:
-    """Load the project of the run, whose team says who has which role."""
+class DecisionSources(Struct, frozen=True, kw_only=True):
+    """What a decision rests on: the team, whose roles say who may decide, and whether the graph has the node."""
+
+    project: Project
+    has_node: bool = True
+
+
+async def gather_decision(command: DecideStep, sources: Sources) -> DecisionSources:
+    """Load the project of the run. Only where the run has not come to the node is its graph read too."""
     run = await sources.load(RUN, command.target_id)
     project = await sources.load(PROJECT, run.project_id or command.target_id)
-    return project.state
+    if command.node in run.state.steps:
+        return DecisionSources(project=project.state)
+    graph = await sources.graph(run.state.workflow_id, run.state.workflow_version)
+    return DecisionSources(project=project.state, has_node=any(node.id == command.node for node in graph.nodes))
 
 
-def decide_step(command: DecideStep, run: Run, project: Project, now: datetime) -> tuple[RunFact, ...]:
+def decide_step(command: DecideStep, run: Run, gathered: DecisionSources, now: datetime) -> tuple[RunFact, ...]:
     """Decide that a person decided. One decision wins: raises StepAlreadyDecided for every other.
 
-    Raises RunNotRunning, StepNotWaiting, NotAnAssignee, DeadlinePassed, and DecisionUnacceptable with every problem.
+    Raises StepNotFound, RunNotRunning, StepNotWaiting, NotAnAssignee, DeadlinePassed, and DecisionUnacceptable with
+    every problem.
     """
+    if not gathered.has_node:
+        raise StepNotFound(f"The run's graph has no step '{command.node[:63]}'.")
     if run.ended:
         raise RunNotRunning
     step = run.steps.get(command.node)
@@ -106,7 +120,7 @@ def decide_step(command: DecideStep, run: Run, project: Project, now: datetime) 
         raise StepNotWaiting
     if step.status is not StepStatus.WAITING:
         raise StepAlreadyDecided
-    _check_assignee(command, step.waiting, project)
+    _check_assignee(command, step.waiting, gathered.project)
     if step.waiting.until is not None and now >= step.waiting.until:
         raise DeadlinePassed
     _check_answer(command, step.waiting)

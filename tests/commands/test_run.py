@@ -6,10 +6,10 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from commands.run import DecideStep, RunSources, StartRun
+from commands.run import DecideStep, DecisionSources, RunSources, StartRun
 from domain.graph import ErrorClass
 from domain.payload import Payload
-from domain.project import MemberAdded, Project, ProjectCreated, Role
+from domain.project import MemberAdded, ProjectCreated, Role
 from domain.run_facts import (
     Pins,
     RunCompleted,
@@ -28,6 +28,7 @@ from domain.run_refusals import (
     RunAlreadyStarted,
     RunNotRunning,
     StepAlreadyDecided,
+    StepNotFound,
     StepNotWaiting,
 )
 from tests.commands.scenario import NOW, folded, given, noun_of
@@ -56,7 +57,7 @@ WAITING = StepWaiting(
     waiting_since=NOW,
 )
 _FACTS = (ProjectCreated(name="Launch", owner="ada"), MemberAdded(user_id="bo", role=Role.REVIEWER))
-TEAM: Project = folded(noun_of(_FACTS[0]), *_FACTS)
+TEAM = DecisionSources(project=folded(noun_of(_FACTS[0]), *_FACTS))
 DECIDED = StepDecided(
     node="review",
     outcome="approve",
@@ -125,7 +126,9 @@ def test_a_step_that_does_its_work_is_not_decided() -> None:
 
 
 def test_a_step_that_the_graph_lacks_is_not_decided() -> None:
-    given(STARTED, CLAIMED, WAITING).when(decide(node="nope"), TEAM).refuses(StepNotWaiting)
+    given(STARTED, CLAIMED, WAITING).when(decide(node="nope"), replace(TEAM, has_node=False)).refuses(StepNotFound)
+    ended = RunCompleted(output_nodes=(), completed_at=NOW)
+    given(STARTED, ended).when(decide(node="nope"), replace(TEAM, has_node=False)).refuses(StepNotFound)
 
 
 def test_a_step_that_waits_for_a_timer_is_not_decided_by_a_person() -> None:

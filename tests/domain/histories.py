@@ -13,7 +13,7 @@ from commands.asset import ChangeAsset, CreateAsset
 from commands.command import Command
 from commands.noun import ASSET, PROJECT, RUN, WORKFLOW, Noun
 from commands.project import ChangeProject, CreateProject
-from commands.run import DecideStep, RunSources, StartRun
+from commands.run import DecideStep, DecisionSources, RunSources, StartRun
 from commands.step import (
     CompleteRun,
     CompleteStep,
@@ -162,7 +162,9 @@ GATHERED: Final[dict[type[Command], object]] = {
     ChangeWorkflow: Known(),
     DuplicateWorkflow: (ID, COPIED, Known()),
     StartRun: RunSources(project_id=ID, workflow_version=1, pins=Pins(assets={ID: 2}, flags={"x": True})),
-    DecideStep: Project(status=ProjectStatus.ACTIVE, team={"ada": Role.OWNER, "bo": Role.OWNER}),
+    DecideStep: DecisionSources(
+        project=Project(status=ProjectStatus.ACTIVE, team={"ada": Role.OWNER, "bo": Role.OWNER})
+    ),
 }
 
 

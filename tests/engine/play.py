@@ -14,7 +14,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from commands.noun import RUN, Loaded, absent
-from commands.run import decide_step
+from commands.run import DecisionSources, decide_step
 from commands.run_again import CancelRun, cancel_run
 from commands.step import RefuseResult
 from commands.turn import Turn
@@ -199,7 +199,7 @@ class Play:
 
     def _decide(self, node: str) -> None:
         command = decision(self.run_id, node, self.plot.behaviours[node])
-        self.record(decide_step(command, self.run, TEAM, self.now))
+        self.record(decide_step(command, self.run, DecisionSources(project=TEAM), self.now))
         self.moved = True
 
     def turn(self, results: Sequence[tuple[str, Result]], *, resuming: bool) -> None:

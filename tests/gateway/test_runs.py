@@ -79,8 +79,6 @@ async def test_a_person_decides_and_one_decision_wins(ada: Caller) -> None:
     assert pointers(told) == ["/outcome", "/data/note"]
     bob = type(ada)(client=ada.client, workspace_id=ada.workspace_id, user_id="usr_bob")
     problem(await bob.post(path, {"outcome": "approve", "data": {"note": "x"}}), 403, "not_an_assignee")
-    other = f"/v1/runs/{started.json()['id']}/steps/nothing:complete"
-    problem(await ada.post(other, {"outcome": "approve", "data": {"note": "x"}}), 409, "step_not_waiting")
     outcomes = await asyncio.gather(
         *(ada.post(path, {"outcome": outcome, "data": {"note": "x"}}) for outcome in ("approve", "reject"))
     )
@@ -94,6 +92,26 @@ async def test_a_person_decides_and_one_decision_wins(ada: Caller) -> None:
         return run["status"] == "completed"
 
     await eventually(completed, what="the decided run completes")
+
+
+async def test_a_step_that_is_not_in_the_graph_is_not_found_and_one_that_does_not_wait_is_a_conflict(
+    ada: Caller,
+) -> None:
+    nodes = [*HUMAN["nodes"], {"id": "after", "kind": "transform"}]
+    workflow = await ada.workflow({"nodes": nodes, "edges": [{"from": "review", "to": "after"}]})
+    started = await ada.post(f"/v1/workflows/{workflow['id']}:run", {}, headers={"prefer": "wait=1"})
+    path = f"/v1/runs/{started.json()['id']}/steps"
+    answer = {"outcome": "approve", "data": {"note": "x"}}
+    # A graph that the run is not pinned to says nothing of it.
+    revised = await ada.patch(
+        f"/v1/workflows/{workflow['id']}", {"nodes": [{"id": "nothing", "kind": "transform"}], "edges": []}
+    )
+    assert revised.status_code == 200
+    told = problem(await ada.post(f"{path}/nothing:complete", answer), 404, "step_not_found")
+    assert told["detail"] == "The run's graph has no step 'nothing'."
+    problem(await ada.post(f"{path}/after:complete", answer), 409, "step_not_waiting")
+    assert (await ada.post(f"{path}/review:complete", answer)).status_code == 200
+    problem(await ada.post(f"{path}/nothing:complete", answer), 404, "step_not_found")
 
 
 async def test_runs_are_listed_by_project_and_by_workflow(ada: Caller) -> None:
