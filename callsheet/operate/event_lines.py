@@ -1,5 +1,6 @@
 """How events are shown to operators: a line for people, an envelope for programs, with contents where asked for."""
 
+from collections.abc import Iterator
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -14,12 +15,14 @@ from store.contents import GET, JSON, REFERENCE
 from store.faults import UnreadableEvent
 
 NOT_SHOWN: Final = frozenset({"fact"})
+MESSAGE_CHARACTERS_MAX: Final = 160
+"""An error says more than other fields may, since it is what a line of a failure is read for."""
 WORD_CHARACTERS_MAX: Final = 60
 PREFIXES: Final = ("prj", "wf", "ast", "run", "key", "ws")
 
 
 def line_of(log_id: UUID, stored: Stored) -> str:
-    """Write an event as one line: position, time, topic, stream with version, and the short ones of its fields."""
+    """Write an event as one line: position, time, topic, stream with version, its short fields, and why it failed."""
     envelope = envelope_of(log_id, stored)
     at = f"{stored.recorded_at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
     stream = f"{envelope['subject']} v{stored.version}"
@@ -43,9 +46,17 @@ def unreadable(stored: Stored) -> str | None:
 def _words(stored: Stored, envelope: dict[str, Any]) -> str:
     if unreadable(stored) is not None:
         return "(this version cannot read it)"
-    fields = cast("dict[str, Any]", envelope["data"]).items()
-    short = (f"{name}={_word(value)}" for name, value in fields if _is_short(name, value))
-    return " ".join(short)
+    fields = cast("dict[str, Any]", envelope["data"])
+    short = (f"{name}={_word(value)}" for name, value in fields.items() if _is_short(name, value))
+    return " ".join((*short, *_error_words(fields.get("error"))))
+
+
+def _error_words(error: object) -> Iterator[str]:
+    """Give why something failed, as `expression: Liquid: inputs.x is undefined`."""
+    if not isinstance(error, dict):
+        return
+    said = cast("dict[str, Any]", error)
+    yield f"{_word(said.get('error_class'))}: {_cut(str(said.get('message', '')), MESSAGE_CHARACTERS_MAX)}"
 
 
 def _is_short(name: str, value: object) -> bool:
@@ -54,7 +65,11 @@ def _is_short(name: str, value: object) -> bool:
 
 def _word(value: object) -> str:
     text = value if isinstance(value, str) and " " not in value else msgspec.json.encode(value).decode()
-    return text if len(text) <= WORD_CHARACTERS_MAX else f"{text[:WORD_CHARACTERS_MAX]}…"
+    return _cut(text, WORD_CHARACTERS_MAX)
+
+
+def _cut(text: str, characters_max: int) -> str:
+    return text if len(text) <= characters_max else f"{text[:characters_max]}…"
 
 
 async def with_contents(connection: Connection, workspace_id: UUID, value: Any) -> Any:  # noqa: ANN401  # JSON

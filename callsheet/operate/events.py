@@ -42,7 +42,7 @@ class Asked(Struct, frozen=True, kw_only=True):
 
     only: LogFilter
     begin: int | None
-    last: int
+    last: int | None
     limit: int | None
     follow: bool
     as_json: bool
@@ -87,17 +87,16 @@ def _topics(_context: Any, _parameter: Any, patterns: tuple[str, ...]) -> tuple[
 @click.option(
     "--topic", "topics", multiple=True, callback=_topics, help="Only of this topic, as `run.failed` or `run.*`."
 )
-@click.option("--from", "begin", type=click.IntRange(1), help="Begin at this position, instead of with the last ones.")
+@click.option("--from", "begin", type=click.IntRange(1), help="Begin at this position and go on to the end of the log.")
 @click.option(
     "-n",
     "--last",
     type=click.IntRange(0, 10_000),
-    default=LAST_EVENTS,
-    show_default=True,
-    help="How many of the last to begin with.",
+    help=f"How many of the last to begin with, {LAST_EVENTS} unless said. With --from: how many from there on, as "
+    "--limit.",
 )
-@click.option("--limit", type=click.IntRange(1), help="End after so many.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--limit", type=click.IntRange(1), help="End after so many, also with --follow.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C (exit code 0) or --limit.")
 @click.option("--contents", is_flag=True, help="Show large contents too (as JSON), not only their reference.")
 @json_option
 def tail(
@@ -122,12 +121,14 @@ def tail(
 async def _tail(connection: Connection, asked: Asked) -> None:
     await connection.execute("listen callsheet_log")
     head, log_id = await head_of(connection)
-    left = sys.maxsize if asked.limit is None else asked.limit
+    left = most = sys.maxsize if asked.limit is None else asked.limit
     after = head
     if asked.begin is not None:
         after = asked.begin - 1
+        left = most = left if asked.last is None else min(left, asked.last)
     else:
-        found = (await latest(connection, head, asked.last, asked.only))[:left]
+        last = LAST_EVENTS if asked.last is None else asked.last
+        found = (await latest(connection, head, last, asked.only))[:left]
         await _print(connection, log_id, found, asked)
         left -= len(found)
     while left > 0:
@@ -136,10 +137,12 @@ async def _tail(connection: Connection, asked: Asked) -> None:
             await _print(connection, log_id, found, asked)
             left -= len(found)
         if not asked.follow or left <= 0:
-            return
+            break
         async for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
             pass
         head, _ = await head_of(connection)
+    if left == most and not asked.as_json:
+        click.echo(f"callsheet: no event to show; the log ends at {head}", err=True)
 
 
 async def _print(connection: Connection, log_id: UUID, found: Iterable[Stored], asked: Asked) -> None:

@@ -105,7 +105,7 @@ def show(*, name: str, workspace: UUID, as_json: bool) -> None:
         found = ask(read)
     if as_json:
         print_json(_wire(found))
-    else:
+    elif found.history or found.parked or found.skipped:
         _print(found)
         click.echo()
         print_table(
@@ -113,6 +113,8 @@ def show(*, name: str, workspace: UUID, as_json: bool) -> None:
             [(moment(one.at), one.happened, str(one.position), one.by_whom, one.detail) for one in found.history],
             numbers=("at position",),
         )
+    else:
+        click.echo("The workspace was never parked in that projection, and nothing of it is skipped there.")
     sys.exit(ATTENTION if found.parked else 0 if found.history else ABSENT)
 
 
@@ -170,8 +172,10 @@ def _retry(name: str, workspace: UUID | None, *, by: str, as_json: bool) -> None
             sys.exit(ATTENTION)
     if as_json:
         print_json([_named(one) for one in found])
-    else:
+    elif found:
         _print_retried(found)
+    else:
+        click.echo("Nothing is parked there, so there is nothing to retry.")
     sys.exit(ATTENTION if any(one.error for one in found) else 0 if found else ABSENT)
 
 
@@ -227,6 +231,16 @@ def _print_retried(found: Sequence[Retried]) -> None:
 
 
 def _print(found: LeftOut) -> None:
+    if found.parked:
+        _print_parked(found.parked)
+    else:
+        click.echo("Nothing is parked.")
+    if found.skipped:
+        click.echo()
+        _print_skipped(found.skipped)
+
+
+def _print_parked(parked_ones: Sequence[ParkedRow]) -> None:
     print_table(
         ("projection", "workspace", "parked from", "topic", "since", "behind", "because"),
         [
@@ -239,13 +253,13 @@ def _print(found: LeftOut) -> None:
                 count(one.behind),
                 one.error,
             )
-            for one in found.parked
+            for one in parked_ones
         ],
         numbers=("parked from", "behind"),
     )
-    if not found.skipped:
-        return
-    click.echo()
+
+
+def _print_skipped(skipped_ones: Sequence[SkippedRow]) -> None:
     print_table(
         ("projection", "workspace", "skipped", "topic", "stream", "by", "when", "why"),
         [
@@ -259,7 +273,7 @@ def _print(found: LeftOut) -> None:
                 moment(one.skipped_at),
                 one.why,
             )
-            for one in found.skipped
+            for one in skipped_ones
         ],
         numbers=("skipped",),
     )

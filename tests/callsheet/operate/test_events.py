@@ -15,9 +15,10 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from bus.looking import STRETCH
+from domain.graph import ErrorClass
 from domain.ids import from_uuid
 from domain.payload import Payload
-from domain.run_facts import Pins, RunStarted
+from domain.run_facts import Pins, RunFailed, RunStarted, StepError, StepFailed
 from store.contents import PostgresContents
 from tests.callsheet.operate.given import answered_lines, migrated, project_with_names, recorded, said
 from tests.projections.given import NOW
@@ -69,6 +70,56 @@ def test_all_of_the_log_comes_once_and_in_order_from_a_position_on(database: str
     lines = answered_lines(database, "events", "tail", "--from", "3")
     assert positions(lines) == list(range(3, 451))
     assert positions(answered_lines(database, "events", "tail", "--from", "3", "--limit", "201")) == list(range(3, 204))
+
+
+def test_so_many_from_a_position_on_are_given_and_no_more(database: str) -> None:
+    project_with_names(migrated(database), *(str(number) for number in range(300)))
+    tail = ("events", "tail", "--from", "3")
+    assert positions(answered_lines(database, *tail, "-n", "2")) == [3, 4]
+    assert positions(answered_lines(database, *tail, "-n", "250")) == list(range(3, 253))
+    assert positions(answered_lines(database, *tail, "-n", "5", "--limit", "2")) == [3, 4]
+    assert positions(answered_lines(database, *tail, "-n", "2", "--limit", "5")) == [3, 4]
+    assert answered_lines(database, *tail, "-n", "0") == []
+    assert len(answered_lines(database, "events", "tail")) == 20
+
+
+def test_where_there_is_nothing_to_show_a_person_is_told_so_and_a_program_gets_no_line(database: str) -> None:
+    project_with_names(migrated(database), "a", "b")
+    nothing = said(database, "events", "tail", "--topic", "run.*")
+    assert (nothing.stdout, nothing.stderr) == ("", "callsheet: no event to show; the log ends at 2\n")
+    beyond = said(database, "events", "tail", "--from", "7", "--json")
+    assert (beyond.exit_code, beyond.stdout, beyond.stderr) == (0, "", "")
+
+
+def test_following_so_many_from_a_position_on_waits_for_them_and_ends(database: str) -> None:
+    project_with_names(migrated(database), "a", "b", "c")
+    with following(database, "--from", "3", "-n", "2", "--json") as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["data"]["name"] == "c"
+        project_with_names(database, "d", "e")
+        stdout, stderr = process.communicate(timeout=20)
+        assert (process.returncode, stderr) == (0, "")
+        assert [json.loads(line)["data"]["name"] for line in stdout.splitlines()] == ["d"]
+
+
+def test_a_line_of_a_failure_says_why_and_show_says_it_in_full(database: str) -> None:
+    message = "Liquid: inputs.product is undefined, " + "and so on " * 40
+    error = StepError(error_class=ErrorClass.EXPRESSION, message=message)
+    recorded(
+        migrated(database),
+        uuid7(),
+        StepFailed(node="draft", attempt=2, error=error, failed_at=NOW),
+        RunFailed(node="draft", error=error, failed_at=NOW),
+    )
+    failed, ended = said(database, "events", "tail").stdout.splitlines()
+    assert "node=draft attempt=2 expression: Liquid: inputs.product is undefined, and so on" in failed
+    assert "node=draft expression: Liquid: inputs.product is undefined, and so on" in ended
+    assert failed.endswith("…")
+    assert len(failed) < 320
+    assert json.loads(said(database, "events", "show", "1").stdout)["data"]["error"] == {
+        "error_class": "expression",
+        "message": message,
+    }
 
 
 def test_filters_narrow(database: str) -> None:

@@ -66,6 +66,19 @@ def test_what_is_parked_is_listed_and_shown(poisoned: str) -> None:
     assert said(poisoned, "projections", "parked", "show", "runs", OURS).exit_code == ABSENT
 
 
+def test_where_nothing_is_parked_a_sentence_says_so(database: str) -> None:
+    parked = ("projections", "parked")
+    listed = said(migrated(database), *parked, "list")
+    assert (listed.exit_code, listed.stdout) == (0, "Nothing is parked.\n")
+    assert answered(database, *parked, "list") == {"parked": [], "skipped": [], "history": []}
+    retried = said(database, *parked, "retry", "projects")
+    assert (retried.exit_code, retried.stdout) == (ABSENT, "Nothing is parked there, so there is nothing to retry.\n")
+    assert answered(database, *parked, "retry", "projects") == []
+    shown = said(database, *parked, "show", "projects", OURS)
+    assert shown.exit_code == ABSENT
+    assert "was never parked" in shown.stdout
+
+
 def test_a_retry_says_whether_the_fault_is_mended(poisoned: str) -> None:
     (still,) = answered(poisoned, "projections", "parked", "retry", "projects", OURS)
     assert "no_poison" in still["error"]
