@@ -54,7 +54,8 @@ def unusable(name: str, said: str) -> Malformed:
 
 def _unusable(problems: Mapping[str, str]) -> Malformed:
     told = tuple(
-        ParameterProblem(_shown(name), f"{_shown(name)} {said}") for name, said in list(problems.items())[:PROBLEMS_MAX]
+        ParameterProblem(_shown(name), f"{_shown(name)} {said}")
+        for name, said in sorted(problems.items())[:PROBLEMS_MAX]
     )
     more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
     message = told[0].message
