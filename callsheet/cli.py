@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import rich_click as click
@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 
 from callsheet.clock import utc_now
 from callsheet.demo import run_demo
+from callsheet.helping import OF_OPERATORS, OF_PROCESSES, examples
 from callsheet.operate.events import events
 from callsheet.operate.parked import parked
 from callsheet.operate.projections import named, projections
@@ -33,8 +34,16 @@ from domain.ids import to_uuid
 from gateway.development_tokens import development_token
 from store.migrations import migrate
 
+EXIT_CODES: Final = (
+    f"{OF_OPERATORS}, 3 somebody has to look, 4 there is no such thing (of rebuild: it was stopped), "
+    "5 of rebuild: a fact cannot be folded, 130 Ctrl-C"
+)
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("dev", "token --user usr_ana", "projections status", "events tail -f", exit_codes=EXIT_CODES),
+)
 @click.version_option(package_name=None, version="0.1.0", prog_name="callsheet")
 def main() -> None:
     """Run creative workflows of AI and human steps on one ordered, append-only log."""
@@ -48,7 +57,7 @@ projections.add_command(rebuild_command)
 projections.add_command(prune_command)
 
 
-@main.command()
+@main.command(epilog=examples("dev", "dev --port 0", exit_codes=OF_PROCESSES))
 @click.option("--host", help="Address to listen on (CALLSHEET_HTTP_HOST).")
 @click.option(
     "--port", type=click.IntRange(0, 65_535), help="Port to listen on, 0 for a free one (CALLSHEET_HTTP_PORT)."
@@ -62,7 +71,7 @@ def dev(host: str | None, port: int | None) -> None:
             uvloop.run(migrate_and_serve(settings, conninfo, EVERYTHING))
 
 
-@main.command()
+@main.command(epilog=examples("serve --host 0.0.0.0 --port 8000", exit_codes=OF_PROCESSES))
 @click.option("--host", help="Address to listen on (CALLSHEET_HTTP_HOST).")
 @click.option(
     "--port", type=click.IntRange(0, 65_535), help="Port to listen on, 0 for a free one (CALLSHEET_HTTP_PORT)."
@@ -72,13 +81,13 @@ def serve(host: str | None, port: int | None) -> None:
     run_apart(Part.GATEWAY, host=host, port=port)
 
 
-@main.command()
+@main.command(epilog=examples("work", exit_codes=OF_PROCESSES))
 def work() -> None:
     """Carry runs out: an engine alone, as many of them as one likes, over the PostgreSQL of DATABASE_URL."""
     run_apart(Part.ENGINE)
 
 
-@main.command()
+@main.command(epilog=examples("project", "project runs tasks", exit_codes=OF_PROCESSES))
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def project(names: tuple[str, ...]) -> None:
     """Fold facts into read models: all projections or those named, over the PostgreSQL of DATABASE_URL.
@@ -99,7 +108,7 @@ def run_apart(part: Part, names: Sequence[str] = ALL_PROJECTIONS, **http: Any) -
         uvloop.run(migrate_and_serve(settings, conninfo, frozenset({part}), names))
 
 
-@main.command(name="migrate")
+@main.command(name="migrate", epilog=examples("migrate", exit_codes=OF_OPERATORS))
 def migrate_command() -> None:
     """Bring the database of DATABASE_URL (or the embedded one) up to this version."""
     with refusals():
@@ -108,7 +117,7 @@ def migrate_command() -> None:
         click.echo(f"{applied} migrations applied" if applied else "the database is up to date")
 
 
-@main.command()
+@main.command(epilog=examples("token --user usr_ana", "token --workspace ws_… --hours 8", exit_codes=OF_OPERATORS))
 @click.option("--workspace", help="Workspace id (ws_…); a new one unless given.")
 @click.option("--user", default="usr_developer", show_default=True, help="Who the caller is (the claim `sub`).")
 @click.option("--hours", default=24, show_default=True, type=click.IntRange(1, 24 * 365), help="How long it lasts.")
@@ -135,7 +144,7 @@ def workspace_named(text: str) -> UUID:
         raise click.BadParameter(str(wrong), param_hint="'--workspace'") from None
 
 
-@main.command()
+@main.command(epilog=examples("demo", "demo --all", exit_codes=OF_OPERATORS))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and the timeline to stderr.")
 @click.option("--all", "every", is_flag=True, help="Play every example, and not the first one alone.")
 def demo(*, as_json: bool, every: bool) -> None:

@@ -65,7 +65,8 @@ def check_media_type(headers: Headers, allowed: frozenset[str]) -> None:
     named = [parameter.strip().replace('"', "") for parameter in parameters]
     if kind.strip() not in allowed or any(one.startswith("charset=") and one != "charset=utf-8" for one in named):
         raise MediaTypeUnsupported(
-            f"Send {' or '.join(sorted(allowed))} in UTF-8.", headers={"Accept-Post": "application/json"}
+            f"The header Content-Type has to say {' or '.join(sorted(allowed))}, in UTF-8.",
+            headers={"Accept-Post": "application/json"},
         )
 
 

@@ -56,8 +56,8 @@ class Insights:
             ends_at = _full_hour_after(self._clock())
             return self._checked("window", ends_at - _length(query.get("window", DEFAULT)), ends_at)
         if "window" in query or "from" not in query:
-            name = "window" if "window" in query else "to"
-            raise unusable(name, "contradicts: a window is said by its length (window=7d), or by from and perhaps to")
+            name, said = ("window", "contradicts from and to") if "window" in query else ("to", "needs from")
+            raise unusable(name, f"{said}: a window is said by its length (window=7d), or by from and perhaps to")
         ends_at = _time(query, "to") if "to" in query else self._clock()
         return self._checked("from", _full_hour_before(_time(query, "from")), _full_hour_after(ends_at))
 

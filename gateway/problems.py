@@ -45,6 +45,10 @@ TITLES: Final[Mapping[int, str]] = {
 }
 CODES: Final[Mapping[int, str]] = {400: "malformed", 404: "not_found", 405: "method_not_allowed"}
 """The codes of what Litestar itself rejects: routes, methods, the Host header."""
+DETAILS: Final[Mapping[int, str]] = {
+    404: "There is no route for this path: look at how it is spelt, and at the verb after the colon if there is one.",
+    405: "This path takes other methods: the header Allow names them.",
+}
 
 OF_KIND: Final[Mapping[RefusalKind, int]] = {
     RefusalKind.MISSING: 404,
@@ -114,7 +118,7 @@ def told_of(fault: Exception) -> Told:
             return Told(
                 status=fault.status_code,
                 code=CODES.get(fault.status_code, "malformed"),
-                detail=fault.detail or TITLES[fault.status_code],
+                detail=DETAILS.get(fault.status_code) or fault.detail or TITLES[fault.status_code],
                 headers=fault.headers or {},
             )
         case _:

@@ -16,6 +16,7 @@ from msgspec import Struct
 from bus.envelope import Stored
 from bus.listener import APPLICATION_NAME
 from bus.looking import Connection, head_of, latest, page_after
+from callsheet.helping import OF_OPERATORS, examples
 from callsheet.operate.asking import Interrupted, ask
 from callsheet.operate.event_lines import envelope_of, line_of, stream_id_of, unreadable, with_contents
 from callsheet.operate.printing import ABSENT, INTERRUPTED, json_option, print_json, print_line
@@ -80,7 +81,14 @@ def _topics(_context: Any, _parameter: Any, patterns: tuple[str, ...]) -> tuple[
     return tuple(sorted(found)) if patterns else None
 
 
-@events.command()
+@events.command(
+    epilog=examples(
+        "events tail -n 50",
+        "events tail --follow --topic 'run.*' --project prj_…",
+        "events tail --from 1 -n 100 --json",
+        exit_codes=f"{OF_OPERATORS}, 130 Ctrl-C (0 with --follow)",
+    )
+)
 @click.option("--workspace", callback=_id("ws"), help="Only of this workspace (ws_…).")
 @click.option("--project", callback=_id("prj"), help="Only of this project (prj_…).")
 @click.option("--stream", callback=_stream, help="Only of one thing (run_…, wf_…, ast_…, prj_…).")
@@ -160,7 +168,9 @@ async def _shown(connection: Connection, log_id: UUID, stored: Stored, *, conten
     return envelope
 
 
-@events.command()
+@events.command(
+    epilog=examples("events show 362", "events show --contents 7 8", exit_codes=f"{OF_OPERATORS}, 4 not in this log")
+)
 @click.argument("positions", nargs=-1, required=True, metavar="POSITION...")
 @click.option("--contents", is_flag=True, help="Show large contents too, and not only their reference.")
 def show(*, positions: tuple[str, ...], contents: bool) -> None:

@@ -15,6 +15,7 @@ from msgspec.structs import asdict
 from rich.console import Console
 from rich.progress import Progress
 
+from callsheet.helping import OF_OPERATORS, examples
 from callsheet.operate.asking import Connection, Interrupted, ask, operator_settings
 from callsheet.operate.printing import (
     ABSENT,
@@ -40,6 +41,7 @@ from projections.parked_view import (
 from projections.retrying import NotParked, Retried, RetriedByAnother, Retry
 from projections.skipping import ParkedElsewhere, Skip, skip
 
+OF_RETRY: Final = "3 any stays parked, 4 none was, 130 Ctrl-C"
 NAME: Final = click.Choice(tuple(PROJECTIONS))
 
 
@@ -66,7 +68,12 @@ def _workspace(_context: Any, _parameter: Any, text: str | None) -> UUID | None:
         raise click.BadParameter(str(wrong)) from None
 
 
-@parked.command(name="list")
+@parked.command(
+    name="list",
+    epilog=examples(
+        "projections parked list", "projections parked list runs", exit_codes=f"{OF_OPERATORS}, 3 something is parked"
+    ),
+)
 @click.argument("name", type=NAME, required=False)
 @json_option
 def list_command(*, name: str | None, as_json: bool) -> None:
@@ -84,7 +91,9 @@ def list_command(*, name: str | None, as_json: bool) -> None:
     sys.exit(ATTENTION if found.parked else 0)
 
 
-@parked.command()
+@parked.command(
+    epilog=examples("projections parked show runs ws_…", exit_codes=f"{OF_OPERATORS}, 3 it is parked, 4 it never was")
+)
 @click.argument("name", type=NAME)
 @click.argument("workspace", callback=_workspace)
 @json_option
@@ -118,7 +127,11 @@ def show(*, name: str, workspace: UUID, as_json: bool) -> None:
     sys.exit(ATTENTION if found.parked else 0 if found.history else ABSENT)
 
 
-@parked.command()
+@parked.command(
+    epilog=examples(
+        "projections parked retry runs", "projections parked retry runs ws_…", exit_codes=f"{OF_OPERATORS}, {OF_RETRY}"
+    )
+)
 @click.argument("name", type=NAME)
 @click.argument("workspace", callback=_workspace, required=False)
 @click.option("--by", default=getpass.getuser, show_default="you", help="Who has it retried.")
@@ -131,7 +144,13 @@ def retry(*, name: str, workspace: UUID | None, by: str, as_json: bool) -> None:
     _retry(name, workspace, by=by, as_json=as_json)
 
 
-@parked.command(name="skip")
+@parked.command(
+    name="skip",
+    epilog=examples(
+        'projections parked skip runs ws_… --position 1059 --why "written by hand"',
+        exit_codes=f"{OF_OPERATORS}, {OF_RETRY}",
+    ),
+)
 @click.argument("name", type=NAME)
 @click.argument("workspace", callback=_workspace)
 @click.option("--position", type=click.IntRange(1), required=True, help="The fact at which it is parked.")

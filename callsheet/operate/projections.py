@@ -10,6 +10,7 @@ from typing import Final
 import rich_click as click
 from msgspec import Struct
 
+from callsheet.helping import OF_OPERATORS, examples
 from callsheet.operate.asking import ask
 from callsheet.operate.printing import ATTENTION, count, duration, json_option, moment, print_json, print_table
 from callsheet.projection_wiring import PROJECTIONS
@@ -51,7 +52,7 @@ def projections() -> None:
     """Watch over the read models, which are folded from the log and can be built again from it."""
 
 
-@projections.command(name="list")
+@projections.command(name="list", epilog=examples("projections list", exit_codes=OF_OPERATORS))
 @json_option
 def list_command(*, as_json: bool) -> None:
     """List the projections: what each folds, and how far it has come."""
@@ -67,7 +68,13 @@ def list_command(*, as_json: bool) -> None:
     print_table(("projection", "checkpoint", "tables"), rows, numbers=("checkpoint",))
 
 
-@projections.command()
+@projections.command(
+    epilog=examples(
+        "projections status",
+        "projections status runs tasks --lag-seconds-max 60 || alarm",
+        exit_codes=f"{OF_OPERATORS}, 3 somebody has to look",
+    )
+)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
     "--lag-seconds-max",

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from callsheet.clock import utc_now
 from callsheet.garbage import tune_garbage_collector
+from callsheet.helping import OF_OPERATORS, examples
 from callsheet.operate.asking import ask, asked, operator_settings
 from callsheet.operate.printing import ATTENTION, count, json_option, print_json, print_table
 from callsheet.operate.projections import named
@@ -57,7 +58,15 @@ class Pruned(Struct, frozen=True, kw_only=True):
     pruned: tuple[Replaced, ...]
 
 
-@click.command(name="rebuild")
+@click.command(
+    name="rebuild",
+    epilog=examples(
+        "projections rebuild runs insights",
+        "projections rebuild --all --rate 20000",
+        "projections rebuild --resume",
+        exit_codes=f"{OF_OPERATORS}, 3 the rows differ, 4 it was stopped, 5 a fact cannot be folded",
+    ),
+)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "everything", is_flag=True, help="Rebuild every projection, reading the log once for all.")
 @click.option("--rate", type=click.FloatRange(1), help="How many events a second at most, for the sake of others.")
@@ -84,7 +93,7 @@ def rebuild_command(  # the options of one command
                 _rebuild(conninfo, settings, chosen, resume=resume, rate=rate, as_json=as_json)
 
 
-@click.command(name="prune")
+@click.command(name="prune", epilog=examples("projections prune", exit_codes=OF_OPERATORS))
 @json_option
 def prune_command(*, as_json: bool) -> None:
     """Drop the tables that rebuilds have replaced."""

@@ -10,6 +10,7 @@ import rich_click as click
 from msgspec import Struct
 
 from bus.standing import RelayStanding, relay_standing
+from callsheet.helping import OF_OPERATORS, examples
 from callsheet.operate.asking import ask
 from callsheet.operate.printing import ATTENTION, count, duration, json_option, moment, print_json, print_table
 from callsheet.starting import refusals
@@ -31,7 +32,7 @@ def relay() -> None:
     """Watch over the relay, which publishes facts to NATS."""
 
 
-@relay.command()
+@relay.command(epilog=examples("relay status || alarm", exit_codes=f"{OF_OPERATORS}, 3 somebody has to look"))
 @click.option(
     "--lag-seconds-max",
     type=click.FloatRange(0),

@@ -1,11 +1,20 @@
 """What the command line says when what it was given cannot be used: what is wrong, and no traceback."""
 
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
+
+from callsheet.cli import main
+
+WORKSPACE = "ws_01jbr00000e00800000000000a"
+PROJECT = "prj_01jbr00000e00800000000000a"
 
 
 def said(directory: Path, *arguments: str, **variables: str) -> str:
@@ -55,3 +64,32 @@ def test_a_setting_says_what_it_expects(tmp_path: Path) -> None:
 
 def test_help_names_the_command_as_it_is_typed(tmp_path: Path) -> None:
     assert "Usage: callsheet token" in said(tmp_path, "token", "--nothing")
+
+
+def commands_of(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Give every command below a group, with how it is called."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands_of(command, *path, name)
+        else:
+            yield (*path, name), command
+
+
+COMMANDS = list(commands_of(main))
+
+
+@pytest.mark.parametrize("path", [path for path, _ in COMMANDS], ids=" ".join)
+def test_help_shows_how_a_command_is_typed_and_its_exit_codes(path: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(main, [*path, "--help"], prog_name="callsheet").stdout
+    assert f"$ callsheet {' '.join(path)}" in shown
+    assert "Exit codes: 0 " in shown
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS])
+def test_what_help_shows_can_be_typed(path: tuple[str, ...], command: click.Command) -> None:
+    shown = [line.removeprefix("$ callsheet ") for line in (command.epilog or "").splitlines() if line.startswith("$")]
+    assert shown
+    for example in shown:
+        words = shlex.split(example.replace("ws_…", WORKSPACE).replace("prj_…", PROJECT).removesuffix("|| alarm"))
+        assert tuple(words[: len(path)]) == path
+        command.make_context(words[0], words[len(path) :])
