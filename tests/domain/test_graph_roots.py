@@ -1,9 +1,13 @@
 """Names at the top of what expressions see: wrong ones are told where that is certain, and nothing else is refused."""
 
+import msgspec
 import pytest
 
 from domain.expressions_queries import compile_query
 from domain.expressions_templates import compile_template
+from domain.graph import Graph
+from domain.graph_compiled import compile_graph
+from domain.workflow import Workflow, WorkflowCreated, evolve
 from tests.fixtures.graphs import CHILD, Json, edge, graph, human, node, problems_of, prompt
 
 
@@ -117,3 +121,13 @@ def test_names_that_are_relative_to_a_part_of_the_data_are_no_roots(query: str) 
 )
 def test_nodes_are_named_however_the_path_begins(query: str, nodes: set[str]) -> None:
     assert compile_query(query).nodes == nodes
+
+
+def test_a_graph_that_was_stored_before_names_were_judged_still_folds_and_can_be_run() -> None:
+    raw = graph(transform("input.x"), node("b"), edges=[edge("a", "b", when="inputs.x == 1")])
+    stored = msgspec.json.encode(WorkflowCreated(name="old", graph=msgspec.convert(raw, Graph)))
+    workflow = evolve(Workflow(), msgspec.json.decode(stored, type=WorkflowCreated))
+    assert problems_of(raw)
+    assert list(compile_graph(workflow.graph).nodes) == ["a", "b"]
+    assert compile_query("input.x").apply({"inputs": {"x": 1}, "steps": {}}) is None
+    assert compile_template("{{ input.x | default: 'none' }}").render({"inputs": {}, "steps": {}}) == "none"
