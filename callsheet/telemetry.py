@@ -60,6 +60,12 @@ def add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
     return event
 
 
+def without_colours(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Leave out what uvicorn says a second time, with the escape sequences of a terminal."""
+    event.pop("color_message", None)
+    return event
+
+
 def _shared() -> list[Processor]:
     """List what every line goes through, whoever logged it."""
     return [
@@ -67,6 +73,7 @@ def _shared() -> list[Processor]:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
+        without_colours,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_trace,
     ]

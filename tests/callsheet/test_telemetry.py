@@ -47,6 +47,13 @@ def test_a_line_of_a_library_has_the_same_shape(lines: io.StringIO) -> None:
     assert (line["event"], line["level"], line["logger"]) == ("gone after 5 s", "warning", "uvicorn.error")
 
 
+def test_what_uvicorn_says_in_colours_is_said_once_and_without_them(lines: io.StringIO) -> None:
+    logging.getLogger("uvicorn.error").info("Started %d", 5, extra={"color_message": "Started \x1b[36m%d\x1b[0m"})
+    (line,) = read(lines)
+    assert line["event"] == "Started 5"
+    assert "color_message" not in line
+
+
 def test_less_than_the_level_is_not_written(lines: io.StringIO) -> None:
     structlog.get_logger().debug("detail")
     logging.getLogger("uvicorn.access").info("GET /")
