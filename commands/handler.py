@@ -76,10 +76,9 @@ class Handler:
             span.end()
 
     async def _execute(self, command: Command, context: Context) -> Outcome:
-        if context.command_id is not None:
-            repeated = await self._log.repeated(context.command_id.key)
-            if repeated is not None:
-                return await self._replay(command, context.command_id, repeated)
+        earlier = await self._earlier(command, context)
+        if earlier is not None:
+            return earlier
         for attempt in range(ATTEMPTS):
             fresh = attempt > 0
             try:
@@ -87,9 +86,13 @@ class Handler:
             except Conflict:
                 continue
             except Refusal:
-                if fresh:
+                if not fresh:
+                    continue
+                # The same request may have been accepted since it was looked for, and be the reason of the refusal.
+                earlier = await self._earlier(command, context)
+                if earlier is None:
                     raise
-                continue
+                return earlier
             if outcome is not None:
                 return outcome
         raise CommandContended
@@ -138,8 +141,14 @@ class Handler:
         self._streams.keep(loaded)
         return Outcome(loaded=loaded)
 
-    async def _replay(self, command: Command, command_id: CommandId, repeated: Repeated) -> Outcome:
-        return await self._replay_of(TABLE[type(command)].noun, command_id, repeated)
+    async def _earlier(self, command: Command, context: Context) -> Outcome | None:
+        """Give what an earlier sending of the command came to, None where there was none that was accepted."""
+        if context.command_id is None:
+            return None
+        repeated = await self._log.repeated(context.command_id.key)
+        if repeated is None:
+            return None
+        return await self._replay_of(TABLE[type(command)].noun, context.command_id, repeated)
 
     async def _replay_of(self, noun: Noun[Any], command_id: CommandId, repeated: Repeated) -> Outcome:
         """Render the first outcome again, from the fold at the version that it had."""

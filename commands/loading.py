@@ -94,7 +94,11 @@ def belongs(noun: Noun[Any], recorded: Recorded) -> bool:
 
 
 class Sources:
-    """Loads what a command is decided against, and remembers it as guards of the append."""
+    """Loads what a command is decided against, each stream once, and remembers it as guards of the append.
+
+    A stream that is asked for again is as it was: while something else was read it may have moved, and a decision that
+    rests on two versions of one stream would pass for one on the newer.
+    """
 
     def __init__(
         self, streams: Streams, workspace_id: UUID, *, fresh: bool, prices: Mapping[str, Priced] = NO_PRICES
@@ -107,7 +111,7 @@ class Sources:
         self._streams = streams
         self._workspace_id = workspace_id
         self._fresh = fresh
-        self._guards: dict[UUID, Guard] = {}
+        self._found: dict[int, Loaded[Any]] = {}  # by the stream's id as an integer, as in the cache
 
     async def load(self, noun: Noun[S], stream_id: UUID) -> Loaded[S]:
         """Give a folded stream of the workspace and guard its version. Raises the noun's not-found refusal."""
@@ -118,11 +122,14 @@ class Sources:
 
     async def find(self, noun: Noun[S], stream_id: UUID) -> Loaded[S] | None:
         """Give a folded stream of the workspace and guard its version, or None."""
+        found = self._found.get(stream_id.int)
+        if found is not None:
+            return cast("Loaded[S]", found) if type(found.state) is type(noun.initial) else None
         read = self._streams.reload if self._fresh else self._streams.load
         loaded = await read(noun, stream_id)
         if loaded is None or loaded.workspace_id != self._workspace_id:
             return None
-        self._guards[stream_id] = Guard(stream_id, loaded.version)
+        self._found[stream_id.int] = loaded
         return loaded
 
     async def look(self, noun: Noun[S], stream_id: UUID) -> Loaded[S]:
@@ -144,4 +151,4 @@ class Sources:
 
     def guards(self, target: UUID) -> tuple[Guard, ...]:
         """Give the versions that the decision rests on; the target's own is its expected version."""
-        return tuple(guard for stream_id, guard in self._guards.items() if stream_id != target)
+        return tuple(Guard(one.stream_id, one.version) for one in self._found.values() if one.stream_id != target)

@@ -14,7 +14,7 @@ from domain.fact import topic_of
 from domain.graph_check import check_graph
 from domain.graph_meaning import Known
 from domain.payload import NOTHING
-from domain.project import ProjectNotActive, ProjectRenamed, ProjectStatus
+from domain.project import ProjectArchived, ProjectNotActive, ProjectRenamed, ProjectRestored, ProjectStatus
 from domain.run_refusals import RunAlreadyStarted
 from domain.workflow import WorkflowGraphRevised
 from store.record import Append, CommandId
@@ -206,6 +206,28 @@ async def test_a_refused_command_may_be_sent_again_under_its_key(database: str) 
         await one.does(ChangeProject(target_id=project, status=ProjectStatus.ACTIVE))
         renamed = await one.does(ChangeProject(target_id=project, name="Relaunch"), KEY)
     assert (renamed.replayed, renamed.loaded.state.name) == (False, "Relaunch")
+
+
+async def test_what_is_refused_because_the_same_request_has_won_meanwhile_gets_its_answer(database: str) -> None:
+    interrupts: list[Append] = []
+    with meanwhile(database) as append_meanwhile:
+
+        def clock() -> datetime:
+            while interrupts:
+                append_meanwhile(interrupts.pop(0))
+            return now()
+
+        async with process(database, clock) as one:
+            project = await one.project()
+            await one.does(ChangeProject(target_id=project, status=ProjectStatus.ARCHIVED))
+            interrupts += [
+                append(project, 2, ProjectRestored()),
+                append(project, 3, ProjectRenamed(name="Relaunch"), command_id=KEY),
+                append(project, 4, ProjectRenamed(name="Launch")),
+                append(project, 5, ProjectArchived()),
+            ]
+            again = await one.does(ChangeProject(target_id=project, name="Relaunch"), KEY)
+    assert (again.replayed, again.loaded.version, again.loaded.state.name) == (True, 4, "Relaunch")
 
 
 async def test_an_id_is_begun_once(database: str) -> None:

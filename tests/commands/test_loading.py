@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from commands.asset import ChangeAsset, CreateAsset
-from commands.loading import Streams
+from commands.loading import Sources, Streams
 from commands.noun import ASSET, PROJECT, RUN, WORKFLOW, Noun
 from commands.project import ChangeProject
 from commands.run import DecideStep, StartRun
@@ -16,8 +16,10 @@ from domain.payload import NOTHING, Payload
 from domain.project import ProjectNotActive, ProjectNotFound, ProjectStatus
 from domain.run_refusals import RunNotFound
 from domain.workflow import WorkflowNotActive, WorkflowNotFound, WorkflowStatus
+from store.record import Guard
 from tests.commands.processes import ELSEWHERE, GRAPH, Process, new_id, process
 from tests.fixtures.graphs import Json, graph, node
+from tests.store.given import WORKSPACE
 
 
 def start(workflow: UUID) -> StartRun:
@@ -198,3 +200,16 @@ async def test_an_older_fold_does_not_replace_a_newer_one(database: str) -> None
         kept = await one.streams.load(PROJECT, project)
     assert kept is not None
     assert kept.version == 2
+
+
+async def test_a_decision_sees_one_version_of_a_stream_that_moves_while_it_loads(database: str) -> None:
+    async with process(database) as one:
+        project = await one.project()
+        for fresh in (False, True):
+            sources = Sources(one.streams, WORKSPACE, fresh=fresh)
+            first = await sources.load(PROJECT, project)
+            await one.does(ChangeProject(target_id=project, name=f"Relaunch {first.version}"))
+            again = await sources.load(PROJECT, project)
+            assert again == first
+            assert sources.guards(new_id()) == (Guard(project, first.version),)
+            assert await sources.find(WORKFLOW, project) is None
