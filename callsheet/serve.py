@@ -12,7 +12,7 @@ import structlog
 import uvicorn
 
 from callsheet.admin import Admin
-from callsheet.corked import CorkedHttp
+from callsheet.bounded_http import BoundedHttp
 from callsheet.garbage import tune_garbage_collector
 from callsheet.projection_wiring import ALL_PROJECTIONS
 from callsheet.setting_types import SigningSecret
@@ -84,7 +84,7 @@ async def _serve(core: Core, settings: Settings, secret: SigningSecret, stopping
     server = Server(
         uvicorn.Config(
             gateway_of(core, settings, secret, drain),
-            http=CorkedHttp,
+            http=BoundedHttp,
             log_config=None,
             access_log=False,
             proxy_headers=False,
@@ -118,7 +118,7 @@ def _administered(core: Core, settings: Settings, group: asyncio.TaskGroup) -> G
     server = Server(
         uvicorn.Config(
             Admin(core),
-            http="httptools",
+            http=BoundedHttp,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -34,12 +34,14 @@ TITLES: Final[Mapping[int, str]] = {
     403: "Not permitted",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "Conflict",
     410: "Gone",
     412: "Precondition failed",
     413: "Too large",
     415: "Unsupported media type",
     422: "Unacceptable content",
+    431: "Head too large",
     500: "Internal error",
     503: "Unavailable",
 }
@@ -62,10 +64,12 @@ OF_REJECTION: Final[Mapping[type[r.Rejection], int]] = {
     r.NotReadable: 400,
     r.Unauthenticated: 401,
     r.NotPermitted: 403,
+    r.RequestTooSlow: 408,
     r.OtherLog: 410,
     r.BodyTooLarge: 413,
     r.MediaTypeUnsupported: 415,
     r.BodyUnacceptable: 422,
+    r.HeadTooLarge: 431,
     r.Draining: 503,
 }
 RETRY_SOON: Final = {"Retry-After": "1"}

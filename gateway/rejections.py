@@ -84,6 +84,18 @@ class NotReadable(Rejection):
     code = "body_broken_off"
 
 
+class HeadTooLarge(Rejection):
+    """The head of the request, its first line and its headers, is larger than is taken."""
+
+    code = "head_too_large"
+
+
+class RequestTooSlow(Rejection):
+    """The request did not arrive whole in time."""
+
+    code = "request_too_slow"
+
+
 class Draining(Rejection):
     """The process is about to stop; another takes requests."""
 

@@ -13,6 +13,7 @@ import uvicorn
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
+from callsheet.bounded_http import BoundedHttp
 from callsheet.serve import Server, listen
 from callsheet.setting_types import SigningSecret
 from callsheet.settings import Settings
@@ -46,7 +47,7 @@ async def serving(conninfo: str, settings: Settings) -> AsyncGenerator[Serving]:
         drain = Drain(core.feed)
         config = uvicorn.Config(
             gateway_of(core, settings, SECRET, drain),
-            http="httptools",
+            http=BoundedHttp,
             log_config=None,
             access_log=False,
             proxy_headers=False,
