@@ -22,6 +22,14 @@ from store.arrays import ARRAY_OIDS, Column
 BOOL_OID: Final = 16
 NAME: Final = b"append"
 
+LOOK_SECONDS: Final = 0.1
+"""How often the socket is looked at without being told to.
+
+When many connections are lost and made anew at once, so that sockets get each other's numbers, uvloop can lose sight of
+one (it was no longer in the epoll set while the loop said that it is read): whoever waits for that one waits for ever.
+psycopg itself begins to watch anew as often as this.
+"""
+
 Parameter = Column | bool
 
 
@@ -38,11 +46,13 @@ class PreparedStatement:
         self._heard = asyncio.Event()
         self._listening = False
         self._on_lost: Callable[[], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def open(self, oids: Sequence[int]) -> None:
         """Prepare the statement for parameters of these types, and listen to the server from now on."""
         self._loop.add_reader(self._descriptor, self._hear)
         self._listening = True
+        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
         self._pgconn.send_prepare(NAME, self._sql, oids)
         self._check(await self._result(), ExecStatus.COMMAND_OK)
 
@@ -56,6 +66,8 @@ class PreparedStatement:
             self._listening = False
             self._loop.remove_reader(self._descriptor)
             self._loop.remove_writer(self._descriptor)
+            if self._timer is not None:
+                self._timer.cancel()
 
     def _close_if_gone(self) -> None:
         """Stop listening the moment libpq has closed the socket: the next connection gets its number."""
@@ -121,6 +133,10 @@ class PreparedStatement:
             if self._on_lost is not None:
                 self._on_lost()
         self._heard.set()
+
+    def _look(self) -> None:
+        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+        self._hear()
 
     def _check(self, result: PGresult, expected: ExecStatus) -> None:
         if result.status != expected:
