@@ -5,7 +5,7 @@ and so everybody, for as long as somebody sent. And it waits for ever for the re
 """
 
 import asyncio
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from uuid_utils.compat import uuid7
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -97,7 +97,7 @@ class BoundedHttp(CorkedHttp):
             self.transport.close()
 
     def _owes_nothing(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first request, whatever uvicorn says
         return cycle is None or cycle.response_complete
 
     def _may_answer(self) -> bool:

@@ -48,12 +48,9 @@ class RunEvents:
         if loaded.state.ended and after >= loaded.position:
             return no_content()  # tells an EventSource not to come back
 
-        async def write(facts: Sequence[Recorded]) -> bytes:
-            bodies = await self._bodies(entry, facts)
-            return b"".join(
-                b"id: %b\nevent: %b\ndata: %b\n\n" % (body.id.encode(), body.topic.encode(), encode(body))
-                for body in bodies
-            )
+        async def write(fact: Recorded) -> bytes:
+            (body,) = await self._bodies(entry, (fact,))
+            return b"id: %b\nevent: %b\ndata: %b\n\n" % (body.id.encode(), body.topic.encode(), encode(body))
 
         return RunStream(
             self._deps.log,

@@ -21,7 +21,10 @@ from store.faults import UnreadableEvent
 from store.log import Log
 from store.record import Recorded
 
-PAGE: Final = 200
+PAGE: Final = 25
+"""How many facts are held for a caller who does not read on."""
+PIECE_BYTES: Final = 64 * 1024
+"""How much is written for a caller before it is seen whether that caller takes it."""
 RETRY_MS: Final = 1_000
 HEADERS: Final = (
     (b"content-type", b"text/event-stream"),
@@ -30,8 +33,8 @@ HEADERS: Final = (
 )
 HEARTBEAT: Final = b":\n\n"
 
-Write = Callable[[Sequence[Recorded]], Awaitable[bytes]]
-"""Writes facts as events."""
+Write = Callable[[Recorded], Awaitable[bytes]]
+"""Writes a fact as an event."""
 
 
 class CallerGone(Exception):  # noqa: N818  # ends the stream, and nothing else
@@ -85,7 +88,8 @@ class RunStream(ASGIResponse):
                 try:
                     while page := await self._log.read_stream(self._run_id, after=run.version, limit=PAGE):
                         run = fold(RUN, run, page)
-                        yield await self._written(page)
+                        async for piece in self._written(page):
+                            yield piece
                         await asyncio.sleep(0)  # a long replay lets everyone else have a turn
                     while not run.state.ended:
                         facts = await self._facts(watch)
@@ -100,7 +104,8 @@ class RunStream(ASGIResponse):
                             break
                         new = [one for one in facts if one.version > run.version]
                         run = onward
-                        yield await self._written(new)
+                        async for piece in self._written(new):
+                            yield piece
                 except WatchOverrun:
                     continue  # the caller is slow: go on from the log
                 finally:
@@ -114,8 +119,16 @@ class RunStream(ASGIResponse):
         except TimeoutError:
             return None
 
-    async def _written(self, facts: Sequence[Recorded]) -> bytes:
-        return await self._write([one for one in facts if one.position > self._after])
+    async def _written(self, facts: Sequence[Recorded]) -> AsyncIterator[bytes]:
+        """Write facts in pieces: one fact can hold contents of many megabytes, and a page of them too much."""
+        piece = b""
+        for one in facts:
+            if one.position > self._after:
+                piece += await self._write(one)
+            if len(piece) >= PIECE_BYTES:
+                yield piece
+                piece = b""
+        yield piece
 
 
 def _told(deltas: DeltaFollower) -> bytes:

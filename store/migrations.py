@@ -7,6 +7,7 @@ from typing import Any, Final, LiteralString, cast
 
 from msgspec import Struct
 from psycopg import AsyncConnection, OperationalError, ProgrammingError
+from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, ReadOnlySqlTransaction
 
 from store.connections import connect
 from store.faults import Unavailable, UnsafeDatabase
@@ -53,20 +54,27 @@ async def migrate(conninfo: str, components: Sequence[str]) -> int:
     """Bring a database up to this code and give the number of migrations applied.
 
     Raises UnsafeDatabase when the database is newer than this code, or when an applied migration was edited;
-    Unavailable, in PostgreSQL's words, when there is no connection to it.
+    Unavailable, in PostgreSQL's words, when there is no connection to it, or it takes no changes from us.
     """
     async with await _connected(conninfo) as connection:
-        await connection.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
-        await connection.execute(CREATE_TABLE, prepare=False)
-        applied = 0
-        for component in components:
-            known = migrations_of(component)
-            done = await _applied(connection, component)
-            check_history(component, known, done)
-            for migration in known[len(done) :]:
-                await _apply(connection, migration)
-                applied += 1
-        return applied
+        try:
+            return await _migrate(connection, components)
+        except (InsufficientPrivilege, InvalidSchemaName, ReadOnlySqlTransaction) as fault:
+            raise Unavailable(f"the database cannot be migrated: {fault.diag.message_primary}") from fault
+
+
+async def _migrate(connection: AsyncConnection[Any], components: Sequence[str]) -> int:
+    await connection.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
+    await connection.execute(CREATE_TABLE, prepare=False)
+    applied = 0
+    for component in components:
+        known = migrations_of(component)
+        done = await _applied(connection, component)
+        check_history(component, known, done)
+        for migration in known[len(done) :]:
+            await _apply(connection, migration)
+            applied += 1
+    return applied
 
 
 async def _connected(conninfo: str) -> AsyncConnection[tuple[Any, ...]]:

@@ -5,11 +5,15 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
 from msgspec import Struct
 
+from domain.ids import to_uuid
+from gateway.run_stream import PIECE_BYTES, RunStream
+from store.record import Recorded
 from tests.fixtures.waiting import eventually
 from tests.gateway.conftest import SETTINGS
 from tests.gateway.given import (
@@ -183,6 +187,27 @@ async def test_a_caller_who_hangs_up_leaves_nothing_behind(ada: Caller, served: 
         return served.drain.watching == 0
 
     await eventually(nobody_watches, what="the stream is given up")
+
+
+async def test_a_caller_is_written_no_more_at_once_than_a_piece_and_one_fact(ada: Caller, served: Serving) -> None:
+    run = await ada.ended_run(TRANSFORM_CHAIN, {})
+    sent: list[bytes] = []
+
+    async def send(message: Any) -> None:  # noqa: ANN401  # ASGI
+        sent.append(message.get("body", b""))
+
+    async def write(_fact: Recorded) -> bytes:
+        return b"x" * (PIECE_BYTES - 1)
+
+    core = served.core
+    run_id: UUID = to_uuid("run", run["id"])
+    stream = RunStream(
+        core.log, served.drain, core.bus.deltas, run_id, after=0, heartbeat_seconds=PATIENCE_SECONDS, write=write
+    )
+    await stream({}, asyncio.Event().wait, send)  # pyright: ignore[reportArgumentType]  # a caller who says nothing
+    whole = len(CHAIN_TOPICS) * (PIECE_BYTES - 1)
+    assert sum(map(len, sent)) >= whole
+    assert max(map(len, sent)) < 2 * PIECE_BYTES
 
 
 @pytest.mark.parametrize("callers", [20])

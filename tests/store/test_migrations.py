@@ -6,9 +6,10 @@ import sys
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from store.connections import connect
-from store.faults import UnsafeDatabase
+from store.faults import Unavailable, UnsafeDatabase
 from store.log import Log, LogBounds
 from store.migrations import check_schema, migrate, migrations_of
 from tests.fixtures.postgres import EVERY_POSTGRES
@@ -86,3 +87,18 @@ async def test_a_migration_that_fails_leaves_nothing_behind(empty_database: str)
         await migrate(empty_database, ["store"])
     change(empty_database, "drop table contents")
     assert await migrate(empty_database, ["store"]) == COUNT
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("default_transaction_read_only=on", "cannot execute CREATE TABLE"),
+        ("search_path=pg_catalog", "permission denied"),
+        ("search_path=nowhere", "no schema has been selected"),
+    ],
+)
+async def test_a_database_that_takes_no_changes_from_us_is_said_in_its_words(
+    empty_database: str, setting: str, reason: str
+) -> None:
+    with pytest.raises(Unavailable, match=f"cannot be migrated: {reason}"):
+        await migrate(make_conninfo(empty_database, options=f"-c {setting}"), ["store"])
