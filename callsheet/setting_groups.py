@@ -38,6 +38,8 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """How many items a page of a list has when the caller does not say."""
     page_items_max: Count = 200
     """How many items a caller may ask for in one page."""
+    page_bytes_max: Count = 8 * 1024 * 1024
+    """How many bytes of stored contents a page of events holds; one event is always whole."""
     heartbeat_seconds: Seconds = 15
     """How often an idle event stream shows that it lives."""
     insights_days_max: Count = 366

@@ -210,6 +210,7 @@ def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Dra
                 prefer_wait_seconds_max=http.prefer_wait_seconds_max,
                 page_items=http.page_items,
                 page_items_max=http.page_items_max,
+                page_bytes_max=http.page_bytes_max,
                 heartbeat_seconds=http.heartbeat_seconds,
                 insights_days_max=http.insights_days_max,
             ),

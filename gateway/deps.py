@@ -33,6 +33,7 @@ class GatewayBounds(Struct, frozen=True, kw_only=True):
     position_wait_seconds_max: float = 5
     page_items: int = 50
     page_items_max: int = 200
+    page_bytes_max: int = 8 * 1024 * 1024
     heartbeat_seconds: float = 15
     insights_days_max: int = 366
 

@@ -14,6 +14,7 @@ from gateway.deps import Deps
 from gateway.door import AnyRequest, Door, Entry
 from gateway.paging import page_reply
 from gateway.payloads import resolved
+from gateway.rejections import OtherLog
 from gateway.replies import Reply, encode, no_content
 from gateway.run_event_bodies import EventBody, event_body, payloads_of
 from gateway.run_stream import RunStream
@@ -43,6 +44,8 @@ class RunEvents:
         loaded = await self._deps.streams.reload(RUN, run_id)
         if loaded is None or loaded.workspace_id != entry.workspace_id:
             raise RunNotFound
+        if after > loaded.position:
+            await self._refuse_unknown(after)
         if not streamed:
             return await self._page(entry, loaded, after)
         if loaded.state.ended and after >= loaded.position:
@@ -68,20 +71,29 @@ class RunEvents:
         text = last.decode("latin-1") if last else entry.query.get("cursor") or entry.query.get("after")
         return self._door.mark.read(text) if text else 0
 
+    async def _refuse_unknown(self, after: int) -> None:
+        """Refuse a position that the log has not come to: the log was restored from before it. Raises OtherLog."""
+        if after > (await self._deps.log.head())[0]:
+            raise OtherLog
+
     async def _page(self, entry: Entry, loaded: Loaded[Run], after: int) -> Reply:
         limit = self._door.paging.limit(entry.query)
-        found: list[Recorded] = []
-        version = 0
-        while len(found) <= limit and version < loaded.version:
-            page = await self._deps.log.read_stream(loaded.stream_id, after=version, limit=limit + 1)
-            if not page:
-                break
-            version = page[-1].version
-            found.extend(one for one in page if one.position > after)
-        items = await self._bodies(entry, found[:limit])
-        return page_reply(entry.path, entry.query, items, items[-1].id if len(found) > limit else None)
+        found = await self._deps.log.read_stream(loaded.stream_id, past=after, limit=limit + 1)
+        shown = found[: min(limit, _fitting(found, self._deps.bounds.page_bytes_max))]
+        items = await self._bodies(entry, shown)
+        return page_reply(entry.path, entry.query, items, items[-1].id if len(found) > len(shown) else None)
 
     async def _bodies(self, entry: Entry, facts: Sequence[Recorded]) -> list[EventBody]:
         payloads = (payload for one in facts for payload in payloads_of(one.fact))
         known = await resolved(self._deps.contents, entry.workspace_id, payloads)
         return [event_body(self._door.mark.write(one.position), one, known) for one in facts]
+
+
+def _fitting(facts: Sequence[Recorded], most_bytes: int) -> int:
+    """Give how many facts, one at least, fit into a page with all that they refer to."""
+    size = 0
+    for count, one in enumerate(facts):
+        size += sum(payload.bytes or 0 for payload in payloads_of(one.fact))
+        if size > most_bytes:
+            return max(1, count)
+    return len(facts)

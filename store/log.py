@@ -152,9 +152,15 @@ class Log:
         events = tuple(recorded_or_unreadable(row) for row in rows if row[STATE_FORMAT] != OPAQUE)
         return Page(events=events, through=rows[-1][0] if rows else after)
 
-    async def read_stream(self, stream_id: UUID, *, after: int = 0, limit: int = 10_000) -> list[Recorded]:
-        """Read the facts of a stream after a version, oldest first. Raises Unavailable, UnreadableEvent."""
-        rows = await self.sessions.rows(STREAM, {"stream": stream_id, "after": after, "limit": limit})
+    async def read_stream(
+        self, stream_id: UUID, *, after: int = 0, past: int = 0, limit: int = 10_000
+    ) -> list[Recorded]:
+        """Read the facts of a stream after a version and past a position of the log, oldest first.
+
+        Raises Unavailable, UnreadableEvent.
+        """
+        parameters = {"stream": stream_id, "after": after, "past": past, "limit": limit}
+        rows = await self.sessions.rows(STREAM, parameters)
         return [recorded(row) for row in rows]
 
     async def read_log(self, *, after: int, limit: int, only: LogFilter = EVERYTHING) -> Page:

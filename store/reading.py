@@ -15,11 +15,12 @@ STREAM: Final = """
 select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
        state_format, key_id, state, metadata::text
   from events
- where originator_id = %(stream)b and originator_version > %(after)b and state_format <> 0
+ where originator_id = %(stream)b and originator_version > %(after)b and notification_id > %(past)b
+   and state_format <> 0
  order by originator_version
  limit %(limit)b
 """
-"""Read one stream in order of version."""
+"""Read one stream in order of version, and so of position."""
 
 LOG: Final = """
 select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,

@@ -13,7 +13,9 @@ from store.migrations import migrate
 from tests.fixtures.postgres import PostgresForTests
 from tests.gateway.given import PATIENCE_SECONDS, Caller, Serving, new_id, serving
 
-SETTINGS = Settings(http=HttpSettings(body_bytes_max=128 * 1024, json_depth_max=32, heartbeat_seconds=0.2))
+SETTINGS = Settings(
+    http=HttpSettings(body_bytes_max=128 * 1024, page_bytes_max=200 * 1024, json_depth_max=32, heartbeat_seconds=0.2)
+)
 
 
 @pytest.fixture(scope="session")

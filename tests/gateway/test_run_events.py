@@ -112,6 +112,22 @@ async def test_the_events_of_an_ended_run_come_in_pages(ada: Caller) -> None:
     assert after.json() == {"items": events[-1:], "next_cursor": None}
 
 
+async def test_a_page_of_events_holds_so_many_bytes_of_contents_and_one_event_at_least(ada: Caller) -> None:
+    for size, pages in ((60 * 1024, 2), (120 * 1024, 4)):
+        run = await ada.ended_run(TRANSFORM_CHAIN, {"topic": "t" * size})
+        events: list[dict[str, Any]] = []
+        cursor, asked = "", 0
+        while asked == 0 or cursor:
+            page = (await ada.get(f"/v1/runs/{run['id']}/events?limit=200{cursor}")).json()
+            events.extend(page["items"])
+            contents = [one for one in page["items"] if len(json.dumps(one)) > size]
+            assert page["items"]
+            assert len(contents) * size <= max(SETTINGS.http.page_bytes_max, size)
+            cursor, asked = page["next_cursor"] and f"&cursor={page['next_cursor']}", asked + 1
+        assert [event["version"] for event in events] == list(range(1, len(CHAIN_TOPICS) + 1))
+        assert asked >= pages
+
+
 async def test_a_stream_replays_an_ended_run_and_ends(ada: Caller) -> None:
     run = await ada.ended_run(TRANSFORM_CHAIN, {})
     pages = (await ada.get(f"/v1/runs/{run['id']}/events")).json()["items"]
@@ -162,6 +178,18 @@ async def test_a_cursor_of_another_log_gets_a_clear_reset(ada: Caller) -> None:
         problem(events.response, 410, "position_of_another_log")
     async with stream(ada, run["id"], **{"last-event-id": "nonsense"}) as events:
         problem(events.response, 400, "malformed")
+
+
+async def test_a_position_that_the_log_has_not_come_to_is_of_a_log_that_was_restored(ada: Caller) -> None:
+    run_id = await waiting_run(ada)
+    last = (await ada.get(f"/v1/runs/{run_id}/events")).json()["items"][-1]["id"]
+    mark, _, position = last.partition("-")
+    ahead = f"{mark}-{int(position) + 1_000_000}"
+    async with stream(ada, run_id, **{"last-event-id": ahead}) as events:
+        problem(events.response, 410, "position_of_another_log")
+    problem(await ada.get(f"/v1/runs/{run_id}/events?after={ahead}"), 410, "position_of_another_log")
+    await ada.project()  # the log is past this run now, and its own end is no reset
+    assert (await ada.get(f"/v1/runs/{run_id}/events?after={int(position) + 1}")).json()["items"] == []
 
 
 async def test_an_idle_stream_shows_that_it_lives(ada: Caller) -> None:
