@@ -81,9 +81,14 @@ async def stream(ada: Caller, run_id: str, query: str = "", **headers: str) -> A
 
 async def waiting_run(ada: Caller) -> str:
     workflow = await ada.workflow(HUMAN)
-    answer = await ada.post(f"/v1/workflows/{workflow['id']}:run", {}, headers={"prefer": "wait=1"})
-    assert answer.json()["status"] == "waiting"
-    return answer.json()["id"]
+    run_id: str = (await ada.post(f"/v1/workflows/{workflow['id']}:run", {})).json()["id"]
+
+    async def waits() -> bool:  # while engines get to know of each other a run may be taken up some seconds late
+        events = (await ada.get(f"/v1/runs/{run_id}/events")).json()["items"]
+        return any(event["topic"] == "step.waiting" for event in events)
+
+    await eventually(waits, what="the run waits for its reviewer")
+    return run_id
 
 
 async def decide(ada: Caller, run_id: str) -> None:
