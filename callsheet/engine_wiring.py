@@ -37,6 +37,7 @@ def engine_bounds(settings: Settings) -> EngineBounds:
         active_runs=engine.active_runs,
         ending_runs=engine.ending_runs,
         child_rest_seconds=engine.child_rest_seconds,
+        lost_attempts_in_a_row=engine.lost_attempts_in_a_row,
         graphs=engine.kept_graphs,
         timers=TimerBounds(
             poll_seconds=engine.timer_poll_seconds,

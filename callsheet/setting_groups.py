@@ -111,6 +111,8 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     """How long a run is in hand before that is written down; a shorter one costs nothing."""
     takeover_grace_seconds: Seconds = 2.0
     """How long a run without an owner has to be left unchanged before another engine takes it."""
+    lost_attempts_in_a_row: Count = 5
+    """After so many attempts that were lost in a row, each with the engine that made it, a step fails for good."""
     kept_graphs: Count = 1_000
     """How many compiled workflow versions are kept in memory, the least used going first."""
     held_back_off_seconds: Seconds = 60

@@ -8,6 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
+from domain.graph import ErrorClass
 from domain.payload import NOTHING, Payload
 from domain.run_facts import (
     AnswerRejected,
@@ -47,7 +48,8 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One node of a run as its facts tell it; `attempt` counts from 1, and is 0 where nothing was attempted.
 
     `usage` is of the last call of a model, `earlier` of those before it: attempts that failed, answers rejected.
-    `items` are the children that have ended, by their place in the list.
+    `items` are the children that have ended, by their place in the list. `lost` of the attempts were lost with their
+    engines, the last `lost_in_a_row` of them with no other failure in between.
     """
 
     status: StepStatus
@@ -69,6 +71,13 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     repairs: int = 0
     items: dict[int, ItemResult] = {}
     reused_from: UUID | None = None
+    lost: int = 0
+    lost_in_a_row: int = 0
+
+    @property
+    def failures(self) -> int:
+        """Give how many attempts have failed by themselves, the one under way or the last one included."""
+        return self.attempt - self.lost
 
 
 StepFact = (
@@ -132,12 +141,16 @@ def _started(step: Step | None, fact: StepStarted) -> Step:
         started_at=fact.started_at,
         earlier=_with(step.earlier, step.usage),
         first_started_at=step.first_started_at or step.started_at,
+        lost=step.lost,
+        lost_in_a_row=step.lost_in_a_row,
     )
 
 
 def _failed(step: Step | None, fact: StepFailed) -> Step:
+    known = step or Step(status=StepStatus.FAILED, attempt=fact.attempt)
+    was_lost = fact.error.error_class is ErrorClass.OWNER_LOST
     return replace(
-        step or Step(status=StepStatus.FAILED, attempt=fact.attempt),
+        known,
         status=StepStatus.RETRYING if fact.retry_at else StepStatus.FAILED,
         error=fact.error,
         retry_at=fact.retry_at,
@@ -146,6 +159,8 @@ def _failed(step: Step | None, fact: StepFailed) -> Step:
         continued=fact.continued_with is not None,
         usage=fact.usage,
         ended_at=fact.failed_at,
+        lost=known.lost + was_lost,
+        lost_in_a_row=known.lost_in_a_row + 1 if was_lost else 0,
     )
 
 

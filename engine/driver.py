@@ -20,7 +20,7 @@ from engine.children import Nursery
 from engine.data import RunData
 from engine.executors import is_immediate
 from engine.families import Families
-from engine.lost import ABORTED, RunTaken, claimed_since, late, refuse
+from engine.lost import ABORTED, RunTaken, claimed_since, late, lost_too_often, refuse
 from engine.parts import Parts, Point
 from engine.progress import Progress
 from engine.resolving import decided, resolved, timed_out
@@ -42,9 +42,16 @@ class Driver:
     """Drives one run that this engine owns. It holds no state that the log could not rebuild."""
 
     def __init__(
-        self, parts: Parts, held: Loaded[Run], graph: CompiledGraph, begun_by: Metadata, nursery: Nursery
+        self,
+        parts: Parts,
+        held: Loaded[Run],
+        graph: CompiledGraph,
+        begun_by: Metadata,
+        nursery: Nursery,
+        *,
+        is_new: bool = False,
     ) -> None:
-        """Take a run as folded; `begun_by` is the metadata of its first fact."""
+        """Take a run as folded; `begun_by` is the metadata of its first fact, `is_new` that it began just now."""
         self._parts = parts
         self._graph = graph
         self._held = held
@@ -58,6 +65,7 @@ class Driver:
         self._arrived = asyncio.Event()
         self._moved = False
         self._families = Families(nursery)
+        self._is_new = is_new
 
     @property
     def was_moved(self) -> bool:
@@ -144,14 +152,16 @@ class Driver:
             progress.carry_on(due_again(self._graph, progress.turn.run))
         else:
             progress.carry_on(due_first(self._graph))
-            self._first_at_once(progress)
+            if self._is_new:  # else an engine may have been lost here already, and what is claimed first is counted
+                self._first_at_once(progress)
         return progress
 
     async def _arrived_by_itself(self) -> list[tuple[str, Result]]:
-        """Give what came without this engine: decisions of people, and times that have come."""
-        contents, held = self._parts.contents, self._held
-        late = await timed_out(contents, held, self._graph, self._parts.clock(), self._tasks)
-        return [*await decided(contents, held), *late]
+        """Give what came without this engine: decisions, times that have come, attempts lost once too often."""
+        parts, held = self._parts, self._held
+        late = await timed_out(parts.contents, held, self._graph, parts.clock(), self._tasks)
+        given_up = lost_too_often(held.state, parts.owner.epoch, parts.lost_attempts_in_a_row)
+        return [*await decided(parts.contents, held), *late, *given_up]
 
     def _first_at_once(self, progress: Progress) -> None:
         """Do the immediate ones of the first steps in the very turn that claims them: nothing precedes them."""

@@ -46,6 +46,7 @@ class EngineBounds(Struct, frozen=True, kw_only=True):
     ending_runs: int = 100
     graphs: int = 1_000
     child_rest_seconds: float = 1.0
+    lost_attempts_in_a_row: int = 5
     timers: TimerBounds = TimerBounds()
     takeover: TakeoverBounds = TakeoverBounds()
 
@@ -135,6 +136,7 @@ class Engine:
             random=self._random,
             held_back_off_seconds=self._bounds.timers.held_back_off_seconds,
             child_rest_seconds=self._bounds.child_rest_seconds,
+            lost_attempts_in_a_row=self._bounds.lost_attempts_in_a_row,
             reached=self._reached,
             tally=self.tally,
         )

@@ -11,8 +11,10 @@ from commands.loading import Streams
 from commands.noun import RUN, Loaded
 from commands.step import RefuseResult
 from commands.turn import Turn
+from domain.graph import ErrorClass
 from domain.run import Run
-from engine.step import Failed, Gave, Result
+from domain.run_steps import StepStatus
+from engine.step import Failed, Gave, Result, failed
 from store.faults import Conflict, Unavailable
 from store.log import Log
 from store.record import Metadata
@@ -49,6 +51,22 @@ def late(before: Run, results: Iterable[tuple[str, Result]], reason: str = TOO_L
         RefuseResult(node=node, attempt=before.steps[node].attempt, reason=reason, usage=result.usage)
         for node, result in results
         if isinstance(result, Gave | Failed) and result.usage is not None and node in before.steps
+    ]
+
+
+def lost_too_often(run: Run, epoch: int, most_in_a_row: int) -> list[tuple[str, Result]]:
+    """Give the open attempts of engines that are gone which are not made again: so many in a row have been lost.
+
+    Each was lost with its engine. It may be the step that ends them, and nothing else would keep it from the next.
+    """
+    said = (
+        f"{most_in_a_row} attempts in a row were lost, each with the engine that made it: "
+        "it may be this step that ends engines"
+    )
+    return [
+        (node, failed(ErrorClass.OWNER_LOST, said))
+        for node, step in run.steps.items()
+        if step.status is StepStatus.RUNNING and step.epoch != epoch and step.lost_in_a_row + 1 >= most_in_a_row
     ]
 
 

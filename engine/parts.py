@@ -58,5 +58,7 @@ class Parts:
     """A longer wait for the next attempt is left to the timers: the run need not be held meanwhile."""
     child_rest_seconds: float = 1.0
     """A parent that hears of no child's end for so long need not be held either."""
+    lost_attempts_in_a_row: int = 5
+    """So many attempts of a step that are lost in a row, each with its engine, are the last."""
     reached: Reached = go_on
     tally: StepTally = field(default_factory=StepTally)

@@ -186,11 +186,12 @@ class Progress(Struct):
 
     def _retry_at(self, node: Node, step: Step | None, result: Failed) -> datetime | None:
         retry = node.retry
-        if retry is None or step is None or result.error.error_class not in retry.retry_on:
+        error_class = result.error.error_class
+        if retry is None or step is None or error_class not in retry.retry_on or error_class is ErrorClass.OWNER_LOST:
+            return None  # what was lost too often has had its own attempts, whatever the policy says
+        if step.failures >= retry.max_attempts:
             return None
-        if step.attempt >= retry.max_attempts:
-            return None
-        wait = max(wait_seconds(retry.backoff, step.attempt, self.random), result.retry_after_seconds or 0.0)
+        wait = max(wait_seconds(retry.backoff, step.failures, self.random), result.retry_after_seconds or 0.0)
         retry_at = self.turn.now + timedelta(seconds=wait)
         ends_at = total_ends_at(node, step)
         return retry_at if ends_at is None or retry_at < ends_at else None
@@ -212,7 +213,7 @@ def total_ends_at(node: Node, step: Step) -> datetime | None:
     return began_at + timedelta(seconds=node.total_timeout_seconds)
 
 
-def wait_seconds(backoff: Backoff, attempt: int, random: Random) -> float:
-    """Give how long to wait after an attempt (from 1) that failed: exponential, capped, with a share of jitter."""
-    whole = min(backoff.max_seconds, backoff.initial_seconds * backoff.factor ** (attempt - 1))
+def wait_seconds(backoff: Backoff, failures: int, random: Random) -> float:
+    """Give how long to wait after so many attempts that failed: exponential, capped, with a share of jitter."""
+    whole = min(backoff.max_seconds, backoff.initial_seconds * backoff.factor ** (failures - 1))
     return whole * (1 - backoff.jitter * random.random())

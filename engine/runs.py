@@ -215,7 +215,7 @@ class Runs:
     async def _driver(self, run: UUID | Recorded) -> Driver | None:
         if isinstance(run, Recorded):
             beginning = absent(RUN, run.stream_id, run.workspace_id, run.project_id)
-            return await self._driver_of(fold(RUN, beginning, (run,)), run.metadata)
+            return await self._driver_of(fold(RUN, beginning, (run,)), run.metadata, is_new=True)
         if run not in await self._leases.take([run]):
             return None  # another engine has it in hand
         held = await self._parts.streams.reload(RUN, run)
@@ -224,7 +224,7 @@ class Runs:
         first = await self._parts.log.read_stream(run, limit=1)
         return await self._driver_of(held, first[0].metadata)
 
-    async def _driver_of(self, held: Loaded[Run], begun_by: Metadata) -> Driver:
+    async def _driver_of(self, held: Loaded[Run], begun_by: Metadata, *, is_new: bool = False) -> Driver:
         pinned = held.state.workflow_id, held.state.workflow_version
         graph = self._graphs.known(*pinned) or await self._graphs.load(*pinned)
-        return Driver(self._parts, held, graph, begun_by, self._nursery)
+        return Driver(self._parts, held, graph, begun_by, self._nursery, is_new=is_new)

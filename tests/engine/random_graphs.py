@@ -208,8 +208,8 @@ def _drawn_work(random: Random, made: Json, *, timed: bool) -> Behaviour:
     if drawn < 0.72:
         return Behaviour(output, takes=takes)
     if drawn < 0.86 and "retry" in made:
-        # Never at its last attempt: an attempt that is lost with its owner counts too, and must not decide the outcome.
-        made["retry"]["max_attempts"] = 9
+        # Perhaps at its last attempt: one that is lost with its owner does not count, and must not decide the outcome.
+        made["retry"]["max_attempts"] = 3
         return Behaviour(output, random.randint(1, 2), takes=takes, asks_to_wait=asks_to_wait)
     error_class, heals = random.choice([RETRIED, NOT_RETRIED]), random.random() < 0.6
     return Behaviour(output, None, error_class, takes, asks_to_wait, heals)

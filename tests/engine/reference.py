@@ -30,7 +30,7 @@ SOME_TIME = object()
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A step's fate, its output, the places of the edges taken after it, and the attempts it took undisturbed."""
+    """A step's fate, its output, the places of the edges taken after it, and the attempts it took, less those lost."""
 
     fate: Fate
     output: Any = None

@@ -7,7 +7,7 @@ from tests.engine.child_graphs import maps
 from tests.fixtures.graphs import Json, edge, graph, node
 
 RETRY: Final = {
-    "max_attempts": 20,
+    "max_attempts": 2,
     "retry_on": ["overloaded"],
     "backoff": {"initial_seconds": 0.2, "factor": 1, "jitter": 0},
 }

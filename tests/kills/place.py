@@ -34,10 +34,14 @@ HASTE: Final = {
     "CALLSHEET_ENGINE_TAKEOVER_GRACE_SECONDS": "0.3",
     "CALLSHEET_ENGINE_TIMER_POLL_SECONDS": "0.5",
     "CALLSHEET_ENGINE_HELD_BACK_OFF_SECONDS": "0.01",
+    "CALLSHEET_ENGINE_LOST_ATTEMPTS_IN_A_ROW": "1000",
     "CALLSHEET_MODEL_CALLS": "1000",
     "CALLSHEET_MODEL_CALLS_PER_WORKSPACE": "1000",
 }
-"""Engines that look about more often than they need to, leave every back-off to the timers, and let no call wait."""
+"""Engines that look about more often than they need to, leave every back-off to the timers, and let no call wait.
+
+They are killed more often than a step is tried that may be the cause: it is not, and each is tried until it is done.
+"""
 
 
 @dataclass
