@@ -35,6 +35,9 @@ from store.log import Log
 MOVED_BY_OTHERS: Final = (StepDecided, RunRetried)
 """What people do to a run, and the engine has to act on."""
 
+HEARD_AGAIN_EVENTS: Final = 10_000
+"""A table of timers that is further behind is waited for: its timers are found by the poll."""
+
 STEADY_SECONDS: Final = 10.0
 """A membership that lasted so long was no failure of the ones before."""
 
@@ -159,7 +162,7 @@ class Engine:
                 self._stuck = runs.stuck
                 self._runs_in_hand = runs
                 timers = Timers(self._timers, runs, self._clock, self._bounds.timers, self._reached)
-                takeover = Takeover(membership, leases, runs, bounds.takeover, self._random)
+                takeover = Takeover(membership, leases, runs, bounds.takeover, self._random, on_gone=timers.look_now)
                 position = await self._runs.position()
                 group.create_task(timers.run())
                 group.create_task(takeover.keep_alive())
@@ -167,13 +170,17 @@ class Engine:
                 group.create_task(takeover.run())
                 intake = Intake(self._feed, runs, position)
                 group.create_task(intake.run())
-                group.create_task(self._follow(runs, intake, timers, position))
+                group.create_task(self._follow(runs, intake, timers, await self._first_heard(position)))
         finally:
             self._runs_in_hand = None
             self._logger.info("engine.let_go", engine=self._name, epoch=membership.epoch)
 
+    async def _first_heard(self, position: int) -> int:
+        """Give from where on to follow: what is not in the table of timers yet has to be heard, within bounds."""
+        return max(min(position, await self._timers.position()), position - HEARD_AGAIN_EVENTS)
+
     async def _follow(self, runs: Runs, intake: Intake, timers: Timers, position: int) -> None:
-        """Follow the log from where the takeover's read model stood: what began before is in that, or in a hand."""
+        """Follow the log from where the read models stood: what began before is in those, or in a hand."""
         async for page in self._feed.follow(position, PAGE_EVENTS):
             intake.hear(begun(page.events), page.through)
             for one in page.events:

@@ -36,14 +36,22 @@ class Takeover:
     """Keeps an engine among the others, and takes over what those that are gone have left."""
 
     def __init__(
-        self, membership: Membership, leases: Leases, runs: Runs, bounds: TakeoverBounds, random: Random
+        self,
+        membership: Membership,
+        leases: Leases,
+        runs: Runs,
+        bounds: TakeoverBounds,
+        random: Random,
+        *,
+        on_gone: Callable[[], None],
     ) -> None:
-        """Make it for one membership."""
+        """Make it for one membership; `on_gone` is told when an engine has gone, and at the start."""
         self._membership = membership
         self._leases = leases
         self._runs = runs
         self._bounds = bounds
         self._random = random
+        self._on_gone = on_gone
         self._gone = asyncio.Event()
 
     async def keep_alive(self) -> None:
@@ -76,6 +84,7 @@ class Takeover:
         await self._take(partial(self._leases.abandoned, grace_seconds=grace_seconds))
         if wide:
             await self._take(self._leases.abandoned_waiting)
+            self._on_gone()
 
     async def _take(self, read: Callable[..., Awaitable[list[UUID]]]) -> None:
         """Take over what a query finds, page by page, as far as there is room."""

@@ -52,7 +52,8 @@ class Wakes(Protocol):
 class Timers:
     """The timers of one ownership. What is due before the next poll is kept in memory, and the rest in its table.
 
-    The table is read once a poll and when its next timer is due: two statements and one row, however many are pending.
+    The table is read once a poll, when its next timer is due, and when an engine has gone: two statements and one row,
+    however many are pending.
     What the engine hears of in the meantime needs no read, so that it does not matter how far the read model has come.
     """
 
@@ -85,6 +86,11 @@ class Timers:
             heapq.heappush(self._heard, (due_at, recorded.stream_id))
         else:
             self._read_at = min(self._read_at, due_at)
+        self._nearer.set()
+
+    def look_now(self) -> None:
+        """Look at all that is due, as at a poll: an engine has gone, and a step may have come due in its hand."""
+        self._poll_at = self._read_at = self._clock()
         self._nearer.set()
 
     def _is_held(self, fact: Fact) -> bool:

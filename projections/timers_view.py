@@ -22,6 +22,10 @@ NEXT: Final = "select due_at from timers where due_at > %(now)b::timestamptz ord
 """Read when the next timer is due: one row of the index, however many are pending."""
 
 
+CHECKPOINT: Final = "select coalesce((select position from checkpoints where projection = 'timers'), 0)"
+"""Read how far the timers have been folded."""
+
+
 class Timer(Struct, frozen=True):
     """A step that is due by the clock."""
 
@@ -50,3 +54,8 @@ class TimersView:
         """Give when the first timer is due that is not due yet. Raises Unavailable."""
         row = await self._models.one(NEXT, {"now": now})
         return None if row is None else row[0]
+
+    async def position(self) -> int:
+        """Give the position up to which the timers have been folded. Raises Unavailable."""
+        row = await self._models.one(CHECKPOINT, {})
+        return 0 if row is None else row[0]

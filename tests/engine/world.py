@@ -26,7 +26,7 @@ from engine.engine import Engine, EngineBounds
 from engine.executors import Executors
 from engine.http_step import HttpBounds, HttpSteps
 from engine.outgoing import Guard
-from engine.parts import Parts
+from engine.parts import Parts, Reached, go_on
 from engine.progress import Owner
 from engine.prompt_assets import PromptAssetTexts
 from engine.prompt_step import Prompts
@@ -119,6 +119,7 @@ class Site(Process):
         active_runs: int = 100,
         timers: TimerBounds = TIMERS,
         heartbeat_seconds: float = 0.05,
+        reached: Reached = go_on,
     ) -> Engine:
         return Engine(
             name=name,
@@ -132,6 +133,7 @@ class Site(Process):
             timers=TimersView(self.models),
             clock=now,
             random=Random(1),  # noqa: S311  # jitter
+            reached=reached,
             bounds=EngineBounds(
                 active_runs=active_runs,
                 graphs=10,
@@ -164,9 +166,10 @@ class Site(Process):
         active_runs: int = 100,
         timers: TimerBounds = TIMERS,
         heartbeat_seconds: float = 0.05,
+        reached: Reached = go_on,
     ) -> AsyncGenerator[Engine]:
         """Have an engine for as long as the block lasts; at its end it is cancelled wherever it is."""
-        engine = self.engine(name, active_runs, timers, heartbeat_seconds)
+        engine = self.engine(name, active_runs, timers, heartbeat_seconds, reached)
         async with in_background(engine.run()):
             yield engine
 

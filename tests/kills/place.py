@@ -55,8 +55,8 @@ class Place:
     engines: list[asyncio.subprocess.Process] = field(default_factory=list[asyncio.subprocess.Process])
     logs: list[Path] = field(default_factory=list[Path])
 
-    async def engine(self, kill_at: str | None = None) -> asyncio.subprocess.Process:
-        """Start an engine, which kills itself at a point when it is told one."""
+    async def engine(self, kill_at: str | None = None, **settings: str) -> asyncio.subprocess.Process:
+        """Start an engine, perhaps with settings of its own; it kills itself at a point when it is told one."""
         said = self.directory / f"engine-{len(self.logs)}.log"
         self.logs.append(said)
         ours = {
@@ -67,6 +67,7 @@ class Place:
             "OPENAI_BASE_URL": self.models.base_url,
             "CALLSHEET_OUTGOING_ALLOWED": "127.0.0.1",
             **({} if kill_at is None else {VARIABLE: kill_at}),
+            **settings,
         }
         with said.open("wb") as log:
             started = await asyncio.create_subprocess_exec(
