@@ -14,6 +14,7 @@ from tests.model_server.door import Reply
 from tests.model_server.speech import HALF, Speech, stream
 
 DRIP_SECONDS = 0.02
+SLOW_SECONDS = 0.1
 
 
 async def behave(name: str, body: dict[str, Any], reply: Reply, speech: Speech) -> None:
@@ -75,6 +76,11 @@ async def _drip(_speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
     await reply.open_stream()
     while not await reply.gone(DRIP_SECONDS):
         await reply.piece(b":")
+
+
+async def _slow(speech: Speech, body: dict[str, Any], reply: Reply) -> None:
+    if not await reply.gone(SLOW_SECONDS):
+        await _echo(speech, body, reply)
 
 
 async def _broken_json(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
@@ -158,6 +164,7 @@ _BEHAVIOURS: dict[str, Callable[[Speech, dict[str, Any], Reply], Awaitable[None]
     "cut": _cut,
     "cut-after-finish": _cut_after_finish,
     "drip": _drip,
+    "slow": _slow,
     "end-early": _end_early,
     "error-in-stream": _error_in_stream,
     "filtered": _filtered,
