@@ -12,15 +12,17 @@ from commands.command import Command
 from commands.loading import NO_PRICES, Sources, Streams
 from commands.noun import Loaded, Noun, absent, fold
 from commands.refusals import CommandContended, IdempotencyKeyReused, VersionMismatch
-from commands.table import TABLE
-from domain.fact import Fact
+from commands.table import TABLE, Row
+from domain.fact import Fact, topic_of
 from domain.prices import Priced
 from domain.refusal import Refusal
-from store.faults import Conflict, OutcomeUnknown
+from store.faults import Conflict, OutcomeUnknown, Unavailable
 from store.log import Log
 from store.record import Append, CommandId, Metadata, Repeated
 
 ATTEMPTS: Final = 3
+ATTEMPTS_BESIDE: Final = 20
+"""For a command that only some facts contradict: what looked like one of them may be of another step."""
 
 # Without an SDK a span started by hand costs 1 µs; as the current one it would cost 12.
 tracer: Final = trace.get_tracer("callsheet")
@@ -58,7 +60,7 @@ class Handler:
         self._clock = clock
 
     async def execute(self, command: Command, context: Context) -> Outcome:
-        """Decide a command and append its facts; on a conflict reload and decide again, three times in all.
+        """Decide a command and append its facts; on a conflict reload and decide again, a few times in all.
 
         Raises a Refusal; CommandContended when the stream kept moving; Unavailable, OutcomeUnknown, FactTooLarge.
         """
@@ -79,7 +81,8 @@ class Handler:
         earlier = await self._earlier(command, context)
         if earlier is not None:
             return earlier
-        for attempt in range(ATTEMPTS):
+        attempts = ATTEMPTS if TABLE[type(command)].contradicted_by is None else ATTEMPTS_BESIDE
+        for attempt in range(attempts):
             fresh = attempt > 0
             try:
                 outcome = await self._attempt(command, context, fresh=fresh)
@@ -116,30 +119,36 @@ class Handler:
         facts: tuple[Fact, ...] = row.decide(command, target.state, gathered, self._clock())
         if not facts:
             return Outcome(loaded=target) if fresh else None
-        return await self._append(row.noun, target, facts, context, sources)
-
-    async def _append(
-        self, noun: Noun[Any], target: Loaded[Any], facts: tuple[Fact, ...], context: Context, sources: Sources
-    ) -> Outcome:
-        accepted = await self._log.append(
-            Append(
-                stream_id=target.stream_id,
-                expected_version=target.version,
-                workspace_id=target.workspace_id,
-                project_id=target.project_id,
-                facts=facts,
-                metadata=context.metadata,
-                guards=sources.guards(target.stream_id),
-                command_id=context.command_id,
-            )
+        append = Append(
+            stream_id=target.stream_id,
+            expected_version=target.version,
+            workspace_id=target.workspace_id,
+            project_id=target.project_id,
+            facts=facts,
+            metadata=context.metadata,
+            guards=sources.guards(target.stream_id),
+            command_id=context.command_id,
+            contradicted_by=_topics(row) if command.if_version is None else None,
         )
+        return await self._append(row.noun, target, append, context)
+
+    async def _append(self, noun: Noun[Any], target: Loaded[Any], append: Append, context: Context) -> Outcome:
+        accepted = await self._log.append(append)
         if isinstance(accepted, Repeated):
             if context.command_id is None:
                 raise OutcomeUnknown("a command without an id was answered as a repeat")
             return await self._replay_of(noun, context.command_id, accepted)
-        loaded = fold(noun, target, accepted.recorded)
+        before = await self._caught_up(noun, target, accepted.version - len(accepted.recorded))
+        loaded = fold(noun, before, accepted.recorded)
         self._streams.keep(loaded)
         return Outcome(loaded=loaded)
+
+    async def _caught_up(self, noun: Noun[Any], target: Loaded[Any], version: int) -> Loaded[Any]:
+        """Give the stream as it was right before the facts that were appended: others may have come in between."""
+        try:
+            return await self._streams.onward(noun, target, version) or target
+        except Unavailable as away:
+            raise OutcomeUnknown(f"it was done, and what it came to cannot be read: {away}") from away
 
     async def _earlier(self, command: Command, context: Context) -> Outcome | None:
         """Give what an earlier sending of the command came to, None where there was none that was accepted."""
@@ -158,3 +167,7 @@ class Handler:
         if loaded is None:
             raise IdempotencyKeyReused
         return Outcome(loaded=loaded, replayed=True)
+
+
+def _topics(row: Row) -> tuple[str, ...] | None:
+    return None if row.contradicted_by is None else tuple(map(topic_of, row.contradicted_by))

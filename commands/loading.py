@@ -56,10 +56,13 @@ class Streams:
 
     async def at(self, noun: Noun[S], stream_id: UUID, version: int) -> Loaded[S] | None:
         """Give a stream as it was at a version, from the log and past the cache."""
-        loaded: Loaded[S] = absent(noun, stream_id, stream_id, None)
+        return await self.onward(noun, absent(noun, stream_id, stream_id, None), version)
+
+    async def onward(self, noun: Noun[S], loaded: Loaded[S], version: int) -> Loaded[S] | None:
+        """Give a stream as it was at a version, from an earlier one on; None when it is another noun's."""
         while loaded.version < version:
             page = await self._log.read_stream(
-                stream_id, after=loaded.version, limit=min(PAGE, version - loaded.version)
+                loaded.stream_id, after=loaded.version, limit=min(PAGE, version - loaded.version)
             )
             if not page or not belongs(noun, page[0]):
                 return None

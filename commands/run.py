@@ -1,7 +1,7 @@
 """The commands that people give about runs, and how each is decided."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
@@ -16,7 +16,18 @@ from domain.payload import Payload
 from domain.project import Project, ProjectNotActive, ProjectStatus
 from domain.refusal import Problem
 from domain.run import Run, RunStatus
-from domain.run_facts import Pins, RunFact, RunStarted, StepDecided, StepWaiting, WaitFor
+from domain.run_facts import (
+    Pins,
+    RunCancelled,
+    RunCompleted,
+    RunFact,
+    RunFailed,
+    RunStarted,
+    StepDecided,
+    StepFailed,
+    StepWaiting,
+    WaitFor,
+)
 from domain.run_refusals import (
     DeadlinePassed,
     DecisionUnacceptable,
@@ -29,6 +40,10 @@ from domain.run_refusals import (
 )
 from domain.run_steps import StepStatus
 from domain.workflow import WorkflowNotActive, WorkflowStatus
+
+ENDS: Final = (RunCompleted, RunFailed, RunCancelled)
+CONTRADICTS_A_DECISION: Final = (StepDecided, StepFailed, *ENDS)
+"""What ends the wait for a person: a decision, the failure of a step, the end of the run. Other steps may go on."""
 
 
 class StartRun(Command, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """The commands that go on with a run or begin from the middle of one: cancel, retry, fork; what is done is kept."""
 
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
@@ -8,7 +9,7 @@ from msgspec import Struct
 from commands.command import Command
 from commands.loading import Sources
 from commands.noun import PROJECT, RUN, Loaded
-from commands.run import RunSources, StartRun, gather_start
+from commands.run import ENDS, RunSources, StartRun, gather_start
 from commands.run_items import still_the_same, with_finished_items
 from domain.graph import Graph
 from domain.graph_difference import behind, changes, edges_in
@@ -37,6 +38,9 @@ from domain.run_steps import SETTLED, StepStatus
 
 Kept = dict[str, tuple[int, ...]]
 """The steps whose results are kept, each with the places of the edges taken out of it."""
+
+CONTRADICTS_A_CANCEL: Final = (RunCancelRequested, *ENDS)
+"""After these a wish to cancel is no news, or too late; whatever the steps come to meanwhile, it stands."""
 
 
 class CancelRun(Command, frozen=True, kw_only=True):

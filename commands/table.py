@@ -19,12 +19,16 @@ ProjectOf = Callable[[Any, Any], UUID | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """How one command is handled. A row with `project_of` begins a stream, in the project that it gives."""
+    """How one command is handled. A row with `project_of` begins a stream, in the project that it gives.
+
+    What is decided by a row with `contradicted_by` stands beside whatever happens meanwhile, but for these facts.
+    """
 
     noun: Noun[Any]
     gather: Gather
     decide: Decide
     project_of: ProjectOf | None = None
+    contradicted_by: tuple[type[Fact], ...] | None = None
 
 
 def _itself(command: Command, _gathered: object) -> UUID:
@@ -62,8 +66,15 @@ TABLE: Final[Mapping[type[Command], Row]] = {
     asset.CreateAsset: Row(noun=ASSET, gather=asset.gather_creation, decide=asset.create_asset, project_of=_gathered),
     asset.ChangeAsset: Row(noun=ASSET, gather=asset.gather_change, decide=asset.change_asset),
     run.StartRun: Row(noun=RUN, gather=run.gather_start, decide=run.start_run, project_of=_of_run),
-    run.DecideStep: Row(noun=RUN, gather=run.gather_decision, decide=run.decide_step),
-    run_again.CancelRun: Row(noun=RUN, gather=run_again.gather_nothing, decide=run_again.cancel_run),
+    run.DecideStep: Row(
+        noun=RUN, gather=run.gather_decision, decide=run.decide_step, contradicted_by=run.CONTRADICTS_A_DECISION
+    ),
+    run_again.CancelRun: Row(
+        noun=RUN,
+        gather=run_again.gather_nothing,
+        decide=run_again.cancel_run,
+        contradicted_by=run_again.CONTRADICTS_A_CANCEL,
+    ),
     run_again.RetryRun: Row(noun=RUN, gather=run_again.gather_retry, decide=run_again.retry_run),
     run_again.ForkRun: Row(noun=RUN, gather=run_again.gather_fork, decide=run_again.fork_run, project_of=_of_fork),
 }

@@ -15,10 +15,12 @@ from store.faults import Conflict
 from store.record import Accepted, Append, Recorded
 
 APPEND: Final = """
-select head_before, stamped_at, conflicts, duplicates
-  from append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+select head_before, stamped_at, conflicts, duplicates, moved, moved_by
+  from append_events_beside($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 """
-"""Append a batch of commands under the head lock, each accepted or refused on its own (see 0002_append.sql)."""
+"""Append a batch of commands under the head lock, each accepted or refused on its own (see 0002_append.sql).
+
+Those whose facts may stand beside others move along with their streams first (see 0004_append_beside.sql)."""
 
 
 class Waiting(Struct):
@@ -118,6 +120,7 @@ def parameters(batch: list[Waiting], *, wake: bool) -> list[Column | bool]:
         longs([guard.version for _, guard in guards]),
         *_command_ids(appends),
         wake,
+        *_beside(appends),
     ]
 
 
@@ -132,12 +135,25 @@ def _command_ids(appends: list[Append]) -> list[Column]:
     ]
 
 
-def settle(
-    batch: list[Waiting], head: int, recorded_at: datetime, conflicts: list[int] | None, duplicates: list[int] | None
+def _beside(appends: list[Append]) -> list[Column]:
+    pairs = [(ordinal, append.contradicted_by) for ordinal, append in enumerate(appends, start=1)]
+    beside = [(ordinal, topics) for ordinal, topics in pairs if topics is not None]
+    return [ints([ordinal for ordinal, _ in beside]), texts([" ".join(topics) for _, topics in beside])]
+
+
+def settle(  # a column of the answer each
+    batch: list[Waiting],
+    head: int,
+    recorded_at: datetime,
+    conflicts: list[int] | None,
+    duplicates: list[int] | None,
+    moved: list[int] | None = None,
+    moved_by: list[int] | None = None,
 ) -> list[Recorded]:
     """Answer every caller of a batch and give what was recorded, in order of position."""
     lost = frozenset(conflicts or ())
     repeated = frozenset(duplicates or ())
+    steps = dict(zip(moved or (), moved_by or (), strict=True))
     recorded: list[Recorded] = []
     position = head
     for ordinal, one in enumerate(batch, start=1):
@@ -146,20 +162,20 @@ def settle(
         elif ordinal in lost:
             refuse(one, Conflict(one.append.stream_id, one.append.expected_version))
         else:
-            facts = _recorded(one.append, position, recorded_at)
+            facts = _recorded(one.append, position, recorded_at, one.append.expected_version + steps.get(ordinal, 0))
             position += len(facts)
             recorded.extend(facts)
-            version = one.append.expected_version + len(facts)
+            version = facts[-1].version
             answer(one, Accepted(version=version, position=position, recorded_at=recorded_at, recorded=facts))
     return recorded
 
 
-def _recorded(append: Append, position: int, recorded_at: datetime) -> tuple[Recorded, ...]:
+def _recorded(append: Append, position: int, recorded_at: datetime, after: int) -> tuple[Recorded, ...]:
     return tuple(
         Recorded(
             position=position + offset,
             stream_id=append.stream_id,
-            version=append.expected_version + offset,
+            version=after + offset,
             workspace_id=append.workspace_id,
             project_id=append.project_id,
             fact=fact,

@@ -46,7 +46,11 @@ class CommandId(Struct, frozen=True):
 
 
 class Append(Struct, frozen=True, kw_only=True):
-    """The facts of one command for one stream, to be appended whole or not at all."""
+    """The facts of one command for one stream, to be appended whole or not at all.
+
+    `contradicted_by` are the topics that make it a conflict if they have come to the stream since the expected version;
+    it stands beside any other. None: any fact makes it one.
+    """
 
     stream_id: UUID
     expected_version: int
@@ -56,6 +60,7 @@ class Append(Struct, frozen=True, kw_only=True):
     metadata: Metadata
     guards: tuple[Guard, ...] = ()
     command_id: CommandId | None = None
+    contradicted_by: tuple[str, ...] | None = None
 
 
 class Recorded(Struct, frozen=True, kw_only=True):

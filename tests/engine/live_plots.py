@@ -151,15 +151,13 @@ async def _decide(here: Site, model: PlotModel, run_id: UUID, node: str) -> None
     raw = next(one for one in plot.raw["nodes"] if one["id"] == node)
     if not _decides(raw, plot.behaviours[node]):
         return
-    while True:
-        try:
-            await here.decide(run_id, node, str(plot.behaviours[node].output))
-        except CommandContended:
-            continue  # the run moves faster than this machine decides: it says to try again
-        except Refusal:
-            if (await here.run(run_id)).status is not RunStatus.CANCELLED:
-                model.late.append(key)
-        return
+    try:
+        await here.decide(run_id, node, str(plot.behaviours[node].output))
+    except CommandContended:
+        raise  # no run moves so fast that nobody is heard
+    except Refusal:
+        if (await here.run(run_id)).status is not RunStatus.CANCELLED:
+            model.late.append(key)
 
 
 def key_of(run: Run) -> str:

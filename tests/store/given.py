@@ -33,6 +33,7 @@ def append(
     metadata: Metadata = METADATA,
     workspace: UUID = WORKSPACE,
     project: UUID | None = None,
+    contradicted_by: tuple[str, ...] | None = None,
 ) -> Append:
     """Make a command of one stream; without facts it creates a project, or renames it."""
     return Append(
@@ -44,6 +45,7 @@ def append(
         metadata=metadata,
         guards=guards,
         command_id=command_id,
+        contradicted_by=contradicted_by,
     )
 
 
