@@ -27,8 +27,11 @@ from store.appender import back_off_seconds
 from store.connections import bounded, cancellable, connected
 from store.faults import Unavailable
 from store.mark import mark_of, marked
+from store.standby import Standby
 
 CARRIER: Final = "nats"
+
+LOCK: Final = 1919251553
 
 OWN: Final = "select pg_try_advisory_lock(1919251553, hashtext(%b::text))"
 """Become the one relay of a carrier, for as long as the connection lives."""
@@ -66,6 +69,7 @@ class RelayBounds(Struct, frozen=True, kw_only=True):
     page_events: int = 1_000
     ack_seconds: float = 10.0
     standby_seconds: float = 1.0
+    hung_seconds: float = 15.0
     statement_timeout_ms: int = 10_000
     stream: StreamBounds = StreamBounds()
 
@@ -154,11 +158,16 @@ class Relay:
                 await self._step(connection, publisher)
 
     async def _own(self, connection: AsyncConnection[Any]) -> None:
+        standby = Standby(LOCK, CARRIER, self._bounds.hung_seconds)
         while True:
             row = await (await connection.execute(OWN, [CARRIER])).fetchone()
             if row is not None and row[0]:
                 return
             self.doing, self.fault = Relaying.STANDING_BY, None
+            row = await (await connection.execute(CURSOR, [CARRIER])).fetchone()
+            position = 0 if row is None else row[0]
+            if (ended := await standby.look(connection, position, self._feed.through)) is not None:
+                self._logger.warning("relay.hung_relay_ended", session=ended, position=position)
             await asyncio.sleep(self._bounds.standby_seconds * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, nothing secret
 
     async def _step(self, connection: AsyncConnection[Any], publisher: Publisher) -> None:

@@ -80,6 +80,7 @@ def relay_bounds(settings: Settings) -> RelayBounds:
         page_events=nats.relay_page_events,
         ack_seconds=nats.relay_ack_seconds,
         standby_seconds=nats.relay_standby_seconds,
+        hung_seconds=nats.relay_hung_seconds,
         statement_timeout_ms=settings.store.statement_timeout_ms,
         stream=StreamBounds(
             name=nats.stream,

@@ -54,6 +54,7 @@ def worker_bounds(settings: Settings) -> WorkerBounds:
         commit_seconds=projection.commit_seconds,
         stalled_seconds=projection.stalled_seconds,
         standby_seconds=projection.standby_seconds,
+        hung_seconds=projection.hung_seconds,
     )
 
 

@@ -145,6 +145,8 @@ class ProjectionSettings(Struct, frozen=True, kw_only=True):
     """How long there may be something to fold, and nothing be folded, before `/readyz` says so."""
     standby_seconds: Seconds = 1.0
     """How often a worker that stands by tries to take over."""
+    hung_seconds: Seconds = 10.0
+    """How long a worker that hangs may leave facts unfolded; then one that stands by ends its session of PostgreSQL."""
 
 
 class NatsSettings(Struct, frozen=True, kw_only=True):
@@ -188,6 +190,8 @@ class NatsSettings(Struct, frozen=True, kw_only=True):
     """How long that may take, before the same facts are published again."""
     relay_standby_seconds: Seconds = 1.0
     """How often a relay that stands by tries to become the one that publishes."""
+    relay_hung_seconds: Seconds = 15.0
+    """The same of a relay and facts to publish; more than `CALLSHEET_NATS_RELAY_ACK_SECONDS`."""
 
 
 class RebuildSettings(Struct, frozen=True, kw_only=True):

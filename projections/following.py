@@ -23,6 +23,9 @@ from store.arrays import register
 from store.connections import bounded, connected
 from store.faults import Unavailable
 from store.record import Page, Recorded
+from store.standby import Standby
+
+LOCK: Final = 1886547818
 
 OWN: Final = "select pg_try_advisory_lock(1886547818, hashtext(%b::text))"
 """Become the one worker of a projection, for as long as the connection lives."""
@@ -56,6 +59,7 @@ class WorkerBounds(Struct, frozen=True, kw_only=True):
     gather_seconds_per_event: float = 0.0002
     checkpoint_seconds: float = 0.5
     standby_seconds: float = 1.0
+    hung_seconds: float = 10.0
     back_off_seconds: float = 0.05
     back_off_seconds_max: float = 5.0
     statement_timeout_ms: int = 30_000
@@ -191,22 +195,25 @@ class Follower:
         self._checkpoints.moved(self.name, position, revision=self._revision)
 
     async def _own(self, connection: AsyncConnection[Any]) -> None:
+        standby = Standby(LOCK, self.name, self._bounds.hung_seconds)
         while True:
             cursor = await connection.execute(OWN, [self.name])
             row = await cursor.fetchone()
             if row is not None and row[0]:
                 return
             self.doing = Following.STANDING_BY
-            await self._watch_other(connection)
+            await self._watch_other(connection, standby)
             await asyncio.sleep(self._bounds.standby_seconds * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, nothing secret
 
-    async def _watch_other(self, connection: AsyncConnection[Any]) -> None:
-        """See whether the worker that has the projection moves it: one that hangs keeps the lock."""
+    async def _watch_other(self, connection: AsyncConnection[Any], standby: Standby) -> None:
+        """See whether the worker that has the projection moves it, and end the session of one that hangs."""
         cursor = await connection.execute(CHECKPOINT, [self.name])
         row = await cursor.fetchone()
         position = 0 if row is None else row[0]
         self._busy(busy=position == self._position and position < self._feed.through)
         self._position = position
+        if (ended := await standby.look(connection, position, self._feed.through)) is not None:
+            self._log.warning("projection.hung_worker_ended", session=ended, position=position)
 
     async def _step(self, owned: Owned) -> None:
         try:

@@ -21,8 +21,8 @@ from engine.parts import go_on
 VARIABLE: Final = "KILL_AT"
 
 
-def killer(text: str) -> Callable[[str], None]:
-    """Give what ends this process without a word, as `kill -9` and the out-of-memory killer do."""
+def killer(text: str, number: signal.Signals = signal.SIGKILL) -> Callable[[str], None]:
+    """Give what ends this process without a word, as `kill -9` and the out-of-memory killer do; or what stops it."""
     point, _, times = text.partition(":")
     left = int(times)
 
@@ -31,9 +31,9 @@ def killer(text: str) -> Callable[[str], None]:
         if name != point:
             return
         left -= 1
-        if left < 0:
-            sys.stderr.write(f"killed at {name}\n")
-            os.kill(os.getpid(), signal.SIGKILL)
+        if left == -1:
+            sys.stderr.write(f"{number.name} at {name}\n")
+            os.kill(os.getpid(), number)
 
     return reached
 

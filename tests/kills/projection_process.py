@@ -1,9 +1,11 @@
 """`callsheet project`, which kills itself at a point of its work: `python -m tests.kills.projection_process`.
 
-KILL_AT says where, as for engines (`tests/kills/engine_process.py`).
+KILL_AT says where, as for engines (`tests/kills/engine_process.py`); STOP_AT where it stops, until it is continued.
 """
 
 import os
+import signal
+from typing import Final
 
 import uvloop
 
@@ -15,6 +17,8 @@ from callsheet.wiring import Part
 from projections.following import go_on
 from tests.kills.engine_process import VARIABLE, killer
 
+STOP_VARIABLE: Final = "STOP_AT"
+
 
 async def main() -> None:
     """Be a worker of all projections until told to stop, or until the point."""
@@ -23,7 +27,10 @@ async def main() -> None:
     conninfo = settings.data.database_url
     if conninfo is None:
         raise TypeError("a worker apart needs a database")
-    reached = killer(os.environ[VARIABLE]) if VARIABLE in os.environ else go_on
+    reached = go_on
+    for variable, number in ((VARIABLE, signal.SIGKILL), (STOP_VARIABLE, signal.SIGSTOP)):
+        if variable in os.environ:
+            reached = killer(os.environ[variable], number)
     await serve(settings, conninfo, secret_of(settings), frozenset({Part.PROJECTIONS}), reached=reached)
 
 

@@ -122,6 +122,10 @@ class Play:
         self.poison = True
         self._bounds = BOUNDS
 
+    def anew(self) -> "Play":
+        """Give another play, on the same connections."""
+        return Play(self._conninfo, self._models, self._connection)
+
     async def play(self, schedule: Sequence[Step]) -> None:
         """Play it, then mend everything; at the end nothing is left out but what people have skipped."""
         await self._connection.execute(CLEAR)

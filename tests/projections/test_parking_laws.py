@@ -1,5 +1,7 @@
 """Under any schedule a read model is the fold of the log up to its checkpoint, less what is parked or skipped."""
 
+from collections.abc import AsyncGenerator
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from psycopg import AsyncConnection
@@ -12,34 +14,28 @@ from tests.projections.schedules import Step, schedules
 laws = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True)
 
 
+@pytest.fixture
+async def stage(database: str) -> AsyncGenerator[Play]:
+    """Tables, and connections to them, which all schedules share: each begins by clearing the tables."""
+    await migrate(database, ["store", "projections"])
+    models = ReadModels(database, ReadBounds(readers=1))
+    async with models.opened(), await AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("set synchronous_commit = off")
+        await connection.execute(COUNTS.encode())
+        await connection.execute(b"alter table projects add constraint not_taken check (name <> 'taken')")
+        yield Play(database, models, connection)
+
+
 @settings(laws, max_examples=20)
 @given(schedules)
-async def test_nothing_is_lost_doubled_or_passed_over(database: str, schedule: list[Step]) -> None:
-    await check(database, schedule)
+async def test_nothing_is_lost_doubled_or_passed_over(stage: Play, schedule: list[Step]) -> None:
+    await stage.anew().play(schedule)
 
 
 @pytest.mark.long
 @settings(laws, max_examples=5_000)
 @given(schedules)
 async def test_nothing_is_lost_doubled_or_passed_over_in_thousands_of_schedules(
-    database: str, schedule: list[Step]
+    stage: Play, schedule: list[Step]
 ) -> None:
-    await check(database, schedule)
-
-
-async def check(database: str, schedule: list[Step]) -> None:
-    await migrate(database, ["store", "projections"])
-    models = ReadModels(database, ReadBounds(readers=1))
-    async with models.opened(), await AsyncConnection.connect(database, autocommit=True) as connection:
-        await connection.execute("set synchronous_commit = off")
-        await connection.execute(COUNTS.replace("create table", "create table if not exists").encode())
-        await connection.execute(NOT_TAKEN)
-        await Play(database, models, connection).play(schedule)
-
-
-NOT_TAKEN = b"""
-do $$ begin
-    alter table projects add constraint not_taken check (name <> 'taken');
-exception when duplicate_object then null;
-end $$
-"""
+    await stage.anew().play(schedule)

@@ -1,0 +1,158 @@
+"""Workers and relays that hang with their connections open (SIGSTOP): another goes on, and they do no harm later."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from psycopg import AsyncConnection
+
+from bus.standing import relay_standing
+from callsheet.wiring import COMPONENTS
+from projections.standing import standings
+from store.mark import mark_of, marked
+from store.migrations import migrate
+from tests.bus.given import ids_in_stream, record
+from tests.callsheet.test_dev import environ
+from tests.fixtures.nats import NatsForTests
+from tests.fixtures.waiting import eventually
+from tests.kills.place import PATIENCE_SECONDS, TOP
+from tests.kills.projection_process import STOP_VARIABLE
+from tests.kills.test_projection_kills import agree, checkpoint
+from tests.store.given import running
+
+HASTE: Final = {
+    "CALLSHEET_PROJECTION_HUNG_SECONDS": "1",
+    "CALLSHEET_PROJECTION_STANDBY_SECONDS": "0.2",
+    "CALLSHEET_NATS_RELAY_HUNG_SECONDS": "1",
+    "CALLSHEET_NATS_RELAY_STANDBY_SECONDS": "0.2",
+    "CALLSHEET_NATS_RELAY_PAGE_EVENTS": "7",
+    "CALLSHEET_NATS_STREAM_BYTES": str(64 * 1024 * 1024),
+}
+TOLD: Final = "projects"
+"""The projection that the tests look at; a process has all of them."""
+
+
+class Two:
+    """A process that works, and one that stands by."""
+
+    def __init__(self, database: str, directory: Path, connection: AsyncConnection[Any], **variables: str) -> None:
+        """Start nobody yet."""
+        self._environ = {**environ(database, directory), **HASTE, **variables, "PYTHONPATH": str(TOP)}
+        self._directory = directory
+        self.connection = connection
+        self.processes: list[asyncio.subprocess.Process] = []
+
+    async def start(self, **variables: str) -> asyncio.subprocess.Process:
+        with (self._directory / f"worker-{len(self.processes)}.log").open("wb") as log:
+            started = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tests.kills.projection_process",
+                env={**self._environ, **variables},
+                stderr=log,
+                cwd=TOP,
+            )
+        self.processes.append(started)
+        return started
+
+    async def works(self, one: asyncio.subprocess.Process, *, standing_by: int) -> None:
+        """Wait until a process has the projection, and so many stand by."""
+
+        async def holds() -> bool:
+            stands = (await standings(self.connection)).of(TOLD)
+            owner = stands.followed_by
+            return owner is not None and owner.process.startswith(f"{one.pid}.") and stands.standing_by == standing_by
+
+        await eventually(holds, what=f"{one.pid} works, and {standing_by} stand by", seconds=PATIENCE_SECONDS)
+
+    async def relays(self, one: asyncio.subprocess.Process, *, standing_by: int) -> None:
+        """Wait until a process relays, and so many stand by."""
+
+        async def holds() -> bool:
+            stands = await relay_standing(self.connection)
+            holder = stands.holder
+            return holder is not None and holder.process.startswith(f"{one.pid}.") and stands.standing_by == standing_by
+
+        await eventually(holds, what=f"{one.pid} relays, and {standing_by} stand by", seconds=PATIENCE_SECONDS)
+
+    async def folded(self, position: int) -> None:
+        async def reads() -> bool:
+            return await checkpoint(self.connection) >= position
+
+        await eventually(reads, what=f"position {position} is folded", seconds=PATIENCE_SECONDS)
+
+    async def published(self, position: int) -> None:
+        async def stands() -> bool:
+            return (await relay_standing(self.connection)).cursor >= position
+
+        await eventually(stands, what=f"position {position} is published", seconds=PATIENCE_SECONDS)
+
+    async def close(self) -> None:
+        for one in self.processes:
+            if one.returncode is None:
+                one.kill()
+            await one.wait()
+
+
+@asynccontextmanager
+async def two(database: str, directory: Path, **variables: str) -> AsyncGenerator[Two]:
+    async with await AsyncConnection.connect(database, autocommit=True) as connection:
+        made = Two(database, directory, connection, **variables)
+        try:
+            yield made
+        finally:
+            await made.close()
+
+
+@pytest.mark.parametrize("stops", ["between batches", "rows.written", "rows.committed"])
+async def test_a_worker_that_hangs_is_followed_by_another_and_commits_nothing_when_it_wakes(
+    database: str, tmp_path: Path, stops: str
+) -> None:
+    await migrate(database, COMPONENTS)
+    async with running(database) as log, two(database, tmp_path) as here:
+        log.wake_others = True
+        first = await here.start(**({} if stops == "between batches" else {STOP_VARIABLE: f"{stops}:0"}))
+        await here.works(first, standing_by=0)
+        second = await here.start()
+        await here.works(first, standing_by=1)
+        if stops == "between batches":
+            await here.folded(await record(log, 3))
+            first.send_signal(signal.SIGSTOP)
+        await here.folded(await record(log, 3))
+        await here.works(second, standing_by=0)
+        first.send_signal(signal.SIGCONT)
+        await here.works(second, standing_by=1)
+        await here.folded(await record(log, 3))
+        await agree(log, here.connection)
+        assert (first.returncode, second.returncode) == (None, None)
+
+
+@pytest.mark.parametrize("stops", ["between pages", "relay.published"])
+async def test_a_relay_that_hangs_is_followed_by_another_and_the_stream_holds_every_fact_once(
+    database: str, nats_server: NatsForTests, tmp_path: Path, stops: str
+) -> None:
+    await migrate(database, COMPONENTS)
+    async with running(database) as log, two(database, tmp_path, NATS_URL=nats_server.url) as here:
+        log.wake_others = True
+        first = await here.start(**({} if stops == "between pages" else {STOP_VARIABLE: f"{stops}:1"}))
+        await here.relays(first, standing_by=0)
+        second = await here.start()
+        await here.relays(first, standing_by=1)
+        if stops == "between pages":
+            await here.published(await record(log, 3))
+            first.send_signal(signal.SIGSTOP)
+        await here.published(await record(log, 30))
+        await here.relays(second, standing_by=0)
+        first.send_signal(signal.SIGCONT)
+        await here.relays(second, standing_by=1)
+        last = await record(log, 30)
+        await here.published(last)
+        _, log_id = await log.head()
+        ids = [marked(mark_of(log_id), position) for position in range(1, last + 1)]
+        assert await ids_in_stream(nats_server, "CALLSHEET") == ids
+        assert (first.returncode, second.returncode) == (None, None)
