@@ -1,6 +1,7 @@
 """What projections leave out, for those who watch over them: what is parked and skipped, and how it came to that."""
 
-from datetime import datetime
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -37,6 +38,20 @@ select projection, workspace_id, position, happened, by_whom, detail, at
  limit %(limit)b
 """
 """Read what has become of a workspace in a projection, the last first."""
+
+EACH: Final = """
+select workspace_id, from_position, parked_at
+  from parked
+ where projection = %(projection)b
+   and (%(workspace)b::uuid is null or workspace_id = %(workspace)b)
+   and parked_at < %(before)b::timestamptz
+   and (parked_at, workspace_id) > (%(at)b::timestamptz, %(after)b::uuid)
+ order by parked_at, workspace_id
+ limit %(limit)b
+"""
+"""Read a page of the workspaces that were parked before a moment, the longest parked first."""
+
+NOW: Final = "select clock_timestamp()"
 
 MOST: Final = 1_000
 """How many rows are shown."""
@@ -103,6 +118,26 @@ async def parked_rows(
         )
         for name, workspace, position, stream, version, topic, error, at, behind in await cursor.fetchall()
     ]
+
+
+async def each_parked(
+    connection: AsyncConnection[Any], projection: str, workspace_id: UUID | None = None
+) -> AsyncIterator[tuple[UUID, int]]:
+    """Give every workspace that is parked in a projection now, or the one that is named, and from which position on.
+
+    What is parked meanwhile is not among them, so that whoever retries each comes to an end.
+    """
+    ((before,),) = await (await connection.execute(NOW)).fetchall()
+    at, after = datetime.min.replace(tzinfo=UTC), UUID(int=0)
+    while True:
+        cursor = connection.cursor(binary=True)
+        asked = {"projection": projection, "workspace": workspace_id, "before": before, "limit": MOST}
+        await cursor.execute(EACH, {**asked, "at": at, "after": after})
+        rows = await cursor.fetchall()
+        for after, position, at in rows:  # noqa: B007  # where the next page begins
+            yield after, position
+        if len(rows) < MOST:
+            return
 
 
 async def skipped_rows(

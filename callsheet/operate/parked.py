@@ -13,15 +13,15 @@ import rich_click as click
 from msgspec import Struct
 from msgspec.structs import asdict
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from callsheet.helping import OF_OPERATORS, examples
 from callsheet.operate.asking import Connection, Interrupted, ask, operator_settings
+from callsheet.operate.parked_tables import print_left_out, print_retried
 from callsheet.operate.printing import (
     ABSENT,
     ATTENTION,
     INTERRUPTED,
-    count,
     json_option,
     moment,
     print_json,
@@ -34,6 +34,7 @@ from projections.parked_view import (
     HistoryRow,
     ParkedRow,
     SkippedRow,
+    each_parked,
     history_rows,
     parked_rows,
     skipped_rows,
@@ -87,7 +88,7 @@ def list_command(*, name: str | None, as_json: bool) -> None:
     if as_json:
         print_json(_wire(found))
     else:
-        _print(found)
+        print_left_out(found.parked, found.skipped)
     sys.exit(ATTENTION if found.parked else 0)
 
 
@@ -115,7 +116,7 @@ def show(*, name: str, workspace: UUID, as_json: bool) -> None:
     if as_json:
         print_json(_wire(found))
     elif found.history or found.parked or found.skipped:
-        _print(found)
+        print_left_out(found.parked, found.skipped)
         click.echo()
         print_table(
             ("when", "what", "at position", "by", ""),
@@ -192,7 +193,7 @@ def _retry(name: str, workspace: UUID | None, *, by: str, as_json: bool) -> None
     if as_json:
         print_json([_named(one) for one in found])
     elif found:
-        _print_retried(found)
+        print_retried(found)
     else:
         click.echo("Nothing is parked there, so there is nothing to retry.")
     sys.exit(ATTENTION if any(one.error for one in found) else 0 if found else ABSENT)
@@ -204,9 +205,10 @@ async def _retried(
     """Retry one workspace, or each that is parked, one after another."""
     found: list[Retried] = []
     bounds = retry_bounds(operator_settings())
-    for one in await parked_rows(connection, name, workspace):
-        told = _teller(progress, one)
-        retrying = Retry(connection, PROJECTIONS[name](), one.workspace_id, bounds, told)
+    task = progress.add_task("")  # one line, however many they are
+    async for each, position in each_parked(connection, name, workspace):
+        told = _teller(progress, task, each, position)
+        retrying = Retry(connection, PROJECTIONS[name](), each, bounds, told)
         try:
             found.append(await retrying.run(by))
         except NotParked:
@@ -214,12 +216,13 @@ async def _retried(
     return found
 
 
-def _teller(progress: Progress, one: ParkedRow) -> Callable[[int, int], None]:
-    task = progress.add_task(from_uuid("ws", one.workspace_id))
+def _teller(progress: Progress, task: TaskID, workspace: UUID, parked_from: int) -> Callable[[int, int], None]:
+    named = from_uuid("ws", workspace)
 
     def told(position: int, checkpoint: int) -> None:
-        begun = one.from_position - 1
-        progress.update(task, completed=position - begun, total=max(1, checkpoint - begun))
+        begun = parked_from - 1
+        done, total = position - begun, max(1, checkpoint - begun)
+        progress.update(task, description=named, completed=done, total=total)
 
     return told
 
@@ -235,64 +238,3 @@ def _wire(found: LeftOut) -> dict[str, list[dict[str, Any]]]:
 def _named(one: ParkedRow | SkippedRow | HistoryRow | Retried) -> dict[str, Any]:
     """Write the workspace's id as everywhere outside the database; a stream's noun nobody knows here."""
     return {**asdict(one), "workspace_id": from_uuid("ws", one.workspace_id)}
-
-
-def _print_retried(found: Sequence[Retried]) -> None:
-    rows = [
-        (
-            from_uuid("ws", one.workspace_id),
-            count(one.folded),
-            "goes on" if one.error is None else f"parked at {one.position}: {one.error}",
-        )
-        for one in found
-    ]
-    print_table(("workspace", "folded", "now"), rows, numbers=("folded",))
-
-
-def _print(found: LeftOut) -> None:
-    if found.parked:
-        _print_parked(found.parked)
-    else:
-        click.echo("Nothing is parked.")
-    if found.skipped:
-        click.echo()
-        _print_skipped(found.skipped)
-
-
-def _print_parked(parked_ones: Sequence[ParkedRow]) -> None:
-    print_table(
-        ("projection", "workspace", "parked from", "topic", "since", "behind", "because"),
-        [
-            (
-                one.projection,
-                from_uuid("ws", one.workspace_id),
-                str(one.from_position),
-                one.topic,
-                moment(one.parked_at),
-                count(one.behind),
-                one.error,
-            )
-            for one in parked_ones
-        ],
-        numbers=("parked from", "behind"),
-    )
-
-
-def _print_skipped(skipped_ones: Sequence[SkippedRow]) -> None:
-    print_table(
-        ("projection", "workspace", "skipped", "topic", "stream", "by", "when", "why"),
-        [
-            (
-                one.projection,
-                from_uuid("ws", one.workspace_id),
-                str(one.position),
-                one.topic,
-                "the rest too" if one.rest_of_stream else "",
-                one.skipped_by,
-                moment(one.skipped_at),
-                one.why,
-            )
-            for one in skipped_ones
-        ],
-        numbers=("skipped",),
-    )

@@ -19,6 +19,14 @@ from tests.store.given import WORKSPACE, running
 
 NO_POISON = "alter table projects add constraint no_poison check (name <> 'poison')"
 MENDED = "alter table projects drop constraint no_poison"
+MANY = """
+with parked_now as (
+    insert into parked (projection, workspace_id, from_position, stream_id, version, topic, error, parked_at)
+    select 'projects', gen_random_uuid(), 1, gen_random_uuid(), 1, 'a.topic', 'a test', now() - at * interval '1s'
+      from generate_series(1, 1005) at
+)
+insert into checkpoints (projection) values ('projects')
+"""
 OURS = from_uuid("ws", WORKSPACE)
 
 
@@ -100,3 +108,11 @@ def test_only_the_fact_at_which_it_is_parked_can_be_skipped(poisoned: str) -> No
     assert (skipped["skipped_by"], skipped["why"], skipped["rest_of_stream"]) == ("ada", "a test", False)
     shown = answered(poisoned, "projections", "parked", "show", "projects", OURS)
     assert [row["happened"] for row in shown["history"]] == ["unparked", "retried", "skipped", "parked"]
+
+
+def test_a_retry_takes_up_every_workspace_however_many_are_parked(database: str) -> None:
+    executed(migrated(database), MANY)
+    assert "counts them all" in said(database, "projections", "parked", "list").stdout
+    found = answered(database, "projections", "parked", "retry", "projects")
+    assert len({one["workspace_id"] for one in found}) == 1_005
+    assert answered(database, "projections", "parked", "list") == {"parked": [], "skipped": [], "history": []}
