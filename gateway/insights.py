@@ -22,6 +22,9 @@ from projections.recommendations.rules import recommendations
 LENGTH: Final = re.compile(r"([0-9]{1,5})([hd])")
 DEFAULT: Final = "7d"
 HOUR: Final = timedelta(hours=1)
+FIRST_YEAR: Final = 1970
+LAST_YEAR: Final = 9000
+"""Far from where Python's calendar ends: the time before a window is looked at, too."""
 
 
 class Insights:
@@ -82,6 +85,8 @@ def _time(query: Query, name: str) -> datetime:
         raise unusable(name, "is a time by RFC 3339, such as 2026-05-01T12:00:00Z") from fault
     if at.tzinfo is None:
         raise unusable(name, "is a time with its zone: 2026-05-01T12:00:00Z")
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise unusable(name, f"is a time of the years {FIRST_YEAR} to {LAST_YEAR}")
     return at.astimezone(UTC)
 
 

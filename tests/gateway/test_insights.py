@@ -47,6 +47,9 @@ async def test_a_window_that_cannot_be_understood_is_a_problem(ada: Caller) -> N
         "to=2026-05-01T00:00:00Z",
         "from=yesterday",
         "from=2026-05-01",
+        "from=0001-01-01T00:00:00Z&to=0001-05-01T00:00:00Z",
+        "from=0001-01-01T00:00:00%2B14:00&to=0001-05-01T00:00:00Z",
+        "from=9999-12-31T00:00:00Z&to=9999-12-31T23:59:59Z",
     ):
         problem(await ada.get(f"{path}?{query}"), 400, "malformed")
     problem(await ada.get(f"{path}?from=2026-05-02T00:00:00Z&to=2026-05-01T00:00:00Z"), 400, "malformed")
