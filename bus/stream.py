@@ -58,7 +58,8 @@ async def _ensure(jetstream: JetStreamContext, bounds: StreamBounds) -> None:
         await jetstream.add_stream(_wanted(StreamConfig(), bounds))
         structlog.get_logger("bus.stream").info("stream.made", stream=bounds.name)
         return
-    if there.retention not in (None, RetentionPolicy.LIMITS) or there.sealed or there.no_ack:
+    others = there.retention not in (None, RetentionPolicy.LIMITS) or there.sealed or there.no_ack
+    if others or there.mirror is not None or there.subject_transform is not None:
         raise StreamUnusable(f"the stream {bounds.name} is there, and is not one that keeps facts for all who ask")
     if there.subjects and EVERY_FACT not in there.subjects:
         raise StreamUnusable(f"the stream {bounds.name} is there, for other subjects: {', '.join(there.subjects)}")
@@ -79,6 +80,9 @@ def _wanted(there: StreamConfig, bounds: StreamBounds) -> StreamConfig:
         num_replicas=bounds.replicas,
         max_age=bounds.keep_seconds,
         max_bytes=bounds.keep_bytes,
+        max_msgs=-1,  # no other limit than the two above: it would drop facts that subscribers have not seen
+        max_msgs_per_subject=-1,
+        max_msg_size=-1,
         duplicate_window=min(DUPLICATE_WINDOW_SECONDS, bounds.keep_seconds),
         allow_direct=True,
     )

@@ -22,6 +22,7 @@ from bus.relay import Relay, RelayBounds, go_on
 from bus.stream import StreamBounds
 from domain.project import ProjectCreated, ProjectRenamed
 from store.log import Log
+from store.mark import mark_of, marked
 from store.migrations import migrate
 from store.record import Recorded
 from tests.fixtures.nats import NatsForTests
@@ -181,6 +182,12 @@ async def ids_in_stream(server: NatsForTests, name: str = STREAM.name) -> list[s
             message = await jetstream.get_msg(name, sequence)
             ids.append((message.headers or {})["Nats-Msg-Id"])
         return ids
+
+
+async def ids_up_to(one: Process, position: int, *, after: int = 0) -> list[str]:
+    """Give the event ids of a stretch of the log."""
+    _, log_id = await one.log.head()
+    return [marked(mark_of(log_id), number) for number in range(after + 1, position + 1)]
 
 
 async def law_holds(one: Process) -> None:

@@ -6,17 +6,15 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from nats.js.api import RetentionPolicy, StreamConfig
 
 from bus.relay import Relaying
-from bus.stream import StreamBounds, StreamUnusable, ensure_stream
-from store.mark import mark_of, marked
 from tests.bus.given import (
     STREAM,
     Process,
     client_of,
     connected,
     ids_in_stream,
+    ids_up_to,
     known_to_each_other,
     law_holds,
     migrated,
@@ -38,11 +36,6 @@ RELAYS = "select pid from pg_stat_activity where datname = current_database() an
 STRANGE = """
 update events set topic = 'run dreamt.>', state = '\\xff00', metadata = '[]' where notification_id = %s
 """
-
-
-async def ids_up_to(one: Process, position: int, *, after: int = 0) -> list[str]:
-    _, log_id = await one.log.head()
-    return [marked(mark_of(log_id), number) for number in range(after + 1, position + 1)]
 
 
 def executed(database: str, statement: str, *parameters: object) -> list[tuple[object, ...]]:
@@ -242,35 +235,6 @@ async def test_a_nats_that_hangs_is_noticed_and_what_it_did_not_acknowledge_is_p
         last = await record(one.log, 5)
         await published(one, last)
         assert await ids_in_stream(nats_server) == await ids_up_to(one, last)
-
-
-async def test_a_stream_is_made_checked_and_changed_and_left_alone_when_it_is_right(
-    nats_server: NatsForTests,
-) -> None:
-    async with client_of(nats_server) as client:
-        jetstream = client.jetstream()
-        await ensure_stream(client, STREAM)
-        first = await jetstream.stream_info(STREAM.name)
-        await ensure_stream(client, STREAM)
-        assert (await jetstream.stream_info(STREAM.name)).config == first.config
-        await ensure_stream(client, StreamBounds(keep_bytes=STREAM.keep_bytes, keep_seconds=60.0))
-        changed = (await jetstream.stream_info(STREAM.name)).config
-        assert (changed.max_age, changed.max_bytes) == (60.0, STREAM.keep_bytes)
-
-
-@pytest.mark.parametrize(
-    "theirs",
-    [
-        StreamConfig(name=STREAM.name, subjects=["theirs.>"]),
-        StreamConfig(name=STREAM.name, subjects=["callsheet.v1.>"], retention=RetentionPolicy.WORK_QUEUE),
-        StreamConfig(name="THEIRS", subjects=["callsheet.>"]),
-    ],
-)
-async def test_a_stream_of_somebody_else_is_not_taken(nats_server: NatsForTests, theirs: StreamConfig) -> None:
-    async with client_of(nats_server) as client:
-        await client.jetstream().add_stream(theirs)
-        with pytest.raises(StreamUnusable):
-            await ensure_stream(client, STREAM)
 
 
 async def test_an_envelope_of_a_stranger_is_not_taken(database: str, nats_server: NatsForTests) -> None:
