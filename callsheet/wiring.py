@@ -95,16 +95,20 @@ class Core:
         )
 
     async def run(self) -> None:
-        """Keep every part going until cancelled. When one dies all end, with its reason."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.log.run(), name="log")
-            group.create_task(self.feed.run(), name="feed")
-            group.create_task(self.bus.run(), name="bus")
-            if Part.PROJECTIONS in self.parts:
-                group.create_task(self.worker.run(), name="projections")
-            if Part.ENGINE in self.parts:
-                group.create_task(self.engine.run(), name="engine")
-            group.create_task(keep_pruned(self.log.sessions, self.retention, utc_now), name="retention")
+        """Keep every part going until cancelled. When one dies all end, with its reason.
+
+        What the others rest on ends after them: for them a feed that has stopped is a fault.
+        """
+        async with asyncio.TaskGroup() as base:
+            base.create_task(self.log.run(), name="log")
+            base.create_task(self.feed.run(), name="feed")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.bus.run(), name="bus")
+                if Part.PROJECTIONS in self.parts:
+                    group.create_task(self.worker.run(), name="projections")
+                if Part.ENGINE in self.parts:
+                    group.create_task(self.engine.run(), name="engine")
+                group.create_task(keep_pruned(self.log.sessions, self.retention, utc_now), name="retention")
 
 
 @asynccontextmanager
