@@ -1,0 +1,72 @@
+/** The options of the subscriber: those of the Python one. */
+
+import { parseArgs } from "node:util";
+
+import { EVERY_FACT } from "./counts.ts";
+
+export interface Options {
+  readonly natsUrl: string;
+  readonly stream: string;
+  readonly subject: string;
+  readonly durable: string;
+  readonly database: string;
+  readonly ackWaitSeconds: number;
+  readonly once: boolean;
+  readonly report: boolean;
+  readonly backfill: string | null;
+  readonly json: boolean;
+  replay: boolean;
+}
+
+const USAGE = `usage: node subscriber.ts [options]
+
+Counts runs, and what models cost, by workflow and day, from the facts that Callsheet publishes on NATS.
+
+  --nats-url URL             or NATS_URL; nats://127.0.0.1:4222 unless named
+  --stream NAME              the stream on JetStream; CALLSHEET unless named
+  --workspace ID             only the facts of this workspace (ws_…)
+  --durable NAME             the consumer's name; one consumer and one file belong together
+  --database FILE            the SQLite file with the counts; <durable>.db unless named
+  --ack-wait-seconds N       when the unacknowledged is delivered again; 30
+  --replay                   have all that the stream keeps delivered once more
+  --once                     end when all that there is has been counted
+  --report                   only print what the file holds
+  --backfill FILE            count envelopes from a file, or from stdin (-), one a line
+  --json                     print the counts as one JSON object`;
+
+export function optionsOf(): Options {
+  const { values } = parseArgs({
+    options: {
+      "nats-url": { type: "string", default: process.env["NATS_URL"] ?? "nats://127.0.0.1:4222" },
+      stream: { type: "string", default: "CALLSHEET" },
+      workspace: { type: "string" },
+      durable: { type: "string" },
+      database: { type: "string" },
+      "ack-wait-seconds": { type: "string", default: "30" },
+      replay: { type: "boolean", default: false },
+      once: { type: "boolean", default: false },
+      report: { type: "boolean", default: false },
+      backfill: { type: "string" },
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  if (values.help) {
+    console.log(USAGE);
+    process.exit(0);
+  }
+  const durable = values.durable ?? `analytics-typescript${values.workspace ? `-${values.workspace}` : ""}`;
+  return {
+    natsUrl: values["nats-url"],
+    stream: values.stream,
+    subject: values.workspace ? `callsheet.v1.${values.workspace}.>` : EVERY_FACT,
+    durable,
+    database: values.database ?? `${durable}.db`,
+    ackWaitSeconds: Number(values["ack-wait-seconds"]),
+    replay: values.replay,
+    once: values.once,
+    report: values.report,
+    backfill: values.backfill ?? null,
+    json: values.json,
+  };
+}

@@ -1,0 +1,270 @@
+"""The example subscribers count each event once, whatever happens to them, to NATS, or to what NATS keeps."""
+
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+import psycopg
+import pytest
+from nats.js.api import ConsumerInfo
+from nats.js.errors import NotFoundError
+
+from domain.ids import from_uuid
+from tests.bus.given import STREAM, Process, client_of, connected, migrated, process, published
+from tests.callsheet.operate.given import said
+from tests.examples.subscribers import (
+    ELSEWHERE,
+    FOLDER,
+    PROGRAMS,
+    Program,
+    Subscriber,
+    expected,
+    install_node_packages,
+    told_to_stop,
+    workflow_with_runs,
+)
+from tests.fixtures.nats import NatsForTests
+from tests.fixtures.waiting import eventually
+from tests.store.given import WORKSPACE
+
+# nats-py is typed in part only.
+# pyright: reportUnknownMemberType=false
+
+RUNS = 60
+SHAPE = jsonschema_rs.validator_for(msgspec.json.decode((FOLDER / "report.schema.json").read_bytes()))
+
+
+@pytest.fixture(scope="session")
+def node_packages() -> None:
+    """What the TypeScript subscriber imports."""
+    install_node_packages()
+
+
+@pytest.fixture(params=PROGRAMS, ids=lambda program: program.name)
+def program(request: pytest.FixtureRequest, node_packages: None) -> Program:
+    """Each of the two subscribers."""
+    del node_packages
+    return request.param
+
+
+@pytest.fixture
+def subscriber(program: Program, nats_server: NatsForTests, tmp_path: Path) -> Subscriber:
+    """A subscriber on the test's own server, with a file of its own."""
+    return Subscriber(program, nats_server, tmp_path / "counts.db")
+
+
+async def consumer_of(server: NatsForTests, name: str) -> ConsumerInfo | None:
+    async with client_of(server) as client:
+        try:
+            return await client.jetstream().consumer_info(STREAM.name, name)
+        except NotFoundError:
+            return None
+
+
+async def delivered(server: NatsForTests, name: str, *, more_than: int = 0) -> int:
+    """Wait until more than so many messages were delivered; gives how many."""
+    found = 0
+
+    async def came() -> bool:
+        nonlocal found
+        info = await consumer_of(server, name)
+        found = info.delivered.consumer_seq if info is not None and info.delivered is not None else 0
+        return found > more_than
+
+    await eventually(came, what="messages are delivered")
+    return found
+
+
+@contextmanager
+def held(database: Path) -> Generator[sqlite3.Connection]:
+    """Let nobody else write to a file, until the connection is closed."""
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("begin immediate")
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def is_as_described(report: dict[str, Any]) -> bool:
+    SHAPE.validate(report)
+    return True
+
+
+async def all_is_counted(subscriber: Subscriber, report: dict[str, Any], one: Process) -> None:
+    """Say that a report counts all of a log, each event once."""
+    assert is_as_described(report)
+    head, _ = await one.log.head()
+    assert report["workflows"] == await expected(one.log)
+    assert [(log["first"], log["last"], log["events"]) for log in report["logs"]] == [(1, head, head)]
+    assert (report["gaps"], report["unreadable"]) == ([], 0)
+    assert report == await subscriber.counted("--report")
+
+
+async def test_a_kill_before_the_commit_loses_nothing_and_one_after_it_counts_nothing_twice(
+    database: str, nats_server: NatsForTests, subscriber: Subscriber
+) -> None:
+    await migrated(database)
+    async with process(database, nats_server, relays=True) as one:
+        await published(one, await workflow_with_runs(one.log, RUNS))
+        await subscriber.counted("--backfill", "-")  # makes the file
+        with held(subscriber.database):
+            async with subscriber.following():
+                first = await delivered(nats_server, subscriber.durable)
+        assert subscriber.numbers() == (0, 0)
+        with held(subscriber.database) as connection:
+            async with subscriber.following():
+                await delivered(nats_server, subscriber.durable, more_than=first)
+                # Its acknowledgements reach nobody: the server hangs when it sends them, and never reads them.
+                nats_server.pause()
+                connection.close()
+                await subscriber.has(1)
+                nats_server.kill()
+        committed, _ = subscriber.numbers()
+        nats_server.start()
+        await connected(one)
+        report = await subscriber.counted("--once")
+        assert report["seen_before"] >= committed > 0
+        await all_is_counted(subscriber, report, one)
+
+
+async def test_a_restart_of_nats_and_a_stream_that_is_filled_again_count_nothing_twice(
+    database: str, nats_server: NatsForTests, subscriber: Subscriber
+) -> None:
+    await migrated(database)
+    async with process(database, nats_server, relays=True) as one:
+        await published(one, await workflow_with_runs(one.log, RUNS))
+        async with subscriber.following() as running:
+            await subscriber.has(await workflow_with_runs(one.log, 1))
+            nats_server.kill()
+            last = await workflow_with_runs(one.log, RUNS)
+            nats_server.start()
+            await subscriber.has(last)
+            async with client_of(nats_server) as client:
+                await client.jetstream().delete_stream(STREAM.name)
+            with psycopg.connect(database, autocommit=True) as connection:
+                connection.execute("update relay_cursors set position = 0")
+            await subscriber.has(await workflow_with_runs(one.log, 1), seen_before=last)
+            report = await told_to_stop(running)
+        await all_is_counted(subscriber, report, one)
+
+
+async def test_a_workspace_is_counted_alone(
+    database: str, nats_server: NatsForTests, program: Program, tmp_path: Path
+) -> None:
+    await migrated(database)
+    async with process(database, nats_server, relays=True) as one:
+        await workflow_with_runs(one.log, 5)
+        await published(one, await workflow_with_runs(one.log, 3, workspace=ELSEWHERE))
+        workspace = from_uuid("ws", ELSEWHERE)
+        alone = Subscriber(program, nats_server, tmp_path / "alone.db", "--workspace", workspace)
+        report = await alone.counted("--once")
+        assert is_as_described(report)
+        assert report["workflows"] == await expected(one.log, workspace=ELSEWHERE)
+        assert (report["subject"], report["gaps"]) == (f"callsheet.v1.{workspace}.>", None)
+        everything = Subscriber(program, nats_server, alone.database)
+        code, _, why = await everything.ended("--once")
+        assert code == 2
+        assert f"counts callsheet.v1.{workspace}.>, and not callsheet.v1.>" in why
+
+
+async def test_what_the_stream_has_dropped_is_seen_as_a_gap_and_filled_from_the_log(
+    database: str, nats_server: NatsForTests, subscriber: Subscriber
+) -> None:
+    await migrated(database)
+    async with process(database, nats_server, relays=True) as one:
+        first = await workflow_with_runs(one.log, 2)
+        await published(one, first)
+        await subscriber.counted("--once")
+        dropped = await workflow_with_runs(one.log, 2)
+        await published(one, dropped)
+        async with client_of(nats_server) as client:
+            await client.jetstream().purge_stream(STREAM.name)
+        await published(one, await workflow_with_runs(one.log, 2, workspace=ELSEWHERE))
+        _, _, err = await subscriber.ended("--once")
+        assert f"no longer keeps {dropped - first} messages" in err
+        report = await subscriber.counted("--report")
+        assert [(gap["from"], gap["through"]) for gap in report["gaps"]] == [(first + 1, dropped)]
+        code, table, _ = await subscriber.ended("--report")
+        assert (code, f"Positions {first + 1} to {dropped} of log" in table) == (0, True)
+        lines = said(database, "events", "tail", "--from", str(first + 1), "--json").stdout
+        report = await subscriber.counted("--backfill", "-", stdin=lines.encode())
+        assert report["seen_before"] > 0
+        await all_is_counted(subscriber, report, one)
+
+
+async def test_runs_whose_start_comes_late_belong_to_their_workflow(database: str, subscriber: Subscriber) -> None:
+    await migrated(database)
+    async with process(database) as one:
+        await workflow_with_runs(one.log, 4)
+        await workflow_with_runs(one.log, 4, workspace=ELSEWHERE)
+        lines = said(database, "events", "tail", "--from", "1", "--json").stdout.splitlines(keepends=True)
+        lines.reverse()
+        half = len(lines) // 2
+        early = await subscriber.counted("--backfill", "-", stdin="".join(lines[: half - 1]).encode())
+        assert None in {row["workflow"] for row in early["workflows"]}
+        report = await subscriber.counted("--backfill", "-", stdin="".join(["\n", *lines]).encode())
+        await all_is_counted(subscriber, report, one)
+
+
+async def test_what_cannot_be_read_stops_nothing_and_can_be_counted_later(
+    database: str, nats_server: NatsForTests, subscriber: Subscriber
+) -> None:
+    await migrated(database)
+    async with process(database, nats_server, relays=True) as one:
+        await published(one, await workflow_with_runs(one.log, 1))
+        async with client_of(nats_server) as client:
+            await client.jetstream().publish("callsheet.v1.x.y.z.w", b"{", headers={"Nats-Msg-Id": "strange"})
+        await published(one, await workflow_with_runs(one.log, 1, workspace=ELSEWHERE))
+        report = await subscriber.counted("--once")
+        assert is_as_described(report)
+        assert (report["unreadable"], report["gaps"]) == (1, [])
+        assert report["workflows"] == await expected(one.log)
+
+
+async def test_it_says_what_is_missing(nats_server: NatsForTests, subscriber: Subscriber) -> None:
+    code, out, err = await subscriber.ended("--once")
+    assert (code, out) == (2, "")
+    assert "there is no stream CALLSHEET: `callsheet dev` or `project` makes it" in err
+    nats_server.stop()
+    code, out, err = await subscriber.ended("--once")
+    assert (code, out) == (2, "")
+    assert f"NATS at {nats_server.url}: " in err
+    assert "Traceback" not in err
+    subscriber.database.write_text("no database")
+    code, _, err = await subscriber.ended("--report")
+    assert (code, err) == (2, "subscriber: file is not a database\n")
+
+
+async def test_a_new_file_with_an_old_consumer_is_refused_and_filled_by_a_replay(
+    database: str, nats_server: NatsForTests, subscriber: Subscriber
+) -> None:
+    await migrated(database)
+    async with process(database, nats_server, relays=True) as one:
+        await published(one, await workflow_with_runs(one.log, 2))
+        await subscriber.counted("--once")
+        subscriber.database.unlink()
+        code, _, err = await subscriber.ended("--once")
+        assert (code, "is new, and the consumer" in err) == (2, True)
+        await all_is_counted(subscriber, await subscriber.counted("--once", "--replay"), one)
+
+
+async def test_both_programs_read_the_same_file_and_print_the_same(
+    database: str, nats_server: NatsForTests, tmp_path: Path, node_packages: None
+) -> None:
+    del node_packages
+    await migrated(database)
+    async with process(database, nats_server, relays=True) as one:
+        await workflow_with_runs(one.log, 3)
+        await published(one, await workflow_with_runs(one.log, 3, workspace=ELSEWHERE))
+    python, typescript = (Subscriber(program, nats_server, tmp_path / "counts.db") for program in PROGRAMS)
+    report = await python.counted("--once")
+    assert {row["workspace"] for row in report["workflows"]} == {from_uuid("ws", WORKSPACE), from_uuid("ws", ELSEWHERE)}
+    assert await typescript.counted("--report") == report
+    assert (await typescript.ended("--report"))[1] == (await python.ended("--report"))[1]
+    again = await typescript.counted("--once")
+    assert (again["workflows"], again["seen_before"]) == (report["workflows"], report["logs"][0]["events"])
