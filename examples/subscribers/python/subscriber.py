@@ -75,8 +75,10 @@ async def subscribe(options: argparse.Namespace, counts: Counts, stop: asyncio.E
 async def connected(options: argparse.Namespace) -> AsyncGenerator[Client]:
     """Hold one connection. It is not mended but replaced, so that the consumer is looked at after every loss."""
 
-    async def quiet(_: Exception) -> None:
-        """Say nothing: what ends the connection is told of by whoever uses it."""
+    async def told_by_nats(fault: Exception) -> None:
+        """Say what we may not do; whatever else is wrong is told of by whoever uses the connection."""
+        if "permissions violation" in str(fault).lower():
+            say(str(fault))
 
     client = await nats.connect(
         options.nats_url,
@@ -84,7 +86,8 @@ async def connected(options: argparse.Namespace) -> AsyncGenerator[Client]:
         allow_reconnect=False,
         max_reconnect_attempts=1,  # of each server, within the one attempt to connect
         connect_timeout=5,
-        error_cb=quiet,
+        error_cb=told_by_nats,
+        inbox_prefix=options.inbox_prefix.encode(),
     )
     try:
         yield client
@@ -170,7 +173,8 @@ async def follow(
             told(counts.take(((message.headers or {}).get("Nats-Msg-Id", ""), message.data) for message in messages))
             for message in messages:
                 await message.ack()
-            continue
+            if not options.once:
+                continue
         if client.is_closed:
             raise Away("the connection was lost")
         info = await consumer_info(jetstream, options)
@@ -219,6 +223,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--ack-wait-seconds", type=float, default=30.0, help="when the unacknowledged is delivered again"
     )
+    parser.add_argument("--inbox-prefix", default="_INBOX", help="under which subject answers may come to us")
     parser.add_argument("--replay", action="store_true", help="have all that the stream keeps delivered once more")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--once", action="store_true", help="end when all that there is has been counted")

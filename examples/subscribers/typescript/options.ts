@@ -10,6 +10,7 @@ export interface Options {
   readonly subject: string;
   readonly durable: string;
   readonly database: string;
+  readonly inboxPrefix: string;
   readonly ackWaitSeconds: number;
   readonly once: boolean;
   readonly report: boolean;
@@ -28,6 +29,7 @@ Counts runs, and what models cost, by workflow and day, from the facts that Call
   --durable NAME             the consumer's name; one consumer and one file belong together
   --database FILE            the SQLite file with the counts; <durable>.db unless named
   --ack-wait-seconds N       when the unacknowledged is delivered again; 30
+  --inbox-prefix SUBJECT     under which subject answers may come to us; _INBOX
   --replay                   have all that the stream keeps delivered once more
   --once                     end when all that there is has been counted
   --report                   only print what the file holds
@@ -42,6 +44,7 @@ export function optionsOf(): Options {
       workspace: { type: "string" },
       durable: { type: "string" },
       database: { type: "string" },
+      "inbox-prefix": { type: "string", default: "_INBOX" },
       "ack-wait-seconds": { type: "string", default: "30" },
       replay: { type: "boolean", default: false },
       once: { type: "boolean", default: false },
@@ -62,6 +65,7 @@ export function optionsOf(): Options {
     subject: values.workspace ? `callsheet.v1.${values.workspace}.>` : EVERY_FACT,
     durable,
     database: values.database ?? `${durable}.db`,
+    inboxPrefix: values["inbox-prefix"],
     ackWaitSeconds: Number(values["ack-wait-seconds"]),
     replay: values.replay,
     once: values.once,

@@ -11,7 +11,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as passed } from "node:timers/promises";
 
 import {
-  AckPolicy, type ConsumerInfo, DeliverPolicy, JetStreamApiCodes, JetStreamApiError, type JetStreamManager,
+  AckPolicy, type Consumer, type ConsumerInfo, DeliverPolicy, JetStreamApiCodes, JetStreamApiError, type JetStreamManager,
   jetstreamManager, type JsMsg, type StreamInfo,
 } from "@nats-io/jetstream";
 import { connect, type NatsConnection, NoRespondersError } from "@nats-io/transport-node";
@@ -76,6 +76,7 @@ async function connected(options: Options): Promise<NatsConnection> {
     ...(url.username ? { user: decodeURIComponent(url.username), pass: decodeURIComponent(url.password) } : {}),
     ...(url.protocol === "tls:" ? { tls: {} } : {}),
     name: options.durable,
+    inboxPrefix: options.inboxPrefix,
     reconnect: false,
     timeout: 5_000,
   });
@@ -158,19 +159,33 @@ async function follow(
   stop: AbortSignal,
 ): Promise<void> {
   const messages = await manager.jetstream().consumers.get(options.stream, options.durable);
+  let pending = 0;
   while (!stop.aborted) {
-    const batch: JsMsg[] = [];
-    for await (const message of await messages.fetch({ max_messages: BATCH, expires: FETCH_MS })) batch.push(message);
+    // A fetch ends when it has all that it asked for, or after a second: so it asks for what is there, or for the next one.
+    const batch = await fetched(messages, Math.max(1, Math.min(BATCH, pending)));
     if (batch.length > 0) {
       told(counts.take(batch.map((message) => [message.headers?.get("Nats-Msg-Id") ?? "", message.string()])));
       for (const message of batch) message.ack();
-      continue;
+      pending = batch.at(-1)?.info.pending ?? 0;
+      if (!options.once) continue;
     }
     if (connection.isClosed()) throw new Away("the connection was lost");
     const info = await consumerInfo(manager, options);
     if (info === null) throw new Away(`the consumer ${options.durable} is gone`);
+    pending = info.num_pending;
     if (options.once && info.num_pending === 0 && info.num_ack_pending === 0) return;
   }
+}
+
+/** Fetch a batch. What has come is given, also when the connection is lost before the rest. */
+async function fetched(messages: Consumer, atMost: number): Promise<JsMsg[]> {
+  const batch: JsMsg[] = [];
+  try {
+    for await (const message of await messages.fetch({ max_messages: atMost, expires: FETCH_MS })) batch.push(message);
+  } catch (fault) {
+    if (batch.length === 0) throw fault;
+  }
+  return batch;
 }
 
 /** Say what came of a batch. */

@@ -1,0 +1,149 @@
+"""The page for subscribers says what is published, and what it has its readers type works."""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from bus.envelope import Envelope, read
+from bus.subjects import subject_of
+from callsheet.demo_server import running_server
+from domain.ids import to_uuid
+from tests.bus.given import migrated, process, published
+from tests.docs.test_first_session import output_of
+from tests.docs.test_settings_page import ROW, defaults, written
+from tests.docs.topics import tables
+from tests.examples.subscribers import (
+    NODE_FOLDER,
+    PROGRAMS,
+    Program,
+    Subscriber,
+    expected,
+    install_node_packages,
+    workflow_with_runs,
+)
+from tests.fixtures.nats import NatsForTests
+
+PAGE = (Path(__file__).parents[2] / "docs" / "subscribing.md").read_text()
+SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CONFIGURATION = re.compile(r"^```text\n(accounts.*?)^```", re.MULTILINE | re.DOTALL)
+ENVELOPE = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FIELD_ROW = re.compile(r"^\| (`[a-z]+`(?:, `[a-z]+`)*) \| ", re.MULTILINE)
+COUNTED = re.compile(r"^\d{4}-\d\d-\d\d  Tagline +3 +\d +0 +0 ", re.MULTILINE)
+
+
+def envelope() -> dict[str, Any]:
+    """Give the event on the page."""
+    (text,) = ENVELOPE.findall(PAGE)
+    return msgspec.json.decode(text)
+
+
+def limited_workspace() -> str:
+    """Give the one workspace that the page lets ana see."""
+    (found,) = set(re.findall(r"\.callsheet\.v1\.(ws_\w+)\.>", PAGE))
+    return found
+
+
+def test_every_topic_is_on_the_page_with_its_fields() -> None:
+    assert tables() in PAGE, "python -m tests.docs.topics prints what has to stand there"
+
+
+def test_every_field_of_an_envelope_is_explained() -> None:
+    section = PAGE.split("## What a message holds")[1].split("\n### ")[0]
+    explained = {name for row in FIELD_ROW.findall(section) for name in re.findall(r"`([a-z]+)`", row)}
+    assert set(Envelope.__struct_encode_fields__) - explained == {"specversion", "data_base64"}
+    assert "`data_base64`" in section
+
+
+def test_the_event_on_the_page_is_one_that_we_publish_on_that_subject() -> None:
+    event = envelope()
+    fact = read(UUID(event["source"].removeprefix("urn:uuid:")), msgspec.json.encode(event))
+    subject = subject_of(fact.workspace_id, fact.project_id, event["type"])
+    assert f"| `{subject}` | " in PAGE
+
+
+def test_the_settings_of_the_stream_have_the_defaults_of_the_page() -> None:
+    on_the_page = {row["variable"]: row["default"] for row in ROW.finditer(PAGE)}
+    assert len(on_the_page) == 4
+    assert on_the_page == {name: written(default) for name, default in defaults().items() if name in on_the_page}
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+async def test_the_steps_of_the_page_end_with_the_counts(
+    database: str, nats_server: NatsForTests, tmp_path: Path
+) -> None:
+    install_node_packages()
+    _, dev, give, python, typescript = SHELL.findall(PAGE.split("## Subjects")[0])
+    assert dev == "NATS_URL=nats://127.0.0.1:4222 make dev\n"
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")},
+        "DATABASE_URL": database,
+        "CALLSHEET_DATA_DIRECTORY": str(tmp_path),
+        "NATS_URL": nats_server.url,
+    }
+    backfill = SHELL.findall(PAGE.split("## Backfill")[1])[0]
+    script = "".join(typed(block, tmp_path) for block in (give, python, typescript, backfill))
+    async with running_server(environ) as url:
+        said = await output_of(script.replace("http://localhost:8000", url), environ)
+    assert len(COUNTED.findall(said)) == 3
+
+
+def typed(block: str, folder: Path) -> str:
+    """Give a block of the page as the test types it: with this Python, and files in a folder of the test."""
+    block = block.replace(".venv/bin/callsheet", f"{shlex.quote(sys.executable)} -m callsheet")
+    block = re.sub(r"^(PATH=|\(cd ).*\n", "", block, flags=re.MULTILINE).replace(
+        "events.jsonl", f"{folder}/events.jsonl"
+    )
+    block = block.replace("node ", f"{shlex.quote(str(NODE_FOLDER / 'node'))} ")
+    block = re.sub(r"subscriber\.(py|ts) ", rf"subscriber.\1 --database {folder}/\1.db ", block)
+    return block.replace(".venv/bin/python", shlex.quote(sys.executable))
+
+
+class WithUsers(NatsForTests):
+    """A server with the configuration of the page; Callsheet connects as the user that may do all."""
+
+    @property
+    def url(self) -> str:
+        return self.url_of("callsheet", "c")
+
+    def url_of(self, user: str, password: str) -> str:
+        """Give where it is to one of its users."""
+        return super().url.replace("nats://", f"nats://{user}:{password}@")
+
+
+@pytest.fixture
+def with_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[WithUsers]:
+    """A server that knows ana."""
+    monkeypatch.setenv("CALLSHEET_NATS_PASSWORD", "c")
+    monkeypatch.setenv("ANA_PASSWORD", "a")
+    configuration = tmp_path / "nats.conf"
+    configuration.write_text(CONFIGURATION.findall(PAGE)[0])
+    server = WithUsers("-c", str(configuration))
+    yield server
+    server.destroy()
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+async def test_a_user_of_one_workspace_counts_that_one_and_may_not_ask_for_more(
+    database: str, with_users: WithUsers, program: Program, tmp_path: Path
+) -> None:
+    install_node_packages()
+    await migrated(database)
+    ws, as_ana = limited_workspace(), ("--nats-url", with_users.url_of("ana", "a"))
+    async with process(database, with_users, relays=True) as one:
+        await workflow_with_runs(one.log, 2)
+        await published(one, await workflow_with_runs(one.log, 3, workspace=to_uuid("ws", ws)))
+        ana = Subscriber(program, with_users, tmp_path / "ana.db", *as_ana, "--inbox-prefix", "_INBOX_ana")
+        report = await ana.counted("--once", "--workspace", ws, "--durable", "ana")
+        assert report["workflows"] == await expected(one.log, workspace=to_uuid("ws", ws))
+        for beyond in (("--durable", "all"), ("--durable", "ana2", "--workspace", ws)):
+            code, _, why = await ana.ended("--once", *beyond, "--database", str(tmp_path / "beyond.db"))
+            assert (code, "permissions violation" in why.lower()) == (2, True), why
