@@ -1,6 +1,7 @@
 """The rules of the house that no linter holds: sizes, empty package files, and locks that name no place."""
 
 import ast
+import json
 import re
 import statistics
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from msgspec import Struct
 
 TOP = Path(__file__).parent.parent
 PRODUCT = ("domain", "store", "bus", "commands", "projections", "engine", "gateway", "callsheet")
-FOLDERS = (*PRODUCT, "bench", "tests")
+FOLDERS = (*PRODUCT, "bench", "tests", "examples")
 LOCKS = tuple(sorted((TOP / "locks").glob("*.lock")))
 
 FILE_LINES_MAX = 300
@@ -84,6 +85,14 @@ def test_locks_name_versions_and_hashes_and_no_place() -> None:
         if "://" in text or not line.fullmatch(text)
     ]
     assert not odd, f"neither a pinned version nor a hash: {odd}"
+
+
+def test_the_lock_of_node_names_hashes_and_no_place() -> None:
+    lock = TOP / "examples" / "subscribers" / "typescript" / "package-lock.json"
+    packages = {name: one for name, one in json.loads(lock.read_text())["packages"].items() if name}
+    assert len(packages) >= 5
+    assert [name for name, one in packages.items() if not one["integrity"].startswith("sha512-")] == []
+    assert "://" not in lock.read_text()
 
 
 def test_each_lock_holds_what_the_smaller_one_pins() -> None:

@@ -200,11 +200,13 @@ def backfill(path: str, counts: Counts) -> None:
 
 
 def in_scope(line: bytes, subject: str) -> bool:
-    """Tell whether a line is of the workspace that the file counts."""
-    try:
-        return subject == EVERY_FACT or json.loads(line)["workspace"] == subject.split(".")[2]
-    except (ValueError, KeyError, TypeError):
+    """Tell whether a line is of the workspace that the file counts; what cannot be read may be."""
+    if not line.strip() or subject == EVERY_FACT:
         return bool(line.strip())
+    try:
+        return bool(json.loads(line)["workspace"] == subject.split(".")[2])
+    except (ValueError, KeyError, TypeError):
+        return True
 
 
 def shown(url: str) -> str:

@@ -215,13 +215,13 @@ async function opened(path: string): Promise<ReadStream> {
   return stream;
 }
 
-/** Tell whether a line is of the workspace that the file counts. */
+/** Tell whether a line is of the workspace that the file counts; what cannot be read may be. */
 function inScope(line: string, subject: string): boolean {
-  if (subject === EVERY_FACT) return line.trim() !== "";
+  if (line.trim() === "" || subject === EVERY_FACT) return line.trim() !== "";
   try {
     return (JSON.parse(line) as { workspace?: unknown }).workspace === subject.split(".")[2];
   } catch {
-    return line.trim() !== "";
+    return true;
   }
 }
 
