@@ -27,12 +27,12 @@ BOUNDS: Final = {
 
 
 def bounded(conninfo: str, *, statement_timeout_ms: int, application_name: str) -> str:
-    """Add the bounds of time to a connection string: nothing holds the head row, or waits, for ever.
+    """Add the bounds of time to a connection string: nothing holds the head row, or waits, for ever; times are in UTC.
 
     Options of the string are kept (a search_path, say); ours come after them, where PostgreSQL lets the last win.
     """
     given = conninfo_to_dict(conninfo)
-    ours = f"-c statement_timeout={statement_timeout_ms} -c idle_in_transaction_session_timeout=60000"
+    ours = f"-c statement_timeout={statement_timeout_ms} -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
     bounds = {name: value for name, value in BOUNDS.items() if name not in given}
     options = f"{given.get('options') or ''} {ours}".strip()
     return make_conninfo(conninfo, application_name=application_name, options=options, **bounds)

@@ -25,6 +25,10 @@ from tests.projections.given import NOW
 from tests.store.given import WORKSPACE, running
 
 OTHER_WORKSPACE = UUID("0192f000-0000-7000-8000-000000000002")
+ZONE = """
+do $$ begin execute format('alter database %%I set timezone to %%L', current_database(), 'Asia/Kolkata'); end $$
+"""
+NO_ZONE = "do $$ begin execute format('alter database %%I reset timezone', current_database()); end $$"
 UNREADABLE = 'update events set state = \'{"fact": "project.renamed", "name": 7}\' where notification_id = %s'
 
 
@@ -272,3 +276,15 @@ def test_a_reader_who_has_seen_enough_is_left_without_a_word(database: str) -> N
         assert process.stderr is not None
         assert process.stderr.read() == ""
         process.stdout = None
+
+
+def test_times_are_in_utc_whatever_the_zone_of_the_database(database: str) -> None:
+    migrated(database)
+    executed(database, ZONE)
+    try:
+        project_with_names(database, "a")
+        (event,) = answered_lines(database, "events", "tail")
+        assert event["time"].endswith("Z")
+        assert event["time"][:19].replace("T", " ") in said(database, "events", "tail").stdout
+    finally:
+        executed(database, NO_ZONE)
