@@ -98,13 +98,17 @@ async def test_the_steps_of_the_page_end_with_the_counts(
 
 def typed(block: str, folder: Path) -> str:
     """Give a block of the page as the test types it: with this Python, and files in a folder of the test."""
-    block = block.replace(".venv/bin/callsheet", f"{shlex.quote(sys.executable)} -m callsheet")
-    block = re.sub(r"^(PATH=|\(cd ).*\n", "", block, flags=re.MULTILINE).replace(
-        "events.jsonl", f"{folder}/events.jsonl"
-    )
-    block = block.replace("node ", f"{shlex.quote(str(NODE_FOLDER / 'node'))} ")
-    block = re.sub(r"subscriber\.(py|ts) ", rf"subscriber.\1 --database {folder}/\1.db ", block)
-    return block.replace(".venv/bin/python", shlex.quote(sys.executable))
+    python = shlex.quote(sys.executable)
+    for there, here in (
+        (r"^(PATH=|\(cd ).*\n", ""),  # done by install_node_packages
+        (r"^node ", f"{shlex.quote(str(NODE_FOLDER / 'node'))} "),
+        (r"subscriber\.(py|ts) ", rf"subscriber.\1 --database {folder}/\1.db "),
+        (r"events\.jsonl", f"{folder}/events.jsonl"),
+        (r"(?<!/)\.venv/bin/python ", f"{python} "),
+        (r"(?<!/)\.venv/bin/callsheet ", f"{python} -m callsheet "),
+    ):
+        block = re.sub(there, here, block, flags=re.MULTILINE)
+    return block
 
 
 class WithUsers(NatsForTests):
@@ -145,5 +149,5 @@ async def test_a_user_of_one_workspace_counts_that_one_and_may_not_ask_for_more(
         report = await ana.counted("--once", "--workspace", ws, "--durable", "ana")
         assert report["workflows"] == await expected(one.log, workspace=to_uuid("ws", ws))
         for beyond in (("--durable", "all"), ("--durable", "ana2", "--workspace", ws)):
-            code, _, why = await ana.ended("--once", *beyond, "--database", str(tmp_path / "beyond.db"))
+            code, _, why = await ana.ended("--once", *beyond, "--database", str(tmp_path / f"{beyond[1]}.db"))
             assert (code, "permissions violation" in why.lower()) == (2, True), why

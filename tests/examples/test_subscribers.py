@@ -1,12 +1,7 @@
 """The example subscribers count each event once, whatever happens to them, to NATS, or to what NATS keeps."""
 
 import asyncio
-import os
-import sqlite3
-import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +9,15 @@ import jsonschema_rs
 import msgspec
 import psycopg
 import pytest
-from anyio import move_on_after
-from nats.js.api import ConsumerInfo
-from nats.js.errors import NotFoundError
 
 from domain.ids import from_uuid
 from tests.bus.given import STREAM, Process, client_of, connected, migrated, process, published
+from tests.examples.subscriber_faults import committed_and_not_acknowledged, delivered, held, keep_only, log_from
 from tests.examples.subscribers import (
     ELSEWHERE,
     FOLDER,
     NODE_FOLDER,
     PROGRAMS,
-    TOP,
     TYPESCRIPT,
     Program,
     Subscriber,
@@ -35,14 +27,12 @@ from tests.examples.subscribers import (
     workflow_with_runs,
 )
 from tests.fixtures.nats import NatsForTests
-from tests.fixtures.waiting import eventually
 from tests.store.given import WORKSPACE
 
 # nats-py is typed in part only.
 # pyright: reportUnknownMemberType=false
 
 RUNS = 60
-COMMIT_SECONDS_MAX = 3
 SHAPE = jsonschema_rs.validator_for(msgspec.json.decode((FOLDER / "report.schema.json").read_bytes()))
 
 
@@ -63,75 +53,6 @@ def program(request: pytest.FixtureRequest, node_packages: None) -> Program:
 def subscriber(program: Program, nats_server: NatsForTests, tmp_path: Path) -> Subscriber:
     """A subscriber on the test's own server, with a file of its own."""
     return Subscriber(program, nats_server, tmp_path / "counts.db")
-
-
-async def consumer_of(server: NatsForTests, name: str) -> ConsumerInfo | None:
-    async with client_of(server) as client:
-        try:
-            return await client.jetstream().consumer_info(STREAM.name, name)
-        except NotFoundError:
-            return None
-
-
-async def delivered(server: NatsForTests, name: str, *, more_than: int = 0) -> int:
-    """Wait until more than so many messages were delivered; gives how many."""
-    found = 0
-
-    async def came() -> bool:
-        nonlocal found
-        info = await consumer_of(server, name)
-        found = info.delivered.consumer_seq if info is not None and info.delivered is not None else 0
-        return found > more_than
-
-    await eventually(came, what="messages are delivered")
-    return found
-
-
-async def keep_only(server: NatsForTests, messages: int) -> None:
-    """Let the stream drop its oldest messages, as it does by age and size."""
-    async with client_of(server) as client:
-        jetstream = client.jetstream()
-        there = (await jetstream.stream_info(STREAM.name)).config
-        await jetstream.update_stream(there.evolve(max_msgs=messages))
-
-
-async def committed_and_not_acknowledged(server: NatsForTests, subscriber: Subscriber, first: int) -> int:
-    """Kill a subscriber after it has committed and before it is heard; gives how much it has committed.
-
-    That is nothing, where the server was stopped before what it had delivered was on its way.
-    """
-    with held(subscriber.database) as connection:
-        async with subscriber.following():
-            await delivered(server, subscriber.durable, more_than=first)
-            # The server hangs when it is acknowledged to, and is killed before it reads that.
-            server.pause()
-            connection.close()
-            with move_on_after(COMMIT_SECONDS_MAX):
-                await subscriber.has(1)
-            server.kill()
-    server.start()
-    return subscriber.numbers()[0]
-
-
-@contextmanager
-def held(database: Path) -> Generator[sqlite3.Connection]:
-    """Let nobody else write to a file, until the connection is closed."""
-    connection = sqlite3.connect(database, isolation_level=None)
-    connection.execute("begin immediate")
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
-async def log_from(database: str, position: int) -> str:
-    """Give what an operator exports for a backfill."""
-    command = (sys.executable, "-m", "callsheet", "events", "tail", "--from", str(position), "--json")
-    environ = {**os.environ, "DATABASE_URL": database}
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, cwd=TOP, env=environ)
-    out, _ = await process.communicate()
-    assert process.returncode == 0
-    return out.decode()
 
 
 def is_as_described(report: dict[str, Any]) -> bool:
@@ -210,6 +131,7 @@ async def test_a_workspace_is_counted_alone(
         assert f"counts callsheet.v1.{workspace}.>, and not callsheet.v1.>" in why
 
 
+@pytest.mark.long
 async def test_what_the_stream_has_dropped_is_seen_as_a_gap_and_filled_from_the_log(
     database: str, nats_server: NatsForTests, subscriber: Subscriber
 ) -> None:
@@ -277,6 +199,7 @@ async def test_it_says_what_is_missing(nats_server: NatsForTests, subscriber: Su
     assert (code, err) == (2, "subscriber: file is not a database\n")
 
 
+@pytest.mark.long
 async def test_a_new_file_with_an_old_consumer_is_refused_and_filled_by_a_replay(
     database: str, nats_server: NatsForTests, subscriber: Subscriber
 ) -> None:

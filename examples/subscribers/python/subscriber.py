@@ -25,12 +25,14 @@ from counts import EVERY_FACT, Counts, Taken, WrongFile
 from nats.aio.client import Client
 from nats.errors import Error, NoRespondersError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, StreamInfo
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo
 from nats.js.errors import NotFoundError
 from printing import printed
 
 BATCH = 200
+ANSWER_SECONDS_MAX = 3.0
 FETCH_SECONDS = 1.0
+FETCH_ONCE_SECONDS = 0.1
 BACK_OFF_SECONDS_MAX = 10.0
 CANNOT_BEGIN = 2
 
@@ -54,7 +56,7 @@ async def subscribe(options: argparse.Namespace, counts: Counts, stop: asyncio.E
     while not stop.is_set():
         try:
             async with connected(options) as client:
-                jetstream = client.jetstream()
+                jetstream = client.jetstream(timeout=ANSWER_SECONDS_MAX)
                 await consumer(jetstream, options, counts)
                 if not begun:
                     say(f"following {counts.subject} as {options.durable}")
@@ -85,6 +87,7 @@ async def connected(options: argparse.Namespace) -> AsyncGenerator[Client]:
         name=options.durable,
         allow_reconnect=False,
         max_reconnect_attempts=1,  # of each server, within the one attempt to connect
+        reconnect_time_wait=0.1,
         connect_timeout=5,
         error_cb=told_by_nats,
         inbox_prefix=options.inbox_prefix.encode(),
@@ -106,7 +109,7 @@ async def consumer(jetstream: JetStreamContext, options: argparse.Namespace, cou
             f"there is no stream {options.stream}: `callsheet dev` or `project` makes it, with NATS_URL"
         ) from none
     info = await consumer_info(jetstream, options)
-    if info is not None and (options.replay or ahead(info, stream)):
+    if info is not None and options.replay:
         await jetstream.delete_consumer(options.stream, options.durable)
         options.replay, info = False, None
     if info is None:
@@ -142,14 +145,6 @@ async def consumer_info(jetstream: JetStreamContext, options: argparse.Namespace
         return None
 
 
-def ahead(info: ConsumerInfo, stream: StreamInfo) -> bool:
-    """Tell whether the consumer stands past the end of the stream: then it would skip what comes.
-
-    So it is after a server has lost the end of the stream, or an older copy of it was restored.
-    """
-    return info.delivered is not None and info.delivered.stream_seq > stream.state.last_seq
-
-
 def acknowledged(info: ConsumerInfo) -> bool:
     """Tell whether anything was ever acknowledged."""
     return info.ack_floor is not None and info.ack_floor.consumer_seq > 0
@@ -164,9 +159,10 @@ async def follow(
 ) -> None:
     """Fetch, commit, acknowledge, in this order: a crash between any two of them costs a delivery, and no count."""
     subscription = await jetstream.pull_subscribe_bind(options.durable, options.stream)
+    wait_seconds = FETCH_ONCE_SECONDS if options.once else FETCH_SECONDS
     while not stop.is_set():
         try:
-            messages = await subscription.fetch(BATCH, timeout=FETCH_SECONDS)
+            messages = await subscription.fetch(BATCH, timeout=wait_seconds)
         except TimeoutError:
             messages = []
         if messages:

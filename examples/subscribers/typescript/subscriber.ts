@@ -86,7 +86,7 @@ async function connected(options: Options): Promise<NatsConnection> {
 async function consumer(manager: JetStreamManager, options: Options, counts: Counts): Promise<void> {
   const stream = await streamInfo(manager, options);
   let info = await consumerInfo(manager, options);
-  if (info !== null && (options.replay || ahead(info, stream))) {
+  if (info !== null && options.replay) {
     await manager.consumers.delete(options.stream, options.durable);
     options.replay = false;
     info = null;
@@ -139,15 +139,6 @@ async function consumerInfo(manager: JetStreamManager, options: Options): Promis
 function isAbsent(fault: unknown): boolean {
   const { ConsumerNotFound, StreamNotFound } = JetStreamApiCodes;
   return fault instanceof JetStreamApiError && (fault.code === ConsumerNotFound || fault.code === StreamNotFound);
-}
-
-/**
- * Tell whether the consumer stands past the end of the stream: then it would skip what comes.
- *
- * So it is after a server has lost the end of the stream, or an older copy of it was restored.
- */
-function ahead(info: ConsumerInfo, stream: StreamInfo): boolean {
-  return info.delivered.stream_seq > stream.state.last_seq;
 }
 
 /** Fetch, commit, acknowledge, in this order: a crash between any two of them costs a delivery, and no count. */
