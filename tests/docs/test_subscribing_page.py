@@ -80,6 +80,7 @@ def test_the_settings_of_the_stream_have_the_defaults_of_the_page() -> None:
     assert on_the_page == {name: written(default) for name, default in defaults().items() if name in on_the_page}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 async def test_the_steps_of_the_page_end_with_the_counts(
     database: str, nats_server: NatsForTests, tmp_path: Path
