@@ -31,6 +31,16 @@ async def item_result(item: int, run_id: UUID, run: Run, contents: ContentStore,
     return ItemResult(item=item, run_id=run_id, outcome=ItemOutcome.COMPLETED, output=payload, took=took)
 
 
+def counted_of(known: Mapping[int, ItemResult], *, late: bool) -> Mapping[int, ItemResult]:
+    """Give the ends of children that decide what their step comes to.
+
+    Out of time, a child that was cancelled was so for that, perhaps by an engine that was lost before it said so.
+    """
+    if not late:
+        return known
+    return {item: one for item, one in known.items() if one.outcome is not ItemOutcome.CANCELLED}
+
+
 async def outcome_of(
     node: Node, children: int, known: Mapping[int, ItemResult], contents: ContentStore, workspace_id: UUID
 ) -> Gave | Failed | None:

@@ -25,7 +25,7 @@ from domain.run_facts import ItemResult, Parent, RunCancelRequested, RunStarted,
 from domain.run_steps import Step
 from engine.child_at_once import AtOnce
 from engine.child_ids import child_id
-from engine.child_outcome import item_result, outcome_of
+from engine.child_outcome import counted_of, item_result, outcome_of
 from engine.child_steps import concurrency_of, workflow_of
 from engine.executors import BUG
 from engine.step import ItemsSettled, failed
@@ -151,8 +151,9 @@ class Children:
     async def _settled(self, step: Step, metadata: Metadata) -> ItemsSettled:
         batch = self._batch()
         known = {**step.items, **{one.item: one for one in batch}}
+        counted = counted_of(known, late=self._is_late())
         contents, workspace_id = self._nursery.contents, self._parent.workspace_id
-        then = await outcome_of(self._node, self._waiting.children, known, contents, workspace_id)
+        then = await outcome_of(self._node, self._waiting.children, counted, contents, workspace_id)
         if then is None and len(batch) == len(self._ready) and self._is_late():
             then = failed(ErrorClass.TIMEOUT, OUT_OF_TIME)
         if then is not None and len(known) < self._waiting.children:

@@ -81,7 +81,7 @@ def check(
     chapter = last_chapter(play.facts)
     check_history(play, chapter, kept)
     check_waits(play, chapter)
-    check_attempts(play, fates, kept, disturbed=disturbed)
+    check_attempts(play, fates, kept)
     assert disturbed or not any(was_lost(fact) for fact in chapter)
     for children in play.families.begun.values():
         for child in children.values():
@@ -260,16 +260,9 @@ def check_paid_once(play: Told) -> None:
     assert told == counted, f"{told} calls were paid for, {counted} are told of"
 
 
-def check_attempts(play: Play, fates: Mapping[str, Expected], kept: Mapping[str, Expected], *, disturbed: bool) -> None:
-    """Each step takes exactly its attempts, besides those that were lost with their engines.
-
-    An engine that is lost after it has cancelled children that are out of time, and before it says so, leaves it to
-    these to fail their step.
-    """
-    parents = {one["id"] for one in play.plot.raw["nodes"] if one["kind"] in ("map", "workflow")}
+def check_attempts(play: Play, fates: Mapping[str, Expected], kept: Mapping[str, Expected]) -> None:
+    """Each step takes exactly its attempts, besides those that were lost with their engines."""
     for node, step in play.run.steps.items():
-        if disturbed and node in parents:
-            continue
         if step.status in (StepStatus.COMPLETED, StepStatus.FAILED) and node not in kept:
             assert step.failures == fates[node].attempts, f"{node} took {step.failures} attempts"
 

@@ -9,7 +9,7 @@ from domain.graph import ErrorClass
 from domain.run_facts import ItemResult, Parent, StepWaiting, WaitFor
 from domain.run_steps import Step, StepStatus
 from engine.child_ids import child_id
-from engine.child_outcome import item_result, outcome_of
+from engine.child_outcome import counted_of, item_result, outcome_of
 from engine.child_steps import concurrency_of
 from engine.children import OUT_OF_TIME, is_late
 from engine.step import ItemsSettled, failed
@@ -92,7 +92,8 @@ class Families:
         known = {**step.items, **{one.item: one for one in results}}
         waiting = step.waiting
         assert waiting is not None
-        then = at_once(outcome_of(play.plot.compiled.nodes[node], waiting.children, known, NoContents(), play.run_id))
+        counted = counted_of(known, late=is_late(waiting, play.now))
+        then = at_once(outcome_of(play.plot.compiled.nodes[node], waiting.children, counted, NoContents(), play.run_id))
         if then is None and items == ready and is_late(waiting, play.now):
             then = failed(ErrorClass.TIMEOUT, OUT_OF_TIME)
         if then is not None:
