@@ -45,6 +45,8 @@ TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 PARSE_ERROR = re.compile(r"ERROR: <input>:(\d+:\d+: .*?)(?: expecting .*)?$", re.MULTILINE)
+UNSUPPORTED = re.compile(r"Unsupported operation: (\w+ \S+ \w+)\.")
+UNDEFINED = re.compile(r"Undefined variable or function: '(\w+)'")
 PLAIN_KEY = re.compile(r"""'[^'\\]*'|"[^"\\]*\"""")
 
 
@@ -78,11 +80,20 @@ class Condition:
         for path in self._paths:
             self._show(roots, path, seen)
         check_work(self._shape, seen)
-        with faults_of("CEL"):
-            result: object = self._program.execute(seen)
+        result = self._execute(seen)
         if not isinstance(result, bool):
             raise ExpressionFault(f"CEL: the condition gave {type(result).__name__}, not true or false")
         return result
+
+    def _execute(self, seen: dict[str, object]) -> object:
+        try:
+            with faults_of("CEL"):
+                return cast("object", self._program.execute(seen))
+        except ExpressionFault as fault:
+            told = _of_types(str(fault.__cause__))
+            if told is None:
+                raise
+            raise ExpressionFault(f"CEL: {told}: convert it with int(), double() or string()") from fault
 
     def _show(self, roots: dict[str, object], path: Path, seen: dict[str, object]) -> None:
         """Copy the value at a path, as far as it exists, into what the program sees. No path covers another."""
@@ -139,6 +150,16 @@ def _parse(source: str) -> cel.Program:
         # The library repeats the source and lists every token that it would have taken.
         said = PARSE_ERROR.search(str(fault.__cause__))
         raise ExpressionFault(f"CEL: at {quoted(said[1])}" if said else fault.message) from fault
+
+
+def _of_types(said: str) -> str | None:
+    """Say in a few words that types do not fit. The library needs many, or says that it does not know the function."""
+    if said.startswith("No such overload"):
+        return "an operator or a function was given a type that it does not take, as in '2' > 1"
+    if operation := UNSUPPORTED.match(said):
+        return f"{operation[1]} cannot be done, as the types differ"
+    called = UNDEFINED.match(said)
+    return f"{called[1]}() was given a type that it does not take" if called and called[1] in FUNCTIONS else None
 
 
 def _bound_names(tokens: list[_Token]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+from domain.expressions import ExpressionFault
 from domain.graph_compiled import CompiledEdge, CompiledGraph
 from domain.run import Run
 
@@ -47,7 +48,11 @@ def _taken(edge: CompiledEdge, data: RunData) -> bool:
     if edge.on_failure:
         return False
     condition = edge.condition
-    return condition is None or condition.holds(_mapping(data.inputs), data.steps)
+    try:
+        return condition is None or condition.holds(_mapping(data.inputs), data.steps)
+    except ExpressionFault as fault:
+        told = f"the condition of the edge to '{edge.target}' cannot be evaluated: {fault.message}"
+        raise ExpressionFault(told) from fault
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class Progress(Struct):
         try:
             edges = edges_taken(self.graph, node, self.data)
         except ExpressionFault as fault:
-            refused = failed(ErrorClass.EXPRESSION, f"a condition after this step cannot be evaluated: {fault}")
+            refused = failed(ErrorClass.EXPRESSION, fault.message)
             self._failed_for_good(node, Failed(refused.error, usage=result.usage))
             return
         self.turn.give(CompleteStep(node=node, output=result.payload, edges_taken=edges, usage=result.usage))

@@ -75,6 +75,21 @@ def test_a_condition_that_cannot_be_used_is_refused_when_compiled(source: str, s
 
 
 @pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("inputs.number > 3", "an operator or a function was given a type that it does not take, as in '2' > 1"),
+        ("inputs.share + 1 > 3", "float + int cannot be done, as the types differ"),
+        ("size(inputs.count) > 3", "size() was given a type that it does not take"),
+        ("inputs.count.startsWith('a')", "startsWith() was given a type that it does not take"),
+    ],
+)
+def test_types_that_do_not_fit_are_said_in_a_few_words_with_what_to_do(source: str, said: str) -> None:
+    with pytest.raises(ExpressionFault) as caught:
+        compile_condition(source).holds({"number": "2", "share": 0.5, "count": 5}, {})
+    assert caught.value.message == f"CEL: {said}: convert it with int(), double() or string()"
+
+
+@pytest.mark.parametrize(
     "source",
     ["inputs.topic", "1", "inputs.nothing == 1", "steps.other.output == 1", "inputs.topic > 1", "1 / 0 == 1"],
 )
