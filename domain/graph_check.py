@@ -102,7 +102,7 @@ def _inner_faults(sent: dict[str, Any], known: Known) -> Iterator[Fault]:
         yield from (_under("edges", index, fault) for fault in shape)
     yield from edge_faults(edges, places)
     yield from condition_faults(edges, places)
-    yield from fallback_faults(nodes, edges)
+    yield from fallback_faults(nodes, edges, places)
 
 
 def _readable_nodes(raw_nodes: list[Any], shapes: list[Faults]) -> Iterator[tuple[int, Node]]:

@@ -30,9 +30,13 @@ class Places:
         """Give the names that an expression at a node must not use: of no node, or of one that is not before it."""
         for name in sorted(named):
             if name not in self.first:
-                yield Fault(path, f"there is no node '{quoted(name)}'")
+                yield Fault(path, self.missing(name))
             elif not self._may_come_before(name, seen_from):
                 yield Fault(path, f"node '{quoted(name)}' does not come before '{quoted(seen_from)}'")
+
+    def missing(self, name: str) -> str:
+        """Say that there is no such node, and which one may be meant."""
+        return f"there is no node '{quoted(name)}'{meant(name, self.first)}"
 
     def _may_come_before(self, name: str, seen_from: str) -> bool:
         """Say so too where it cannot be told: in a graph with a cycle, or from a node whose id cannot be read."""
@@ -60,7 +64,7 @@ def edge_faults(edges: Edges, places: Places) -> Iterator[Fault]:
     for index, edge in edges.items():
         for field, name in (("from", edge.source), ("to", edge.target)):
             if name not in places.first:
-                yield Fault(("edges", index, field), f"there is no node '{name}'")
+                yield Fault(("edges", index, field), places.missing(name))
         if edge.source == edge.target:
             yield Fault(("edges", index), f"leads from '{edge.source}' to itself")
         before = first.setdefault((edge.source, edge.target), index)
@@ -102,14 +106,16 @@ def condition_faults(edges: Edges, places: Places) -> Iterator[Fault]:
             yield from places.faults(condition.nodes - {edge.source}, edge.source, ("edges", index, "when"))
 
 
-def fallback_faults(nodes: Nodes, edges: Edges) -> Iterator[Fault]:
-    """Give the fallbacks that no edge carries, or whose edge has a condition."""
+def fallback_faults(nodes: Nodes, edges: Edges, places: Places) -> Iterator[Fault]:
+    """Give the fallbacks to no node, that no edge carries, or whose edge has a condition."""
     conditions = {(edge.source, edge.target): edge.when for edge in edges.values()}
     for index, node in nodes.items():
         if not isinstance(node.on_error, TakeFallback):
             continue
         path, pair = ("nodes", index, "on_error", "to"), (node.id, node.on_error.to)
-        if pair not in conditions:
+        if node.on_error.to not in places.first:
+            yield Fault(path, places.missing(node.on_error.to))
+        elif pair not in conditions:
             yield Fault(path, f"there is no edge from '{quoted(node.id)}' to '{node.on_error.to}'")
         elif conditions[pair] is not None:
             yield Fault(path, "a fallback edge is taken on failure only and has no when")

@@ -30,6 +30,7 @@ from domain.graph_references import Named, named_by
 from domain.graph_schemas import schema_faults
 from domain.graph_shape import Fault
 from domain.ids import to_uuid
+from domain.nearest import listed
 
 
 class Known(Struct, frozen=True, kw_only=True):
@@ -99,7 +100,7 @@ def _human_faults(config: HumanConfig) -> Iterator[Fault]:
         yield from _schema_faults(config.form, "config", "form")
     then = config.deadline.then if config.deadline is not None else None
     if isinstance(then, DecideAtDeadline) and then.outcome not in config.outcomes:
-        yield Fault(("config", "deadline", "then", "outcome"), "is not among the outcomes")
+        yield Fault(("config", "deadline", "then", "outcome"), f"is not among the outcomes {listed(config.outcomes)}")
 
 
 def _map_faults(config: MapConfig) -> Iterator[Fault]:

@@ -99,7 +99,7 @@ FAULTS: list[tuple[str, object, str, str]] = [
         "deadline outcome unknown",
         graph(human(deadline={"after_seconds": 1, "then": {"action": "decide", "outcome": "late"}})),
         "/nodes/0/config/deadline/then/outcome",
-        "not among",
+        "is not among the outcomes approve, reject",
     ),
     (
         "deadline in the past",
@@ -187,7 +187,24 @@ FAULTS: list[tuple[str, object, str, str]] = [
     ),
     ("timeout of a wrong type", graph(node(timeout_seconds=True)), "/nodes/0/timeout_seconds", "bool"),
     ("action unknown", graph(node(on_error={"action": "pray"})), "/nodes/0/on_error/action", "unknown action"),
-    ("fallback to nowhere", graph(node(on_error={"action": "fallback", "to": "b"})), "/nodes/0/on_error/to", "no edge"),
+    (
+        "fallback to nowhere",
+        graph(node(on_error={"action": "fallback", "to": "stok"}), node("stock")),
+        "/nodes/0/on_error/to",
+        "there is no node 'stok'; did you mean stock?",
+    ),
+    (
+        "fallback without an edge",
+        graph(node(on_error={"action": "fallback", "to": "b"}), node("b")),
+        "/nodes/0/on_error/to",
+        "no edge",
+    ),
+    (
+        "edge to a misspelt node",
+        graph(node("draft"), node("editor"), edges=[edge("draft", "editro")]),
+        "/edges/0/to",
+        "there is no node 'editro'; did you mean editor?",
+    ),
     (
         "fallback with a condition",
         graph(node(on_error={"action": "fallback", "to": "b"}), node("b"), edges=[edge("a", "b", when="true")]),
