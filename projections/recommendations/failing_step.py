@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from domain.graph import Retry
 from projections.recommendations.recommendation import (
     Recommendation,
     Seen,
@@ -35,5 +36,12 @@ def failing_step(seen: Seen, at: Thresholds) -> Iterator[Recommendation]:
             },
             workflow_id=workflow_id,
             node_id=node_id,
-            suggested_action=f"Look at runs that failed here with {error}; retry that class, or give a fallback.",
+            suggested_action=f"Look at runs that failed here with {error}; {_mended(error)}.",
         )
+
+
+def _mended(error: str) -> str:
+    """Say what helps: what is not tried again by itself mostly fails in the same way."""
+    if error in Retry().retry_on:
+        return "retry that class, or give a fallback"
+    return "mend what they have in common, since another attempt mostly ends the same way, or give a fallback"

@@ -74,8 +74,15 @@ def completed(
     )
 
 
-def failed(at: datetime, node: str = "draft", attempt: int = 1, *, again: bool = False) -> StepFailed:
-    error = StepError(error_class=ErrorClass.TIMEOUT, message="too late")
+def failed(
+    at: datetime,
+    node: str = "draft",
+    attempt: int = 1,
+    *,
+    again: bool = False,
+    error_class: ErrorClass = ErrorClass.TIMEOUT,
+) -> StepFailed:
+    error = StepError(error_class=error_class, message="too late")
     return StepFailed(node=node, attempt=attempt, error=error, retry_at=at if again else None, failed_at=at)
 
 
@@ -100,9 +107,9 @@ def well(at: datetime, *, lasts: timedelta = SECOND, **of_completed: Any) -> lis
     return [started(at), claimed(at), completed(at + lasts, **of_completed), ended(at + lasts)]
 
 
-def badly(at: datetime) -> list[RunFact]:
+def badly(at: datetime, error_class: ErrorClass = ErrorClass.TIMEOUT) -> list[RunFact]:
     """Give a run whose draft failed for good."""
-    return [started(at), claimed(at), failed(at + SECOND)]
+    return [started(at), claimed(at), failed(at + SECOND, error_class=error_class)]
 
 
 def seen(runs: Sequence[Sequence[RunFact]], graph: Graph = GRAPH) -> Seen:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from domain.graph import Graph, HumanNode
+from domain.graph import ErrorClass, Graph, HumanNode
 from domain.graph_configs import Assignee, HumanConfig
 from domain.ids import from_uuid
 from domain.run_facts import RunFact
@@ -50,6 +50,14 @@ def test_a_step_that_fails_often_is_told_of_with_its_shares_and_errors() -> None
     assert "4 of 20" in told.detail
     assert told.suggested_action
     assert found(failing_step, [badly(NOW)] * 6 + [well(NOW)] * 14)[0].severity is Severity.CRITICAL
+
+
+def test_another_attempt_is_advised_only_where_it_may_end_otherwise() -> None:
+    (timeouts,) = found(failing_step, [badly(NOW)] * 20)
+    assert "retry that class" in timeouts.suggested_action
+    (expressions,) = found(failing_step, [badly(NOW, ErrorClass.EXPRESSION)] * 20)
+    assert "retry" not in expressions.suggested_action
+    assert "mend what they have in common" in expressions.suggested_action
 
 
 def test_a_step_that_seldom_fails_or_has_hardly_run_is_not() -> None:
