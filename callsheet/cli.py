@@ -30,7 +30,7 @@ from callsheet.settings import Settings, SettingsUnusable, load_settings
 from callsheet.starting import database_of, refusals, settings_with
 from callsheet.telemetry import configure_logging
 from callsheet.wiring import COMPONENTS, EVERYTHING, Part
-from domain.ids import to_uuid
+from domain.ids import from_uuid, to_uuid
 from gateway.development_tokens import development_token
 from store.migrations import migrate
 
@@ -125,14 +125,20 @@ def token(workspace: str | None, user: str, hours: int) -> None:
     """Print a development token (HS256), for `Authorization: Bearer`."""
     with refusals():
         settings = load_settings(os.environ)
+        workspace_id = uuid7() if workspace is None else workspace_named(workspace)
         signed = development_token(
             secret_of(settings).reveal().encode(),
             workspace_claim=settings.identity.workspace_claim,
-            workspace_id=uuid7() if workspace is None else workspace_named(workspace),
+            workspace_id=workspace_id,
             user_id=user,
             now=utc_now(),
             lasts=timedelta(hours=hours),
         )
+        if workspace is None:
+            told = (
+                f"callsheet: a new workspace; --workspace {from_uuid('ws', workspace_id)} gives others a token for it"
+            )
+            click.echo(told, err=True)
         click.echo(signed)
 
 

@@ -102,9 +102,22 @@ def _token(settings: Settings) -> str:
     )
 
 
+def was_scripted(run: Mapping[str, Any]) -> bool:
+    """Tell whether the scripted provider answered a step of a run, whatever this process would have asked."""
+    usages: list[Mapping[str, Any]] = [step.get("usage") or {} for step in run["steps"].values()]
+    return any(str(usage.get("model")).startswith("scripted/") for usage in usages)
+
+
+def why_scripted(*, has_key: bool) -> str:
+    """Say what to do for a real model. Every engine of the log takes runs, and asks with the key that it has itself."""
+    if has_key:
+        return "an engine without your key took the run, perhaps that of a `make dev` in this directory: stop it first"
+    return "set OPENAI_API_KEY (and OPENAI_BASE_URL) for a real one"
+
+
 def _say_where_to_go(story: Story, settings: Settings, tales: Tales) -> None:
-    if settings.model.api_key is None:
-        story.say("[yellow]The model was scripted[/]: set OPENAI_API_KEY (and OPENAI_BASE_URL) for a real one.\n")
+    if any(was_scripted(told.run) for told in tales.values()):
+        story.say(f"[yellow]The model was scripted[/]: {why_scripted(has_key=settings.model.api_key is not None)}.\n")
     run = next(iter(tales.values())).run
     more = "" if len(tales) > 1 else "  make demo ARGS=--all                       play every example\n"
     story.say(

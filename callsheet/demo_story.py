@@ -47,7 +47,7 @@ class Story:
         row = Table.grid(
             Column(width=9, justify="right"),
             Column(width=1),
-            Column(width=14),
+            Column(min_width=14, no_wrap=True),
             Column(min_width=10, overflow="fold"),
             Column(overflow="fold"),  # a long detail goes on below itself
             padding=(0, 1),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import jwt
 import pytest
 from click.testing import CliRunner
 
@@ -48,6 +49,18 @@ def test_a_database_that_cannot_be_read_as_one_is_said_without_its_password(tmp_
     message = said(tmp_path, "migrate", DATABASE_URL="postgres//ana:hunter2@host")
     assert "neither a URL nor a connection string" in message
     assert "hunter2" not in message
+
+
+def test_a_token_for_a_new_workspace_comes_with_how_to_give_others_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLSHEET_DATA_DIRECTORY", str(tmp_path))
+    first = CliRunner().invoke(main, ["token", "--user", "usr_ana"])
+    workspace = first.stderr.partition("--workspace ")[2].partition(" ")[0]
+    second = CliRunner().invoke(main, ["token", "--user", "usr_ben", "--workspace", workspace])
+    tokens = [jwt.decode(each.stdout.strip(), options={"verify_signature": False}) for each in (first, second)]  # pyright: ignore[reportUnknownMemberType]
+    assert [each["workspace"] for each in tokens] == [workspace, workspace]
+    assert second.stderr == ""
 
 
 @pytest.mark.parametrize("workspace", ["mine", "prj_01m855rrkje5pa0yp9nfgp14ad", ""])

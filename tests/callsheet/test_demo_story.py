@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from callsheet.demo import was_scripted, why_scripted
 from callsheet.demo_story import Story
 
 COLUMNS = 80
@@ -56,6 +57,23 @@ def test_a_long_reason_goes_on_below_itself() -> None:
 
 def test_what_a_fact_says_in_brackets_is_no_markup() -> None:
     assert "[/red] went wrong" in shown("run.failed", error={"message": "[/red] went wrong"})[0]
+
+
+def test_the_longest_topic_is_not_cut() -> None:
+    assert shown("step.items-settled", node="markets", items=[{}]) == [
+        "    48 ms ✓ step.items-settled markets    1 of its runs have ended"
+    ]
+
+
+@pytest.mark.parametrize(("model", "scripted"), [("scripted/openai/default", True), ("gpt-5-mini", False)])
+def test_a_run_is_scripted_where_the_provider_that_answered_says_so(model: str, *, scripted: bool) -> None:
+    steps = {"outline": {"usage": {**USAGE, "model": model}}, "review": {"usage": None}, "sent_back": {}}
+    assert was_scripted({"steps": steps}) is scripted
+
+
+def test_a_scripted_run_in_spite_of_a_key_is_explained() -> None:
+    assert "OPENAI_API_KEY" in why_scripted(has_key=False)
+    assert "make dev" in why_scripted(has_key=True)
 
 
 def test_a_command_to_be_copied_is_not_broken_into_lines() -> None:
