@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from commands.step import (
     CancelRun,
@@ -24,11 +25,12 @@ from domain.expressions import ExpressionFault
 from domain.graph import Backoff, ContinueWith, ErrorClass, Node, TakeFallback
 from domain.graph_compiled import CompiledGraph
 from domain.payload import Payload
+from domain.run_facts import StepError
 from domain.run_steps import Step, StepStatus
 from engine.data import RunData, edges_taken, fallback_edges
 from engine.lost import RUN_ENDED, late
 from engine.schedule import NO_EDGE_TAKEN, Due, all_settled, due_after
-from engine.step import Decides, Failed, Gave, ItemsSettled, Rejected, Result, TryAgain, Waits, failed
+from engine.step import Decides, Failed, Gave, ItemsSettled, Rejected, Result, TryAgain, Waits, failed, storable
 
 
 class Owner(Struct, frozen=True):
@@ -163,26 +165,30 @@ class Progress(Struct):
         policy = self.graph.nodes[node].on_error
         edges: tuple[int, ...] | None = None
         instead: Payload | None = None
+        ends_with = result.error
         self.data.skipped(node)
         if isinstance(policy, ContinueWith):
-            edges = self._edges_of_default(node, policy)
-            instead = Payload(value=policy.output) if edges is not None else None
+            try:
+                edges = self._edges_of_default(node, policy)
+                instead = Payload(value=policy.output)
+            except ExpressionFault as fault:
+                ends_with = _in_spite_of_default(result.error, fault)
         elif isinstance(policy, TakeFallback):
             edges = fallback_edges(self.graph, node)
         self.turn.give(
             FailStep(node=node, error=result.error, usage=result.usage, edges_taken=edges or (), continued_with=instead)
         )
         if edges is None:
-            self.turn.give(FailRun(node=node, error=result.error))
+            self.turn.give(FailRun(node=node, error=ends_with))
 
-    def _edges_of_default(self, node: str, policy: ContinueWith) -> tuple[int, ...] | None:
-        """Decide the edges as if the step had given its default output; None where that cannot be done either."""
+    def _edges_of_default(self, node: str, policy: ContinueWith) -> tuple[int, ...]:
+        """Decide the edges as if the step had given its default output. Raises ExpressionFault, like any output."""
         self.data.completed(node, policy.output)
         try:
             return edges_taken(self.graph, node, self.data)
         except ExpressionFault:
             self.data.skipped(node)
-            return None
+            raise
 
     def _retry_at(self, node: Node, step: Step | None, result: Failed) -> datetime | None:
         retry = node.retry
@@ -217,3 +223,8 @@ def wait_seconds(backoff: Backoff, failures: int, random: Random) -> float:
     """Give how long to wait after so many attempts that failed: exponential, capped, with a share of jitter."""
     whole = min(backoff.max_seconds, backoff.initial_seconds * backoff.factor ** (failures - 1))
     return whole * (1 - backoff.jitter * random.random())
+
+
+def _in_spite_of_default(error: StepError, fault: ExpressionFault) -> StepError:
+    """Say why a run ends though its step had a default output: a reader of the graph would not expect it."""
+    return replace(error, message=storable(f"{error.message}; with the output of on_error {fault.message}"))

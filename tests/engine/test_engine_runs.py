@@ -166,6 +166,21 @@ async def test_a_failure_leads_on_where_the_graph_says_so(database: str) -> None
     assert ended.steps["good"].status is ended.steps["unused"].status is StepStatus.SKIPPED
 
 
+async def test_a_run_that_fails_in_spite_of_a_default_output_says_why(database: str) -> None:
+    raw = graph(
+        asks("a", "moody", on_error={"action": "continue", "output": {}}),
+        transform("b"),
+        edges=[edge("a", "b", when="steps.a.output.good")],
+    )
+    async with site(database) as here, here.engaged():
+        ended = await here.ended(await here.begin(raw), RunStatus.FAILED)
+    said = "with the output of on_error the condition of the edge to 'b' cannot be evaluated: CEL: 'good' is absent"
+    own = ended.steps["a"].error
+    assert own is not None
+    assert ended.error is not None
+    assert ended.error.message == f"{own.message}; {said}"
+
+
 async def test_an_attempt_that_takes_too_long_is_aborted_and_fails(database: str) -> None:
     async with site(database) as here, here.engaged():
         ended = await here.ended(await here.begin(graph(asks("a", "held", timeout_seconds=0.05))), RunStatus.FAILED)
