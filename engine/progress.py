@@ -227,4 +227,6 @@ def wait_seconds(backoff: Backoff, failures: int, random: Random) -> float:
 
 def _in_spite_of_default(error: StepError, fault: ExpressionFault) -> StepError:
     """Say why a run ends though its step had a default output: a reader of the graph would not expect it."""
+    if fault.message == error.message:  # the same condition fails whatever the step gave
+        return error
     return replace(error, message=storable(f"{error.message}; with the output of on_error {fault.message}"))

@@ -181,6 +181,17 @@ async def test_a_run_that_fails_in_spite_of_a_default_output_says_why(database: 
     assert ended.error.message == f"{own.message}; {said}"
 
 
+async def test_a_condition_that_fails_with_and_without_the_default_is_told_of_once(database: str) -> None:
+    raw = graph(
+        transform("a", on_error={"action": "continue", "output": {}}),
+        transform("b"),
+        edges=[edge("a", "b", when="inputs.absent > 3")],
+    )
+    async with site(database) as here, here.engaged():
+        ended = await here.ended(await here.begin(raw), RunStatus.FAILED)
+    assert ended.error == ended.steps["a"].error
+
+
 async def test_an_attempt_that_takes_too_long_is_aborted_and_fails(database: str) -> None:
     async with site(database) as here, here.engaged():
         ended = await here.ended(await here.begin(graph(asks("a", "held", timeout_seconds=0.05))), RunStatus.FAILED)
