@@ -134,7 +134,8 @@ class Relay:
                     self._logger.warning("relay.interrupted", reason=str(lost).strip())
                 except (NotPublished, StreamUnusable) as refused:
                     self.doing, self.fault = Relaying.REFUSED, str(refused)
-                    self._logger.warning("relay.refused", reason=self.fault, position=self.position)
+                    if failures.bit_count() <= 1:  # ever more seldom: a refusal may last until a person has seen to it
+                        self._logger.warning("relay.refused", reason=self.fault, position=self.position, tries=failures)
                 failures = 1 if self.position > begun_at else failures + 1
                 await asyncio.sleep(back_off_seconds(failures))
         finally:
@@ -150,8 +151,9 @@ class Relay:
         if row is None:
             raise CursorTaken("the cursor is gone")
         self.position = row[0]
+        if self.doing is not Relaying.REFUSED:
+            self._logger.info("relay.relaying", position=self.position)
         self.doing, self.fault = Relaying.RELAYING, None
-        self._logger.info("relay.relaying", position=self.position)
         async with publishing(client, self._bounds.ack_seconds) as publisher:
             while True:
                 await self._feed.moved(self.position)
