@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -99,6 +100,17 @@ class Two:
             await one.wait()
 
 
+async def hangs(one: asyncio.subprocess.Process) -> None:
+    """Wait until a process is stopped."""
+
+    async def stopped() -> bool:
+        asked = await asyncio.create_subprocess_exec("ps", "-o", "state=", "-p", str(one.pid), stdout=PIPE)
+        told, _ = await asked.communicate()
+        return told.strip().startswith(b"T")
+
+    await eventually(stopped, what=f"{one.pid} is stopped", seconds=PATIENCE_SECONDS)
+
+
 @asynccontextmanager
 async def two(database: str, directory: Path, **variables: str) -> AsyncGenerator[Two]:
     async with await AsyncConnection.connect(database, autocommit=True) as connection:
@@ -123,6 +135,9 @@ async def test_a_worker_that_hangs_is_followed_by_another_and_commits_nothing_wh
         if stops == "between batches":
             await here.folded(await record(log, 3))
             first.send_signal(signal.SIGSTOP)
+        else:
+            await record(log)
+        await hangs(first)  # before there is more: one that hangs with nothing to do is left alone
         await here.folded(await record(log, 3))
         await here.works(second, standing_by=0)
         first.send_signal(signal.SIGCONT)
