@@ -1,8 +1,8 @@
 """Queries: JMESPath over a run's data, as written in transforms and wherever a value is picked.
 
 The language has no loops, yet it can multiply: `[@,@]|[@,@]|…` doubles at each step, and `join` repeats its glue. How
-often a query can repeat its input is read off its syntax tree when it is compiled, so that applying it costs nothing
-extra.
+often a query can repeat its input is read off its syntax tree when it is compiled; what it does with its data is
+counted while it is applied (`expressions_query_work`).
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from typing import Any, NotRequired, TypedDict, cast
 import jmespath
 from jmespath.functions import Functions, signature
 from jmespath.parser import ParsedResult
-from jmespath.visitor import Options
 
 from domain.expressions import ExpressionFault, faults_of, quoted
+from domain.expressions_query_work import BudgetedInterpreter, QueryBudget
 
 LONGEST_QUERY = 4096
 DEEPEST_QUERY = 60
@@ -52,20 +52,24 @@ class Query:
     for in the whole data, and not in a part of it.
     """
 
-    __slots__ = ("_copies", "_options", "_parsed", "nodes", "roots")
+    __slots__ = ("_copies", "_functions", "_parsed", "nodes", "roots")
 
     def __init__(self, parsed: ParsedResult, *, nodes: frozenset[str], roots: frozenset[str], copies: int) -> None:
         """Bind a parsed query to the bounded functions; use `compile_query`."""
         self._parsed = parsed
         self._copies = copies
-        self._options = Options(custom_functions=_BoundedFunctions())
+        self._functions = _BoundedFunctions()
         self.nodes = nodes
         self.roots = roots
 
-    def apply(self, data: object) -> Any:  # noqa: ANN401  # JSON in, JSON out
-        """Give the JSON value that the query picks, None where it picks nothing. Raises ExpressionFault."""
+    def apply(self, data: object, budget: QueryBudget | None = None) -> Any:  # noqa: ANN401  # JSON in, JSON out
+        """Give the JSON value that the query picks, None where it picks nothing. Raises ExpressionFault.
+
+        Queries that are applied for one step may share a budget of work.
+        """
         with faults_of("JMESPath"):
-            result = self._parsed.search(data, options=self._options)
+            interpreter = BudgetedInterpreter(self._functions, budget or QueryBudget())
+            result = interpreter.visit(self._parsed.parsed, data)
         if self._copies > COPIES_UNWEIGHED and size_of(result) > LONGEST_RESULT:
             raise ExpressionFault("JMESPath: the result would be too large")
         return result

@@ -14,14 +14,17 @@ from typing import ClassVar, TextIO, cast
 import msgspec
 from liquid import BoundTemplate, Environment, Expression, FalsyStrictUndefined, Node, RenderContext, Token
 from liquid.builtin.expressions import LoopExpression
+from liquid.builtin.expressions.logical import ContainsExpression
 from liquid.builtin.expressions.primitive import RangeLiteral
 from liquid.builtin.output import Output, OutputNode
 from liquid.builtin.tags.echo_tag import EchoNode, EchoTag
+from liquid.context import UNDEFINED
 from liquid.static_analysis import TemplateAnalysis
 from liquid.stringify import to_liquid_string
 from liquid.utils import ReadOnlyChainMap
 
 from domain.expressions import ExpressionFault, faults_of
+from domain.expressions_query_work import work_of
 
 LONGEST_TEMPLATE = 65_536
 LONGEST_OUTPUT = 2_000_000
@@ -71,7 +74,7 @@ def compile_template(source: str) -> Template:
         bound = _environment().from_string(source, globals=None, matter={_SOURCE_LENGTH: len(source)})
         analysis = bound.analyze(include_partials=False)
         _refuse_unknown_filters(bound, analysis)
-        _refuse_reversed_ranges(bound)
+        _refuse_long_ranges(bound)
         return Template(source, bound, nodes=_named_nodes(analysis), roots=_roots(analysis))
 
 
@@ -87,19 +90,30 @@ class _Absent(FalsyStrictUndefined):
 class _Context(RenderContext):
     """A render context without a clock, and with a budget of work."""
 
-    __slots__ = ("work_left",)
+    __slots__ = ("known_work", "work_left")
 
     def __init__(self, template: BoundTemplate, *, globals: Mapping[str, object] | None = None) -> None:  # noqa: A002  # the library's name
         super().__init__(template, globals=globals)
         # The library's own chain also holds `now` and `today`.
         self.scope = ReadOnlyChainMap(self.locals, self.globals, self.counters)
         self.work_left = MOST_WORK
+        self.known_work: dict[int, int] = {}
 
     def charge(self, work: int) -> None:
         """Take work off the budget. Raises ExpressionFault when none is left."""
         self.work_left -= work
         if self.work_left < 0:
             raise ExpressionFault("Liquid: the template does too much work")
+
+    def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
+        """Give what a name stands for, and charge for it: `if` and `case` may compare it with another, whole."""
+        value = super().get(path, token=token, default=default)
+        if isinstance(value, (str, list, dict)):
+            known = self.known_work.get(id(cast("object", value)))
+            if known is None:
+                known = self.known_work[id(cast("object", value))] = work_of(cast("object", value))
+            self.charge(known)
+        return value
 
     def raise_for_loop_limit(self, length: int = 1) -> None:
         super().raise_for_loop_limit(length)
@@ -226,19 +240,32 @@ def _refuse_unknown_filters(bound: BoundTemplate, analysis: TemplateAnalysis) ->
             raise ExpressionFault(f"Liquid: there is no filter '{name}'")
 
 
-def _refuse_reversed_ranges(bound: BoundTemplate) -> None:
-    """Refuse `for i in (1..n) reversed`: the library makes the whole list before it checks the loop limit."""
+def _refuse_long_ranges(bound: BoundTemplate) -> None:
+    """Refuse ranges where nothing else bounds them.
+
+    Of `for i in (1..n) reversed` the library makes the whole list before it checks the loop limit, and it looks through
+    all of `(1..n) contains 'x'`.
+    """
     for expression in _expressions(bound.nodes, RenderContext(bound)):
-        if not isinstance(expression, LoopExpression) or not expression.reversed:
-            continue
-        if isinstance(expression.iterable, RangeLiteral):
-            raise ExpressionFault("Liquid: a range cannot be reversed")
+        if isinstance(expression, LoopExpression) and expression.reversed:
+            if isinstance(expression.iterable, RangeLiteral):
+                raise ExpressionFault("Liquid: a range cannot be reversed")
+        elif isinstance(expression, ContainsExpression) and isinstance(expression.left, RangeLiteral):
+            raise ExpressionFault("Liquid: a range cannot be looked through with contains")
 
 
 def _expressions(nodes: Iterable[Node], context: RenderContext) -> Iterator[Expression]:
     for node in nodes:
-        yield from node.expressions()
+        yield from _with_parts(node.expressions())
         yield from _expressions(node.children(context, include_partials=False), context)
+
+
+def _with_parts(expressions: Iterable[Expression]) -> Iterator[Expression]:
+    pending = list(expressions)
+    while pending:
+        expression = pending.pop()
+        yield expression
+        pending.extend(expression.children())
 
 
 def _named_nodes(analysis: TemplateAnalysis) -> frozenset[str]:

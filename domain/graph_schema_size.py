@@ -12,6 +12,8 @@ LONGEST_CHAIN = 20
 DEFINITIONS = frozenset({"$defs", "definitions"})
 REFUSED = frozenset({"$dynamicRef", "$recursiveRef", "$anchor", "$dynamicAnchor"})
 REFUSED_BELOW = REFUSED | {"$id"}
+QUOTED = frozenset({"const", "enum", "required"})
+"""Keywords whose value an error may quote."""
 DRAFTS = frozenset({"https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema#"})
 """Older drafts name and resolve identifiers in other ways, which would lead past what is measured here."""
 
@@ -26,6 +28,22 @@ def expanded_size(schema: dict[str, Any]) -> int:
     if not isinstance(draft, str) or draft not in DRAFTS:
         raise ExpressionFault(f"JSON Schema: $schema is none of {', '.join(sorted(DRAFTS))}")
     return _Expansion(schema).size(schema, ())
+
+
+def longest_part(schema: dict[str, Any]) -> int:
+    """Give how many characters the longest part of a schema has, less the parts within it: an `enum`, most of all."""
+    longest = 1
+    pending: list[object] = [schema]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, dict):
+            fields = cast("dict[str, object]", part)
+            flat = {key: value for key, value in fields.items() if key in QUOTED or not isinstance(value, (dict, list))}
+            longest = max(longest, len(str(flat)))
+            pending.extend(fields.values())
+        elif isinstance(part, list):
+            pending.extend(cast("list[object]", part))
+    return longest
 
 
 class _Expansion:

@@ -8,6 +8,7 @@ from uuid import UUID
 from domain.asset import AssetContentRevised, AssetCreated, content_of
 from domain.expressions import ExpressionFault
 from domain.expressions_queries import compile_query
+from domain.expressions_query_work import QueryBudget
 from domain.graph import ErrorClass, MapNode, Node, WorkflowNode
 from domain.graph_configs import MapConfig, WorkflowConfig
 from domain.ids import to_uuid
@@ -107,8 +108,9 @@ def _inputs_of_items(call: StepCall, config: MapConfig, items: list[Any]) -> lis
         return [{"item": item, "index": index} for index, item in enumerate(items)]
     seen = call.data.seen()
     queries = {name: compile_query(query) for name, query in config.inputs.items()}
+    budget = QueryBudget()  # one for all items: what one of them may take, 10,000 may not
     return [
-        {name: query.apply({**seen, "item": item, "index": index}) for name, query in queries.items()}
+        {name: query.apply({**seen, "item": item, "index": index}, budget) for name, query in queries.items()}
         for index, item in enumerate(items)
     ]
 

@@ -21,6 +21,7 @@ from engine.outgoing import Guard, GuardedTransport, OutgoingRefused
 from engine.step import Failed, StepCall, failed
 
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
+UNTOLD: Final = "a template that uses a secret cannot be rendered; why is not told, for that may quote it"
 
 
 class HttpBounds(Struct, frozen=True, kw_only=True):
@@ -57,8 +58,10 @@ class HttpSteps:
             return Failed(refused.error, retry_after_seconds=fault.wait_seconds)
         except OutgoingRefused as refused:
             return failed(ErrorClass.BAD_REQUEST, str(refused))
-        except ExpressionFault as fault:  # a template's fault may quote what it was given
-            return failed(ErrorClass.EXPRESSION, redactor.text(str(fault)))
+        except ExpressionFault as fault:
+            # It may quote what it was given, and no redactor knows a secret that a filter has taken apart.
+            said = UNTOLD if secrets.used else redactor.text(str(fault))
+            return failed(ErrorClass.EXPRESSION, said)
 
     async def close(self) -> None:
         """Close all connections."""

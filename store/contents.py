@@ -9,10 +9,11 @@ import msgspec
 
 from domain.payload import INLINE_BYTES, Payload
 from store.connections import Sessions
-from store.encoding import encode_shallow
+from store.encoding import encode_shallow, outgrows
 from store.faults import ContentMissing, ContentTooLarge
 
 JSON: Final = "application/json"
+CONTENT_BYTES_MAX: Final = 16 * 1024 * 1024
 REFERENCE: Final = re.compile("sha256:([0-9a-f]{64})")
 
 PUT: Final = """
@@ -43,7 +44,7 @@ class ContentStore(Protocol):
 class PostgresContents:
     """The content store in the log's own database."""
 
-    def __init__(self, sessions: Sessions, *, content_bytes_max: int = 16 * 1024 * 1024) -> None:
+    def __init__(self, sessions: Sessions, *, content_bytes_max: int = CONTENT_BYTES_MAX) -> None:
         """Make the store; `content_bytes_max` bounds one content."""
         self._sessions = sessions
         self._content_bytes_max = content_bytes_max
@@ -70,6 +71,8 @@ def inline(value: object) -> Payload | None:
 
     Raises TooDeep, UnstorableText.
     """
+    if outgrows(value, INLINE_BYTES):
+        return None
     return Payload(value=value) if len(encode_shallow(value)) <= INLINE_BYTES else None
 
 
@@ -78,6 +81,8 @@ async def keep(contents: ContentStore, workspace_id: UUID, value: object) -> Pay
 
     Raises ContentTooLarge, TooDeep, Unavailable, UnstorableText.
     """
+    if outgrows(value, CONTENT_BYTES_MAX):
+        raise ContentTooLarge(None, CONTENT_BYTES_MAX)
     encoded = encode_shallow(value)
     if len(encoded) <= INLINE_BYTES:
         return Payload(value=value)

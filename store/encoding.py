@@ -1,7 +1,7 @@
 """How values become JSON bytes that every database, browser and library downstream can hold."""
 
 import re
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -44,3 +44,26 @@ def encode_shallow(value: object) -> bytes:
     ):
         raise TooDeep(DEEPEST_DATA)
     return encoded
+
+
+def outgrows(value: object, most_bytes: int) -> bool:
+    """Tell whether a JSON value certainly takes more bytes than that when it is written, without writing it.
+
+    What stands in many places is one object in memory and is written as many times: a list of 400 references to a text
+    of 14 MB took 5.6 GB. The walk ends as soon as it is certain, so that it never costs more than the writing would.
+    """
+    written = 0
+    level: list[object] = [value]
+    for _ in range(DEEPEST_DATA):  # what is deeper is refused for that
+        below: list[object] = []
+        for item in level:
+            if isinstance(item, str):
+                written += len(item)
+            elif isinstance(item, (dict, list)):
+                written += 2 * len(cast("list[object]", item))  # one character and a comma each, at least
+                inner = cast("list[object]", list(item.values()) if isinstance(item, dict) else item)
+                below.extend(one for one in inner if isinstance(one, (str, dict, list)))
+            if written > most_bytes:
+                return True
+        level = below
+    return False

@@ -53,9 +53,9 @@ class TooDeep(ValueError):  # noqa: N818  # names what is wrong with the value
 class ContentTooLarge(Exception):  # noqa: N818  # a limit of the content store, named in settings
     """A content is over the limit of the content store."""
 
-    def __init__(self, size: int, limit: int) -> None:
-        """Say by how much."""
-        super().__init__(f"a content of {size} bytes is over the limit of {limit}")
+    def __init__(self, size: int | None, limit: int) -> None:
+        """Say by how much, where that is known: what would be far too large is not written to be measured."""
+        super().__init__(f"a content of {size or 'too many'} bytes is over the limit of {limit}")
         self.size = size
         self.limit = limit
 

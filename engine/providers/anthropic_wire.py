@@ -12,7 +12,7 @@ from msgspec import Struct
 from domain.graph_configs import JsonOutput
 from engine.providers.http_faults import SaidError
 from engine.providers.provider import Ask
-from engine.providers.wire import Piece, conversation, shared_headers, written
+from engine.providers.wire import Piece, conversation, shared_headers, told_tokens, written
 
 VERSION = "2023-06-01"
 _CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded"})
@@ -21,17 +21,19 @@ _CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded"})
 class Counted(Struct, frozen=True, kw_only=True):
     """The tokens as the provider counts them, so far; what it read from a cache is counted apart."""
 
-    input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: object = None
+    cache_creation_input_tokens: object = None
+    cache_read_input_tokens: object = None
+    output_tokens: object = None
 
     @property
     def all_input_tokens(self) -> int | None:
         """Give the tokens of the whole input; None where they are not told."""
-        if self.input_tokens is None:
+        told = told_tokens(self.input_tokens)
+        if told is None:
             return None
-        return self.input_tokens + (self.cache_creation_input_tokens or 0) + (self.cache_read_input_tokens or 0)
+        cached = (self.cache_creation_input_tokens, self.cache_read_input_tokens)
+        return told + sum(told_tokens(count) or 0 for count in cached)
 
 
 class Delta(Struct, frozen=True, kw_only=True):
@@ -108,7 +110,7 @@ class AnthropicWire(Struct, frozen=True):
 
 
 def _counted(counted: Counted) -> Piece:
-    return Piece(input_tokens=counted.all_input_tokens, output_tokens=counted.output_tokens)
+    return Piece(input_tokens=counted.all_input_tokens, output_tokens=told_tokens(counted.output_tokens))
 
 
 def _ended(reason: str | None, counted: Counted) -> Piece:
@@ -117,7 +119,7 @@ def _ended(reason: str | None, counted: Counted) -> Piece:
         truncated=reason in _CUT_SHORT,
         refused=reason == "refusal",
         input_tokens=counted.all_input_tokens,
-        output_tokens=counted.output_tokens,
+        output_tokens=told_tokens(counted.output_tokens),
     )
 
 

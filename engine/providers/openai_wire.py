@@ -12,7 +12,7 @@ from msgspec import Struct
 from domain.graph_configs import JsonOutput
 from engine.providers.http_faults import SaidError
 from engine.providers.provider import Ask
-from engine.providers.wire import Piece, conversation, shared_headers, written
+from engine.providers.wire import Piece, conversation, shared_headers, told_tokens, written
 
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
 DONE = "[DONE]"
@@ -29,21 +29,21 @@ class Delta(Struct, frozen=True, kw_only=True):
 class Choice(Struct, frozen=True, kw_only=True):
     """One of the answers asked for; we ask for one."""
 
-    delta: Delta = Delta()
+    delta: Delta | None = None
     finish_reason: str | None = None
 
 
 class Counted(Struct, frozen=True, kw_only=True):
-    """The tokens as the provider counts them."""
+    """The tokens as the provider counts them; an odd count must not cost the answer, which is paid for."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: object = 0
+    completion_tokens: object = 0
 
 
 class Chunk(Struct, frozen=True, kw_only=True):
     """One event of the stream. The last one before `[DONE]` has the usage and no choices."""
 
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[Choice, ...] | None = None
     usage: Counted | None = None
     error: SaidError | str | None = None
 
@@ -90,13 +90,14 @@ class OpenAiWire(Struct, frozen=True):
             return None
         counted = chunk.usage
         choice = chunk.choices[0] if chunk.choices else Choice()
+        delta = choice.delta or Delta()
         return Piece(
-            text=choice.delta.content or "",
+            text=delta.content or "",
             is_whole=choice.finish_reason is not None,
             truncated=choice.finish_reason == "length",
-            refused=bool(choice.delta.refusal) or choice.finish_reason == _REFUSED,
-            input_tokens=None if counted is None else counted.prompt_tokens,
-            output_tokens=None if counted is None else counted.completion_tokens,
+            refused=bool(delta.refusal) or choice.finish_reason == _REFUSED,
+            input_tokens=None if counted is None else told_tokens(counted.prompt_tokens),
+            output_tokens=None if counted is None else told_tokens(counted.completion_tokens),
             error=chunk.error,
         )
 

@@ -11,6 +11,8 @@ from domain.graph import ErrorClass
 from engine.providers.http_faults import SaidError
 from engine.providers.provider import Ask, ProviderFault
 
+TOKENS_MAX = 100_000_000
+"""A greater count of one call is none: no model takes as much, and read models could not add it up."""
 EMPTY = "(no answer)"
 """Stands for a rejected answer without text: providers refuse empty messages."""
 
@@ -82,3 +84,9 @@ def conversation(ask: Ask) -> list[dict[str, str]]:
         messages.append({"role": "assistant", "content": answer})
         messages.append({"role": "user", "content": ask.repair.said})
     return messages
+
+
+def told_tokens(count: object) -> int | None:
+    """Give a count of tokens as a provider tells it; None for what is no count: nobody is owed money by a model."""
+    is_count = isinstance(count, int) and not isinstance(count, bool)
+    return count if is_count and 0 <= count <= TOKENS_MAX else None

@@ -35,6 +35,21 @@ def test_the_problems_of_one_value_are_bounded() -> None:
     assert len(schema.problems([1] * 90_000)) == 1
 
 
+def test_all_problems_are_told_only_where_their_messages_fit_into_memory() -> None:
+    many = compile_schema({"items": {"enum": list(range(1_000_000, 1_005_000))}})
+    assert len(many.problems([1] * 3_000)) == 1
+    long = compile_schema({"allOf": [{"pattern": f"c{n}$"} for n in range(100)]})
+    assert len(long.problems("a" * 300_000)) == 1
+    assert len(long.problems("a" * 3_000)) == 50
+
+
+def test_many_values_are_not_judged_by_many_parts() -> None:
+    schema = compile_schema({"patternProperties": {f"(a|b)*c{n}$": {} for n in range(1_000)}})
+    assert schema.problems({f"ab{n}": 1 for n in range(100)}) == ()
+    with pytest.raises(ExpressionFault, match="too large"):
+        schema.problems({f"ab{n}": 1 for n in range(90_000)})
+
+
 @pytest.mark.parametrize(
     "schema",
     [

@@ -13,7 +13,7 @@ from domain.graph_compiled import compile_graph
 from engine.allow_list import AllowList
 from engine.data import RunData
 from engine.http_secrets import HttpSecret
-from engine.http_step import HttpBounds, HttpSteps
+from engine.http_step import UNTOLD, HttpBounds, HttpSteps
 from engine.outgoing import Guard
 from engine.step import Failed, StepCall
 from tests.fixtures.graphs import KNOWN, graph, node
@@ -271,3 +271,13 @@ async def test_a_loop_over_secrets_uses_them_all(steps: HttpSteps, web_server: W
 async def test_a_secret_that_is_not_there_is_a_fault_of_the_template(steps: HttpSteps, web_server: WebServer) -> None:
     fault = await fault_of(steps, web_server.url("/{{ secrets.nobody }}"))
     assert fault.error.error_class is ErrorClass.EXPRESSION
+
+
+@pytest.mark.parametrize("taken_apart", ["split: '' | join: '-'", "slice: 0, 7", "base64_encode"])
+async def test_a_fault_of_a_template_does_not_quote_a_secret_in_any_form(
+    steps: HttpSteps, web_server: WebServer, taken_apart: str
+) -> None:
+    sly = f"{{% assign it = secrets.token | {taken_apart} %}}{{{{ inputs[it] }}}}"
+    fault = await fault_of(steps, web_server.url("/echo"), headers={"X-Sly": sly})
+    assert fault.error.error_class is ErrorClass.EXPRESSION
+    assert fault.error.message == UNTOLD

@@ -75,6 +75,15 @@ def test_a_value_of_just_the_size_is_inline_and_one_more_is_not() -> None:
     assert inline("x" * (most + 1)) is None
 
 
+async def test_a_value_that_is_written_many_times_is_refused_before_it_is_written(database: str) -> None:
+    text = "x" * 5_000_000
+    value: dict[str, object] = {"all": [{"one": text, "two": [text]}] * 100_000}
+    assert inline(value) is None
+    async with running(database) as log:
+        with pytest.raises(ContentTooLarge):
+            await keep(PostgresContents(log.sessions), WORKSPACE, value)
+
+
 @pytest.mark.parametrize("text", ["a\0b", "\ud800", '\\"\0'])
 def test_text_that_postgresql_cannot_hold_is_refused(text: str) -> None:
     with pytest.raises(UnstorableText):

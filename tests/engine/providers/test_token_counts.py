@@ -1,0 +1,39 @@
+"""Counts of tokens as providers tell them: what is no count costs neither the answer nor the sums."""
+
+import msgspec
+import pytest
+
+from engine.providers.anthropic_wire import AnthropicWire
+from engine.providers.openai_wire import OpenAiWire
+from engine.providers.wire import TOKENS_MAX
+
+OPENAI = OpenAiWire("max_tokens")
+ANTHROPIC = AnthropicWire(output_tokens_default=100)
+NO_COUNTS = [-1, TOKENS_MAX + 1, 10**30, 1.5, "12", None, True, [], {}]
+
+
+@pytest.mark.parametrize("count", NO_COUNTS, ids=repr)
+def test_what_is_no_count_is_not_taken_for_one(count: object) -> None:
+    usage = {"prompt_tokens": count, "completion_tokens": 3}
+    said = OPENAI.piece(msgspec.json.encode({"choices": [], "usage": usage}).decode())
+    assert said is not None
+    assert (said.input_tokens, said.output_tokens) == (None, 3)
+
+    usage = {"input_tokens": 7, "cache_read_input_tokens": count, "output_tokens": count}
+    event = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}
+    told = ANTHROPIC.piece(msgspec.json.encode(event).decode())
+    assert told is not None
+    assert (told.is_whole, told.input_tokens, told.output_tokens) == (True, 7, None)
+
+
+def test_a_count_is_taken_as_it_is() -> None:
+    usage = {"prompt_tokens": 0, "completion_tokens": TOKENS_MAX}
+    said = OPENAI.piece(msgspec.json.encode({"choices": None, "usage": usage}).decode())
+    assert said is not None
+    assert (said.input_tokens, said.output_tokens) == (0, TOKENS_MAX)
+
+
+def test_a_piece_that_adds_nothing_may_say_so_by_null() -> None:
+    said = OPENAI.piece('{"choices": [{"delta": null, "finish_reason": "stop"}]}')
+    assert said is not None
+    assert (said.is_whole, said.text) == (True, "")
