@@ -64,7 +64,7 @@ def is_within(data: object, *, most_items: int, longest: int, deepest: int = DEE
     for _ in range(deepest):
         below: list[object] = []
         for item in level:
-            inner = _items_of(item)
+            inner = items_of(item)
             if len(inner) > longest:
                 return False
             below.extend(inner)
@@ -77,7 +77,8 @@ def is_within(data: object, *, most_items: int, longest: int, deepest: int = DEE
     return False
 
 
-def _items_of(value: object) -> Collection[object]:
+def items_of(value: object) -> Collection[object]:
+    """Give what stands in a list or an object, nothing for any other JSON value."""
     if isinstance(value, dict):
         return cast("dict[str, object]", value).values()
     return cast("list[object]", value) if isinstance(value, list) else ()

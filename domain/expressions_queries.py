@@ -15,7 +15,8 @@ from jmespath.functions import Functions, signature
 from jmespath.parser import ParsedResult
 
 from domain.expressions import ExpressionFault, faults_of, quoted
-from domain.expressions_query_work import BudgetedInterpreter, QueryBudget
+from domain.expressions_budget import Budget
+from domain.expressions_query_work import BudgetedInterpreter
 
 LONGEST_QUERY = 4096
 DEEPEST_QUERY = 60
@@ -62,13 +63,13 @@ class Query:
         self.nodes = nodes
         self.roots = roots
 
-    def apply(self, data: object, budget: QueryBudget | None = None) -> Any:  # noqa: ANN401  # JSON in, JSON out
+    def apply(self, data: object, budget: Budget | None = None) -> Any:  # noqa: ANN401  # JSON in, JSON out
         """Give the JSON value that the query picks, None where it picks nothing. Raises ExpressionFault.
 
         Queries that are applied for one step may share a budget of work.
         """
         with faults_of("JMESPath"):
-            interpreter = BudgetedInterpreter(self._functions, budget or QueryBudget())
+            interpreter = BudgetedInterpreter(self._functions, budget or Budget())
             result = interpreter.visit(self._parsed.parsed, data)
         if self._copies > COPIES_UNWEIGHED and size_of(result) > LONGEST_RESULT:
             raise ExpressionFault("JMESPath: the result would be too large")

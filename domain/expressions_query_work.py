@@ -10,10 +10,9 @@ from typing import Any, Final, cast
 from jmespath.functions import Functions
 from jmespath.visitor import TreeInterpreter
 
-from domain.expressions import ExpressionFault
+from domain.expressions import items_of
+from domain.expressions_budget import Budget
 
-MOST_QUERY_WORK: Final = 2_000_000
-"""In parts of a query applied to a value, about half a microsecond each."""
 ITEMS_A_WORK: Final = 8
 """So many elements that are copied, compared or looked through count as one part."""
 CHARACTERS_A_WORK: Final = 64
@@ -22,26 +21,10 @@ SORTS: Final = frozenset({"max_by", "min_by", "sort", "sort_by"})
 WRITES: Final = frozenset({"to_string"})
 
 
-class QueryBudget:
-    """What work is left. One budget may be shared by the queries of one step."""
-
-    __slots__ = ("left",)
-
-    def __init__(self, most: int = MOST_QUERY_WORK) -> None:
-        """Begin with all of it."""
-        self.left = most
-
-    def charge(self, work: int) -> None:
-        """Take work off the budget. Raises ExpressionFault when none is left."""
-        self.left -= work
-        if self.left < 0:
-            raise ExpressionFault("JMESPath: the query would do too much work with this data")
-
-
 class BudgetedInterpreter(TreeInterpreter):
     """Applies a query; each part of it that is applied to a value is charged, and what is copied or compared."""
 
-    def __init__(self, functions: Functions, budget: QueryBudget) -> None:
+    def __init__(self, functions: Functions, budget: Budget) -> None:
         """Take the functions and the budget; use `Query.apply`."""
         super().__init__()
         self._functions = functions
@@ -77,9 +60,10 @@ class BudgetedInterpreter(TreeInterpreter):
     def visit_comparator(self, node: Any, value: Any) -> Any:  # noqa: ANN401
         """Compare two values, which may be large."""
         left, right = (self.visit(child, value) for child in node["children"])
-        if isinstance(left, (list, dict, str)) and isinstance(right, (list, dict, str)):
+        if is_large_kind(left) and is_large_kind(right):
             self._budget.charge(min(work_of(left), work_of(right)))
-        return super().visit_comparator({"value": node["value"], "children": [_literal(left), _literal(right)]}, value)
+        compared: Any = {"value": node["value"], "children": [_literal(left), _literal(right)]}
+        return super().visit_comparator(compared, value)
 
     def visit_function_expression(self, node: Any, value: Any) -> Any:  # noqa: ANN401
         """Apply a function to its arguments; all of them walk through at most the whole of what they are given."""
@@ -92,6 +76,16 @@ class BudgetedInterpreter(TreeInterpreter):
         return self._functions.call_function(name, arguments)
 
 
+def is_nested(value: object) -> bool:
+    """Tell whether a value is a list or an object."""
+    return isinstance(value, (list, dict))
+
+
+def is_large_kind(value: object) -> bool:
+    """Tell whether a value is of a kind that may be large."""
+    return isinstance(value, (str, list, dict))
+
+
 def work_of(value: object) -> int:
     """Give the work of walking through all of a value, a part of it that stands in many places each time anew.
 
@@ -99,22 +93,21 @@ def work_of(value: object) -> int:
     """
     if isinstance(value, str):
         return len(value) // CHARACTERS_A_WORK
-    if not isinstance(value, (list, dict)):
-        return 0
-    weights: dict[int, int] = {}
-    pending: list[object] = [cast("object", value)]
+    works: dict[int, int] = {}
+    pending: list[object] = [value]
     while pending:
         item = pending[-1]
-        inner = cast("list[object]", list(item.values()) if isinstance(item, dict) else item)
-        unknown = [one for one in inner if isinstance(one, (list, dict)) and id(one) not in weights]
+        inner = items_of(item)
+        nested = [one for one in inner if is_nested(one)]
+        unknown = [one for one in nested if id(one) not in works]
         if unknown:
             pending.extend(unknown)
             continue
         texts = sum(len(one) for one in inner if isinstance(one, str)) // CHARACTERS_A_WORK
-        nested = sum(weights[id(one)] for one in inner if isinstance(one, (list, dict)))
-        weights[id(item)] = 1 + len(inner) // ITEMS_A_WORK + texts + nested
+        known = sum(works[id(one)] for one in nested)
+        works[id(item)] = 1 + len(inner) // ITEMS_A_WORK + texts + known
         pending.pop()
-    return weights[id(cast("object", value))]
+    return works[id(value)]
 
 
 def _length(value: object) -> int:

@@ -18,20 +18,19 @@ from liquid.builtin.expressions.logical import ContainsExpression
 from liquid.builtin.expressions.primitive import RangeLiteral
 from liquid.builtin.output import Output, OutputNode
 from liquid.builtin.tags.echo_tag import EchoNode, EchoTag
-from liquid.context import UNDEFINED
 from liquid.static_analysis import TemplateAnalysis
 from liquid.stringify import to_liquid_string
+from liquid.undefined import UNDEFINED
 from liquid.utils import ReadOnlyChainMap
 
 from domain.expressions import ExpressionFault, faults_of
-from domain.expressions_query_work import work_of
+from domain.expressions_budget import MOST_TEMPLATE_WORK, Budget, TooMuchWork
+from domain.expressions_query_work import is_large_kind, work_of
 
 LONGEST_TEMPLATE = 65_536
 LONGEST_OUTPUT = 2_000_000
 LONGEST_LOOP = 10_000
 LONGEST_NUMBER_BITS = 256
-MOST_WORK = 10_000_000
-"""Budget of one rendering in characters and items handled; a few seconds at the very worst."""
 
 DATE_FORMAT = re.compile(r"(?:[^%]|%-?[A-Za-z%]){0,100}")
 FILTER_COST = 20
@@ -47,7 +46,7 @@ class Template:
     __slots__ = ("_bound", "_source", "nodes", "roots")
 
     def __init__(
-        self, source: str, bound: BoundTemplate | None, *, nodes: frozenset[str], roots: frozenset[str]
+        self, source: str, bound: "_BoundTemplate | None", *, nodes: frozenset[str], roots: frozenset[str]
     ) -> None:
         """Bind a source to its parsed form, None where it is plain text; use `compile_template`."""
         self._source = source
@@ -55,12 +54,12 @@ class Template:
         self.nodes = nodes
         self.roots = roots
 
-    def render(self, data: Mapping[str, object]) -> str:
-        """Give the text. Raises ExpressionFault on undefined names, on errors, and over the bounds."""
+    def render(self, data: Mapping[str, object], budget: Budget | None = None) -> str:
+        """Give the text. Raises ExpressionFault on undefined names, on errors, and over the bounds; TooMuchWork."""
         if self._bound is None:
             return self._source
         with faults_of("Liquid"):
-            return self._bound.render(data)
+            return self._bound.render_within(data, budget or Budget())
 
 
 @lru_cache(maxsize=1024)
@@ -71,7 +70,8 @@ def compile_template(source: str) -> Template:
     if "{{" not in source and "{%" not in source:
         return Template(source, None, nodes=frozenset(), roots=frozenset())
     with faults_of("Liquid"):
-        bound = _environment().from_string(source, globals=None, matter={_SOURCE_LENGTH: len(source)})
+        parsed = _environment().from_string(source, globals=None, matter={_SOURCE_LENGTH: len(source)})
+        bound = cast("_BoundTemplate", parsed)
         analysis = bound.analyze(include_partials=False)
         _refuse_unknown_filters(bound, analysis)
         _refuse_long_ranges(bound)
@@ -96,22 +96,22 @@ class _Context(RenderContext):
         super().__init__(template, globals=globals)
         # The library's own chain also holds `now` and `today`.
         self.scope = ReadOnlyChainMap(self.locals, self.globals, self.counters)
-        self.work_left = MOST_WORK
+        self.work_left = MOST_TEMPLATE_WORK
         self.known_work: dict[int, int] = {}
 
     def charge(self, work: int) -> None:
-        """Take work off the budget. Raises ExpressionFault when none is left."""
+        """Take work off the budget. Raises TooMuchWork when none is left."""
         self.work_left -= work
         if self.work_left < 0:
-            raise ExpressionFault("Liquid: the template does too much work")
+            raise TooMuchWork("Liquid: the template does too much work")
 
     def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
         """Give what a name stands for, and charge for it: `if` and `case` may compare it with another, whole."""
         value = super().get(path, token=token, default=default)
-        if isinstance(value, (str, list, dict)):
-            known = self.known_work.get(id(cast("object", value)))
+        if is_large_kind(value):
+            known = self.known_work.get(id(value))
             if known is None:
-                known = self.known_work[id(cast("object", value))] = work_of(cast("object", value))
+                known = self.known_work[id(value)] = work_of(value)
             self.charge(known)
         return value
 
@@ -140,6 +140,14 @@ class _Context(RenderContext):
 
 class _BoundTemplate(BoundTemplate):
     context_class = _Context
+
+    def render_within(self, data: Mapping[str, object], budget: Budget) -> str:
+        """Render as the library does, with the work that a budget has for one template."""
+        context = _Context(self, globals=self.make_globals(data))
+        context.work_left = budget.template_work
+        buffer = self._get_buffer()
+        self.render_with_context(context, buffer)
+        return buffer.getvalue()
 
 
 class _JsonOutputNode(OutputNode):

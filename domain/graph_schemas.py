@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import jsonschema_rs
 
-from domain.expressions import ExpressionFault, is_within, quoted
+from domain.expressions import ExpressionFault, is_within, items_of, quoted
 from domain.graph_schema_size import expanded_size, longest_part
 from domain.graph_shape import Fault, pointer_to
 from domain.refusal import Problem
@@ -96,12 +96,11 @@ def schema_faults(schema: dict[str, Any]) -> tuple[Fault, ...]:
 def _quoted_in_all(value: Any) -> int:  # noqa: ANN401  # any JSON value
     """Give how many characters of texts all parts of a value hold together: a text counts in each part around it."""
     characters, depth = 0, 0
-    level: list[Any] = [value]
+    level: list[object] = [value]
     while level:
         depth += 1
         characters += depth * sum(len(one) for one in level if isinstance(one, str))
-        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list)))
-        level = [part for parts in cast("Iterator[list[Any]]", inner) for part in parts]
+        level = [part for one in level for part in items_of(one)]
     return characters
 
 

@@ -1,14 +1,14 @@
 """Map and workflow steps: which children they wait for, and what these are started with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
 from domain.asset import AssetContentRevised, AssetCreated, content_of
 from domain.expressions import ExpressionFault
+from domain.expressions_budget import Budget
 from domain.expressions_queries import compile_query
-from domain.expressions_query_work import QueryBudget
 from domain.graph import ErrorClass, MapNode, Node, WorkflowNode
 from domain.graph_configs import MapConfig, WorkflowConfig
 from domain.ids import to_uuid
@@ -16,6 +16,7 @@ from domain.payload import Payload
 from domain.run_facts import StepWaiting, WaitFor
 from engine.data import passed_through
 from engine.progress import total_ends_at
+from engine.slow_work import SlowWork
 from engine.step import Failed, Gave, StepCall, Waits, failed
 from store.contents import ContentStore, keep, resolve
 from store.log import Log
@@ -29,6 +30,7 @@ class ChildSteps:
 
     log: Log
     contents: ContentStore
+    slow: SlowWork = field(default_factory=SlowWork)
 
     async def waits(self, call: StepCall, node: MapNode | WorkflowNode, now: datetime) -> Waits | Gave | Failed:
         """Give the wait for the children; a map over nothing completes at once. Raises ExpressionFault, Unavailable.
@@ -39,7 +41,8 @@ class ChildSteps:
         if kept is not None:
             return _wait(call, kept.items, kept.children, now, resumes=True)
         if isinstance(node, WorkflowNode):
-            inputs = [_inputs_of_workflow(call, node.config)]
+            one = node.config
+            inputs = [await self.slow.done(lambda budget: _inputs_of_workflow(call, one, budget))]
         else:
             items = await self._items(call, node.config)
             if not isinstance(items, list):
@@ -48,14 +51,16 @@ class ChildSteps:
             if len(found) > node.config.most_items:
                 message = f"the map has {len(found)} items, and most_items allows {node.config.most_items}"
                 return failed(ErrorClass.BAD_REQUEST, message)
-            inputs = _inputs_of_items(call, node.config, found)
+            each = node.config
+            inputs = await self.slow.done(lambda budget: _inputs_of_items(call, each, found, budget))
         if not inputs:
             return Gave([], await keep(self.contents, call.workspace_id, []))
         return _wait(call, await keep(self.contents, call.workspace_id, inputs), len(inputs), now)
 
     async def _items(self, call: StepCall, config: MapConfig) -> object:
         if config.dataset_id is None:
-            return compile_query(config.items or "").apply(call.data.seen())
+            query, seen = compile_query(config.items or ""), call.data.seen()
+            return await self.slow.done(lambda budget: query.apply(seen, budget))
         asset_id = to_uuid("ast", config.dataset_id)
         version = call.run.pins.assets[asset_id]
         after = 0
@@ -96,19 +101,19 @@ def _until(call: StepCall) -> datetime | None:
     return min((one for one in ends if one is not None), default=None)
 
 
-def _inputs_of_workflow(call: StepCall, config: WorkflowConfig) -> object:
+def _inputs_of_workflow(call: StepCall, config: WorkflowConfig, budget: Budget) -> object:
     if not config.inputs:
         return passed_through(call.graph, call.run, call.node.id, call.data)
     seen = call.data.seen()
-    return {name: compile_query(query).apply(seen) for name, query in config.inputs.items()}
+    return {name: compile_query(query).apply(seen, budget) for name, query in config.inputs.items()}
 
 
-def _inputs_of_items(call: StepCall, config: MapConfig, items: list[Any]) -> list[object]:
+def _inputs_of_items(call: StepCall, config: MapConfig, items: list[Any], budget: Budget) -> list[object]:
+    """Give what each child starts with, within one budget: what one item may take, 10,000 may not."""
     if not config.inputs:
         return [{"item": item, "index": index} for index, item in enumerate(items)]
     seen = call.data.seen()
     queries = {name: compile_query(query) for name, query in config.inputs.items()}
-    budget = QueryBudget()  # one for all items: what one of them may take, 10,000 may not
     return [
         {name: query.apply({**seen, "item": item, "index": index}, budget) for name, query in queries.items()}
         for index, item in enumerate(items)

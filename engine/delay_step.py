@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from domain.expressions import ExpressionFault
+from domain.expressions_budget import Budget
 from domain.expressions_templates import compile_template
 from domain.graph_configs import DelayConfig
 from domain.run_facts import StepWaiting, WaitFor
@@ -15,11 +16,11 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 MOST_SHOWN: Final = 100
 
 
-def until_of(call: StepCall, config: DelayConfig, now: datetime) -> datetime:
+def until_of(call: StepCall, config: DelayConfig, now: datetime, budget: Budget | None = None) -> datetime:
     """Give until when a step waits, in UTC. Raises ExpressionFault where its template gives no such time."""
     if config.seconds is not None:
         return now + timedelta(seconds=config.seconds)
-    return read_time(compile_template(config.until or "").render(call.data.seen()))
+    return read_time(compile_template(config.until or "").render(call.data.seen(), budget))
 
 
 def read_time(text: str) -> datetime:

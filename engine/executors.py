@@ -1,16 +1,17 @@
 """The executors: how a step of each kind is carried out, and how whatever goes wrong becomes a failure of the step."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from msgspec.structs import replace
 from opentelemetry import trace
 
 from domain.expressions import ExpressionFault
+from domain.expressions_budget import Budget, TooMuchWork
 from domain.graph import (
     ErrorClass,
     HttpNode,
@@ -28,12 +29,15 @@ from engine.http_step import HttpSteps
 from engine.human_step import ask, hash_of_shown, shown_to
 from engine.progress import total_ends_at
 from engine.prompt_step import Prompts
+from engine.slow_work import SlowWork
 from engine.step import Failed, Gave, Result, StepCall, Waits, failed
 from engine.transform_step import transform
+from store.appender import back_off_seconds
 from store.contents import ContentStore, inline, keep
-from store.faults import ContentTooLarge, TooDeep, UnstorableText
+from store.faults import ContentTooLarge, TooDeep, Unavailable, UnstorableText
 
 tracer: Final = trace.get_tracer("callsheet")
+T = TypeVar("T")
 BUG: Final = "something went wrong inside Callsheet; the engine's log has more"
 
 
@@ -52,15 +56,18 @@ class Executors:
     contents: ContentStore
     clock: Callable[[], datetime]
     shown_key: bytes
+    slow: SlowWork = field(default_factory=SlowWork)
 
     def at_once(self, call: StepCall) -> Result | None:
-        """Carry out an immediate step; None when its output is large and must be kept first (then `carry_out`)."""
+        """Carry out an immediate step; None when it takes long, or its output must be kept first (then `carry_out`)."""
         node = call.node
         if not isinstance(node, TransformNode):
             return None
         try:
-            output = transform(call, node.config)
+            output = transform(call, node.config, Budget.quick())
             payload = inline(output)
+        except TooMuchWork:
+            return None
         except ExpressionFault as fault:
             return failed(ErrorClass.EXPRESSION, str(fault))
         except (TooDeep, UnstorableText) as fault:
@@ -73,13 +80,23 @@ class Executors:
         """Carry out one attempt within its timeout. Never raises, except when it is cancelled."""
         try:
             with tracer.start_as_current_span("step", attributes={"run": str(call.run_id), "node": call.node.id}):
-                return await self._in_time(call)
+                return await self._once_there(lambda: self._in_time(call))
         except ExpressionFault as fault:
             return failed(ErrorClass.EXPRESSION, str(fault))
         except (ContentTooLarge, TooDeep, UnstorableText) as fault:
             return failed(ErrorClass.INVALID_OUTPUT, str(fault))
         except Exception:  # noqa: BLE001  # logged, and said in _bug
             return _bug(call)
+
+    async def _once_there(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do work that has come to nothing as long as it raises Unavailable: the database will be there again."""
+        failures = 0
+        while True:
+            try:
+                return await work()
+            except Unavailable:
+                failures += 1
+                await asyncio.sleep(back_off_seconds(failures))
 
     async def _in_time(self, call: StepCall) -> Result:
         """Carry out one attempt within its own timeout and what remains of the step's total one."""
@@ -107,7 +124,8 @@ class Executors:
     async def _execute(self, call: StepCall) -> Result:
         node = call.node
         if isinstance(node, TransformNode):
-            return await self._gave(call, transform(call, node.config))
+            config = node.config
+            return await self._gave(call, await self.slow.done(lambda budget: transform(call, config, budget)))
         if isinstance(node, PromptNode):
             answer = await self.prompts.complete(call, node.config)
             return answer if isinstance(answer, Failed) else await self._gave(call, answer.output, answer.usage)
@@ -115,18 +133,23 @@ class Executors:
             heard = await self.http.call(call, node.config)
             return heard if isinstance(heard, Failed) else await self._gave(call, heard)
         if isinstance(node, HumanNode):
-            shown = shown_to(call, node.config)
+            asked = node.config
+            shown = await self.slow.done(lambda budget: shown_to(call, asked, budget))
             payload = await keep(self.contents, call.workspace_id, shown)
             return Waits(ask(call, node.config, payload, hash_of_shown(shown, self.shown_key), self.clock()))
         if isinstance(node, MapNode | WorkflowNode):
             return await self.children.waits(call, node, self.clock())
         now = self.clock()
-        until = until_of(call, node.config, now)
+        delay = node.config
+        until = await self.slow.done(lambda budget: until_of(call, delay, now, budget))
         return Waits(wait(call, until, now)) if until > now else await self._gave(call, output_of(until))
 
     async def _gave(self, call: StepCall, output: Any, usage: Usage | None = None) -> Result:  # noqa: ANN401  # JSON
+        if usage is not None:
+            call.aborted(usage)  # should the time be over, or the run cancelled, before the output is kept
         try:
-            return Gave(output, await keep(self.contents, call.workspace_id, output), usage)
+            payload = await self._once_there(lambda: keep(self.contents, call.workspace_id, output))
+            return Gave(output, payload, usage)
         except (ContentTooLarge, TooDeep, UnstorableText) as fault:
             return Failed(failed(ErrorClass.INVALID_OUTPUT, str(fault)).error, usage)  # what was used is paid for
 

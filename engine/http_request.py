@@ -7,6 +7,7 @@ from typing import Final
 import httpx2
 import msgspec
 
+from domain.expressions_budget import Budget
 from domain.expressions_templates import compile_template
 from domain.graph import ErrorClass
 from domain.graph_configs import HttpConfig
@@ -36,15 +37,15 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def request_of(config: HttpConfig, call: StepCall, secrets: UsedSecrets) -> httpx2.Request:
+def request_of(config: HttpConfig, call: StepCall, secrets: UsedSecrets, budget: Budget) -> httpx2.Request:
     """Render the templates. Raises ExpressionFault, HttpFault."""
     seen = {**call.data.seen(), "secrets": secrets}
     try:
-        url = httpx2.URL(compile_template(config.url).render(seen).strip())
+        url = httpx2.URL(compile_template(config.url).render(seen, budget).strip())
     except httpx2.InvalidURL:
         raise HttpFault(ErrorClass.BAD_REQUEST, "the url is not one") from None
-    body = None if config.body is None else compile_template(config.body).render(seen)
-    headers = {name: compile_template(value).render(seen).strip() for name, value in config.headers.items()}
+    body = None if config.body is None else compile_template(config.body).render(seen, budget)
+    headers = {name: compile_template(value).render(seen, budget).strip() for name, value in config.headers.items()}
     _check(headers)
     try:
         return httpx2.Request(

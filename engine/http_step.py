@@ -18,6 +18,7 @@ from engine.http_fault import HttpFault, fault_of_status, fault_of_transport, is
 from engine.http_request import check_secrets, request_of
 from engine.http_secrets import HttpSecret, Redactor, UsedSecrets
 from engine.outgoing import Guard, GuardedTransport, OutgoingRefused
+from engine.slow_work import SlowWork
 from engine.step import Failed, StepCall, failed
 
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
@@ -40,6 +41,7 @@ class HttpSteps:
         self._guard = guard
         self._secrets = dict(secrets)
         self._bounds = bounds
+        self._slow = SlowWork()
         self._redactor = Redactor(secret.reveal() for secret in self._secrets.values())
         self._transport = GuardedTransport(guard, connections_max=bounds.connections)
 
@@ -48,7 +50,7 @@ class HttpSteps:
         secrets = UsedSecrets(self._secrets)
         redactor = self._redactor
         try:
-            request = request_of(config, call, secrets)
+            request = await self._slow.done(lambda budget: request_of(config, call, secrets, budget))
             self._guard.check(request.url)
             check_secrets(request.url, secrets.used, self._secrets, self._guard)
             redactor = self._redactor_of(request, config)

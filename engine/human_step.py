@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from domain.expressions_budget import Budget
 from domain.expressions_queries import compile_query
 from domain.expressions_templates import compile_template
 from domain.graph_configs import HumanConfig
@@ -17,13 +18,13 @@ from engine.step import StepCall
 _canonical = msgspec.json.Encoder(order="deterministic")
 
 
-def shown_to(call: StepCall, config: HumanConfig) -> dict[str, Any]:
+def shown_to(call: StepCall, config: HumanConfig, budget: Budget) -> dict[str, Any]:
     """Give what a person is shown: the rendered instructions and the picked values. Raises ExpressionFault."""
     seen = call.data.seen()
-    shown: dict[str, Any] = {name: compile_query(query).apply(seen) for name, query in config.shows.items()}
+    shown: dict[str, Any] = {name: compile_query(query).apply(seen, budget) for name, query in config.shows.items()}
     if config.instructions is None:
         return {"values": shown}
-    return {"instructions": compile_template(config.instructions).render(seen), "values": shown}
+    return {"instructions": compile_template(config.instructions).render(seen, budget), "values": shown}
 
 
 def hash_of_shown(shown: object, key: bytes) -> str:

@@ -1,10 +1,11 @@
 """Prompt steps: render what is asked, ask the model, and read its answer as text or as JSON that meets a schema."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
+from domain.expressions_budget import Budget
 from domain.expressions_queries import compile_query
 from domain.expressions_templates import compile_template
 from domain.graph import ErrorClass
@@ -15,6 +16,7 @@ from domain.run_facts import Usage
 from engine.prompt_answers import Fit, read_answer, to_repair
 from engine.providers.choice import Providers
 from engine.providers.provider import Ask, Provider, ProviderFault
+from engine.slow_work import SlowWork
 from engine.step import Failed, Rejected, StepCall, failed
 
 
@@ -42,6 +44,7 @@ class Prompts:
     prompt_assets: PromptAssets
     on_delta: Callable[[StepCall], Callable[[str], None]]
     timeout_seconds: float
+    slow: SlowWork = field(default_factory=SlowWork)
 
     async def complete(self, call: StepCall, config: PromptConfig) -> Answered | Failed:
         """Ask the model, again to repair what does not fit. Raises ExpressionFault where nothing can be rendered."""
@@ -72,13 +75,12 @@ class Prompts:
             repair += 1
 
     async def _ask(self, call: StepCall, config: PromptConfig, model: str) -> Ask:
-        seen = call.data.seen()
-        if config.variables:
-            seen["variables"] = {name: compile_query(query).apply(seen) for name, query in config.variables.items()}
+        template, seen = await self._template(call, config), call.data.seen()
+        system, prompt = await self.slow.done(lambda budget: _rendered(config, template, seen, budget))
         return Ask(
             model=model,
-            system=None if config.system is None else compile_template(config.system).render(seen),
-            prompt=compile_template(await self._template(call, config)).render(seen),
+            system=system,
+            prompt=prompt,
             parameters=config.parameters,
             output=config.output,
             idempotency_token=call.idempotency_token,
@@ -93,3 +95,12 @@ class Prompts:
             return config.template or ""
         asset_id = to_uuid("ast", config.asset_id)
         return await self.prompt_assets(call.workspace_id, asset_id, call.run.pins.assets[asset_id])
+
+
+def _rendered(config: PromptConfig, template: str, seen: Mapping[str, Any], budget: Budget) -> tuple[str | None, str]:
+    """Give the texts of the system and of the user."""
+    if config.variables:
+        picked = {name: compile_query(query).apply(seen, budget) for name, query in config.variables.items()}
+        seen = {**seen, "variables": picked}
+    system = None if config.system is None else compile_template(config.system).render(seen, budget)
+    return system, compile_template(template).render(seen, budget)

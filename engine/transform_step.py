@@ -2,14 +2,15 @@
 
 from typing import Any
 
+from domain.expressions_budget import Budget
 from domain.expressions_queries import compile_query
 from domain.graph_configs import TransformConfig
 from engine.data import passed_through
 from engine.step import StepCall
 
 
-def transform(call: StepCall, config: TransformConfig) -> Any:  # noqa: ANN401  # JSON of any shape
-    """Pick or reshape data; without an expression pass it through. Raises ExpressionFault."""
+def transform(call: StepCall, config: TransformConfig, budget: Budget) -> Any:  # noqa: ANN401  # JSON of any shape
+    """Pick or reshape data; without an expression pass it through. Raises ExpressionFault, TooMuchWork."""
     if config.expression is None:
         return passed_through(call.graph, call.run, call.node.id, call.data)
-    return compile_query(config.expression).apply(call.data.seen())
+    return compile_query(config.expression).apply(call.data.seen(), budget)

@@ -1,11 +1,11 @@
 """How values become JSON bytes that every database, browser and library downstream can hold."""
 
 import re
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 
-from domain.expressions import DEEPEST_DATA, is_within
+from domain.expressions import DEEPEST_DATA, is_within, items_of
 from store.faults import TooDeep, UnstorableText
 
 NUL: Final = rb"\u0000"
@@ -59,10 +59,10 @@ def outgrows(value: object, most_bytes: int) -> bool:
         for item in level:
             if isinstance(item, str):
                 written += len(item)
-            elif isinstance(item, (dict, list)):
-                written += 2 * len(cast("list[object]", item))  # one character and a comma each, at least
-                inner = cast("list[object]", list(item.values()) if isinstance(item, dict) else item)
-                below.extend(one for one in inner if isinstance(one, (str, dict, list)))
+            else:
+                inner = items_of(item)
+                written += 2 * len(inner)  # one character and a comma each, at least
+                below.extend(one for one in inner if isinstance(one, str) or items_of(one))
             if written > most_bytes:
                 return True
         level = below

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from itertools import count
 from typing import Final, Protocol
 
 import httpx2
@@ -22,6 +23,7 @@ from engine.providers.reading import Reading
 from engine.providers.wire import Wire
 
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
+EVENTS_WITHOUT_A_BREAK: Final = 16
 DRAIN_SECONDS_MAX: Final = 0.2
 """How long the end of a stream is waited for after its last event, so that the connection can be used again."""
 
@@ -108,8 +110,13 @@ class HttpProvider:
         if not _is_plain_event_stream(response):
             raise ProviderFault(ErrorClass.UNAVAILABLE, NOT_THE_PROTOCOL)
         response.encoding = "utf-8"
+        taken = count(1)
         events = aiter(httpx2.EventSource(response, self._settings.event_bytes_max))
         async for event in events:
+            if next(taken) % EVENTS_WITHOUT_A_BREAK == 0:
+                await asyncio.sleep(
+                    0
+                )  # those that came together are read without one: a fast server held up all others
             if response.num_bytes_downloaded > self._settings.response_bytes_max:
                 raise ProviderFault(ErrorClass.INVALID_OUTPUT, "the model provider's answer is beyond all bounds")
             piece = self._wire.piece(event.data)

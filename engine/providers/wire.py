@@ -88,5 +88,6 @@ def conversation(ask: Ask) -> list[dict[str, str]]:
 
 def told_tokens(count: object) -> int | None:
     """Give a count of tokens as a provider tells it; None for what is no count: nobody is owed money by a model."""
-    is_count = isinstance(count, int) and not isinstance(count, bool)
-    return count if is_count and 0 <= count <= TOKENS_MAX else None
+    if not isinstance(count, int) or isinstance(count, bool):
+        return None
+    return count if 0 <= count <= TOKENS_MAX else None

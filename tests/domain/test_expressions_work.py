@@ -5,9 +5,9 @@ import json
 import pytest
 
 from domain.expressions import ExpressionFault
+from domain.expressions_budget import Budget
 from domain.expressions_conditions import compile_condition
 from domain.expressions_queries import compile_query, size_of
-from domain.expressions_query_work import QueryBudget
 from domain.expressions_templates import compile_template
 
 MANY: list[object] = [{"kind": "email", "tags": ["a", "b"]} for _ in range(1_000)]
@@ -97,7 +97,7 @@ def test_a_usual_query_is_applied(source: str, picked: object) -> None:
 
 
 def test_queries_that_share_a_budget_spend_it_together() -> None:
-    query, budget = compile_query("objects[*].a"), QueryBudget(50_000)
+    query, budget = compile_query("objects[*].a"), Budget(50_000)
     query.apply({"objects": OBJECTS}, budget)
     with pytest.raises(ExpressionFault, match="too much work"):
         query.apply({"objects": OBJECTS * 2}, budget)

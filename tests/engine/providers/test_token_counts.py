@@ -9,7 +9,7 @@ from engine.providers.wire import TOKENS_MAX
 
 OPENAI = OpenAiWire("max_tokens")
 ANTHROPIC = AnthropicWire(output_tokens_default=100)
-NO_COUNTS = [-1, TOKENS_MAX + 1, 10**30, 1.5, "12", None, True, [], {}]
+NO_COUNTS: list[object] = [-1, TOKENS_MAX + 1, 10**30, 1.5, "12", None, True, [], {}]
 
 
 @pytest.mark.parametrize("count", NO_COUNTS, ids=repr)
