@@ -9,7 +9,8 @@ from domain.run import Run, RunStatus
 from domain.run_facts import ItemOutcome, ItemResult, StepError
 from domain.run_took import took_by
 from engine.step import Failed, Gave, failed
-from store.contents import ContentStore, keep, resolve
+from store.contents import CONTENT_BYTES_MAX, ContentStore, keep, resolve
+from store.faults import ContentTooLarge
 
 OUTCOMES = {
     RunStatus.COMPLETED: ItemOutcome.COMPLETED,
@@ -57,6 +58,9 @@ async def outcome_of(
         return failed(ErrorClass.CHILD_FAILED, why if len(bad) == 1 else f"{len(bad)} items failed; {why}")
     if len(known) < children:
         return None
+    size = sum(one.output.bytes or 0 for one in known.values())
+    if size > CONTENT_BYTES_MAX:  # told before any of it is read
+        raise ContentTooLarge(size, CONTENT_BYTES_MAX)
     results: list[object] = []
     for item in range(children):
         one = known[item]

@@ -38,6 +38,8 @@ from store.faults import ContentTooLarge, TooDeep, Unavailable, UnstorableText
 
 tracer: Final = trace.get_tracer("callsheet")
 T = TypeVar("T")
+LARGE_OUTPUTS_AT_ONCE: Final = 8
+"""Each is up to 16 MB of bytes on its way to the content store: 500 steps that end together must not hold 8 GB."""
 BUG: Final = "something went wrong inside Callsheet; the engine's log has more"
 
 
@@ -57,6 +59,7 @@ class Executors:
     clock: Callable[[], datetime]
     shown_key: bytes
     slow: SlowWork = field(default_factory=SlowWork)
+    keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_OUTPUTS_AT_ONCE))
 
     def at_once(self, call: StepCall) -> Result | None:
         """Carry out an immediate step; None when it takes long, or its output must be kept first (then `carry_out`)."""
@@ -148,7 +151,10 @@ class Executors:
         if usage is not None:
             call.aborted(usage)  # should the time be over, or the run cancelled, before the output is kept
         try:
-            payload = await self._once_there(lambda: keep(self.contents, call.workspace_id, output))
+            payload = inline(output)
+            if payload is None:
+                async with self.keeping:
+                    payload = await self._once_there(lambda: keep(self.contents, call.workspace_id, output))
             return Gave(output, payload, usage)
         except (ContentTooLarge, TooDeep, UnstorableText) as fault:
             return Failed(failed(ErrorClass.INVALID_OUTPUT, str(fault)).error, usage)  # what was used is paid for

@@ -95,6 +95,7 @@ class Sessions:
     def __init__(self, conninfo: str, *, most: int, most_waiting: int, timeout_seconds: float) -> None:
         """Make the pool: `most` connections; `most_waiting` callers may wait for one, for `timeout_seconds`."""
         self._timeout_seconds = timeout_seconds
+        self._given_back: set[asyncio.Task[None]] = set()
         self._pool = AsyncConnectionPool(
             conninfo,
             connection_class=Connection,
@@ -126,12 +127,28 @@ class Sessions:
         """Lend a connection. Raises Unavailable, also for what goes wrong with the connection inside the block."""
         before = cancels()
         try:
-            async with self._pool.connection() as connection:
+            async with self._lent() as connection:
                 if cancels() > before:
                     raise asyncio.CancelledError
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError) as fault:
             raise Unavailable("the database cannot be asked now") from fault
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncGenerator[AsyncConnection[tuple[Any, ...]]]:
+        """Lend a connection as the pool's own block does, and give it back whatever happens.
+
+        A caller who is cancelled meanwhile must not take it along: the pool would count it as lent for ever.
+        """
+        connection = await self._pool.getconn()
+        try:
+            async with connection:
+                yield connection
+        finally:
+            giving_back = asyncio.create_task(self._pool.putconn(connection))
+            self._given_back.add(giving_back)
+            giving_back.add_done_callback(self._given_back.discard)
+            await asyncio.shield(giving_back)
 
     async def rows(self, query: LiteralString, parameters: Parameters) -> list[tuple[Any, ...]]:
         """Give the rows of a statement that may be repeated. Raises Unavailable."""

@@ -91,6 +91,29 @@ async def test_no_statement_loses_a_cancellation_whenever_it_comes(database: str
                 await asyncio.wait_for(asking, 10)
 
 
+async def test_a_connection_whose_borrower_is_cancelled_while_giving_it_back_is_not_lost(database: str) -> None:
+    sessions = Sessions(database, most=1, most_waiting=1, timeout_seconds=5)
+    async with sessions.opened():
+        borrowed, may_end = asyncio.Event(), asyncio.Event()
+
+        async def borrows() -> None:
+            async with sessions.connection():
+                borrowed.set()
+                await may_end.wait()
+
+        borrowing = asyncio.create_task(borrows())
+        await borrowed.wait()
+        pool = sessions._pool  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # by chance it is met once in weeks
+        async with pool._lock:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # others are lent connections now
+            may_end.set()
+            await turns_of_the_loop(10)
+            borrowing.cancel()
+            await turns_of_the_loop(10)
+        with pytest.raises(asyncio.CancelledError):
+            await borrowing
+        assert await sessions.one("select 1", None) == (1,)
+
+
 async def turns_of_the_loop(turns: int = 3) -> None:
     for _ in range(turns):
         await asyncio.sleep(0)
