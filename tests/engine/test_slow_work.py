@@ -54,5 +54,5 @@ async def test_an_output_waits_until_it_can_be_kept(database: str) -> None:
             run = await away.begin(graph(node("a", config={"expression": large})))
             ended = await away.ended(run)
     assert ended.status is RunStatus.COMPLETED
-    assert ended.outputs["a"].bytes == 10 * len('""') + 10 * 4_000 + len('[]') + 9
+    assert ended.outputs["a"].bytes == 10 * len('""') + 10 * 4_000 + len("[]") + 9
     assert contents.away == -1
