@@ -71,7 +71,7 @@ def inline(value: object) -> Payload | None:
 
     Raises TooDeep, UnstorableText.
     """
-    if outgrows(value, INLINE_BYTES):
+    if outgrows(value, CONTENT_BYTES_MAX):
         return None
     return Payload(value=value) if len(encode_shallow(value)) <= INLINE_BYTES else None
 

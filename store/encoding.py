@@ -1,11 +1,11 @@
 """How values become JSON bytes that every database, browser and library downstream can hold."""
 
 import re
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
-from domain.expressions import DEEPEST_DATA, is_within, items_of
+from domain.expressions import DEEPEST_DATA, is_within
 from store.faults import TooDeep, UnstorableText
 
 NUL: Final = rb"\u0000"
@@ -53,17 +53,18 @@ def outgrows(value: object, most_bytes: int) -> bool:
     of 14 MB took 5.6 GB. The walk ends as soon as it is certain, so that it never costs more than the writing would.
     """
     written = 0
-    level: list[object] = [value]
-    for _ in range(DEEPEST_DATA):  # what is deeper is refused for that
-        below: list[object] = []
-        for item in level:
-            if isinstance(item, str):
-                written += len(item)
-            else:
-                inner = items_of(item)
-                written += 2 * len(inner)  # one character and a comma each, at least
-                below.extend(one for one in inner if isinstance(one, str) or items_of(one))
-            if written > most_bytes:
-                return True
-        level = below
+    pending: list[object] = [value]
+    for item in pending:  # which grows meanwhile; without calls, since every output goes through here
+        if isinstance(item, str):
+            written += len(item)
+        elif isinstance(item, dict):
+            parts = cast("dict[str, object]", item)
+            written += 2 * len(parts)  # one character and a comma each, at least
+            pending.extend(parts.values())
+        elif isinstance(item, list):
+            elements = cast("list[object]", item)
+            written += 2 * len(elements)
+            pending.extend(elements)
+        if written > most_bytes:
+            return True
     return False
