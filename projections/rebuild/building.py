@@ -42,8 +42,8 @@ class Building:
         self._rate = events_per_second
         page_events = bounds.page_events
         if events_per_second is not None:
-            # Small pages, ten a second: a large one would take all there is for as long as it lasts.
-            page_events = max(1, min(page_events, int(events_per_second / 10)))
+            # Two pages a second: it goes on evenly, and a run whose facts are in one page is written once and not thrice.
+            page_events = max(1, min(page_events, int(events_per_second / 2)))
         wanted = sorted({topic_of(kind) for one in projections for kind in one.wants})
         self._leaving_out = LeavingOut(rebuild, projections)
         self._try_seconds = bounds.statement_timeout_ms / 1_000
