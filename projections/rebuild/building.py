@@ -42,7 +42,7 @@ class Building:
         self._rate = events_per_second
         page_events = bounds.page_events
         if events_per_second is not None:
-            # Two pages a second: it goes on evenly, and a run whose facts are in one page is written once and not thrice.
+            # Two pages a second: it goes on evenly, and a run is written once or twice and not with every few facts.
             page_events = max(1, min(page_events, int(events_per_second / 2)))
         wanted = sorted({topic_of(kind) for one in projections for kind in one.wants})
         self._leaving_out = LeavingOut(rebuild, projections)
