@@ -164,5 +164,7 @@ class Checkpoints:
         if revision <= self._left_out.get(projection, NOTHING_KNOWN).revision:
             return False
         rows = await self._models.rows(PARKED, {"projection": projection}) if revision else []
+        if revision <= self._left_out.get(projection, NOTHING_KNOWN).revision:
+            return False  # the worker here has said so meanwhile, and may have said since that it is further
         self.left_out(projection, revision, dict(rows))
         return True

@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import LiteralString
 
+import psycopg
 import pytest
 
 from projections.checkpoints import Checkpoints, ProjectionBehind
@@ -103,3 +104,25 @@ async def test_who_waited_for_the_worker_here_looks_when_it_has_gone(database: s
             await world.rename_often(5)
             checkpoints.followed("tally", here=False)
             await waiting
+
+
+async def test_a_look_that_took_long_does_not_put_back_what_the_worker_has_said_meanwhile(database: str) -> None:
+    async with world_of(database) as world:
+        checkpoints = world.checkpoints()
+        async with await psycopg.AsyncConnection.connect(database) as other:
+            await other.execute("insert into checkpoints (projection, position, revision) values ('tally', 1, 1)")
+            await other.commit()
+            await other.execute("lock table parked in access exclusive mode")
+            looking = asyncio.create_task(checkpoints.look())
+
+            async def reads_what_is_parked() -> bool:
+                found = await other.execute("select from pg_locks where not granted and relation = 'parked'::regclass")
+                return found.rowcount > 0
+
+            await eventually(reads_what_is_parked, what="the look waits for what is parked")
+            checkpoints.followed("tally", here=True)
+            checkpoints.left_out("tally", 1, {})
+            checkpoints.moved("tally", 2, revision=1)
+            await other.rollback()
+            await looking
+        await checkpoints.wait_for("tally", 2, 0)
