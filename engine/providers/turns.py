@@ -5,7 +5,7 @@ than one turn. A turn ends with its call, and calls are bounded in time, so ever
 """
 
 import asyncio
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from domain.graph import ErrorClass
 from engine.providers.provider import Answer, Ask, Provider, ProviderFault
+from engine.round_robin import RoundRobin
 
 
 class TurnBounds(Struct, frozen=True, kw_only=True):
@@ -35,8 +36,7 @@ class Turns:
         self._bounds = bounds
         self._calling: Counter[UUID] = Counter()
         self._calls = 0
-        # In the order in which the workspaces are called next; none is there without somebody waiting.
-        self._waiting: OrderedDict[UUID, deque[asyncio.Future[None]]] = OrderedDict()
+        self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
 
     @asynccontextmanager
     async def turn(self, workspace_id: UUID) -> AsyncGenerator[None]:
@@ -51,27 +51,18 @@ class Turns:
             self._end(workspace_id)
 
     async def _wait(self, workspace_id: UUID) -> None:
-        line = self._waiting.setdefault(workspace_id, deque())
-        if len(line) >= self._bounds.waiting_per_workspace:
+        if self._waiting.waiting(workspace_id) >= self._bounds.waiting_per_workspace:
             raise ProviderFault(ErrorClass.OVERLOADED, "too many calls of this workspace wait for the model provider")
         called = asyncio.get_running_loop().create_future()
-        line.append(called)
+        self._waiting.put(workspace_id, called)
         try:
             await called
         except asyncio.CancelledError:
             if called.done() and not called.cancelled():  # the turn had come: the next one takes it
                 self._end(workspace_id)
             else:
-                self._leave(workspace_id, called)
+                self._waiting.remove(workspace_id, called)
             raise
-
-    def _leave(self, workspace_id: UUID, called: asyncio.Future[None]) -> None:
-        line = self._waiting.get(workspace_id)
-        if line is None or called not in line:
-            return
-        line.remove(called)
-        if not line:
-            del self._waiting[workspace_id]
 
     def _may_call(self, workspace_id: UUID) -> bool:
         return self._calls < self._bounds.calls and self._calling[workspace_id] < self._bounds.calls_per_workspace
@@ -88,22 +79,14 @@ class Turns:
         self._call_next()
 
     def _call_next(self) -> None:
-        """Call the first workspace that may call, and put it last: one turn has ended, so one begins."""
-        while (found := self._first_that_may_call()) is not None:
-            line = self._waiting[found]
-            called = line.popleft()
-            if not line:
-                del self._waiting[found]
+        """Call the first of the next workspace that may call: one turn has ended, so one begins."""
+        while (found := self._waiting.take(self._may_call)) is not None:
+            workspace_id, called = found
             if called.cancelled():
                 continue  # whoever waited was cancelled a moment ago, and has not come to leave the line
-            if line:
-                self._waiting.move_to_end(found)
-            self._begin(found)
+            self._begin(workspace_id)
             called.set_result(None)
             return
-
-    def _first_that_may_call(self) -> UUID | None:
-        return next((workspace_id for workspace_id in self._waiting if self._may_call(workspace_id)), None)
 
 
 class TakingTurns:
