@@ -48,11 +48,17 @@ def cancels() -> int:
 def cancellable() -> Generator[None]:
     """Raise CancelledError when the task was cancelled within the block and the block did not say so.
 
-    Before Python 3.12 `asyncio.wait_for`, which psycopg waits with, loses a cancellation that comes with the result
-    (python/cpython#86296). A task that never hears of it goes on, and whoever cancelled it waits for ever.
+    Before Python 3.12 `asyncio.wait_for`, which psycopg's pool waits with, loses a cancellation that comes with the
+    result or with a failure (python/cpython#86296), and the pool takes one for the fault of a connection that it looks
+    at. A task that never hears of it goes on, and whoever cancelled it waits for ever.
     """
     before = cancels()
-    yield
+    try:
+        yield
+    except Exception as fault:
+        if cancels() > before:
+            raise asyncio.CancelledError from fault
+        raise
     if cancels() > before:
         raise asyncio.CancelledError
 
@@ -132,6 +138,8 @@ class Sessions:
                     raise asyncio.CancelledError
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError) as fault:
+            if cancels() > before:
+                raise asyncio.CancelledError from fault
             raise Unavailable("the database cannot be asked now") from fault
 
     @asynccontextmanager
@@ -166,11 +174,12 @@ class Sessions:
 
     async def _executed(self, query: LiteralString, parameters: Parameters) -> AsyncCursor[tuple[Any, ...]]:
         """Execute a statement, and once more when the connection turns out to have died while it was idle."""
-        try:
-            return await self._execute(query, parameters)
-        except _ConnectionDied:
-            await self._pool.check()  # the others of the pool will have died with it
-            return await self._execute(query, parameters)
+        with cancellable():
+            try:
+                return await self._execute(query, parameters)
+            except _ConnectionDied:
+                await self._pool.check()  # the others of the pool will have died with it
+                return await self._execute(query, parameters)
 
     async def _execute(self, query: LiteralString, parameters: Parameters) -> AsyncCursor[tuple[Any, ...]]:
         async with self.connection() as connection:

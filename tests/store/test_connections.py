@@ -1,6 +1,7 @@
 """Connection strings with bounds, and sessions that say when the database cannot be asked."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -89,6 +90,47 @@ async def test_no_statement_loses_a_cancellation_whenever_it_comes(database: str
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.wait_for(asking, 10)
+
+
+async def test_a_cancellation_that_comes_with_a_failure_is_not_lost() -> None:
+    failing = asyncio.get_running_loop().create_future()
+
+    async def asks() -> None:
+        with cancellable():
+            await asyncio.wait_for(failing, 60)
+
+    asking = asyncio.create_task(asks())
+    await turns_of_the_loop()
+    failing.set_exception(OSError("gone"))
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+
+async def test_no_statement_loses_a_cancellation_while_the_connections_of_its_pool_die(database: str) -> None:
+    sessions = Sessions(database, most=3, most_waiting=9, timeout_seconds=5)
+    over = asyncio.Event()
+
+    async def asks_on() -> None:
+        while not over.is_set():
+            with suppress(Unavailable):
+                await sessions.rows("select 1", None)
+
+    async with sessions.opened(), connected(database) as other:
+        for turns in range(60):
+            await asyncio.gather(*(sessions.rows("select pg_sleep(0.002)", None) for _ in range(3)))
+            await other.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = current_database() and pid <> pg_backend_pid()"
+            )
+            asking = asyncio.create_task(asks_on())
+            await turns_of_the_loop(turns)
+            asking.cancel()
+            done, _ = await asyncio.wait({asking}, timeout=5)
+            if not done:
+                over.set()
+            await asyncio.wait({asking})
+            assert asking.cancelled()
 
 
 async def test_a_connection_whose_borrower_is_cancelled_while_giving_it_back_is_not_lost(database: str) -> None:
