@@ -90,6 +90,7 @@ class Watch:
     def _show_engine(self, metrics: Metrics) -> None:
         engine = self._engine
         metrics.gauge("engine.runs.active", "Runs that this engine has in hand.", lambda: alone(engine.active_runs))
+        metrics.gauge("engine.runs.waiting", "Runs that wait for a place.", lambda: alone(engine.waiting_runs))
         metrics.gauge("engine.runs.stuck", "Runs that it had to let go.", lambda: alone(len(engine.stuck)))
         metrics.counter("engine.steps", "What steps came to, as this engine has recorded it.", self._steps)
 

@@ -106,6 +106,11 @@ class Engine:
         return 0 if self._runs_in_hand is None else self._runs_in_hand.active
 
     @property
+    def waiting_runs(self) -> int:
+        """Give how many runs wait for a place in this engine's hand; more may lie in the log."""
+        return 0 if self._runs_in_hand is None else self._runs_in_hand.places.waiting
+
+    @property
     def live(self) -> tuple[int, ...]:
         """Give the epochs of the engines that are alive, as this one last saw it; none before it has joined."""
         return () if self._membership is None else self._membership.live
@@ -186,11 +191,11 @@ class Engine:
             for one in page.events:
                 timers.hear(one)
                 if isinstance(one.fact, RunCancelRequested):
-                    runs.end(one.stream_id, one.version)
+                    runs.end(one.stream_id, one.workspace_id, one.version)
                 elif isinstance(one.fact, MOVED_BY_OTHERS):
-                    runs.wake(one.stream_id, one.version)
+                    runs.wake(one.stream_id, one.workspace_id, one.version)
                 elif isinstance(one.fact, ENDS) and one.fact.parent is not None:
-                    runs.child_ended(one.stream_id, one.fact.parent)
+                    runs.child_ended(one.stream_id, one.workspace_id, one.fact.parent)
 
 
 async def _whole(work: Coroutine[Any, Any, None]) -> None:

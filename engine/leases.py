@@ -5,7 +5,7 @@ A lease keeps others from taking a run over; it does not decide who may move it,
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -29,9 +29,10 @@ LET_GO: Final = "delete from run_leases where epoch = %(epoch)b and run_id = any
 
 ABANDONED: Final = """
 with alive as materialized (select live_engines() as epoch)
-select r.id
+select r.id, r.workspace_id
   from runs r
  where r.status in ('queued', 'running')
+   and r.workspace_id <> all(%(beside)b::uuid[])
    and r.updated_at < now() - make_interval(secs => %(grace)b)
    and not exists (select from run_leases l where l.run_id = r.id and l.epoch in (select epoch from alive))
    and r.id > %(after)b
@@ -42,9 +43,10 @@ select r.id
 
 ABANDONED_WAITING: Final = """
 with alive as materialized (select live_engines() as epoch)
-select r.id
+select r.id, r.workspace_id
   from runs r
  where r.status = 'waiting'
+   and r.workspace_id <> all(%(beside)b::uuid[])
    and (r.document::text like '%%"waiting_for":"child"%%' or r.document::text like '%%"cancel_requested":true%%')
    and not exists (select from run_leases l where l.run_id = r.id and l.epoch in (select epoch from alive))
    and r.id > %(after)b
@@ -53,6 +55,13 @@ select r.id
 """
 """Read a page of the runs that wait for what only an engine can have seen that is no more: the end of a child, the wish
 to cancel. It looks at every run that waits, so it is asked only when an engine has begun or gone."""
+
+
+class Left(NamedTuple):
+    """A run that nobody has in hand."""
+
+    run_id: UUID
+    workspace_id: UUID
 
 
 class Leases:
@@ -103,15 +112,15 @@ class Leases:
             self._due.set()
         return taken
 
-    async def abandoned(self, *, grace_seconds: float, after: UUID, limit: int) -> list[UUID]:
-        """Give a page of the runs under way that nobody has in hand. Raises Unavailable."""
-        rows = await self._sessions.rows(ABANDONED, {"grace": grace_seconds, "after": after, "limit": limit})
-        return [row[0] for row in rows]
+    async def abandoned(self, *, grace_seconds: float, beside: list[UUID], after: UUID, limit: int) -> list[Left]:
+        """Give a page of the runs under way that nobody has in hand, but for some workspaces. Raises Unavailable."""
+        parameters = {"grace": grace_seconds, "beside": beside, "after": after, "limit": limit}
+        return [Left(*row) for row in await self._sessions.rows(ABANDONED, parameters)]
 
-    async def abandoned_waiting(self, *, after: UUID, limit: int) -> list[UUID]:
+    async def abandoned_waiting(self, *, beside: list[UUID], after: UUID, limit: int) -> list[Left]:
         """Give a page of the runs whose wait may be over without anybody's knowing. Raises Unavailable."""
-        rows = await self._sessions.rows(ABANDONED_WAITING, {"after": after, "limit": limit})
-        return [row[0] for row in rows]
+        parameters = {"beside": beside, "after": after, "limit": limit}
+        return [Left(*row) for row in await self._sessions.rows(ABANDONED_WAITING, parameters)]
 
     async def run(self, on_lost: Callable[[UUID], None]) -> None:
         """Write leases and let them go until cancelled; `on_lost` is told of a run in hand that another has."""

@@ -1,7 +1,7 @@
-"""Round robin between workspaces: of those that have something waiting each is served one piece, one after the other."""
+"""Round robin between workspaces: each of those that have something waiting is served one piece in its turn."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, KeysView
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -26,6 +26,11 @@ class RoundRobin(Generic[T]):
     def __bool__(self) -> bool:
         """Tell whether anything waits."""
         return bool(self._lines)
+
+    @property
+    def workspaces(self) -> KeysView[UUID]:
+        """Give the workspaces of which something waits."""
+        return self._lines.keys()
 
     def waiting(self, workspace_id: UUID) -> int:
         """Give how much of a workspace waits."""

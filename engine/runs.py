@@ -1,7 +1,8 @@
-"""The runs that an engine has in hand: one task each, up to a bound, and a short queue behind them."""
+"""The runs that an engine has in hand: one task each, up to a bound, and short lines behind them."""
 
 import asyncio
 import sys
+from collections import OrderedDict
 from uuid import UUID
 
 import structlog
@@ -17,6 +18,7 @@ from engine.leases import Leases
 from engine.lost import RunTaken
 from engine.membership import Membership
 from engine.parts import Parts
+from engine.places import Due, Places
 from store.appender import back_off_seconds
 from store.faults import Unavailable
 from store.record import Metadata, Recorded
@@ -56,34 +58,18 @@ class Runs:
             rest_seconds=parts.child_rest_seconds,
         )
         self._group = group
-        self._most_active = most_active
-        self._most_ending = most_ending
+        self._most_driven = most_active + most_ending
         # While a run is being loaded a version stands for its driver: the latest that others have moved it to.
         self._drivers: dict[UUID, Driver | int] = {}
-        self._queue: dict[UUID, UUID | Recorded] = {}  # in order of coming, each run once
-        self._free = asyncio.Event()
+        self.places = Places(most_active)
+        self.freed = asyncio.Event()
+        self._ending: OrderedDict[UUID, UUID] = OrderedDict()  # run and workspace
         self.stuck: dict[UUID, str] = {}
-
-    @property
-    def has_room(self) -> bool:
-        """Tell whether a run that begins may join the queue."""
-        return len(self._queue) < self._most_active
-
-    async def room(self) -> None:
-        """Wait until the queue has room: until then whoever begins runs is held back, and not the log."""
-        while not self.has_room:
-            self._free.clear()
-            await self._free.wait()
 
     @property
     def active(self) -> int:
         """Give how many runs are in hand."""
         return len(self._drivers)
-
-    @property
-    def capacity(self) -> int:
-        """Give how many more runs there is room for."""
-        return max(0, self._most_active - len(self._drivers) - len(self._queue))
 
     def begin(self, started: Recorded) -> None:
         """Take a run that has just started, if it falls to this engine and is not in hand already.
@@ -91,72 +77,80 @@ class Runs:
         A fork has facts right behind the first.
         """
         if isinstance(started.fact, RunStarted) and started.fact.forked_from is not None:
-            self.wake(started.stream_id, started.version)
+            self.wake(started.stream_id, started.workspace_id, started.version)
         elif started.stream_id not in self._drivers and self._membership.prefers(started.stream_id):
-            self._take(started)
+            self._take(Due(started.stream_id, started.workspace_id, started))
 
-    def wake(self, run_id: UUID, version: int = 0) -> None:
+    def wake(self, run_id: UUID, workspace_id: UUID, version: int = 0) -> None:
         """Go on with a run that someone else has moved to a version, if it is in hand here or falls to this engine."""
         if run_id in self._drivers or self._leases.holds(run_id) or self._membership.prefers(run_id):
-            self.go_on_with(run_id, version)
+            self.go_on_with(run_id, workspace_id, version)
 
-    def end(self, run_id: UUID, version: int) -> None:
+    def end(self, run_id: UUID, workspace_id: UUID, version: int) -> None:
         """Go on with a run that somebody wants to end: nothing of it is carried out, so that it need not wait its turn.
 
-        So many at once; one more is the next in the queue.
+        So many at once; the others are the next.
         """
-        is_ours = run_id in self._queue or self._leases.holds(run_id) or self._membership.prefers(run_id)
         if run_id in self._drivers:
-            self.go_on_with(run_id, version)
-        elif is_ours:
-            self._queue.pop(run_id, None)
-            if len(self._drivers) < self._most_active + self._most_ending:
-                self._begin_to_drive(run_id, run_id)
-            else:
-                self._queue = {run_id: run_id, **self._queue}
+            self.go_on_with(run_id, workspace_id, version)
+        elif self.places.leave(run_id) or self._leases.holds(run_id) or self._membership.prefers(run_id):
+            self._ending[run_id] = workspace_id
+            self._fill_places()
 
     def lost(self, run_id: UUID) -> None:
         """Say that another engine has the lease of a run that is in hand: it is read again, to see who has claimed."""
-        if run_id in self._drivers:
-            self.go_on_with(run_id, sys.maxsize)
+        self._moved(run_id, sys.maxsize)
 
-    def go_on_with(self, run_id: UUID, version: int = 0) -> None:
+    def go_on_with(self, run_id: UUID, workspace_id: UUID, version: int = 0) -> None:
         """Take a run that someone else has moved to a version, or that has been left unfinished."""
+        if not self._moved(run_id, version):
+            self._take(Due(run_id, workspace_id, run_id))
+
+    def _moved(self, run_id: UUID, version: int) -> bool:
+        """Tell the driver of a run, if it has one, that the run has come to a version."""
         driver = self._drivers.get(run_id)
         if isinstance(driver, Driver):
             driver.moved(version)
         elif driver is not None:
             self._drivers[run_id] = max(driver, version)
-        else:
-            self._take(run_id)
+        return driver is not None
 
-    def child_ended(self, child_id: UUID, parent: Parent) -> None:
+    def child_ended(self, child_id: UUID, workspace_id: UUID, parent: Parent) -> None:
         """Tell a parent that a child of it has ended; one that is not in hand reads what has become of its children."""
         driver = self._drivers.get(parent.run_id)
         if isinstance(driver, Driver):
             driver.child_ended(parent.node, parent.item or 0, child_id)
         else:
-            self.wake(parent.run_id)
+            self.wake(parent.run_id, workspace_id)
 
-    def look_again(self, run_id: UUID) -> None:
-        """Take a run in which the time of a step may have come."""
+    def look_again(self, run_id: UUID, workspace_id: UUID) -> bool:
+        """Take a run in which the time of a step may have come; false when its workspace has no room for it now."""
         driver = self._drivers.get(run_id)
         if isinstance(driver, Driver):
             driver.look_again()
         elif driver is None and run_id not in self.stuck:
-            self._take(run_id)
+            if not self.places.waits(run_id) and not self.places.has_room(workspace_id):
+                return False
+            self._take(Due(run_id, workspace_id, run_id))
+        return True
 
-    def _take(self, run: UUID | Recorded) -> None:
-        run_id = run.stream_id if isinstance(run, Recorded) else run
-        if len(self._drivers) >= self._most_active:
-            self._queue[run_id] = run
-            return
-        self._begin_to_drive(run_id, run)
+    def _take(self, due: Due) -> None:
+        if due.run_id not in self._ending:
+            self.places.line_up(due)
+            self._fill_places()
 
-    def _begin_to_drive(self, run_id: UUID, run: UUID | Recorded) -> None:
-        self._drivers[run_id] = 0
-        self._leases.began(run_id)
-        self._group.create_task(self._drive(run_id, run))
+    def _fill_places(self) -> None:
+        while self._ending and len(self._drivers) < self._most_driven:
+            run_id, workspace_id = self._ending.popitem(last=False)
+            self._begin_to_drive(Due(run_id, workspace_id, run_id))
+        while (due := self.places.next()) is not None:
+            self._begin_to_drive(due)
+
+    def _begin_to_drive(self, due: Due) -> None:
+        self._drivers[due.run_id] = 0
+        self.places.take(due.run_id, due.workspace_id)
+        self._leases.began(due.run_id)
+        self._group.create_task(self._drive(due.run_id, due.run))
 
     async def _drive(self, run_id: UUID, run: UUID | Recorded) -> None:
         failures = 0
@@ -174,12 +168,12 @@ class Runs:
         self._make_room(run_id)
 
     def _make_room(self, run_id: UUID) -> None:
-        """Take the next in the queue; not reached when the membership ends, which cancels all and begins anew."""
+        """Take who is next; not reached when the membership ends, which cancels all and begins anew."""
         del self._drivers[run_id]
+        self.places.give_back(run_id)
         self._leases.ended(run_id)
-        if self._queue and len(self._drivers) < self._most_active:
-            self._take(self._queue.pop(next(iter(self._queue))))
-            self._free.set()
+        self._fill_places()
+        self.freed.set()
 
     async def _driven(self, run_id: UUID, run: UUID | Recorded) -> bool:
         """Drive a run until nothing is left to do here; false when it is to be tried again from what the log has."""

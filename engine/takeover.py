@@ -1,6 +1,7 @@
 """Takeover: each engine looks again and again for unfinished runs that nobody has in hand, and goes on with them."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -11,13 +12,15 @@ from uuid import UUID
 import structlog
 from msgspec import Struct
 
-from engine.leases import Leases
+from engine.leases import Leases, Left
 from engine.membership import Membership
 from engine.runs import Runs
 from store.faults import Unavailable
 
 PAGE_RUNS: Final = 200
 FIRST_ID: Final = UUID(int=0)
+LEFT_WAITING_SECONDS: Final = 10.0
+"""The look at all runs that wait is dear: one that had to leave some out for want of places is made again so late."""
 
 
 class TakeoverBounds(Struct, frozen=True, kw_only=True):
@@ -53,6 +56,8 @@ class Takeover:
         self._random = random
         self._on_gone = on_gone
         self._gone = asyncio.Event()
+        self._now = asyncio.get_running_loop().time
+        self._left_waiting_until = math.inf
 
     async def keep_alive(self) -> None:
         """Renew the membership at every heartbeat. Raises MembershipLost, OperationalError."""
@@ -83,16 +88,27 @@ class Takeover:
         grace_seconds = 0.0 if wide and self._membership.is_alone else self._bounds.grace_seconds
         await self._take(partial(self._leases.abandoned, grace_seconds=grace_seconds))
         if wide:
-            await self._take(self._leases.abandoned_waiting)
             self._on_gone()
+        if wide or self._left_waiting_until <= self._now():
+            all_taken = await self._take(self._leases.abandoned_waiting)
+            self._left_waiting_until = math.inf if all_taken else self._now() + LEFT_WAITING_SECONDS
 
-    async def _take(self, read: Callable[..., Awaitable[list[UUID]]]) -> None:
-        """Take over what a query finds, page by page, as far as there is room."""
+    async def _take(self, read: Callable[..., Awaitable[list[Left]]]) -> bool:
+        """Take over what a query finds, page by page; false when there was no place for all of it.
+
+        Workspaces whose runs would have to wait are left out, so that nobody's runs stand behind theirs.
+        """
+        places = self._runs.places
         after = FIRST_ID
-        while limit := min(PAGE_RUNS, self._runs.capacity):
-            page = await read(after=after, limit=limit)
-            for run_id in await self._leases.take(page) if page else ():
-                self._runs.go_on_with(run_id)
-            if len(page) < limit:
-                return
-            after = page[-1]
+        while places.has_any:
+            beside = places.full()
+            page = await read(beside=beside, after=after, limit=PAGE_RUNS)
+            found = [left for left in page if places.has_place(left.workspace_id)]
+            ours = await self._leases.take(left.run_id for left in found) if found else set[UUID]()
+            for left in found:
+                if left.run_id in ours:
+                    self._runs.go_on_with(left.run_id, left.workspace_id)
+            if len(page) < PAGE_RUNS:
+                return not beside and len(found) == len(page)
+            after = page[-1].run_id
+        return False

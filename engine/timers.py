@@ -26,6 +26,8 @@ from store.faults import Unavailable
 from store.record import Recorded
 
 SHORTEST_SLEEP_SECONDS: Final = 0.001
+CROWDED_POLL_SECONDS: Final = 1.0
+"""What is due and found no room is looked for again so soon."""
 
 
 class TimerBounds(Struct, frozen=True, kw_only=True):
@@ -40,12 +42,8 @@ class TimerBounds(Struct, frozen=True, kw_only=True):
 class Wakes(Protocol):
     """Whom the timers tell: `engine.runs.Runs`."""
 
-    async def room(self) -> None:
-        """Wait until more runs can be taken."""
-        ...
-
-    def look_again(self, run_id: UUID) -> None:
-        """Take a run in which the time of a step may have come."""
+    def look_again(self, run_id: UUID, workspace_id: UUID) -> bool:
+        """Take a run in which the time of a step may have come; false when its workspace has no room for it now."""
         ...
 
 
@@ -71,7 +69,7 @@ class Timers:
         self._clock = clock
         self._bounds = bounds
         self._reached = reached
-        self._heard: list[tuple[datetime, UUID]] = []  # a heap
+        self._heard: list[tuple[datetime, UUID, UUID]] = []  # a heap, by time
         self._read_at = self._poll_at = clock()
         self._taken_until = BEGINNING.due_at
         self._nearer = asyncio.Event()
@@ -83,7 +81,7 @@ class Timers:
         if due_at is None or due_at > soon or self._is_held(recorded.fact):
             return
         if len(self._heard) < self._bounds.heard_timers:
-            heapq.heappush(self._heard, (due_at, recorded.stream_id))
+            heapq.heappush(self._heard, (due_at, recorded.stream_id, recorded.workspace_id))
         else:
             self._read_at = min(self._read_at, due_at)
         self._nearer.set()
@@ -104,7 +102,7 @@ class Timers:
         failures = 0
         while True:
             try:
-                await self._take_heard()
+                self._take_heard()
                 await self._take_due()
                 failures = 0
             except Unavailable as away:
@@ -114,10 +112,11 @@ class Timers:
                 continue
             await self._sleep()
 
-    async def _take_heard(self) -> None:
+    def _take_heard(self) -> None:
         while self._heard and self._heard[0][0] <= self._clock():
-            _, run_id = heapq.heappop(self._heard)
-            await self._wake(run_id)
+            _, run_id, workspace_id = heapq.heappop(self._heard)
+            if not self._wake(run_id, workspace_id):
+                self._look_soon()
 
     async def _take_due(self) -> None:
         now = self._clock()
@@ -128,18 +127,26 @@ class Timers:
             self._taken_until = BEGINNING.due_at
             self._poll_at = now + timedelta(seconds=self._bounds.poll_seconds)
         after = replace(BEGINNING, due_at=self._taken_until)
-        while page := await self._view.due(now, self._bounds.page_timers, after):
-            for run_id in dict.fromkeys(timer.run_id for timer in page):
-                await self._wake(run_id)
+        crowded: set[UUID] = set()
+        while page := await self._view.due(now, self._bounds.page_timers, after, list(crowded)):
+            for run_id, workspace_id in dict.fromkeys((timer.run_id, timer.workspace_id) for timer in page):
+                if not self._wake(run_id, workspace_id):
+                    crowded.add(workspace_id)
             after = page[-1]
         self._taken_until = now
         upcoming = await self._view.next_after(now)
         self._read_at = self._poll_at if upcoming is None else min(self._poll_at, upcoming)
+        if crowded:
+            self._look_soon()
 
-    async def _wake(self, run_id: UUID) -> None:
+    def _wake(self, run_id: UUID, workspace_id: UUID) -> bool:
         self._reached(Point.TIMER_DUE)
-        await self._runs.room()
-        self._runs.look_again(run_id)
+        return self._runs.look_again(run_id, workspace_id)
+
+    def _look_soon(self) -> None:
+        """Look again at all that is due once some of what a workspace has in hand may be done."""
+        self._poll_at = min(self._poll_at, self._clock() + timedelta(seconds=CROWDED_POLL_SECONDS))
+        self._read_at = min(self._read_at, self._poll_at)
 
     async def _sleep(self) -> None:
         self._nearer.clear()

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from uuid import UUID
 
+import pytest
+
 from commands.run_again import CancelRun, RetryRun
 from domain.graph import ErrorClass
 from domain.run import RunStatus
 from domain.run_facts import RunStarted, StepItemsSettled, WaitFor
 from domain.run_steps import Step, StepStatus
+from engine import takeover
 from engine.child_ids import child_id
 from tests.engine.child_graphs import maps, runs
 from tests.engine.world import Site, asks, check_history, reviews, site
@@ -266,3 +269,25 @@ async def test_a_map_takes_as_many_items_as_it_allows_and_no_more(database: str)
         over = await here.ended(await started_with(here, child, parent, {"list": [1, 2, 3]}), RunStatus.FAILED)
     assert over.error is not None
     assert "3 items" in over.error.message
+
+
+async def test_a_parent_is_looked_at_though_the_engine_was_full_when_it_began(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(takeover, "LEFT_WAITING_SECONDS", 0.1)
+    async with site(database) as here:
+        async with here.engaged():
+            parent = await started_with(here, graph(reviews("d")), lambda inner: graph(runs(inner)), {})
+            waiting = await here.step(parent, "inner", StepStatus.WAITING)
+            (child,) = children_of(parent, waiting.steps["inner"])
+            await here.step(child, "d", StepStatus.WAITING)
+        await here.does(CancelRun(target_id=child, user_id="ada"))
+        held = [await here.begin(graph(asks("a", "held"))) for _ in range(4)]
+        await here.read_models_know()
+        async with here.engaged(active_runs=2):
+            await here.asked("a", times=2)
+            here.gate.open.set()
+            for run in held:
+                await here.ended(run)
+            await here.ended(parent, RunStatus.FAILED)
+        assert (await here.run(child)).status is RunStatus.CANCELLED

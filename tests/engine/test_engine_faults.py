@@ -19,7 +19,8 @@ from store.contents import keep
 from store.faults import Unavailable
 from store.log import LogBounds
 from tests.commands.processes import new_id
-from tests.engine.world import APPENDERS, Site, asks, check_history, reviews, site, terminate
+from tests.engine.backends import APPENDERS, terminate
+from tests.engine.world import Site, asks, check_history, reviews, site
 from tests.fixtures.graphs import edge, graph, node
 from tests.fixtures.waiting import eventually
 from tests.store.given import WORKSPACE
@@ -136,13 +137,13 @@ async def test_a_decision_that_comes_while_the_run_is_loaded_is_taken(database: 
             runs = Runs(parts, Graphs(here.log, most_kept=1), group, 1, membership=member, leases=leases)
             async with AsyncExitStack() as second:
                 async with here.log.sessions.connection():  # the only reader
-                    runs.wake(run)
+                    runs.wake(run, WORKSPACE)
                     await turns_of_the_loop()  # it asks for the run, and waits for the reader
                     queued = asyncio.ensure_future(second.enter_async_context(here.log.sessions.connection()))
                     await turns_of_the_loop()
                 await queued  # it has read the run, and waits for the reader once more
                 await here.decide(run, "d")
-                runs.wake(run, version + 1)
+                runs.wake(run, WORKSPACE, version + 1)
             await here.ended(run)
 
 

@@ -10,7 +10,8 @@ from domain.run import Run, RunStatus
 from domain.run_facts import StepFailed, StepResultRefused, StepStarted
 from domain.run_steps import StepStatus
 from engine.engine import Engine
-from tests.engine.world import ENGINES, PATIENCE_SECONDS, Gate, Site, asks, check_history, reviews, site, terminate
+from tests.engine.backends import ENGINES, terminate
+from tests.engine.world import PATIENCE_SECONDS, Gate, Site, asks, check_history, reviews, site
 from tests.fixtures.graphs import edge, graph, node
 from tests.fixtures.waiting import eventually
 

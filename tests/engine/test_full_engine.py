@@ -1,5 +1,6 @@
 """A full engine: what waits for a place is ended at once when somebody wants that, and nothing is forgotten."""
 
+import asyncio
 from uuid import UUID
 
 import pytest
@@ -63,3 +64,14 @@ async def test_every_run_that_found_no_room_is_begun_in_its_turn(
         for run in held:
             await here.ended(run)
         await here.ended(await here.start(workflow, {"n": 40}))
+
+
+async def test_many_who_want_to_end_are_heard_while_all_places_are_held(database: str) -> None:
+    async with site(database) as here, here.engaged(active_runs=2, ending_runs=1):
+        held = [await here.begin(HELD) for _ in range(2)]
+        await here.asked("a", times=2)
+        queued = [await here.begin(HELD) for _ in range(8)]
+        await asyncio.gather(*(here.does(CancelRun(target_id=run, user_id="ada")) for run in queued))
+        for run in queued:
+            await here.ended(run, RunStatus.CANCELLED)
+        assert not (await here.run(held[0])).ended

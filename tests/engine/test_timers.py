@@ -16,6 +16,7 @@ from store.record import Recorded
 from tests.commands.processes import new_id, now
 from tests.fixtures.waiting import eventually
 from tests.projections.given import in_background, recorded
+from tests.store.given import WORKSPACE
 
 MANY = 100_000
 INSERT = """
@@ -50,13 +51,16 @@ class Woken:
         """Note nothing yet."""
         self.times: Counter[UUID] = Counter()
         self.first: dict[UUID, datetime] = {}
+        self.full: set[UUID] = set()
+        self.refused: Counter[UUID] = Counter()
 
-    async def room(self) -> None:
-        """Have room."""
-
-    def look_again(self, run_id: UUID) -> None:
+    def look_again(self, run_id: UUID, workspace_id: UUID) -> bool:
+        if workspace_id in self.full:
+            self.refused[run_id] += 1
+            return False
         self.times[run_id] += 1
         self.first.setdefault(run_id, now())
+        return True
 
 
 @asynccontextmanager
@@ -105,6 +109,40 @@ async def test_every_due_timer_is_taken_from_the_table_page_by_page(database: st
 
             await eventually(all_woken, what="all are woken", seconds=30)
     assert set(woken.times.values()) == {1}
+
+
+async def test_a_workspace_without_room_keeps_nobody_from_being_woken_and_is_looked_at_again_soon(
+    database: str,
+) -> None:
+    async with models_of(database, timers=25, after_seconds=-1) as models:
+        async with models.connection() as connection:
+            await connection.execute(
+                "update timers set workspace_id = %s where run_id in (select run_id from timers limit 20)", [WORKSPACE]
+            )
+        woken = Woken()
+        woken.full.add(WORKSPACE)
+        bounds = TimerBounds(poll_seconds=3_600, page_timers=10)
+        timers = Timers(TimersView(models), woken, now, bounds)
+        async with in_background(timers.run()):
+
+            async def others_woken() -> bool:
+                return len(woken.times) == 5
+
+            await eventually(others_woken, what="those of the others are woken", seconds=30)
+            assert 0 < len(woken.refused) <= 20
+            heard = waits_until(now())
+            timers.hear(heard)
+
+            async def heard_was_refused() -> bool:
+                return heard.stream_id in woken.refused
+
+            await eventually(heard_was_refused, what="what was heard found no room either", seconds=30)
+            woken.full.clear()
+
+            async def all_woken() -> bool:
+                return len(woken.times) == 25
+
+            await eventually(all_woken, what="all are woken", seconds=30)
 
 
 async def test_a_nearer_time_that_is_heard_of_ends_the_sleep(database: str) -> None:

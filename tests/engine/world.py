@@ -9,8 +9,6 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-import psycopg
-
 from bus.feed import Feed, FeedBounds
 from commands.handler import Handler
 from commands.loading import Streams
@@ -120,6 +118,7 @@ class Site(Process):
         timers: TimerBounds = TIMERS,
         heartbeat_seconds: float = 0.05,
         reached: Reached = go_on,
+        ending_runs: int = 100,
     ) -> Engine:
         return Engine(
             name=name,
@@ -136,6 +135,7 @@ class Site(Process):
             reached=reached,
             bounds=EngineBounds(
                 active_runs=active_runs,
+                ending_runs=ending_runs,
                 graphs=10,
                 timers=timers,
                 takeover=TakeoverBounds(
@@ -167,9 +167,10 @@ class Site(Process):
         timers: TimerBounds = TIMERS,
         heartbeat_seconds: float = 0.05,
         reached: Reached = go_on,
+        ending_runs: int = 100,
     ) -> AsyncGenerator[Engine]:
         """Have an engine for as long as the block lasts; at its end it is cancelled wherever it is."""
-        engine = self.engine(name, active_runs, timers, heartbeat_seconds, reached)
+        engine = self.engine(name, active_runs, timers, heartbeat_seconds, reached, ending_runs)
         async with in_background(engine.run()):
             yield engine
 
@@ -224,6 +225,15 @@ class Site(Process):
             run, lambda state: step in state.steps and state.steps[step].status is status, f"has {step} {status}"
         )
 
+    async def read_models_know(self) -> None:
+        """Wait until the read model of runs has all that the log has, so that it is taken over from there."""
+        head, _ = await self.log.head()
+
+        async def known() -> bool:
+            return await RunsView(self.models).position() >= head
+
+        await eventually(known, what="the runs are known", seconds=PATIENCE_SECONDS)
+
     async def asked(self, prompt: str, times: int = 1) -> None:
         """Wait until the model has been asked so many times for a prompt."""
 
@@ -231,24 +241,6 @@ class Site(Process):
             return self.gate.calls[prompt] >= times
 
         await eventually(holds, what=f"{prompt} is asked {times} times", seconds=PATIENCE_SECONDS)
-
-
-async def terminate(database: str, which: str) -> int:
-    """End the backends of a database that a condition on `pg_stat_activity a` names; gives how many."""
-    query = f"""
-        select count(pg_terminate_backend(a.pid)) from pg_stat_activity a
-         where a.datname = current_database() and a.pid <> pg_backend_pid() and {which}
-    """  # noqa: S608  # the conditions stand in the tests
-    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-        cursor = await connection.execute(query.encode())
-        row = await cursor.fetchone()
-    return 0 if row is None else row[0]
-
-
-ENGINES = "a.pid in (select pid from pg_locks where locktype = 'advisory' and classid = 1701734249 and granted)"
-"""The sessions of the engines, which hold the locks of their epochs (their class is "engi")."""
-APPENDERS = "a.application_name = 'callsheet-log' and a.query like '%append_events%'"
-"""The backends that append to the log."""
 
 
 def check_history(facts: list[Fact]) -> None:

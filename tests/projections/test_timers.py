@@ -25,6 +25,7 @@ from projections.reading import ReadBounds, ReadModels
 from projections.timers import TimersProjection
 from projections.timers_view import NEXT, Timer, TimersView
 from tests.projections.given import NOW, applied, new_id, recorded, tables_of
+from tests.store.given import WORKSPACE
 
 SOON = NOW + timedelta(seconds=5)
 LATER = NOW + timedelta(days=5)
@@ -49,21 +50,34 @@ COMPLETED = StepCompleted(node="a", attempt=1, output=NOTHING, completed_at=NOW)
 RUN_FAILED = RunFailed(node="b", error=ERROR, failed_at=NOW)
 RETRIED = RunRetried(run_attempt=2, workflow_version=1, kept={}, retried_by="ana", retried_at=NOW)
 
+
+def timer(due_at: datetime, node: str = "a") -> Timer:
+    return Timer(RUN, node, due_at, WORKSPACE)
+
+
 HISTORIES: list[tuple[str, list[Fact], list[Timer]]] = [
-    ("a delay", [started(), waiting()], [Timer(RUN, "a", SOON)]),
-    ("a deadline", [started(), waiting(what=WaitFor.HUMAN)], [Timer(RUN, "a", SOON)]),
+    ("a delay", [started(), waiting()], [timer(SOON)]),
+    ("a deadline", [started(), waiting(what=WaitFor.HUMAN)], [timer(SOON)]),
     ("no deadline", [started(), waiting(None, what=WaitFor.HUMAN)], []),
-    ("a back-off", [started(), failed(LATER)], [Timer(RUN, "a", LATER)]),
+    ("a back-off", [started(), failed(LATER)], [timer(LATER)]),
     ("an attempt lost with its owner", [started(), failed(NOW), started(2)], []),
     ("a failure for good", [started(), failed(LATER), started(2), failed(None)], []),
     ("the attempt after a back-off", [started(), failed(LATER), started(2)], []),
     ("a delay that is over", [started(), waiting(), COMPLETED], []),
     ("a decision", [started(), waiting(what=WaitFor.HUMAN), DECIDED], []),
-    ("asked again later", [started(), waiting(), failed(SOON), started(2), waiting(LATER)], [Timer(RUN, "a", LATER)]),
+    (
+        "asked again later",
+        [started(), waiting(), failed(SOON), started(2), waiting(LATER)],
+        [timer(LATER)],
+    ),
     ("a run that failed elsewhere", [started(), waiting(), RUN_FAILED], []),
     ("a cancelled run", [started(), waiting(), RunCancelled(cancelled_at=NOW)], []),
     ("a run begun anew", [started(), waiting(), RETRIED], []),
-    ("a wait of the next attempt", [waiting(), RUN_FAILED, RETRIED, waiting(LATER, "b")], [Timer(RUN, "b", LATER)]),
+    (
+        "a wait of the next attempt",
+        [waiting(), RUN_FAILED, RETRIED, waiting(LATER, "b")],
+        [timer(LATER, "b")],
+    ),
 ]
 
 
