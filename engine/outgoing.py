@@ -18,6 +18,7 @@ import httpx2
 from msgspec import Struct
 
 from engine.allow_list import AllowList
+from engine.outgoing_stream import OutgoingBody, OutgoingStream
 from engine.public_addresses import is_public
 
 ALLOWED_VARIABLE: Final = "CALLSHEET_OUTGOING_ALLOWED"
@@ -103,7 +104,11 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request. Raises OutgoingRefused, and what httpx2 raises."""
         self._guard.check(request.url)
-        return await super().handle_async_request(request)
+        response = await super().handle_async_request(request)
+        stream = response.extensions["network_stream"]
+        if isinstance(stream, OutgoingStream) and isinstance(response.stream, httpx2.AsyncByteStream):
+            response.stream = OutgoingBody(response.stream, stream)
+        return response
 
 
 class _GuardedBackend(httpcore2.AsyncNetworkBackend):
@@ -144,7 +149,8 @@ class _GuardedBackend(httpcore2.AsyncNetworkBackend):
             left = (limit.when() or 0.0) - asyncio.get_running_loop().time()
             share = left / (len(addresses) - tried + 1)  # one that is silent must not take the time of the others
             try:
-                return await self._network.connect_tcp(address, port, share, local_address, socket_options)
+                stream = await self._network.connect_tcp(address, port, share, local_address, socket_options)
+                return OutgoingStream(stream)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
                 if tried == len(addresses):
                     raise

@@ -25,4 +25,8 @@ class SlowWork:
         try:
             return work(Budget.quick())
         except TooMuchWork:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work, Budget())
+            return await self.beside(lambda: work(Budget()))
+
+    async def beside(self, work: Callable[[], T]) -> T:
+        """Do work that is known to be slow. Raises what the work raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

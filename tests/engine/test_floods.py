@@ -1,0 +1,196 @@
+"""Servers that send without end what is no answer: the call ends, and the loop belongs to everybody meanwhile."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import ExitStack, contextmanager
+
+import httpx2
+import pytest
+
+from callsheet.setting_types import Secret
+from domain.graph import ErrorClass
+from engine.http_step import HttpBounds, HttpSteps
+from engine.outgoing import GuardedTransport
+from engine.outgoing_stream import ANSWER_BYTES_MAX, PIECE_LINES_MAX
+from engine.providers.anthropic import Anthropic, AnthropicSettings
+from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
+from engine.providers.provider import Ask, Provider, ProviderFault
+from tests.engine.providers.conftest import KEY, LOCAL
+from tests.engine.test_http_step import fault_of, heard
+
+PATIENCE_SECONDS = 20
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+FLOODS = {
+    "100 Continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "103 Early Hints": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"a:b\r\n"),
+    "headers that end": (b"HTTP/1.1 200 OK\r\n" + b"a:b\r\n" * 9_000 + b"\r\n", b""),
+    "one header": (b"HTTP/1.1 200 OK\r\na:", b"b" * 1_000),
+    "trailers": (STREAM + b"1\r\n\n\r\n0\r\n", b"a:b\r\n"),
+    "a chunk's extension": (STREAM, b"1;" + b"x" * 1_000),
+}
+
+
+def chunk(body: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(body), body)
+
+
+class Flooder:
+    """Answers each connection with some bytes and then others for ever, or until the caller has gone."""
+
+    def __init__(self, first: bytes, then: bytes) -> None:
+        """Listen; `accept` serves."""
+        self.first, self.then = first, then * (65_536 // len(then) + 1) if then else b""
+        self.connections = 0
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._flood, args=(connection,)).start()
+
+    def _flood(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                while connection.recv(65_536):
+                    connection.sendall(self.first)
+                    while self.then:
+                        connection.sendall(self.then)
+            except OSError:
+                pass  # the caller has gone
+
+
+@contextmanager
+def flooder(first: bytes, then: bytes = b"") -> Generator[Flooder]:
+    made = Flooder(first, then)
+    accepting = threading.Thread(target=made.accept)
+    accepting.start()
+    try:
+        yield made
+    finally:
+        made.close()
+        accepting.join(10)
+
+
+@pytest.fixture
+def floods() -> Generator[Callable[..., Flooder]]:
+    """Give a server that floods."""
+    with ExitStack() as stack:
+
+        def flooding(first: bytes, then: bytes = b"") -> Flooder:
+            return stack.enter_context(flooder(first, then))
+
+        yield flooding
+
+
+@pytest.fixture
+async def steps() -> AsyncGenerator[HttpSteps]:
+    steps = HttpSteps(LOCAL, {}, HttpBounds(timeout_seconds=PATIENCE_SECONDS))
+    yield steps
+    await steps.close()
+
+
+def provider_at(url: str, protocol: str) -> Provider:
+    if protocol == "openai":
+        return OpenAiCompatible(OpenAiSettings(api_key=Secret(KEY), base_url=url, guard=LOCAL))
+    return Anthropic(AnthropicSettings(api_key=Secret(KEY), base_url=url, guard=LOCAL))
+
+
+async def fault_of_model(url: str, protocol: str) -> ProviderFault:
+    provider = provider_at(url, protocol)
+    asked = Ask(model="m", prompt="Hi", idempotency_token="t", timeout_seconds=PATIENCE_SECONDS)  # noqa: S106
+    try:
+        with pytest.raises(ProviderFault) as caught:
+            await provider.complete(asked, lambda _text: None)
+    finally:
+        await provider.close()
+    return caught.value
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+async def test_an_http_step_leaves_a_server_that_sends_no_answer_without_end(
+    floods: Callable[..., Flooder], steps: HttpSteps, flood: str
+) -> None:
+    failed = await fault_of(steps, floods(*FLOODS[flood]).url)
+    assert failed.error.error_class is ErrorClass.UNAVAILABLE, failed.error.message
+
+
+@pytest.mark.parametrize("protocol", ["openai", "anthropic"])
+@pytest.mark.parametrize("flood", FLOODS)
+async def test_a_model_server_that_sends_no_answer_without_end_is_unavailable(
+    floods: Callable[..., Flooder], flood: str, protocol: str
+) -> None:
+    fault = await fault_of_model(floods(*FLOODS[flood]).url, protocol)
+    assert fault.error_class is ErrorClass.UNAVAILABLE, fault.message
+
+
+@pytest.mark.parametrize("protocol", ["openai", "anthropic"])
+async def test_comments_without_end_are_no_answer_of_a_model(floods: Callable[..., Flooder], protocol: str) -> None:
+    fault = await fault_of_model(floods(STREAM, chunk(b":" + b"x" * 16_000 + b"\n")).url, protocol)
+    assert fault.error_class is ErrorClass.UNAVAILABLE, fault.message
+
+
+@pytest.mark.parametrize("before", [0, 1, 300])
+async def test_a_few_answers_before_the_answer_are_none(
+    floods: Callable[..., Flooder], steps: HttpSteps, before: int
+) -> None:
+    hints = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    server = floods(hints * before + JSON)
+    for _ in range(2):
+        assert (await heard(steps, server.url))["body"] == {}
+    assert server.connections == 1
+
+
+async def test_an_answer_in_small_parts_is_read_with_breaks_for_others(floods: Callable[..., Flooder]) -> None:
+    server = floods(STREAM + chunk(b".") * 50_000 + b"0\r\n\r\n")
+    parts, most_at_once = 0, 0
+
+    async def look_on() -> None:
+        nonlocal most_at_once
+        seen = 0
+        while True:
+            most_at_once, seen = max(most_at_once, parts - seen), parts
+            await asyncio.sleep(0)
+
+    looking_on = asyncio.create_task(look_on())
+    async with GuardedTransport(LOCAL) as transport:
+        response = await transport.handle_async_request(httpx2.Request("GET", server.url))
+        async for _ in response.aiter_raw():
+            parts += 1
+        await response.aclose()
+    looking_on.cancel()
+    assert parts == 50_000
+    assert most_at_once <= PIECE_LINES_MAX
+
+
+async def test_large_answers_are_whole_and_counted_one_by_one(floods: Callable[..., Flooder], steps: HttpSteps) -> None:
+    line = "x" * 9_000_000
+    server = floods(JSON.replace(b"2\r\n\r\n{}", b'%d\r\n\r\n"%b"' % (len(line) + 2, line.encode())))
+    for _ in range(ANSWER_BYTES_MAX // len(line) + 1):
+        assert (await heard(steps, server.url, most_response_bytes=10_000_000))["body"] == line
+    assert server.connections == 1
+
+
+async def test_an_answer_may_have_many_lines(floods: Callable[..., Flooder], steps: HttpSteps) -> None:
+    body = b"[\n" + b'"x",\n' * 100_000 + b'"x"\n]'
+    server = floods(JSON.replace(b"2\r\n\r\n{}", b"%d\r\n\r\n%b" % (len(body), body)))
+    assert (await heard(steps, server.url))["body"] == ["x"] * 100_001
+
+
+async def test_what_nobody_asked_for_ends_the_connection(floods: Callable[..., Flooder], steps: HttpSteps) -> None:
+    server = floods(JSON + b"more\r\n" * 1_000)
+    for _ in range(2):
+        assert (await heard(steps, server.url))["body"] == {}
+    assert server.connections == 2
