@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from domain.expressions import ExpressionFault
 from domain.graph_configs import JsonOutput, TextOutput
 from domain.graph_schemas import compile_schema
-from engine.providers.provider import Ask, Repair
+from engine.providers.provider import Answer, Ask, Repair
 from engine.step import storable
 
 PROBLEM_CHARACTERS_MAX: Final = 500
@@ -29,6 +29,18 @@ class Unfit(Struct, frozen=True):
 
     message: str
     problems: tuple[str, ...]
+
+
+def without_text(answer: Answer) -> Unfit | None:
+    """Tell why an answer is none: no step can go on with nothing. None where the model wrote something."""
+    if answer.text:
+        return None
+    why = "it ended its answer before the first word"
+    if answer.called_tool:
+        why = "it wanted a tool to be called, and a prompt step offers none"
+    elif answer.truncated:
+        why = "the limit of output tokens (max_output_tokens) was used up before the first word"
+    return _unfit("the model gave no text", [why])
 
 
 def read_answer(text: str, asked: TextOutput | JsonOutput) -> Fit | Unfit:

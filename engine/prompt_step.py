@@ -13,7 +13,7 @@ from domain.graph_configs import JsonOutput, PromptConfig
 from domain.ids import to_uuid
 from domain.prices import with_cost
 from domain.run_facts import Usage
-from engine.prompt_answers import Fit, read_answer, to_repair
+from engine.prompt_answers import Fit, read_answer, to_repair, without_text
 from engine.providers.choice import Providers
 from engine.providers.provider import Ask, Provider, ProviderFault
 from engine.slow_work import SlowWork
@@ -64,7 +64,7 @@ class Prompts:
         while True:
             answer = await provider.complete(ask, self.on_delta(call))
             usage = with_cost(answer.usage, call.run.pins.prices)
-            read = read_answer(answer.text, first.output)
+            read = without_text(answer) or read_answer(answer.text, first.output)
             if isinstance(read, Fit):
                 return Answered(read.output, usage)
             if repair > most:

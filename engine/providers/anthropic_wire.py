@@ -12,7 +12,7 @@ from msgspec import Struct
 from domain.graph_configs import JsonOutput
 from engine.providers.http_faults import SaidError
 from engine.providers.provider import Ask
-from engine.providers.wire import Piece, conversation, shared_headers, told_tokens, written
+from engine.providers.wire import Piece, conversation, event_of, shared_headers, told_tokens, told_usage, written
 
 VERSION = "2023-06-01"
 _CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded"})
@@ -46,7 +46,7 @@ class Delta(Struct, frozen=True, kw_only=True):
 class Message(Struct, frozen=True, kw_only=True):
     """The answer as it begins: empty, with the tokens of the input."""
 
-    usage: Counted = Counted()
+    usage: object = None
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -55,7 +55,7 @@ class Event(Struct, frozen=True, kw_only=True):
     type: str
     message: Message | None = None
     delta: Delta | None = None
-    usage: Counted | None = None
+    usage: object = None
     error: SaidError | None = None
 
 
@@ -90,19 +90,18 @@ class AnthropicWire(Struct, frozen=True):
 
     def piece(self, data: str) -> Piece | None:
         """Read the data of one event; None when it is not of the protocol."""
-        try:
-            event = _events.decode(data)
-        except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+        event = event_of(_events, data)
+        if event is None:
             return None
         match event.type:
             case "error":
                 return Piece(error=event.error or SaidError())
             case "message_start" if event.message is not None:
-                return _counted(event.message.usage)
+                return _counted(told_usage(event.message.usage, Counted) or Counted())
             case "content_block_delta" if event.delta is not None:
                 return Piece(text=event.delta.text)
             case "message_delta" if event.delta is not None:
-                return _ended(event.delta.stop_reason, event.usage or Counted())
+                return _ended(event.delta.stop_reason, told_usage(event.usage, Counted) or Counted())
             case "message_stop":
                 return Piece(is_last=True)
             case _:
@@ -118,6 +117,7 @@ def _ended(reason: str | None, counted: Counted) -> Piece:
         is_whole=reason is not None,
         truncated=reason in _CUT_SHORT,
         refused=reason == "refusal",
+        called_tool=reason == "tool_use",
         input_tokens=counted.all_input_tokens,
         output_tokens=told_tokens(counted.output_tokens),
     )

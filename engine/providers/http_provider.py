@@ -109,7 +109,7 @@ class HttpProvider:
             raise fault_of_status(response.status_code, response.headers, await _error_body(response), self._key)
         if not _is_plain_event_stream(response):
             raise ProviderFault(ErrorClass.UNAVAILABLE, NOT_THE_PROTOCOL)
-        response.encoding = "utf-8"
+        response.encoding = "utf-8-sig"  # a mark at the very beginning is none of the text (WHATWG HTML, 9.2.6)
         taken = count(1)
         events = aiter(httpx2.EventSource(response, self._settings.event_bytes_max))
         async for event in events:
@@ -119,6 +119,8 @@ class HttpProvider:
                 )  # those that came together are read without one: a fast server held up all others
             if response.num_bytes_downloaded > self._settings.response_bytes_max:
                 raise ProviderFault(ErrorClass.INVALID_OUTPUT, "the model provider's answer is beyond all bounds")
+            if not event.data:
+                continue  # `retry: 3000` alone, for example: an event without data is none (WHATWG HTML, 9.2.6)
             piece = self._wire.piece(event.data)
             if piece is None:
                 raise ProviderFault(ErrorClass.UNAVAILABLE, NOT_THE_PROTOCOL)

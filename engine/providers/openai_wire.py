@@ -12,11 +12,12 @@ from msgspec import Struct
 from domain.graph_configs import JsonOutput
 from engine.providers.http_faults import SaidError
 from engine.providers.provider import Ask
-from engine.providers.wire import Piece, conversation, shared_headers, told_tokens, written
+from engine.providers.wire import Piece, conversation, event_of, shared_headers, told_tokens, told_usage, written
 
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
 DONE = "[DONE]"
 _REFUSED = "content_filter"
+_CALLED_TOOL = frozenset({"tool_calls", "function_call"})
 
 
 class Delta(Struct, frozen=True, kw_only=True):
@@ -44,7 +45,7 @@ class Chunk(Struct, frozen=True, kw_only=True):
     """One event of the stream. The last one before `[DONE]` has the usage and no choices."""
 
     choices: tuple[Choice, ...] | None = None
-    usage: Counted | None = None
+    usage: object = None
     error: SaidError | str | None = None
 
 
@@ -84,17 +85,17 @@ class OpenAiWire(Struct, frozen=True):
         """Read the data of one event; None when it is not of the protocol."""
         if data == DONE:
             return Piece(is_last=True)
-        try:
-            chunk = _chunks.decode(data)
-        except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+        chunk = event_of(_chunks, data)
+        if chunk is None:
             return None
-        counted = chunk.usage
+        counted = told_usage(chunk.usage, Counted)
         choice = chunk.choices[0] if chunk.choices else Choice()
         delta = choice.delta or Delta()
         return Piece(
             text=delta.content or "",
             is_whole=choice.finish_reason is not None,
             truncated=choice.finish_reason == "length",
+            called_tool=choice.finish_reason in _CALLED_TOOL,
             refused=bool(delta.refusal) or choice.finish_reason == _REFUSED,
             input_tokens=None if counted is None else told_tokens(counted.prompt_tokens),
             output_tokens=None if counted is None else told_tokens(counted.completion_tokens),

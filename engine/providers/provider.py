@@ -48,12 +48,15 @@ class Ask(Struct, frozen=True, kw_only=True):
 class Answer(Struct, frozen=True, kw_only=True):
     """The whole text of a model's answer; `truncated` when the limit of output tokens cut it short.
 
+    `called_tool`: the model wanted a tool called instead of going on. None is ever offered to it.
+
     For a JsonOutput the text should be JSON that meets the schema; whether it does is for the caller to judge.
     """
 
     text: str
     usage: Usage
     truncated: bool = False
+    called_tool: bool = False
 
 
 class ProviderFault(Exception):  # noqa: N818  # the word of the glossary: the fault is classified, not always an error

@@ -25,6 +25,7 @@ class Reading:
         self._output_tokens: int | None = None
         self._refused = False
         self._truncated = False
+        self._called_tool = False
         self._is_whole = False
 
     @property
@@ -40,6 +41,7 @@ class Reading:
         self._is_whole = self._is_whole or piece.is_whole or piece.is_last
         self._refused = self._refused or piece.refused
         self._truncated = self._truncated or piece.truncated
+        self._called_tool = self._called_tool or piece.called_tool
         if piece.input_tokens is not None:
             self._input_tokens = piece.input_tokens
         if piece.output_tokens is not None:
@@ -58,7 +60,8 @@ class Reading:
             raise ProviderFault(ErrorClass.CONTENT_REFUSED, "the model refused to answer", usage=usage)
         if not self._is_whole:
             raise ProviderFault(ErrorClass.UNAVAILABLE, "the model provider broke off", usage=usage)
-        return Answer(text="".join(self._parts), usage=usage, truncated=self._truncated)
+        text = "".join(self._parts)
+        return Answer(text=text, usage=usage, truncated=self._truncated, called_tool=self._called_tool)
 
     def counted(self) -> Usage | None:
         """Give what was counted by a provider whose answer never came to its end; None where nothing was."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -18,7 +18,14 @@ EMPTY = "(no answer)"
 
 # W3C Trace Context, 3.2: what a caller sent goes into a header only in this form.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# Escapes of JSON (RFC 8259, 7), with the halves of surrogate pairs that stand alone as the one group.
+_ESCAPES = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
 _TOKEN = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+T = TypeVar("T")
 
 
 class Piece(Struct, frozen=True, kw_only=True):
@@ -32,6 +39,7 @@ class Piece(Struct, frozen=True, kw_only=True):
     is_last: bool = False
     truncated: bool = False
     refused: bool = False
+    called_tool: bool = False
     input_tokens: int | None = None
     output_tokens: int | None = None
     error: SaidError | str | None = None
@@ -84,6 +92,23 @@ def conversation(ask: Ask) -> list[dict[str, str]]:
         messages.append({"role": "assistant", "content": answer})
         messages.append({"role": "user", "content": ask.repair.said})
     return messages
+
+
+def event_of(decoder: msgspec.json.Decoder[T], data: str) -> T | None:
+    """Read the JSON of an event; None when it is not of the protocol. Half a surrogate pair becomes U+FFFD."""
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+        mended = _ESCAPES.sub(lambda escape: escape[0] if escape[1] is None else r"\ufffd", data)
+        return None if mended == data else event_of(decoder, mended)
+
+
+def told_usage(usage: object, counted: type[T]) -> T | None:
+    """Give a usage as a provider tells it; None for one of another shape: the answer is paid for all the same."""
+    try:
+        return msgspec.convert(usage, counted)
+    except msgspec.ValidationError:
+        return None
 
 
 def told_tokens(count: object) -> int | None:

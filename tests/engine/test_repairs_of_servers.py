@@ -111,3 +111,53 @@ async def test_a_model_that_gives_no_answer_is_not_asked_to_repair_it(
     assert len(server.calls) == 1
     [failed] = [fact for fact in facts if isinstance(fact, StepFailed)]
     assert failed.error.error_class is error_class
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("done-alone", "the model gave no text: it ended its answer before the first word"),
+        ("nothing", "the model gave no text: it ended its answer before the first word"),
+        ("spent", "the model gave no text: the limit of output tokens"),
+        ("tool", "the model gave no text: it wanted a tool to be called"),
+    ],
+)
+async def test_a_model_that_gives_no_text_fails_its_step_and_is_paid_once(
+    database: str, provider: Provider, server: ModelServer, model: str, said: str
+) -> None:
+    config: Json = {"model": f"gate/{model}", "template": "Say something."}
+    async with site(database) as plain:
+        here = replace(plain, gate=behind(provider))
+        async with here.engaged():
+            ended = await here.ended(await here.begin(graph(node(kind="prompt", config=config))), RunStatus.FAILED)
+    assert ended.error is not None
+    assert ended.error.error_class is ErrorClass.INVALID_OUTPUT
+    assert ended.error.message.startswith(said)
+    assert len(server.calls) == 1
+    [usage] = usages_of(ended.steps["a"])
+    assert usage.input_tokens == (0 if model == "done-alone" else 7)
+
+
+async def test_a_model_that_gives_no_text_is_asked_again_for_json(
+    database: str, provider: Provider, server: ModelServer
+) -> None:
+    server.tell("nothing", "echo")
+    async with site(database) as plain:
+        here = replace(plain, gate=behind(provider))
+        async with here.engaged():
+            await here.ended(await here.begin(asks("echo")))
+    assert "the model gave no text" in str(server.calls[1].body["messages"])
+
+
+@pytest.mark.parametrize("model", ["half-pairs", "odd-usage?[]"])
+async def test_an_odd_answer_that_is_paid_for_is_kept(
+    database: str, provider: Provider, server: ModelServer, model: str
+) -> None:
+    server.tell(model)
+    config: Json = {"model": f"gate/{model}", "template": "Say something."}
+    async with site(database) as plain:
+        here = replace(plain, gate=behind(provider))
+        async with here.engaged():
+            ended = await here.ended(await here.begin(graph(node(kind="prompt", config=config))))
+    assert ended.outputs["a"].value
+    assert len(server.calls) == 1

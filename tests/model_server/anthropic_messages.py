@@ -7,7 +7,7 @@ import msgspec
 from engine.providers.scripted_values import value_for
 from tests.model_server.speech import Json
 
-FINISHES = {"stop": "end_turn", "length": "max_tokens", "refused": "refusal"}
+FINISHES = {"stop": "end_turn", "length": "max_tokens", "refused": "refusal", "tool": "tool_use"}
 
 
 class AnthropicMessages:

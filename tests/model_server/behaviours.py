@@ -1,13 +1,16 @@
 """What the model server can be told to do, by name: as the model of a request, or beforehand at `/control`.
 
 `echo` and every unknown name answer properly. `status-NNN` fails so, with the query of the name as headers and JSON
-error: `status-429?retry-after=7&code=rate_limit_exceeded`. A name with `x2` after a `|` misbehaves for the first two
+error: `status-429?retry-after=7&code=rate_limit_exceeded`; `odd-usage?[]` tells `[]` in the
+place of its counts. A name with `x2` after a `|` misbehaves for the first two
 calls with one idempotency token only: `status-503|x2`.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
+
+import msgspec
 
 from tests.model_server import openai_chat
 from tests.model_server.door import Reply
@@ -97,6 +100,51 @@ async def _odd_bytes(_speech: Speech, _body: dict[str, Any], reply: Reply) -> No
     await reply.end_stream()
 
 
+async def _marked(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+    """A byte order mark before the stream, an event that only says when to come back, and one without data."""
+    await reply.open_stream()
+    await reply.piece(b"\xef\xbb\xbfdata: " + msgspec.json.encode(speech.word("First ")) + b"\n\n")
+    await reply.piece(b"retry: 3000\n\nevent: ping\n\nid: 7\n\n")
+    for event in [speech.word("\ufeffsecond"), *speech.ending("stop", 2)]:
+        await reply.event(event)
+    await reply.end_stream()
+
+
+async def _done_alone(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+    await reply.open_stream()
+    await reply.piece(speech.last())
+    await reply.end_stream()
+
+
+async def _nothing(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+    await stream(speech, reply, [], "stop")
+
+
+async def _spent(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+    await stream(speech, reply, [], "length")
+
+
+async def _tool(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+    await stream(speech, reply, [], "tool")
+
+
+async def _half_pairs(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+    """Escapes of surrogates: one alone, two that are a pair, two in the wrong order, and an escaped backslash."""
+    await reply.open_stream()
+    for event in [*speech.beginning(), speech.word("@"), *speech.ending("stop", 1)]:
+        escaped = rb"a\ud800b\uD83d\ude00c\ude00\ud83dd\\ud800"
+        await reply.piece(b"data: " + msgspec.json.encode(event).replace(b"@", escaped) + b"\n\n")
+    await reply.end_stream()
+
+
+async def _odd_usage(speech: Speech, body: dict[str, Any], reply: Reply) -> None:
+    told = msgspec.json.decode(body["model"].partition("?")[2])
+    await reply.open_stream()
+    for event in [*speech.beginning(), speech.word("Paid"), *speech.ending("stop", 1)]:
+        await reply.event({**event, "usage": told} if "usage" in event else event)
+    await reply.end_stream()
+
+
 async def _giant_line(_speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
     await reply.open_stream()
     while not await reply.gone(0):
@@ -163,6 +211,7 @@ _BEHAVIOURS: dict[str, Callable[[Speech, dict[str, Any], Reply], Awaitable[None]
     "compressed": _compressed,
     "cut": _cut,
     "cut-after-finish": _cut_after_finish,
+    "done-alone": _done_alone,
     "drip": _drip,
     "slow": _slow,
     "end-early": _end_early,
@@ -171,13 +220,19 @@ _BEHAVIOURS: dict[str, Callable[[Speech, dict[str, Any], Reply], Awaitable[None]
     "giant-answer": _giant_answer,
     "giant-error": _giant_error,
     "giant-line": _giant_line,
+    "half-pairs": _half_pairs,
+    "marked": _marked,
     "no-usage": _no_usage,
     "not-http": _not_http,
+    "nothing": _nothing,
     "odd-bytes": _odd_bytes,
+    "odd-usage": _odd_usage,
     "page": _page,
     "redirect": _redirect,
     "refuses": _refuses,
     "silent": _silent,
+    "spent": _spent,
     "stall": _stall,
+    "tool": _tool,
     "truncated": _truncated,
 }

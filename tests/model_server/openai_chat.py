@@ -7,7 +7,7 @@ import msgspec
 from engine.providers.scripted_values import value_for
 from tests.model_server.speech import Json
 
-FINISHES = {"refused": "content_filter"}
+FINISHES = {"refused": "content_filter", "tool": "tool_calls"}
 
 
 def chunk(content: str | None = None, finish: str | None = None, **delta: object) -> Json:

@@ -9,7 +9,7 @@ Json = dict[str, object]
 
 
 class Speech(Protocol):
-    """One protocol. A finish is `stop`, `length` or `refused`; 7 tokens are always asked, and a word is a token."""
+    """One protocol. A finish is `stop`, `length`, `refused` or `tool`; 7 tokens are asked, and a word is one."""
 
     name: str
     path: str
