@@ -5,13 +5,10 @@
 Undefined names are faults, except where an author plainly asks: in `if`/`unless`/`case` and with `default`.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import ClassVar, TextIO, cast
 
-import msgspec
 from liquid import BoundTemplate, Environment, Expression, FalsyStrictUndefined, Node, RenderContext, Token
 from liquid.builtin.expressions import LoopExpression
 from liquid.builtin.expressions.logical import ContainsExpression
@@ -25,14 +22,18 @@ from liquid.utils import ReadOnlyChainMap
 
 from domain.expressions import ExpressionFault, faults_of
 from domain.expressions_budget import MOST_TEMPLATE_WORK, Budget, TooMuchWork
+from domain.expressions_filters import as_date, as_json, multiplied_work, size_of
 from domain.expressions_query_work import is_large_kind, work_of
+from domain.expressions_secrets import (
+    SECRETS,
+    SecretsNotWhole,
+    SecretTexts,
+    outputs_of_whole_secrets,
+)
 
 LONGEST_TEMPLATE = 65_536
 LONGEST_OUTPUT = 2_000_000
 LONGEST_LOOP = 10_000
-LONGEST_NUMBER_BITS = 256
-
-DATE_FORMAT = re.compile(r"(?:[^%]|%-?[A-Za-z%]){0,100}")
 FILTER_COST = 20
 
 
@@ -40,10 +41,10 @@ class Template:
     """A compiled template.
 
     `nodes` are the node ids that it certainly names as `steps.<id>`; `roots` are the names that it certainly expects
-    to be given, less those that it makes itself.
+    to be given, less those that it makes itself. `parts_secrets`: it is not given any, as `expressions_secrets` says.
     """
 
-    __slots__ = ("_bound", "_source", "nodes", "roots")
+    __slots__ = ("_bound", "_source", "nodes", "parts_secrets", "roots")
 
     def __init__(
         self, source: str, bound: "_BoundTemplate | None", *, nodes: frozenset[str], roots: frozenset[str]
@@ -53,6 +54,7 @@ class Template:
         self._bound = bound
         self.nodes = nodes
         self.roots = roots
+        self.parts_secrets = bound is not None and not _shows_secrets(bound)
 
     def render(self, data: Mapping[str, object], budget: Budget | None = None) -> str:
         """Give the text. Raises ExpressionFault on undefined names, on errors, and over the bounds; TooMuchWork."""
@@ -90,7 +92,7 @@ class _Absent(FalsyStrictUndefined):
 class _Context(RenderContext):
     """A render context without a clock, and with a budget of work."""
 
-    __slots__ = ("known_work", "work_left")
+    __slots__ = ("known_work", "may_show", "secrets", "work_left")
 
     def __init__(self, template: BoundTemplate, *, globals: Mapping[str, object] | None = None) -> None:  # noqa: A002  # the library's name
         super().__init__(template, globals=globals)
@@ -98,6 +100,8 @@ class _Context(RenderContext):
         self.scope = ReadOnlyChainMap(self.locals, self.globals, self.counters)
         self.work_left = MOST_TEMPLATE_WORK
         self.known_work: dict[int, int] = {}
+        self.may_show = False
+        self.secrets: SecretTexts | None = None
 
     def charge(self, work: int) -> None:
         """Take work off the budget. Raises TooMuchWork when none is left."""
@@ -107,6 +111,10 @@ class _Context(RenderContext):
 
     def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
         """Give what a name stands for, and charge for it: `if` and `case` may compare it with another, whole."""
+        if path[0] == SECRETS and isinstance(secrets := self.scope.get(SECRETS), SecretTexts):
+            if not self.may_show:
+                raise SecretsNotWhole
+            self.secrets = secrets
         value = super().get(path, token=token, default=default)
         if is_large_kind(value):
             known = self.known_work.get(id(value))
@@ -122,17 +130,17 @@ class _Context(RenderContext):
         self.charge(length * (source_length if isinstance(source_length, int) else 1))
 
     def assign(self, key: str, val: object) -> None:
-        self.charge(len(self.locals) + (_size(val) if isinstance(val, range) else 1))
+        self.charge(len(self.locals) + (size_of(val) if isinstance(val, range) else 1))
         super().assign(key, val)
 
     def filter(self, name: str, token: Token | None) -> Callable[..., object]:
         apply = super().filter(name, token)
 
         def charged(*values: object, **named: object) -> object:
-            sizes = [_size(value) for value in (*values, *named.values())]
-            self.charge(FILTER_COST + sum(sizes) + _multiplied(name, values, sizes))
+            sizes = [size_of(value) for value in (*values, *named.values())]
+            self.charge(FILTER_COST + sum(sizes) + multiplied_work(name, values, sizes))
             result = apply(*values, **named)
-            self.charge(_size(result))
+            self.charge(size_of(result))
             return result
 
         return charged
@@ -153,16 +161,31 @@ class _BoundTemplate(BoundTemplate):
 class _JsonOutputNode(OutputNode):
     """An output statement that writes lists and objects as JSON, where the library would write Python."""
 
+    may_show = False
+    """Whether it may look at secrets."""
+
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
-        value = self.expression.evaluate(context)
+        value = self._evaluated(context)
         text = (
-            _json(cast("object", value))
+            as_json(cast("object", value))
             if isinstance(value, (dict, list))
             else to_liquid_string(value, autoescape=False)
         )
         if isinstance(context, _Context):
             context.charge(len(text))
+            if context.secrets is not None:
+                context.secrets.show(text)
+                context.secrets = None
         return buffer.write(text)
+
+    def _evaluated(self, context: RenderContext) -> object:
+        if isinstance(context, _Context):
+            context.may_show = self.may_show
+        try:
+            return self.expression.evaluate(context)
+        finally:
+            if isinstance(context, _Context):
+                context.may_show = False
 
 
 class _JsonEchoNode(_JsonOutputNode, EchoNode):
@@ -194,52 +217,9 @@ def _environment() -> Environment:
         del environment.tags[tag]
     environment.add_tag(_JsonOutput)
     environment.add_tag(_JsonEcho)
-    environment.add_filter("date", _date)
-    environment.add_filter("json", _json)
+    environment.add_filter("date", as_date)
+    environment.add_filter("json", as_json)
     return environment
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value, enc_hook=str).decode()
-
-
-def _date(value: object, form: object) -> str:
-    """Write a time in UTC; unlike the library's filter it knows no `now` and fills no gaps from today's date."""
-    if not isinstance(form, str) or not DATE_FORMAT.fullmatch(form):
-        raise ExpressionFault("Liquid: date needs a format such as '%Y-%m-%d'")
-    try:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        else:
-            moment = datetime.fromtimestamp(float(str(value)), UTC)
-    except (ValueError, OverflowError, OSError) as fault:
-        raise ExpressionFault("Liquid: date needs an RFC 3339 time or seconds since 1970") from fault
-    return moment.strftime(form)
-
-
-def _size(value: object) -> int:
-    if isinstance(value, range):
-        return max(0, value.stop - value.start)
-    if isinstance(value, int):
-        return value.bit_length() // 8
-    return len(cast("Sized", value)) if isinstance(value, (str, list, tuple, dict)) else 1
-
-
-def _multiplied(name: str, values: tuple[object, ...], sizes: list[int]) -> int:
-    """Give the work of the filters whose cost is a product of sizes, before they are applied."""
-    match name:
-        case "replace" if len(values) > 1:
-            occurrences = str(values[0]).count(str(values[1]))
-            return occurrences * (sizes[2] if len(sizes) > 2 else 0)  # noqa: PLR2004  # value, old, new
-        case "join":
-            return sizes[0] * (sizes[1] if len(sizes) > 1 else 1)
-        case "uniq":
-            return sizes[0] * sizes[0] // 100
-        case "times" if max(sizes) > LONGEST_NUMBER_BITS // 8:
-            raise ExpressionFault("Liquid: a number grew too large")
-        case _:
-            return 0
 
 
 def _refuse_unknown_filters(bound: BoundTemplate, analysis: TemplateAnalysis) -> None:
@@ -274,6 +254,18 @@ def _with_parts(expressions: Iterable[Expression]) -> Iterator[Expression]:
         expression = pending.pop()
         yield expression
         pending.extend(expression.children())
+
+
+def _shows_secrets(bound: BoundTemplate) -> bool:
+    """Let outputs look at secrets; tell whether the template names none elsewhere, in which case none may."""
+    try:
+        showing = list(outputs_of_whole_secrets(bound.nodes, RenderContext(bound)))
+    except SecretsNotWhole:
+        return False
+    for node in showing:
+        if isinstance(node, _JsonOutputNode):
+            node.may_show = True
+    return True
 
 
 def _named_nodes(analysis: TemplateAnalysis) -> frozenset[str]:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from domain.expressions import ExpressionFault, quoted
 from domain.expressions_conditions import compile_condition
+from domain.expressions_secrets import NOT_WHOLE, SECRETS
+from domain.expressions_templates import Template
 from domain.graph import Edge, Node, TakeFallback
 from domain.graph_expressions import Written, expressions_of
 from domain.graph_shape import Fault
@@ -84,6 +86,8 @@ def expression_faults(node: Node, places: Places) -> Iterator[Fault]:
             yield Fault(written.path, fault.message)
         else:
             yield from _root_faults(compiled.roots, written)
+            if SECRETS in written.sees and isinstance(compiled, Template) and compiled.parts_secrets:
+                yield Fault(written.path, NOT_WHOLE)
             yield from places.faults(compiled.nodes, node.id, written.path)
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote, quote_plus
 
 import msgspec
 
+from domain.expressions_secrets import SecretTexts
 from engine.allow_list import AllowList
 
 SECRET_CHARACTERS_MIN: Final = 8
@@ -38,13 +39,18 @@ class HttpSecret:
         return self._value
 
 
-class UsedSecrets(Mapping[str, str]):
-    """The secrets as templates see them: it remembers which were looked at, and shows only names when written whole."""
+class UsedSecrets(SecretTexts):
+    """The secrets as templates see them: it remembers which were looked at, and what was made of them."""
 
     def __init__(self, secrets: Mapping[str, HttpSecret]) -> None:
         """Take all secrets; none is used yet."""
         self._secrets = secrets
         self.used: set[str] = set()
+        self.shown: set[str] = set()
+
+    def show(self, text: str) -> None:
+        """Keep what an output with a secret in it came to: it is cut out of answers too."""
+        self.shown.add(text)
 
     def __getitem__(self, name: str) -> str:
         value = self._secrets[name].reveal()

@@ -55,7 +55,7 @@ class HttpSteps:
             request = await self._slow.done(lambda budget: request_of(config, call, secrets, budget))
             self._guard.check(request.url)
             check_secrets(request.url, secrets.used, self._secrets, self._guard)
-            redactor = self._redactor_of(request, config)
+            redactor = self._redactor_of(request, config, secrets)
             return await self._within_time(call, request, config, redactor)
         except HttpFault as fault:
             refused = failed(fault.error_class, redactor.text(fault.message))
@@ -105,10 +105,10 @@ class HttpSteps:
         except RecursionError:
             raise HttpFault(ErrorClass.INVALID_OUTPUT, "the answer is nested too deep") from None
 
-    def _redactor_of(self, request: httpx2.Request, config: HttpConfig) -> Redactor:
-        """Cut out the secrets, and every header that was made with one: `Basic` hides them in base64."""
+    def _redactor_of(self, request: httpx2.Request, config: HttpConfig, secrets: UsedSecrets) -> Redactor:
+        """Cut out the secrets, and what was made with them: `Basic` hides them in base64."""
         made = [request.headers[name] for name, template in config.headers.items() if "secrets" in template]
-        words = [word for value in made for word in (value, *value.split())]
+        words = [*secrets.shown, *(word for value in made for word in (value, *value.split()))]
         return Redactor(words, after=self._redactor) if words else self._redactor
 
 

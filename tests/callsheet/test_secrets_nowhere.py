@@ -30,6 +30,7 @@ FORMS: Final = {
     b64encode(SECRET.encode()).decode(),
     b64encode(f"ana:{SECRET}".encode()).decode(),
 }
+BY_ANOTHER_WAY: Final = "{% assign s = 'secrets' %}"
 COLUMNS: Final = """
 select table_schema, table_name, column_name, data_type from information_schema.columns
  where table_schema not in ('pg_catalog', 'information_schema') order by 1, 2, ordinal_position
@@ -69,10 +70,11 @@ def every_way(server: WebServer) -> list[Json]:
         calls("not_public", "http://10.0.0.1/{{ secrets.token }}"),
         calls("no_header", url("/echo"), config={"headers": {"X-Token": "{{ secrets.token }}\n{{ secrets.token }}"}}),
         calls("no_length", url("/echo"), config={"headers": {"Content-Length": "{{ secrets.token }}"}}),
-        calls("no_date", url("/echo"), config={"body": "{{ secrets.token | date: '%Y' }}"}),
-        calls("no_number", url("/echo"), config={"body": "{{ 1 | divided_by: secrets.token }}"}),
-        calls("no_field", url("/echo"), config={"body": "{{ secrets.token.field.of.it }}"}),
-        calls("no_secret", url("/echo"), config={"body": "{{ secrets[secrets.token] }}"}),
+        calls("no_date", url("/echo"), config={"body": f"{BY_ANOTHER_WAY}{{{{ [s].token | date: '%Y' }}}}"}),
+        calls("no_number", url("/echo"), config={"body": f"{BY_ANOTHER_WAY}{{{{ 1 | divided_by: [s].token }}}}"}),
+        calls("no_field", url("/echo"), config={"body": f"{BY_ANOTHER_WAY}{{{{ [s].token.field.of.it }}}}"}),
+        calls("no_part", url("/echo"), config={"body": "{{ secrets.token | append: inputs.nothing }}"}),
+        calls("no_secret", url("/echo"), config={"body": "{{ secrets.token }}{{ secrets.nobody }}"}),
     ]
 
 
