@@ -19,6 +19,7 @@ from domain.asset import (
     AssetRelabelled,
     AssetStatus,
     AssetType,
+    check_content,
 )
 from domain.payload import Payload
 from domain.project import ProjectNotActive, ProjectStatus
@@ -60,20 +61,25 @@ async def gather_change(command: ChangeAsset, sources: Sources) -> None:
 
 
 def create_asset(command: CreateAsset, asset: Asset, _gathered: UUID, _now: datetime) -> tuple[AssetFact, ...]:
-    """Decide that an asset begins."""
+    """Decide that an asset begins. Raises AssetContentUnacceptable."""
     if asset.status is not AssetStatus.ABSENT:
         return ()
+    check_content(command.type, command.content.value)  # of what is referred to, whoever stored it has seen to that
     return (AssetCreated(type=command.type, label=command.label, metadata=command.metadata, content=command.content),)
 
 
 def change_asset(command: ChangeAsset, asset: Asset, _gathered: None, _now: datetime) -> tuple[AssetFact, ...]:
-    """Decide the facts of a change; what is the same already gives none. Raises AssetNotActive."""
+    """Decide the facts of a change; what is the same already gives none.
+
+    Raises AssetNotActive, AssetContentUnacceptable.
+    """
     facts: list[AssetFact] = []
     if not isinstance(command.label, UnsetType) and command.label != asset.label:
         facts.append(AssetRelabelled(label=command.label))
     if not isinstance(command.metadata, UnsetType) and command.metadata != asset.metadata:
         facts.append(AssetMetadataChanged(metadata=command.metadata))
     if not isinstance(command.content, UnsetType) and command.content != asset.content:
+        check_content(asset.type, command.content.value)
         facts.append(AssetContentRevised(version=asset.version + 1, content=command.content))
     if command.status is AssetStatus.ARCHIVED is not asset.status:
         facts.append(AssetArchived())

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from domain.fact import Fact
 from domain.payload import NOTHING, Payload
-from domain.refusal import Refusal, RefusalKind
+from domain.refusal import Problem, Refusal, RefusalKind
 
 
 class AssetType(StrEnum):
@@ -84,6 +84,20 @@ class AssetNotActive(Refusal):
     """The asset is archived."""
 
     code = "asset_not_active"
+
+
+class AssetContentUnacceptable(Refusal):
+    """The content is not what an asset of this type holds."""
+
+    code = "asset_content_unacceptable"
+    kind = RefusalKind.UNACCEPTABLE
+
+
+def check_content(asset_type: AssetType, content: object) -> None:
+    """Refuse what no step could use; null is none yet. Raises AssetContentUnacceptable."""
+    if asset_type is AssetType.PROMPT and content is not None and not isinstance(content, str):
+        wanted = "the content of a prompt asset is text, a template: a JSON string, or null where there is none yet"
+        raise AssetContentUnacceptable(problems=(Problem("/content", wanted),))
 
 
 def evolve(asset: Asset, fact: AssetFact) -> Asset:

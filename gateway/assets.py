@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 from commands.asset import ChangeAsset, CreateAsset
 from commands.command import Command
 from commands.noun import ASSET, Loaded
-from domain.asset import Asset, AssetNotFound, AssetStatus, AssetType
+from domain.asset import Asset, AssetNotFound, AssetStatus, AssetType, check_content
 from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.project import ProjectNotFound
@@ -125,6 +125,7 @@ class Assets:
         entry = self._door.enter(request, "assets:write")
         project_id = entry.id("prj", "projectId", ProjectNotFound)
         new, raw = await self._door.read(entry, NEW)
+        check_content(new.type, new.content)  # here too, since the decision sees only a reference to what is large
         command = CreateAsset(
             target_id=self._make_id(),
             project_id=project_id,
@@ -159,7 +160,7 @@ class Assets:
                 if_version=version,
                 label=sent.label,
                 metadata=merged_object(loaded.state.metadata, sent.metadata),
-                content=await self._revised(entry, loaded.state.content, sent.content),
+                content=await self._revised(entry, loaded.state, sent.content),
                 status=status_set(sent.status, AssetStatus),
             )
 
@@ -167,11 +168,13 @@ class Assets:
         body = await self._whole(entry, asset_id, outcome.loaded.state, outcome.loaded)
         return written(200, outcome, body)
 
-    async def _revised(self, entry: Entry, content: Payload, change: Any) -> Payload | UnsetType:  # noqa: ANN401  # JSON
+    async def _revised(self, entry: Entry, asset: Asset, change: Any) -> Payload | UnsetType:  # noqa: ANN401  # JSON
         if change is UNSET:
             return UNSET
-        known = await resolved(self._contents, entry.workspace_id, [content])
-        return await keep(self._contents, entry.workspace_id, merged(value_of(content, known), change))
+        known = await resolved(self._contents, entry.workspace_id, [asset.content])
+        content = merged(value_of(asset.content, known), change)
+        check_content(asset.type, content)
+        return await keep(self._contents, entry.workspace_id, content)
 
     async def _whole(self, entry: Entry, asset_id: UUID, asset: Asset, dated: Dated) -> AssetBody:
         known = await resolved(self._contents, entry.workspace_id, [asset.content])

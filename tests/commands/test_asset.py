@@ -2,10 +2,13 @@
 
 from uuid import UUID
 
+import pytest
+
 from commands.asset import ChangeAsset, CreateAsset
 from domain.asset import (
     AssetArchived,
     AssetContentRevised,
+    AssetContentUnacceptable,
     AssetCreated,
     AssetMetadataChanged,
     AssetNotActive,
@@ -87,3 +90,18 @@ def test_an_archived_asset_may_be_told_what_it_is_already() -> None:
 def test_a_change_of_nothing_gives_nothing() -> None:
     given(CREATED).when(change()).then()
     given(CREATED).when(change(status=AssetStatus.ACTIVE)).then()
+
+
+@pytest.mark.parametrize("content", [{"template": "Hi"}, ["Hi"], 7, False])
+def test_a_prompt_holds_text(content: object) -> None:
+    other = Payload(value=content)
+    create = CreateAsset(target_id=ID, project_id=PROJECT, type=AssetType.PROMPT, label="Tone", content=other)
+    given().when(create, PROJECT).refuses(AssetContentUnacceptable, "/content")
+    given(CREATED).when(change(content=other)).refuses(AssetContentUnacceptable, "/content")
+    rows = AssetCreated(type=AssetType.DATASET, label="Rows", metadata={}, content=Payload())
+    given(rows).when(change(content=other)).then(AssetContentRevised(version=2, content=other))
+
+
+def test_a_prompt_that_held_something_else_before_can_still_be_relabelled() -> None:
+    old = AssetCreated(type=AssetType.PROMPT, label="Tone", metadata={}, content=Payload(value={"template": "Hi"}))
+    given(old).when(change(label="Voice")).then(AssetRelabelled(label="Voice"))

@@ -1,4 +1,4 @@
-"""Workflows and assets over HTTP."""
+"""Workflows over HTTP."""
 
 from tests.gateway.given import TRANSFORM_CHAIN, Caller, created, pointers, problem, since
 
@@ -70,44 +70,3 @@ async def test_workflows_are_listed_with_their_last_run(ada: Caller) -> None:
     position = (await ada.patch(f"/v1/projects/{run['project_id']}", {"name": "other"})).headers["callsheet-position"]
     answer = await ada.get(f"/v1/projects/{run['project_id']}/workflows", headers={"callsheet-min-position": position})
     assert [item["last_run_id"] for item in answer.json()["items"]] == [run["id"]]
-
-
-async def test_an_asset_is_created_read_and_revised(ada: Caller) -> None:
-    project = await ada.project()
-    answer = await ada.post(
-        f"/v1/projects/{project['id']}/assets",
-        {"type": "prompt", "label": "Tone", "metadata": {"a": 1}, "content": {"template": "Hi", "by": "ada"}},
-    )
-    asset = created(answer)
-    assert (asset["version"], asset["type"], asset["status"]) == (1, "prompt", "active")
-    path = answer.headers["location"]
-    assert (await ada.get(path, headers=since(answer))).json() == asset
-    changed = await ada.patch(path, {"label": "Voice", "metadata": {"b": 2}, "content": {"by": None, "n": 1}})
-    body = changed.json()
-    assert (body["label"], body["metadata"], body["version"]) == ("Voice", {"a": 1, "b": 2}, 2)
-    assert body["content"] == {"template": "Hi", "n": 1}
-    assert (await ada.patch(path, {"content": "a text"})).json()["content"] == "a text"
-    assert (await ada.patch(path, {"content": None})).json()["content"] is None
-
-
-async def test_large_content_is_whole_when_read_and_a_reference_when_listed(ada: Caller) -> None:
-    project = await ada.project()
-    path = f"/v1/projects/{project['id']}/assets"
-    content = {"rows": ["row " * 10 for _ in range(2_000)]}
-    answer = await ada.post(path, {"type": "dataset", "label": "Rows", "content": content})
-    assert created(answer)["content"] == content
-    assert (await ada.get(answer.headers["location"], headers=since(answer))).json()["content"] == content
-    listed = await ada.get(f"{path}?type=dataset", headers=since(answer))
-    reference = listed.json()["items"][0]["content"]
-    assert reference["$ref"].startswith("sha256:")
-    assert reference["media_type"] == "application/json"
-    assert (await ada.get(f"{path}?type=prompt")).json()["items"] == []
-
-
-async def test_a_caller_cannot_pass_a_value_for_a_reference(ada: Caller) -> None:
-    project = await ada.project()
-    forged = {"$ref": f"sha256:{'0' * 64}", "bytes": 1, "media_type": "application/json"}
-    answer = await ada.post(
-        f"/v1/projects/{project['id']}/assets", {"type": "dataset", "label": "x", "content": forged}
-    )
-    assert created(answer)["content"] == forged
