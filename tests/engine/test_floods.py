@@ -2,10 +2,13 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from typing import cast
 
+import httpcore2
 import httpx2
 import pytest
 
@@ -13,7 +16,7 @@ from callsheet.setting_types import Secret
 from domain.graph import ErrorClass
 from engine.http_step import HttpBounds, HttpSteps
 from engine.outgoing import GuardedTransport
-from engine.outgoing_stream import ANSWER_BYTES_MAX, PIECE_LINES_MAX
+from engine.outgoing_stream import ANSWER_BYTES_MAX, PIECE_LINES_MAX, OutgoingStream
 from engine.providers.anthropic import Anthropic, AnthropicSettings
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
 from engine.providers.provider import Ask, Provider, ProviderFault
@@ -194,3 +197,37 @@ async def test_what_nobody_asked_for_ends_the_connection(floods: Callable[..., F
     for _ in range(2):
         assert (await heard(steps, server.url))["body"] == {}
     assert server.connections == 2
+
+
+def nameless_tls(*, server: bool) -> ssl.SSLContext:
+    """TLS without certificates: what is read of it matters here, and not from whom."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("AECDH-AES256-SHA:@SECLEVEL=0")
+    return context
+
+
+async def test_what_comes_through_tls_is_read_in_pieces_too() -> None:
+    async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 5_000)
+        with suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(flood, "127.0.0.1", 0, ssl=nameless_tls(server=True))
+    async with server:
+        host, port = server.sockets[0].getsockname()[:2]
+        connection = await cast("httpcore2.AsyncNetworkBackend", httpcore2.AnyIOBackend()).connect_tcp(host, port)
+        stream = await OutgoingStream(connection).start_tls(nameless_tls(server=False), "a", 10)
+        pieces: list[bytes] = []
+
+        async def read_on() -> None:
+            while piece := await stream.read(65_536, 10):
+                pieces.append(piece)
+
+        with pytest.raises(httpcore2.RemoteProtocolError):
+            await read_on()
+        await stream.aclose()
+    assert max(piece.count(b"\n") for piece in pieces) == PIECE_LINES_MAX
