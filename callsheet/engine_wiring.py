@@ -38,6 +38,7 @@ def engine_bounds(settings: Settings) -> EngineBounds:
         ending_runs=engine.ending_runs,
         child_rest_seconds=engine.child_rest_seconds,
         lost_attempts_in_a_row=engine.lost_attempts_in_a_row,
+        run_data_bytes=engine.run_data_bytes,
         graphs=engine.kept_graphs,
         timers=TimerBounds(
             poll_seconds=engine.timer_poll_seconds,

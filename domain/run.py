@@ -30,7 +30,7 @@ from domain.run_facts import (
     Usage,
 )
 from domain.run_items import KeptItems, finished_items
-from domain.run_steps import BUSY, SETTLED, Step, StepFact, StepStatus, evolve_step, usages_of
+from domain.run_steps import BUSY, SETTLED, Step, StepFact, StepStatus, bytes_of, evolve_step, usages_of
 from domain.took import Took, added
 
 NO_ID: Final = UUID(int=0)
@@ -56,6 +56,8 @@ ENDED: Final = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A run as its facts tell it. `busy`, `waiting` and `settled` count steps, so that no fold looks at them all.
 
+    `data_bytes` sums up what its inputs and steps have kept beside the log: what is small stands in facts.
+
     `attempt` counts from 1 and grows with every retry. `earlier` is what calls of models took that no step tells of
     any more: of steps begun anew by a retry, and of results that came too late. `kept_items` are of steps that are
     begun anew, by their nodes, until these wait again. `children_took` is of all children that ever settled.
@@ -70,6 +72,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
     busy: int = 0
     waiting: int = 0
     settled: int = 0
+    data_bytes: int = 0
     outputs: dict[str, Payload] = {}
     failed_node: str | None = None
     error: StepError | None = None
@@ -119,6 +122,7 @@ def _started(fact: RunStarted) -> Run:
         workflow_id=fact.workflow_id,
         workflow_version=fact.workflow_version,
         inputs=fact.inputs,
+        data_bytes=fact.inputs.bytes or 0,
         pins=fact.pins,
         started_at=fact.started_at,
         parent=fact.parent,
@@ -134,7 +138,11 @@ def _closed(run: Run) -> Run:
         node: step if step.status in SETTLED else replace(step, status=StepStatus.CANCELLED)
         for node, step in run.steps.items()
     }
-    return replace(run, steps=steps, busy=0, waiting=0)
+    return replace(run, steps=steps, busy=0, waiting=0, data_bytes=_bytes_held(run.inputs, steps))
+
+
+def _bytes_held(inputs: Payload, steps: dict[str, Step]) -> int:
+    return (inputs.bytes or 0) + sum(bytes_of(step) for step in steps.values())
 
 
 def _retried(run: Run, fact: RunRetried) -> Run:
@@ -150,6 +158,7 @@ def _retried(run: Run, fact: RunRetried) -> Run:
         busy=0,
         waiting=0,
         settled=sum(step.status in SETTLED for step in kept.values()),
+        data_bytes=_bytes_held(run.inputs, kept),
         outputs={},
         failed_node=None,
         error=None,
@@ -204,6 +213,7 @@ def _moved(run: Run, node: str, old: Step | None, new: Step) -> Run:
         busy=busy,
         waiting=waiting,
         settled=run.settled + (after in SETTLED) - (before in SETTLED),
+        data_bytes=run.data_bytes + bytes_of(new) - bytes_of(old),
     )
 
 

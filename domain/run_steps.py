@@ -179,6 +179,14 @@ def _with(earlier: tuple[Usage, ...], usage: Usage | None) -> tuple[Usage, ...]:
     return earlier if usage is None else (*earlier, usage)
 
 
+def bytes_of(step: Step | None) -> int:
+    """Give how many bytes a step has kept beside the log: of its output, or of what its children are started with."""
+    if step is None:
+        return 0
+    held = step.waiting.items if step.status is StepStatus.WAITING and step.waiting is not None else step.output
+    return held.bytes or 0
+
+
 def usages_of(step: Step) -> tuple[Usage, ...]:
     """Give what every call of a model took for this step."""
     return _with(step.earlier, step.usage)

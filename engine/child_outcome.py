@@ -21,12 +21,18 @@ CANCELLED = StepError(error_class=ErrorClass.CHILD_FAILED, message="the child ru
 
 
 async def item_result(item: int, run_id: UUID, run: Run, contents: ContentStore, workspace_id: UUID) -> ItemResult:
-    """Give what a child that has ended came to: its outputs by node, or why there are none. Raises Unavailable."""
+    """Give what a child that has ended came to: its outputs by node, or why there are none.
+
+    Raises ContentTooLarge, TooDeep, Unavailable.
+    """
     sum_of_calls = took_by(run)
     took = sum_of_calls if sum_of_calls.model_calls else None
     if run.status is not RunStatus.COMPLETED:
         error = run.error if run.status is RunStatus.FAILED else None
         return ItemResult(item=item, run_id=run_id, outcome=OUTCOMES[run.status], error=error or CANCELLED, took=took)
+    size = sum(output.bytes or 0 for output in run.outputs.values())
+    if size > CONTENT_BYTES_MAX:  # told before any of it is read
+        raise ContentTooLarge(size, CONTENT_BYTES_MAX)
     outputs = {node: await resolve(contents, workspace_id, output) for node, output in run.outputs.items()}
     payload = await keep(contents, workspace_id, outputs)
     return ItemResult(item=item, run_id=run_id, outcome=ItemOutcome.COMPLETED, output=payload, took=took)

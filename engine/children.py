@@ -158,6 +158,8 @@ class Children:
             then = failed(ErrorClass.TIMEOUT, OUT_OF_TIME)
         if then is not None and len(known) < self._waiting.children:
             await self.cancel(replace(step, items=known), metadata)
+        if then is not None:
+            self._inputs = []  # up to 16 MB, for as long as the run is driven
         del self._ready[: len(batch)]
         return ItemsSettled(tuple(batch), then)
 

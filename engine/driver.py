@@ -181,6 +181,7 @@ class Driver:
             owner=self._parts.owner,
             random=self._parts.random,
             busy=self._tasks,
+            most_data_bytes=self._parts.run_data_bytes,
         )
 
     def _metadata(self) -> Metadata:

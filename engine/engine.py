@@ -14,6 +14,7 @@ from msgspec import Struct
 from bus.feed import Feed
 from commands.loading import Streams
 from domain.run_facts import RunCancelRequested, RunRetried, StepDecided
+from engine.data_bound import RUN_DATA_BYTES
 from engine.executors import Executors
 from engine.graphs import Graphs
 from engine.intake import ENDS, PAGE_EVENTS, Intake, begun
@@ -50,6 +51,7 @@ class EngineBounds(Struct, frozen=True, kw_only=True):
     graphs: int = 1_000
     child_rest_seconds: float = 1.0
     lost_attempts_in_a_row: int = 5
+    run_data_bytes: int = RUN_DATA_BYTES
     timers: TimerBounds = TimerBounds()
     takeover: TakeoverBounds = TakeoverBounds()
 
@@ -145,6 +147,7 @@ class Engine:
             held_back_off_seconds=self._bounds.timers.held_back_off_seconds,
             child_rest_seconds=self._bounds.child_rest_seconds,
             lost_attempts_in_a_row=self._bounds.lost_attempts_in_a_row,
+            run_data_bytes=self._bounds.run_data_bytes,
             reached=self._reached,
             tally=self.tally,
         )

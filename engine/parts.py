@@ -7,6 +7,7 @@ from enum import StrEnum
 from random import Random
 
 from commands.loading import Streams
+from engine.data_bound import RUN_DATA_BYTES
 from engine.executors import Executors
 from engine.progress import Owner
 from engine.tally import StepTally
@@ -60,5 +61,7 @@ class Parts:
     """A parent that hears of no child's end for so long need not be held either."""
     lost_attempts_in_a_row: int = 5
     """So many attempts of a step that are lost in a row, each with its engine, are the last."""
+    run_data_bytes: int = RUN_DATA_BYTES
+    """What the inputs and the outputs of one run may come to, as far as they are kept beside the log."""
     reached: Reached = go_on
     tally: StepTally = field(default_factory=StepTally)

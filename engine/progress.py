@@ -28,6 +28,7 @@ from domain.payload import Payload
 from domain.run_facts import StepError
 from domain.run_steps import Step, StepStatus
 from engine.data import RunData, edges_taken, fallback_edges
+from engine.data_bound import RUN_DATA_BYTES, no_room_for
 from engine.lost import RUN_ENDED, late
 from engine.schedule import NO_EDGE_TAKEN, Due, all_settled, due_after
 from engine.step import Decides, Failed, Gave, ItemsSettled, Rejected, Result, TryAgain, Waits, failed, storable
@@ -53,6 +54,7 @@ class Progress(Struct):
     random: Random
     busy: Collection[str] = ()
     started: list[str] = []
+    most_data_bytes: int = RUN_DATA_BYTES
 
     def carry_on(self, due: Due) -> None:
         """Claim and skip what is due, and end the run when nothing is left, or when that was asked for."""
@@ -70,10 +72,10 @@ class Progress(Struct):
     def settle(self, results: Iterable[tuple[str, Result]]) -> list[str]:
         """Record what steps came to; gives those that have settled, in order.
 
-        Failures come last: one may end the run, and what the others gave has been paid for.
+        Failures come last, and large outputs before them: one may end the run, and the others have been paid for.
         """
         settled: list[str] = []
-        for node, result in sorted(results, key=_fails):
+        for node, result in sorted(results, key=_ends_the_run):
             if self.turn.run.ended:
                 self._too_late(node, result)
                 continue
@@ -92,7 +94,7 @@ class Progress(Struct):
             case Failed():
                 self._failed(node, result)
             case Waits():
-                self.turn.give(WaitInStep(waiting=result.waiting))
+                self._waits(node, result)
             case TryAgain():
                 self._claim(node)
             case Rejected():
@@ -128,7 +130,18 @@ class Progress(Struct):
         elif result.then is not None:
             self._failed(node, result.then)
 
+    def _waits(self, node: str, result: Waits) -> None:
+        too_much = no_room_for(result.waiting.items, self.turn.run, node, self.most_data_bytes)
+        if too_much is None:
+            self.turn.give(WaitInStep(waiting=result.waiting))
+        else:
+            self._failed_for_good(node, too_much)
+
     def _completed(self, node: str, result: Gave) -> None:
+        too_much = no_room_for(result.payload, self.turn.run, node, self.most_data_bytes)
+        if too_much is not None:  # another attempt would be paid for, and its output refused like this one
+            self._failed_for_good(node, replace(too_much, usage=result.usage))
+            return
         self.data.completed(node, result.output)
         try:
             edges = edges_taken(self.graph, node, self.data)
@@ -206,9 +219,12 @@ class Progress(Struct):
         return tuple(node for node in self.graph.terminals if self.data.has_output(node))
 
 
-def _fails(settled: tuple[str, Result]) -> bool:
+def _ends_the_run(settled: tuple[str, Result]) -> tuple[bool, int]:
+    """Give how likely a result is to end the run, to be compared with the others'."""
     result = settled[1]
-    return isinstance(result, Failed) or (isinstance(result, ItemsSettled) and isinstance(result.then, Failed))
+    came_to = result.then if isinstance(result, ItemsSettled) else result
+    large = came_to.payload.bytes or 0 if isinstance(came_to, Gave) else 0
+    return isinstance(came_to, Failed), large
 
 
 def total_ends_at(node: Node, step: Step) -> datetime | None:

@@ -11,7 +11,7 @@ from commands.command import Command
 from commands.noun import RUN, Noun
 from domain.fact import Fact, topic_of
 from domain.run import Run, RunStatus
-from domain.run_steps import BUSY, SETTLED, StepStatus
+from domain.run_steps import BUSY, SETTLED, StepStatus, bytes_of
 from store.codec import PLAIN_JSON, decode_fact, encode_fact
 from tests.domain.histories import decided, fold, histories, history, runs
 
@@ -20,6 +20,11 @@ Histories = tuple[Noun[Any], list[Any]]
 
 def stored_and_read(fact: Fact) -> Fact:
     return decode_fact(1, topic_of(type(fact)), PLAIN_JSON, None, encode_fact(fact))
+
+
+def bytes_held(run: Run) -> int:
+    """Sum up again, by looking at every step."""
+    return (run.inputs.bytes or 0) + sum(bytes_of(step) for step in run.steps.values())
 
 
 def counts_of(run: Run) -> tuple[int, int, int]:
@@ -75,12 +80,19 @@ def test_facts_in_any_order_fold_without_a_refusal(drawn: Histories, shuffled: r
     assert type(state) is type(noun.initial)
     if isinstance(state, Run):
         assert (state.busy, state.waiting, state.settled) == counts_of(state)
+        assert state.data_bytes == bytes_held(state)
 
 
 @given(runs)
 def test_a_run_counts_its_steps_as_a_recount_does(commands: list[Any]) -> None:
     for run in history(RUN, commands)[1]:
         assert (run.busy, run.waiting, run.settled) == counts_of(run)
+
+
+@given(runs)
+def test_a_run_sums_up_what_it_holds_as_a_recount_does(commands: list[Any]) -> None:
+    for run in history(RUN, commands)[1]:
+        assert run.data_bytes == bytes_held(run)
 
 
 @given(runs)

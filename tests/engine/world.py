@@ -20,6 +20,7 @@ from domain.run import Run, RunStatus
 from domain.run_facts import StepCompleted, StepFailed, StepSkipped, StepStarted
 from domain.run_steps import StepStatus
 from engine.child_steps import ChildSteps
+from engine.data_bound import RUN_DATA_BYTES
 from engine.engine import Engine, EngineBounds
 from engine.executors import Executors
 from engine.http_step import HttpBounds, HttpSteps
@@ -95,6 +96,7 @@ class Site(Process):
     gate: Gate
     contents: HeldContents
     http: HttpSteps | None = None
+    run_data_bytes: int = RUN_DATA_BYTES
 
     def executors(self) -> Executors:
         return Executors(
@@ -137,6 +139,7 @@ class Site(Process):
                 active_runs=active_runs,
                 ending_runs=ending_runs,
                 graphs=10,
+                run_data_bytes=self.run_data_bytes,
                 timers=timers,
                 takeover=TakeoverBounds(
                     lease_seconds=max(5.0, 2 * heartbeat_seconds),
