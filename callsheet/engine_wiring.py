@@ -20,6 +20,7 @@ from engine.parts import Reached
 from engine.prompt_assets import PromptAssetTexts
 from engine.prompt_step import Prompts
 from engine.providers.choice import providers_of
+from engine.slow_work import SlowWork
 from engine.step import StepCall
 from engine.takeover import TakeoverBounds
 from engine.timers import TimerBounds
@@ -92,7 +93,8 @@ async def executing(log: Log, settings: Settings, secret: SigningSecret, deltas:
     async with AsyncExitStack() as stack:
         providers = providers_of(model_settings(settings), turn_bounds(settings))
         stack.push_async_callback(providers.close)
-        http = http_steps_of(settings)
+        slow = SlowWork()  # one for all kinds of steps: the interpreter does one piece at a time anyway
+        http = http_steps_of(settings, slow)
         stack.push_async_callback(http.close)
         yield Executors(
             prompts=Prompts(
@@ -100,12 +102,14 @@ async def executing(log: Log, settings: Settings, secret: SigningSecret, deltas:
                 prompt_assets=PromptAssetTexts(log, contents, most_kept=1_000),
                 on_delta=partial(_telling, deltas),
                 timeout_seconds=settings.model.timeout_seconds,
+                slow=slow,
             ),
             http=http,
-            children=ChildSteps(log=log, contents=contents),
+            children=ChildSteps(log=log, contents=contents, slow=slow),
             contents=contents,
             clock=utc_now,
             shown_key=secret.reveal().encode(),
+            slow=slow,
         )
 
 

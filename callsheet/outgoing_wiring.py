@@ -4,6 +4,7 @@ from callsheet.settings import Settings
 from engine.allow_list import AllowList
 from engine.http_step import HttpBounds, HttpSteps
 from engine.outgoing import Guard
+from engine.slow_work import SlowWork
 
 
 def guard_of(settings: Settings) -> Guard:
@@ -11,7 +12,7 @@ def guard_of(settings: Settings) -> Guard:
     return Guard(allowed=settings.outgoing.allowed or AllowList())
 
 
-def http_steps_of(settings: Settings) -> HttpSteps:
+def http_steps_of(settings: Settings, slow: SlowWork) -> HttpSteps:
     """Make what carries out `http` steps."""
     file = settings.secrets.file
     return HttpSteps(
@@ -22,4 +23,5 @@ def http_steps_of(settings: Settings) -> HttpSteps:
             connect_seconds=settings.outgoing.connect_seconds,
             connections=settings.outgoing.connections,
         ),
+        slow,
     )

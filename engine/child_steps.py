@@ -42,7 +42,7 @@ class ChildSteps:
             return _wait(call, kept.items, kept.children, now, resumes=True)
         if isinstance(node, WorkflowNode):
             one = node.config
-            inputs = [await self.slow.done(lambda budget: _inputs_of_workflow(call, one, budget))]
+            inputs = [await self.slow.done(call.workspace_id, lambda budget: _inputs_of_workflow(call, one, budget))]
         else:
             items = await self._items(call, node.config)
             if not isinstance(items, list):
@@ -52,7 +52,7 @@ class ChildSteps:
                 message = f"the map has {len(found)} items, and most_items allows {node.config.most_items}"
                 return failed(ErrorClass.BAD_REQUEST, message)
             each = node.config
-            inputs = await self.slow.done(lambda budget: _inputs_of_items(call, each, found, budget))
+            inputs = await self.slow.done(call.workspace_id, lambda budget: _inputs_of_items(call, each, found, budget))
         if not inputs:
             return Gave([], await keep(self.contents, call.workspace_id, []))
         return _wait(call, await keep(self.contents, call.workspace_id, inputs), len(inputs), now)
@@ -60,7 +60,7 @@ class ChildSteps:
     async def _items(self, call: StepCall, config: MapConfig) -> object:
         if config.dataset_id is None:
             query, seen = compile_query(config.items or ""), call.data.seen()
-            return await self.slow.done(lambda budget: query.apply(seen, budget))
+            return await self.slow.done(call.workspace_id, lambda budget: query.apply(seen, budget))
         asset_id = to_uuid("ast", config.dataset_id)
         version = call.run.pins.assets[asset_id]
         after = 0

@@ -128,7 +128,9 @@ class Executors:
         node = call.node
         if isinstance(node, TransformNode):
             config = node.config
-            return await self._gave(call, await self.slow.done(lambda budget: transform(call, config, budget)))
+            return await self._gave(
+                call, await self.slow.done(call.workspace_id, lambda budget: transform(call, config, budget))
+            )
         if isinstance(node, PromptNode):
             answer = await self.prompts.complete(call, node.config)
             return answer if isinstance(answer, Failed) else await self._gave(call, answer.output, answer.usage)
@@ -137,14 +139,14 @@ class Executors:
             return heard if isinstance(heard, Failed) else await self._gave(call, heard)
         if isinstance(node, HumanNode):
             asked = node.config
-            shown = await self.slow.done(lambda budget: shown_to(call, asked, budget))
+            shown = await self.slow.done(call.workspace_id, lambda budget: shown_to(call, asked, budget))
             payload = await keep(self.contents, call.workspace_id, shown)
             return Waits(ask(call, node.config, payload, hash_of_shown(shown, self.shown_key), self.clock()))
         if isinstance(node, MapNode | WorkflowNode):
             return await self.children.waits(call, node, self.clock())
         now = self.clock()
         delay = node.config
-        until = await self.slow.done(lambda budget: until_of(call, delay, now, budget))
+        until = await self.slow.done(call.workspace_id, lambda budget: until_of(call, delay, now, budget))
         return Waits(wait(call, until, now)) if until > now else await self._gave(call, output_of(until))
 
     async def _gave(self, call: StepCall, output: Any, usage: Usage | None = None) -> Result:  # noqa: ANN401  # JSON

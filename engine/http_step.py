@@ -38,12 +38,14 @@ class HttpBounds(Struct, frozen=True, kw_only=True):
 class HttpSteps:
     """Carries out http steps; used by all of them at once, on one event loop."""
 
-    def __init__(self, guard: Guard, secrets: Mapping[str, HttpSecret], bounds: HttpBounds) -> None:
+    def __init__(
+        self, guard: Guard, secrets: Mapping[str, HttpSecret], bounds: HttpBounds, slow: SlowWork | None = None
+    ) -> None:
         """Make ready; nothing is connected yet."""
         self._guard = guard
         self._secrets = dict(secrets)
         self._bounds = bounds
-        self._slow = SlowWork()
+        self._slow = slow or SlowWork()
         self._redactor = Redactor(secret.reveal() for secret in self._secrets.values())
         self._transport = GuardedTransport(guard, connections_max=bounds.connections)
 
@@ -52,7 +54,7 @@ class HttpSteps:
         secrets = UsedSecrets(self._secrets)
         redactor = self._redactor
         try:
-            request = await self._slow.done(lambda budget: request_of(config, call, secrets, budget))
+            request = await self._slow.done(call.workspace_id, lambda budget: request_of(config, call, secrets, budget))
             self._guard.check(request.url)
             check_secrets(request.url, secrets.used, self._secrets, self._guard)
             redactor = self._redactor_of(request, config, secrets)
@@ -77,13 +79,15 @@ class HttpSteps:
         seconds = call.node.timeout_seconds or self._bounds.timeout_seconds
         try:
             async with asyncio.timeout(seconds):
-                return await self._exchange(request, config, redactor)
+                return await self._exchange(call, request, config, redactor)
         except TimeoutError:
             raise HttpFault(ErrorClass.TIMEOUT, f"there was no whole answer within {seconds:g} seconds") from None
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             raise fault_of_transport(error) from None  # without its cause: a header may stand in it
 
-    async def _exchange(self, request: httpx2.Request, config: HttpConfig, redactor: Redactor) -> dict[str, Any]:
+    async def _exchange(
+        self, call: StepCall, request: httpx2.Request, config: HttpConfig, redactor: Redactor
+    ) -> dict[str, Any]:
         wait = self._bounds.connect_seconds
         request.extensions["timeout"] = {"connect": wait, "pool": wait, "read": None, "write": None}
         response = await self._transport.handle_async_request(request)
@@ -101,7 +105,7 @@ class HttpSteps:
             return {"status": response.status_code, "headers": redactor.json(headers), "body": value}
 
         try:
-            return read() if len(body) <= BODY_BYTES_AT_ONCE else await self._slow.beside(read)
+            return read() if len(body) <= BODY_BYTES_AT_ONCE else await self._slow.beside(call.workspace_id, read)
         except RecursionError:
             raise HttpFault(ErrorClass.INVALID_OUTPUT, "the answer is nested too deep") from None
 

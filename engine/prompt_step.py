@@ -76,7 +76,9 @@ class Prompts:
 
     async def _ask(self, call: StepCall, config: PromptConfig, model: str) -> Ask:
         template, seen = await self._template(call, config), call.data.seen()
-        system, prompt = await self.slow.done(lambda budget: _rendered(config, template, seen, budget))
+        system, prompt = await self.slow.done(
+            call.workspace_id, lambda budget: _rendered(config, template, seen, budget)
+        )
         return Ask(
             model=model,
             system=system,
