@@ -1,4 +1,7 @@
-"""Children whose steps are all immediate: begun and ended in one append, with nobody to pick them up in between."""
+"""Children whose steps are all immediate: begun and ended in one append, with nobody to pick them up in between.
+
+Nothing of it is in the log before: should it end its engine, the next one must not do the same (see `only_begun`).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,10 +16,18 @@ from domain.run_facts import RunStarted
 from engine.data import RunData
 from engine.executors import Executors, is_immediate
 from engine.graphs import Graphs
+from engine.parts import Point, Reached, go_on
 from engine.progress import Owner, Progress
 from engine.schedule import due_first
 from engine.step import Result, StepCall
 from engine.tally import StepTally
+
+
+def only_begun(child: Loaded[Run], started: RunStarted) -> Turn:
+    """Give the start of a child, which is then driven like any run: its steps are claimed before they are done."""
+    turn = Turn(evolve(child.state, started), started.started_at)
+    turn.facts.append(started)
+    return turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +40,7 @@ class AtOnce:
     clock: Callable[[], datetime]
     random: Random
     tally: StepTally = field(default_factory=StepTally)
+    reached: Reached = go_on
 
     def appended(self, started: RunStarted, turn: Turn) -> None:
         """Count what a turn that was made here came to, now that it stands in the log."""
@@ -43,16 +55,11 @@ class AtOnce:
         """
         pinned = started.workflow_id, started.workflow_version
         graph = self.graphs.known(*pinned) or await self.graphs.load(*pinned)
-        turn = Turn(evolve(child.state, started), started.started_at)
-        turn.facts.append(started)
+        turn = only_begun(child, started)
         if graph.edges or not all(is_immediate(node) for node in graph.nodes.values()):
             return turn
         whole = self._whole(child, turn, graph, inputs, traceparent)
-        if whole is not None:
-            return whole
-        only_started = Turn(evolve(child.state, started), started.started_at)
-        only_started.facts.append(started)
-        return only_started
+        return only_begun(child, started) if whole is None else whole
 
     def _whole(
         self, child: Loaded[Run], turn: Turn, graph: CompiledGraph, inputs: object, traceparent: str | None
@@ -72,6 +79,7 @@ class AtOnce:
                 data=data,
                 traceparent=traceparent,
             )
+            self.reached(Point.AT_ONCE)
             result = self.executors.at_once(call)
             if result is None:
                 return None

@@ -23,7 +23,7 @@ from domain.graph import ErrorClass, Node
 from domain.run import Run
 from domain.run_facts import ItemResult, Parent, RunCancelRequested, RunStarted, StepWaiting
 from domain.run_steps import Step
-from engine.child_at_once import AtOnce
+from engine.child_at_once import AtOnce, only_begun
 from engine.child_ids import child_id
 from engine.child_outcome import counted_of, item_result, outcome_of
 from engine.child_steps import concurrency_of, workflow_of
@@ -74,6 +74,9 @@ class Children:
         self._inputs: list[Any] = []
         self._again: list[int] = []
         self._next = 0
+        # An engine that is gone may have ended in one of these, which leaves no trace: children begin in order.
+        claimed_here = held.state.steps[node.id].epoch == nursery.at_once.owner.epoch
+        self._suspects = 0 if claimed_here else concurrency_of(node)
         self._under_way: set[int] = set()
         self._ready: list[ItemResult] = []
         self._ended: set[int] = set()
@@ -225,12 +228,17 @@ class Children:
             started_at=nursery.at_once.clock(),
         )
         child = absent(RUN, self.id_of(item), parent.workspace_id, parent.project_id)
-        turn = await nursery.at_once.turn(child, started, inputs, metadata.traceparent)
+        is_suspect = self._suspects > 0
+        if is_suspect:
+            turn = only_begun(child, started)
+        else:
+            turn = await nursery.at_once.turn(child, started, inputs, metadata.traceparent)
         try:
             await advance(nursery.log, child, turn, metadata)
         except Conflict:
             await self._look(item)
             return
+        self._suspects -= is_suspect
         nursery.at_once.appended(started, turn)
         if turn.run.ended:
             await self._take(item, turn.run)

@@ -215,6 +215,7 @@ class Driver:
     def _at_once(self, run: Run, node: str) -> Result | None:
         if not is_immediate(self._graph.nodes[node]):
             return None
+        self._parts.reached(Point.AT_ONCE)
         return self._parts.executors.at_once(self._call(run, node))
 
     def _call(self, run: Run, node: str) -> StepCall:

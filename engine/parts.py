@@ -22,6 +22,8 @@ class Point(StrEnum):
     """Steps are due, and nobody has claimed them."""
     CLAIMED = "step.claimed"
     """A step is claimed, and its call not made."""
+    AT_ONCE = "step.at_once"
+    """An immediate step is about to be done, and of a run that has just begun nothing may be in the log by then."""
     CALLED = "step.called"
     """A step's call is made, and its result not recorded."""
     RECORDED = "step.recorded"

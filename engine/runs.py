@@ -54,6 +54,7 @@ class Runs:
                 clock=parts.clock,
                 random=parts.random,
                 tally=parts.tally,
+                reached=parts.reached,
             ),
             rest_seconds=parts.child_rest_seconds,
         )

@@ -1,0 +1,48 @@
+"""A child that ends every engine that does it fails for good, though it could be begun and ended in one append."""
+
+from pathlib import Path
+from uuid import UUID
+
+from domain.graph import ErrorClass
+from domain.run_facts import ItemOutcome, StepItemsSettled
+from engine.parts import Point
+from tests.engine.child_graphs import maps
+from tests.fixtures.graphs import graph, node
+from tests.fixtures.waiting import eventually
+from tests.kills.place import PATIENCE_SECONDS, Place, place
+
+LOST_IN_A_ROW = 2
+DIE_LEAST = 1 + LOST_IN_A_ROW
+"""One dies of the child at once, or as it takes up what has just begun, and so many of it once it is claimed."""
+DIE_MOST = 10
+
+
+async def dies_or_ends_it(here: Place, run: UUID) -> bool:
+    """Have an engine that dies of whatever is immediate; false once the run has ended."""
+    dies = await here.engine(f"{Point.AT_ONCE}:0", CALLSHEET_ENGINE_LOST_ATTEMPTS_IN_A_ROW=str(LOST_IN_A_ROW))
+
+    async def either() -> bool:
+        return dies.returncode is not None or (await here.run(run)).ended
+
+    await eventually(either, what=f"an engine is dead, or the run has ended; {here.said()}", seconds=PATIENCE_SECONDS)
+    return not (await here.run(run)).ended
+
+
+async def test_a_child_that_ends_its_engines_fails_for_good_after_so_many(database: str, tmp_path: Path) -> None:
+    async with place(database, tmp_path) as here:
+        project = await here.commands.project()
+        inner = await here.commands.workflow(project, graph(node("a", config={"expression": "inputs.item"})))
+        outer = await here.commands.workflow(project, graph(maps(inner, on_item_failure="continue")))
+        run = await here.start(outer, {"list": ["deadly"]})
+        while await dies_or_ends_it(here, run):
+            assert here.killed() < DIE_MOST, "it ends one engine after the other, and nobody counts"
+        ended = await here.run(run)
+        facts = await here.of(run)
+        assert here.killed() >= DIE_LEAST
+    (settled,) = [one for fact in facts if isinstance(fact, StepItemsSettled) for one in fact.items]
+    assert settled.outcome is ItemOutcome.FAILED
+    assert settled.error is not None
+    assert settled.error.error_class is ErrorClass.OWNER_LOST
+    assert ended.outputs["each"].value == [
+        {"error": {"error_class": "owner_lost", "message": settled.error.message}},
+    ]
