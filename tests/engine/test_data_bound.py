@@ -6,13 +6,22 @@ from uuid import UUID
 
 import pytest
 
+from commands.noun import RUN
 from commands.run_again import ForkRun
 from domain.graph import ErrorClass
+from domain.payload import Payload
 from domain.run import Run, RunStatus
+from domain.run_facts import Pins, RunCancelled, RunRetried, RunStarted, StepCompleted
 from domain.run_steps import StepStatus
+from engine.child_outcome import item_result
 from engine.executors import LARGE_OUTPUTS_AT_ONCE
+from store.contents import CONTENT_BYTES_MAX
+from store.faults import ContentTooLarge
 from tests.commands.processes import new_id
+from tests.commands.scenario import NOW
+from tests.domain.histories import fold
 from tests.engine.child_graphs import maps
+from tests.engine.play import NOBODY, NoContents
 from tests.engine.world import HeldContents, Site, asks, reviews, site
 from tests.fixtures.graphs import Json, edge, graph, node
 from tests.fixtures.waiting import eventually
@@ -122,6 +131,31 @@ async def test_who_takes_a_run_over_judges_alike(database: str) -> None:
         async with bounded.engaged("second"):
             ended = await here.ended(run, RunStatus.FAILED)
     is_refused(ended, "c")
+
+
+def refers_to(size: int) -> Payload:
+    return Payload(ref="sha256:" + "ab" * 32, bytes=size, media_type="application/json")
+
+
+def test_what_a_retry_begins_anew_counts_no_longer() -> None:
+    run: Run = fold(
+        RUN,
+        [
+            RunStarted(workflow_id=NOBODY, workflow_version=1, inputs=refers_to(1), pins=Pins(), started_at=NOW),
+            StepCompleted(node="a", attempt=1, output=refers_to(20), completed_at=NOW),
+            StepCompleted(node="b", attempt=1, output=refers_to(300), completed_at=NOW),
+            RunCancelled(cancelled_at=NOW),
+            RunRetried(run_attempt=2, workflow_version=1, kept={"a": ()}, retried_by="ada", retried_at=NOW),
+        ],
+    )
+    assert run.data_bytes == 21
+
+
+async def test_outputs_of_a_child_that_are_too_much_together_are_told_before_any_is_read() -> None:
+    outputs = {"a": refers_to(CONTENT_BYTES_MAX), "b": refers_to(1)}
+    child = Run(status=RunStatus.COMPLETED, outputs=outputs)
+    with pytest.raises(ContentTooLarge):
+        await item_result(0, NOBODY, child, NoContents(), NOBODY)
 
 
 @dataclass
