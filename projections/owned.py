@@ -1,10 +1,9 @@
 """A projection in the hands of the one worker that owns it: batches of rows, moved together with the checkpoint."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any, Final
-from uuid import UUID
 
 import structlog
 from msgspec.structs import replace
@@ -31,7 +30,7 @@ class CheckpointTaken(Exception):  # noqa: N818  # tells the follower to stand b
 
 
 class LeftOutChanged(Exception):  # noqa: N818  # tells the follower to begin again from the checkpoint
-    """Somebody has changed what the projection leaves out; nothing was written."""
+    """Somebody has changed what the projection leaves out; what was written before stands."""
 
 
 class Owned:
@@ -60,23 +59,46 @@ class Owned:
     async def commit(self, facts: Sequence[Recorded], through: int) -> None:
         """Fold facts that came through the sieve, and move the checkpoint; park the workspaces that cannot be folded.
 
-        Raises CheckpointTaken, LeftOutChanged; TimeoutError when PostgreSQL does not answer in time.
+        Behind a fact that could not be folded there may be more: so few are tried next, and then twice as many each
+        time, for PostgreSQL does not say which of them it refuses. Raises CheckpointTaken, LeftOutChanged (what is
+        committed by then stands); TimeoutError when PostgreSQL does not answer in time.
         """
-        parked: dict[UUID, Unfoldable] = {}
+        size, is_last = len(facts), False
         with self._tracer.start_as_current_span("projection", attributes={"projection": self._projection.name}):
-            while (fault := await self._try_to_write(facts, through, tuple(parked.values()))) is not None:
-                poison = await self._poison_of(facts, fault)
-                parked[poison.workspace_id] = poison  # one that was found before is of the same workspace, and later
-                facts = [one for one in facts if not _falls_to(one, poison)]
-        self._written(through, parked)
+            while not is_last:
+                is_last = size >= len(facts)
+                end = through if is_last else facts[size - 1].position
+                fault = await self._try_to_write(facts[:size], end, None)
+                if fault is None:
+                    self._written(end, None)
+                    facts, size = facts[size:], 2 * size
+                else:
+                    poison = await self._set_aside(facts[:size], fault)
+                    facts = [
+                        one
+                        for one in facts
+                        if one.position > poison.position and one.workspace_id != poison.workspace_id
+                    ]
+                    size, is_last = 1, False
+
+    async def _set_aside(self, facts: Sequence[Recorded], fault: Exception) -> Unfoldable:
+        """Commit what lies before the fact that is at fault, and with it that its workspace is parked; gives that."""
+        while True:
+            poison = await self._poison_of(facts, fault)
+            facts = [one for one in facts if one.position < poison.position]
+            earlier = await self._try_to_write(facts, poison.position, poison)
+            if earlier is None:
+                self._written(poison.position, poison)
+                return poison
+            fault = earlier  # PostgreSQL refuses one that lies before what the projection itself could not fold
 
     async def _try_to_write(
-        self, facts: Sequence[Recorded], through: int, parked: Sequence[Unfoldable]
+        self, facts: Sequence[Recorded], through: int, poison: Unfoldable | None
     ) -> Exception | None:
-        """Write a batch, or give what was wrong with a fact of it."""
+        """Write facts, and that a workspace is parked, if one is; or give what was wrong with a fact."""
         try:
             async with asyncio.timeout(self._commit_seconds):
-                await self._write(facts, through, parked)
+                await self._write(facts, through, poison)
         except (CheckpointTaken, LeftOutChanged):
             raise
         except Exception as fault:
@@ -85,12 +107,12 @@ class Owned:
             return fault
         return None
 
-    async def _write(self, facts: Sequence[Recorded], through: int, parked: Sequence[Unfoldable]) -> None:
+    async def _write(self, facts: Sequence[Recorded], through: int, poison: Unfoldable | None) -> None:
         connection, name = self._connection, self._projection.name
         # Pipelined, so that a batch costs one or two round trips and not one a statement.
         async with connection.pipeline(), connection.transaction():
             await apply(self._projection, connection.cursor(binary=True), facts)
-            for poison in parked:
+            if poison is not None:
                 await park(connection.cursor(binary=True), name, poison)
             moved = connection.cursor(binary=True)
             await moved.execute(
@@ -100,7 +122,7 @@ class Owned:
                     "position": through,
                     "expected": self.footing.position,
                     "revision": self.footing.revision,
-                    "grown": min(len(parked), 1),
+                    "grown": int(poison is not None),
                 },
                 prepare=True,
             )
@@ -127,27 +149,25 @@ class Owned:
             raise fault
         return poison
 
-    def _written(self, through: int, parked: Mapping[UUID, Unfoldable]) -> None:
+    def _written(self, through: int, poison: Unfoldable | None) -> None:
         footing = self.footing
-        if not parked:
+        if poison is None:
             self.footing = replace(footing, position=through)
             return
-        positions = {workspace: poison.position for workspace, poison in parked.items()}
         self.footing = replace(
             footing,
             position=through,
             revision=footing.revision + 1,
-            parked=MappingProxyType({**footing.parked, **positions}),
+            parked=MappingProxyType({**footing.parked, poison.workspace_id: poison.position}),
         )
         self.sieve = sieve_of(self._projection, self.footing)
-        for poison in parked.values():
-            self._log.error(
-                "projection.parked",
-                workspace=str(poison.workspace_id),
-                position=poison.position,
-                topic=topic_as_stored(poison),
-                reason=error_text(poison),
-            )
+        self._log.error(
+            "projection.parked",
+            workspace=str(poison.workspace_id),
+            position=poison.position,
+            topic=topic_as_stored(poison),
+            reason=error_text(poison),
+        )
 
     async def look_again(self) -> None:
         """Take the projection as it stands now: what it leaves out has changed."""
@@ -159,7 +179,3 @@ class Owned:
 def sieve_of(projection: Projection, footing: Footing) -> Sieve:
     """Give the sieve that obeys what is parked and skipped."""
     return Sieve(projection.wants, parked=footing.parked, skips=footing.skips)
-
-
-def _falls_to(one: Recorded, poison: Unfoldable) -> bool:
-    return one.position >= poison.position and one.workspace_id == poison.workspace_id

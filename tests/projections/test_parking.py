@@ -3,19 +3,23 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+import psycopg
 import pytest
 from msgspec.structs import replace
 
 from bus.feed import Feed, FeedBounds
 from domain.project import ProjectCreated, ProjectRenamed
 from projections.checkpoints import ProjectionParked
+from projections.owned import Owned
 from projections.parked_view import history_rows, skipped_rows
-from projections.projection import Cursor, Projection
+from projections.parking import footing_of
+from projections.projection import Cursor, Projection, Unfoldable
 from projections.projects import ProjectsProjection
 from projections.retrying import NotParked, Retried, Retry, RetryBounds
 from projections.skipping import ParkedElsewhere, Skip, skip
 from projections.timers import TimersProjection
 from projections.worker import Worker
+from store.arrays import register
 from store.connections import connected
 from store.record import Recorded
 from tests.projections.given import (
@@ -205,3 +209,63 @@ async def test_an_event_that_cannot_be_read_parks_its_workspace_in_those_that_wa
             ("projects", facts[1].position),
             ("tally", facts[1].position),
         ]
+
+
+class Weighed(ProjectsProjection):
+    """Folds projects, and counts how many facts it was given, however often."""
+
+    given = 0
+
+    async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
+        self.given += len(facts)
+        await super().apply(cursor, facts)
+
+
+async def test_many_facts_of_one_batch_that_postgresql_refuses_cost_a_few_tries_each(database: str) -> None:
+    """By halves of the whole batch, from the start for each, 1,000 of 2,000 facts took a minute."""
+    pairs = 100
+    async with world_of(database) as world, connected(world.conninfo) as connection:
+        register(connection)
+        await connection.execute("alter table projects add constraint no_poison check (name <> 'x')")
+        for _ in range(pairs):
+            await world.record(new_id(), ProjectCreated(name="a", owner="ada"), workspace=new_id())
+            await world.record(new_id(), ProjectCreated(name="x", owner="ada"), workspace=new_id())
+        projection = Weighed(most_remembered=pairs)
+        footing = await footing_of(connection, projection.name)
+        owned = Owned(connection, projection, footing, commit_seconds=60, reached=lambda _point: None)
+        page = await world.log.read_log(after=0, limit=2 * pairs)
+        await owned.commit(owned.sieve.take(page.events, 0), page.through)
+        assert (owned.footing.position, len(owned.footing.parked)) == (page.through, pairs)
+        assert await names(world) == {"a"}
+        assert len(await parked(world)) == pairs
+    search_in_the_whole_batch = 2 * len(page.events)
+    assert projection.given <= len(page.events) + search_in_the_whole_batch + 6 * pairs
+
+
+class Naming(ProjectsProjection):
+    """Folds projects, and names the fact that it cannot fold before PostgreSQL is asked."""
+
+    async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
+        for one in facts:
+            if isinstance(one.fact, ProjectRenamed) and one.fact.name == "x":
+                raise Unfoldable(one, "it is not to its taste")
+        await super().apply(cursor, facts)
+
+
+async def test_an_earlier_fact_that_postgresql_refuses_is_parked_before_one_that_the_projection_names(
+    database: str,
+) -> None:
+    async with world_of(database) as world:
+        with psycopg.connect(world.conninfo, autocommit=True) as changing:
+            changing.execute("alter table projects add constraint no_poison check (name <> 'p')")
+        poison = (await renamed(world, "ap"))[2]
+        refused = (await renamed(world, "ax", workspace=OTHER))[2]
+        last = (await renamed(world, "abc", workspace=new_id()))[-1].position
+        checkpoints = world.checkpoints()
+        async with in_background(world.worker(checkpoints, Naming(most_remembered=2)).run()):
+            await checkpoints.wait_for("projects", last, PATIENCE_SECONDS)
+        assert [row[1:3] for row in sorted(await parked(world), key=lambda row: str(row[2]))] == [
+            (WORKSPACE, poison.position),
+            (OTHER, refused.position),
+        ]
+        assert await names(world) == {"a", "c"}
