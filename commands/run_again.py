@@ -10,7 +10,7 @@ from commands.command import Command
 from commands.loading import Sources
 from commands.noun import PROJECT, RUN, Loaded
 from commands.run import ENDS, RunSources, StartRun, gather_start
-from commands.run_items import still_the_same, with_finished_items
+from commands.run_kept import still_the_same, with_finished_items, with_given_output
 from domain.graph import Graph
 from domain.graph_difference import behind, changes, edges_in
 from domain.payload import Payload
@@ -72,6 +72,7 @@ class Again(Struct, frozen=True, kw_only=True):
     workflow_version: int
     kept: Kept
     items_kept: tuple[str, ...] = ()
+    outputs_kept: tuple[str, ...] = ()
     pins: Pins | None
 
 
@@ -104,26 +105,31 @@ async def gather_retry(command: RetryRun, sources: Sources) -> Again:
     await _active_project(sources, loaded)
     run = loaded.state
     kept = kept_by_retry(run)
-    items_kept = with_finished_items(run, kept)
+    given = with_given_output(run)
+    items = with_finished_items(run, (*kept, *given))
     if not command.newest_graph:
-        return Again(workflow_version=run.workflow_version, kept=kept, items_kept=items_kept, pins=None)
+        version = run.workflow_version
+        return Again(workflow_version=version, kept=kept, items_kept=items, outputs_kept=given, pins=None)
     newest = await _newest(command, sources, run)
-    old, new = await _graphs(sources, run, newest)
+    graphs, pins = await _graphs(sources, run, newest), (run.pins, newest.pins)
     return Again(
         workflow_version=newest.workflow_version,
-        kept=moved(old, new, kept),
-        items_kept=await still_the_same(items_kept, (old, new), (run.pins, newest.pins), sources),
+        kept=moved(*graphs, kept),
+        items_kept=await still_the_same(items, graphs, pins, sources),
+        outputs_kept=await still_the_same(given, graphs, pins, sources),
         pins=newest.pins,
     )
 
 
 def kept_by_retry(run: Run) -> Kept:
-    """Give what a run keeps when it goes on: all that has settled, but for the step that it failed at.
+    """Give what a run keeps when it goes on: all that has settled, but for the steps that it failed at.
 
     A step that failed and yet led on, by its default or its fallback, is a part of what happened.
     """
     return {
-        node: step.edges_taken for node, step in run.steps.items() if step.status in SETTLED and node != run.failed_node
+        node: step.edges_taken
+        for node, step in run.steps.items()
+        if step.status in SETTLED and node != run.failed_node and step.gave is None
     }
 
 
@@ -139,6 +145,7 @@ def retry_run(command: RetryRun, run: Run, gathered: Again, now: datetime) -> tu
             workflow_version=gathered.workflow_version,
             kept=gathered.kept,
             items_kept=gathered.items_kept,
+            outputs_kept=gathered.outputs_kept,
             pins=gathered.pins,
             retried_by=command.user_id,
             retried_at=now,

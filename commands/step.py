@@ -53,13 +53,14 @@ class CompleteStep(Struct, frozen=True, kw_only=True):
 
 
 class FailStep(Struct, frozen=True, kw_only=True):
-    """Record that an attempt failed; without `retry_at` for good."""
+    """Record that an attempt failed; without `retry_at` for good. `gave` is what it had given all the same."""
 
     node: str
     error: StepError
     retry_at: datetime | None = None
     edges_taken: tuple[int, ...] = ()
     continued_with: Payload | None = None
+    gave: Payload | None = None
     usage: Usage | None = None
 
 
@@ -237,6 +238,7 @@ def _failed(command: FailStep, run: Run, now: datetime) -> StepFailed:
         retry_at=command.retry_at,
         edges_taken=command.edges_taken,
         continued_with=command.continued_with,
+        gave=command.gave,
         usage=command.usage,
         failed_at=now,
     )

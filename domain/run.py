@@ -30,7 +30,7 @@ from domain.run_facts import (
     Usage,
 )
 from domain.run_items import KeptItems, finished_items
-from domain.run_steps import BUSY, SETTLED, Step, StepFact, StepStatus, bytes_of, evolve_step, usages_of
+from domain.run_steps import BUSY, SETTLED, Step, StepFact, StepStatus, bytes_of, evolve_step, given, usages_of
 from domain.took import Took, added
 
 NO_ID: Final = UUID(int=0)
@@ -147,18 +147,24 @@ def _bytes_held(inputs: Payload, steps: dict[str, Step]) -> int:
 
 def _retried(run: Run, fact: RunRetried) -> Run:
     kept = {node: replace(step, edges_taken=fact.kept[node]) for node, step in run.steps.items() if node in fact.kept}
+    again = {
+        node: given(step, fact.retried_at)
+        for node, step in run.steps.items()
+        if node in fact.outputs_kept and step.gave is not None
+    }
+    steps = {**kept, **again}
     items = {node: finished_items(run.steps.get(node), run.kept_items.get(node)) for node in fact.items_kept}
-    dropped = (usage for node, step in run.steps.items() if node not in kept for usage in usages_of(step))
+    dropped = (usage for node, step in run.steps.items() if node not in steps for usage in usages_of(step))
     return replace(
         run,
         status=RunStatus.QUEUED,
         workflow_version=fact.workflow_version,
         pins=fact.pins or run.pins,
-        steps=kept,
-        busy=0,
+        steps=steps,
+        busy=len(again),
         waiting=0,
-        settled=sum(step.status in SETTLED for step in kept.values()),
-        data_bytes=_bytes_held(run.inputs, kept),
+        settled=sum(step.status in SETTLED for step in steps.values()),
+        data_bytes=_bytes_held(run.inputs, steps),
         outputs={},
         failed_node=None,
         error=None,

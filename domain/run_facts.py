@@ -90,7 +90,8 @@ class StepCompleted(Fact, frozen=True, kw_only=True, tag="step.completed"):
 class StepFailed(Fact, frozen=True, kw_only=True, tag="step.failed"):
     """An attempt failed; another follows at `retry_at`, or none does.
 
-    A step that failed for good may still lead on: over the edges taken, as if it had given `continued_with`.
+    A step that failed for good may still lead on: over the edges taken, as if it had given `continued_with`. Where only
+    an edge out of the step could not be decided, `gave` is what it had given by then: a retry need not do it again.
     """
 
     node: str
@@ -99,6 +100,7 @@ class StepFailed(Fact, frozen=True, kw_only=True, tag="step.failed"):
     retry_at: datetime | None = None
     edges_taken: tuple[int, ...] = ()
     continued_with: Payload | None = None
+    gave: Payload | None = None
     usage: Usage | None = None
     failed_at: datetime
 
@@ -252,13 +254,15 @@ class RunRetried(Fact, frozen=True, kw_only=True, tag="run.retried"):
 
     It keeps what the steps named in `kept` gave, with the edges taken out of each by their places in the graph of
     `workflow_version`; every other step begins anew, those in `items_kept` with the children that had completed for
-    them. `pins` are None where the version, and all it needs, is the same.
+    them. Of those in `outputs_kept` nothing is done again: they had given their outputs when they failed, and only the
+    edges out of them are to be decided. `pins` are None where the version, and all it needs, is the same.
     """
 
     run_attempt: int
     workflow_version: int
     kept: dict[str, tuple[int, ...]]
     items_kept: tuple[str, ...] = ()
+    outputs_kept: tuple[str, ...] = ()
     pins: Pins | None = None
     retried_by: str
     retried_at: datetime

@@ -33,6 +33,7 @@ class StepStatus(StrEnum):
     RETRYING = "retrying"
     WAITING = "waiting"
     DECIDED = "decided"
+    GIVEN = "given"
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -41,7 +42,7 @@ class StepStatus(StrEnum):
 
 # Tuples: members are found by identity, where a set would hash them in Python (6 µs a fact against 10).
 SETTLED: Final = (StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED)
-BUSY: Final = (StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.DECIDED)
+BUSY: Final = (StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.DECIDED, StepStatus.GIVEN)
 
 
 class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,7 +50,8 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `usage` is of the last call of a model, `earlier` of those before it: attempts that failed, answers rejected.
     `items` are the children that have ended, by their place in the list. `lost` of the attempts were lost with their
-    engines, the last `lost_in_a_row` of them with no other failure in between.
+    engines, the last `lost_in_a_row` of them with no other failure in between. `gave` is what a step gave that has not
+    completed, since an edge out of it could not be decided.
     """
 
     status: StepStatus
@@ -57,6 +59,7 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     epoch: int = 0
     output: Payload = NOTHING
     continued: bool = False
+    gave: Payload | None = None
     edges_taken: tuple[int, ...] = ()
     usage: Usage | None = None
     error: StepError | None = None
@@ -103,8 +106,9 @@ def evolve_step(step: Step | None, fact: StepFact) -> Step:
                 step or Step(status=StepStatus.COMPLETED, attempt=fact.attempt),
                 status=StepStatus.COMPLETED,
                 output=fact.output,
+                gave=None,
                 edges_taken=fact.edges_taken,
-                usage=fact.usage,
+                usage=fact.usage or _usage_kept(step),
                 ended_at=fact.completed_at,
             )
         case StepSkipped():
@@ -157,11 +161,24 @@ def _failed(step: Step | None, fact: StepFailed) -> Step:
         edges_taken=fact.edges_taken,
         output=fact.continued_with or NOTHING,
         continued=fact.continued_with is not None,
-        usage=fact.usage,
+        gave=fact.gave,
+        usage=fact.usage or _usage_kept(step),
         ended_at=fact.failed_at,
         lost=known.lost + was_lost,
         lost_in_a_row=known.lost_in_a_row + 1 if was_lost else 0,
     )
+
+
+def given(step: Step, at: datetime) -> Step:
+    """Give a step that had given its output when it failed as a retry goes on with it: only its edges are open."""
+    return replace(
+        step, status=StepStatus.GIVEN, edges_taken=(), error=None, retry_at=None, started_at=at, ended_at=None
+    )
+
+
+def _usage_kept(step: Step | None) -> Usage | None:
+    """Give what the call of a step took whose output is kept: the facts that settle it do not tell of it again."""
+    return step.usage if step is not None and step.status is StepStatus.GIVEN else None
 
 
 def _reused(fact: StepReused) -> Step:
@@ -183,7 +200,9 @@ def bytes_of(step: Step | None) -> int:
     """Give how many bytes a step has kept beside the log: of its output, or of what its children are started with."""
     if step is None:
         return 0
-    held = step.waiting.items if step.status is StepStatus.WAITING and step.waiting is not None else step.output
+    if step.status is StepStatus.WAITING and step.waiting is not None:
+        return step.waiting.items.bytes or 0
+    held = step.output if step.gave is None else step.gave
     return held.bytes or 0
 
 

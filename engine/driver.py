@@ -23,7 +23,7 @@ from engine.families import Families
 from engine.lost import ABORTED, RunTaken, claimed_since, late, lost_too_often, refuse
 from engine.parts import Parts, Point
 from engine.progress import Progress
-from engine.resolving import decided, resolved, timed_out
+from engine.resolving import decided, given, resolved, timed_out
 from engine.schedule import due_again, due_first
 from engine.step import Result, StepCall, TryAgain
 from engine.stopping import stop
@@ -157,11 +157,12 @@ class Driver:
         return progress
 
     async def _arrived_by_itself(self) -> list[tuple[str, Result]]:
-        """Give what came without this engine: decisions, times that have come, attempts lost once too often."""
+        """Give what came without this engine: decisions, kept outputs, times that have come, attempts given up."""
         parts, held = self._parts, self._held
         late = await timed_out(parts.contents, held, self._graph, parts.clock(), self._tasks)
         given_up = lost_too_often(held.state, parts.owner.epoch, parts.lost_attempts_in_a_row)
-        return [*await decided(parts.contents, held), *late, *given_up]
+        said = [*await decided(parts.contents, held), *await given(parts.contents, held)]
+        return [*said, *late, *given_up]
 
     def _first_at_once(self, progress: Progress) -> None:
         """Do the immediate ones of the first steps in the very turn that claims them: nothing precedes them."""

@@ -45,6 +45,7 @@ class Progress(Struct):
     """One turn being made: what is to be carried out once it is committed gathers in `started`.
 
     `busy` are the steps that this engine has under way or waits to try again: what is due again does not touch them.
+    `ends` is the first step of the turn whose output ends the run, since an edge out of it cannot be decided.
     """
 
     turn: Turn
@@ -55,6 +56,7 @@ class Progress(Struct):
     busy: Collection[str] = ()
     started: list[str] = []
     most_data_bytes: int = RUN_DATA_BYTES
+    ends: FailRun | None = None
 
     def carry_on(self, due: Due) -> None:
         """Claim and skip what is due, and end the run when nothing is left, or when that was asked for."""
@@ -72,10 +74,13 @@ class Progress(Struct):
     def settle(self, results: Iterable[tuple[str, Result]]) -> list[str]:
         """Record what steps came to; gives those that have settled, in order.
 
-        Failures come last, and large outputs before them: one may end the run, and the others have been paid for.
+        Failures come last, and large outputs before them: one may end the run, and what the others gave has been paid
+        for. So has an output whose edges cannot be decided: all of them are told of before the first one ends the run.
         """
         settled: list[str] = []
         for node, result in sorted(results, key=_ends_the_run):
+            if _fails(result):
+                self._perhaps_end()
             if self.turn.run.ended:
                 self._too_late(node, result)
                 continue
@@ -83,7 +88,12 @@ class Progress(Struct):
             step = self.turn.run.steps.get(node)
             if step is not None and step.status in (StepStatus.COMPLETED, StepStatus.FAILED):
                 settled.append(node)
+        self._perhaps_end()
         return settled
+
+    def _perhaps_end(self) -> None:
+        if self.ends is not None:
+            self.turn.give(self.ends)
 
     def _settle(self, node: str, result: Result) -> None:
         match result:
@@ -108,7 +118,8 @@ class Progress(Struct):
         self.carry_on(due_after(self.graph, self.turn.run, settled))
 
     def _claim(self, node: str) -> None:
-        if node in self.busy or self.turn.run.cancel_requested:  # a claim says that the work is done; it would not be
+        stopping = self.turn.run.cancel_requested or self.ends is not None
+        if node in self.busy or stopping:  # a claim says that the work is done; it would not be
             return
         step = self.turn.run.steps.get(node)
         ours = step is not None and step.status is StepStatus.RUNNING and step.epoch == self.owner.epoch
@@ -147,7 +158,7 @@ class Progress(Struct):
             edges = edges_taken(self.graph, node, self.data)
         except ExpressionFault as fault:
             refused = failed(ErrorClass.EXPRESSION, fault.message)
-            self._failed_for_good(node, Failed(refused.error, usage=result.usage))
+            self._failed_for_good(node, Failed(refused.error, usage=result.usage), gave=result.payload)
             return
         self.turn.give(CompleteStep(node=node, output=result.payload, edges_taken=edges, usage=result.usage))
 
@@ -169,11 +180,11 @@ class Progress(Struct):
         else:
             self.turn.give(FailStep(node=node, error=result.error, usage=result.usage, retry_at=retry_at))
 
-    def _failed_for_good(self, node: str, result: Failed) -> None:
+    def _failed_for_good(self, node: str, result: Failed, gave: Payload | None = None) -> None:
         if self.turn.run.cancel_requested:
             # It is not the step that ends the run: the attempt is told of, with what it took, and stays open.
             now = self.turn.now
-            self.turn.give(FailStep(node=node, error=result.error, usage=result.usage, retry_at=now))
+            self.turn.give(FailStep(node=node, error=result.error, usage=result.usage, retry_at=now, gave=gave))
             return
         policy = self.graph.nodes[node].on_error
         edges: tuple[int, ...] | None = None
@@ -189,10 +200,19 @@ class Progress(Struct):
         elif isinstance(policy, TakeFallback):
             edges = fallback_edges(self.graph, node)
         self.turn.give(
-            FailStep(node=node, error=result.error, usage=result.usage, edges_taken=edges or (), continued_with=instead)
+            FailStep(
+                node=node,
+                error=result.error,
+                usage=result.usage,
+                edges_taken=edges or (),
+                continued_with=instead,
+                gave=gave if edges is None else None,
+            )
         )
         if edges is None:
-            self.turn.give(FailRun(node=node, error=ends_with))
+            self.ends = self.ends or FailRun(node=node, error=ends_with)
+            if gave is None:
+                self._perhaps_end()
 
     def _edges_of_default(self, node: str, policy: ContinueWith) -> tuple[int, ...]:
         """Decide the edges as if the step had given its default output. Raises ExpressionFault, like any output."""
@@ -221,10 +241,17 @@ class Progress(Struct):
 
 def _ends_the_run(settled: tuple[str, Result]) -> tuple[bool, int]:
     """Give how likely a result is to end the run, to be compared with the others'."""
-    result = settled[1]
-    came_to = result.then if isinstance(result, ItemsSettled) else result
+    came_to = _came_to(settled[1])
     large = came_to.payload.bytes or 0 if isinstance(came_to, Gave) else 0
     return isinstance(came_to, Failed), large
+
+
+def _fails(result: Result) -> bool:
+    return isinstance(_came_to(result), Failed)
+
+
+def _came_to(result: Result) -> Result | None:
+    return result.then if isinstance(result, ItemsSettled) else result
 
 
 def total_ends_at(node: Node, step: Step) -> datetime | None:

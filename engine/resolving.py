@@ -42,6 +42,15 @@ async def decided(contents: ContentStore, held: Loaded[Run]) -> list[tuple[str, 
     return results
 
 
+async def given(contents: ContentStore, held: Loaded[Run]) -> list[tuple[str, Result]]:
+    """Give what the steps come to whose outputs a retry has kept: the same, without another call. Raises Unavailable."""
+    return [
+        (node, Gave(await resolve(contents, held.workspace_id, step.gave), step.gave))
+        for node, step in held.state.steps.items()
+        if step.status is StepStatus.GIVEN and step.gave is not None
+    ]
+
+
 async def timed_out(
     contents: ContentStore, held: Loaded[Run], graph: CompiledGraph, now: datetime, busy: Collection[str]
 ) -> list[tuple[str, Result]]:

@@ -44,11 +44,15 @@ class DecisionBody(Struct, frozen=True, kw_only=True):
 
 
 class StepBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One node's step; what does not apply to it is absent."""
+    """One node's step; what does not apply to it is absent.
+
+    `gave` is what it gave though it has not completed, since an edge out of it could not be decided: a retry keeps it.
+    """
 
     status: StepStatus
     attempt: int
     output: Any = UNSET
+    gave: Any = UNSET
     usage: Usage | None = None
     error: StepError | None = None
     retry_at: datetime | None = None
@@ -122,6 +126,8 @@ def payloads_of(run: Run) -> Iterator[Payload]:
     yield from run.outputs.values()
     for step in run.steps.values():
         yield step.output
+        if step.gave is not None:
+            yield step.gave
         if step.waiting is not None:
             yield step.waiting.shown
         if step.decision is not None:
@@ -168,6 +174,7 @@ def _step(step: Step, known: Resolved) -> StepBody:
         status=step.status,
         attempt=step.attempt,
         output=output,
+        gave=UNSET if step.gave is None else value_of(step.gave, known),
         usage=step.usage,
         error=step.error,
         retry_at=step.retry_at,

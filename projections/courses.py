@@ -195,7 +195,12 @@ class RunCourse(Struct, kw_only=True):
         if fact.pins is not None:
             self.assets = fact.pins.assets
         self.began_at, self.picked_up_at = fact.retried_at, None
-        self.steps = {node: step for node, step in self.steps.items() if node in fact.kept}
+        on_with = (*fact.kept, *fact.outputs_kept)
+        self.steps = {node: step for node, step in self.steps.items() if node in on_with}
+        for node in fact.outputs_kept:
+            if (step := self.steps.get(node)) is not None:
+                step.status, step.started_at, step.ended_at = StepStatus.GIVEN, fact.retried_at, None
+                step.error_class = None
 
     def _closed(self) -> None:
         for step in self.steps.values():

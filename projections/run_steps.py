@@ -100,7 +100,8 @@ class RunStepsProjection:
             case RunStarted():
                 batch.drop(course, tuple(course.steps))
             case RunRetried():
-                batch.drop(course, tuple(node for node in course.steps if node not in fact.kept))
+                changed = tuple(node for node in fact.outputs_kept if node in course.steps)
+                batch.drop(course, tuple(node for node in course.steps if node not in (*fact.kept, *changed)))
             case RunFailed() | RunCancelled():
                 changed = tuple(node for node, step in course.steps.items() if step.status not in SETTLED)
             case RunCompleted() | RunCancelRequested():

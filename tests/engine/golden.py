@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from commands.run_again import kept_by_fork, kept_by_retry
-from commands.run_items import with_finished_items
+from commands.run_kept import with_finished_items
 from domain.graph import Graph
 from domain.graph_compiled import compile_graph
 from domain.run import Run, evolve

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from commands.run_again import Again, Fork, ForkRun, RetryRun, fork_run, kept_by_fork, kept_by_retry, moved, retry_run
-from commands.run_items import with_finished_items
+from commands.run_kept import with_finished_items
 from domain.graph import MapNode
 from domain.graph_difference import begins_the_same
 from domain.payload import Payload

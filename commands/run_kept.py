@@ -1,16 +1,20 @@
-"""Which steps keep their finished items when a run is retried: those whose children would do the very same again."""
+"""What steps keep that have not completed when their run is retried: an output that was given, or finished items."""
 
 from collections.abc import Iterable
 from uuid import UUID
 
 from commands.loading import Sources
-from domain.graph import Graph, MapNode
+from domain.graph import Graph
 from domain.graph_difference import begins_the_same
-from domain.graph_references import references
-from domain.ids import to_uuid
+from domain.graph_references import References, references
 from domain.run import Run
 from domain.run_facts import Pins
 from domain.run_items import finished_items
+
+
+def with_given_output(run: Run) -> tuple[str, ...]:
+    """Give the nodes of steps that gave an output and have not completed: an edge out of them could not be decided."""
+    return tuple(node for node, step in run.steps.items() if step.gave is not None)
 
 
 def with_finished_items(run: Run, kept: Iterable[str]) -> tuple[str, ...]:
@@ -27,29 +31,26 @@ def with_finished_items(run: Run, kept: Iterable[str]) -> tuple[str, ...]:
 async def still_the_same(
     nodes: Iterable[str], graphs: tuple[Graph, Graph], pins: tuple[Pins, Pins], sources: Sources
 ) -> tuple[str, ...]:
-    """Give those of the nodes whose items are the same, and are done the same way, by a newer graph and newer pins.
+    """Give those of the nodes that would do the very same by a newer graph and newer pins.
 
-    What leads to them is kept, so that the same query over it picks the same items. Raises WorkflowNotFound.
+    What leads to them is kept, so that they would see the same, and a map the same items. Raises WorkflowNotFound.
     """
     old, new = graphs
-    maps = {node.id: node for node in new.nodes if isinstance(node, MapNode)}
+    there = {node.id: node for node in new.nodes}
     same: list[str] = []
     for node in nodes:
-        if node not in maps or not begins_the_same(old, new, node):
+        if not begins_the_same(old, new, node):
             continue
-        config = maps[node].config
-        assets = set[UUID]() if config.dataset_id is None else {to_uuid("ast", config.dataset_id)}
-        if await _pinned_the_same(assets, {to_uuid("wf", config.workflow_id)}, pins, sources):
+        named = references(Graph(nodes=(there[node],), edges=()))
+        if await _pinned_the_same(named, pins, sources):
             same.append(node)
     return tuple(same)
 
 
-async def _pinned_the_same(
-    assets: Iterable[UUID], workflows: Iterable[UUID], pins: tuple[Pins, Pins], sources: Sources
-) -> bool:
-    """Tell whether these, and all that the workflows name, however deep, are pinned at the versions that they were."""
+async def _pinned_the_same(named: References, pins: tuple[Pins, Pins], sources: Sources) -> bool:
+    """Tell whether what is named, and all that its workflows name, however deep, is pinned at the same versions."""
     before, after = pins
-    found_assets, open_workflows, looked_at = set(assets), list(workflows), set[UUID]()
+    found_assets, open_workflows, looked_at = set(named.assets), list(named.workflows), set[UUID]()
     while open_workflows:
         workflow = open_workflows.pop()
         if workflow in looked_at:
@@ -58,7 +59,7 @@ async def _pinned_the_same(
         version = before.workflows.get(workflow)
         if version is None or after.workflows.get(workflow) != version:
             return False
-        named = references(await sources.graph(workflow, version))
-        found_assets |= named.assets
-        open_workflows.extend(named.workflows)
+        within = references(await sources.graph(workflow, version))
+        found_assets |= within.assets
+        open_workflows.extend(within.workflows)
     return all(after.assets.get(asset) == before.assets.get(asset) for asset in found_assets)
