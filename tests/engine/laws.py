@@ -1,7 +1,7 @@
 """What must hold of every played run: its end is what the reference says, and its history has no step too many."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any, Protocol, cast
 
@@ -29,12 +29,14 @@ from domain.run_steps import SETTLED, StepStatus, usages_of
 from tests.engine.play import Play
 from tests.engine.random_graphs import Plot
 from tests.engine.reference import (
+    NO_GIFTS,
     NO_ITEMS,
     NOTHING_KEPT,
     SOME_ERROR,
     SOME_TIME,
     Expected,
     Fate,
+    Gifts,
     Items,
     expected,
     outputs_of,
@@ -73,13 +75,19 @@ class Told(Protocol):
 
 
 def check(
-    play: Play, kept: Mapping[str, Expected] = NOTHING_KEPT, items: Items = NO_ITEMS, *, disturbed: bool = True
+    play: Play,
+    kept: Mapping[str, Expected] = NOTHING_KEPT,
+    items: Items = NO_ITEMS,
+    gifts: Gifts = NO_GIFTS,
+    *,
+    disturbed: bool = True,
 ) -> dict[str, Expected]:
     """Hold a run that has come to rest, and its children, against the reference; gives the fates of its steps."""
-    fates = expected(play.plot, kept, items)
+    fates = expected(play.plot, kept, items, gifts)
     check_end(play, fates)
     chapter = last_chapter(play.facts)
-    check_history(play, chapter, kept)
+    check_history(play, chapter, kept, gifts)
+    check_gifts(chapter, fates)
     check_waits(play, chapter)
     check_attempts(play, fates, kept)
     assert disturbed or not any(was_lost(fact) for fact in chapter)
@@ -98,7 +106,7 @@ def last_chapter(facts: list[RunFact]) -> list[RunFact]:
 def settled_in(facts: list[RunFact]) -> set[str]:
     """Give the steps that are done, but for one that the run has failed at."""
     done = {fact.node for fact in facts if isinstance(fact, StepCompleted | StepSkipped | StepReused)}
-    done |= {fact.node for fact in facts if isinstance(fact, StepFailed) and fact.retry_at is None}
+    done |= {f.node for f in facts if isinstance(f, StepFailed) and f.retry_at is None and f.gave is None}
     return done - {fact.node for fact in facts if isinstance(fact, RunFailed)}
 
 
@@ -154,16 +162,31 @@ def _check_step(run: Run, node: str, fate: Expected) -> None:
     assert step.continued is (fate.fate is Fate.DEFAULTED)
 
 
-def check_history(play: Told, chapter: list[RunFact], kept: Mapping[str, Expected]) -> None:
+def check_history(
+    play: Told, chapter: list[RunFact], kept: Mapping[str, Expected], gifts: Gifts = NO_GIFTS
+) -> None:
     """Hold what happened since the run was begun or last retried against the laws that need no clock of our own."""
-    check_starts(chapter, kept)
+    check_starts(chapter, {*kept, *gifts})
     check_joins(play, chapter, kept)
     check_times(chapter)
     check_items(chapter)
     check_paid_once(play)
 
 
-def check_starts(chapter: list[RunFact], kept: Mapping[str, Expected]) -> None:
+def check_gifts(chapter: list[RunFact], fates: Mapping[str, Expected]) -> None:
+    """What a step gave is told of with its failure exactly where that is of a condition, and nothing leads on."""
+    for fact in chapter:
+        if not isinstance(fact, StepFailed):
+            continue
+        fate = fates[fact.node]
+        if fact.gave is not None:
+            assert fate.gave is not None, f"{fact.node} cannot have given anything"
+            assert agrees(fate.gave.output, fact.gave.value), fact.node
+        elif fate.gave is not None and fact.retry_at is None:
+            assert fate.fate in {Fate.DEFAULTED, Fate.FELL_BACK}, f"what {fact.node} gave is lost"
+
+
+def check_starts(chapter: list[RunFact], kept: Collection[str]) -> None:
     """No attempt twice, none without a recorded reason, none of what is kept or after a cancel, one end."""
     starts: Counter[tuple[str, int]] = Counter()
     reasons: dict[tuple[str, int], StepFailed] = {}

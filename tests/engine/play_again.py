@@ -5,8 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from commands.run_again import Again, Fork, ForkRun, RetryRun, fork_run, kept_by_fork, kept_by_retry, moved, retry_run
-from commands.run_kept import with_finished_items
-from domain.graph import MapNode
+from commands.run_kept import with_finished_items, with_given_output
 from domain.graph_difference import begins_the_same
 from domain.payload import Payload
 from domain.run import Run
@@ -27,7 +26,7 @@ from domain.run_facts import (
 from tests.engine.laws import Told, last_chapter, settled_in
 from tests.engine.play import NOBODY, Play
 from tests.engine.random_graphs import Plot
-from tests.engine.reference import Expected, Items, expected, outputs_of
+from tests.engine.reference import Expected, Gifts, Given, Items, expected, outputs_of
 from tests.fixtures.graphs import Json
 
 Fates = Mapping[str, Expected]
@@ -37,14 +36,17 @@ def retry(play: Play, plot: Plot) -> None:
     """Go on with a run that has ended, by what the plot says now. Raises CompletedPartChanged."""
     run = play.run
     kept = kept_by_retry(run)
-    items = with_finished_items(run, kept)
-    again = Again(workflow_version=run.workflow_version, kept=kept, items_kept=items, pins=None)
+    given = with_given_output(run)
+    items = with_finished_items(run, (*kept, *given))
+    again = Again(workflow_version=run.workflow_version, kept=kept, items_kept=items, outputs_kept=given, pins=None)
     if plot.raw is not play.plot.raw:
         kept = moved(play.plot.graph, plot.graph, kept)
         # What the children go by has no newer version here.
-        maps = [node for node in items if isinstance(play.plot.compiled.nodes[node], MapNode)]
-        items = tuple(node for node in maps if begins_the_same(play.plot.graph, plot.graph, node))
-        again = Again(workflow_version=run.workflow_version + 1, kept=kept, items_kept=items, pins=Pins())
+        graphs = play.plot.graph, plot.graph
+        items = tuple(node for node in items if begins_the_same(*graphs, node))
+        given = tuple(node for node in given if begins_the_same(*graphs, node))
+        version = run.workflow_version + 1
+        again = Again(workflow_version=version, kept=kept, items_kept=items, outputs_kept=given, pins=Pins())
     command = RetryRun(target_id=play.run_id, user_id="ada", newest_graph=again.pins is not None)
     facts = retry_run(command, run, again, play.now)
     play.plot, play.losses, play.cancel_at = plot, 0, None
@@ -83,6 +85,20 @@ def kept_of(facts: list[RunFact], fates: Fates) -> dict[str, Expected]:
     return {node: fates[node] for node in done}
 
 
+def gifts_of(play: Told, fates: Fates, before: Gifts) -> dict[str, Given]:
+    """Give what steps gave that no retry has them do again, by what is recorded, and by what they were to give."""
+    found = dict(before)
+    for fact in last_chapter(play.facts):
+        if isinstance(fact, StepCompleted):
+            found.pop(fact.node, None)
+        elif isinstance(fact, StepFailed):
+            given = fates[fact.node].gave
+            found.pop(fact.node, None)
+            if given is not None and fact.gave is not None:
+                found[fact.node] = given
+    return found
+
+
 def items_of(play: Told, before: Items) -> dict[str, dict[int, Any]]:
     """Give the outputs of the items of maps that are recorded as done, by what each was to do when it was done."""
     found: dict[str, dict[int, Any]] = {node: dict(items) for node, items in before.items()}
@@ -98,10 +114,8 @@ def items_of(play: Told, before: Items) -> dict[str, dict[int, Any]]:
 
 
 def begins_alike(old: Plot, new: Plot, node: str) -> bool:
-    """Tell whether a map is the same in two graphs, and the same edges lead to it."""
-    said = _said(old, {node})[0]
-    is_map = said.get(node, ("",))[0] == "map"
-    return is_map and _ways_to(old, node) == _ways_to(new, node) and said == _said(new, {node})[0]
+    """Tell whether a step is the same in two graphs, and the same edges lead to it."""
+    return _ways_to(old, node) == _ways_to(new, node) and _said(old, {node})[0] == _said(new, {node})[0]
 
 
 def _ways_to(plot: Plot, node: str) -> set[tuple[str, str, str | None]]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -29,13 +29,25 @@ SOME_TIME = object()
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """What a step gave before a condition behind it could not be evaluated, and the attempts it took, less those lost."""
+
+    output: Any
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
 class Expected:
-    """A step's fate, its output, the places of the edges taken after it, and the attempts it took, less those lost."""
+    """A step's fate, its output, the places of the edges taken after it, and the attempts it took, less those lost.
+
+    `gave` is what it gives in spite of a condition that fails it.
+    """
 
     fate: Fate
     output: Any = None
     taken: frozenset[int] = frozenset()
     attempts: int = 0
+    gave: Given | None = None
 
 
 Items = Mapping[str, Mapping[int, Any]]
@@ -43,6 +55,9 @@ Items = Mapping[str, Mapping[int, Any]]
 
 NOTHING_KEPT: dict[str, Expected] = {}
 NO_ITEMS: Items = {}
+Gifts = Mapping[str, Given]
+"""What steps gave that have not settled, and need not do again."""
+NO_GIFTS: Gifts = {}
 
 
 class CannotTell(Exception):  # noqa: N818  # a condition without an answer
@@ -61,14 +76,16 @@ class Waits(Exception):  # noqa: N818  # what a step comes to
     """A step waits for what never comes."""
 
 
-def expected(plot: Plot, kept: Mapping[str, Expected] = NOTHING_KEPT, items: Items = NO_ITEMS) -> dict[str, Expected]:
+def expected(
+    plot: Plot, kept: Mapping[str, Expected] = NOTHING_KEPT, items: Items = NO_ITEMS, gifts: Gifts = NO_GIFTS
+) -> dict[str, Expected]:
     """Give what becomes of every step; what is kept of an earlier attempt of the run has happened already."""
     known = dict(kept)
     while len(known) < len(plot.raw["nodes"]):
         for node in plot.raw["nodes"]:
             before = [one["from"] for one in plot.raw["edges"] if one["to"] == node["id"]]
             if node["id"] not in known and all(source in known for source in before):
-                known[node["id"]] = _fate(plot, node, known, items.get(node["id"], {}))
+                known[node["id"]] = _fate(plot, node, known, items.get(node["id"], {}), gifts.get(node["id"]))
     return known
 
 
@@ -79,22 +96,24 @@ def outputs_of(plot: Plot, fates: Mapping[str, Expected]) -> dict[str, Any]:
     return {node: fate.output for node, fate in ends.items() if fate.fate in {Fate.GAVE, Fate.DEFAULTED}}
 
 
-def _fate(plot: Plot, node: Json, known: dict[str, Expected], done: Mapping[int, Any]) -> Expected:
+def _fate(
+    plot: Plot, node: Json, known: dict[str, Expected], done: Mapping[int, Any], given: Given | None
+) -> Expected:
     incoming = [(place, one) for place, one in enumerate(plot.raw["edges"]) if one["to"] == node["id"]]
     if any(known[one["from"]].fate in HANGING for _, one in incoming):
         return Expected(Fate.NEVER_REACHED)
     if incoming and not any(place in known[one["from"]].taken for place, one in incoming):
         return Expected(Fate.SKIPPED)
     try:
-        output, attempts = _carried_out(node, plot.behaviours[node["id"]], done)
+        given = given or Given(*_carried_out(node, plot.behaviours[node["id"]], done))
     except Waits:
         return Expected(Fate.WAITS_FOR_EVER)
     except Fails as failed:
         return _failed(plot, node, known, failed.attempts)
     try:
-        return Expected(Fate.GAVE, output, _taken(plot, node, output, known), attempts)
+        return Expected(Fate.GAVE, given.output, _taken(plot, node, given.output, known), given.attempts)
     except CannotTell:  # a condition that cannot be evaluated fails the step
-        return _failed(plot, node, known, attempts)
+        return replace(_failed(plot, node, known, given.attempts), gave=given)
 
 
 def _carried_out(node: Json, behaviour: Behaviour, done: Mapping[int, Any]) -> tuple[Any, int]:

@@ -14,6 +14,7 @@ from tests.engine.play_again import (
     Fates,
     begins_alike,
     fork,
+    gifts_of,
     items_of,
     kept_of,
     moved_to,
@@ -23,7 +24,7 @@ from tests.engine.play_again import (
 )
 from tests.engine.random_graphs import Plot, plot
 from tests.engine.random_revisions import revised
-from tests.engine.reference import NO_ITEMS, NOTHING_KEPT, Items, expected
+from tests.engine.reference import NO_GIFTS, NO_ITEMS, NOTHING_KEPT, Gifts, Items, expected
 
 CHAPTERS = 4
 
@@ -42,22 +43,23 @@ class Story:
         self._perhaps_cancelled(play)
         kept: Fates = NOTHING_KEPT
         items: Items = NO_ITEMS
+        gifts: Gifts = NO_GIFTS
         play.begin()
         for _ in range(CHAPTERS):
             if self.random.random() < 0.3:
-                self._forked(self._midway(play), kept, items)
-            fates = self._rested(play, kept, items)
+                self._forked(self._midway(play), kept, items, gifts)
+            fates = self._rested(play, kept, items, gifts)
             items = items_of(play, items)
             if play.run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
                 return
-            kept = kept_of(play.facts, fates)
-            items = {node: done for node, done in items.items() if done and node not in kept}
-            kept, items = self._retried(play, kept, items)
+            kept, gifts = kept_of(play.facts, fates), gifts_of(play, fates, gifts)
+            items = {node: done for node, done in items.items() if done and node not in {*kept, *gifts}}
+            kept, items, gifts = self._retried(play, kept, items, gifts)
 
-    def _rested(self, play: Play, kept: Fates, items: Items = NO_ITEMS) -> Fates:
+    def _rested(self, play: Play, kept: Fates, items: Items = NO_ITEMS, gifts: Gifts = NO_GIFTS) -> Fates:
         play.to_the_end()
         self.told[play.run.status] += 1
-        return check(play, kept, items, disturbed=bool(self.chances.loss))
+        return check(play, kept, items, gifts, disturbed=bool(self.chances.loss))
 
     def _midway(self, play: Play) -> Play:
         for _ in range(self.random.randrange(12)):
@@ -68,7 +70,7 @@ class Story:
         if self.random.random() < 0.4:
             play.cancel_at = play.now + timedelta(seconds=self.random.choice([0, 0, 1, 2, 5, 9, 20]))
 
-    def _retried(self, play: Play, kept: Fates, items: Items) -> tuple[Fates, Items]:
+    def _retried(self, play: Play, kept: Fates, items: Items, gifts: Gifts) -> tuple[Fates, Items, Gifts]:
         """Retry a run on the same graph, or on a newer one where that is accepted; gives what is kept."""
         plot = play.plot.healed() if self.random.random() < 0.7 else play.plot
         newest = revised(plot, kept, self.random) if self.random.random() < 0.5 else plot
@@ -84,23 +86,27 @@ class Story:
             else:
                 assert accepted, "a graph that changes what is done is accepted"
                 alike = {node: done for node, done in items.items() if begins_alike(plot, newest, node)}
-                return self._kept(play, moved_to(plot, newest, kept), alike)
+                given = {node: one for node, one in gifts.items() if begins_alike(plot, newest, node)}
+                self.told["an output begun anew"] += len(given) < len(gifts)
+                return self._kept(play, moved_to(plot, newest, kept), alike, given)
         self.told["retried"] += 1
         retry(play, plot)
-        return self._kept(play, kept, items)
+        return self._kept(play, kept, items, gifts)
 
-    def _kept(self, play: Play, kept: Fates, items: Items) -> tuple[Fates, Items]:
+    def _kept(self, play: Play, kept: Fates, items: Items, gifts: Gifts) -> tuple[Fates, Items, Gifts]:
         self.told["items kept"] += bool(items)
+        self.told["outputs kept"] += bool(gifts)
         retried = [fact for fact in play.facts if isinstance(fact, RunRetried)][-1]
         assert {node: frozenset(taken) for node, taken in retried.kept.items()} == {n: f.taken for n, f in kept.items()}
         assert set(retried.items_kept) == set(items)
+        assert set(retried.outputs_kept) == set(gifts)
         assert play.run.attempt == retried.run_attempt
         self._perhaps_cancelled(play)
-        return kept, items
+        return kept, items, gifts
 
-    def _forked(self, source: Play, kept_before: Fates, items_before: Items) -> None:
+    def _forked(self, source: Play, kept_before: Fates, items_before: Items, gifts_before: Gifts) -> None:
         """Fork a run, at whatever point it is, from some step, perhaps with other inputs and on a newer graph."""
-        fates = expected(source.plot, kept_before, items_before)
+        fates = expected(source.plot, kept_before, items_before, gifts_before)
         node = self.random.choice(source.plot.raw["nodes"])["id"]
         kept = taken_over_of(source.plot, source.facts, fates, node)
         plot = source.plot.healed() if self.random.random() < 0.5 else source.plot

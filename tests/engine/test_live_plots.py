@@ -14,7 +14,7 @@ from domain.run import Run, RunStatus
 from domain.run_facts import StepFailed, StepStarted
 from domain.run_refusals import RunNotRunning
 from domain.run_steps import SETTLED, StepStatus
-from tests.engine.laws import check_end, check_history, last_chapter
+from tests.engine.laws import check_end, check_gifts, check_history, last_chapter
 from tests.engine.live_plots import (
     Child,
     Live,
@@ -25,9 +25,9 @@ from tests.engine.live_plots import (
     without_bounds,
     workflow_of,
 )
-from tests.engine.play_again import Fates, items_of, kept_of
+from tests.engine.play_again import Fates, gifts_of, items_of, kept_of
 from tests.engine.random_graphs import Plot, plot
-from tests.engine.reference import HANGING, NO_ITEMS, NOTHING_KEPT, Fate, Items, expected
+from tests.engine.reference import HANGING, NO_GIFTS, NO_ITEMS, NOTHING_KEPT, Fate, Gifts, Items, expected
 from tests.engine.world import Site, site
 from tests.fixtures.waiting import eventually
 from tests.projections.given import in_background
@@ -45,12 +45,12 @@ class Cast:
         self.here = here
         self.model = model
         self.runs: dict[str, UUID] = {}
-        self.kept: dict[str, tuple[Fates, Items]] = {}
+        self.kept: dict[str, tuple[Fates, Items, Gifts]] = {}
 
     async def begin(self, project: UUID, key: str, drawn: Plot) -> None:
         self.model.learn(key, drawn)
         workflow = await workflow_of(self.here, project, drawn)
-        self.kept[key] = NOTHING_KEPT, NO_ITEMS
+        self.kept[key] = NOTHING_KEPT, NO_ITEMS, NO_GIFTS
         self.runs[key] = await self.here.start(workflow, inputs_of(key, drawn))
 
     async def live(self, run_id: UUID, drawn: Plot) -> Live:
@@ -65,8 +65,10 @@ class Cast:
             await self._check(run_id, live, *self.kept[key])
         return live
 
-    async def _at_rest(self, run_id: UUID, drawn: Plot, kept: Fates, items: Items) -> Live:
-        fates = expected(drawn, kept, items)
+    async def _at_rest(
+        self, run_id: UUID, drawn: Plot, kept: Fates = NOTHING_KEPT, items: Items = NO_ITEMS, gifts: Gifts = NO_GIFTS
+    ) -> Live:
+        fates = expected(drawn, kept, items, gifts)
 
         async def rests() -> bool:
             return comes_to_rest(await self.here.run(run_id), fates)
@@ -74,10 +76,14 @@ class Cast:
         await eventually(rests, what=f"the run {run_id} rests", seconds=REST_SECONDS)
         return await self.live(run_id, drawn)
 
-    async def _check(self, run_id: UUID, live: Live, kept: Fates, items: Items) -> None:
+    async def _check(
+        self, run_id: UUID, live: Live, kept: Fates = NOTHING_KEPT, items: Items = NO_ITEMS, gifts: Gifts = NO_GIFTS
+    ) -> None:
+        fates = expected(live.plot, kept, items, gifts)
         try:
-            check_end(live, expected(live.plot, kept, items))
-            check_history(live, last_chapter(live.facts), kept)
+            check_end(live, fates)
+            check_history(live, last_chapter(live.facts), kept, gifts)
+            check_gifts(last_chapter(live.facts), fates)
             self._check_calls(run_id, live)
         except AssertionError as fault:
             told = "\n".join(map(str, live.facts))
@@ -92,8 +98,7 @@ class Cast:
         if parent.run.steps[child.node].status is not StepStatus.WAITING:
             # Nobody waits for it any more: it has ended, or is cancelled.
             await self.here.until(child.run_id, lambda run: run.ended, "has ended with its parent's step")
-        at_rest = await self._at_rest(child.run_id, child.plot, NOTHING_KEPT, NO_ITEMS)
-        await self._check(child.run_id, at_rest, NOTHING_KEPT, NO_ITEMS)
+        await self._check(child.run_id, await self._at_rest(child.run_id, child.plot))
 
     def _check_calls(self, run_id: UUID, live: Live) -> None:
         """No model was called for an attempt that is not on record."""
@@ -108,11 +113,12 @@ class Cast:
 
     async def retry(self, key: str, live: Live) -> None:
         """Mend what can be mended, and have the run go on."""
-        kept, items = self.kept[key]
-        now_kept = kept_of(live.facts, expected(live.plot, kept, items))
-        done = {node: some for node, some in items_of(live, items).items() if some and node not in now_kept}
+        kept, items, gifts = self.kept[key]
+        fates = expected(live.plot, kept, items, gifts)
+        now_kept, given = kept_of(live.facts, fates), gifts_of(live, fates, gifts)
+        done = {node: some for node, some in items_of(live, items).items() if some and node not in {*now_kept, *given}}
         self.model.learn(key, live.plot.healed())
-        self.kept[key] = now_kept, done
+        self.kept[key] = now_kept, done, given
         await self.here.does(RetryRun(target_id=self.runs[key], user_id="ada"))
 
 

@@ -27,6 +27,8 @@ TOLD = {
     "forked",
     "a fork refused",
     "items kept",
+    "outputs kept",
+    "an output begun anew",
 } - {RunStatus.ABSENT, RunStatus.QUEUED, RunStatus.RUNNING}
 
 
