@@ -132,6 +132,7 @@ step_commands: Final[st.SearchStrategy[StepCommand]] = (
         retry_at=st.none() | st.just(NOW),
         edges_taken=edges,
         continued_with=st.none() | payloads,
+        gave=st.none() | payloads,
         usage=usages,
     )
     | st.builds(WaitInStep, waiting=waitings)

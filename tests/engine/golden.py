@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from commands.run_again import kept_by_fork, kept_by_retry
-from commands.run_kept import with_finished_items
+from commands.run_kept import with_finished_items, with_given_output
 from domain.graph import Graph
 from domain.graph_compiled import compile_graph
 from domain.run import Run, evolve
@@ -33,12 +33,14 @@ class Due(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Kept(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a run keeps when it is retried, and what a fork from each of its nodes takes over.
 
-    `items_by_retry` are the steps whose finished items are kept; None in histories that are older than that.
+    `items_by_retry` are the steps whose finished items are kept, `outputs_by_retry` those whose outputs are; None in
+    histories that are older than that.
     """
 
     by_retry: dict[str, tuple[int, ...]]
     by_fork: dict[str, dict[str, tuple[int, ...]]]
     items_by_retry: tuple[str, ...] | None = None
+    outputs_by_retry: tuple[str, ...] | None = None
 
 
 class History(Struct, frozen=True, kw_only=True):
@@ -83,11 +85,12 @@ def due_in(graphs: dict[str, dict[str, Any]], facts: list[RunFact]) -> list[Due]
 def kept_of(graphs: dict[str, dict[str, Any]], run: Run) -> Kept:
     """Give what the verbs would keep of a run."""
     graph = msgspec.convert(graphs[str(run.workflow_version)], Graph)
-    by_retry = kept_by_retry(run)
+    by_retry, given = kept_by_retry(run), with_given_output(run)
     return Kept(
         by_retry=by_retry,
         by_fork={one.id: kept_by_fork(graph, run, one.id) for one in graph.nodes},
-        items_by_retry=with_finished_items(run, by_retry),
+        items_by_retry=with_finished_items(run, (*by_retry, *given)),
+        outputs_by_retry=given,
     )
 
 

@@ -211,6 +211,27 @@ async def retried_on_the_newest_graph(here: Site) -> UUID:
         return await ended(here, run, 2)
 
 
+async def output_kept(here: Site) -> UUID:
+    """A condition fails behind an answer, once more when the run is retried, and holds on the newest graph."""
+
+    def raw(when: str) -> Json:
+        return graph(asks("a"), asks("b"), edges=[edge("a", "b", when=when)])
+
+    async with here.engaged():
+        run = await ended(here, await here.begin(raw("steps.a.output.nope == 1")))
+        await here.does(RetryRun(target_id=run, user_id="ada"))
+        await ended(here, run, 2)
+        await here.does(ChangeWorkflow(target_id=(await here.run(run)).workflow_id, graph=raw("steps.a.output != ''")))
+        await here.does(RetryRun(target_id=run, user_id="ada", newest_graph=True))
+        return await ended(here, run, 3)
+
+
+async def output_kept_and_failed(here: Site) -> UUID:
+    async with here.engaged():
+        broken = graph(asks("a"), node("b"), edges=[edge("a", "b", when="steps.a.output.nope == 1")])
+        return await ended(here, await here.begin(broken))
+
+
 async def forked(here: Site) -> UUID:
     async with here.engaged():
         source = await here.begin(PROMPTS, BRIEF)
@@ -234,5 +255,5 @@ STORIES: Final[tuple[Story, ...]] = (
     prompts, people, waits_for_a_person, policies, delays, http, map_completed, map_failed, map_continued,
     map_retried, map_tried_again, workflow_out_of_time,
     workflow_completed, workflow_failed, cancelled_and_retried, cancelled_while_queued, map_cancelled,
-    failed_and_retried, retried_on_the_newest_graph, forked, taken_over,
+    output_kept, output_kept_and_failed, failed_and_retried, retried_on_the_newest_graph, forked, taken_over,
 )  # fmt: skip

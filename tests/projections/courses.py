@@ -13,7 +13,7 @@ from domain.fact import Fact, topic_of
 from domain.graph import ErrorClass, Graph, PromptNode, TransformNode
 from domain.graph_configs import PromptConfig
 from domain.ids import from_uuid
-from domain.payload import NOTHING
+from domain.payload import NOTHING, Payload
 from domain.run import Run, evolve
 from domain.run_facts import (
     AnswerRejected,
@@ -102,6 +102,7 @@ facts: st.SearchStrategy[RunFact] = st.one_of(
         attempt=attempts,
         error=errors,
         retry_at=st.none() | times,
+        gave=st.none() | st.just(Payload(value=1)),
         usage=usages,
         failed_at=times,
     ),
@@ -136,6 +137,7 @@ facts: st.SearchStrategy[RunFact] = st.one_of(
         run_attempt=st.just(2),
         workflow_version=st.sampled_from([1, 2]),
         kept=st.sets(nodes, max_size=2).map(lambda kept: dict.fromkeys(sorted(kept), ())),
+        outputs_kept=st.sets(nodes, max_size=2).map(lambda kept: tuple(sorted(kept))),
         retried_by=st.just("ada"),
         retried_at=times,
     ),
@@ -150,7 +152,9 @@ def keeping_what_settled(history: list[RunFact]) -> list[RunFact]:
         one = fact
         if isinstance(fact, RunRetried):
             settled = {node for node, step in run.steps.items() if step.status in SETTLED}
-            one = replace(fact, kept={node: edges for node, edges in fact.kept.items() if node in settled})
+            given = {node for node, step in run.steps.items() if step.gave is not None}
+            kept = {node: edges for node, edges in fact.kept.items() if node in settled - given}
+            one = replace(fact, kept=kept, outputs_kept=tuple(node for node in fact.outputs_kept if node in given))
         run = evolve(run, one)
         mended.append(one)
     return mended

@@ -1,0 +1,70 @@
+"""Engines killed between a retry and what it settles from a kept output: the model is asked once, whoever finishes."""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from commands.run_again import RetryRun
+from commands.workflow import ChangeWorkflow
+from domain.run import RunStatus
+from domain.run_facts import RunRetried, StepFailed
+from domain.run_took import took_by
+from engine.parts import Point
+from tests.fixtures.graphs import Json, edge, graph
+from tests.fixtures.waiting import eventually
+from tests.kills.checks import completions, step_of
+from tests.kills.graphs import asks, said
+from tests.kills.place import PATIENCE_SECONDS, Place, place
+
+KILLED_AT: Final = (Point.UNCLAIMED, Point.UNCLAIMED, Point.CLAIMED)
+"""Twice before what the step gave is settled, and once right after."""
+
+
+def chain(when: str) -> Json:
+    return graph(asks("a"), asks("d"), edges=[edge("a", "d", when=when)])
+
+
+async def killed(here: Place, point: Point | None = None) -> None:
+    """Have an engine killed: at a point, or now."""
+    if point is not None:
+        engine = await here.engine(f"{point}:0")
+    else:
+        engine = here.engines[-1]
+        engine.kill()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await engine.wait()
+
+
+async def test_a_kept_output_is_settled_once_however_many_engines_are_killed_over_it(
+    database: str, tmp_path: Path
+) -> None:
+    async with place(database, tmp_path) as here:
+        workflow = await here.commands.workflow(await here.commands.project(), chain("steps.a.output.nope == 1"))
+        run = await here.start(workflow, {"name": "r"})
+        await here.engine()
+        assert (await here.ended(run)).status is RunStatus.FAILED
+        await here.commands.does(RetryRun(target_id=run, user_id="ada"))
+
+        async def has_failed_again() -> bool:
+            state = await here.run(run)
+            return state.ended and state.attempt == 2
+
+        await eventually(has_failed_again, what="it fails again", seconds=PATIENCE_SECONDS)
+        await killed(here)
+        await here.commands.does(ChangeWorkflow(target_id=workflow, graph=chain("steps.a.output != ''")))
+        await here.commands.does(RetryRun(target_id=run, user_id="ada", newest_graph=True))
+        for point in KILLED_AT:
+            await killed(here, point)
+        await here.engine()
+        ended = await here.ended(run)
+        facts = await here.of(run)
+        assert here.killed() == 1 + len(KILLED_AT)
+        asked = [step_of(call) for call in here.models.calls]
+    assert (ended.status, ended.outputs["d"].value) == (RunStatus.COMPLETED, said("r"))
+    assert asked == [("r", "a"), ("r", "d")]
+    assert len(completions(facts, "a")) == 1
+    assert [fact.outputs_kept for fact in facts if isinstance(fact, RunRetried)] == [("a",), ("a",)]
+    gave = [fact.gave for fact in facts if isinstance(fact, StepFailed) and fact.node == "a"]
+    assert len(gave) == 2
+    assert gave[0] == gave[1] == ended.steps["a"].output
+    assert took_by(ended).model_calls == len(asked)
