@@ -43,7 +43,7 @@ async def decided(contents: ContentStore, held: Loaded[Run]) -> list[tuple[str, 
 
 
 async def given(contents: ContentStore, held: Loaded[Run]) -> list[tuple[str, Result]]:
-    """Give what the steps come to whose outputs a retry has kept: the same, without another call. Raises Unavailable."""
+    """Give what the steps come to whose outputs a retry has kept: without another call. Raises Unavailable."""
     return [
         (node, Gave(await resolve(contents, held.workspace_id, step.gave), step.gave))
         for node, step in held.state.steps.items()

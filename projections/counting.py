@@ -22,7 +22,7 @@ from domain.run_facts import (
     Usage,
     WaitFor,
 )
-from domain.run_steps import SETTLED
+from domain.run_steps import SETTLED, StepStatus
 from projections.courses import RunCourse, Spent
 from projections.insight_buckets import Kind, Origin, Place, hour_of
 from projections.measures import Measures
@@ -111,7 +111,7 @@ class Counting:
             measures.recovered += 1
         for edge in fact.edges_taken:
             measures.edges[edge] = measures.edges.get(edge, 0) + 1
-        if step is not None and step.started_at is not None:
+        if step is not None and step.started_at is not None and step.status is not StepStatus.GIVEN:
             measures.lasted("duration", us_between(step.started_at, fact.completed_at))
         self._used(fact.node, fact.usage, fact.completed_at)
 

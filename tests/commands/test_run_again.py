@@ -2,8 +2,12 @@
 
 from uuid import UUID
 
-from commands.run_again import Again, CancelRun, Fork, ForkRun, RetryRun
+from msgspec.structs import replace
+
+from commands.run_again import Again, CancelRun, Fork, ForkRun, RetryRun, kept_by_retry
+from commands.run_kept import with_given_output
 from commands.step import CancelRun as EndCancelled
+from commands.step import CompleteStep, StartStep
 from domain.graph import ErrorClass
 from domain.payload import Payload
 from domain.run_facts import (
@@ -17,12 +21,15 @@ from domain.run_facts import (
     RunStarted,
     StepCompleted,
     StepError,
+    StepFailed,
     StepReused,
     StepSkipped,
     StepStarted,
+    Usage,
 )
 from domain.run_refusals import RunAlreadyStarted, RunIsChild, RunNotRetriable, RunNotRunning
 from domain.run_steps import StepStatus
+from domain.run_took import took_by
 from tests.commands.scenario import NOW, folded, given, noun_of
 from tests.commands.test_run import ID, PINS, PROJECT_ID, STARTED, WORKFLOW_ID
 
@@ -104,3 +111,39 @@ def test_a_fork_reuses_outputs_and_skips_what_was_skipped() -> None:
     reused = StepReused(node="a", from_run=ID, output=Payload(value="x"), edges_taken=(4,), reused_at=NOW)
     given().when(FORK, gathered).then(started, reused, SKIPPED)
     given(STARTED).when(FORK, gathered).refuses(RunAlreadyStarted)
+
+
+UNDECIDED = StepFailed(
+    node="b",
+    attempt=1,
+    error=StepError(error_class=ErrorClass.EXPRESSION, message="no such key"),
+    gave=Payload(value="y"),
+    usage=Usage(model="m", input_tokens=1, output_tokens=1, latency_ms=1.0),
+    failed_at=NOW,
+)
+BEGUN = (STARTED, CLAIMED, DONE, StepStarted(node="b", attempt=1, executor="engine-1", epoch=1, started_at=NOW))
+KEPT = replace(RETRIED, outputs_kept=("b",))
+
+
+def test_a_step_that_gave_something_before_it_failed_is_not_done_but_its_output_is_kept() -> None:
+    run = folded(noun_of(STARTED), *BEGUN, UNDECIDED, FAILED)
+    assert (kept_by_retry(run), with_given_output(run)) == ({"a": (0,)}, ("b",))
+    given(*BEGUN, UNDECIDED, FAILED).when(RETRY, replace(AGAIN, outputs_kept=("b",))).then(KEPT)
+
+
+def test_a_given_step_is_settled_once_and_never_started() -> None:
+    settled = CompleteStep(node="b", output=Payload(value="y"), edges_taken=())
+    completed = StepCompleted(node="b", attempt=1, output=Payload(value="y"), completed_at=NOW)
+    again = given(*BEGUN, UNDECIDED, FAILED, KEPT)
+    again.when_the_engine_says(StartStep(node="b", executor="engine-2", epoch=2)).then()
+    again.when_the_engine_says(settled).then(completed).and_again_nothing()
+
+
+def test_what_a_given_step_took_counts_once() -> None:
+    completed = StepCompleted(node="b", attempt=1, output=Payload(value="y"), completed_at=NOW)
+    for rest in ((), (KEPT,), (KEPT, completed), (KEPT, replace(UNDECIDED, usage=None), FAILED, KEPT, completed)):
+        assert took_by(folded(noun_of(STARTED), *BEGUN, UNDECIDED, FAILED, *rest)).model_calls == 1
+
+
+def test_a_step_that_gave_nothing_begins_anew_whatever_a_retry_says() -> None:
+    assert "b" not in folded(noun_of(STARTED), *BEGUN, replace(UNDECIDED, gave=None), FAILED, KEPT).steps

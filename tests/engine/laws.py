@@ -162,9 +162,7 @@ def _check_step(run: Run, node: str, fate: Expected) -> None:
     assert step.continued is (fate.fate is Fate.DEFAULTED)
 
 
-def check_history(
-    play: Told, chapter: list[RunFact], kept: Mapping[str, Expected], gifts: Gifts = NO_GIFTS
-) -> None:
+def check_history(play: Told, chapter: list[RunFact], kept: Mapping[str, Expected], gifts: Gifts = NO_GIFTS) -> None:
     """Hold what happened since the run was begun or last retried against the laws that need no clock of our own."""
     check_starts(chapter, {*kept, *gifts})
     check_joins(play, chapter, kept)

@@ -30,7 +30,7 @@ SOME_TIME = object()
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a step gave before a condition behind it could not be evaluated, and the attempts it took, less those lost."""
+    """What a step gave though a condition behind it cannot be evaluated, and the attempts it took, less those lost."""
 
     output: Any
     attempts: int
@@ -96,9 +96,7 @@ def outputs_of(plot: Plot, fates: Mapping[str, Expected]) -> dict[str, Any]:
     return {node: fate.output for node, fate in ends.items() if fate.fate in {Fate.GAVE, Fate.DEFAULTED}}
 
 
-def _fate(
-    plot: Plot, node: Json, known: dict[str, Expected], done: Mapping[int, Any], given: Given | None
-) -> Expected:
+def _fate(plot: Plot, node: Json, known: dict[str, Expected], done: Mapping[int, Any], given: Given | None) -> Expected:
     incoming = [(place, one) for place, one in enumerate(plot.raw["edges"]) if one["to"] == node["id"]]
     if any(known[one["from"]].fate in HANGING for _, one in incoming):
         return Expected(Fate.NEVER_REACHED)

@@ -1,4 +1,4 @@
-"""Outputs that were paid for before a condition failed: kept by a retry, which decides the edges and asks nobody again."""
+"""Outputs that were paid for before a condition failed: kept by a retry, which decides the edges and asks nobody."""
 
 from typing import Any, Final
 from uuid import UUID
@@ -13,7 +13,7 @@ from domain.fact import Fact
 from domain.ids import from_uuid
 from domain.payload import INLINE_BYTES, Payload
 from domain.run import Run, RunStatus
-from domain.run_facts import RunRetried, StepCompleted, StepFailed, StepStarted
+from domain.run_facts import RunCompleted, RunRetried, StepCompleted, StepFailed, StepStarted
 from domain.run_steps import StepStatus
 from domain.run_took import took_by
 from tests.commands.processes import new_id
@@ -63,7 +63,7 @@ async def test_a_paid_answer_survives_a_condition_that_fails(database: str) -> N
     assert third.steps["a"].output.value == third.outputs["b"].value == "a #1"
     assert kept(facts) == [("a",), ("a",)]
     assert [fact.node for fact in facts if isinstance(fact, StepStarted)] == ["a", "b"]
-    assert [type(fact).__name__ for fact in facts[-4:]] == ["StepCompleted", "StepStarted", "StepCompleted", "RunCompleted"]
+    assert [type(fact) for fact in facts[-4:]] == [StepCompleted, StepStarted, StepCompleted, RunCompleted]
     took = [took_by(state) for state in (first, second, third)]
     assert took[0] == took[1] == took[2]
     assert took[0].model_calls == 1
@@ -176,9 +176,7 @@ async def test_a_step_whose_prompt_has_a_newer_version_begins_anew(database: str
 
 @pytest.mark.parametrize("policy", [{"action": "continue", "output": {"nope": 1}}, {"action": "fallback", "to": "c"}])
 async def test_a_step_that_leads_on_all_the_same_keeps_nothing(database: str, policy: Json) -> None:
-    raw = graph(
-        asks("a", on_error=policy), node("b"), asks("c"), edges=[edge("a", "b", when=BROKEN), edge("a", "c")]
-    )
+    raw = graph(asks("a", on_error=policy), node("b"), asks("c"), edges=[edge("a", "b", when=BROKEN), edge("a", "c")])
     async with site(database) as here, here.engaged():
         run = await here.begin(raw)
         ended = await here.ended(run)
@@ -188,10 +186,10 @@ async def test_a_step_that_leads_on_all_the_same_keeps_nothing(database: str, po
 
 
 async def test_a_default_whose_condition_fails_too_does_not_cost_the_answer(database: str) -> None:
-    broken = {"on_error": {"action": "continue", "output": "nothing"}}
+    policy = {"action": "continue", "output": "nothing"}
     async with site(database) as here, here.engaged():
-        run = await failed(here, paid(**broken))
-        await revise(here, run, paid(MENDED, **broken))
+        run = await failed(here, paid(on_error=policy))
+        await revise(here, run, paid(MENDED, on_error=policy))
         ended = await again(here, run, 2, newest_graph=True)
     assert (ended.outputs["b"].value, here.gate.calls["a"]) == ("a #1", 1)
 

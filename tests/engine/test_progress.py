@@ -95,6 +95,7 @@ def test_every_answer_of_a_turn_is_kept_though_conditions_behind_two_of_them_fai
         (StepResultRefused, "d"),
         (RunFailed, "a"),
     ]
-    assert [f.gave for f in progress.turn.facts if isinstance(f, StepFailed)] == [Payload(value="a"), Payload(value="c")]
+    kept = [fact.gave for fact in progress.turn.facts if isinstance(fact, StepFailed)]
+    assert kept == [Payload(value="a"), Payload(value="c")]
     assert tuple(kept_by_retry(progress.turn.run)) == ("b",)
     assert with_given_output(progress.turn.run) == ("a", "c")

@@ -139,3 +139,22 @@ async def test_what_cannot_be_done_to_a_run_is_told(ada: Caller) -> None:
     stranger = ada.to(new_id())
     for verb, body in (("cancel", {}), ("retry", {}), ("fork", {"node": "one"})):
         problem(await stranger.post(f"{path}:{verb}", body), 404, "run_not_found")
+
+
+async def test_what_a_step_gave_before_a_condition_failed_is_shown_and_kept(ada: Caller) -> None:
+    broken = {
+        **MENDED,
+        "edges": [MENDED["edges"][0], {"from": "two", "to": "three", "when": "steps.two.output.no == 1"}],
+    }
+    failed = await ada.ended_run(broken, {"n": 5})
+    two = failed["steps"]["two"]
+    assert (failed["status"], two["status"], two["error"]["error_class"]) == ("failed", "failed", "expression")
+    assert "output" not in two
+    assert isinstance(two["gave"], str)
+    assert (await ada.patch(f"/v1/workflows/{failed['workflow_id']}", MENDED)).status_code == 200
+    answer = await ada.post(f"/v1/runs/{failed['id']}:retry", {"newest_graph": True}, headers=WAIT)
+    again = answer.json()
+    assert (again["status"], again["outputs"]) == ("completed", {"three": two["gave"]})
+    assert (again["steps"]["two"]["output"], again["steps"]["two"]["usage"]) == (two["gave"], two["usage"])
+    assert "gave" not in again["steps"]["two"]
+    assert again["metrics"]["model_calls"] == failed["metrics"]["model_calls"] == 2

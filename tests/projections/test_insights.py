@@ -7,8 +7,10 @@ from typing import Any
 import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.json import decode
 
 from domain.fact import Fact
+from domain.graph import ErrorClass
 from domain.payload import NOTHING
 from domain.run_facts import (
     Pins,
@@ -18,6 +20,7 @@ from domain.run_facts import (
     RunRetried,
     RunStarted,
     StepCompleted,
+    StepError,
     StepFailed,
     StepSkipped,
     StepStarted,
@@ -192,3 +195,30 @@ async def test_a_retry_on_a_newer_version_counts_there_from_the_same_batch_on(da
         await projected(connection, log, [], 100, "remembers")
         query = "select workflow_version from insight_buckets where kind = 'step' and grain = 3600 order by 1"
         assert await rows_in(connection, query) == [(1,), (2,)]
+
+
+async def test_a_step_whose_output_a_retry_kept_completes_once_is_paid_for_once_and_lasts_nothing(
+    database: str,
+) -> None:
+    run, usage = new_id(), Usage(model="m", input_tokens=7, output_tokens=1, latency_ms=1.0)
+    error = StepError(error_class=ErrorClass.EXPRESSION, message="no such key")
+    history = [
+        RunStarted(workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=Pins(), started_at=START),
+        StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=START),
+        StepFailed(node="a", attempt=1, error=error, gave=NOTHING, usage=usage, failed_at=START),
+        RunFailed(node="a", error=error, failed_at=START),
+        RunRetried(run_attempt=2, workflow_version=1, kept={}, outputs_kept=("a",), retried_by="ada", retried_at=START),
+        StepCompleted(node="a", attempt=1, output=NOTHING, completed_at=START),
+    ]
+    log = in_log([(run, fact) for fact in history], project=WORKFLOW)
+    async with tables_of(database) as connection:
+        await log_them(connection, log)
+        await skip_them(connection, log, {})
+        remembered = await projected(connection, log, [], 100, "remembers")
+        assert await projected(connection, log, [1, 2, 3, 4, 5], 1, "forgets") == remembered
+        query = "select measures::text from insight_buckets where kind = 'step' and grain = 3600"
+        [(text,)] = await rows_in(connection, query)
+    measures = decode(text)
+    assert [measures[name] for name in ("started", "attempts", "failed", "completed")] == [1, 1, 1, 1]
+    assert measures["input_tokens"] == 7
+    assert "duration" not in text
