@@ -92,7 +92,7 @@ async def test_a_map_whose_list_is_kept_begins_no_item_again(database: str) -> N
         inner = await here.workflow(project, graph(asks("c")))
 
         def raw(when: str) -> Json:
-            return graph(maps(inner), node("b"), edges=[edge("each", "b", when=when)])
+            return graph(maps(inner, concurrency=1), node("b"), edges=[edge("each", "b", when=when)])
 
         run = await here.start(await here.workflow(project, raw("steps.each.output.nope == 1")), {"list": [1, 2]})
         await here.ended(run, RunStatus.FAILED)

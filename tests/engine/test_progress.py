@@ -74,17 +74,21 @@ UNDECIDABLE = Plot(
 ).compiled
 
 
-def test_every_answer_of_a_turn_is_kept_though_conditions_behind_two_of_them_fail() -> None:
-    started = [StepStarted(node=name, attempt=1, executor="engine", epoch=1, started_at=NOW) for name in "abcd"]
-    begun = RunStarted(workflow_id=NOBODY, workflow_version=1, inputs=Payload(value={}), pins=Pins(), started_at=NOW)
-    progress = Progress(
-        turn=Turn(folded(RUN, begun, *started), NOW),
+def progress_of(run: Run) -> Progress:
+    return Progress(
+        turn=Turn(run, NOW),
         graph=UNDECIDABLE,
         data=RunData({}),
         owner=Owner("engine", 1),
         random=Random(1),  # noqa: S311  # jitter
         started=[],
     )
+
+
+def test_every_answer_of_a_turn_is_kept_though_conditions_behind_two_of_them_fail() -> None:
+    started = [StepStarted(node=name, attempt=1, executor="engine", epoch=1, started_at=NOW) for name in "abcd"]
+    begun = RunStarted(workflow_id=NOBODY, workflow_version=1, inputs=Payload(value={}), pins=Pins(), started_at=NOW)
+    progress = progress_of(folded(RUN, begun, *started))
     gave = [(name, Gave(name, Payload(value=name), PAID)) for name in "abc"]
     progress.settle([("d", Failed(BUSY, usage=PAID)), *gave])
     told = [(type(fact), getattr(fact, "node", "")) for fact in progress.turn.facts]
@@ -99,3 +103,13 @@ def test_every_answer_of_a_turn_is_kept_though_conditions_behind_two_of_them_fai
     assert kept == [Payload(value="a"), Payload(value="c")]
     assert tuple(kept_by_retry(progress.turn.run)) == ("b",)
     assert with_given_output(progress.turn.run) == ("a", "c")
+
+
+def test_no_attempt_is_claimed_in_the_turn_in_which_a_condition_ends_the_run() -> None:
+    started = [StepStarted(node=name, attempt=1, executor="engine", epoch=1, started_at=NOW) for name in "ab"]
+    begun = RunStarted(workflow_id=NOBODY, workflow_version=1, inputs=Payload(value={}), pins=Pins(), started_at=NOW)
+    waits = StepFailed(node="b", attempt=1, error=BUSY, retry_at=NOW, failed_at=NOW)
+    progress = progress_of(folded(RUN, begun, *started, waits))
+    progress.settle([("a", Gave("a", Payload(value="a"))), ("b", TryAgain())])
+    assert [type(fact) for fact in progress.turn.facts] == [StepFailed, RunFailed]
+    assert progress.started == []

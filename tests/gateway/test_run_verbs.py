@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from domain.payload import INLINE_BYTES
 from tests.fixtures.waiting import eventually
 from tests.gateway.given import HUMAN, TRANSFORM_CHAIN, Caller, new_id, pointers, problem, since
 
@@ -158,3 +159,11 @@ async def test_what_a_step_gave_before_a_condition_failed_is_shown_and_kept(ada:
     assert (again["steps"]["two"]["output"], again["steps"]["two"]["usage"]) == (two["gave"], two["usage"])
     assert "gave" not in again["steps"]["two"]
     assert again["metrics"]["model_calls"] == failed["metrics"]["model_calls"] == 2
+
+
+async def test_what_a_step_gave_is_shown_however_large_it_is(ada: Caller) -> None:
+    text = "x" * 2 * INLINE_BYTES
+    two = {"id": "two", "kind": "transform", "config": {"expression": "inputs.text"}}
+    way = {"from": "two", "to": "three", "when": "steps.two.output.no == 1"}
+    failed = await ada.ended_run({"nodes": [two, {"id": "three", "kind": "transform"}], "edges": [way]}, {"text": text})
+    assert failed["steps"]["two"]["gave"] == text
