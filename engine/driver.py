@@ -23,7 +23,7 @@ from engine.families import Families
 from engine.lost import ABORTED, RunTaken, claimed_since, late, lost_too_often, refuse
 from engine.parts import Parts, Point
 from engine.progress import Progress
-from engine.resolving import decided, given, resolved, timed_out
+from engine.resolving import answered, resolved, timed_out
 from engine.schedule import due_again, due_first
 from engine.step import Result, StepCall, TryAgain
 from engine.stopping import stop
@@ -161,8 +161,7 @@ class Driver:
         parts, held = self._parts, self._held
         late = await timed_out(parts.contents, held, self._graph, parts.clock(), self._tasks)
         given_up = lost_too_often(held.state, parts.owner.epoch, parts.lost_attempts_in_a_row)
-        said = [*await decided(parts.contents, held), *await given(parts.contents, held)]
-        return [*said, *late, *given_up]
+        return [*await answered(parts.contents, held), *late, *given_up]
 
     def _first_at_once(self, progress: Progress) -> None:
         """Do the immediate ones of the first steps in the very turn that claims them: nothing precedes them."""

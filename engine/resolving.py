@@ -30,6 +30,14 @@ async def resolved(contents: ContentStore, held: Loaded[Run]) -> RunData:
     return data
 
 
+async def answered(contents: ContentStore, held: Loaded[Run]) -> list[tuple[str, Result]]:
+    """Give what steps come to by what is recorded of them: decisions, and outputs that a retry has kept.
+
+    Raises Unavailable.
+    """
+    return [*await decided(contents, held), *await given(contents, held)]
+
+
 async def decided(contents: ContentStore, held: Loaded[Run]) -> list[tuple[str, Result]]:
     """Give what the decided steps of a run come to: `{outcome, data, comment}`. Raises Unavailable."""
     results: list[tuple[str, Result]] = []

@@ -26,7 +26,7 @@ from domain.run_steps import StepStatus
 from engine.data import RunData
 from engine.executors import is_immediate
 from engine.progress import Owner, Progress
-from engine.resolving import decided, given, resolved, timed_out
+from engine.resolving import answered, resolved, timed_out
 from engine.schedule import due_again, due_at, due_first
 from engine.step import Result, StepCall, TryAgain
 from tests.engine.play_children import Families
@@ -222,7 +222,7 @@ class Play:
         progress = self._progress()
         if resuming:
             late = at_once(timed_out(NoContents(), self.held(), self.plot.compiled, self.now, self.under_way))
-            said = [*at_once(decided(NoContents(), self.held())), *at_once(given(NoContents(), self.held()))]
+            said = at_once(answered(NoContents(), self.held()))
             progress.settle([*results, *said, *late])
             progress.carry_on(due_again(self.plot.compiled, progress.turn.run))
             return progress
