@@ -115,7 +115,7 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     """How long a run without an owner has to be left unchanged before another engine takes it."""
     lost_attempts_in_a_row: Count = 5
     """After so many attempts that were lost in a row, each with the engine that made it, a step fails for good."""
-    run_data_bytes: Bytes = 256 * 1024 * 1024
+    run_data_bytes: Bytes = 64 * 1024 * 1024
     """What one run may hold of inputs and outputs over 32 KiB, in bytes; a step whose output is more fails."""
     kept_graphs: Count = 1_000
     """How many compiled workflow versions are kept in memory, the least used going first."""

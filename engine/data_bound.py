@@ -12,7 +12,7 @@ from domain.run import Run
 from domain.run_steps import bytes_of
 from engine.step import Failed, failed
 
-RUN_DATA_BYTES: Final = 256 * 1024 * 1024
+RUN_DATA_BYTES: Final = 64 * 1024 * 1024
 BOUND_VARIABLE: Final = "CALLSHEET_ENGINE_RUN_DATA_BYTES"
 
 
