@@ -28,7 +28,10 @@ class Due(Struct, frozen=True):
 
 
 class Places:
-    """Counts places and keeps the lines in front of them. So many runs have one, and as many may wait."""
+    """Counts places and keeps the lines in front of them. So many runs have one, and as many may wait.
+
+    More may wait than have room: what people have done to a run is not put off.
+    """
 
     def __init__(self, most: int) -> None:
         """Begin with every place free and nobody waiting."""
@@ -52,7 +55,7 @@ class Places:
         return run_id in self._waiting
 
     def take(self, run_id: UUID, workspace_id: UUID) -> None:
-        """Give a run a place, be there one or not."""
+        """Give a run a place."""
         self._taken[run_id] = workspace_id
         self._having[workspace_id] += 1
 
@@ -95,12 +98,12 @@ class Places:
         return [one for one in self._having.keys() | self._lines.workspaces if not self.has_place(one)]
 
     def has_room(self, workspace_id: UUID) -> bool:
-        """Tell whether one more run of a workspace may wait."""
-        return self._lines.waiting(workspace_id) < SHARE * self._room
+        """Tell whether one more run of a workspace may come: to wait, or to a place of its own however many wait."""
+        return self.has_place(workspace_id) or self._lines.waiting(workspace_id) < SHARE * self._room
 
     def has_room_to_spare(self, workspace_id: UUID) -> bool:
         """Tell whether no more than half of its room is taken: then it is worth while to read on in the log."""
-        return 2 * self._lines.waiting(workspace_id) < SHARE * self._room
+        return self.has_place(workspace_id) or 2 * self._lines.waiting(workspace_id) < SHARE * self._room
 
     @property
     def _room(self) -> int:

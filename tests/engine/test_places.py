@@ -60,6 +60,17 @@ def test_who_comes_new_finds_places_however_busy_the_others_are() -> None:
     assert places.having(ANA) > 700
 
 
+def test_who_would_not_have_to_wait_needs_no_room_for_it() -> None:
+    places = Places(4)
+    come(places, ANA, 3)
+    for _ in range(10):  # as runs on which somebody has decided
+        places.line_up(due(ANA))
+    assert (places.has_room(ANA), places.has_room_to_spare(ANA)) == (False, False)
+    assert (places.has_room(BEN), places.has_room_to_spare(BEN)) == (True, True)
+    assert len(come(places, BEN, 2)) == 1
+    assert (places.has_room(CEM), places.has_room_to_spare(CEM)) == (False, False)
+
+
 def test_who_waits_is_taken_in_turns() -> None:
     places = Places(4)
     held = [*come(places, ANA, 3), *come(places, BEN, 1)]
