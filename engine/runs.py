@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from collections import OrderedDict
 from uuid import UUID
 
 import structlog
@@ -59,12 +58,11 @@ class Runs:
             rest_seconds=parts.child_rest_seconds,
         )
         self._group = group
-        self._most_driven = most_active + most_ending
         # While a run is being loaded a version stands for its driver: the latest that others have moved it to.
         self._drivers: dict[UUID, Driver | int] = {}
         self.places = Places(most_active)
         self.freed = asyncio.Event()
-        self._ending: OrderedDict[UUID, UUID] = OrderedDict()  # run and workspace
+        self._ending = Places(most_ending)
         self.stuck: dict[UUID, str] = {}
 
     @property
@@ -90,12 +88,12 @@ class Runs:
     def end(self, run_id: UUID, workspace_id: UUID, version: int) -> None:
         """Go on with a run that somebody wants to end: nothing of it is carried out, so that it need not wait its turn.
 
-        So many at once; the others are the next.
+        So many at once have places of their own; the others are the next.
         """
         if run_id in self._drivers:
             self.go_on_with(run_id, workspace_id, version)
         elif self.places.leave(run_id) or self._leases.holds(run_id) or self._membership.prefers(run_id):
-            self._ending[run_id] = workspace_id
+            self._ending.line_up(Due(run_id, workspace_id, run_id))
             self._fill_places()
 
     def lost(self, run_id: UUID) -> None:
@@ -136,24 +134,22 @@ class Runs:
         return True
 
     def _take(self, due: Due) -> None:
-        if due.run_id not in self._ending:
+        if not self._ending.waits(due.run_id):
             self.places.line_up(due)
             self._fill_places()
 
     def _fill_places(self) -> None:
-        while self._ending and len(self._drivers) < self._most_driven:
-            run_id, workspace_id = self._ending.popitem(last=False)
-            self._begin_to_drive(Due(run_id, workspace_id, run_id))
-        while (due := self.places.next()) is not None:
-            self._begin_to_drive(due)
+        for places in (self._ending, self.places):
+            while (due := places.next()) is not None:
+                self._begin_to_drive(due, places)
 
-    def _begin_to_drive(self, due: Due) -> None:
+    def _begin_to_drive(self, due: Due, places: Places) -> None:
         self._drivers[due.run_id] = 0
-        self.places.take(due.run_id, due.workspace_id)
+        places.take(due.run_id, due.workspace_id)
         self._leases.began(due.run_id)
-        self._group.create_task(self._drive(due.run_id, due.run))
+        self._group.create_task(self._drive(due.run_id, due.run, places))
 
-    async def _drive(self, run_id: UUID, run: UUID | Recorded) -> None:
+    async def _drive(self, run_id: UUID, run: UUID | Recorded, places: Places) -> None:
         failures = 0
         try:
             while not await self._driven(run_id, run):
@@ -166,12 +162,12 @@ class Runs:
         except Exception as fault:  # noqa: BLE001  # said below
             # A bug in one run must not take the others down; it is logged, counted and shown in health.
             self._let_go(run_id, fault)
-        self._make_room(run_id)
+        self._make_room(run_id, places)
 
-    def _make_room(self, run_id: UUID) -> None:
+    def _make_room(self, run_id: UUID, places: Places) -> None:
         """Take who is next; not reached when the membership ends, which cancels all and begins anew."""
         del self._drivers[run_id]
-        self.places.give_back(run_id)
+        places.give_back(run_id)
         self._leases.ended(run_id)
         self._fill_places()
         self.freed.set()

@@ -11,11 +11,16 @@ from commands.workflow import CreateWorkflow
 from domain.payload import Payload
 from domain.run import RunStatus
 from engine import intake
+from store.contents import keep
 from tests.commands.processes import ELSEWHERE, new_id
-from tests.engine.world import Site, asks, site
-from tests.fixtures.graphs import Json, graph, node
+from tests.engine.world import Site, asks, reviews, site
+from tests.fixtures.graphs import Json, edge, graph, node
+from tests.fixtures.waiting import eventually
+from tests.store.given import WORKSPACE
 
 HELD = graph(asks("a", "held"))
+NEVER = 600.0
+"""Between two heartbeats: it is not the takeover that finds what has begun."""
 
 
 async def elsewhere(here: Site, raw: Json) -> UUID:
@@ -54,8 +59,7 @@ async def test_runs_of_one_workspace_that_lie_in_the_log_do_not_hold_back_those_
     database: str, others: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "PAGE_EVENTS", 7)
-    never = 600.0  # it is not the takeover that finds them
-    async with site(database) as here, here.engaged(active_runs=4, heartbeat_seconds=never):
+    async with site(database) as here, here.engaged(active_runs=4, heartbeat_seconds=NEVER):
         busy = await here.workflow(await here.project(), HELD)
         slow = await elsewhere(here, graph(asks("b", "held")))
         mine = [await here.start(busy)]
@@ -85,3 +89,55 @@ async def test_an_engine_that_begins_takes_over_the_runs_of_every_workspace(data
             here.gate.open.set()
             for run in mine:
                 await here.ended(run)
+
+
+async def test_what_many_people_have_decided_at_once_does_not_hold_up_another_workspace(database: str) -> None:
+    async with site(database) as here, here.engaged(active_runs=4, heartbeat_seconds=NEVER):
+        project = await here.project()
+        reviewed = await here.workflow(project, graph(reviews("d"), asks("b", "held"), edges=[edge("d", "b")]))
+        quick = await elsewhere(here, graph(node("n")))
+        mine = [await here.start(reviewed) for _ in range(20)]
+        for run in mine:
+            await here.until(run, lambda state: state.waiting == 1, "waits")
+        held = [await here.start(await here.workflow(project, HELD)) for _ in range(3)]
+        await here.asked("a", times=3)
+        for run in mine:  # more than may wait for a place
+            await here.decide(run, "d")
+        for _ in range(5):
+            await here.ended(await start_elsewhere(here, quick))
+        assert here.gate.calls["b"] == 0
+        here.gate.open.set()
+        for run in [*held, *mine]:
+            await here.ended(run)
+
+
+async def test_a_workspace_that_cancels_much_at_once_holds_up_neither_runs_nor_cancels_of_another(
+    database: str,
+) -> None:
+    async with site(database) as here, here.engaged(active_runs=4, ending_runs=4):
+        busy = await here.workflow(await here.project(), HELD)
+        inputs = await keep(here.contents, WORKSPACE, {"text": "x" * 50_000})
+        reviewed, quick = await elsewhere(here, graph(reviews("d"))), await elsewhere(here, graph(node("n")))
+        theirs = [await start_elsewhere(here, reviewed) for _ in range(3)]
+        held = [await here.start(busy) for _ in range(3)]
+        await here.asked("a", times=3)
+        large = [StartRun(target_id=new_id(), workflow_id=busy, inputs=inputs) for _ in range(20)]
+        here.contents.open.clear()  # so that none of those comes to its end
+        for one in large:
+            await here.does(one)
+            await here.does(CancelRun(target_id=one.target_id, user_id="ada"))
+
+        async def ending() -> bool:
+            return here.contents.waiting >= 3
+
+        await eventually(ending, what="some of them are to be ended")
+        for run in theirs:
+            await here.ended(await start_elsewhere(here, quick))
+            await here.does(CancelRun(target_id=run, user_id="ben"), workspace=ELSEWHERE)
+            await here.ended(run, RunStatus.CANCELLED)
+        here.contents.open.set()
+        for one in large:
+            await here.ended(one.target_id, RunStatus.CANCELLED)
+        here.gate.open.set()
+        for run in held:
+            await here.ended(run)
