@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -18,9 +19,13 @@ from engine.lost import RunTaken
 from engine.membership import Membership
 from engine.parts import Parts
 from engine.places import Due, Places
+from engine.providers.turns import TurnBounds, Turns
 from store.appender import back_off_seconds
 from store.faults import Unavailable
 from store.record import Metadata, Recorded
+
+READING: Final = TurnBounds(calls=16, calls_per_workspace=12, waiting_per_workspace=sys.maxsize)
+"""So many runs are read from the log at a time, so many of one workspace: the others wait for their turn."""
 
 
 class Runs:
@@ -62,6 +67,7 @@ class Runs:
         self._drivers: dict[UUID, Driver | int] = {}
         self.places = Places(most_active)
         self.freed = asyncio.Event()
+        self._reading = Turns(READING)
         self._ending = Places(most_ending)
         self.stuck: dict[UUID, str] = {}
 
@@ -147,15 +153,16 @@ class Runs:
         self._drivers[due.run_id] = 0
         places.take(due.run_id, due.workspace_id)
         self._leases.began(due.run_id)
-        self._group.create_task(self._drive(due.run_id, due.run, places))
+        self._group.create_task(self._drive(due, places))
 
-    async def _drive(self, run_id: UUID, run: UUID | Recorded, places: Places) -> None:
+    async def _drive(self, due: Due, places: Places) -> None:
+        run_id = due.run_id
         failures = 0
         try:
-            while not await self._driven(run_id, run):
+            while not await self._driven(due):
                 failures += 1
                 self._drivers[run_id] = 0
-                run = run_id  # what it was taken with may be old by then
+                due = to_read(due)  # what it was taken with may be old by then
                 await asyncio.sleep(back_off_seconds(failures))
         except RunLost as lost:
             self._let_go(run_id, lost)
@@ -172,11 +179,12 @@ class Runs:
         self._fill_places()
         self.freed.set()
 
-    async def _driven(self, run_id: UUID, run: UUID | Recorded) -> bool:
+    async def _driven(self, due: Due) -> bool:
         """Drive a run until nothing is left to do here; false when it is to be tried again from what the log has."""
+        run_id = due.run_id
         try:
-            while await self._driven_once(run_id, run):
-                run = run_id
+            while await self._driven_once(due):
+                due = to_read(due)
         except Unavailable as away:
             structlog.get_logger("engine").warning("run.delayed", run=str(run_id), reason=str(away))
             return False
@@ -187,9 +195,10 @@ class Runs:
             return not gone
         return True
 
-    async def _driven_once(self, run_id: UUID, run: UUID | Recorded) -> bool:
+    async def _driven_once(self, due: Due) -> bool:
         """Drive a run as far as it goes; true when someone else has moved it since: it may be retried by then."""
-        driver = await self._driver(run)
+        run_id = due.run_id
+        driver = await self._driver(due)
         moved_to, self._drivers[run_id] = self._drivers[run_id], driver or 0
         if driver is None:
             return moved_to != 0
@@ -203,19 +212,28 @@ class Runs:
         self.stuck[run_id] = repr(fault)
         structlog.get_logger("engine").error("run.let_go", run=str(run_id), exc_info=fault)
 
-    async def _driver(self, run: UUID | Recorded) -> Driver | None:
-        if isinstance(run, Recorded):
+    async def _driver(self, due: Due) -> Driver | None:
+        if isinstance(run := due.run, Recorded):
             beginning = absent(RUN, run.stream_id, run.workspace_id, run.project_id)
             return await self._driver_of(fold(RUN, beginning, (run,)), run.metadata, is_new=True)
-        if run not in await self._leases.take([run]):
+        async with self._reading.turn(due.workspace_id):
+            return await self._read(run)
+
+    async def _read(self, run_id: UUID) -> Driver | None:
+        if run_id not in await self._leases.take([run_id]):
             return None  # another engine has it in hand
-        held = await self._parts.streams.reload(RUN, run)
+        held = await self._parts.streams.reload(RUN, run_id)
         if held is None or held.state.ended:
             return None
-        first = await self._parts.log.read_stream(run, limit=1)
+        first = await self._parts.log.read_stream(run_id, limit=1)
         return await self._driver_of(held, first[0].metadata)
 
     async def _driver_of(self, held: Loaded[Run], begun_by: Metadata, *, is_new: bool = False) -> Driver:
         pinned = held.state.workflow_id, held.state.workflow_version
         graph = self._graphs.known(*pinned) or await self._graphs.load(*pinned)
         return Driver(self._parts, held, graph, begun_by, self._nursery, is_new=is_new)
+
+
+def to_read(due: Due) -> Due:
+    """Give a run as one that is to be read from the log."""
+    return Due(due.run_id, due.workspace_id, due.run_id)

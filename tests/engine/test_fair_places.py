@@ -5,12 +5,13 @@ from uuid import UUID
 import pytest
 
 from commands.project import CreateProject
-from commands.run import StartRun
+from commands.run import DecideStep, StartRun
 from commands.run_again import CancelRun
 from commands.workflow import CreateWorkflow
 from domain.payload import Payload
 from domain.run import RunStatus
 from engine import intake
+from store.connections import connected
 from store.contents import keep
 from tests.commands.processes import ELSEWHERE, new_id
 from tests.engine.world import Site, asks, reviews, site
@@ -109,6 +110,36 @@ async def test_what_many_people_have_decided_at_once_does_not_hold_up_another_wo
         here.gate.open.set()
         for run in [*held, *mine]:
             await here.ended(run)
+
+
+async def test_a_run_is_read_from_the_log_in_its_turn_however_many_of_another_workspace_are_to_be_read(
+    database: str,
+) -> None:
+    async with site(database) as here, here.engaged(heartbeat_seconds=NEVER):
+        asked = graph(reviews("d"))
+        busy, quiet = await here.workflow(await here.project(), asked), await elsewhere(here, asked)
+        mine, theirs = [await here.start(busy) for _ in range(60)], await start_elsewhere(here, quiet)
+        for run in [*mine, theirs]:
+            await here.until(run, lambda state: state.waiting == 1, "waits")
+        async with connected(database) as locking:
+            await locking.execute("begin")
+            await locking.execute("lock table run_leases")  # none is read as long as that lasts
+            for run in mine:
+                await here.decide(run, "d")
+            decision = DecideStep(
+                target_id=theirs,
+                node="d",
+                outcome="approve",
+                data={},
+                data_payload=Payload(value={}),
+                comment=None,
+                user_id="rita",
+            )
+            await here.does(decision, workspace=ELSEWHERE)
+        ended = [(await here.facts(run))[-1].position for run in mine if await here.ended(run)]
+        await here.ended(theirs)
+        last = (await here.facts(theirs))[-1].position
+        assert sum(position < last for position in ended) < 30
 
 
 async def test_a_workspace_that_cancels_much_at_once_holds_up_neither_runs_nor_cancels_of_another(
