@@ -17,7 +17,7 @@ from domain.run_facts import RunCancelRequested, RunRetried, StepDecided
 from engine.data_bound import RUN_DATA_BYTES
 from engine.executors import Executors
 from engine.graphs import Graphs
-from engine.intake import ENDS, PAGE_EVENTS, Intake, begun
+from engine.intake import ENDS, Intake, begun, page_after
 from engine.leases import Leases
 from engine.membership import Membership, joined
 from engine.parts import Parts, Reached, go_on
@@ -189,7 +189,9 @@ class Engine:
 
     async def _follow(self, runs: Runs, intake: Intake, timers: Timers, position: int) -> None:
         """Follow the log from where the read models stood: what began before is in those, or in a hand."""
-        async for page in self._feed.follow(position, PAGE_EVENTS):
+        while True:
+            page = await page_after(self._feed, position)
+            position = page.through
             intake.hear(begun(page.events), page.through)
             for one in page.events:
                 timers.hear(one)

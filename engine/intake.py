@@ -9,9 +9,13 @@ from collections.abc import Iterable
 from typing import Final
 from uuid import UUID
 
+import structlog
+
 from bus.feed import Feed
 from domain.run_facts import RunCancelled, RunCompleted, RunFailed, RunStarted
 from engine.runs import Runs
+from store.appender import back_off_seconds
+from store.faults import Unavailable
 from store.record import Page, Recorded
 
 PAGE_EVENTS: Final = 2_000
@@ -61,7 +65,7 @@ class Intake:
 
     async def _read_on(self, after: int) -> None:
         """Read one page of the log for all whose runs have been taken that far or farther."""
-        page = await self._feed.read(after, PAGE_EVENTS)
+        page = await page_after(self._feed, after)
         full = self._take(page, after)
         for workspace_id, through in list(self._behind.items()):
             if through < after or workspace_id in full:
@@ -89,6 +93,18 @@ class Intake:
                 full.add(workspace_id)
                 self._behind[workspace_id] = one.position - 1
         return full
+
+
+async def page_after(feed: Feed, position: int) -> Page:
+    """Give what comes next in the log; while it cannot be read, what is in hand goes on, and it is tried again."""
+    failures = 0
+    while True:
+        try:
+            return await feed.read(position, PAGE_EVENTS)
+        except Unavailable as away:
+            failures += 1
+            structlog.get_logger("engine").warning("engine.log_not_read", reason=str(away))
+            await asyncio.sleep(back_off_seconds(failures))
 
 
 def begun(events: Iterable[Recorded]) -> list[Recorded]:

@@ -1,15 +1,23 @@
 """A full engine: what waits for a place is ended at once when somebody wants that, and nothing is forgotten."""
 
 import asyncio
+from collections.abc import MutableSequence
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
+from bus.feed import Feed, FeedBounds
 from commands.run_again import CancelRun
 from domain.run import RunStatus
 from engine import intake
+from store.log import LogBounds
 from tests.engine.world import Site, asks, reviews, site
 from tests.fixtures.graphs import graph, node
+from tests.fixtures.waiting import eventually
+from tests.projections.given import in_background
 
 HELD = graph(asks("a", "held"))
 
@@ -75,3 +83,34 @@ async def test_many_who_want_to_end_are_heard_while_all_places_are_held(database
         for run in queued:
             await here.ended(run, RunStatus.CANCELLED)
         assert not (await here.run(held[0])).ended
+
+
+@pytest.mark.parametrize("buffered_events", [1, 20])  # what is heard has to be read too, or only what waits in the log
+async def test_a_log_that_cannot_be_read_for_a_while_does_not_cost_an_engine_what_it_has_in_hand(
+    database: str, buffered_events: int
+) -> None:
+    bounds = LogBounds(readers=1, read_timeout_seconds=0.5)
+    async with site(database, bounds=bounds) as there:
+        feed = Feed(there.log, FeedBounds(buffered_events=buffered_events))
+        here = replace(there, feed=feed)
+        with capture_logs() as said:
+            async with in_background(feed.run()), here.engaged(active_runs=4, heartbeat_seconds=600.0) as engine:
+                workflow = await here.workflow(await here.project(), HELD)
+                runs = [await here.start(workflow)]
+                await here.asked("a")
+                runs += [await here.start(workflow) for _ in range(60)]
+                await here.asked("a", times=3)
+                epoch = engine.live
+                async with here.log.sessions.connection():  # the only one
+                    here.gate.open.set()
+                    await eventually_said(said, "engine.log_not_read")
+                for run in runs:
+                    await here.ended(run)
+                assert engine.live == epoch
+
+
+async def eventually_said(said: MutableSequence[EventDict], event: str) -> None:
+    async def found() -> bool:
+        return any(one["event"] == event for one in said)
+
+    await eventually(found, what=f"{event} is said")
