@@ -7,6 +7,7 @@ to wait itself, which is bounded too: for whom there is none the log keeps the r
 """
 
 from collections import Counter
+from collections.abc import KeysView
 from typing import Final
 from uuid import UUID
 
@@ -93,9 +94,15 @@ class Places:
         """Tell whether a run of a workspace would not have to wait."""
         return not self._lines.waiting(workspace_id) and self._may_have(workspace_id)
 
-    def full(self) -> list[UUID]:
-        """Give the workspaces whose runs would have to wait."""
-        return [one for one in self._having.keys() | self._lines.workspaces if not self.has_place(one)]
+    @property
+    def in_line(self) -> KeysView[UUID]:
+        """Give the workspaces of which something waits."""
+        return self._lines.workspaces
+
+    @property
+    def has_any_room(self) -> bool:
+        """Tell whether any run may come, of a workspace that has none yet."""
+        return self.has_any or self._room > 0
 
     def has_room(self, workspace_id: UUID) -> bool:
         """Tell whether one more run of a workspace may come: to wait, or to a place of its own however many wait."""

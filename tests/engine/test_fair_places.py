@@ -10,7 +10,7 @@ from commands.run_again import CancelRun
 from commands.workflow import CreateWorkflow
 from domain.payload import Payload
 from domain.run import RunStatus
-from engine import intake
+from engine import intake, takeover
 from store.connections import connected
 from store.contents import keep
 from tests.commands.processes import ELSEWHERE, new_id
@@ -90,6 +90,26 @@ async def test_an_engine_that_begins_takes_over_the_runs_of_every_workspace(data
             here.gate.open.set()
             for run in mine:
                 await here.ended(run)
+
+
+async def test_what_an_engine_takes_over_of_one_workspace_does_not_stand_before_what_it_takes_over_of_another(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(takeover, "PAGE_RUNS", 5)
+    async with site(database) as here:
+        busy = await here.workflow(await here.project(), HELD)
+        quick = await elsewhere(here, graph(node("n")))
+        mine = [await here.start(busy) for _ in range(60)]
+        theirs = [await start_elsewhere(here, quick) for _ in range(3)]
+        await here.read_models_know()
+        async with here.engaged(active_runs=3):
+            await here.asked("a", times=3)  # it has all places of so few
+            here.gate.open.set()
+            for run in [*mine, *theirs]:
+                await here.ended(run)
+            ends = [(await here.facts(run))[-1].position for run in mine]
+            last = max([(await here.facts(run))[-1].position for run in theirs])
+            assert sum(position < last for position in ends) < 30
 
 
 async def test_what_many_people_have_decided_at_once_does_not_hold_up_another_workspace(database: str) -> None:

@@ -43,7 +43,7 @@ def test_a_workspace_alone_gets_three_quarters_of_many_places_and_all_of_one(mos
     assert len(come(places, ANA, 2 * most)) == alone
     assert not places.has_place(ANA)
     assert places.has_place(BEN) is (alone < most)
-    assert places.full() == [ANA]
+    assert list(places.in_line) == [ANA]
 
 
 def test_who_comes_new_finds_places_however_busy_the_others_are() -> None:
