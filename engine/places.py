@@ -31,7 +31,7 @@ class Due(Struct, frozen=True):
 class Places:
     """Counts places and keeps the lines in front of them. So many runs have one, and as many may wait.
 
-    More may wait than have room: what people have done to a run is not put off.
+    Beside those one of each workspace may, so that nobody is without a turn; and what people have acted on may.
     """
 
     def __init__(self, most: int) -> None:
@@ -99,18 +99,15 @@ class Places:
         """Give the workspaces of which something waits."""
         return self._lines.workspaces
 
-    @property
-    def has_any_room(self) -> bool:
-        """Tell whether any run may come, of a workspace that has none yet."""
-        return self.has_any or self._room > 0
-
     def has_room(self, workspace_id: UUID) -> bool:
-        """Tell whether one more run of a workspace may come: to wait, or to a place of its own however many wait."""
-        return self.has_place(workspace_id) or self._lines.waiting(workspace_id) < SHARE * self._room
+        """Tell whether one more run of a workspace may wait: the first of each may always."""
+        waiting = self._lines.waiting(workspace_id)
+        return not waiting or waiting < SHARE * self._room
 
     def has_room_to_spare(self, workspace_id: UUID) -> bool:
         """Tell whether no more than half of its room is taken: then it is worth while to read on in the log."""
-        return self.has_place(workspace_id) or 2 * self._lines.waiting(workspace_id) < SHARE * self._room
+        waiting = self._lines.waiting(workspace_id)
+        return not waiting or 2 * waiting < SHARE * self._room
 
     @property
     def _room(self) -> int:

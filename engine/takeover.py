@@ -94,30 +94,21 @@ class Takeover:
             self._left_waiting_until = math.inf if all_taken else self._now() + LEFT_WAITING_SECONDS
 
     async def _take(self, read: Callable[..., Awaitable[list[Left]]]) -> bool:
-        """Take over what a query finds, page by page; false when there was no room for all of it.
+        """Take over what a query finds, page by page; false when some were left out.
 
         Workspaces of which something waits for a place are left out, so that nobody's runs stand behind theirs. One
         that has nothing in the lines joins them, however full the engine is: it is waited for as for one that begins.
         """
         places = self._runs.places
         after = FIRST_ID
-        are_all = True
-        while places.has_any_room:
+        while True:
             beside = list(places.in_line)
             page = await read(beside=beside, after=after, limit=PAGE_RUNS)
             found = [left for left in page if left.workspace_id not in places.in_line]
             ours = await self._leases.take(left.run_id for left in found) if found else set[UUID]()
-            are_all = are_all and not beside and len(found) == len(page)
             for left in found:
                 if left.run_id in ours:
-                    are_all = self._has_taken(left) and are_all
+                    self._runs.go_on_with(left.run_id, left.workspace_id)
             if len(page) < PAGE_RUNS:
-                return are_all
+                return not beside and len(found) == len(page)
             after = page[-1].run_id
-        return False
-
-    def _has_taken(self, left: Left) -> bool:
-        if not self._runs.places.has_room(left.workspace_id):
-            return False
-        self._runs.go_on_with(left.run_id, left.workspace_id)
-        return True

@@ -60,15 +60,17 @@ def test_who_comes_new_finds_places_however_busy_the_others_are() -> None:
     assert places.having(ANA) > 700
 
 
-def test_who_would_not_have_to_wait_needs_no_room_for_it() -> None:
+def test_one_run_of_each_workspace_may_wait_however_many_do() -> None:
     places = Places(4)
     come(places, ANA, 3)
     for _ in range(10):  # as runs on which somebody has decided
         places.line_up(due(ANA))
     assert (places.has_room(ANA), places.has_room_to_spare(ANA)) == (False, False)
     assert (places.has_room(BEN), places.has_room_to_spare(BEN)) == (True, True)
-    assert len(come(places, BEN, 2)) == 1
-    assert (places.has_room(CEM), places.has_room_to_spare(CEM)) == (False, False)
+    assert len(come(places, BEN, 3)) == 1
+    assert (places.waiting, places.has_room(BEN), places.has_room_to_spare(BEN)) == (11, False, False)
+    assert come(places, CEM, 2) == []
+    assert (places.waiting, places.has_room(CEM)) == (12, False)
 
 
 def test_who_waits_is_taken_in_turns() -> None:
@@ -105,7 +107,7 @@ def test_bounds_hold_and_nobody_waits_for_ever(most: int, coming: list[UUID], ra
     for workspace_id in coming:
         held += come(places, workspace_id, 1)
         assert len(held) <= most
-        assert places.waiting <= most
+        assert places.waiting <= most + len({ANA, BEN, CEM}) - 1  # one of each, where there is no room left
         if held and random.random() < 0.4:
             places.give_back(held.pop(random.randrange(len(held))).run_id)
             held += fill(places)
