@@ -102,7 +102,9 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
 
     A workspace has at most three times as many as are free: three quarters when it is alone."""
     ending_runs: Count = 100
-    """How many more may be in hand because somebody wants to end them: one that waits for a place is ended at once."""
+    """How many more may be in hand because somebody wants to end them: one that waits for a place is ended at once.
+
+    Shared between workspaces in the same way."""
     child_rest_seconds: Seconds = 1.0
     """How long a run stays in hand while none of its children ends; the next end takes it in hand again."""
     lease_seconds: Seconds = 5.0
