@@ -47,14 +47,28 @@ select r.id, r.workspace_id
   from runs r
  where r.status = 'waiting'
    and r.workspace_id <> all(%(beside)b::uuid[])
-   and (r.document::text like '%%"waiting_for":"child"%%' or r.document::text like '%%"cancel_requested":true%%')
+   and r.document::text like '%%"waiting_for":"child"%%'
    and not exists (select from run_leases l where l.run_id = r.id and l.epoch in (select epoch from alive))
    and r.id > %(after)b
  order by r.id
  limit %(limit)b
 """
-"""Read a page of the runs that wait for what only an engine can have seen that is no more: the end of a child, the wish
-to cancel. It looks at every run that waits, so it is asked only when an engine has begun or gone."""
+"""Read a page of the runs that wait for what only an engine can have seen that is no more: the end of a child. It looks
+at every run that waits, so it is asked only when an engine has begun or gone."""
+
+ABANDONED_ENDING: Final = """
+with alive as materialized (select live_engines() as epoch)
+select r.id, r.workspace_id
+  from runs r
+ where r.status in ('queued', 'running', 'waiting')
+   and r.document::text like '%%"cancel_requested":true%%'
+   and not exists (select from run_leases l where l.run_id = r.id and l.epoch in (select epoch from alive))
+   and r.id > %(after)b
+ order by r.id
+ limit %(limit)b
+"""
+"""Read a page of the runs that somebody wants to end, told to an engine that is no more. It looks at every run that has not
+ended, so it is asked only when an engine has begun or gone."""
 
 
 class Left(NamedTuple):
@@ -121,6 +135,10 @@ class Leases:
         """Give a page of the runs whose wait may be over without anybody's knowing. Raises Unavailable."""
         parameters = {"beside": beside, "after": after, "limit": limit}
         return [Left(*row) for row in await self._sessions.rows(ABANDONED_WAITING, parameters)]
+
+    async def abandoned_ending(self, *, after: UUID, limit: int) -> list[Left]:
+        """Give a page of the runs that are to end and that nobody has in hand. Raises Unavailable."""
+        return [Left(*row) for row in await self._sessions.rows(ABANDONED_ENDING, {"after": after, "limit": limit})]
 
     async def run(self, on_lost: Callable[[UUID], None]) -> None:
         """Write leases and let them go until cancelled; `on_lost` is told of a run in hand that another has."""

@@ -86,12 +86,24 @@ class Takeover:
     async def _look(self, *, wide: bool) -> None:
         # What a lone engine has not in hand nobody has: when it begins, or is left alone, it need not wait.
         grace_seconds = 0.0 if wide and self._membership.is_alone else self._bounds.grace_seconds
+        if wide:
+            await self._end()  # first, for those need not wait for places
         await self._take(partial(self._leases.abandoned, grace_seconds=grace_seconds))
         if wide:
             self._on_gone()
         if wide or self._left_waiting_until <= self._now():
             all_taken = await self._take(self._leases.abandoned_waiting)
             self._left_waiting_until = math.inf if all_taken else self._now() + LEFT_WAITING_SECONDS
+
+    async def _end(self) -> None:
+        """End the runs that somebody wants to end, page by page."""
+        after = FIRST_ID
+        while page := await self._leases.abandoned_ending(after=after, limit=PAGE_RUNS):
+            ours = await self._leases.take(left.run_id for left in page)
+            for left in page:
+                if left.run_id in ours:
+                    self._runs.end(left.run_id, left.workspace_id, 0)
+            after = page[-1].run_id
 
     async def _take(self, read: Callable[..., Awaitable[list[Left]]]) -> bool:
         """Take over what a query finds, page by page; false when some were left out.

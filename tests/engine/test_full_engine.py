@@ -114,3 +114,17 @@ async def eventually_said(said: MutableSequence[EventDict], event: str) -> None:
         return any(one["event"] == event for one in said)
 
     await eventually(found, what=f"{event} is said")
+
+
+async def test_runs_that_were_to_end_when_their_engine_was_lost_end_though_the_next_one_is_full(database: str) -> None:
+    async with site(database) as here:
+        held = [await here.begin(HELD) for _ in range(2)]
+        to_end = [await here.begin(HELD) for _ in range(6)]
+        for run in to_end:
+            await here.does(CancelRun(target_id=run, user_id="ada"))
+        await here.read_models_know()
+        async with here.engaged(active_runs=2):
+            for run in to_end:
+                await here.ended(run, RunStatus.CANCELLED)
+            await here.asked("a", times=2)
+            assert not (await here.run(held[0])).ended
