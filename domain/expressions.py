@@ -51,7 +51,12 @@ def _first_line(fault: Exception) -> str:
     if isinstance(fault, KeyError):
         return f"{quoted(str(fault))} is absent"
     lines = str(fault).strip().splitlines()
-    return quoted(lines[0]) if lines else type(fault).__name__
+    return quoted(lines[0].removesuffix(", for expression:").rstrip(":")) if lines else type(fault).__name__
+
+
+def meant_as_template(source: str) -> str:
+    """Say, for the end of a message, that an author took another language for that of templates; mostly nothing."""
+    return "; {{ }} are for templates, here names stand without them" if "{{" in source else ""
 
 
 def is_within(data: object, *, most_items: int, longest: int, deepest: int = DEEPEST_DATA) -> bool:

@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 
 import cel
 
-from domain.expressions import ExpressionFault, faults_of, is_within, quoted
+from domain.expressions import ExpressionFault, faults_of, is_within, meant_as_template, quoted
 from domain.expressions_work import Path, Shape, check_work
 from domain.nearest import meant
 
@@ -93,7 +93,8 @@ class Condition:
             told = _of_types(str(fault.__cause__))
             if told is None:
                 raise
-            raise ExpressionFault(f"CEL: {told}: convert it with int(), double() or string()") from fault
+            advice = "convert it with int(), double() or string(), and ask first whether it may be null"
+            raise ExpressionFault(f"CEL: {told}: {advice}") from fault
 
     def _show(self, roots: dict[str, object], path: Path, seen: dict[str, object]) -> None:
         """Copy the value at a path, as far as it exists, into what the program sees. No path covers another."""
@@ -149,7 +150,8 @@ def _parse(source: str) -> cel.Program:
     except ExpressionFault as fault:
         # The library repeats the source and lists every token that it would have taken.
         said = PARSE_ERROR.search(str(fault.__cause__))
-        raise ExpressionFault(f"CEL: at {quoted(said[1])}" if said else fault.message) from fault
+        where = f"CEL: at {quoted(said[1])}" if said else fault.message
+        raise ExpressionFault(where + meant_as_template(source)) from fault
 
 
 def _of_types(said: str) -> str | None:

@@ -14,7 +14,7 @@ import jmespath
 from jmespath.functions import Functions, signature
 from jmespath.parser import ParsedResult
 
-from domain.expressions import ExpressionFault, faults_of, quoted
+from domain.expressions import ExpressionFault, faults_of, meant_as_template, quoted
 from domain.expressions_budget import Budget
 from domain.expressions_query_work import BudgetedInterpreter
 
@@ -81,8 +81,7 @@ def compile_query(source: str) -> Query:
     """Compile JMESPath. Raises ExpressionFault with the reason when it cannot be used."""
     if len(source) > LONGEST_QUERY:
         raise ExpressionFault(f"JMESPath: a query has at most {LONGEST_QUERY} characters")
-    with faults_of("JMESPath"):
-        parsed = jmespath.compile(source)
+    parsed = _parse(source)
     tree = cast("_Syntax", parsed.parsed)
     copies = _copies(tree, DEEPEST_QUERY)
     if copies > MOST_COPIES:
@@ -90,6 +89,14 @@ def compile_query(source: str) -> Query:
     paths = tuple(_paths(tree))
     nodes = frozenset(path[1] for path in paths if path[0] == "steps" and len(path) > 1)
     return Query(parsed, nodes=nodes, roots=frozenset(path[0] for path in paths), copies=copies)
+
+
+def _parse(source: str) -> ParsedResult:
+    try:
+        with faults_of("JMESPath"):
+            return jmespath.compile(source)
+    except ExpressionFault as fault:
+        raise ExpressionFault(fault.message + meant_as_template(source)) from fault
 
 
 def size_of(value: object) -> int:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 from domain.asset import AssetContentRevised, AssetCreated, content_of
@@ -22,6 +22,7 @@ from store.contents import ContentStore, keep, resolve
 from store.log import Log
 
 PAGE = 1_000
+JSON_NAMES: Final[dict[type, str]] = {type(None): "null", bool: "true or false", str: "a text", dict: "an object"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ class ChildSteps:
         else:
             items = await self._items(call, node.config)
             if not isinstance(items, list):
-                return failed(ErrorClass.EXPRESSION, "the items of a map must be a list; what was picked is not")
+                return failed(ErrorClass.EXPRESSION, _no_list(node.config, items))
             found = cast("list[Any]", items)
             if len(found) > node.config.most_items:
                 message = f"the map has {len(found)} items, and most_items allows {node.config.most_items}"
@@ -75,6 +76,12 @@ class ChildSteps:
                 if brought is not None and brought[0] == version:
                     return await resolve(self.contents, call.workspace_id, brought[1])
         raise ExpressionFault(f"version {version} of the dataset is not in the log")
+
+
+def _no_list(config: MapConfig, found: object) -> str:
+    """Say what stands where the items of a map should: null is what a query gives for a name that is misspelt."""
+    where = "what items picks" if config.dataset_id is None else "the content of its dataset"
+    return f"the items of a map must be a list, and {where} is {JSON_NAMES.get(type(found), 'a number')}"
 
 
 def _wait(call: StepCall, items: Payload, children: int, now: datetime, *, resumes: bool = False) -> Waits:

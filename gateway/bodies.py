@@ -121,7 +121,8 @@ def decode_any(raw: bytes, depth_max: int) -> object:
         raise Malformed(f"The body is nested more than {depth_max} deep.") from fault
     except msgspec.DecodeError as fault:
         _check_surrogates(raw)
-        raise Malformed(f"The body is not JSON: {fault}.") from fault
+        wrong = f"The body is not JSON: {fault}." if raw.strip() else "The body is empty, and JSON is needed."
+        raise Malformed(wrong) from fault
     if not is_within(value, most_items=NO_BOUND, longest=NO_BOUND, deepest=depth_max + 1):
         raise Malformed(f"The body is nested more than {depth_max} deep.")
     if NUL in raw and ESCAPED_NUL.search(raw):

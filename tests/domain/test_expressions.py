@@ -77,6 +77,7 @@ def test_a_condition_that_cannot_be_used_is_refused_when_compiled(source: str, s
 @pytest.mark.parametrize(
     ("source", "said"),
     [
+        ("inputs.none > 3", "an operator or a function was given a type that it does not take, as in '2' > 1"),
         ("inputs.number > 3", "an operator or a function was given a type that it does not take, as in '2' > 1"),
         ("inputs.share + 1 > 3", "float + int cannot be done, as the types differ"),
         ("size(inputs.count) > 3", "size() was given a type that it does not take"),
@@ -85,8 +86,23 @@ def test_a_condition_that_cannot_be_used_is_refused_when_compiled(source: str, s
 )
 def test_types_that_do_not_fit_are_said_in_a_few_words_with_what_to_do(source: str, said: str) -> None:
     with pytest.raises(ExpressionFault) as caught:
-        compile_condition(source).holds({"number": "2", "share": 0.5, "count": 5}, {})
-    assert caught.value.message == f"CEL: {said}: convert it with int(), double() or string()"
+        compile_condition(source).holds({"number": "2", "share": 0.5, "count": 5, "none": None}, {})
+    advice = "convert it with int(), double() or string(), and ask first whether it may be null"
+    assert caught.value.message == f"CEL: {said}: {advice}"
+
+
+@pytest.mark.parametrize("compiler", [compile_condition, compile_query])
+def test_an_expression_that_was_written_as_a_template_is_told_so(compiler: Callable[[str], object]) -> None:
+    advice = "; {{ }} are for templates, here names stand without them"
+    assert fault_of(compiler, "{{ inputs.topic }} > 3").endswith(advice)
+    assert advice not in fault_of(compiler, "inputs.topic >")
+
+
+@pytest.mark.parametrize("source", ["inputs.count + 1", "inputs.my-key", "inputs.list[?price > 3]"])
+def test_a_message_about_a_query_does_not_end_where_its_library_would_repeat_the_query(source: str) -> None:
+    message = fault_of(compile_query, source)
+    assert not message.endswith(":")
+    assert "for expression" not in message
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Workflows within each other: bounded, and never within themselves."""
 
+import pytest
+
 from commands.run import StartRun
 from commands.run_again import CancelRun
 from commands.workflow import ChangeWorkflow
@@ -13,7 +15,7 @@ from store.contents import resolve
 from tests.commands.processes import new_id
 from tests.engine.child_graphs import maps, runs
 from tests.engine.world import reviews, site
-from tests.fixtures.graphs import graph, node
+from tests.fixtures.graphs import Json, graph, node
 from tests.fixtures.waiting import eventually
 from tests.store.given import WORKSPACE
 
@@ -88,3 +90,16 @@ async def test_no_child_begins_once_its_run_is_cancelled(database: str) -> None:
         await eventually(all_over, what="every child that has begun is cancelled")
         before = await states()
     assert sum(child.status is RunStatus.CANCELLED for child in before) <= 3
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [({}, "null"), ({"list": {"a": 1}}, "an object"), ({"list": "a, b"}, "a text"), ({"list": 3}, "a number")],
+)
+async def test_a_map_over_what_is_no_list_says_what_it_is(database: str, inputs: Json, said: str) -> None:
+    async with site(database) as here, here.engaged():
+        project = await here.project()
+        parent = await here.workflow(project, graph(maps(await here.workflow(project))))
+        ended = await here.ended(await here.start(parent, inputs), RunStatus.FAILED)
+    assert ended.error is not None
+    assert ended.error.message == f"the items of a map must be a list, and what items picks is {said}"

@@ -28,6 +28,11 @@ async def test_malformed_json_is_refused(ada: Caller, content: bytes) -> None:
     problem(await sent(ada, content), 400, "malformed")
 
 
+@pytest.mark.parametrize("content", [b"", b" \n"])
+async def test_a_body_that_is_needed_and_empty_is_said_to_be_empty(ada: Caller, content: bytes) -> None:
+    assert problem(await sent(ada, content), 400, "malformed")["detail"] == "The body is empty, and JSON is needed."
+
+
 @pytest.mark.parametrize(
     ("content", "where"),
     [
