@@ -98,9 +98,10 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     """What carries runs out."""
 
     active_runs: Count = 2_000
-    """How many runs are in hand at the same time, runs that wait for a person not counted; as many wait for a place.
+    """How many runs are in hand at the same time; as many wait for a place.
 
-    A workspace has at most three times as many as are free: three quarters when it is alone."""
+    Runs that wait for a person, a delay or their children are not counted. A workspace has at most three times as many
+    as are free: three quarters when it is alone."""
     ending_runs: Count = 100
     """How many more may be in hand because somebody wants to end them: one that waits for a place is ended at once.
 
