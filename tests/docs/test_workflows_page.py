@@ -67,14 +67,14 @@ def test_every_class_of_error_is_explained() -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 async def test_the_first_graph_of_the_page_is_made_run_decided_and_judged(database: str, tmp_path: Path) -> None:
-    begin, make, look, follow, read, judge, share, verbs = SHELL_BLOCK.findall(PAGE)
+    begin, make, look, follow, read, judge, share, verbs, fail, mend = SHELL_BLOCK.findall(PAGE)
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")},
         "DATABASE_URL": database,
         "CALLSHEET_DATA_DIRECTORY": str(tmp_path),
     }
     async with running_server(environ) as url:
-        script = f"{begin}{make}{UNTIL_IT_WAITS}{look}{follow}{UNTIL_IT_IS_READ}{read}{judge}{share}{verbs}"
+        script = f"{begin}{make}{UNTIL_IT_WAITS}{look}{follow}{UNTIL_IT_IS_READ}{read}{judge}{share}{verbs}{fail}{mend}"
         script = script.replace("http://localhost:8000", url)
         said = await output_of(
             script.replace(".venv/bin/callsheet", f"{shlex.quote(sys.executable)} -m callsheet"), environ
@@ -86,3 +86,6 @@ async def test_the_first_graph_of_the_page_is_made_run_decided_and_judged(databa
     assert '"version":2,"content":"A dry line about {{ variables.thing }}."' in said
     assert '"team":[{"user_id":"usr_ana","role":"owner"},{"user_id":"usr_ben","role":"reviewer"}]' in said
     assert '"status":"cancelled"' in said
+    assert '"gave":"[scripted]' in said
+    assert '"outputs":{"next":"[scripted]' in said.splitlines()[-1]
+    assert '"model_calls":1' in said.splitlines()[-1]
