@@ -166,7 +166,7 @@ async def gather_fork(command: ForkRun, sources: Sources) -> Fork:
         _, graph = await _graphs(sources, run, newest)
         version, pins, kept = newest.workflow_version, newest.pins, moved(old, graph, kept)
     if all(node.id != command.node for node in graph.nodes):
-        raise StepNotFound(f"the graph has no step '{command.node[:63]}'")
+        raise StepNotFound(f"The graph has no step '{command.node[:63]}'.")
     return Fork(project_id=project_id, source=run, workflow_version=version, kept=kept, pins=pins)
 
 

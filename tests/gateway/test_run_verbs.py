@@ -135,7 +135,8 @@ async def test_what_cannot_be_done_to_a_run_is_told(ada: Caller) -> None:
     ]  # fmt: skip
     problem(await ada.post(f"{path}:retry", {"newest": True}), 422, "body_unacceptable")
     problem(await ada.post(f"{path}:cancel", {"reason": 1}), 422, "body_unacceptable")
-    problem(await ada.post(f"{path}:fork", {"node": "nothing"}), 404, "step_not_found")
+    told = problem(await ada.post(f"{path}:fork", {"node": "nothing"}), 404, "step_not_found")
+    assert told["detail"] == "The graph has no step 'nothing'."
     problem(await ada.post(f"{path}:retry"), 409, "run_not_retriable")
     stranger = ada.to(new_id())
     for verb, body in (("cancel", {}), ("retry", {}), ("fork", {"node": "one"})):
