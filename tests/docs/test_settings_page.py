@@ -27,6 +27,8 @@ def written(default: object) -> str:
     return "none" if default is None else f"`{default}`"
 
 
-def test_every_setting_is_on_the_page_with_its_default() -> None:
-    on_the_page = {row["variable"]: row["default"] for row in ROW.finditer(PAGE.read_text())}
+def test_every_setting_is_on_the_page_once_with_its_default() -> None:
+    rows = list(ROW.finditer(PAGE.read_text()))
+    on_the_page = {row["variable"]: row["default"] for row in rows}
+    assert len(rows) == len(on_the_page), "a setting has two rows"
     assert on_the_page == {variable: written(default) for variable, default in defaults().items()}
