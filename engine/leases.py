@@ -67,8 +67,8 @@ select r.id, r.workspace_id
  order by r.id
  limit %(limit)b
 """
-"""Read a page of the runs that somebody wants to end, told to an engine that is no more. It looks at every run that has not
-ended, so it is asked only when an engine has begun or gone."""
+"""Read a page of the runs that somebody wants to end, told to an engine that is no more. It looks at every run that
+has not ended, so it is asked only when an engine has begun or gone."""
 
 
 class Left(NamedTuple):
