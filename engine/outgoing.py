@@ -18,11 +18,13 @@ import httpx2
 from msgspec import Struct
 
 from engine.allow_list import AllowList
-from engine.outgoing_stream import OutgoingBody, OutgoingStream
+from engine.outgoing_stream import OutgoingBody, OutgoingConnection, OutgoingStream
 from engine.public_addresses import is_public
 
 ALLOWED_VARIABLE: Final = "CALLSHEET_OUTGOING_ALLOWED"
 ADDRESSES_TRIED_MAX: Final = 4
+KEPT_SECONDS: Final = 5.0
+"""How long a connection that nobody uses is kept."""
 CONNECT_SECONDS: Final = 10.0
 """Where the caller says nothing else."""
 
@@ -93,11 +95,11 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         super().__init__(verify=tls, trust_env=False)
         self._guard = guard
         # Only a pool takes a network backend, so this one stands in for the transport's own, which has opened nothing.
-        self._pool = httpcore2.AsyncConnectionPool(
+        self._pool = _GuardedPool(
             ssl_context=tls,
             max_connections=connections_max,
             max_keepalive_connections=20,
-            keepalive_expiry=5.0,
+            keepalive_expiry=KEPT_SECONDS,
             network_backend=_GuardedBackend(guard),
         )
 
@@ -109,6 +111,19 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         if isinstance(stream, OutgoingStream) and isinstance(response.stream, httpx2.AsyncByteStream):
             response.stream = OutgoingBody(response.stream, stream)
         return response
+
+
+class _GuardedPool(httpcore2.AsyncConnectionPool):
+    """A pool of connections that are not used again with anything left in them."""
+
+    def create_connection(self, origin: httpcore2.Origin) -> httpcore2.AsyncConnectionInterface:
+        """Give a connection that is to be opened. There are no proxies."""
+        return OutgoingConnection(
+            origin=origin,
+            ssl_context=self._ssl_context,
+            keepalive_expiry=KEPT_SECONDS,
+            network_backend=self._network_backend,
+        )
 
 
 class _GuardedBackend(httpcore2.AsyncNetworkBackend):

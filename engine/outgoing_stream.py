@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final
 
+import h11
 import httpcore2
 import httpx2
 
@@ -84,6 +85,21 @@ class OutgoingStream(httpcore2.AsyncNetworkStream):
             raise httpcore2.RemoteProtocolError("the server sends without end what is no part of an answer")
         if self._answer_bytes > ANSWER_BYTES_MAX:
             raise httpcore2.RemoteProtocolError("the server's answer is beyond all bounds")
+
+
+class OutgoingConnection(httpcore2.AsyncHTTPConnection):
+    """A connection of the pool that is not used again once bytes came behind an answer.
+
+    They would be read as the next answer: whoever called the same host next got what nobody had asked for, or failed.
+    """
+
+    def has_expired(self) -> bool:
+        """Tell whether it may not be used again."""
+        return super().has_expired() or self._holds_more()
+
+    def _holds_more(self) -> bool:
+        spoken = getattr(self._connection, "_h11_state", None)  # the library has no other way to ask
+        return isinstance(spoken, h11.Connection) and self.is_idle() and bool(spoken.trailing_data[0])
 
 
 class OutgoingBody(httpx2.AsyncByteStream):

@@ -192,6 +192,19 @@ async def test_an_answer_may_have_many_lines(floods: Callable[..., Flooder], ste
     assert (await heard(steps, server.url))["body"] == ["x"] * 100_001
 
 
+@pytest.mark.parametrize("more", [b"\r\n", b"more", JSON, b"HTTP/1.1 100 Continue\r\n\r\n"])
+@pytest.mark.parametrize(
+    "first", [JSON, STREAM.replace(b"text/event-stream", b"application/json") + chunk(b"{}") + b"0\r\n\r\n"]
+)
+async def test_what_came_with_an_answer_is_not_the_next_one(
+    floods: Callable[..., Flooder], steps: HttpSteps, first: bytes, more: bytes
+) -> None:
+    server = floods(first + more.replace(b"{}", b"[]"))
+    for _ in range(2):
+        assert (await heard(steps, server.url))["body"] == {}
+    assert server.connections == 2
+
+
 async def test_what_nobody_asked_for_ends_the_connection(floods: Callable[..., Flooder], steps: HttpSteps) -> None:
     server = floods(JSON + b"more\r\n" * 1_000)
     for _ in range(2):
