@@ -17,10 +17,14 @@ BOUND_VARIABLE: Final = "CALLSHEET_ENGINE_RUN_DATA_BYTES"
 
 
 def no_room_for(payload: Payload, run: Run, node: str, most_bytes: int) -> Failed | None:
-    """Give the failure of a step when its run has no room for what the step is to hold from now on."""
-    if payload.bytes is None:
+    """Give the failure of a step when its run has no room for what the step is to hold from now on.
+
+    What adds nothing to what the step holds has room, as an output that a retry has kept.
+    """
+    held = bytes_of(run.steps.get(node))
+    if payload.bytes is None or payload.bytes <= held:
         return None
-    others = run.data_bytes - bytes_of(run.steps.get(node))
+    others = run.data_bytes - held
     if others + payload.bytes <= most_bytes:
         return None
     return failed(

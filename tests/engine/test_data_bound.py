@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from commands.noun import RUN
-from commands.run_again import ForkRun
+from commands.run_again import ForkRun, RetryRun
 from domain.graph import ErrorClass
 from domain.payload import Payload
 from domain.run import Run, RunStatus
@@ -93,6 +93,21 @@ async def test_what_children_are_started_with_counts_too(database: str) -> None:
         done = await here.ended(fits)
     is_refused(ended, "each")
     assert done.data_bytes == LARGE_BYTES, "they do not once the children have ended"
+
+
+async def test_an_output_that_a_retry_has_kept_has_room_whatever_the_setting_is_by_then(database: str) -> None:
+    raw = graph(large("a"), node("b"), edges=[edge("a", "b", when="steps.a.output.nope == 1")])
+    async with site(database) as here:
+        async with here.engaged():
+            run = await here.begin(raw)
+            await here.ended(run, RunStatus.FAILED)
+        async with replace(here, run_data_bytes=1).engaged("second"):
+            await here.does(RetryRun(target_id=run, user_id="ada"))
+            again = await here.until(run, lambda state: state.ended and state.attempt == 2, "has ended again")
+    assert again.error is not None
+    assert again.error.error_class is ErrorClass.EXPRESSION
+    assert again.steps["a"].gave is not None
+    assert again.data_bytes == LARGE_BYTES
 
 
 async def test_a_fork_counts_what_it_took_over(database: str) -> None:
