@@ -5,13 +5,14 @@ letter, and read it in the run.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from liquid import Expression, Node, RenderContext
 from liquid.builtin.expressions import FilteredExpression, Path
 from liquid.builtin.output import OutputNode
 from liquid.builtin.tags.capture_tag import CaptureNode
+from liquid.builtin.tags.ifchanged_tag import IfChangedNode
 
 from domain.expressions import ExpressionFault
 
@@ -32,7 +33,7 @@ class SecretTexts(Mapping[str, str]):
 
     @abstractmethod
     def show(self, text: str) -> None:
-        """Hear what an output with a secret in it came to."""
+        """Hear what an output with a secret in it came to, and each of its filters."""
 
 
 class SecretsNotWhole(ExpressionFault):
@@ -52,23 +53,25 @@ def outputs_of_whole_secrets(nodes: Iterable[Node], context: RenderContext) -> I
         if named and isinstance(node, OutputNode):
             yield node
         below = outputs_of_whole_secrets(node.children(context, include_partials=False), context)
-        if isinstance(node, CaptureNode) and any(below):
-            raise SecretsNotWhole  # what is captured could be taken apart further down
+        if isinstance(node, (CaptureNode, IfChangedNode)) and any(below):
+            raise SecretsNotWhole  # what is captured could be taken apart further down, or is compared
         yield from below
 
 
 def _keeps_whole(shown: Expression) -> bool:
     if type(shown) is not FilteredExpression:
         return False  # one with a condition
-    within = any(path.children() for path in _paths(shown))  # as in inputs[secrets.name]
-    named = [path.path for path in _paths(shown) if path.path[0] == SECRETS]
-    is_plain = all(_is_one(path) for path in named) and not within
-    return is_plain and {applied.name for applied in shown.filters or ()} <= KEEPING
+    for part in shown.children():
+        named = [path for path in _paths(part) if path.path[0] == SECRETS or path.children()]
+        if named and not (part is named[0] and _is_one(named[0])):
+            return False  # as in inputs[secrets.name], or (1..secrets.name)
+    return {applied.name for applied in shown.filters or ()} <= KEEPING
 
 
-def _is_one(path: Sequence[object]) -> bool:
-    """Tell whether a path below the secrets is `secrets.name`, and neither a part of one nor all of them."""
-    return len(path) == 2 and isinstance(path[1], str)  # noqa: PLR2004  # those two
+def _is_one(named: Path) -> bool:
+    """Tell whether a path is `secrets.name`, and neither a part of one nor all of them."""
+    path = named.path
+    return len(path) == 2 and path[0] == SECRETS and isinstance(path[1], str)  # noqa: PLR2004  # those two
 
 
 def _paths(expression: Expression) -> Iterator[Path]:

@@ -141,6 +141,8 @@ class _Context(RenderContext):
             self.charge(FILTER_COST + sum(sizes) + multiplied_work(name, values, sizes))
             result = apply(*values, **named)
             self.charge(size_of(result))
+            if self.secrets is not None:
+                self.secrets.show(to_liquid_string(result, autoescape=False))
             return result
 
         return charged

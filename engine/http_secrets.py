@@ -1,6 +1,6 @@
 """Secrets of `http` steps: the hosts that each may go to, those that a request used, and how they are cut out."""
 
-import re
+import json
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
@@ -14,7 +14,24 @@ from engine.allow_list import AllowList
 
 SECRET_CHARACTERS_MIN: Final = 8
 """A shorter one could not be cut out of an answer without cutting up everything else."""
+SHOWN_MAX: Final = 32
+SHOWN_CHARACTERS_MAX: Final = 16 * 1024
+"""What one request makes of secrets is looked for in its answer: ten thousand texts held the loop for half a minute."""
 MARK: Final = "…"
+
+_LEFT_AS_THEY_ARE: Final = (
+    "",
+    "/",
+    "!'()*",  # encodeURIComponent
+    "!#$&'()*+,/:;=?@",  # encodeURI
+    "!$%&'()*+,/:;=@[\\]^|",  # our own paths, and below our own queries
+    "!$%&'()*+,/:;=?@[\\]^`{|}",
+)
+"""What else than letters and digits is left as it is where a text is quoted for an address."""
+_NOT_IN_SCRIPTS: Final = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&"})
+_NOT_IN_PAGES: Final = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&'"})
+_ONE_BY_ONE: Final = str.maketrans({"Σ": "\u03c3", "ς": "\u03c3", "İ": "i"})
+"""Small letters that depend on their neighbours, or are two."""
 
 
 class HttpSecret:
@@ -47,10 +64,16 @@ class UsedSecrets(SecretTexts):
         self._secrets = secrets
         self.used: set[str] = set()
         self.shown: set[str] = set()
+        self.showed_too_much = False
 
     def show(self, text: str) -> None:
-        """Keep what an output with a secret in it came to: it is cut out of answers too."""
-        self.shown.add(text)
+        """Keep what was made of a secret, as far as there is room: it is cut out of answers too."""
+        if text in self.shown:
+            return
+        if len(self.shown) == SHOWN_MAX or len(text) > SHOWN_CHARACTERS_MAX:
+            self.showed_too_much = True
+        else:
+            self.shown.add(text)
 
     def __getitem__(self, name: str) -> str:
         value = self._secrets[name].reveal()
@@ -68,19 +91,29 @@ class UsedSecrets(SecretTexts):
 
 
 class Redactor:
-    """Cuts secrets out of texts and of JSON, also where they are quoted for a URL, in JSON, HTML or base64."""
+    """Cuts secrets out of texts and of JSON, also where they are quoted for a URL, in JSON, HTML or base64.
 
-    def __init__(self, secrets: Iterable[str], after: "Redactor | None" = None) -> None:
-        """Take the values; all of them are cut out, the longest first. What `after` cuts out is cut out before."""
-        forms = {form for secret in secrets if len(secret) >= SECRET_CHARACTERS_MIN for form in _forms(secret)}
-        longest_first = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if forms else None
-        self._after = after
+    Each form is looked for by itself, which takes time by the length of the text whatever the two are.
+    """
+
+    def __init__(self, secrets: Iterable[str], also: "Redactor | None" = None) -> None:
+        """Take the values; what `also` cuts out is cut out too, and where they overlap both are."""
+        forms = {_folded(form) for secret in secrets if len(secret) >= SECRET_CHARACTERS_MIN for form in _forms(secret)}
+        self._forms: frozenset[str] = frozenset(forms) if also is None else also._forms | forms  # noqa: SLF001  # its like
 
     def text(self, text: str) -> str:
         """Give a text without secrets."""
-        left = text if self._after is None else self._after.text(text)
-        return left if self._pattern is None else self._pattern.sub(MARK, left)
+        if len(text) < SECRET_CHARACTERS_MIN:
+            return text
+        folded = _folded(text)
+        places = sorted(place for form in self._forms if form in folded for place in _places(folded, form))
+        kept: list[str] = []
+        end = 0
+        for start, stop in places:
+            if start >= end:
+                kept += (text[end:start], MARK)
+            end = max(end, stop)
+        return "".join((*kept, text[end:])) if kept else text
 
     def json(self, value: Any) -> Any:  # noqa: ANN401  # JSON of any shape
         """Give a JSON value without secrets, in keys and numbers too. Raises RecursionError."""
@@ -97,15 +130,40 @@ class Redactor:
                 return value
 
 
+def _places(text: str, form: str) -> Iterator[tuple[int, int]]:
+    start = text.find(form)
+    while start >= 0:
+        yield start, start + len(form)
+        start = text.find(form, start + 1)
+
+
+def _folded(text: str) -> str:
+    """Give a text in small letters, each in its place."""
+    return (text if text.isascii() else text.translate(_ONE_BY_ONE)).lower()
+
+
 def _forms(secret: str) -> set[str]:
-    in_json = msgspec.json.encode(secret).decode()[1:-1]
+    coded = b64encode(secret.encode()).decode().rstrip("=")
     return {
         secret,
-        quote(secret, safe=""),
-        quote(secret),
+        secret.encode().decode("latin-1"),  # headers are read so
+        *(quote(secret, safe=left) for left in _LEFT_AS_THEY_ARE),
         quote_plus(secret),
         escape(secret),
-        in_json,
-        msgspec.json.encode(in_json).decode()[1:-1],
-        b64encode(secret.encode()).decode(),
+        escape(secret, quote=False),
+        escape(secret, quote=False).replace('"', "&quot;"),
+        escape(secret).replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
+        *_in_json(secret),
+        *(twice for once in _in_json(secret) for twice in _in_json(once)),
+        coded,
+        coded.replace("+", "-").replace("/", "_"),
+    }
+
+
+def _in_json(text: str) -> set[str]:
+    plain, in_ascii = msgspec.json.encode(text).decode()[1:-1], json.dumps(text)[1:-1]
+    return {
+        form
+        for known in (plain, in_ascii)
+        for form in (known, known.replace("/", "\\/"), known.translate(_NOT_IN_SCRIPTS), known.translate(_NOT_IN_PAGES))
     }

@@ -16,7 +16,7 @@ from domain.graph_configs import HttpConfig
 from engine.http_answer import body_bytes, headers_of, quoted, value_of
 from engine.http_fault import HttpFault, fault_of_status, fault_of_transport, is_fault
 from engine.http_request import check_secrets, request_of
-from engine.http_secrets import HttpSecret, Redactor, UsedSecrets
+from engine.http_secrets import SHOWN_CHARACTERS_MAX, SHOWN_MAX, HttpSecret, Redactor, UsedSecrets
 from engine.outgoing import Guard, GuardedTransport, OutgoingRefused
 from engine.slow_work import SlowWork
 from engine.step import Failed, StepCall, failed
@@ -25,6 +25,9 @@ ERROR_BODY_BYTES_MAX: Final = 64 * 1024
 BODY_BYTES_AT_ONCE: Final = 128 * 1024
 """A larger one is read beside the loop: 10 MB of JSON took a third of a second."""
 UNTOLD: Final = "a template that uses a secret cannot be rendered; why is not told, for that may quote it"
+TOO_MUCH_SHOWN: Final = (
+    f"a request makes at most {SHOWN_MAX} different texts of secrets, of at most {SHOWN_CHARACTERS_MAX} characters"
+)
 
 
 class HttpBounds(Struct, frozen=True, kw_only=True):
@@ -57,7 +60,7 @@ class HttpSteps:
             request = await self._slow.done(call.workspace_id, lambda budget: request_of(config, call, secrets, budget))
             self._guard.check(request.url)
             check_secrets(request.url, secrets.used, self._secrets, self._guard)
-            redactor = self._redactor_of(request, config, secrets)
+            redactor = self._redactor_of(secrets)
             return await self._within_time(call, request, config, redactor)
         except HttpFault as fault:
             refused = failed(fault.error_class, redactor.text(fault.message))
@@ -109,11 +112,11 @@ class HttpSteps:
         except RecursionError:
             raise HttpFault(ErrorClass.INVALID_OUTPUT, "the answer is nested too deep") from None
 
-    def _redactor_of(self, request: httpx2.Request, config: HttpConfig, secrets: UsedSecrets) -> Redactor:
-        """Cut out the secrets, and what was made with them: `Basic` hides them in base64."""
-        made = [request.headers[name] for name, template in config.headers.items() if "secrets" in template]
-        words = [*secrets.shown, *(word for value in made for word in (value, *value.split()))]
-        return Redactor(words, after=self._redactor) if words else self._redactor
+    def _redactor_of(self, secrets: UsedSecrets) -> Redactor:
+        """Cut out the secrets, and what was made with them: `Basic` hides them in base64. Raises HttpFault."""
+        if secrets.showed_too_much:
+            raise HttpFault(ErrorClass.BAD_REQUEST, TOO_MUCH_SHOWN)
+        return Redactor(secrets.shown, also=self._redactor) if secrets.shown else self._redactor
 
 
 async def _said(response: httpx2.Response, config: HttpConfig) -> str:
