@@ -1,8 +1,10 @@
 """Secrets of `http` steps: the hosts that each may go to, those that a request used, and how they are cut out."""
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from html import escape
 from typing import Any, Final, cast
 from urllib.parse import quote, quote_plus
@@ -30,6 +32,7 @@ _LEFT_AS_THEY_ARE: Final = (
 """What else than letters and digits is left as it is where a text is quoted for an address."""
 _NOT_IN_SCRIPTS: Final = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&"})
 _NOT_IN_PAGES: Final = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&'"})
+_NUMBER: Final = re.compile(r"-?[0-9]{1,300}(?:\.[0-9]{1,300})?")
 _ONE_BY_ONE: Final = str.maketrans({"Σ": "\u03c3", "ς": "\u03c3", "İ": "i"})
 """Small letters that depend on their neighbours, or are two."""
 
@@ -157,6 +160,7 @@ def _forms(secret: str) -> set[str]:
         *(twice for once in _in_json(secret) for twice in _in_json(once)),
         coded,
         coded.replace("+", "-").replace("/", "_"),
+        *_as_number(secret),
     }
 
 
@@ -167,3 +171,11 @@ def _in_json(text: str) -> set[str]:
         for known in (plain, in_ascii)
         for form in (known, known.replace("/", "\\/"), known.translate(_NOT_IN_SCRIPTS), known.translate(_NOT_IN_PAGES))
     }
+
+
+def _as_number(secret: str) -> set[str]:
+    """Give what a number comes back as once JSON has rounded it: of 20 digits 17 are left."""
+    if not _NUMBER.fullmatch(secret):
+        return set()
+    rounded = repr(float(secret))
+    return {form for form in (rounded, f"{Decimal(rounded):f}") if len(form) >= SECRET_CHARACTERS_MIN}

@@ -3,11 +3,13 @@
 import json
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
+from decimal import Decimal
 from html import escape
 from time import process_time
 from urllib.parse import quote, quote_plus
 
 import httpx2
+import msgspec
 import pytest
 
 from domain.graph import ErrorClass
@@ -53,6 +55,13 @@ def test_a_secret_is_cut_out_in_whatever_form_it_comes_back(form: str) -> None:
 def test_secrets_that_overlap_are_cut_out_whole() -> None:
     redactor = Redactor(["abcdefgh-long"], also=Redactor(["gh-long-tail"]))
     assert redactor.text("abcdefgh-long-tail and gh-long-tail, ABCDEFGH-LONG") == "… and …, …"
+
+
+@pytest.mark.parametrize("secret", ["12345678901234567890", "12345678", "-1234567890.12345678901"])
+def test_a_number_is_cut_out_as_json_has_rounded_it(secret: str) -> None:
+    came = msgspec.json.decode(secret)
+    in_javascript = f"{Decimal(repr(float(secret))):f}"
+    assert Redactor([secret]).json([came, secret, f"<{in_javascript}>"]) == ["…", "…", "<…>"]
 
 
 def test_time_is_by_the_length_of_the_text_whatever_was_shown() -> None:
