@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import ClassVar, TextIO, cast
 
-from liquid import BoundTemplate, Environment, Expression, FalsyStrictUndefined, Node, RenderContext, Token
+from liquid import BoundTemplate, Environment, Expression, FalsyStrictUndefined, Node, RenderContext, Token, Undefined
 from liquid.builtin.expressions import LoopExpression
 from liquid.builtin.expressions.logical import ContainsExpression
 from liquid.builtin.expressions.primitive import RangeLiteral
@@ -111,11 +111,14 @@ class _Context(RenderContext):
 
     def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
         """Give what a name stands for, and charge for it: `if` and `case` may compare it with another, whole."""
-        if path[0] == SECRETS and isinstance(secrets := self.scope.get(SECRETS), SecretTexts):
+        secrets = self.scope.get(SECRETS) if path[0] == SECRETS else None
+        if isinstance(secrets, SecretTexts):
             if not self.may_show:
                 raise SecretsNotWhole
             self.secrets = secrets
         value = super().get(path, token=token, default=default)
+        if isinstance(secrets, SecretTexts) and not isinstance(value, (str, Undefined)):
+            raise SecretsNotWhole  # the library's own `size` and `first`, of all of them
         if is_large_kind(value):
             known = self.known_work.get(id(value))
             if known is None:

@@ -86,6 +86,12 @@ def test_a_secret_may_be_shown_whole(template: str) -> None:
     assert problems_of(graph(call(headers={"X": template}))) == {}
 
 
+@pytest.mark.parametrize("name", ["size", "first"])
+def test_what_the_library_makes_of_all_secrets_is_refused(name: str) -> None:
+    with pytest.raises(SecretsNotWhole):
+        compile_template(f"{{{{ secrets.{name} | append: '' }}}}").render({"secrets": Kept()})
+
+
 def test_what_each_filter_makes_of_a_secret_is_heard() -> None:
     kept = Kept()
     compile_template("{{ 'ana:' | append: secrets.a | base64_encode | json }}").render({"secrets": kept})
