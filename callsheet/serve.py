@@ -14,6 +14,7 @@ import uvicorn
 from callsheet.admin import Admin
 from callsheet.bounded_http import BoundedHttp
 from callsheet.garbage import tune_garbage_collector
+from callsheet.model_wiring import model_settings
 from callsheet.projection_wiring import ALL_PROJECTIONS
 from callsheet.setting_types import SigningSecret
 from callsheet.settings import Settings
@@ -69,13 +70,17 @@ async def _work(core: Core, settings: Settings, stopping: asyncio.Event) -> None
         await core.log.connected()
         tune_garbage_collector()
         with _administered(core, settings, group) as admin:
-            structlog.get_logger("callsheet").info("callsheet.working", **_told(core), **admin)
+            structlog.get_logger("callsheet").info("callsheet.working", **_told(core, settings), **admin)
             await stopping.wait()
         parts.cancel()
 
 
-def _told(core: Core) -> dict[str, bool]:
-    return {part.name.lower(): part in core.parts for part in (Part.ENGINE, Part.PROJECTIONS)}
+def _told(core: Core, settings: Settings) -> dict[str, object]:
+    """Give what this process does, and who answers prompts: nobody should take a scripted answer for a model's."""
+    told: dict[str, object] = {part.name.lower(): part in core.parts for part in (Part.ENGINE, Part.PROJECTIONS)}
+    if Part.ENGINE in core.parts:
+        told["models"] = ", ".join(one.name for one in model_settings(settings)) or "scripted (no key is set)"
+    return told
 
 
 async def _serve(core: Core, settings: Settings, secret: SigningSecret, stopping: asyncio.Event) -> None:
@@ -100,7 +105,7 @@ async def _serve(core: Core, settings: Settings, secret: SigningSecret, stopping
         tune_garbage_collector()
         with _administered(core, settings, group) as admin:
             url = url_of(listening)
-            structlog.get_logger("callsheet").info("callsheet.serving", url=url, **_told(core), **admin)
+            structlog.get_logger("callsheet").info("callsheet.serving", url=url, **_told(core, settings), **admin)
             await stopping.wait()
             drain.begin()
             server.should_exit = True

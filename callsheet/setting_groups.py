@@ -100,8 +100,8 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     active_runs: Count = 2_000
     """How many runs are in hand at the same time; as many wait for a place.
 
-    Runs that wait for a person, a delay or their children are not counted. A workspace has at most three times as many
-    as are free: three quarters when it is alone."""
+    Runs that wait for a person, a delay or their children are not counted. One workspace gets three quarters
+    of them when it is alone, and less the more workspaces are busy."""
     ending_runs: Count = 100
     """How many more may be in hand because somebody wants to end them: one that waits for a place is ended at once.
 

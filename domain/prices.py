@@ -35,9 +35,13 @@ def prices_of(graph: Graph, table: Mapping[str, Priced]) -> dict[str, object]:
 
 
 def with_cost(usage: Usage, pinned: Mapping[str, object]) -> Usage:
-    """Give what a call took with its cost by the pinned prices; as it is where the price is not known."""
+    """Give what a call took with its cost by the pinned prices; as it is where the price is not known, or the tokens.
+
+    No call takes none: some servers do not count, and their answers are not free.
+    """
     price = pinned.get(usage.model)
-    if price is None or usage.cost_usd is not None:
+    is_counted = usage.input_tokens + usage.output_tokens > 0
+    if price is None or usage.cost_usd is not None or not is_counted:
         return usage
     known = msgspec.convert(price, ModelPrice)
     cost = usage.input_tokens * Decimal(known.input_usd) + usage.output_tokens * Decimal(known.output_usd)

@@ -34,10 +34,11 @@ REVIEW = {
 class Dev:
     """A running process, and a client that it lets in."""
 
-    def __init__(self, process: subprocess.Popen[str], client: httpx2.Client) -> None:
-        """Keep both."""
+    def __init__(self, process: subprocess.Popen[str], client: httpx2.Client, said: dict[str, Any]) -> None:
+        """Keep them, and what the process said when it was there."""
         self.process = process
         self.client = client
+        self.said = said
 
     def post(self, path: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
         answer = self.client.post(path, json=body, headers=headers)
@@ -58,20 +59,22 @@ class Dev:
 
 
 def environ(conninfo: str, directory: Path) -> dict[str, str]:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("CALLSHEET_", "OPENAI_"))}
+    theirs = ("CALLSHEET_", "OPENAI_", "ANTHROPIC_")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     return {**ours, "DATABASE_URL": conninfo, "CALLSHEET_DATA_DIRECTORY": str(directory)}
 
 
 @contextmanager
-def dev(conninfo: str, directory: Path) -> Generator[Dev]:
+def dev(conninfo: str, directory: Path, **variables: str) -> Generator[Dev]:
     process = subprocess.Popen(
         [sys.executable, "-m", "callsheet", "dev", "--port", "0"],
-        env=environ(conninfo, directory),
+        env={**environ(conninfo, directory), **variables},
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        url = _url(process)
+        said = _serving(process)
+        url = str(said["url"])
         token = development_token(
             development_secret(directory).reveal().encode(),
             workspace_claim="workspace",
@@ -81,21 +84,30 @@ def dev(conninfo: str, directory: Path) -> Generator[Dev]:
             lasts=timedelta(hours=1),
         )
         with httpx2.Client(base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=30) as client:
-            yield Dev(process, client)
+            yield Dev(process, client, said)
     finally:
         process.kill()
         process.communicate()
 
 
-def _url(process: subprocess.Popen[str]) -> str:
+def _serving(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stderr is not None
     said: list[str] = []
     for line in process.stderr:
         said.append(line)
         event: dict[str, Any] = json.loads(line) if line.startswith("{") else {}
         if event.get("event") == "callsheet.serving":
-            return str(event["url"])
+            return event
     raise AssertionError("".join(said))
+
+
+@pytest.mark.parametrize(
+    ("variables", "models"),
+    [({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "scripted (no key is set)"), ({"OPENAI_API_KEY": "k"}, "openai")],
+)
+def test_it_says_who_answers_prompts(database: str, tmp_path: Path, variables: dict[str, str], models: str) -> None:
+    with dev(database, tmp_path, **variables) as one:
+        assert one.said["models"] == models
 
 
 def test_a_kill_loses_nothing_and_the_run_goes_on_in_the_next_process(database: str, tmp_path: Path) -> None:

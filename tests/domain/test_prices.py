@@ -39,7 +39,7 @@ def test_a_graph_without_prompts_pins_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("tokens", "cost"),
-    [((1_000_000, 0), "1.25"), ((7, 4), "0.00004875"), ((0, 0), "0"), ((800_000, 0), "1"), ((0, 10_000_000), "100")],
+    [((1_000_000, 0), "1.25"), ((7, 4), "0.00004875"), ((800_000, 0), "1"), ((0, 10_000_000), "100")],
 )
 def test_a_cost_is_exact_and_written_in_full(tokens: tuple[int, int], cost: str) -> None:
     assert with_cost(usage(*tokens), PINNED).cost_usd == cost
@@ -47,6 +47,10 @@ def test_a_cost_is_exact_and_written_in_full(tokens: tuple[int, int], cost: str)
 
 def test_a_model_without_a_price_has_no_cost() -> None:
     assert with_cost(usage(1, 1, "local/free"), PINNED).cost_usd is None
+
+
+def test_a_call_whose_tokens_were_not_counted_is_not_free() -> None:
+    assert with_cost(usage(0, 0), PINNED).cost_usd is None
 
 
 def test_a_cost_that_the_provider_gave_is_kept() -> None:
