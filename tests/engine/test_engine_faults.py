@@ -1,8 +1,11 @@
 """What comes in the middle of a run: decisions beside busy branches, and connections that die."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 from commands.run import StartRun
@@ -20,11 +23,12 @@ from store.faults import Unavailable
 from store.log import LogBounds
 from tests.commands.processes import new_id
 from tests.engine.backends import APPENDERS, terminate
-from tests.engine.world import Site, asks, check_history, reviews, site
+from tests.engine.world import PATIENCE_SECONDS, Site, asks, check_history, reviews, site
 from tests.fixtures.graphs import edge, graph, node
 from tests.fixtures.waiting import eventually
 from tests.store.given import WORKSPACE
 
+T = TypeVar("T")
 MOST_RUNS = 2000
 """Bound of a test that starts runs until something has happened often enough."""
 
@@ -215,20 +219,25 @@ async def test_runs_complete_though_every_connection_is_killed(database: str) ->
         runs = [(await start_surely(here, workflow)).target_id for _ in range(10)]
         await terminate(database, "true")
         for run in runs:
-            await here.step(run, "d", StepStatus.WAITING)
+            await surely(partial(here.step, run, "d", StepStatus.WAITING))
         await terminate(database, "true")
         for run in runs:
-
-            async def decided(run: UUID = run) -> bool:
-                try:
-                    await here.decide(run, "d")
-                except Unavailable:
-                    return False
-                return True
-
-            await eventually(decided, what="the step is decided")
+            await surely(partial(here.decide, run, "d"))
         await terminate(database, "true")
         for run in runs:
-            await here.ended(run)
-            check_history(await here.of(run))
+            await surely(partial(here.ended, run))
+            check_history(await surely(partial(here.of, run)))
         assert engine.stuck == {}
+
+
+async def surely(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask until there is an answer: the connections that the test itself asks by were killed as well."""
+    answers: list[T] = []
+
+    async def answered() -> bool:
+        with suppress(Unavailable):
+            answers.append(await ask())
+        return bool(answers)
+
+    await eventually(answered, what="there is an answer", seconds=PATIENCE_SECONDS)
+    return answers[0]
