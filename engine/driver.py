@@ -242,7 +242,7 @@ class Driver:
         self._arrive(node, result)
 
     async def _retry_at(self, node: str, at: datetime) -> None:
-        await asyncio.sleep(max(0.0, (at - self._parts.clock()).total_seconds()))
+        await self._parts.until(at)
         self._parts.reached(Point.TIMER_DUE)
         self._arrive(node, TryAgain())
 

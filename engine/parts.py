@@ -1,5 +1,6 @@
 """What the drivers of one engine share, and the points of their work where a crash would matter."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -67,3 +68,8 @@ class Parts:
     """What the inputs and the outputs of one run may come to, as far as they are kept beside the log."""
     reached: Reached = go_on
     tally: StepTally = field(default_factory=StepTally)
+
+    async def until(self, at: datetime) -> None:
+        """Wait until the clock shows a time. It may run behind the loop's own, so one sleep could be too short."""
+        while (left := (at - self.clock()).total_seconds()) > 0:  # noqa: ASYNC110  # no event tells the time
+            await asyncio.sleep(left)

@@ -3,17 +3,20 @@
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import LiteralString
 from uuid import UUID
 
 from domain.run_facts import StepWaiting, WaitFor
+from engine.progress import Owner
 from engine.timers import TimerBounds, Timers
 from projections.reading import Parameters, ReadBounds, ReadModels, Row
 from projections.timers_view import TimersView
 from store.migrations import migrate
 from store.record import Recorded
 from tests.commands.processes import new_id, now
+from tests.engine.world import site
 from tests.fixtures.waiting import eventually
 from tests.projections.given import in_background, recorded
 from tests.store.given import WORKSPACE
@@ -187,3 +190,16 @@ async def test_a_timer_that_comes_into_the_table_late_is_found_at_the_next_poll(
                 return len(woken.times) == 1
 
             await eventually(one_woken, what="it is woken", seconds=30)
+
+
+async def test_a_back_off_that_is_held_ends_by_the_clock_though_that_runs_slower_than_the_loop(database: str) -> None:
+    began_at = now()
+
+    def slow_clock() -> datetime:
+        return began_at + (now() - began_at) / 2
+
+    async with site(database) as here:
+        parts = replace(here.parts(Owner("first", 1)), clock=slow_clock)
+        due_at = slow_clock() + timedelta(seconds=0.1)
+        await parts.until(due_at)
+        assert slow_clock() >= due_at
