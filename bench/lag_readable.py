@@ -135,7 +135,7 @@ async def _appended(log: Log, rate: int, seconds: float) -> tuple[float, list[Co
 
 async def _look(conninfo: str, watched: Watched) -> None:
     async with connected(conninfo) as connection:
-        cursor: psycopg.AsyncCursor[tuple[str, int]] = connection.cursor(binary=True)  # pyright: ignore[reportAssignmentType]
+        cursor: psycopg.AsyncCursor[tuple[str, int]] = connection.cursor(binary=True)  # pyright: ignore[reportAssignmentType]  # the two columns of CHECKPOINTS
         while True:
             await cursor.execute(CHECKPOINTS, prepare=True)
             rows = await cursor.fetchall()

@@ -43,7 +43,7 @@ class BudgetedInterpreter(TreeInterpreter):
             method = self._methods[kind] = getattr(self, f"visit_{kind}")
         return method(node, value)
 
-    def visit_flatten(self, node: Any, value: Any) -> Any:  # noqa: ANN401
+    def visit_flatten(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
         """Flatten a list, once it is known how long it becomes."""
         base = self.visit(node["children"][0], value)
         if not isinstance(base, list):
@@ -52,12 +52,12 @@ class BudgetedInterpreter(TreeInterpreter):
         self._budget.charge(sum(_length(part) for part in parts) // ITEMS_A_WORK + len(parts) // ITEMS_A_WORK)
         return [one for part in parts for one in (cast("list[Any]", part) if isinstance(part, list) else [part])]
 
-    def visit_slice(self, node: Any, value: Any) -> Any:  # noqa: ANN401
+    def visit_slice(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
         """Take a part of a list, which is a copy of it at most."""
         self._budget.charge(_length(value) // ITEMS_A_WORK)
         return super().visit_slice(node, value)
 
-    def visit_comparator(self, node: Any, value: Any) -> Any:  # noqa: ANN401
+    def visit_comparator(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
         """Compare two values, which may be large."""
         left, right = (self.visit(child, value) for child in node["children"])
         if is_large_kind(left) and is_large_kind(right):
@@ -65,7 +65,7 @@ class BudgetedInterpreter(TreeInterpreter):
         compared: Any = {"value": node["value"], "children": [_literal(left), _literal(right)]}
         return super().visit_comparator(compared, value)
 
-    def visit_function_expression(self, node: Any, value: Any) -> Any:  # noqa: ANN401
+    def visit_function_expression(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
         """Apply a function to its arguments; all of them walk through at most the whole of what they are given."""
         name = str(node["value"])
         arguments = [self.visit(child, value) for child in node["children"]]

@@ -15,7 +15,7 @@ encode: Final = msgspec.json.Encoder().encode
 class Reply(ASGIResponse):
     """A whole response. It is an ASGIResponse by name only, so that Litestar sends it on as it is."""
 
-    def __init__(self, status: int, headers: list[Header], content: bytes = b"") -> None:  # pyright: ignore[reportMissingSuperCall]
+    def __init__(self, status: int, headers: list[Header], content: bytes = b"") -> None:  # pyright: ignore[reportMissingSuperCall]  # one by name only
         """Make it; the content's length is added to the headers."""
         self.start: HTTPResponseStartEvent = {
             "type": "http.response.start",

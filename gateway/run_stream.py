@@ -44,7 +44,7 @@ class CallerGone(Exception):  # noqa: N818  # ends the stream, and nothing else
 class RunStream(ASGIResponse):
     """The stream of one run, from a position on, until the run ends, the caller is gone or the process drains."""
 
-    def __init__(  # pyright: ignore[reportMissingSuperCall]
+    def __init__(  # pyright: ignore[reportMissingSuperCall]  # one by name only, like Reply
         self,
         log: Log,
         drain: Drain,

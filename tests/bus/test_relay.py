@@ -40,7 +40,7 @@ update events set topic = 'run dreamt.>', state = '\\xff00', metadata = '[]' whe
 
 def executed(database: str, statement: str, *parameters: object) -> list[tuple[object, ...]]:
     with psycopg.connect(database, autocommit=True) as connection:
-        cursor = connection.execute(statement, parameters)  # pyright: ignore[reportArgumentType]
+        cursor = connection.execute(statement, parameters)  # pyright: ignore[reportArgumentType]  # a text made by the test
         return cursor.fetchall() if cursor.description else []
 
 

@@ -58,7 +58,7 @@ def test_a_token_for_a_new_workspace_comes_with_how_to_give_others_one(
     first = CliRunner().invoke(main, ["token", "--user", "usr_ana"])
     workspace = first.stderr.partition("--workspace ")[2].partition(" ")[0]
     second = CliRunner().invoke(main, ["token", "--user", "usr_ben", "--workspace", workspace])
-    tokens = [jwt.decode(each.stdout.strip(), options={"verify_signature": False}) for each in (first, second)]  # pyright: ignore[reportUnknownMemberType]
+    tokens = [jwt.decode(each.stdout.strip(), options={"verify_signature": False}) for each in (first, second)]  # pyright: ignore[reportUnknownMemberType]  # the library leaves a type open
     assert [each["workspace"] for each in tokens] == [workspace, workspace]
     assert second.stderr == ""
 

@@ -55,7 +55,7 @@ class History(Struct, frozen=True, kw_only=True):
 
 def read_facts(history: History) -> list[RunFact]:
     """Give the facts as the log would."""
-    return [decode_fact(1, fact["fact"], PLAIN_JSON, None, msgspec.json.encode(fact)) for fact in history.facts]  # pyright: ignore[reportReturnType]
+    return [decode_fact(1, fact["fact"], PLAIN_JSON, None, msgspec.json.encode(fact)) for fact in history.facts]  # pyright: ignore[reportReturnType]  # the facts of runs, and no others
 
 
 def due_in(graphs: dict[str, dict[str, Any]], facts: list[RunFact]) -> list[Due]:

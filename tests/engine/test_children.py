@@ -111,7 +111,7 @@ async def test_a_failed_item_leaves_its_error_in_its_place(database: str) -> Non
             {"list": [-1, "no number", -3]},
         )
         ended = await here.ended(run)
-    first, second, third = ended.steps["each"].output.value  # type: ignore[misc]
+    first, second, third = ended.steps["each"].output.value  # type: ignore[misc]  # JSON, a list as the test knows
     assert (first, third) == ({"a": 1}, {"a": 3})
     assert second["error"]["error_class"] == "expression"
 
@@ -274,7 +274,7 @@ async def test_a_map_takes_as_many_items_as_it_allows_and_no_more(database: str)
 async def test_a_parent_is_looked_at_though_the_engine_was_full_when_it_began(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(takeover, "LEFT_WAITING_SECONDS", 0.1)
+    monkeypatch.setattr(takeover, "LEFT_WAITING_SECONDS", 0.1)  # so as not to wait for ten seconds
     async with site(database) as here:
         async with here.engaged():
             parent = await started_with(here, graph(reviews("d")), lambda inner: graph(runs(inner)), {})

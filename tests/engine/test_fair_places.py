@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from commands.project import CreateProject
-from commands.run import DecideStep, StartRun
+from commands.run import StartRun
 from commands.run_again import CancelRun
 from commands.workflow import CreateWorkflow
 from domain.payload import Payload
@@ -59,7 +59,7 @@ async def test_a_workspace_that_fills_the_engine_leaves_places_to_another(databa
 async def test_runs_of_one_workspace_that_lie_in_the_log_do_not_hold_back_those_of_another(
     database: str, others: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "PAGE_EVENTS", 7)
+    monkeypatch.setattr(intake, "PAGE_EVENTS", 7)  # so that it takes many pages to catch up
     async with site(database) as here, here.engaged(active_runs=4, heartbeat_seconds=NEVER):
         busy = await here.workflow(await here.project(), HELD)
         slow = await elsewhere(here, graph(asks("b", "held")))
@@ -95,7 +95,7 @@ async def test_an_engine_that_begins_takes_over_the_runs_of_every_workspace(data
 async def test_what_an_engine_takes_over_of_one_workspace_does_not_stand_before_what_it_takes_over_of_another(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(takeover, "PAGE_RUNS", 5)
+    monkeypatch.setattr(takeover, "PAGE_RUNS", 5)  # so that it takes many pages to take over
     async with site(database) as here:
         busy = await here.workflow(await here.project(), HELD)
         quick = await elsewhere(here, graph(node("n")))
@@ -146,16 +146,7 @@ async def test_a_run_is_read_from_the_log_in_its_turn_however_many_of_another_wo
             await locking.execute("lock table run_leases")  # none is read as long as that lasts
             for run in mine:
                 await here.decide(run, "d")
-            decision = DecideStep(
-                target_id=theirs,
-                node="d",
-                outcome="approve",
-                data={},
-                data_payload=Payload(value={}),
-                comment=None,
-                user_id="rita",
-            )
-            await here.does(decision, workspace=ELSEWHERE)
+            await here.decide(theirs, "d", workspace=ELSEWHERE)
         ended = [(await here.facts(run))[-1].position for run in mine if await here.ended(run)]
         await here.ended(theirs)
         last = (await here.facts(theirs))[-1].position

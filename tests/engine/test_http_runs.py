@@ -45,7 +45,7 @@ async def test_a_secret_is_in_no_fact_no_log_line_and_no_error(database: str, ca
         await steps.close()
     assert len(server.heard) == 2
     assert all(one.headers["x-token"] == SECRET for one in server.heard)
-    assert ended.outputs["a"].value["body"]["headers"]["x-token"] == "…"  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]
+    assert ended.outputs["a"].value["body"]["headers"]["x-token"] == "…"  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]  # JSON
     assert SECRET not in msgspec.json.encode(facts).decode()
     assert SECRET not in caplog.text
 

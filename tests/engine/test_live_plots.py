@@ -55,7 +55,7 @@ class Cast:
 
     async def live(self, run_id: UUID, drawn: Plot) -> Live:
         facts = [one.fact for one in await self.here.facts(run_id)]
-        return Live(drawn, await self.here.run(run_id), facts)  # pyright: ignore[reportArgumentType]
+        return Live(drawn, await self.here.run(run_id), facts)  # pyright: ignore[reportArgumentType]  # the facts of a run
 
     async def rested(self, key: str) -> Live:
         """Wait until a run has come to rest, and hold it against the reference."""

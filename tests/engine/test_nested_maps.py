@@ -29,7 +29,7 @@ async def test_what_fails_in_a_map_within_a_map_fails_there_or_further_up_as_eac
         ended = await here.ended(await here.start(await here.workflow(project, lenient), {"list": rows}))
         strict = await here.start(await here.workflow(project, graph(maps(middle))), {"list": rows})
         failed = await here.ended(strict, RunStatus.FAILED)
-    first, second, third = ended.outputs["each"].value  # type: ignore[misc]
+    first, second, third = ended.outputs["each"].value  # type: ignore[misc]  # JSON, a list as the test knows
     assert first["each"][0] == {"a": 1}
     assert first["each"][1]["error"]["error_class"] == "expression"
     assert second["error"]["error_class"] == "child_failed"

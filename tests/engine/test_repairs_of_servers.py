@@ -6,21 +6,17 @@ from typing import Any, cast
 
 import pytest
 
-from callsheet.setting_types import Secret
 from domain.graph import ErrorClass
 from domain.run import RunStatus
 from domain.run_facts import AnswerRejected, StepFailed
 from domain.run_steps import usages_of
-from engine.providers.anthropic import Anthropic, AnthropicSettings
-from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
 from engine.providers.provider import Provider
-from tests.engine.providers.test_openai_compatible import LOCAL
+from tests.engine.providers.conftest import speaking
 from tests.engine.world import Gate, check_history, site
 from tests.fixtures.graphs import Json, graph, node
 from tests.model_server.server import ModelServer
 
 SCHEMA: Json = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-KEY = "sk-test-0123456789"
 
 
 @pytest.fixture
@@ -32,14 +28,7 @@ def server() -> Generator[ModelServer]:
 @pytest.fixture(params=["openai", "anthropic"])
 async def provider(request: pytest.FixtureRequest, server: ModelServer) -> AsyncGenerator[Provider]:
     """A provider of one protocol and then of the other."""
-    made: Provider
-    if request.param == "openai":
-        made = OpenAiCompatible(OpenAiSettings(api_key=Secret(KEY), base_url=server.base_url, guard=LOCAL))
-    else:
-        base_url = server.base_url.removesuffix("/v1")
-        made = Anthropic(
-            AnthropicSettings(api_key=Secret(KEY), base_url=base_url, output_tokens_default=99, guard=LOCAL)
-        )
+    made = speaking(request.param, server)
     yield made
     await made.close()
 

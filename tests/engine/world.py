@@ -49,7 +49,7 @@ from tests.engine.gate import PRICES, Gate
 from tests.fixtures.graphs import Json, node
 from tests.fixtures.waiting import eventually
 from tests.projections.given import in_background
-from tests.store.given import running
+from tests.store.given import WORKSPACE, running
 
 PATIENCE_SECONDS = 30.0
 TIMERS = TimerBounds()
@@ -186,18 +186,17 @@ class Site(Process):
         """Start a run of a new workflow with a graph."""
         return await self.start(await self.workflow(await self.project(), raw), inputs)
 
-    async def decide(self, run: UUID, step: str, outcome: str = "approve") -> None:
-        await self.does(
-            DecideStep(
-                target_id=run,
-                node=step,
-                outcome=outcome,
-                data={},
-                data_payload=Payload(value={}),
-                comment=None,
-                user_id="rita",
-            )
+    async def decide(self, run: UUID, step: str, outcome: str = "approve", workspace: UUID = WORKSPACE) -> None:
+        decision = DecideStep(
+            target_id=run,
+            node=step,
+            outcome=outcome,
+            data={},
+            data_payload=Payload(value={}),
+            comment=None,
+            user_id="rita",
         )
+        await self.does(decision, workspace=workspace)
 
     async def run(self, run: UUID) -> Run:
         """Give a run as the log tells it."""

@@ -38,7 +38,7 @@ def claims(**changed: object) -> dict[str, Any]:
 
 
 def header(key: str | bytes = SECRET.reveal(), algorithm: str = "HS256", **changed: object) -> bytes:
-    signed: str = jwt.encode(claims(**changed), key, algorithm=algorithm)  # pyright: ignore[reportUnknownMemberType]
+    signed: str = jwt.encode(claims(**changed), key, algorithm=algorithm)  # pyright: ignore[reportUnknownMemberType]  # the library leaves a type open
     return f"Bearer {signed}".encode()
 
 

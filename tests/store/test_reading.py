@@ -47,7 +47,7 @@ async def test_every_filter_and_any_of_them_together(database: str) -> None:
         await log.append(append(uuid4(), 0, workspace=other_workspace))
 
         async def positions(**only: object) -> list[int]:
-            page = await log.read_log(after=0, limit=10, only=LogFilter(**only))  # pyright: ignore[reportArgumentType]
+            page = await log.read_log(after=0, limit=10, only=LogFilter(**only))  # pyright: ignore[reportArgumentType]  # filters of several types
             assert page.through == 5
             return [one.position for one in page.events]
 

@@ -7,12 +7,22 @@ import pytest
 from callsheet.setting_types import Secret
 from engine.allow_list import AllowList
 from engine.outgoing import Guard
+from engine.providers.anthropic import Anthropic, AnthropicSettings
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
+from engine.providers.provider import Provider
 from tests.model_server.server import ModelServer
 
 KEY = "sk-test-0123456789"
 LOCAL = Guard(allowed=AllowList("127.0.0.1"))
 """Lets us call the servers of the tests."""
+
+
+def speaking(protocol: str, server: ModelServer) -> Provider:
+    """Give a provider that speaks `openai` or `anthropic` with a server."""
+    if protocol == "openai":
+        return OpenAiCompatible(OpenAiSettings(api_key=Secret(KEY), base_url=server.base_url, guard=LOCAL))
+    base_url = server.base_url.removesuffix("/v1")
+    return Anthropic(AnthropicSettings(api_key=Secret(KEY), base_url=base_url, output_tokens_default=99, guard=LOCAL))
 
 
 @pytest.fixture

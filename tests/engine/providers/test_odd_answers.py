@@ -5,13 +5,10 @@ from collections.abc import AsyncGenerator
 import msgspec
 import pytest
 
-from callsheet.setting_types import Secret
 from domain.graph import ErrorClass
-from engine.providers.anthropic import Anthropic, AnthropicSettings
-from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
 from engine.providers.provider import Answer, Ask, Provider, ProviderFault
 from engine.providers.wire import TOKENS_MAX
-from tests.engine.providers.conftest import KEY, LOCAL
+from tests.engine.providers.conftest import speaking
 from tests.model_server.server import ModelServer
 
 ODD_USAGES: list[object] = [
@@ -29,12 +26,7 @@ ODD_USAGES: list[object] = [
 @pytest.fixture(params=["openai", "anthropic"])
 async def either(request: pytest.FixtureRequest, model_server: ModelServer) -> AsyncGenerator[Provider]:
     """A provider of one protocol and then of the other."""
-    made: Provider
-    if request.param == "openai":
-        made = OpenAiCompatible(OpenAiSettings(api_key=Secret(KEY), base_url=model_server.base_url, guard=LOCAL))
-    else:
-        base_url = model_server.base_url.removesuffix("/v1")
-        made = Anthropic(AnthropicSettings(api_key=Secret(KEY), base_url=base_url, guard=LOCAL))
+    made = speaking(request.param, model_server)
     yield made
     await made.close()
 

@@ -166,7 +166,7 @@ def test_bounds_hold_and_every_call_is_made_whatever_happens(steps: list[UUID | 
 
 
 async def test_a_provider_that_takes_turns_answers_as_it_would_without() -> None:
-    asked = Ask(model="x", prompt="Hello", idempotency_token="t", timeout_seconds=1, workspace_id=BUSY)  # noqa: S106
+    asked = Ask(model="x", prompt="Hello", idempotency_token="t", timeout_seconds=1, workspace_id=BUSY)  # noqa: S106  # a token that repeats, no secret
     said: list[str] = []
     answer = await TakingTurns(Scripted(), turns()).complete(asked, said.append)
     assert answer == await Scripted().complete(asked, lambda _text: None)

@@ -102,7 +102,7 @@ def ended(at: datetime) -> RunCompleted:
     return RunCompleted(output_nodes=(), completed_at=at)
 
 
-def well(at: datetime, *, lasts: timedelta = SECOND, **of_completed: Any) -> list[RunFact]:  # noqa: ANN401
+def well(at: datetime, *, lasts: timedelta = SECOND, **of_completed: Any) -> list[RunFact]:  # noqa: ANN401  # fields of several types
     """Give a run whose draft was done at the first attempt."""
     return [started(at), claimed(at), completed(at + lasts, **of_completed), ended(at + lasts)]
 

@@ -127,8 +127,8 @@ def test_what_waits_for_people_is_not_slow_but_a_bottleneck() -> None:
     (told,) = found(human_bottleneck, runs)
     assert (told.code, told.node_id, told.evidence["decided"]) == ("human_bottleneck", "review", 20)
     assert float(str(told.evidence["share_of_run"])) > 0.9
-    assert found(human_bottleneck, [reviewed(False, HOURS / 2)] * 20) == [], "half an hour is quick"  # noqa: FBT003
-    assert found(human_bottleneck, [reviewed(False, 5 * HOURS)] * 9) == [], "nine are no sample"  # noqa: FBT003
+    assert found(human_bottleneck, [reviewed(False, HOURS / 2)] * 20) == [], "half an hour is quick"  # noqa: FBT003  # which of two times
+    assert found(human_bottleneck, [reviewed(False, 5 * HOURS)] * 9) == [], "nine are no sample"  # noqa: FBT003  # which of two times
 
 
 def test_people_are_no_bottleneck_where_most_of_the_time_goes_elsewhere() -> None:
