@@ -12,15 +12,12 @@ import httpcore2
 import httpx2
 import pytest
 
-from callsheet.setting_types import Secret
 from domain.graph import ErrorClass
 from engine.http_step import HttpBounds, HttpSteps
 from engine.outgoing import GuardedTransport
-from engine.outgoing_stream import ANSWER_BYTES_MAX, PIECE_LINES_MAX, OutgoingStream
-from engine.providers.anthropic import Anthropic, AnthropicSettings
-from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
-from engine.providers.provider import Ask, Provider, ProviderFault
-from tests.engine.providers.conftest import KEY, LOCAL
+from engine.outgoing_stream import ANSWER_BYTES_MAX, BARREN_BYTES_MAX, PIECE_LINES_MAX, OutgoingStream
+from engine.providers.provider import Ask, ProviderFault
+from tests.engine.providers.conftest import LOCAL, speaking
 from tests.engine.test_http_step import fault_of, heard
 
 PATIENCE_SECONDS = 20
@@ -105,14 +102,8 @@ async def steps() -> AsyncGenerator[HttpSteps]:
     await steps.close()
 
 
-def provider_at(url: str, protocol: str) -> Provider:
-    if protocol == "openai":
-        return OpenAiCompatible(OpenAiSettings(api_key=Secret(KEY), base_url=url, guard=LOCAL))
-    return Anthropic(AnthropicSettings(api_key=Secret(KEY), base_url=url, guard=LOCAL))
-
-
 async def fault_of_model(url: str, protocol: str) -> ProviderFault:
-    provider = provider_at(url, protocol)
+    provider = speaking(protocol, url)
     asked = Ask(model="m", prompt="Hi", idempotency_token="t", timeout_seconds=PATIENCE_SECONDS)  # noqa: S106  # a token that repeats, no secret
     try:
         with pytest.raises(ProviderFault) as caught:
@@ -143,6 +134,14 @@ async def test_a_model_server_that_sends_no_answer_without_end_is_unavailable(
 async def test_comments_without_end_are_no_answer_of_a_model(floods: Callable[..., Flooder], protocol: str) -> None:
     fault = await fault_of_model(floods(STREAM, chunk(b":" + b"x" * 16_000 + b"\n")).url, protocol)
     assert fault.error_class is ErrorClass.UNAVAILABLE, fault.message
+
+
+async def test_answers_before_the_answer_are_bounded_in_bytes_too(
+    floods: Callable[..., Flooder], steps: HttpSteps
+) -> None:
+    hint = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 8_000 + b"\r\n\r\n"
+    failed = await fault_of(steps, floods(hint * (BARREN_BYTES_MAX // 8_000 + 1) + JSON).url)
+    assert failed.error.error_class is ErrorClass.UNAVAILABLE, failed.error.message
 
 
 @pytest.mark.parametrize("before", [0, 1, 300])

@@ -28,7 +28,7 @@ def server() -> Generator[ModelServer]:
 @pytest.fixture(params=["openai", "anthropic"])
 async def provider(request: pytest.FixtureRequest, server: ModelServer) -> AsyncGenerator[Provider]:
     """A provider of one protocol and then of the other."""
-    made = speaking(request.param, server)
+    made = speaking(request.param, server.base_url)
     yield made
     await made.close()
 

@@ -228,13 +228,14 @@ class Site(Process):
         )
 
     async def read_models_know(self) -> None:
-        """Wait until the read model of runs has all that the log has, so that it is taken over from there."""
+        """Wait until the read models have all that the log has: it is taken over from there, and heard no more."""
         head, _ = await self.log.head()
+        runs, timers = RunsView(self.models), TimersView(self.models)
 
         async def known() -> bool:
-            return await RunsView(self.models).position() >= head
+            return min(await runs.position(), await timers.position()) >= head
 
-        await eventually(known, what="the runs are known", seconds=PATIENCE_SECONDS)
+        await eventually(known, what="the runs and timers are known", seconds=PATIENCE_SECONDS)
 
     async def asked(self, prompt: str, times: int = 1) -> None:
         """Wait until the model has been asked so many times for a prompt."""

@@ -17,11 +17,11 @@ LOCAL = Guard(allowed=AllowList("127.0.0.1"))
 """Lets us call the servers of the tests."""
 
 
-def speaking(protocol: str, server: ModelServer) -> Provider:
-    """Give a provider that speaks `openai` or `anthropic` with a server."""
+def speaking(protocol: str, url: str) -> Provider:
+    """Give a provider that speaks `openai` or `anthropic` with the server at an address."""
     if protocol == "openai":
-        return OpenAiCompatible(OpenAiSettings(api_key=Secret(KEY), base_url=server.base_url, guard=LOCAL))
-    base_url = server.base_url.removesuffix("/v1")
+        return OpenAiCompatible(OpenAiSettings(api_key=Secret(KEY), base_url=url, guard=LOCAL))
+    base_url = url.removesuffix("/v1")
     return Anthropic(AnthropicSettings(api_key=Secret(KEY), base_url=base_url, output_tokens_default=99, guard=LOCAL))
 
 

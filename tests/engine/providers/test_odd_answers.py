@@ -26,7 +26,7 @@ ODD_USAGES: list[object] = [
 @pytest.fixture(params=["openai", "anthropic"])
 async def either(request: pytest.FixtureRequest, model_server: ModelServer) -> AsyncGenerator[Provider]:
     """A provider of one protocol and then of the other."""
-    made = speaking(request.param, model_server)
+    made = speaking(request.param, model_server.base_url)
     yield made
     await made.close()
 
