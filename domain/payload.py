@@ -5,7 +5,7 @@ from msgspec import Struct
 INLINE_BYTES = 32 * 1024
 
 
-class Payload(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"ref": "$ref"}):
+class Payload(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, rename={"ref": "$ref"}):
     """Either `value`, or `ref` (`sha256:<hex>`) with the size in bytes and the media type of what it refers to.
 
     A caller's value can never pass for a reference, since it is always one level down, under `value`.

@@ -53,7 +53,7 @@ class RunStatus(StrEnum):
 ENDED: Final = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 
 
-class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A run as its facts tell it. `busy`, `waiting` and `settled` count steps, so that no fold looks at them all.
 
     `data_bytes` sums up what its inputs and steps have kept beside the log: what is small stands in facts.

@@ -12,7 +12,7 @@ from domain.payload import NOTHING, Payload
 from domain.took import Took
 
 
-class Pins(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Pins(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Everything that a run depends on, as it was at the start, so that an old run folds the same for ever."""
 
     assets: dict[UUID, int] = {}
@@ -21,7 +21,7 @@ class Pins(Struct, frozen=True, kw_only=True, omit_defaults=True):
     prices: dict[str, object] = {}
 
 
-class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What one call of a model took. `cost_usd` is a decimal string; none where the price is not known."""
 
     model: str
@@ -32,14 +32,14 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost_usd: str | None = None
 
 
-class StepError(Struct, frozen=True, kw_only=True):
+class StepError(Struct, frozen=True, kw_only=True, gc=False):
     """Why an attempt failed: a class for policies and a sentence for people, without secrets."""
 
     error_class: ErrorClass
     message: str
 
 
-class Parent(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Parent(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The step that began a run as its child; `item` is the place in the list of a `map` (from 0)."""
 
     run_id: UUID
@@ -47,7 +47,7 @@ class Parent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     item: int | None = None
 
 
-class ForkedFrom(Struct, frozen=True, kw_only=True):
+class ForkedFrom(Struct, frozen=True, kw_only=True, gc=False):
     """The run that another was forked from, and the node that it begins anew at."""
 
     run_id: UUID
@@ -170,7 +170,7 @@ class ItemOutcome(StrEnum):
     CANCELLED = "cancelled"
 
 
-class ItemResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ItemResult(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What one child of a step came to: its outputs by node, or why it failed; and what it took, if anything."""
 
     item: int

@@ -7,7 +7,7 @@ from domain.run_facts import ItemOutcome, ItemResult, WaitFor
 from domain.run_steps import Step
 
 
-class KeptItems(Struct, frozen=True, kw_only=True):
+class KeptItems(Struct, frozen=True, kw_only=True, gc=False):
     """What a step waited for, and the results of its children that completed, by their place in the list."""
 
     items: Payload

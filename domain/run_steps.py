@@ -45,7 +45,7 @@ SETTLED: Final = (StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED)
 BUSY: Final = (StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.DECIDED, StepStatus.GIVEN)
 
 
-class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Step(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One node of a run as its facts tell it; `attempt` counts from 1, and is 0 where nothing was attempted.
 
     `usage` is of the last call of a model, `earlier` of those before it: attempts that failed, answers rejected.

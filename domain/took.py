@@ -5,7 +5,7 @@ from decimal import Decimal
 from msgspec import Struct
 
 
-class Took(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Took(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A sum over calls. `cost_usd` is a decimal string; none where no call had a price."""
 
     model_calls: int = 0

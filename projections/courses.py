@@ -33,7 +33,7 @@ from domain.run_facts import (
 from domain.run_steps import SETTLED, StepStatus
 
 
-class Spent(Struct, kw_only=True):
+class Spent(Struct, kw_only=True, gc=False):
     """What calls of models took; costs are in millionths of a millionth of a USD (pico-USD)."""
 
     calls: int = 0
@@ -53,7 +53,7 @@ class Spent(Struct, kw_only=True):
             self.cost_pico += pico_of(usage.cost_usd)
 
 
-class NodeSeen(Struct, frozen=True):
+class NodeSeen(Struct, frozen=True, gc=False):
     """What is to be known of a node: its kind, and the prompt or dataset that it uses."""
 
     kind: str
@@ -64,7 +64,7 @@ Nodes = Mapping[str, NodeSeen]
 NO_NODES: Final[Nodes] = {}
 
 
-class StepCourse(Struct, kw_only=True):
+class StepCourse(Struct, kw_only=True, gc=False):
     """How far one step has come, and with which versions; `spent` is of all its attempts."""
 
     status: StepStatus
@@ -84,7 +84,7 @@ class StepCourse(Struct, kw_only=True):
     error_class: str | None = None
 
 
-class RunCourse(Struct, kw_only=True):
+class RunCourse(Struct, kw_only=True, gc=False):
     """How far a run has come. `began_at` is when its present attempt was asked for, `picked_up_at` when a step began.
 
     `nodes` are those of the graph that it runs.

@@ -19,7 +19,7 @@ S = TypeVar("S")
 _encoder: Final = Encoder()
 
 
-class Folded(Struct, Generic[S], kw_only=True):
+class Folded(Struct, Generic[S], kw_only=True, gc=False):
     """A stream on its way: folded onto in place, since a copy a fact would cost more than the fold."""
 
     id: UUID

@@ -40,7 +40,7 @@ _postgres_epoch: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _microsecond: Final = timedelta(microseconds=1)
 
 
-class Column(Struct, frozen=True):
+class Column(Struct, frozen=True, gc=False):
     """One column of many rows, as PostgreSQL receives it: the type of its elements and the array's bytes."""
 
     element_oid: int

@@ -11,14 +11,14 @@ from domain.fact import Fact
 ActorKind = Literal["user", "api_key", "engine", "system"]
 
 
-class Actor(Struct, frozen=True):
+class Actor(Struct, frozen=True, gc=False):
     """Who did something: `id` is the subject of a token, the id of a key, or the name of an engine."""
 
     kind: ActorKind
     id: str
 
 
-class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What stands beside every fact: by whom, within what, and because of which earlier fact (a position)."""
 
     actor: Actor
@@ -28,14 +28,14 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     schema_version: int = 1
 
 
-class Guard(Struct, frozen=True):
+class Guard(Struct, frozen=True, gc=False):
     """A stream that a command was decided against; the append conflicts when it has moved past `version`."""
 
     stream_id: UUID
     version: int
 
 
-class CommandId(Struct, frozen=True):
+class CommandId(Struct, frozen=True, gc=False):
     """The identity of a command that may be sent again.
 
     `key` is a hash of workspace, credential, route and Idempotency-Key; `request_hash` tells a repeat from a misuse.
@@ -45,7 +45,7 @@ class CommandId(Struct, frozen=True):
     request_hash: bytes
 
 
-class Append(Struct, frozen=True, kw_only=True):
+class Append(Struct, frozen=True, kw_only=True, gc=False):
     """The facts of one command for one stream, to be appended whole or not at all.
 
     `contradicted_by` are the topics that make it a conflict if they have come to the stream since the expected version;
@@ -63,7 +63,7 @@ class Append(Struct, frozen=True, kw_only=True):
     contradicted_by: tuple[str, ...] | None = None
 
 
-class Recorded(Struct, frozen=True, kw_only=True):
+class Recorded(Struct, frozen=True, kw_only=True, gc=False):
     """One fact as it stands in the log. `position` counts from 1 over the log, `version` from 1 over its stream."""
 
     position: int
@@ -87,7 +87,7 @@ class Unreadable(Fact, frozen=True, kw_only=True, tag="event.unreadable"):
     state: bytes
 
 
-class Accepted(Struct, frozen=True, kw_only=True):
+class Accepted(Struct, frozen=True, kw_only=True, gc=False):
     """A command is on disk: the stream's version and the log's position after its last fact."""
 
     version: int
@@ -96,7 +96,7 @@ class Accepted(Struct, frozen=True, kw_only=True):
     recorded: tuple[Recorded, ...]
 
 
-class Repeated(Struct, frozen=True, kw_only=True):
+class Repeated(Struct, frozen=True, kw_only=True, gc=False):
     """A command with this id had been accepted before; this is what it came to then."""
 
     request_hash: bytes
@@ -106,7 +106,7 @@ class Repeated(Struct, frozen=True, kw_only=True):
     recorded_at: datetime
 
 
-class Page(Struct, frozen=True, kw_only=True):
+class Page(Struct, frozen=True, kw_only=True, gc=False):
     """A stretch of the log: the facts that matched, and the last position that was looked at."""
 
     events: tuple[Recorded, ...]
