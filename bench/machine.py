@@ -14,16 +14,23 @@ from msgspec import Struct
 PACKAGES: Final = ("eventsourcing", "litestar", "msgspec", "psycopg", "uvicorn", "uvloop")
 SYNCS: Final = 100
 PAGE: Final = b"\0" * 8_192
+LOOPS: Final = 20
+LOOP: Final = 20_000
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """The machine and the versions. `sync_ms` is the median time to bring a page to the disk; None for another's."""
+    """The machine and the versions. `sync_ms` is the median time to bring a page to the disk; None for another's.
+
+    `loop_ms` is the median time of a fixed loop of Python: by it the figures of two hours, two machines, or two builds
+    of the interpreter compare.
+    """
 
     system: str
     processor: str
     cores: int
     load_before: float
     sync_ms: float | None
+    loop_ms: float
     python: str
     packages: dict[str, str]
 
@@ -36,6 +43,7 @@ def machine(directory: Path | None) -> Machine:
         cores=os.cpu_count() or 1,
         load_before=round(os.getloadavg()[0], 2),
         sync_ms=None if directory is None else _sync_ms(directory),
+        loop_ms=_loop_ms(),
         python=platform.python_version(),
         packages={name: version(name) for name in PACKAGES},
     )
@@ -62,3 +70,15 @@ def _sync_ms(directory: Path) -> float:
             os.fsync(file.fileno())
             times.append(time.perf_counter() - begun)
     return round(statistics.median(times) * 1_000, 3)
+
+
+def _loop_ms() -> float:
+    """Make small objects, again and again: what a core does with this interpreter in this hour."""
+    times: list[float] = []
+    for _ in range(LOOPS):
+        kept: dict[int, tuple[int, str]] = {}
+        begun = time.perf_counter()
+        for number in range(LOOP):
+            kept[number & 255] = number, str(number)
+        times.append(time.perf_counter() - begun)
+    return round(statistics.median(times) * 1_000, 2)
