@@ -95,6 +95,10 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 def evolve(run: Run, fact: RunFact) -> Run:
     """Give the run as it is after one more fact. Takes any history; never refuses."""
     match fact:
+        case StepStarted():
+            return _claimed(run, fact)
+        case StepCompleted():
+            return _completed(run, fact)
         case RunStarted():
             return _started(fact)
         case RunCompleted():
@@ -176,14 +180,45 @@ def _retried(run: Run, fact: RunRetried) -> Run:
     )
 
 
+# Nearly all facts are claims of new steps, and outputs of claimed ones. What these do to the counts of a run is known,
+# and need not be found out as in `_moved`: 0.9 and 1.5 µs a fact in place of 2.2 and 2.4.
+def _claimed(run: Run, fact: StepStarted) -> Run:
+    node = fact.node
+    old = run.steps.get(node)
+    new = evolve_step(old, fact)
+    if old is not None:
+        return _begun_anew(_moved(run, node, old, new), node, old)
+    return replace(
+        run,
+        status=run.status if run.status in ENDED else RunStatus.RUNNING,
+        steps={**run.steps, node: new},
+        busy=run.busy + 1,
+    )
+
+
+def _completed(run: Run, fact: StepCompleted) -> Run:
+    node = fact.node
+    old = run.steps.get(node)
+    new = evolve_step(old, fact)
+    if old is None or old.status is not StepStatus.RUNNING:
+        return _moved(run, node, old, new)
+    busy = run.busy - 1
+    return replace(
+        run,
+        status=run.status if run.status in ENDED else _status(busy, run.waiting),
+        steps={**run.steps, node: new},
+        busy=busy,
+        settled=run.settled + 1,
+        data_bytes=run.data_bytes + (fact.output.bytes or 0),  # while it ran it held nothing
+    )
+
+
 def _of_step(run: Run, fact: StepFact) -> Run:
     old = run.steps.get(fact.node)
     moved = _moved(run, fact.node, old, evolve_step(old, fact))
-    if isinstance(fact, StepCompleted) or old is None:
-        return moved  # nearly all facts: what follows is for steps that were begun before
+    if old is None:
+        return moved  # what follows is for steps that were begun before
     match fact:
-        case StepStarted():
-            return _begun_anew(moved, fact.node, old)
         case StepWaiting() if fact.node in run.kept_items:
             return _resumed(moved, fact)
         case StepItemsSettled():
