@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from bus.feed import Feed
 from commands.loading import Streams
-from domain.run_facts import RunCancelRequested, RunRetried, StepDecided
+from domain.fact import Fact
+from domain.run_facts import RunCancelRequested, RunRetried, RunStarted, StepDecided, StepFailed, StepWaiting
 from engine.data_bound import RUN_DATA_BYTES
 from engine.executors import Executors
 from engine.graphs import Graphs
@@ -35,6 +36,12 @@ from store.log import Log
 
 MOVED_BY_OTHERS: Final = (StepDecided, RunRetried)
 """What people do to a run, and the engine has to act on."""
+
+MAKES_DUE: Final = (StepWaiting, StepFailed)
+"""What may make a step due by the clock (see `projections.timers.due_at_of`)."""
+
+HEARD: Final[frozenset[type[Fact]]] = frozenset({RunStarted, RunCancelRequested, *MOVED_BY_OTHERS, *MAKES_DUE, *ENDS})
+"""All that an engine acts on."""
 
 HEARD_AGAIN_EVENTS: Final = 10_000
 """A table of timers that is further behind is waited for: its timers are found by the poll."""
@@ -192,15 +199,20 @@ class Engine:
         while True:
             page = await page_after(self._feed, position)
             position = page.through
-            intake.hear(begun(page.events), page.through)
-            for one in page.events:
-                timers.hear(one)
-                if isinstance(one.fact, RunCancelRequested):
+            # By type at first: most facts are nothing to act on, and to ask each what it is took 14 µs a run, not 1.5.
+            heard = [one for one in page.events if type(one.fact) in HEARD]
+            intake.hear(begun(heard), page.through)
+            for one in heard:
+                fact = one.fact
+                if isinstance(fact, ENDS):
+                    if fact.parent is not None:
+                        runs.child_ended(one.stream_id, one.workspace_id, fact.parent)
+                elif isinstance(fact, RunCancelRequested):
                     runs.end(one.stream_id, one.workspace_id, one.version)
-                elif isinstance(one.fact, MOVED_BY_OTHERS):
+                elif isinstance(fact, MOVED_BY_OTHERS):
                     runs.wake(one.stream_id, one.workspace_id, one.version)
-                elif isinstance(one.fact, ENDS) and one.fact.parent is not None:
-                    runs.child_ended(one.stream_id, one.workspace_id, one.fact.parent)
+                elif isinstance(fact, MAKES_DUE):
+                    timers.hear(one)
 
 
 async def _whole(work: Coroutine[Any, Any, None]) -> None:

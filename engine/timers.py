@@ -77,14 +77,16 @@ class Timers:
     def hear(self, recorded: Recorded) -> None:
         """Take note of a fact that makes a step due soon: before a poll that is sure to find its row."""
         due_at = due_at_of(recorded.fact)
-        soon = self._clock() + timedelta(seconds=2 * self._bounds.poll_seconds)
-        if due_at is None or due_at > soon or self._is_held(recorded.fact):
+        if due_at is None or due_at > self._soon() or self._is_held(recorded.fact):
             return
         if len(self._heard) < self._bounds.heard_timers:
             heapq.heappush(self._heard, (due_at, recorded.stream_id, recorded.workspace_id))
         else:
             self._read_at = min(self._read_at, due_at)
         self._nearer.set()
+
+    def _soon(self) -> datetime:
+        return self._clock() + timedelta(seconds=2 * self._bounds.poll_seconds)
 
     def look_now(self) -> None:
         """Look at all that is due, as at a poll: an engine has gone, and a step may have come due in its hand."""
