@@ -20,6 +20,7 @@ from engine.children import Nursery
 from engine.data import RunData
 from engine.executors import is_immediate
 from engine.families import Families
+from engine.first_steps import do_at_once
 from engine.lost import ABORTED, RunTaken, claimed_since, late, lost_too_often, refuse
 from engine.parts import Parts, Point
 from engine.progress import Progress
@@ -153,7 +154,7 @@ class Driver:
         else:
             progress.carry_on(due_first(self._graph))
             if self._is_new:  # else an engine may have been lost here already, and what is claimed first is counted
-                self._first_at_once(progress)
+                do_at_once(progress, self._at_once, self._parts.clock)
         return progress
 
     async def _arrived_by_itself(self) -> list[tuple[str, Result]]:
@@ -162,16 +163,6 @@ class Driver:
         late = await timed_out(parts.contents, held, self._graph, parts.clock(), self._tasks)
         given_up = lost_too_often(held.state, parts.owner.epoch, parts.lost_attempts_in_a_row)
         return [*await answered(parts.contents, held), *late, *given_up]
-
-    def _first_at_once(self, progress: Progress) -> None:
-        """Do the immediate ones of the first steps in the very turn that claims them: nothing precedes them."""
-        done: dict[str, Result] = {}
-        for node in progress.started:
-            result = self._at_once(progress.turn.run, node)
-            if result is not None:
-                done[node] = result
-        progress.started = [node for node in progress.started if node not in done]
-        progress.onward(progress.settle(done.items()))
 
     def _progress(self) -> Progress:
         return Progress(

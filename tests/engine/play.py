@@ -25,6 +25,7 @@ from domain.run_facts import Parent, Pins, RunFact, RunStarted
 from domain.run_steps import StepStatus
 from engine.data import RunData
 from engine.executors import is_immediate
+from engine.first_steps import do_at_once
 from engine.progress import Owner, Progress
 from engine.resolving import answered, resolved, timed_out
 from engine.schedule import due_again, due_at, due_first
@@ -227,15 +228,14 @@ class Play:
             progress.carry_on(due_again(self.plot.compiled, progress.turn.run))
             return progress
         progress.carry_on(due_first(self.plot.compiled))
-        done = [node for node in progress.started if is_immediate(self.plot.compiled.nodes[node])]
-        at_first = {
-            node: result_of(self._call(progress.turn.run, node), self.plot.behaviours[node], 0)
-            for node in done
-            if not self.plot.behaviours[node].takes
-        }
-        progress.started = [node for node in progress.started if node not in at_first]
-        progress.onward(progress.settle(at_first.items()))
+        do_at_once(progress, self._at_once, lambda: self.now)
         return progress
+
+    def _at_once(self, run: Run, node: str) -> Result | None:
+        behaviour = self.plot.behaviours[node]
+        if behaviour.takes or not is_immediate(self.plot.compiled.nodes[node]):
+            return None
+        return result_of(self._call(run, node), behaviour, 0)
 
     def _progress(self) -> Progress:
         return Progress(

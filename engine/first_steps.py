@@ -1,0 +1,34 @@
+"""The first steps of a run that has just begun: those that are immediate are done in the very turn that claims them.
+
+So are the immediate ones that follow, in the same append. Nothing of it is in the log before: an engine that is lost
+meanwhile leaves a run that has only begun, and the next one claims before it does anything.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from domain.run import Run
+from engine.progress import Progress
+from engine.step import Result
+
+MOST_AT_ONCE: Final = 10
+"""After so many steps the next have turns of their own: nobody else has one meanwhile."""
+
+
+def do_at_once(progress: Progress, attempt: Callable[[Run, str], Result | None], clock: Callable[[], datetime]) -> None:
+    """Carry a first turn on from what it has started; `attempt` gives None for a step that is not done at once."""
+    steps = 0
+    while steps < MOST_AT_ONCE and not progress.turn.run.ended:
+        run = progress.turn.run
+        done: dict[str, Result] = {}
+        for node in progress.started:
+            result = attempt(run, node)
+            if result is not None:
+                done[node] = result
+        if not done:
+            return
+        steps += len(done)
+        progress.started = [node for node in progress.started if node not in done]
+        progress.turn.now = clock()
+        progress.onward(progress.settle(done.items()))
