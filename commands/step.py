@@ -151,6 +151,8 @@ def decide(command: StepCommand, run: Run, now: datetime) -> tuple[RunFact, ...]
             return start_step(command, run, now)
         case CompleteStep():
             return (_completed(command, run, now),) if _is_open(run, command.node) else ()
+        case CompleteRun() | FailRun() | CancelRun():
+            return (_ended(command, run, now),)
         case FailStep():
             return (_failed(command, run, now),) if _is_open(run, command.node) else ()
         case RejectAnswer():
@@ -165,8 +167,6 @@ def decide(command: StepCommand, run: Run, now: datetime) -> tuple[RunFact, ...]
             return () if command.node in run.steps else (StepSkipped(node=command.node, reason=command.reason),)
         case RefuseResult():
             return (refuse_result(command, now),)
-        case CompleteRun() | FailRun() | CancelRun():
-            return (_ended(command, run, now),)
         case _:
             assert_never(command)
 

@@ -61,14 +61,14 @@ def _mapping(value: object) -> dict[str, Any]:
 
 def passed_through(graph: CompiledGraph, run: Run, node: str, data: RunData) -> object:
     """Give what passes through a step that adds nothing: what the taken edges bring, or the inputs at an entry."""
-    sources = [
-        edge.source
-        for edge in graph.incoming[node]
+    incoming = graph.incoming[node]
+    if not incoming:
+        return data.inputs
+    outputs = {
+        edge.source: data.steps[edge.source]["output"]
+        for edge in incoming
         if (step := run.steps.get(edge.source)) is not None
         and edge.index in step.edges_taken
         and data.has_output(edge.source)  # one that failed may have a default output, or lead on without any
-    ]
-    outputs = {source: data.steps[source]["output"] for source in sources}
-    if not graph.incoming[node]:
-        return data.inputs
+    }
     return next(iter(outputs.values())) if len(outputs) == 1 else outputs

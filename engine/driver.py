@@ -13,7 +13,7 @@ from commands.noun import RUN, Loaded
 from commands.step import RefuseResult
 from commands.turn import Turn
 from domain.graph_compiled import CompiledGraph
-from domain.run import Run
+from domain.run import Run, RunStatus
 from domain.run_facts import Usage
 from domain.run_steps import StepStatus
 from engine.children import Nursery
@@ -130,7 +130,8 @@ class Driver:
         await stop(self._tasks)
         for one in self._aborted:
             turn.give_before_the_end(one)
-        await self._families.cancel(replace(self._held, state=turn.run), self._graph, self._metadata())
+        if turn.run.status is not RunStatus.COMPLETED:  # else all its steps have settled, and no child is without them
+            await self._families.cancel(replace(self._held, state=turn.run), self._graph, self._metadata())
         self._parts.reached(Point.RUN_UNENDED)
 
     def _is_over(self) -> bool:

@@ -81,7 +81,7 @@ class Places:
 
     def next(self) -> Due | None:
         """Give the run that may have a place now, if there is one: it waits no longer."""
-        if not self.has_any or (found := self._lines.take(self._may_have)) is None:
+        if not self._waiting or not self.has_any or (found := self._lines.take(self._may_have)) is None:
             return None
         return self._waiting.pop(found[1])
 

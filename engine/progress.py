@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from random import Random
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -32,6 +33,8 @@ from engine.data_bound import RUN_DATA_BYTES, no_room_for
 from engine.lost import RUN_ENDED, late
 from engine.schedule import NO_EDGE_TAKEN, Due, all_settled, due_after
 from engine.step import Decides, Failed, Gave, ItemsSettled, Rejected, Result, TryAgain, Waits, failed, storable
+
+ENDS_OF_ATTEMPTS: Final = (StepStatus.COMPLETED, StepStatus.FAILED)
 
 
 class Owner(Struct, frozen=True):
@@ -78,7 +81,10 @@ class Progress(Struct):
         for. So has an output whose edges cannot be decided: all of them are told of before the first one ends the run.
         """
         settled: list[str] = []
-        for node, result in sorted(results, key=_ends_the_run):
+        arrived = list(results)
+        if len(arrived) > 1:
+            arrived.sort(key=_ends_the_run)
+        for node, result in arrived:
             if _fails(result):
                 self._perhaps_end()
             if self.turn.run.ended:
@@ -86,7 +92,7 @@ class Progress(Struct):
                 continue
             self._settle(node, result)
             step = self.turn.run.steps.get(node)
-            if step is not None and step.status in (StepStatus.COMPLETED, StepStatus.FAILED):
+            if step is not None and step.status in ENDS_OF_ATTEMPTS:
                 settled.append(node)
         self._perhaps_end()
         return settled
