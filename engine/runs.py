@@ -142,7 +142,7 @@ class Runs:
     def _take(self, due: Due) -> None:
         if self._ending.waits(due.run_id):
             return
-        if self.places.has_any and self.places.has_place(due.workspace_id):
+        if self.places.has_place(due.workspace_id):
             self._begin_to_drive(due, self.places)  # nobody waits who could have it: a line would be put up for nothing
         else:
             self.places.line_up(due)
