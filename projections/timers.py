@@ -39,7 +39,7 @@ select n.run, n.node, n.workspace, n.due_at
 """
 """Write the timers of a batch, one a step."""
 
-Key = tuple[UUID, str]
+Key = tuple[int, str]
 
 
 class TimersProjection:
@@ -63,41 +63,59 @@ class TimersProjection:
 
 
 class _Changes:
-    """What a batch comes to: `set` holds the last word on each step, None where its timer goes."""
+    """What a batch comes to: the last word on each step is that its timer is `over`, or that it is `due`.
+
+    Streams are known by their ids as integers: a UUID's hash is slow.
+    """
 
     def __init__(self) -> None:
-        self.closed: set[UUID] = set()
+        self.closed: dict[int, UUID] = {}
         self.begun: set[Key] = set()
-        self.set: dict[Key, tuple[UUID, datetime] | None] = {}
+        self.over: dict[Key, Recorded] = {}
+        self.due: dict[Key, tuple[Recorded, datetime]] = {}
 
     def take(self, recorded: Recorded) -> None:
-        fact = recorded.fact
-        if isinstance(fact, RunFailed | RunCancelled | RunRetried):
-            self.closed.add(recorded.stream_id)
-            self.set = {key: value for key, value in self.set.items() if key[0] != recorded.stream_id}
-        elif isinstance(fact, StepStarted | StepWaiting | StepDecided | StepCompleted | StepFailed):
-            key = recorded.stream_id, fact.node
-            if isinstance(fact, StepStarted) and fact.attempt == 1:
+        fact, run = recorded.fact, recorded.stream_id.int
+        if type(fact) is StepStarted or type(fact) is StepCompleted:  # nearly all that comes
+            key = run, fact.node
+            if type(fact) is StepStarted and fact.attempt == 1:
                 self.begun.add(key)
-            due_at = due_at_of(fact)
-            self.set[key] = None if due_at is None else (recorded.workspace_id, due_at)
+            elif key not in self.begun:
+                self.over[key] = recorded
+            if self.due:
+                self.due.pop(key, None)
+        elif isinstance(fact, RunFailed | RunCancelled | RunRetried):
+            self.closed[run] = recorded.stream_id
+            self.over = {key: value for key, value in self.over.items() if key[0] != run}
+            self.due = {key: value for key, value in self.due.items() if key[0] != run}
+        elif isinstance(fact, StepWaiting | StepDecided | StepFailed):
+            self._said((run, fact.node), recorded, due_at_of(fact))
+
+    def _said(self, key: Key, recorded: Recorded, due_at: datetime | None) -> None:
+        if due_at is None:
+            self.due.pop(key, None)
+            self.over[key] = recorded
+        else:
+            self.over.pop(key, None)
+            self.due[key] = recorded, due_at
 
     async def write(self, cursor: Cursor) -> None:
         if self.closed:
-            await cursor.execute(DELETE_OF_RUNS, {"runs": uuids(self.closed)})
+            await cursor.execute(DELETE_OF_RUNS, {"runs": uuids(self.closed.values())})
         # A step that began within the batch cannot have a row: so most batches of busy runs touch nothing.
-        over = [key for key, value in self.set.items() if value is None and key not in self.begun]
+        over = [(one, key[1]) for key, one in self.over.items() if key not in self.begun]
         if over:
-            await cursor.execute(DELETE, {"runs": uuids(run for run, _ in over), "nodes": texts(n for _, n in over)})
-        due = [(key, value) for key, value in self.set.items() if value is not None]
-        if due:
+            runs, nodes = uuids(one.stream_id for one, _ in over), texts(node for _, node in over)
+            await cursor.execute(DELETE, {"runs": runs, "nodes": nodes})
+        if self.due:
+            due = self.due.values()
             await cursor.execute(
                 WRITE,
                 {
-                    "runs": uuids(run for (run, _), _ in due),
-                    "nodes": texts(node for (_, node), _ in due),
-                    "workspaces": uuids(workspace for _, (workspace, _) in due),
-                    "due_at": times(due_at for _, (_, due_at) in due),
+                    "runs": uuids(one.stream_id for one, _ in due),
+                    "nodes": texts(node for _, node in self.due),
+                    "workspaces": uuids(one.workspace_id for one, _ in due),
+                    "due_at": times(due_at for _, due_at in due),
                 },
             )
 
