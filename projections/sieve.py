@@ -41,8 +41,10 @@ class Sieve:
     def take(self, events: Sequence[Recorded], after: int) -> list[Recorded]:
         """Give what goes through of events after a position, in their order."""
         wants = self._wants_or_unread
-        facts = [one for one in events if type(one.fact) in wants and one.position > after]
-        if any(type(one.fact) is Unreadable for one in facts):
+        if events and events[0].position <= after:
+            events = [one for one in events if one.position > after]
+        facts = [one for one in events if type(one.fact) in wants]
+        if Unreadable in {type(one.fact) for one in facts}:
             facts = [one for one in facts if self._may_want(one.fact)]
         if self._parked:
             parked = self._parked
