@@ -15,6 +15,7 @@ from domain.ids import to_uuid
 from domain.run_facts import RunFact, RunRetried, RunStarted
 from domain.workflow import WorkflowCreated, WorkflowGraphRevised
 from projections.courses import NO_NODES, Nodes, NodeSeen, RunCourse
+from projections.folding import by_stream
 from projections.projection import Cursor
 from store.arrays import longs, uuids
 from store.reading import recorded_or_unreadable
@@ -70,14 +71,7 @@ class CourseMemory:
 
     async def prepare(self, cursor: Cursor, facts: Sequence[Recorded]) -> list[tuple[RunCourse, list[Recorded]]]:
         """Give the course of each run that these facts are of, as it was before them, and its facts in order."""
-        streams: dict[int, list[Recorded]] = {}
-        for one in facts:
-            key = one.stream_id.int
-            its = streams.get(key)
-            if its is None:
-                streams[key] = [one]
-            else:
-                its.append(one)
+        streams = by_stream(facts)
         missing = {its[0].stream_id: its[0].version for key, its in streams.items() if not self._knows(key, its[0])}
         earlier = [one for some in _slices(missing.items()) for one in await self._before(cursor, some)]
         await self._prepare_graphs(cursor, chain(earlier, facts))

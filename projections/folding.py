@@ -1,7 +1,7 @@
 """Folding the streams of one noun in memory, in batches, reading from its table only those it does not remember."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, Generic, LiteralString, TypeVar
 from uuid import UUID
@@ -51,7 +51,7 @@ class Folding(Generic[S]):
         self._decoder = decoder
         self._load: LiteralString = load
         self._most_remembered = most_remembered
-        self._remembered: OrderedDict[UUID, Folded[S]] = OrderedDict()
+        self._remembered: OrderedDict[int, Folded[S]] = OrderedDict()  # by the id as an integer, see `by_stream`
 
     def forget(self) -> None:
         """Remember nothing."""
@@ -64,13 +64,13 @@ class Folding(Generic[S]):
         """
         streams = by_stream(facts)
         missing = [
-            stream_id for stream_id, its in streams.items() if its[0].version > 1 and stream_id not in self._remembered
+            its[0].stream_id for key, its in streams.items() if its[0].version > 1 and key not in self._remembered
         ]
         if missing:
             await cursor.execute(self._load, {"ids": uuids(missing)})
             for row in await cursor.fetchall():
                 self._remember(row)
-        changed = [folded for its in streams.values() if (folded := self._fold(its)) is not None]
+        changed = [folded for key, its in streams.items() if (folded := self._fold(key, its)) is not None]
         while len(self._remembered) > self._most_remembered:
             self._remembered.popitem(last=False)
         return changed
@@ -93,7 +93,7 @@ class Folding(Generic[S]):
 
     def _remember(self, row: tuple[Any, ...]) -> None:
         stream, workspace, project, version, position, created_position, created_at, updated_at, document = row
-        self._remembered[stream] = Folded(
+        self._remembered[stream.int] = Folded(
             id=stream,
             workspace_id=workspace,
             project_id=project,
@@ -105,27 +105,26 @@ class Folding(Generic[S]):
             state=self._decoder.decode(document),
         )
 
-    def _fold(self, facts: list[Recorded]) -> Folded[S] | None:
+    def _fold(self, key: int, facts: list[Recorded]) -> Folded[S] | None:
         """Fold facts of one stream; None where all of them were folded before."""
-        first = facts[0]
-        folded = self._remembered.get(first.stream_id)
+        folded = self._remembered.get(key)
         if folded is None:
-            if isinstance(first.fact, Skipped):
+            if type(facts[0].fact) is Skipped:
                 return None  # a stream of another noun, or one that was left out from its first fact on
-            folded = self._remembered[first.stream_id] = self._begin(first)
+            folded = self._remembered[key] = self._begin(facts[0])
         else:
-            self._remembered.move_to_end(first.stream_id)
-        state, version, last = folded.state, folded.version, None
+            self._remembered.move_to_end(key)
+        evolve, state, version, last = self._evolve, folded.state, folded.version, None
         for one in facts:
             if one.version != version + 1:
                 if one.version <= version:
                     continue
                 raise Unfoldable(one, f"version {one.version} came after {version}")
             version, last = one.version, one
-            if isinstance(one.fact, Skipped):
+            if type(one.fact) is Skipped:
                 continue  # it counts as a version of its stream, and changes nothing else
             try:
-                state = self._evolve(state, one.fact)
+                state = evolve(state, one.fact)
             except Exception as fault:
                 raise Unfoldable(one, repr(fault)) from fault
         if last is None:
@@ -148,13 +147,16 @@ class Folding(Generic[S]):
         )
 
 
-def by_stream(facts: Sequence[Recorded]) -> dict[UUID, list[Recorded]]:
-    """Give the facts of each stream, in order. Hashing an id is dear, so that it is done once a fact, here."""
-    streams: dict[UUID, list[Recorded]] = {}
+def by_stream(facts: Iterable[Recorded]) -> dict[int, list[Recorded]]:
+    """Give the facts of each stream, in order, by the stream's id as an integer: a UUID's hash is slow.
+
+    Facts of one append stand together and share the very same id: only the first of them is looked up.
+    """
+    streams: dict[int, list[Recorded]] = {}
+    last, its = None, list[Recorded]()
     for one in facts:
-        known = streams.get(one.stream_id)
-        if known is None:
-            streams[one.stream_id] = [one]
-        else:
-            known.append(one)
+        if one.stream_id is not last:
+            last = one.stream_id
+            its = streams.setdefault(last.int, [])
+        its.append(one)
     return streams

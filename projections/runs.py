@@ -62,7 +62,7 @@ class RunsProjection:
                 {
                     **self._folding.columns(runs),
                     "workflows": uuids([run.state.workflow_id for run in runs]),
-                    "statuses": texts([run.state.status.value for run in runs]),
+                    "statuses": texts([run.state.status for run in runs]),
                 },
                 prepare=True,
             )
