@@ -7,12 +7,12 @@ memory costs no row. What was skipped or cannot be read is left out, as it was w
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Final, cast
+from typing import Final
 from uuid import UUID
 
 from domain.graph import Graph, MapNode, Node, PromptNode, kind_of
 from domain.ids import to_uuid
-from domain.run_facts import RunFact, RunRetried, RunStarted
+from domain.run_facts import RunRetried, RunStarted
 from domain.workflow import WorkflowCreated, WorkflowGraphRevised
 from projections.courses import NO_NODES, Nodes, NodeSeen, RunCourse
 from projections.folding import by_stream
@@ -94,7 +94,7 @@ class CourseMemory:
 
     def take(self, course: RunCourse, one: Recorded) -> None:
         """Fold one more fact."""
-        fact = cast("RunFact", one.fact)
+        fact = one.fact
         course.take(fact)
         course.version = one.version
         if type(fact) is RunStarted or type(fact) is RunRetried:

@@ -11,11 +11,12 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from domain.fact import Fact
 from domain.run import NO_ID
 from domain.run_facts import (
     AnswerRejected,
     RunCancelled,
-    RunFact,
+    RunCompleted,
     RunFailed,
     RunRetried,
     RunStarted,
@@ -31,6 +32,10 @@ from domain.run_facts import (
     WaitFor,
 )
 from domain.run_steps import SETTLED, StepStatus
+
+# To look a member of an enum up by its name takes 70 ns, and these two are given to nearly every step.
+RUNNING: Final = StepStatus.RUNNING
+COMPLETED: Final = StepStatus.COMPLETED
 
 
 class Spent(Struct, kw_only=True, gc=False):
@@ -59,6 +64,9 @@ class NodeSeen(Struct, frozen=True, gc=False):
     kind: str
     asset_id: UUID | None
 
+
+UNSEEN: Final = NodeSeen("", None)
+"""What is known of a node that the run's graph does not have."""
 
 Nodes = Mapping[str, NodeSeen]
 NO_NODES: Final[Nodes] = {}
@@ -103,31 +111,32 @@ class RunCourse(Struct, kw_only=True, gc=False):
     picked_up_at: datetime | None = None
     steps: dict[str, StepCourse] = {}
 
-    def take(self, fact: RunFact) -> None:
-        """Fold one more fact. Takes any history, as `domain.run.evolve` does."""
-        match fact:
-            case StepStarted():
-                self._started(fact)
-            case StepCompleted():
-                step = self._step(fact.node, fact.attempt)
-                step.status, step.ended_at = StepStatus.COMPLETED, fact.completed_at
+    def take(self, fact: Fact) -> None:
+        """Fold one more fact. Takes any history, as `domain.run.evolve` does; what is of no run changes nothing."""
+        # What nearly every fact is, first: each kind that is asked for before the right one costs 40 ns.
+        if type(fact) is StepStarted:
+            self._started(fact)
+        elif type(fact) is StepCompleted:
+            step = self.steps.get(fact.node) or self._step(fact.node, fact.attempt)
+            step.status, step.ended_at = COMPLETED, fact.completed_at
+            if fact.usage is not None:
                 _used(step, fact.usage)
+        elif type(fact) is RunStarted:
+            self._begun(fact)
+        elif type(fact) is RunRetried:
+            self._retried(fact)
+        elif type(fact) is not RunCompleted:
+            self._take_rare(fact)
+
+    def _take_rare(self, fact: Fact) -> None:
+        match fact:
             case StepFailed():
                 step = self._step(fact.node, fact.attempt)
                 step.status = StepStatus.FAILED if fact.retry_at is None else StepStatus.RETRYING
                 step.ended_at, step.error_class = fact.failed_at, fact.error.error_class.value
                 _used(step, fact.usage)
-            case RunStarted():
-                self._begun(fact)
-            case RunRetried():
-                self._retried(fact)
             case RunFailed() | RunCancelled():
                 self._closed()
-            case _:
-                self._take_rare(fact)
-
-    def _take_rare(self, fact: RunFact) -> None:
-        match fact:
             case StepSkipped():
                 self._new(fact.node, StepStatus.SKIPPED)
             case StepWaiting():
@@ -150,38 +159,40 @@ class RunCourse(Struct, kw_only=True, gc=False):
 
     def asset_of(self, node: str) -> tuple[UUID | None, int]:
         """Give the asset that a node uses and the version that the run has pinned; None and 0 where it uses none."""
-        seen = self.nodes.get(node)
-        if seen is None or seen.asset_id is None:
-            return None, 0
-        return seen.asset_id, self.assets.get(seen.asset_id, 0)
+        seen = self.nodes.get(node, UNSEEN)
+        return seen.asset_id, self._pinned(seen)
+
+    def _pinned(self, seen: NodeSeen) -> int:
+        return 0 if seen.asset_id is None else self.assets.get(seen.asset_id, 0)
 
     def _step(self, node: str, attempt: int) -> StepCourse:
         step = self.steps.get(node)
         if step is None:
-            step = self._new(node, StepStatus.RUNNING)
+            step = self._new(node, RUNNING)
             step.attempt = attempt
         return step
 
     def _new(self, node: str, status: StepStatus) -> StepCourse:
-        asset_id, asset_version = self.asset_of(node)
-        seen = self.nodes.get(node)
+        seen = self.nodes.get(node, UNSEEN)
         step = self.steps[node] = StepCourse(
             status=status,
             workflow_version=self.workflow_version,
-            kind=seen.kind if seen is not None else "",
-            asset_id=asset_id,
-            asset_version=asset_version,
+            kind=seen.kind,
+            asset_id=seen.asset_id,
+            asset_version=self._pinned(seen),
         )
         return step
 
     def _started(self, fact: StepStarted) -> None:
         step = self.steps.get(fact.node)
         if step is None:
-            step = self._new(fact.node, StepStatus.RUNNING)
-        step.status, step.attempt = StepStatus.RUNNING, fact.attempt
-        step.started_at, step.ended_at = fact.started_at, None
-        step.first_started_at = step.first_started_at or fact.started_at
-        step.waiting_for = step.waiting_since = step.decided_at = step.error_class = None
+            step = self._new(fact.node, RUNNING)
+            step.first_started_at = fact.started_at
+        else:
+            step.status, step.ended_at = RUNNING, None
+            step.first_started_at = step.first_started_at or fact.started_at
+            step.waiting_for = step.waiting_since = step.decided_at = step.error_class = None
+        step.attempt, step.started_at = fact.attempt, fact.started_at
         self.picked_up_at = self.picked_up_at or fact.started_at
 
     def _begun(self, fact: RunStarted) -> None:

@@ -13,6 +13,8 @@ from domain.run_facts import (
     RunFailed,
     RunRetried,
     RunStarted,
+    StepCompleted,
+    StepStarted,
 )
 from domain.run_steps import SETTLED
 from projections.course_memory import CourseMemory
@@ -79,11 +81,7 @@ class RunStepsProjection:
         """Fold facts and write the steps that changed. Raises Unfoldable."""
         batch = _Changes()
         for course, its in await self._courses.prepare(cursor, facts):
-            for one in its:
-                try:
-                    self._take(batch, course, one)
-                except Exception as fault:
-                    raise Unfoldable(one, repr(fault)) from fault
+            self._follow(batch, course, its)
         self._courses.trim()
         await batch.write(cursor)
 
@@ -91,60 +89,69 @@ class RunStepsProjection:
         """Remember nothing."""
         self._courses.forget()
 
-    def _take(self, batch: "_Changes", course: RunCourse, one: Recorded) -> None:
-        if one.version <= course.version:
-            return
+    def _follow(self, batch: "_Changes", course: RunCourse, its: Sequence[Recorded]) -> None:
+        """Take the facts of one run, and note how its steps are left. Raises Unfoldable."""
+        changed: dict[str, int] = {}
+        for one in its:
+            if one.version <= course.version:
+                continue
+            fact = one.fact
+            try:
+                if type(fact) is StepStarted or type(fact) is StepCompleted:  # nearly all that comes
+                    changed[fact.node] = one.position
+                else:
+                    self._note(batch, course, changed, one)
+                self._courses.take(course, one)
+            except Exception as fault:
+                raise Unfoldable(one, repr(fault)) from fault
+        steps = course.steps
+        batch.rows += [(course, node, steps[node], position) for node, position in changed.items() if node in steps]
+
+    @staticmethod
+    def _note(batch: "_Changes", course: RunCourse, changed: dict[str, int], one: Recorded) -> None:
+        """Note which steps of a run a rarer fact is about to change, and which it drops."""
         fact = cast("RunFact", one.fact)
-        changed: Iterable[str] = ()
+        nodes: Iterable[str] = ()
+        dropped: Iterable[str] = ()
         match fact:
             case RunStarted():
-                batch.drop(course, tuple(course.steps))
+                dropped = tuple(course.steps)
             case RunRetried():
-                changed = tuple(node for node in fact.outputs_kept if node in course.steps)
-                batch.drop(course, tuple(node for node in course.steps if node not in (*fact.kept, *changed)))
+                nodes = tuple(node for node in fact.outputs_kept if node in course.steps)
+                dropped = tuple(node for node in course.steps if node not in (*fact.kept, *nodes))
             case RunFailed() | RunCancelled():
-                changed = tuple(node for node, step in course.steps.items() if step.status not in SETTLED)
+                nodes = tuple(node for node, step in course.steps.items() if step.status not in SETTLED)
             case RunCompleted() | RunCancelRequested():
                 pass
             case _:
-                changed = (fact.node,)
-        self._courses.take(course, one)
-        for node in changed:
-            batch.change(course, node, one.position)
+                nodes = (fact.node,)
+        for node in dropped:
+            batch.dropped[course.id.int, node] = course.id
+        for node in nodes:
+            changed[node] = one.position
 
 
 class _Changes:
     """What several facts come to together: each step that they left otherwise, and each that is gone."""
 
     def __init__(self) -> None:
-        self._changed: dict[Key, tuple[RunCourse, int]] = {}
-        self._dropped: dict[Key, UUID] = {}
-
-    def drop(self, course: RunCourse, nodes: Iterable[str]) -> None:
-        for node in nodes:
-            self._changed.pop((course.id.int, node), None)
-            self._dropped[course.id.int, node] = course.id
-
-    def change(self, course: RunCourse, node: str, position: int) -> None:
-        self._changed[course.id.int, node] = course, position
+        self.rows: list[tuple[RunCourse, str, StepCourse, int]] = []
+        self.dropped: dict[Key, UUID] = {}
 
     async def write(self, cursor: Cursor) -> None:
-        if self._dropped:
-            runs, nodes = uuids(self._dropped.values()), texts(node for _, node in self._dropped)
+        if self.dropped:
+            runs, nodes = uuids(self.dropped.values()), texts(node for _, node in self.dropped)
             await cursor.execute(DELETE, {"runs": runs, "nodes": nodes}, prepare=True)
-        rows = [
-            (course, node, course.steps[node], position)
-            for (_, node), (course, position) in self._changed.items()
-            if node in course.steps
-        ]
-        if rows:
-            await cursor.execute(WRITE, _columns(rows), prepare=True)
+        if self.rows:
+            await cursor.execute(WRITE, _columns(self.rows), prepare=True)
 
 
 def _columns(rows: Sequence[tuple[RunCourse, str, StepCourse, int]]) -> dict[str, Column]:
     runs = [row[0] for row in rows]
     steps = [row[2] for row in rows]
     spent = [step.spent or NOTHING_SPENT for step in steps]
+    first_started_at, started_at = [step.first_started_at for step in steps], [step.started_at for step in steps]
+    started = times(started_at)
     return {
         "runs": uuids([run.id for run in runs]),
         "nodes": texts([row[1] for row in rows]),
@@ -154,12 +161,12 @@ def _columns(rows: Sequence[tuple[RunCourse, str, StepCourse, int]]) -> dict[str
         "workflow_versions": longs([step.workflow_version for step in steps]),
         "positions": longs([row[3] for row in rows]),
         "kinds": texts([step.kind for step in steps]),
-        "statuses": texts([step.status.value for step in steps]),
+        "statuses": texts([step.status for step in steps]),
         "attempts": longs([step.attempt for step in steps]),
-        "first_started_at": times([step.first_started_at for step in steps]),
-        "started_at": times([step.started_at for step in steps]),
+        "first_started_at": started if first_started_at == started_at else times(first_started_at),
+        "started_at": started,
         "ended_at": times([step.ended_at for step in steps]),
-        "waiting_for": texts([step.waiting_for.value if step.waiting_for is not None else "" for step in steps]),
+        "waiting_for": texts([step.waiting_for or "" for step in steps]),
         "waiting_since": times([step.waiting_since for step in steps]),
         "decided_at": times([step.decided_at for step in steps]),
         "error_classes": texts([step.error_class or "" for step in steps]),

@@ -81,7 +81,7 @@ starts = st.builds(
     workflow_id=st.just(WORKFLOW),
     workflow_version=st.just(1),
     inputs=st.just(NOTHING),
-    pins=st.just(Pins(assets={PROMPT: 3})),
+    pins=st.sampled_from([Pins(), Pins(assets={PROMPT: 3}), Pins(assets={PROMPT: 4})]),
     parent=st.none() | st.just(Parent(run_id=WORKFLOW, node="a")),
     started_at=times,
 )

@@ -13,7 +13,7 @@ from domain.run_facts import RunFact, RunRetried, RunStarted, StepReused, StepSk
 from projections.courses import pico_of
 from projections.run_steps import RunStepsProjection
 from store.record import Recorded
-from tests.projections.courses import WORKFLOW, cuts, in_log, log_them, mixed
+from tests.projections.courses import PROMPT, WORKFLOW, cuts, in_log, log_them, mixed
 from tests.projections.given import applied, new_id, tables_of
 
 SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -64,6 +64,7 @@ def expected(run_id: UUID, history: list[RunFact]) -> set[Row]:
     for fact in history:
         run = evolve(run, fact)
     took = usages_by_node(history)
+    pinned = next((fact.pins.assets.get(PROMPT, 0) for fact in history if isinstance(fact, RunStarted)), 0)
     return {
         (
             run_id,
@@ -75,7 +76,7 @@ def expected(run_id: UUID, history: list[RunFact]) -> set[Row]:
             len(took.get(node, [])),
             sum(one.input_tokens for one in took.get(node, [])),
             sum(pico_of(one.cost_usd) for one in took.get(node, []) if one.cost_usd is not None),
-            3 if node == "a" else 0,
+            pinned if node == "a" else 0,
             {"a": "prompt", "b": "transform"}.get(node),
         )
         for node, step in run.steps.items()
