@@ -34,6 +34,8 @@ class InsightsProjection:
         for course, its in await self._courses.prepare(cursor, facts):
             counting.turn_to(course)
             for one in its:
+                if one.version <= course.version:
+                    continue
                 try:
                     self._count(counting, course, one)
                 except Exception as fault:
@@ -43,19 +45,16 @@ class InsightsProjection:
             await self._buckets.add(cursor, counting.news, counting.origins)
 
     def _count(self, counting: Counting, course: RunCourse, one: Recorded) -> None:
-        if one.version <= course.version:
-            return
         fact = cast("RunFact", one.fact)
         # Before it has begun nothing is known of a run; of everything else the figures need what was before it.
         if type(fact) is RunStarted:
             self._courses.take(course, one)
-            counting.turn_to(course)
             counting.count(fact, one.recorded_at)
         else:
             counting.count(fact, one.recorded_at)
             self._courses.take(course, one)
-        if type(fact) is RunRetried:
-            counting.turn_to(course)
+            if type(fact) is RunRetried:
+                counting.turn_to(course)
 
     def forget(self) -> None:
         """Remember nothing."""

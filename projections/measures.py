@@ -70,7 +70,8 @@ class Measures(Struct, kw_only=True, omit_defaults=True):
 
     def lasted(self, name: str, us: int) -> None:
         """Add one duration, in microseconds, to a sketch by its name."""
-        self._sketch(name).add(us)
+        sketch: Sketch = getattr(self, name) or self._sketch(name)
+        sketch.add(us)
 
     def _sketch(self, name: str) -> Sketch:
         sketch: Sketch | None = getattr(self, name)

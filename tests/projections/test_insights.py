@@ -1,18 +1,22 @@
 """Buckets hold what the facts of their time add up to, in the same bytes however the facts come in batches."""
 
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.json import decode
+from msgspec.structs import replace
 
 from domain.fact import Fact
 from domain.graph import ErrorClass
 from domain.payload import NOTHING
 from domain.run_facts import (
+    Parent,
     Pins,
     RunCompleted,
     RunFact,
@@ -167,6 +171,34 @@ async def test_a_step_counts_by_the_version_of_the_asset_that_its_run_has_pinned
             connection, "select node, asset_id, asset_version from insight_buckets where kind = 'step' and grain = 3600"
         )
     assert sorted(rows) == [("a", PROMPT, 3), ("b", None, 0)]
+
+
+ALIKE = RunStarted(workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=Pins(), started_at=START)
+OTHERS = {
+    "version": replace(ALIKE, workflow_version=2),
+    "workflow": replace(ALIKE, workflow_id=PROMPT),
+    "child": replace(ALIKE, parent=Parent(run_id=WORKFLOW, node="a")),
+    "asset": replace(ALIKE, pins=Pins(assets={PROMPT: 3})),
+    "hour": replace(ALIKE, started_at=START + timedelta(hours=1)),
+    "earlier": replace(ALIKE, started_at=START - timedelta(hours=1)),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys())
+async def test_runs_in_one_batch_that_differ_in_one_thing_count_as_if_they_came_one_by_one(
+    database: str, other: RunStarted
+) -> None:
+    history: list[tuple[UUID, Fact]] = []
+    for began in (ALIKE, other, ALIKE, other):
+        run, at = new_id(), began.started_at
+        claim = StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=at)
+        history += [(run, began), (run, claim), (run, RunCompleted(output_nodes=("a",), completed_at=at))]
+    log = in_log(history, project=WORKFLOW)
+    async with tables_of(database) as connection:
+        await log_them(connection, log)
+        await skip_them(connection, log, {})
+        at_once = await projected(connection, log, [], 100, "remembers")
+        assert await projected(connection, log, list(range(len(log))), 100, "remembers") == at_once
 
 
 async def test_what_is_skipped_is_left_out_also_when_a_run_is_read_again(database: str) -> None:

@@ -2,10 +2,11 @@
 
 import msgspec
 from ddsketch import DDSketch
+from ddsketch.mapping import LogarithmicMapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.sketch import RELATIVE_ACCURACY, Sketch
+from projections.sketch import RELATIVE_ACCURACY, Sketch, bin_of
 
 durations = st.lists(st.integers(1, 10**12), min_size=1, max_size=200)
 
@@ -42,6 +43,14 @@ def test_sketches_merge_to_the_same_bytes_however_they_were_cut(values: list[int
     turned.merge(sketch_of(values[:cut]))
     first.merge(second)
     assert in_order(first) == in_order(turned) == in_order(sketch_of(values))
+
+
+@given(st.integers(1, 10**15))
+def test_a_duration_is_in_the_bin_that_the_library_gives_it(us: int) -> None:
+    mapping = LogarithmicMapping(RELATIVE_ACCURACY)
+    edge = int(mapping.gamma ** mapping.key(us))
+    for close in (us, edge, edge + 1):
+        assert bin_of(close) == mapping.key(close)
 
 
 def test_nothing_lasts_less_than_a_microsecond_and_no_sketch_gives_nothing() -> None:
