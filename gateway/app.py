@@ -1,14 +1,18 @@
 """The gateway as one ASGI application: Litestar's router behind the trace and the paths with verbs."""
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
+from uuid import UUID
 
-from litestar import Litestar
+from litestar import Litestar, Request
 from litestar.openapi import OpenAPIConfig
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Send
+from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Send
 
+from gateway.answers import Answers
 from gateway.assets import Assets
 from gateway.deps import Deps
+from gateway.direct import FAULT, Ways
 from gateway.door import Door
 from gateway.health import Health
 from gateway.insights import Insights
@@ -46,17 +50,18 @@ def build_app(deps: Deps) -> ASGIApp:
         logging_config=None,  # `answer` logs what is a bug, and refusals are no events
         openapi_config=OpenAPIConfig(title="Callsheet", version="1", path="/docs"),
     )
-    return Gateway(app, deps)
+    return Gateway(app, deps.make_id, deps.answers)
 
 
 class Gateway:
     """Gives each request its trace and its path as routed, before anything else looks at it."""
 
-    def __init__(self, app: Litestar, deps: Deps) -> None:
-        """Wrap the router."""
+    def __init__(self, app: Litestar, make_id: Callable[[], UUID], answers: Answers) -> None:
+        """Wrap the router; `make_id` begins traces, `answers` counts."""
         self._app: Any = app
-        self._make_id = deps.make_id
-        self._answers = deps.answers
+        self._make_id = make_id
+        self._answers = answers
+        self._ways = Ways()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401  # any ASGI scope
         """Serve one request, or the lifespan."""
@@ -64,26 +69,35 @@ class Gateway:
             await self._app(scope, receive, send)
             return
         asked_at = perf_counter()
-        trace = trace_of(_header(scope, b"traceparent"), self._make_id)
-        path: str = scope["path"]
+        headers = dict(reversed(scope["headers"]))  # of one that came twice the first counts
+        trace = trace_of(headers.get(b"traceparent"), self._make_id)
+        method, path, host = scope["method"], scope["path"], headers.get(b"host")
         state = {**scope.get("state", {}), "trace": trace, "path": path}
+        way = self._ways.of(method, path, host)
+        if way is not None:
+            ours: Any = {**scope, "state": state, "path_params": way.parameters, "path_template": way.template}
+            try:
+                reply = await way.handle(Request(ours, receive, send))
+            except Exception as fault:  # noqa: BLE001  # Litestar has it answered: `Direct` raises it there again
+                state = {**state, FAULT: fault}
+            else:
+                self._begin(reply.start, ours, trace, asked_at)
+                await reply(ours, receive, send)
+                return
         ours = {**scope, "path": routed(path), "state": state}
         await self._app(ours, receive, self._returning(ours, trace, asked_at, send))
+        if way is None:
+            self._ways.learn(method, path, host, ours)
 
     def _returning(self, scope: Any, trace: Trace, asked_at: float, send: Send) -> Send:  # noqa: ANN401  # ASGI
-        header = (b"traceparent", trace.traceparent.encode())
-
         async def send_traced(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], header]
-                self._answers.begun(scope, message["status"], asked_at)
+                self._begin(message, scope, trace, asked_at)
             await send(message)
 
         return send_traced
 
-
-def _header(scope: HTTPScope, name: bytes) -> bytes | None:
-    for key, value in scope["headers"]:
-        if key == name:
-            return value
-    return None
+    def _begin(self, start: HTTPResponseStartEvent, scope: Any, trace: Trace, asked_at: float) -> None:  # noqa: ANN401  # ASGI
+        """Write the trace into an answer that begins, and count it."""
+        start["headers"] = [*start["headers"], (b"traceparent", trace.traceparent.encode())]
+        self._answers.begun(scope, start["status"], asked_at)
