@@ -7,7 +7,7 @@ poll the log is read. So a lost wake-up costs latency, a repeated one a comparis
 import asyncio
 import random
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
 from operator import attrgetter
 from uuid import UUID
@@ -147,10 +147,18 @@ class Feed:
             self._buffered_after = kept[0].position - 1
             self._buffer = kept
         if self._watches:
-            for one in recorded:
-                for watch in self._watches.get(one.stream_id.int, ()):
-                    watch.take(one)
+            self._tell_watches(recorded)
         self._wake_readers()
+
+    def _tell_watches(self, recorded: list[Recorded]) -> None:
+        stream_id: UUID | None = None
+        watches: Collection[StreamWatch] = ()
+        for one in recorded:
+            if one.stream_id is not stream_id:  # the facts of one append share it
+                stream_id = one.stream_id
+                watches = self._watches.get(stream_id.int, ())
+            for watch in watches:
+                watch.take(one)
 
     def _wake_readers(self) -> None:
         waiting, self._waiting = self._waiting, set()

@@ -1,7 +1,8 @@
 """What the facts that this process has committed come to: how many of which topic, and what models took."""
 
+from collections import Counter
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import Final, cast, get_args
 
 from callsheet.metrics import Metrics, Values
 from domain.fact import Fact, topic_of
@@ -15,6 +16,7 @@ OTHER_MODELS: Final = "other"
 MODEL_CHARACTERS_MAX: Final = 100
 
 Paid = StepCompleted | StepFailed | StepResultRefused | AnswerRejected
+PAID: Final = frozenset(get_args(Paid))
 """The facts on which the usage of a model stands."""
 
 
@@ -23,19 +25,18 @@ class FactTally:
 
     def __init__(self) -> None:
         """Begin at nothing."""
-        self.topics: dict[type[Fact], int] = {}
+        self.topics: Counter[type[Fact]] = Counter()
         self.tokens: dict[tuple[str, str], int] = {}
         self.cost: dict[str, Decimal] = {}
         self._models: set[str] = set()
 
     def committed(self, recorded: list[Recorded]) -> None:
         """Count a batch that this process has committed."""
-        topics = self.topics
-        for one in recorded:
-            fact = one.fact
-            kind = type(fact)
-            topics[kind] = topics.get(kind, 0) + 1
-            if isinstance(fact, Paid) and fact.usage is not None:
+        facts = [one.fact for one in recorded]
+        self.topics.update(map(type, facts))
+        # A set of kinds is asked, and not `isinstance`, for which a union takes 150 ns.
+        for fact in cast("list[Paid]", [fact for fact in facts if type(fact) in PAID]):
+            if fact.usage is not None:
                 self._used(fact.usage)
 
     def _used(self, usage: Usage) -> None:

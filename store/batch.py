@@ -3,8 +3,9 @@
 from asyncio import Future
 from collections import deque
 from datetime import datetime
-from itertools import count
+from functools import lru_cache
 from typing import Final
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -21,6 +22,10 @@ select head_before, stamped_at, conflicts, duplicates, moved, moved_by
 """Append a batch of commands under the head lock, each accepted or refused on its own (see 0002_append.sql).
 
 Those whose facts may stand beside others move along with their streams first (see 0004_append_beside.sql)."""
+
+
+_topic_of: Final = lru_cache(maxsize=None)(topic_of)
+"""There are some dozens of kinds of facts."""
 
 
 class Waiting(Struct):
@@ -89,38 +94,58 @@ def _clashes(stream: int, append: Append, written: set[int | bytes], guarded: se
         stream in written
         or stream in guarded
         or (append.command_id is not None and append.command_id.key in written)
-        or any(guard.stream_id.int in written for guard in append.guards)
+        or not written.isdisjoint([guard.stream_id.int for guard in append.guards])
     )
 
 
 def parameters(batch: list[Waiting], *, wake: bool) -> list[Column | bool]:
     """Give the parameters of APPEND: one array a column, so that a batch of any size is one statement."""
     appends = [one.append for one in batch]
-    events = [
-        (ordinal, version, one.append, fact, state, one.metadata)
-        for ordinal, one in enumerate(batch, start=1)
-        for version, fact, state in zip(
-            count(one.append.expected_version + 1), one.append.facts, one.states, strict=False
-        )
-    ]
     guards = [(ordinal, guard) for ordinal, append in enumerate(appends, start=1) for guard in append.guards]
     return [
         uuids([append.stream_id for append in appends]),
         longs([append.expected_version for append in appends]),
-        ints([event[0] for event in events]),
-        uuids([event[2].stream_id for event in events]),
-        longs([event[1] for event in events]),
-        uuids([event[2].workspace_id for event in events]),
-        uuids([event[2].project_id for event in events]),
-        texts([topic_of(type(event[3])) for event in events]),
-        blobs([event[4] for event in events]),
-        documents([event[5] for event in events]),
+        *_events(batch),
         ints([ordinal for ordinal, _ in guards]),
         uuids([guard.stream_id for _, guard in guards]),
         longs([guard.version for _, guard in guards]),
         *_command_ids(appends),
         wake,
         *_beside(appends),
+    ]
+
+
+def _events(batch: list[Waiting]) -> list[Column]:
+    """Give a row for each fact. What a command's facts have in common is repeated, not looked up for each of them."""
+    ordinals: list[int] = []
+    streams: list[UUID] = []
+    versions: list[int] = []
+    workspaces: list[UUID] = []
+    projects: list[UUID | None] = []
+    topics: list[str] = []
+    states: list[bytes] = []
+    metadata: list[bytes] = []
+    for ordinal, one in enumerate(batch, start=1):
+        append = one.append
+        facts = len(append.facts)
+        first = append.expected_version + 1
+        ordinals += [ordinal] * facts
+        streams += [append.stream_id] * facts
+        versions += range(first, first + facts)
+        workspaces += [append.workspace_id] * facts
+        projects += [append.project_id] * facts
+        topics += [_topic_of(type(fact)) for fact in append.facts]
+        states += one.states
+        metadata += [one.metadata] * facts
+    return [
+        ints(ordinals),
+        uuids(streams),
+        longs(versions),
+        uuids(workspaces),
+        uuids(projects),
+        texts(topics),
+        blobs(states),
+        documents(metadata),
     ]
 
 
@@ -171,19 +196,26 @@ def settle(  # a column of the answer each
 
 
 def _recorded(append: Append, position: int, recorded_at: datetime, after: int) -> tuple[Recorded, ...]:
-    return tuple(
+    stream_id, workspace_id, project_id, metadata = (
+        append.stream_id,
+        append.workspace_id,
+        append.project_id,
+        append.metadata,
+    )
+    recorded = [
         Recorded(
             position=position + offset,
-            stream_id=append.stream_id,
+            stream_id=stream_id,
             version=after + offset,
-            workspace_id=append.workspace_id,
-            project_id=append.project_id,
+            workspace_id=workspace_id,
+            project_id=project_id,
             fact=fact,
-            metadata=append.metadata,
+            metadata=metadata,
             recorded_at=recorded_at,
         )
         for offset, fact in enumerate(append.facts, start=1)
-    )
+    ]
+    return tuple(recorded)
 
 
 def answer(one: Waiting, outcome: Accepted | None) -> None:
