@@ -8,6 +8,7 @@ import msgspec
 from domain.expressions import DEEPEST_DATA, is_within
 from store.faults import TooDeep, UnstorableText
 
+BACKSLASH: Final = b"\\"
 NUL: Final = rb"\u0000"
 # The six characters may also be an escaped backslash and "u0000", which is text like any other.
 ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -23,7 +24,8 @@ def encode(value: object) -> bytes:
         encoded = _encoder.encode(value)
     except UnicodeEncodeError as fault:
         raise UnstorableText("a lone surrogate is no text") from fault
-    if NUL in encoded and ESCAPED_NUL.search(encoded):
+    # Of most values no character is escaped, which takes 30 ns to see; to look for NUL at once took 250.
+    if BACKSLASH in encoded and NUL in encoded and ESCAPED_NUL.search(encoded):
         raise UnstorableText("the character NUL (U+0000) cannot be stored")
     return encoded
 
