@@ -47,6 +47,7 @@ class PreparedStatement:
         self._listening = False
         self._on_lost: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._transformer = Transformer(connection)  # one for all answers: it remembers how their columns are read
 
     async def open(self, oids: Sequence[int]) -> None:
         """Prepare the statement for parameters of these types, and listen to the server from now on."""
@@ -87,9 +88,8 @@ class PreparedStatement:
         """Give the row that the server answers. Raises psycopg.Error: what it refused, or that it is gone."""
         result = await self._result()
         self._check(result, ExecStatus.TUPLES_OK)
-        transformer = Transformer(self._connection)
-        transformer.set_pgresult(result)
-        return transformer.load_row(0, tuple)
+        self._transformer.set_pgresult(result)
+        return self._transformer.load_row(0, tuple)
 
     async def _result(self) -> PGresult:
         """Send what is to be sent, and give the last result before the server is ready again."""
