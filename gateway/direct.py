@@ -40,9 +40,12 @@ class Direct:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request; what the handler raises is answered further out, as for every route."""
         about: Any = scope
-        fault: Exception | None = about["state"].get(FAULT)
+        fault: Exception | None = about["state"].pop(FAULT, None)
         if fault is not None:
-            raise fault
+            try:
+                raise fault
+            finally:
+                del fault  # kept here or in the state it would hold itself, by its traceback
         reply = await self._handle(Request(about, receive, send))
         about["state"][REPLIED] = self._handle
         await reply(scope, receive, send)
