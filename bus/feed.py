@@ -7,8 +7,8 @@ poll the log is read. So a lost wake-up costs latency, a repeated one a comparis
 import asyncio
 import random
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from uuid import UUID
 
@@ -16,7 +16,7 @@ import structlog
 from msgspec import Struct
 
 from bus.patience import Patience
-from bus.watch import StreamWatch
+from bus.watch import StreamWatch, Watching
 from store.appender import back_off_seconds
 from store.faults import Unavailable
 from store.log import Log
@@ -198,20 +198,12 @@ class Feed:
             yield page
             after = page.through
 
-    @contextmanager
-    def watch(self, stream_id: UUID) -> Generator[StreamWatch]:
-        """Follow one stream from now on, for as long as the block lasts."""
+    def watch(self, stream_id: UUID, among: set[StreamWatch] | None = None) -> Watching:
+        """Follow one stream from now on, for as long as a block lasts; `among` holds the watch as long."""
         watch = StreamWatch()
         if self._failed is not None:
             watch.stop(self._failed)
-        watches = self._watches.setdefault(stream_id.int, set())
-        watches.add(watch)
-        try:
-            yield watch
-        finally:
-            watches.discard(watch)
-            if not watches:
-                del self._watches[stream_id.int]
+        return Watching(watch, self._watches, stream_id.int, among)
 
     def _fail(self, fault: BaseException) -> None:
         failed = self._failed = fault if isinstance(fault, Exception) else FeedStopped()

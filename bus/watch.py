@@ -82,3 +82,36 @@ class StreamWatch:
             raise WatchOverrun
         taken, self._untaken = self._untaken, []
         return taken
+
+
+class Watching:
+    """A watch for as long as a block lasts. Written out: two generators as context managers took 2 µs a run more."""
+
+    def __init__(
+        self,
+        watch: StreamWatch,
+        by_stream: dict[int, set[StreamWatch]],
+        stream: int,
+        among: set[StreamWatch] | None = None,
+    ) -> None:
+        """Take the watch, and where it is while it is open: with those of its stream, and perhaps among others."""
+        self.watch = watch
+        self._by_stream = by_stream
+        self._stream = stream
+        self._among = among
+
+    def __enter__(self) -> StreamWatch:
+        """Begin."""
+        self._by_stream.setdefault(self._stream, set()).add(self.watch)
+        if self._among is not None:
+            self._among.add(self.watch)
+        return self.watch
+
+    def __exit__(self, *_fault: object) -> None:
+        """End."""
+        watches = self._by_stream[self._stream]
+        watches.discard(self.watch)
+        if not watches:
+            del self._by_stream[self._stream]
+        if self._among is not None:
+            self._among.discard(self.watch)

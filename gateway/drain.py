@@ -1,11 +1,9 @@
 """Draining: what waits for facts is told when the process is about to stop, so that it can end well and at once."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from uuid import UUID
 
 from bus.feed import Feed
-from bus.watch import StreamWatch
+from bus.watch import StreamWatch, Watching
 from gateway.rejections import Draining
 
 
@@ -29,14 +27,9 @@ class Drain:
         for watch in self._watches:
             watch.stop(Draining())
 
-    @contextmanager
-    def watch(self, stream_id: UUID) -> Generator[StreamWatch]:
-        """Follow one stream from now on; its `facts` raise Draining once the process is about to stop."""
-        with self._feed.watch(stream_id) as watch:
-            if self.begun:
-                watch.stop(Draining())
-            self._watches.add(watch)
-            try:
-                yield watch
-            finally:
-                self._watches.discard(watch)
+    def watch(self, stream_id: UUID) -> Watching:
+        """Follow one stream for as long as a block lasts; `facts` raise Draining once the process is about to stop."""
+        watching = self._feed.watch(stream_id, among=self._watches)
+        if self.begun:
+            watching.watch.stop(Draining())
+        return watching
