@@ -138,7 +138,8 @@ class Handler:
             if context.command_id is None:
                 raise OutcomeUnknown("a command without an id was answered as a repeat")
             return await self._replay_of(noun, context.command_id, accepted)
-        before = await self._caught_up(noun, target, accepted.version - len(accepted.recorded))
+        version = accepted.version - len(accepted.recorded)
+        before = target if target.version == version else await self._caught_up(noun, target, version)
         loaded = fold(noun, before, accepted.recorded)
         self._streams.keep(loaded)
         return Outcome(loaded=loaded)

@@ -31,11 +31,18 @@ class Streams:
 
     async def load(self, noun: Noun[S], stream_id: UUID) -> Loaded[S] | None:
         """Give a folded stream, None for one that has not begun. Raises Unavailable, UnreadableEvent."""
-        found = self._cached.get(stream_id.int)
+        found = self.cached(stream_id)
         if found is not None:
-            self._cached.move_to_end(stream_id.int)
             return cast("Loaded[S]", found) if type(found.state) is type(noun.initial) else None
         return await self.reload(noun, stream_id)
+
+    def cached(self, stream_id: UUID) -> Loaded[Any] | None:
+        """Give a folded stream of any noun as it is remembered, None where nothing is."""
+        key = stream_id.int
+        found = self._cached.get(key)
+        if found is not None:
+            self._cached.move_to_end(key)
+        return found
 
     async def reload(self, noun: Noun[S], stream_id: UUID) -> Loaded[S] | None:
         """Read what is new of a stream and fold it onto what is cached."""
@@ -126,14 +133,16 @@ class Sources:
     async def find(self, noun: Noun[S], stream_id: UUID) -> Loaded[S] | None:
         """Give a folded stream of the workspace and guard its version, or None."""
         found = self._found.get(stream_id.int)
-        if found is not None:
-            return cast("Loaded[S]", found) if type(found.state) is type(noun.initial) else None
-        read = self._streams.reload if self._fresh else self._streams.load
-        loaded = await read(noun, stream_id)
-        if loaded is None or loaded.workspace_id != self._workspace_id:
+        if found is None:
+            found = None if self._fresh else self._streams.cached(stream_id)
+            if found is None:
+                found = await self._streams.reload(noun, stream_id)
+            if found is None or found.workspace_id != self._workspace_id:
+                return None
+        if type(found.state) is not type(noun.initial):
             return None
-        self._found[stream_id.int] = loaded
-        return loaded
+        self._found[stream_id.int] = found
+        return cast("Loaded[S]", found)
 
     async def look(self, noun: Noun[S], stream_id: UUID) -> Loaded[S]:
         """Give a folded stream of which only what cannot change is used, so that it is not guarded.
@@ -154,4 +163,4 @@ class Sources:
 
     def guards(self, target: UUID) -> tuple[Guard, ...]:
         """Give the versions that the decision rests on; the target's own is its expected version."""
-        return tuple(Guard(one.stream_id, one.version) for one in self._found.values() if one.stream_id != target)
+        return tuple([Guard(one.stream_id, one.version) for key, one in self._found.items() if key != target.int])
