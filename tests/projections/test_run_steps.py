@@ -1,5 +1,6 @@
 """The rows of steps are those of the fold of their runs, however the facts come and whatever is remembered."""
 
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.run import Run, evolve
-from domain.run_facts import RunFact, RunRetried, RunStarted, StepReused, StepSkipped, Usage
+from domain.run_facts import RunFact, RunRetried, RunStarted, StepReused, StepSkipped, StepStarted, Usage
 from projections.courses import pico_of
 from projections.run_steps import RunStepsProjection
 from store.record import Recorded
@@ -21,7 +22,8 @@ laws = settings(max_examples=25, deadline=None, suppress_health_check=SUPPRESSED
 Row = tuple[Any, ...]
 
 READ = """
-select run_id, node, status, attempt, started_at, ended_at, calls, input_tokens, cost_pico, asset_version, kind
+select run_id, node, status, attempt, first_started_at, started_at, ended_at, calls, input_tokens, cost_pico,
+       asset_version, kind
   from run_steps
 """
 
@@ -59,11 +61,30 @@ def usages_by_node(history: list[RunFact]) -> dict[str, list[Usage]]:
     return found
 
 
+def first_starts(history: list[RunFact]) -> dict[str, datetime]:
+    """Give when each step was first claimed since it was last begun anew, by looking at every fact."""
+    found: dict[str, datetime] = {}
+    run = Run()
+    for fact in history:
+        run = evolve(run, fact)
+        match fact:
+            case RunStarted() | RunRetried():
+                found = {node: at for node, at in found.items() if node in run.steps}
+            case StepSkipped(node=node) | StepReused(node=node):
+                found.pop(node, None)
+            case StepStarted(node=node, started_at=at):
+                found.setdefault(node, at)
+            case _:
+                pass
+    return found
+
+
 def expected(run_id: UUID, history: list[RunFact]) -> set[Row]:
     run = Run()
     for fact in history:
         run = evolve(run, fact)
     took = usages_by_node(history)
+    firsts = first_starts(history)
     pinned = next((fact.pins.assets.get(PROMPT, 0) for fact in history if isinstance(fact, RunStarted)), 0)
     return {
         (
@@ -71,6 +92,7 @@ def expected(run_id: UUID, history: list[RunFact]) -> set[Row]:
             node,
             step.status.value,
             step.attempt,
+            firsts.get(node),
             step.started_at,
             step.ended_at,
             len(took.get(node, [])),
