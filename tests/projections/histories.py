@@ -1,6 +1,6 @@
 """Histories for hypothesis: any order of any facts of a noun, since folds take every one."""
 
-from typing import TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 from hypothesis import strategies as st
@@ -98,8 +98,8 @@ run_starts = st.builds(
     pins=st.just(Pins(assets={WORKFLOW: 3})),
     started_at=st.just(NOW),
 )
-run_facts: st.SearchStrategy[RunFact] = st.one_of(
-    st.builds(
+run_facts_by_kind: Final[dict[type[Fact], st.SearchStrategy[RunFact]]] = {
+    StepStarted: st.builds(
         StepStarted,
         node=nodes,
         attempt=st.integers(1, 3),
@@ -107,7 +107,7 @@ run_facts: st.SearchStrategy[RunFact] = st.one_of(
         epoch=st.integers(1, 3),
         started_at=st.just(NOW),
     ),
-    st.builds(
+    StepCompleted: st.builds(
         StepCompleted,
         node=nodes,
         attempt=st.integers(1, 3),
@@ -116,7 +116,7 @@ run_facts: st.SearchStrategy[RunFact] = st.one_of(
         usage=st.none() | st.just(USAGE),
         completed_at=st.just(NOW),
     ),
-    st.builds(
+    StepFailed: st.builds(
         StepFailed,
         node=nodes,
         attempt=st.integers(1, 3),
@@ -124,7 +124,7 @@ run_facts: st.SearchStrategy[RunFact] = st.one_of(
         retry_at=st.none() | st.just(NOW),
         failed_at=st.just(NOW),
     ),
-    st.builds(
+    StepWaiting: st.builds(
         StepWaiting,
         node=nodes,
         attempt=st.integers(1, 3),
@@ -132,7 +132,7 @@ run_facts: st.SearchStrategy[RunFact] = st.one_of(
         shown=payloads,
         waiting_since=st.just(NOW),
     ),
-    st.builds(
+    StepDecided: st.builds(
         StepDecided,
         node=nodes,
         outcome=words,
@@ -141,10 +141,11 @@ run_facts: st.SearchStrategy[RunFact] = st.one_of(
         shown_hash=st.none() | words,
         decided_at=st.just(NOW),
     ),
-    st.builds(StepSkipped, node=nodes, reason=words),
-    st.builds(RunCompleted, output_nodes=st.tuples(nodes), completed_at=st.just(NOW)),
-    st.builds(RunFailed, node=nodes, error=st.just(ERROR), failed_at=st.just(NOW)),
-)
+    StepSkipped: st.builds(StepSkipped, node=nodes, reason=words),
+    RunCompleted: st.builds(RunCompleted, output_nodes=st.tuples(nodes), completed_at=st.just(NOW)),
+    RunFailed: st.builds(RunFailed, node=nodes, error=st.just(ERROR), failed_at=st.just(NOW)),
+}
+run_facts = st.one_of(*run_facts_by_kind.values())
 
 
 @st.composite

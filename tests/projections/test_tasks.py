@@ -21,7 +21,7 @@ WAIT = StepWaiting(node="a", attempt=1, waiting_for=WaitFor.HUMAN, assignees=('"
 
 laws = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 wanted: st.SearchStrategy[Fact] = st.one_of(
-    histories.run_facts.filter(lambda fact: type(fact) in TasksProjection.wants),
+    *(facts for kind, facts in histories.run_facts_by_kind.items() if kind in TasksProjection.wants),
     st.builds(RunCancelled, cancelled_at=st.just(NOW)),
     st.builds(
         RunRetried,
