@@ -6,6 +6,7 @@ handlers take a request and give a reply that is ready to be sent, so none of th
 so where a direct route has given a reply before, the next request of that path goes straight to its handler.
 """
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -70,7 +71,8 @@ class Ways:
     def __init__(self, most_known: int = MOST_KNOWN) -> None:
         """Know none; past so many the one that was learnt first is forgotten."""
         self._most_known = most_known
-        self._known: dict[tuple[str, str, bytes | None], Way] = {}
+        # To find the first of a plain dictionary is slow once many have been taken from its front: 3 µs of 4.
+        self._known: OrderedDict[tuple[str, str, bytes | None], Way] = OrderedDict()
 
     def of(self, method: str, path: str, host: bytes | None) -> Way | None:
         """Give the way of a request, None where Litestar has to find it."""
@@ -81,6 +83,6 @@ class Ways:
         handle: Handle | None = scope["state"].get(REPLIED)
         if handle is None or len(path) + len(host or b"") > LONGEST_KNOWN:
             return
-        if len(self._known) >= self._most_known:
-            del self._known[next(iter(self._known))]
         self._known[method, path, host] = Way(handle, scope["path_params"], scope["path_template"])
+        if len(self._known) > self._most_known:
+            self._known.popitem(last=False)
