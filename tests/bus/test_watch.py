@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from bus.watch import MOST_UNTAKEN, StreamWatch, WatchOverrun
+from bus.watch import MOST_UNTAKEN, StreamWatch, Watching, WatchOverrun
 from domain.project import ProjectRenamed
 from store.record import Actor, Metadata, Recorded
 
@@ -76,3 +76,19 @@ async def test_what_is_past_the_bound_is_let_go_and_said() -> None:
         await watch.facts()
     watch.take(fact(5))
     assert [one.version for one in await watch.facts()] == [5]
+
+
+def test_a_watch_is_there_while_its_block_lasts_however_that_ends_and_nothing_of_it_stays() -> None:
+    by_stream: dict[int, set[StreamWatch]] = {}
+    drained: set[StreamWatch] = set()
+
+    def ended_by_a_fault() -> None:
+        with Watching(StreamWatch(), by_stream, STREAM.int, drained) as inner:
+            assert (by_stream, drained) == ({STREAM.int: {outer, inner}}, {inner})
+            raise ValueError("stopped")
+
+    with Watching(StreamWatch(), by_stream, STREAM.int) as outer:
+        with pytest.raises(ValueError, match="stopped"):
+            ended_by_a_fault()
+        assert (by_stream, drained) == ({STREAM.int: {outer}}, set())
+    assert by_stream == {}
