@@ -64,6 +64,16 @@ async def test_a_host_that_cannot_be_is_refused_on_a_path_that_is_known(ada: Cal
     assert (await ada.post(path, {}, headers={"host": "not a host"})).status_code == 400
 
 
+async def test_a_path_that_one_workspace_has_used_tells_another_nothing(ada: Caller) -> None:
+    path = f"/v1/workflows/{(await ada.workflow(HUMAN))['id']}:run"
+    for _ in range(2):
+        assert (await ada.post(path, {})).status_code == 202
+    eve = ada.to(new_id())
+    short, long = [await eve.post(path, {}, headers={**TRACE, **more}) for more in ({}, ELSEWHERE)]
+    assert short.json()["code"] == "workflow_not_found"
+    assert (short.status_code, short.content, told(short)) == (404, long.content, told(long))
+
+
 def told(response: httpx2.Response) -> dict[str, str]:
     """The headers, less those of the connection."""
     return {name: value for name, value in response.headers.items() if name not in {"date", "connection"}}
