@@ -5,7 +5,7 @@ meanwhile leaves a run that has only begun, and the next one claims before it do
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from domain.run import Run
@@ -13,22 +13,30 @@ from engine.progress import Progress
 from engine.step import Result
 
 MOST_AT_ONCE: Final = 10
-"""After so many steps the next have turns of their own: nobody else has one meanwhile."""
+LONGEST_AT_ONCE: Final = timedelta(milliseconds=3)
+"""After so many steps, or so long, the next have turns of their own: nobody else has one meanwhile."""
 
 
 def do_at_once(progress: Progress, attempt: Callable[[Run, str], Result | None], clock: Callable[[], datetime]) -> None:
-    """Carry a first turn on from what it has started; `attempt` gives None for a step that is not done at once."""
-    steps = 0
-    while steps < MOST_AT_ONCE and not progress.turn.run.ended:
-        run = progress.turn.run
+    """Carry a first turn on from what it has started; `attempt` gives None for a step that is not done at once.
+
+    Each is attempted once: to find out that a step is too much work takes as long as one that is not.
+    """
+    until = progress.turn.now + LONGEST_AT_ONCE
+    steps, new = 0, progress.started
+    while new and not progress.turn.run.ended:
         done: dict[str, Result] = {}
-        for node in progress.started:
-            result = attempt(run, node)
+        for node in new:
+            if steps and (steps + len(done) >= MOST_AT_ONCE or clock() >= until):
+                break  # those that begin the run are done however many they are
+            result = attempt(progress.turn.run, node)
             if result is not None:
                 done[node] = result
         if not done:
             return
         steps += len(done)
         progress.started = [node for node in progress.started if node not in done]
+        left = len(progress.started)
         progress.turn.now = clock()
         progress.onward(progress.settle(done.items()))
+        new = progress.started[left:]

@@ -7,10 +7,10 @@ from random import Random
 from commands.noun import RUN
 from commands.turn import Turn
 from domain.payload import Payload
-from domain.run import Run
+from domain.run import Run, RunStatus
 from domain.run_facts import Pins, RunCompleted, RunFact, RunStarted, StepCompleted, StepStarted
 from engine.data import RunData
-from engine.first_steps import MOST_AT_ONCE, do_at_once
+from engine.first_steps import LONGEST_AT_ONCE, MOST_AT_ONCE, do_at_once
 from engine.progress import Owner, Progress
 from engine.schedule import due_first
 from engine.step import Gave
@@ -57,8 +57,8 @@ def test_after_so_many_immediate_steps_the_next_is_only_claimed() -> None:
     assert told(facts)[-1] == (StepStarted, f"n{MOST_AT_ONCE}")
 
 
-def test_each_step_of_the_first_turn_ends_when_it_is_done() -> None:
-    chain = Plot(raw=graph(node("a"), node("b"), edges=[edge("a", "b")]), inputs={}, behaviours={}).compiled
+def first_progress(*nodes: Json, edges: list[Json]) -> Progress:
+    compiled = Plot(raw=graph(*nodes, edges=edges), inputs={}, behaviours={}).compiled
     run: Run = folded(
         RUN,
         RunStarted(
@@ -67,18 +67,64 @@ def test_each_step_of_the_first_turn_ends_when_it_is_done() -> None:
     )
     progress = Progress(
         turn=Turn(run, STARTED_AT),
-        graph=chain,
+        graph=compiled,
         data=RunData({}),
         owner=Owner("engine", 1),
         random=Random(1),  # noqa: S311  # jitter
         started=[],
     )
-    progress.carry_on(due_first(chain))
-    times = iter([STARTED_AT + timedelta(seconds=1), STARTED_AT + timedelta(seconds=3)])
-    do_at_once(progress, lambda _run, _node: Gave(1, Payload(value=1)), lambda: next(times))
+    progress.carry_on(due_first(compiled))
+    return progress
+
+
+def gives_one(_run: Run, _node: str) -> Gave:
+    return Gave(1, Payload(value=1))
+
+
+def test_each_step_of_the_first_turn_ends_when_it_is_done() -> None:
+    progress = first_progress(node("a"), node("b"), edges=[edge("a", "b")])
+    times = [STARTED_AT + timedelta(milliseconds=one) for one in (1, 1, 2)]
+    do_at_once(progress, gives_one, iter(times).__next__)
     steps = progress.turn.run.steps
-    assert [steps[name].ended_at for name in "ab"] == [STARTED_AT + timedelta(seconds=one) for one in (1, 3)]
+    assert [steps[name].ended_at for name in "ab"] == [times[0], times[-1]]
     assert steps["b"].started_at == steps["a"].ended_at
+
+
+def test_a_step_that_is_not_done_at_once_is_attempted_no_more_than_once_in_the_turn() -> None:
+    chain = [f"n{place}" for place in range(5)]
+    edges = [edge(source, target) for source, target in pairwise(chain)]
+    progress = first_progress(node("hard"), *(node(name) for name in chain), edges=edges)
+    attempted: list[str] = []
+
+    def attempt(_run: Run, name: str) -> Gave | None:
+        attempted.append(name)
+        return None if name == "hard" else gives_one(_run, name)
+
+    do_at_once(progress, attempt, lambda: STARTED_AT)
+    assert attempted == ["hard", *chain]
+    assert progress.started == ["hard"]
+
+
+def test_a_first_turn_that_has_taken_long_leaves_what_follows_to_the_next() -> None:
+    wide = [f"n{place}" for place in range(5)]
+    progress = first_progress(node("a"), *(node(name) for name in wide), edges=[edge("a", name) for name in wide])
+    now = STARTED_AT
+
+    def attempt(_run: Run, name: str) -> Gave:
+        nonlocal now
+        now += LONGEST_AT_ONCE / 2
+        return gives_one(_run, name)
+
+    do_at_once(progress, attempt, lambda: now)
+    assert [name for name, step in progress.turn.run.steps.items() if step.ended_at is not None] == ["a", "n0"]
+    assert progress.started == wide[1:]
+
+
+def test_more_first_steps_than_follow_in_a_turn_are_all_done_in_it() -> None:
+    names = [f"n{place}" for place in range(3 * MOST_AT_ONCE)]
+    progress = first_progress(*(node(name) for name in names), edges=[])
+    do_at_once(progress, gives_one, lambda: STARTED_AT)
+    assert progress.turn.run.status is RunStatus.COMPLETED
 
 
 def test_what_takes_long_is_left_to_a_turn_of_its_own() -> None:
