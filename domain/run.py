@@ -188,11 +188,12 @@ def _claimed(run: Run, fact: StepStarted) -> Run:
     new = evolve_step(old, fact)
     if old is not None:
         return _begun_anew(_moved(run, node, old, new), node, old)
+    busy = run.busy + 1
     return replace(
         run,
-        status=run.status if run.status in ENDED else RunStatus.RUNNING,
+        status=run.status if run.status in ENDED else _status(busy, run.waiting),
         steps={**run.steps, node: new},
-        busy=run.busy + 1,
+        busy=busy,
     )
 
 

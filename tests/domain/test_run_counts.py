@@ -84,3 +84,10 @@ def test_a_fact_of_a_step_moves_its_run_as_a_look_at_all_steps_tells(facts: list
             assert {node: one for node, one in run.steps.items() if before.steps.get(node) is not one}.keys() <= {
                 getattr(fact, "node", None)
             }
+
+
+def test_a_claim_after_a_retry_that_kept_an_open_step_leaves_a_run_waiting_as_its_counts_say() -> None:
+    run = Run(status=RunStatus.WAITING, busy=-1, waiting=1)
+    claim = StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=NOW)
+    assert evolve(run, claim).status is RunStatus.WAITING
+    assert evolve(replace(run, busy=0), claim).status is RunStatus.RUNNING
