@@ -24,11 +24,12 @@ from domain.run_facts import (
 )
 from domain.run_steps import SETTLED, StepStatus
 from projections.courses import RunCourse, Spent
-from projections.insight_buckets import HOUR, Kind, Origin, Place, hour_of, start_of
+from projections.insight_buckets import AN_HOUR, HOUR, Kind, Origin, Place, hour_of, start_of
 from projections.measures import Measures
 
 MICROSECOND: Final = timedelta(microseconds=1)
-REST_OF_HOUR: Final = timedelta(hours=1) - MICROSECOND
+REST_OF_HOUR: Final = AN_HOUR - MICROSECOND
+FIRST: Final = datetime.min.replace(tzinfo=UTC)
 LAST: Final = datetime.max.replace(tzinfo=UTC)
 OF_RUNS: Final = ""
 """Stands for the run itself among the names of its steps, of which none is empty."""
@@ -48,7 +49,7 @@ class Counting:
         self.news: dict[tuple[Place, int], Measures] = {}
         self.origins: dict[Place, Origin] = {}
         self._course: RunCourse
-        self._hour, self._hour_from, self._hour_to = 0, LAST, LAST  # no hour yet
+        self._hour, self._hour_from, self._hour_to = 0, LAST, FIRST  # no hour yet
         self._nears: dict[tuple[int, int, int, bool, int], dict[str, Measures]] = {}
         self._near: dict[str, Measures] = {}
 
