@@ -13,6 +13,7 @@ from commands.run import DecideStep, StartRun
 from commands.run_again import CancelRun
 from domain.payload import NOTHING, Payload
 from domain.run import RunStatus
+from domain.run_facts import StepWaiting
 from domain.run_refusals import RunNotRunning
 from tests.commands.processes import Process, new_id
 from tests.engine.world import reviews, site
@@ -66,6 +67,11 @@ async def decided(here: Process, state_of: Callable[[UUID], Awaitable[RunStatus]
     random = Random(times)  # noqa: S311  # where in the middle
     for _ in range(times):
         run = await under_way(here, workflow, random.randrange(4, STEPS))
+
+        async def asks(run: UUID = run) -> bool:
+            return any(isinstance(one.fact, StepWaiting) for one in await here.facts(run))
+
+        await eventually(asks, what="the person is asked", seconds=SECONDS)  # behind the first turn, which is longer
         answer = DecideStep(
             target_id=run,
             node="d",
