@@ -20,7 +20,7 @@ from engine.children import Nursery
 from engine.data import RunData
 from engine.executors import is_immediate
 from engine.families import Families
-from engine.first_steps import do_at_once
+from engine.first_steps import LONGEST_AT_ONCE, do_at_once
 from engine.lost import ABORTED, RunTaken, claimed_since, late, lost_too_often, refuse
 from engine.parts import Parts, Point
 from engine.progress import Progress
@@ -116,7 +116,7 @@ class Driver:
                 if self._is_over():
                     self._parts.reached(Point.RUN_ENDED)
                     return
-                self._carry_out(progress)
+                await self._carry_out(progress)
                 if self._is_idle():
                     return
                 resuming = await self._something_happens()
@@ -184,8 +184,12 @@ class Driver:
             traceparent=self._begun_by.traceparent,
         )
 
-    def _carry_out(self, progress: Progress) -> None:
+    async def _carry_out(self, progress: Progress) -> None:
+        until = self._parts.clock() + LONGEST_AT_ONCE
         for node in progress.started:
+            if self._parts.clock() >= until:
+                await asyncio.sleep(0)  # a turn for everybody else
+                until = self._parts.clock() + LONGEST_AT_ONCE
             result = self._at_once(self._held.state, node)
             if result is not None:
                 self._results.append((node, result))

@@ -13,8 +13,9 @@ from engine.progress import Progress
 from engine.step import Result
 
 MOST_AT_ONCE: Final = 10
+"""After so many steps those that follow have turns of their own."""
 LONGEST_AT_ONCE: Final = timedelta(milliseconds=3)
-"""After so many steps, or so long, the next have turns of their own: nobody else has one meanwhile."""
+"""After so long all that is left has: nobody else has one meanwhile."""
 
 
 def do_at_once(progress: Progress, attempt: Callable[[Run, str], Result | None], clock: Callable[[], datetime]) -> None:
@@ -23,12 +24,13 @@ def do_at_once(progress: Progress, attempt: Callable[[Run, str], Result | None],
     Each is attempted once: to find out that a step is too much work takes as long as one that is not.
     """
     until = progress.turn.now + LONGEST_AT_ONCE
-    steps, new = 0, progress.started
+    steps, attempts, new = 0, 0, progress.started
     while new and not progress.turn.run.ended:
         done: dict[str, Result] = {}
         for node in new:
-            if steps and (steps + len(done) >= MOST_AT_ONCE or clock() >= until):
-                break  # those that begin the run are done however many they are
+            if (steps and steps + len(done) >= MOST_AT_ONCE) or (attempts and clock() >= until):
+                break
+            attempts += 1
             result = attempt(progress.turn.run, node)
             if result is not None:
                 done[node] = result

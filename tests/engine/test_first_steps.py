@@ -1,5 +1,8 @@
 """The first turn of a run: all that is immediate in it, in one append, and no more than its bound."""
 
+import asyncio
+import time
+from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
 from random import Random
@@ -11,12 +14,14 @@ from domain.run import Run, RunStatus
 from domain.run_facts import Pins, RunCompleted, RunFact, RunStarted, StepCompleted, StepStarted
 from engine.data import RunData
 from engine.first_steps import LONGEST_AT_ONCE, MOST_AT_ONCE, do_at_once
+from engine.parts import Point
 from engine.progress import Owner, Progress
 from engine.schedule import due_first
 from engine.step import Gave
 from tests.commands.scenario import folded
 from tests.engine.play import NOBODY, STARTED_AT, Play
 from tests.engine.random_graphs import Behaviour, Plot
+from tests.engine.world import site
 from tests.fixtures.graphs import Json, edge, graph, node
 
 
@@ -125,6 +130,47 @@ def test_more_first_steps_than_follow_in_a_turn_are_all_done_in_it() -> None:
     progress = first_progress(*(node(name) for name in names), edges=[])
     do_at_once(progress, gives_one, lambda: STARTED_AT)
     assert progress.turn.run.status is RunStatus.COMPLETED
+
+
+def test_first_steps_that_take_long_are_left_to_the_next_turn_but_for_one() -> None:
+    names = [f"n{place}" for place in range(5)]
+    progress = first_progress(*(node(name) for name in names), edges=[])
+    now = STARTED_AT
+
+    def attempt(_run: Run, name: str) -> Gave:
+        nonlocal now
+        now += LONGEST_AT_ONCE
+        return gives_one(_run, name)
+
+    do_at_once(progress, attempt, lambda: now)
+    assert progress.started == names[1:]
+
+
+async def test_immediate_steps_never_hold_the_loop_for_long_however_many_there_are(database: str) -> None:
+    """Each takes half a millisecond here, so that a turn is over after six or seven of them."""
+    ticks = 0
+    seen: list[int] = []
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    def takes_time(point: str) -> None:
+        if point == Point.AT_ONCE:
+            seen.append(ticks)
+            until = time.perf_counter() + 0.000_5
+            while time.perf_counter() < until:
+                pass
+
+    async with site(database) as here, here.engaged(reached=takes_time), asyncio.TaskGroup() as group:
+        ticking = group.create_task(tick())
+        run = await here.begin(graph(*(node(f"n{place}") for place in range(60))))
+        await here.ended(run)
+        ticking.cancel()
+    assert len(seen) == 60
+    assert max(Counter(seen).values()) <= 7
 
 
 def test_what_takes_long_is_left_to_a_turn_of_its_own() -> None:
