@@ -2,12 +2,28 @@
 
 import asyncio
 
+import psycopg
+
 from bus.bus import Bus
 from tests.bus.given import connected, migrated, process, record
 from tests.fixtures.nats import NatsForTests
+from tests.fixtures.waiting import eventually
 
 MOMENTS = 300
 """Turns of the event loop after which a bus is told to stop: more than one takes to connect and to relay."""
+
+
+async def until_connections_are_taken(database: str) -> None:
+    """Wait for PostgreSQL to be through with those that were given up: its queue of them is short."""
+
+    async def taken() -> bool:
+        try:
+            async with await psycopg.AsyncConnection[tuple[()]].connect(database):
+                return True
+        except psycopg.OperationalError:
+            return False
+
+    await eventually(taken, what="PostgreSQL takes connections")
 
 
 async def test_a_bus_that_is_told_to_stop_at_any_moment_stops(database: str, nats_server: NatsForTests) -> None:
@@ -24,3 +40,4 @@ async def test_a_bus_that_is_told_to_stop_at_any_moment_stops(database: str, nat
             running.cancel()
             ended, _ = await asyncio.wait([running], timeout=5)
             assert ended, f"it goes on after it was told to stop at moment {moment}"
+            await until_connections_are_taken(database)
