@@ -1,0 +1,21 @@
+"""The watches of a feed: a batch holds facts of many streams, and each watch is told of its own alone."""
+
+from uuid import uuid4
+
+from bus.feed import Feed
+from tests.bus.given import process, record
+
+
+async def test_each_watch_hears_of_its_own_stream_and_of_no_other(database: str) -> None:
+    async with process(database) as here:
+        feed: Feed = here.feed
+        await record(here.log)
+        await record(here.log)
+        page = await feed.read(0, 10)
+        one, other = (fact.stream_id for fact in page.events[:2])
+        assert one != other
+        with feed.watch(one) as first, feed.watch(other) as second, feed.watch(uuid4()) as third:
+            feed._tell_watches([*page.events, *page.events])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as a batch comes
+            assert [fact.stream_id for fact in first.rest()] == [one, one]
+            assert [fact.stream_id for fact in second.rest()] == [other, other]
+            assert third.rest() == []
