@@ -129,7 +129,7 @@ def kept_by_retry(run: Run) -> Kept:
     return {
         node: step.edges_taken
         for node, step in run.steps.items()
-        if step.status in SETTLED and node != run.failed_node and step.gave is None
+        if step.status in SETTLED and not step.ends_its_run and step.gave is None
     }
 
 

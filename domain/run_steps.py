@@ -23,6 +23,7 @@ from domain.run_facts import (
     StepStarted,
     StepWaiting,
     Usage,
+    WaitFor,
 )
 
 
@@ -86,6 +87,17 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     def failures(self) -> int:
         """Give how many attempts have failed by themselves, the one under way or the last one included."""
         return self.attempt - self.lost
+
+    @property
+    def ends_its_run(self) -> bool:
+        """Tell whether this step has failed for good, with nothing to go on with in its place."""
+        return self.status is StepStatus.FAILED and not self.continued and not self.edges_taken
+
+    @property
+    def waits_for_children(self) -> bool:
+        """Tell whether runs that this step has begun, or is about to, are under way."""
+        waiting = self.waiting
+        return self.status is StepStatus.WAITING and waiting is not None and waiting.waiting_for is WaitFor.CHILD
 
 
 StepFact = (

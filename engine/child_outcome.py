@@ -1,6 +1,6 @@
 """What the children of a step come to: the step's output, or its failure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from domain.graph import ErrorClass, MapNode, Node
@@ -55,12 +55,13 @@ async def outcome_of(
 
     Raises ContentTooLarge, TooDeep, Unavailable.
     """
-    bad = sorted(item for item, one in known.items() if one.outcome is not ItemOutcome.COMPLETED)
+    bad = [one for _, one in sorted(known.items()) if one.outcome is not ItemOutcome.COMPLETED]
     if not isinstance(node, MapNode):
         if bad:
-            return failed(ErrorClass.CHILD_FAILED, f"the child run failed: {_why(known[bad[0]])}")
+            return failed(ErrorClass.CHILD_FAILED, f"the child run failed: {_why(bad[0])}")
     elif len(bad) > _most_failed(node.config):
-        why = f"item {bad[0]} failed: {_why(known[bad[0]])}"
+        cause = _cause(bad)
+        why = f"item {cause.item} failed: {_why(cause)}"
         return failed(ErrorClass.CHILD_FAILED, why if len(bad) == 1 else f"{len(bad)} items failed; {why}")
     if len(known) < children:
         return None
@@ -82,6 +83,11 @@ def _most_failed(config: MapConfig) -> int:
     if config.on_item_failure == "fail":
         return 0
     return config.most_items if config.most_failed_items is None else config.most_failed_items
+
+
+def _cause(bad: Sequence[ItemResult]) -> ItemResult:
+    """Give the item that tells why a map failed; those that were cancelled may have been so because of it."""
+    return next((one for one in bad if one.outcome is ItemOutcome.FAILED), bad[0])
 
 
 def _why(one: ItemResult) -> str:

@@ -25,7 +25,7 @@ from engine.lost import ABORTED, RunTaken, claimed_since, late, lost_too_often, 
 from engine.parts import Parts, Point
 from engine.progress import Progress
 from engine.resolving import answered, resolved, timed_out
-from engine.schedule import due_again, due_first
+from engine.schedule import due_first
 from engine.step import Result, StepCall, TryAgain
 from engine.stopping import stop
 from store.appender import back_off_seconds
@@ -113,6 +113,9 @@ class Driver:
                 failures = 0
                 if results:
                     self._parts.reached(Point.RECORDED)
+                if progress.will_end:
+                    resuming = True  # by what is recorded now, like anybody who took the run over
+                    continue
                 if self._is_over():
                     self._parts.reached(Point.RUN_ENDED)
                     return
@@ -150,8 +153,7 @@ class Driver:
         self._results = []
         progress = self._progress()
         if resuming:
-            progress.settle([*results, *answers])
-            progress.carry_on(due_again(self._graph, progress.turn.run))
+            progress.resume([*results, *answers])
         else:
             progress.carry_on(due_first(self._graph))
             if self._is_new:  # else an engine may have been lost here already, and what is claimed first is counted

@@ -40,7 +40,7 @@ class Families:
         return [
             node
             for node, step in run.steps.items()
-            if _waits(step) and node not in busy and node not in known and not self._rests(node, step)
+            if step.waits_for_children and node not in busy and node not in known and not self._rests(node, step)
         ]
 
     def _rests(self, node: str, step: Step) -> bool:
@@ -65,10 +65,6 @@ class Families:
         if children is None or children.attempt != step.attempt:
             children = self._children[node.id] = Children(self._nursery, held, node, _waiting(step))
         return children
-
-
-def _waits(step: Step) -> bool:
-    return step.status is StepStatus.WAITING and step.waiting is not None and step.waiting.waiting_for is WaitFor.CHILD
 
 
 def _waiting(step: Step) -> StepWaiting:

@@ -31,7 +31,8 @@ from domain.run_steps import Step, StepStatus
 from engine.data import RunData, edges_taken, fallback_edges
 from engine.data_bound import RUN_DATA_BYTES, no_room_for
 from engine.lost import RUN_ENDED, late
-from engine.schedule import NO_EDGE_TAKEN, Due, all_settled, due_after
+from engine.run_ends import ends_by, fails, likely_to_end, waits_for_children
+from engine.schedule import NO_EDGE_TAKEN, Due, all_settled, due_after, due_again
 from engine.step import Decides, Failed, Gave, ItemsSettled, Rejected, Result, TryAgain, Waits, failed, storable
 
 ENDS_OF_ATTEMPTS: Final = (StepStatus.COMPLETED, StepStatus.FAILED)
@@ -48,7 +49,8 @@ class Progress(Struct):
     """One turn being made: what is to be carried out once it is committed gathers in `started`.
 
     `busy` are the steps that this engine has under way or waits to try again: what is due again does not touch them.
-    `ends` is the first step of the turn whose output ends the run, since an edge out of it cannot be decided.
+    `ends` is the first step that has failed for good; the run ends by it in this turn, unless it `has_children`: those
+    are asked to end before it does, and whoever took the run over between must find what it ends by in the log.
     """
 
     turn: Turn
@@ -60,11 +62,25 @@ class Progress(Struct):
     started: list[str] = []
     most_data_bytes: int = RUN_DATA_BYTES
     ends: FailRun | None = None
+    has_children: bool = False
+
+    def resume(self, results: Iterable[tuple[str, Result]]) -> None:
+        """Go on with a run as it is found, at whatever point an engine has left it."""
+        self.ends = ends_by(self.turn.run)
+        self.settle(results)
+        self.carry_on(due_again(self.graph, self.turn.run))
+
+    @property
+    def will_end(self) -> bool:
+        """Tell whether the run has nothing left but to end in its next turn, by a step that failed in this one."""
+        return self.ends is not None and not self.turn.run.ended
 
     def carry_on(self, due: Due) -> None:
         """Claim and skip what is due, and end the run when nothing is left, or when that was asked for."""
         if self.turn.run.cancel_requested:
             self.turn.give(CancelRun())
+            return
+        if self.ends is not None:
             return
         for node in due.skip:
             self.turn.give(SkipStep(node=node, reason=NO_EDGE_TAKEN))
@@ -83,9 +99,9 @@ class Progress(Struct):
         settled: list[str] = []
         arrived = list(results)
         if len(arrived) > 1:
-            arrived.sort(key=_ends_the_run)
+            arrived.sort(key=likely_to_end)
         for node, result in arrived:
-            if _fails(result):
+            if fails(result):
                 self._perhaps_end()
             if self.turn.run.ended:
                 self._too_late(node, result)
@@ -98,7 +114,7 @@ class Progress(Struct):
         return settled
 
     def _perhaps_end(self) -> None:
-        if self.ends is not None:
+        if self.ends is not None and not self.has_children:
             self.turn.give(self.ends)
 
     def _settle(self, node: str, result: Result) -> None:
@@ -195,30 +211,32 @@ class Progress(Struct):
         policy = self.graph.nodes[node].on_error
         edges: tuple[int, ...] | None = None
         instead: Payload | None = None
-        ends_with = result.error
+        error = result.error
         self.data.skipped(node)
         if isinstance(policy, ContinueWith):
             try:
                 edges = self._edges_of_default(node, policy)
                 instead = Payload(value=policy.output)
             except ExpressionFault as fault:
-                ends_with = _in_spite_of_default(result.error, fault)
+                error = _in_spite_of_default(error, fault)
         elif isinstance(policy, TakeFallback):
             edges = fallback_edges(self.graph, node)
         self.turn.give(
             FailStep(
                 node=node,
-                error=result.error,
+                error=error,
                 usage=result.usage,
                 edges_taken=edges or (),
                 continued_with=instead,
                 gave=gave if edges is None else None,
             )
         )
-        if edges is None:
-            self.ends = self.ends or FailRun(node=node, error=ends_with)
-            if gave is None:
-                self._perhaps_end()
+        if edges is not None:
+            return
+        if self.ends is None:
+            self.ends, self.has_children = FailRun(node=node, error=error), waits_for_children(self.turn.run)
+        if gave is None:
+            self._perhaps_end()
 
     def _edges_of_default(self, node: str, policy: ContinueWith) -> tuple[int, ...]:
         """Decide the edges as if the step had given its default output. Raises ExpressionFault, like any output."""
@@ -243,21 +261,6 @@ class Progress(Struct):
 
     def _output_nodes(self) -> tuple[str, ...]:
         return tuple(node for node in self.graph.terminals if self.data.has_output(node))
-
-
-def _ends_the_run(settled: tuple[str, Result]) -> tuple[bool, int]:
-    """Give how likely a result is to end the run, to be compared with the others'."""
-    came_to = _came_to(settled[1])
-    large = came_to.payload.bytes or 0 if isinstance(came_to, Gave) else 0
-    return isinstance(came_to, Failed), large
-
-
-def _fails(result: Result) -> bool:
-    return isinstance(_came_to(result), Failed)
-
-
-def _came_to(result: Result) -> Result | None:
-    return result.then if isinstance(result, ItemsSettled) else result
 
 
 def total_ends_at(node: Node, step: Step) -> datetime | None:

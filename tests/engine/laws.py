@@ -104,10 +104,9 @@ def last_chapter(facts: list[RunFact]) -> list[RunFact]:
 
 
 def settled_in(facts: list[RunFact]) -> set[str]:
-    """Give the steps that are done, but for one that the run has failed at."""
+    """Give the steps that are done: one that failed is where it has led on, by its default or its fallback."""
     done = {fact.node for fact in facts if isinstance(fact, StepCompleted | StepSkipped | StepReused)}
-    done |= {f.node for f in facts if isinstance(f, StepFailed) and f.retry_at is None and f.gave is None}
-    return done - {fact.node for fact in facts if isinstance(fact, RunFailed)}
+    return done | {f.node for f in facts if isinstance(f, StepFailed) and (f.edges_taken or f.continued_with)}
 
 
 def agrees(wanted: object, found: object) -> bool:

@@ -28,8 +28,9 @@ from engine.executors import is_immediate
 from engine.first_steps import do_at_once
 from engine.progress import Owner, Progress
 from engine.resolving import answered, resolved, timed_out
-from engine.schedule import due_again, due_at, due_first
+from engine.schedule import due_at, due_first
 from engine.step import Result, StepCall, TryAgain
+from tests.engine.chances import CALM, Chances
 from tests.engine.play_children import Families
 from tests.engine.play_results import (
     CALL,
@@ -47,21 +48,6 @@ NOBODY = UUID(int=0)
 STARTED_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TEAM = Project(status=ProjectStatus.ACTIVE, team={"rita": Role.REVIEWER})
 MOST_ADVANCES = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Chances:
-    """How likely it is that something goes wrong: that an append fails, that the engine is lost after a turn."""
-
-    conflict: float = 0.0
-    loss: float = 0.0
-    most_losses: int = 3
-    spurious: float = 0.0
-    held_back_off_seconds: int = 60
-    lag_seconds: int = 0
-
-
-CALM = Chances()
 
 
 @dataclass
@@ -130,9 +116,13 @@ class Play:
         self.now = max(self.now, min(at for at, _ in moves))
         _, move = self.random.choice([one for one in moves if one[0] <= self.now])
         move()
-        if not self.run.ended and self.losses < self.chances.most_losses and self.random.random() < self.chances.loss:
+        if not self.run.ended and self._is_lost():
             self._lose()
         return True
+
+    def _is_lost(self) -> bool:
+        """Tell whether the engine is lost now."""
+        return self.losses < self.chances.most_losses and self.random.random() < self.chances.loss
 
     def _moves(self) -> Iterator[tuple[datetime, Callable[[], None]]]:
         yield from self.families.moves()
@@ -224,8 +214,7 @@ class Play:
         if resuming:
             late = at_once(timed_out(NoContents(), self.held(), self.plot.compiled, self.now, self.under_way))
             said = at_once(answered(NoContents(), self.held()))
-            progress.settle([*results, *said, *late])
-            progress.carry_on(due_again(self.plot.compiled, progress.turn.run))
+            progress.resume([*results, *said, *late])
             return progress
         progress.carry_on(due_first(self.plot.compiled))
         do_at_once(progress, self._at_once, lambda: self.now)
@@ -260,11 +249,18 @@ class Play:
         )
 
     def _commit(self, progress: Progress) -> None:
+        if progress.turn.run.ended:
+            self.families.cancel()
+            if self._is_lost():  # between what the children are asked and the end that they are asked for
+                self._lose()
+                return
         if progress.turn.facts:
             self.record(tuple(progress.turn.facts))
         if self.run.ended:
             self.under_way.clear()
-            self.families.cancel()
+            return
+        if progress.will_end:
+            self.turn([], resuming=True)
             return
         for node in progress.started:
             attempt = self.run.attempt, node, self.run.steps[node].attempt

@@ -13,7 +13,6 @@ from domain.run_facts import (
     ItemOutcome,
     Pins,
     RunFact,
-    RunFailed,
     RunRetried,
     StepCompleted,
     StepFailed,
@@ -74,13 +73,11 @@ def fork(play: Play, plot: Plot, node: str) -> Play:
 
 
 def kept_of(facts: list[RunFact], fates: Fates) -> dict[str, Expected]:
-    """Give the fates that a retry keeps, by what is recorded: all that is done, but for the step that failed."""
+    """Give the fates that a retry keeps, by what is recorded: all that is done."""
     done: set[str] = set()
     for fact in facts:
         if isinstance(fact, RunRetried):
             done &= set(fact.kept)
-        elif isinstance(fact, RunFailed):
-            done.discard(fact.node)
         done |= settled_in([fact])
     return {node: fates[node] for node in done}
 

@@ -29,6 +29,7 @@ class Families:
         """Begin without any."""
         self._play = play
         self.begun: dict[Key, dict[int, Play]] = {}
+        self._are_tended = False
 
     def moves(self) -> Iterator[tuple[datetime, Callable[[], None]]]:
         """Give when something happens among the children, and what."""
@@ -38,7 +39,7 @@ class Families:
                 at = child.next_at()
                 if at is not None:
                     yield at, partial(self._advance, child)
-        if play.run.ended:
+        if play.run.ended or not self._are_tended:
             return
         for node, step, waiting in self._waiting():
             if node in dict(play.unrecorded):
@@ -49,7 +50,8 @@ class Families:
                 yield waiting.until + timedelta(seconds=play.chances.lag_seconds), partial(self._gather, node)
 
     def tend(self) -> None:
-        """Begin as many children of each waiting step as may be under way at once."""
+        """Begin as many children of each waiting step as may be under way at once, and look after them from now on."""
+        self._are_tended = True
         for node, step, waiting in self._waiting():
             begun = self.begun.setdefault(self._key(node, step), {})
             most = concurrency_of(self._play.plot.compiled.nodes[node])
@@ -60,7 +62,8 @@ class Families:
                     begun[item] = self._begin(node, waiting, item)
 
     def cancel(self) -> None:
-        """Ask all children to end that have not."""
+        """Ask all children to end that have not, of a run that is about to: nobody looks after them any more."""
+        self._are_tended = False
         for children in self.begun.values():
             for child in children.values():
                 child.cancel()
@@ -79,7 +82,7 @@ class Families:
     def _advance(self, child: "Play") -> None:
         child.now = max(child.now, self._play.now)
         child.advance()
-        if not self._play.run.ended:
+        if not self._play.run.ended and self._are_tended:
             self.tend()
 
     def _gather(self, node: str) -> None:

@@ -14,9 +14,10 @@ from domain.run import Run
 from domain.run_facts import RunFact
 from domain.run_steps import Step
 from engine.child_ids import child_id
+from tests.engine.chances import Chances
 from tests.engine.golden import HISTORIES, History, recorded, store
 from tests.engine.golden_stories import STORIES, Story
-from tests.engine.play import Chances, Play
+from tests.engine.play import Play
 from tests.engine.random_graphs import plot
 from tests.engine.world import Site, site
 from tests.fixtures.postgres import PostgresForTests

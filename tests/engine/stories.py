@@ -8,8 +8,9 @@ from random import Random
 from domain.run import RunStatus
 from domain.run_facts import RunRetried
 from domain.run_refusals import CompletedPartChanged
+from tests.engine.chances import Chances
 from tests.engine.laws import check
-from tests.engine.play import Chances, Play
+from tests.engine.play import Play
 from tests.engine.play_again import (
     Fates,
     begins_alike,

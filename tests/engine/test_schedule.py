@@ -9,8 +9,9 @@ from domain.graph_check import check_graph
 from domain.graph_meaning import Known
 from domain.ids import to_uuid
 from domain.run import RunStatus
+from tests.engine.chances import CALM, Chances
 from tests.engine.laws import check
-from tests.engine.play import CALM, Chances, Play
+from tests.engine.play import Play
 from tests.engine.random_graphs import Plot, plot
 from tests.engine.random_revisions import revised
 from tests.engine.stories import random_of, tell

@@ -1,5 +1,6 @@
 """Engines killed around the end of a run that has children under way: none of these is left running."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
@@ -10,6 +11,7 @@ from commands.run_again import CancelRun
 from domain.fact import Fact
 from domain.run import RunStatus
 from domain.run_facts import RunCancelled, RunStarted
+from domain.run_steps import StepStatus
 from engine.parts import Point
 from tests.engine.child_graphs import maps
 from tests.fixtures.graphs import Json, edge, graph
@@ -21,15 +23,17 @@ from tests.kills.place import PATIENCE_SECONDS, Place, place
 
 POINTS = (Point.RUN_ENDING, Point.RUN_UNENDED, Point.RUN_ENDED)
 ITEMS = 3
+FAILS_ONCE = "status-400|x1"
+"""Another call would be answered well, and the run that it is made for would not fail by it."""
 LONG_SECONDS = 3_600
 STUCK = {"at a call": asks("s", "silent"), "waiting": waits("s", LONG_SECONDS)}
 """The step of a child that does not end by itself: a model that never answers, or a long wait."""
 
 
-def fails_beside(inner: UUID) -> Json:
+def fails_beside(inner: UUID, model: str = "status-400") -> Json:
     """Give a graph in which a call fails while children are under way."""
     each = maps(inner, inputs={"name": "join('-', [inputs.name, item])"}, concurrency=ITEMS)
-    return graph(each, waits("pause", 0.3), asks("x", "status-400"), edges=[edge("pause", "x")])
+    return graph(each, waits("pause", 0.3), asks("x", model), edges=[edge("pause", "x")])
 
 
 async def load_of(here: Place, stuck: Json) -> Load:
@@ -80,6 +84,29 @@ async def test_parents_that_fail_leave_no_child_running(database: str, tmp_path:
         for point in POINTS:
             await kill(here, point, 2, more)
         await no_child_is_left(here, loads)
+
+
+@pytest.mark.parametrize("point", [Point.RUN_ENDING, Point.RUN_UNENDED])
+@pytest.mark.parametrize("stuck", STUCK)
+async def test_a_parent_whose_engine_is_killed_as_it_fails_ends_by_the_step_that_has_failed(
+    database: str, tmp_path: Path, point: Point, stuck: str
+) -> None:
+    async with place(database, tmp_path) as here:
+        project = await here.commands.project()
+        inner = await here.commands.workflow(project, graph(STUCK[stuck]))
+        outer = await here.commands.workflow(project, fails_beside(inner, FAILS_ONCE))
+        run = await here.start(outer, {"name": "p", "list": ["a", "b"]})
+        first = await here.engine(f"{point}:0")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await first.wait()
+        await here.engine()
+        ended = await here.ended(run)
+        await until_all_ended(here)
+        assert (ended.status, ended.failed_node) == (RunStatus.FAILED, "x")
+        assert (ended.steps["x"].attempt, ended.steps["each"].status) == (1, StepStatus.CANCELLED)
+        check(await here.streams(), here.models.calls)
+        asked = [call for call in here.models.calls if call.behaviour == FAILS_ONCE]
+        assert len(asked) == 1, "what has failed is paid for again"
 
 
 @pytest.mark.long
