@@ -16,7 +16,7 @@ from bus.deltas import DeltaHub
 from bus.feed import Feed
 from bus.listener import Listener
 from bus.nats_deltas import NatsDeltas
-from bus.nats_session import NatsAccess, NatsAway, connected_to_nats
+from bus.nats_session import NatsAccess, NatsAway, answered_within, connected_to_nats
 from bus.relay import Relay, Relaying
 from store.appender import back_off_seconds
 from store.log import Log
@@ -111,7 +111,8 @@ class NatsBus:
     async def _serve(self) -> None:
         async with connected_to_nats(self._access, self._name) as session, asyncio.TaskGroup() as group:
             group.create_task(session.until_lost())
-            await self._carrying.subscribe(session.client)
+            async with answered_within(self._access.connect_seconds):
+                await self._carrying.subscribe(session.client)
             group.create_task(self._nats_deltas.run(session.client))
             if self._relay is not None:
                 group.create_task(self._relay.run(session.client))

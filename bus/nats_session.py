@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from msgspec import Struct
@@ -13,6 +13,12 @@ from nats.aio.client import Client
 from nats.errors import Error
 
 from store.connections import cancellable
+
+LOOK_SECONDS: Final = 0.5
+"""How often a session looks whether its connection is still there, as nats-py does not tell of every loss."""
+
+CLOSE_SECONDS: Final = 1.0
+"""How long a connection may take to close; one that hangs has bytes to send that nobody takes."""
 
 
 class NatsAway(Exception):  # noqa: N818  # expected: the bus goes on without it, and tries again
@@ -52,9 +58,25 @@ class NatsSession:
         self._lost = lost
 
     async def until_lost(self) -> None:
-        """Wait, and raise NatsAway when the connection is lost."""
-        await self._lost.wait()
+        """Wait, and raise NatsAway when the connection is lost.
+
+        nats-py calls nobody when its own closing breaks off, or hangs, over what it had still to send.
+        """
+        while self.client.is_connected:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._lost.wait()
         raise NatsAway(f"the connection was lost: {self.client.last_error or 'the server closed it'}")
+
+
+@asynccontextmanager
+async def answered_within(seconds: float) -> AsyncGenerator[None]:
+    """Bound what waits for the server. Raises NatsAway when the time is over."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise NatsAway("the server did not answer in time") from None
 
 
 @asynccontextmanager
@@ -70,14 +92,27 @@ async def connected_to_nats(access: NatsAccess, name: str) -> AsyncGenerator[Nat
 
     try:
         try:
-            with cancellable():
-                await client.connect(**_options(access, name), closed_cb=closed, error_cb=told)
-        except (Error, OSError, TimeoutError) as away:
+            async with answered_within(access.connect_seconds * len(access.servers)):
+                with cancellable():
+                    await client.connect(**_options(access, name), closed_cb=closed, error_cb=told)
+        except (Error, OSError, ValueError) as away:  # ValueError: what answers is no NATS
             raise NatsAway(str(away) or type(away).__name__) from away
+        if not client.is_connected:  # nats-py takes any line, and also none, for the answer to its first ping
+            raise NatsAway("the server did not take the connection")
         yield NatsSession(client, lost)
     finally:
-        with suppress(Error, OSError):
-            await client.close()
+        await _close(client, told_of=lost.is_set())
+
+
+async def _close(client: Client, *, told_of: bool) -> None:
+    """Close a client, whatever state it is in; what goes wrong with that concerns nobody any more."""
+    if client.is_closed and not told_of:
+        # Its own closing broke off or hangs. It has to do all of it, or it leaves tasks behind.
+        client._status = Client.DISCONNECTED  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            # In a task of its own: where two wait for a transport to close, the end of one cancels the other.
+            await asyncio.gather(client.close(), return_exceptions=True)
 
 
 def _options(access: NatsAccess, name: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import nats
@@ -37,6 +37,15 @@ COMPONENTS: Final = ("store", "engine", "bus", "projections")
 STREAM: Final = StreamBounds(keep_bytes=64 * 1024 * 1024)
 SLOW_POLL_SECONDS: Final = 30.0
 """A poll that no test waits for: what comes earlier was woken or carried."""
+
+
+class Reached(Protocol):
+    """A server that processes connect to."""
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        ...
 
 
 class Process:
@@ -81,12 +90,13 @@ class Process:
 @asynccontextmanager
 async def process(
     database: str,
-    server: NatsForTests | None = None,
+    server: Reached | None = None,
     *,
     relays: bool = False,
     poll_seconds: float = SLOW_POLL_SECONDS,
     bounds: RelayBounds | None = None,
     patience_seconds: float = 0.1,
+    connect_seconds: float = 5.0,
     reached: Callable[[str], None] = go_on,
 ) -> AsyncGenerator[Process]:
     """Be a process on a log for as long as the block lasts, with a bus over NATS if there is a server."""
@@ -100,9 +110,8 @@ async def process(
             relay = Relay(database, log_id, feed, bounds or relay_bounds(), reached=reached) if relays else None
             carrying = Carrying(log_id, feed, 20_000)
             over = NatsBounds(patience_seconds=patience_seconds)
-            made = NatsBus(
-                NatsAccess(servers=(server.url,)), listener, log, feed, carrying, relay, over, name="callsheet test"
-            )
+            access = NatsAccess(servers=(server.url,), connect_seconds=connect_seconds)
+            made = NatsBus(access, listener, log, feed, carrying, relay, over, name="callsheet test")
         one = Process(log, feed, made)
         for work in (feed.run(), made.run()):
             await stack.enter_async_context(in_background(work))
