@@ -3,20 +3,30 @@
 import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
+from uuid import UUID
 
 from domain.run import RunStatus
 from engine.parts import Point
 from engine.timers import TimerBounds
-from tests.engine.test_engine_timers import LONG_SECONDS, until_waiting, waits
+from tests.engine.test_engine_timers import LONG_SECONDS, until_waiting, waiting_of, waits
 from tests.engine.world import PATIENCE_SECONDS, site
 from tests.fixtures.graphs import edge, graph, node
 from tests.fixtures.waiting import eventually
 from tests.kills.checks import check, completions
 from tests.kills.graphs import asks
-from tests.kills.place import place
+from tests.kills.load import Load
+from tests.kills.place import Place, place
+from tests.kills.test_two_engines import until_joined, until_shared
 
 RARELY = TimerBounds(poll_seconds=LONG_SECONDS)
 SOON_SECONDS = 0.3
+TIMERS = 10
+DIES_OF_THE_THIRD = f"{Point.TIMER_DUE}:2"
+SELDOM = {
+    "CALLSHEET_ENGINE_TIMER_POLL_SECONDS": str(LONG_SECONDS),
+    "CALLSHEET_ENGINE_LEASE_SECONDS": "60",
+}
+"""Engines poll once in an hour, and do not give each other up on a busy machine: a dead one is known by its lock."""
 LARGE = {"expression": "inputs.pad[].join('', [@, @])"}
 AFTER_SOMETHING_LARGE = graph(
     node("large", config=LARGE),
@@ -44,28 +54,63 @@ async def test_a_timer_that_came_due_in_the_hand_of_an_engine_that_dies_fires_wh
 
             await eventually(in_hand, what="it is due, and in the hand of the first", seconds=PATIENCE_SECONDS)
             await stays.enter_async_context(there.engaged("stays", timers=RARELY, reached=look))
-            await looked.wait()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await looked.wait()
             assert not (await here.run(run)).ended, "while the first lives the second leaves it alone"
         ended = await there.ended(run)
     assert ended.steps["wait"].attempt == 1
 
 
+async def dies_of_the_third(here: Place, dies: asyncio.subprocess.Process) -> list[UUID]:
+    """Begin runs whose timers come due together; gives them once an engine is dead that had not told them all."""
+    raw = graph(node("a"), waits(seconds=1), asks("c"), edges=[edge("a", "wait"), edge("wait", "c")])
+    workflow = await here.commands.workflow(await here.commands.project(), raw)
+    begun = [await here.start(workflow, {"name": f"r{number}"}) for number in range(TIMERS)]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await dies.wait()
+    return begun
+
+
+async def fired_once(here: Place, begun: list[UUID]) -> None:
+    """Wait until all runs have ended, and hold their timers to have fired once each, and no sooner than was said."""
+    for run in begun:
+        assert (await here.ended(run)).status is RunStatus.COMPLETED
+    streams = await here.streams()
+    check(streams, here.models.calls)
+    for run in begun:
+        until = waiting_of(streams[run], "wait").until
+        [completed] = completions(streams[run], "wait")
+        assert until is not None
+        assert completed.completed_at >= until
+    assert here.killed() == 1
+
+
+async def test_timers_of_an_engine_that_is_killed_as_it_fires_them_are_fired_by_the_next(
+    database: str, tmp_path: Path
+) -> None:
+    """The next one begins when the first is dead, so that all have come due in the hand of the first."""
+    async with place(database, tmp_path) as here:
+        dies = await here.engine(DIES_OF_THE_THIRD, **SELDOM)
+        await until_joined(here, 1)
+        begun = await dies_of_the_third(here, dies)
+        await here.engine(**SELDOM)
+        await fired_once(here, begun)
+
+
 async def test_timers_of_engines_that_are_killed_are_fired_by_those_that_are_left(
     database: str, tmp_path: Path
 ) -> None:
-    """The engines poll once in an hour, and one of them dies before it has told all whose time has come."""
-    raw = graph(node("a"), waits(seconds=1), asks("c"), edges=[edge("a", "wait"), edge("wait", "c")])
+    """Two engines hear of all timers and race for them.
+
+    One that begins late hears of none: the other may have fired them all. So both have claimed a step before.
+    """
     async with place(database, tmp_path) as here:
-        workflow = await here.commands.workflow(await here.commands.project(), raw)
-        rarely = {"CALLSHEET_ENGINE_TIMER_POLL_SECONDS": str(LONG_SECONDS)}
-        dies = await here.engine(f"{Point.TIMER_DUE}:2", **rarely)
-        begun = [await here.start(workflow, {"name": f"r{number}"}) for number in range(10)]
-        await here.engine(**rarely)
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            await dies.wait()
-        for run in begun:
-            assert (await here.ended(run)).status is RunStatus.COMPLETED
-        streams = await here.streams()
-        check(streams, here.models.calls)
-        assert here.killed() == 1
-    assert all(len(completions(streams[run], "wait")) == 1 for run in begun)
+        dies = await here.engine(DIES_OF_THE_THIRD, **SELDOM)
+        await here.engine(**SELDOM)
+        await until_joined(here, 2)
+        workflow = await here.commands.workflow(await here.commands.project(), graph(node("a")))
+        load = Load(here, workflow, [])
+        await until_shared(load)
+        for run in load.runs:
+            await here.ended(run)
+        await fired_once(here, await dies_of_the_third(here, dies))
