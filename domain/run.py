@@ -23,6 +23,7 @@ from domain.run_facts import (
     RunStarted,
     StepCompleted,
     StepError,
+    StepFailed,
     StepItemsSettled,
     StepResultRefused,
     StepStarted,
@@ -61,6 +62,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     `attempt` counts from 1 and grows with every retry. `earlier` is what calls of models took that no step tells of
     any more: of steps begun anew by a retry, and of results that came too late. `kept_items` are of steps that are
     begun anew, by their nodes, until these wait again. `children_took` is of all children that ever settled.
+    `failing_node` is the first step that has failed with nothing to go on with, until the run has ended by it.
     """
 
     status: RunStatus = RunStatus.ABSENT
@@ -74,6 +76,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     settled: int = 0
     data_bytes: int = 0
     outputs: dict[str, Payload] = {}
+    failing_node: str | None = None
     failed_node: str | None = None
     error: StepError | None = None
     started_at: datetime | None = None
@@ -137,12 +140,12 @@ def _started(fact: RunStarted) -> Run:
 def _closed(run: Run) -> Run:
     """Give the run with every step that had not settled cancelled."""
     if not run.busy and not run.waiting:
-        return run
+        return run if run.failing_node is None else replace(run, failing_node=None)
     steps = {
         node: step if step.status in SETTLED else replace(step, status=StepStatus.CANCELLED)
         for node, step in run.steps.items()
     }
-    return replace(run, steps=steps, busy=0, waiting=0, data_bytes=_bytes_held(run.inputs, steps))
+    return replace(run, steps=steps, busy=0, waiting=0, failing_node=None, data_bytes=_bytes_held(run.inputs, steps))
 
 
 def _bytes_held(inputs: Payload, steps: dict[str, Step]) -> int:
@@ -191,7 +194,7 @@ def _claimed(run: Run, fact: StepStarted) -> Run:
     busy = run.busy + 1
     return replace(
         run,
-        status=run.status if run.status in ENDED else _status(busy, run.waiting),
+        status=run.status if run.status in ENDED else _status(run, busy, run.waiting),
         steps={**run.steps, node: new},
         busy=busy,
     )
@@ -206,7 +209,7 @@ def _completed(run: Run, fact: StepCompleted) -> Run:
     busy = run.busy - 1
     return replace(
         run,
-        status=run.status if run.status in ENDED else _status(busy, run.waiting),
+        status=run.status if run.status in ENDED else _status(run, busy, run.waiting),
         steps={**run.steps, node: new},
         busy=busy,
         settled=run.settled + 1,
@@ -222,6 +225,8 @@ def _of_step(run: Run, fact: StepFact) -> Run:
     match fact:
         case StepWaiting() if fact.node in run.kept_items:
             return _resumed(moved, fact)
+        case StepFailed() if moved.steps[fact.node].ends_its_run and not moved.ended:
+            return replace(moved, status=RunStatus.RUNNING, failing_node=moved.failing_node or fact.node)
         case StepItemsSettled():
             took = [one.took for one in fact.items if one.took is not None]
             return replace(moved, children_took=reduce(added, took, run.children_took)) if took else moved
@@ -250,7 +255,7 @@ def _moved(run: Run, node: str, old: Step | None, new: Step) -> Run:
     waiting = run.waiting + (after is StepStatus.WAITING) - (before is StepStatus.WAITING)
     return replace(
         run,
-        status=run.status if run.ended else _status(busy, waiting),
+        status=run.status if run.ended else _status(run, busy, waiting),
         steps={**run.steps, node: new},
         busy=busy,
         waiting=waiting,
@@ -259,5 +264,6 @@ def _moved(run: Run, node: str, old: Step | None, new: Step) -> Run:
     )
 
 
-def _status(busy: int, waiting: int) -> RunStatus:
-    return RunStatus.WAITING if waiting and not busy else RunStatus.RUNNING
+def _status(run: Run, busy: int, waiting: int) -> RunStatus:
+    """Give the status of a run by its steps; one that is about to fail waits for nobody, whatever its steps do."""
+    return RunStatus.WAITING if waiting and not busy and run.failing_node is None else RunStatus.RUNNING

@@ -13,7 +13,7 @@ from commands.step import RefuseResult
 from commands.turn import Turn
 from domain.graph import ErrorClass
 from domain.run import Run
-from domain.run_steps import StepStatus
+from domain.run_steps import SETTLED, Step, StepStatus
 from engine.step import Failed, Gave, Result, failed
 from store.faults import Conflict, Unavailable
 from store.log import Log
@@ -46,12 +46,20 @@ def claimed_since(before: Run, after: Run, epoch: int) -> int | None:
 
 
 def late(before: Run, results: Iterable[tuple[str, Result]], reason: str = TOO_LATE) -> list[RefuseResult]:
-    """Give how the results of attempts that were lost are refused: those that a model was paid for."""
+    """Give how the results of attempts that were lost are refused: those that a model was paid for.
+
+    One that is recorded is not told of again: an append whose outcome was unknown had taken effect.
+    """
     return [
         RefuseResult(node=node, attempt=before.steps[node].attempt, reason=reason, usage=result.usage)
         for node, result in results
-        if isinstance(result, Gave | Failed) and result.usage is not None and node in before.steps
+        if isinstance(result, Gave | Failed) and result.usage is not None and _is_news(before.steps.get(node))
     ]
+
+
+def _is_news(step: Step | None) -> bool:
+    """Tell whether nothing is recorded of what the last attempt of a step came to; its run may have ended since."""
+    return step is not None and step.status not in SETTLED and step.retry_at is None
 
 
 def lost_too_often(run: Run, epoch: int, most_in_a_row: int) -> list[tuple[str, Result]]:

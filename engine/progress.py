@@ -26,7 +26,7 @@ from domain.expressions import ExpressionFault
 from domain.graph import Backoff, ContinueWith, ErrorClass, Node, TakeFallback
 from domain.graph_compiled import CompiledGraph
 from domain.payload import Payload
-from domain.run_facts import StepError
+from domain.run_facts import ItemOutcome, StepError
 from domain.run_steps import Step, StepStatus
 from engine.data import RunData, edges_taken, fallback_edges
 from engine.data_bound import RUN_DATA_BYTES, no_room_for
@@ -140,8 +140,7 @@ class Progress(Struct):
         self.carry_on(due_after(self.graph, self.turn.run, settled))
 
     def _claim(self, node: str) -> None:
-        stopping = self.turn.run.cancel_requested or self.ends is not None
-        if node in self.busy or stopping:  # a claim says that the work is done; it would not be
+        if node in self.busy or self._is_stopping:  # a claim says that the work is done; it would not be
             return
         step = self.turn.run.steps.get(node)
         ours = step is not None and step.status is StepStatus.RUNNING and step.epoch == self.owner.epoch
@@ -156,8 +155,15 @@ class Progress(Struct):
         for refused in late(self.turn.run, [(node, result)], RUN_ENDED):
             self.turn.give_before_the_end(refused)
 
+    @property
+    def _is_stopping(self) -> bool:
+        """Tell whether the run is about to end: nothing more begins in it, and its children are asked to end."""
+        return self.turn.run.cancel_requested or self.ends is not None
+
     def _items_settled(self, node: str, result: ItemsSettled) -> None:
         self.turn.give(SettleItems(node=node, items=result.items))
+        if self._is_stopping and any(one.outcome is ItemOutcome.CANCELLED for one in result.items):
+            return  # perhaps because this run ends: it would be kept by a retry as what the step came to
         if isinstance(result.then, Gave):
             self._completed(node, result.then)
         elif result.then is not None:

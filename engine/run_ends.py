@@ -7,10 +7,9 @@ from engine.step import Failed, Gave, ItemsSettled, Result
 
 def ends_by(run: Run) -> FailRun | None:
     """Give how a run ends in which a step has failed for good; None for one that goes on, or is cancelled first."""
-    if run.cancel_requested:
-        return None
-    failed = ((node, step.error) for node, step in run.steps.items() if step.ends_its_run)
-    return next((FailRun(node=node, error=error) for node, error in failed if error is not None), None)
+    node = run.failing_node
+    error = None if node is None or run.cancel_requested else run.steps[node].error
+    return None if node is None or error is None else FailRun(node=node, error=error)
 
 
 def waits_for_children(run: Run) -> bool:

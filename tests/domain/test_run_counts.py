@@ -1,19 +1,24 @@
 """What a run counts of its steps: found out without a look at all of them, and the same as by one, after any facts."""
 
+from functools import reduce
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from domain.graph import ErrorClass
 from domain.payload import NOTHING
 from domain.run import Run, RunStatus, evolve
 from domain.run_facts import (
     RunCancelled,
     RunCompleted,
     RunFact,
+    RunFailed,
     StepCompleted,
     StepDecided,
+    StepError,
     StepFailed,
     StepSkipped,
     StepStarted,
@@ -60,14 +65,14 @@ A_WAITS_AND_B_IS_DONE: list[Any] = [
     StepStarted(node="b", attempt=1, executor="e", epoch=1, started_at=NOW),
     StepCompleted(node="b", attempt=1, output=NOTHING, completed_at=NOW),
 ]
-BY_STEPS = ("status", "steps", "busy", "waiting", "settled", "data_bytes")
+BY_STEPS = ("status", "steps", "busy", "waiting", "settled", "data_bytes", "failing_node")
 
 
 def recounted(run: Run, before: Run) -> tuple[Any, ...]:
     """Look at every step; a run that had ended before stays as it ended."""
     of = [step.status for step in run.steps.values()]
     busy, waiting = sum(one in BUSY for one in of), of.count(StepStatus.WAITING)
-    status = RunStatus.WAITING if waiting and not busy else RunStatus.RUNNING
+    status = RunStatus.WAITING if waiting and not busy and run.failing_node is None else RunStatus.RUNNING
     held = sum(bytes_of(step) for step in run.steps.values())
     return (before.status if before.ended else status), busy, waiting, sum(one in SETTLED for one in of), held
 
@@ -84,6 +89,35 @@ def test_a_fact_of_a_step_moves_its_run_as_a_look_at_all_steps_tells(facts: list
             assert {node: one for node, one in run.steps.items() if before.steps.get(node) is not one}.keys() <= {
                 getattr(fact, "node", None)
             }
+
+
+A_FAILED = StepFailed(
+    node="a", attempt=1, error=StepError(error_class=ErrorClass.INTERNAL, message="no"), edges_taken=(), failed_at=NOW
+)
+X_WAITS: list[Any] = [StepWaiting(node="x", attempt=1, waiting_for=WaitFor.CHILD, waiting_since=NOW)]
+A_STARTED = StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=NOW)
+
+
+def folded(*facts: RunFact) -> Run:
+    return reduce(evolve, facts, Run())
+
+
+def test_a_run_that_is_about_to_fail_waits_for_nobody_though_its_children_are_under_way() -> None:
+    failing = folded(*X_WAITS, A_STARTED, A_FAILED)
+    assert (failing.status, failing.failing_node) == (RunStatus.RUNNING, "a")
+    later = evolve(evolve(failing, replace(A_STARTED, node="b")), replace(A_FAILED, node="b"))
+    assert (later.status, later.failing_node) == (RunStatus.RUNNING, "a"), "it ends by the first"
+    ended = evolve(failing, RunFailed(node="a", error=A_FAILED.error, failed_at=NOW))
+    assert (ended.status, ended.failed_node, ended.failing_node) == (RunStatus.FAILED, "a", None)
+
+
+@pytest.mark.parametrize(
+    "leads_on", [{"edges_taken": (0,)}, {"continued_with": NOTHING}, {"retry_at": NOW}], ids=lambda one: next(iter(one))
+)
+def test_a_step_that_fails_and_leads_on_leaves_its_run_waiting(leads_on: dict[str, Any]) -> None:
+    run = folded(*X_WAITS, A_STARTED, replace(A_FAILED, **leads_on))
+    assert run.failing_node is None
+    assert run.status is (RunStatus.RUNNING if "retry_at" in leads_on else RunStatus.WAITING)
 
 
 def test_a_claim_after_a_retry_that_kept_an_open_step_leaves_a_run_waiting_as_its_counts_say() -> None:
