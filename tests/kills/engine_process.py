@@ -21,6 +21,11 @@ from engine.parts import go_on
 VARIABLE: Final = "KILL_AT"
 
 
+def last_words(point: str, number: signal.Signals = signal.SIGKILL) -> str:
+    """Give what a process says at the point where it ends."""
+    return f"{number.name} at {point}\n"
+
+
 def killer(text: str, number: signal.Signals = signal.SIGKILL) -> Callable[[str], None]:
     """Give what ends this process without a word, as `kill -9` and the out-of-memory killer do; or what stops it."""
     point, _, times = text.partition(":")
@@ -32,7 +37,7 @@ def killer(text: str, number: signal.Signals = signal.SIGKILL) -> Callable[[str]
             return
         left -= 1
         if left == -1:
-            sys.stderr.write(f"{number.name} at {name}\n")
+            sys.stderr.write(last_words(name, number))
             os.kill(os.getpid(), number)
 
     return reached

@@ -44,14 +44,17 @@ class Load:
 
 
 async def kill(here: Place, point: str, kills: int, more: Callable[[], Awaitable[None]]) -> None:
-    """Have engines come to a point and die there, one for another, until so many are dead; `more` gives them work."""
+    """Have engines come to a point and die there, one for another, until so many are dead; `more` gives them work.
+
+    One that is left of an earlier point may die in the meantime, but of that point, and does not count.
+    """
     random = Random(kills)  # noqa: S311  # which time at the point is the last one
-    already = here.killed()
+    enough = here.killed_at(point) + kills
 
     async def seat() -> None:
-        while here.killed() - already < kills:
+        while here.killed_at(point) < enough:
             engine = await here.engine(f"{point}:{random.randrange(PASSED_MOST)}")
-            while engine.returncode is None and here.killed() - already < kills:
+            while engine.returncode is None and here.killed_at(point) < enough:
                 await more()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(PAUSE_SECONDS):

@@ -21,7 +21,7 @@ from tests.callsheet.apart import apart
 from tests.callsheet.test_dev import environ
 from tests.commands.processes import Process, new_id, process
 from tests.fixtures.waiting import eventually
-from tests.kills.engine_process import VARIABLE
+from tests.kills.engine_process import VARIABLE, last_words
 from tests.model_server.server import ModelServer
 from tests.store.given import whole_log
 
@@ -116,6 +116,11 @@ class Place:
         ended = [one.returncode for one in self.engines if one.returncode is not None]
         assert set(ended) <= {-signal.SIGKILL}, self.said()
         return len(ended)
+
+    def killed_at(self, point: str) -> int:
+        """Give how many engines have said that they kill themselves at a point."""
+        self.killed()  # for the fault
+        return sum(last_words(point) in log.read_text() for log in self.logs)
 
     async def close(self) -> None:
         """End every engine."""

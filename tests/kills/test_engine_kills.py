@@ -41,6 +41,7 @@ async def killed_at(database: str, directory: Path, points: Sequence[Point], kil
         load = await load_of(here, items)
         for point in points:
             await kill(here, point, kills, load.more)
+            assert here.killed_at(point) >= kills
         if kills == LONG_KILLS and Point.CALLED in points:
             await _until_a_call_is_made_again(here, load)
         await here.engine()

@@ -83,6 +83,7 @@ async def test_parents_that_fail_leave_no_child_running(database: str, tmp_path:
 
         for point in POINTS:
             await kill(here, point, 2, more)
+            assert here.killed_at(point) >= 2
         await no_child_is_left(here, loads)
 
 
