@@ -46,6 +46,7 @@ class DecisionBody(Struct, frozen=True, kw_only=True):
 class StepBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One node's step; what does not apply to it is absent.
 
+    `output` is what expressions see of it: of a step that failed, what its `on_error` goes on with.
     `gave` is what it gave though it has not completed, since an edge out of it could not be decided: a retry keeps it.
     """
 
@@ -169,7 +170,8 @@ def forked_from_body(forked: ForkedFrom) -> ForkedFromBody:
 
 
 def _step(step: Step, known: Resolved) -> StepBody:
-    output: Any | UnsetType = value_of(step.output, known) if step.status is StepStatus.COMPLETED else UNSET
+    leads_on = step.status is StepStatus.COMPLETED or step.continued
+    output: Any | UnsetType = value_of(step.output, known) if leads_on else UNSET
     return StepBody(
         status=step.status,
         attempt=step.attempt,

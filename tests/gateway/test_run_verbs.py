@@ -162,6 +162,14 @@ async def test_what_a_step_gave_before_a_condition_failed_is_shown_and_kept(ada:
     assert again["metrics"]["model_calls"] == failed["metrics"]["model_calls"] == 2
 
 
+async def test_what_a_step_that_failed_goes_on_with_is_shown_as_its_output(ada: Caller) -> None:
+    three = {**FAILING["nodes"][2], "on_error": {"action": "continue", "output": {"n": 0}}}
+    ended = await ada.ended_run({**FAILING, "nodes": [*FAILING["nodes"][:2], three]}, {"n": 1, "word": "x"})
+    step = ended["steps"]["three"]
+    assert (ended["status"], step["status"], step["error"]["error_class"]) == ("completed", "failed", "expression")
+    assert step["output"] == ended["outputs"]["three"] == {"n": 0}
+
+
 async def test_what_a_step_gave_is_shown_however_large_it_is(ada: Caller) -> None:
     text = "x" * 2 * INLINE_BYTES
     two = {"id": "two", "kind": "transform", "config": {"expression": "inputs.text"}}
