@@ -17,12 +17,16 @@ from domain.graph_check import check_graph
 from domain.graph_meaning import Known
 from domain.graph_references import references_of
 from domain.ids import to_uuid
+from domain.run import RunStatus
+from domain.run_steps import StepStatus
 from tests.docs.test_first_session import UNTIL_IT_WAITS, output_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "workflows.md").read_text()
 JSON_BLOCK = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TYPED_GRAPH = re.compile(r"<<'EOF'\n(\{.*?^\})\nEOF", re.MULTILINE | re.DOTALL)
+STATUSES = re.compile(r"^\|---\|---\|\n((?:\| .*? \|.*\n)+)", re.MULTILINE)
+FIRST_CELL = re.compile(r"^\| (.*?) \|", re.MULTILINE)
 UNTIL_IT_IS_READ = 'until call GET /runs/$RUN | grep -q \'"outputs":{"\'; do :; done\n'
 """Read models follow the log by a moment, which people do not notice. Steps complete before it."""
 KINDS = {str(kind.__struct_config__.tag) for kind in get_args(Node)}
@@ -63,6 +67,15 @@ def test_every_kind_of_node_has_a_heading() -> None:
 
 def test_every_class_of_error_is_explained() -> None:
     assert [name for name in ErrorClass if f"| `{name}` |" not in PAGE] == []
+
+
+def test_every_status_of_a_run_and_of_a_step_is_explained() -> None:
+    section = PAGE.split("\n### Statuses\n")[1].split("\n### ")[0]
+    of_runs, of_steps = (
+        set(re.findall(r"`(\w+)`", " ".join(FIRST_CELL.findall(table)))) for table in STATUSES.findall(section)
+    )
+    assert of_runs == {*RunStatus} - {RunStatus.ABSENT}
+    assert of_steps == {*StepStatus}
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
