@@ -6,7 +6,7 @@ not set.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar, get_args, get_type_hints
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -28,6 +28,7 @@ from callsheet.setting_groups import (
     SecretsSettings,
     StoreSettings,
 )
+from domain.nearest import listed, meant
 
 PREFIX: Final = "CALLSHEET_"
 
@@ -73,7 +74,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         known.update(variables.values())
         groups[group] = _read_group(kind, variables, environ, problems)
     strangers = (name for name in sorted(environ) if name.startswith(PREFIX) and name not in known)
-    problems.update(dict.fromkeys(strangers, "there is no such setting"))
+    problems.update({name: f"there is no such setting{meant(name, sorted(known), len(known))}" for name in strangers})
     if problems:
         raise SettingsUnusable(problems)
     return msgspec.convert(groups, Settings)
@@ -101,8 +102,15 @@ def _read_group(
             try:
                 values[field] = msgspec.convert(text, hints[field], strict=False, dec_hook=_from_text)
             except msgspec.ValidationError as wrong:
-                problems[variable] = str(wrong).removesuffix(", got `str`")  # everything here is text
+                problems[variable] = _problem(wrong, hints[field])
     return kind(**values)
+
+
+def _problem(wrong: msgspec.ValidationError, hint: object) -> str:
+    """Say what is wrong with a text; of a few words that may stand there it names them all."""
+    if get_origin(hint) is Literal:
+        return f"it is one of {listed(get_args(hint))}"
+    return str(wrong).removesuffix(", got `str`")  # everything here is text
 
 
 def _from_text(kind: type, text: object) -> object:

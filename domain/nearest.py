@@ -16,7 +16,7 @@ def listed(known: Iterable[str]) -> str:
     return ", ".join(names[:NAMES_MAX]) + (", …" if len(names) > NAMES_MAX else "")
 
 
-def meant(name: str, known: Iterable[str]) -> str:
-    """Give `; did you mean …?` with the known name that is nearest, and nothing where none is near."""
-    near = get_close_matches(name, list(islice(known, NAMES_MAX)), n=1) if len(name) <= LONGEST_NAME else []
+def meant(name: str, known: Iterable[str], most: int = NAMES_MAX) -> str:
+    """Give `; did you mean …?` with the known name that is nearest, of `most`, and nothing where none is near."""
+    near = get_close_matches(name, list(islice(known, most)), n=1) if len(name) <= LONGEST_NAME else []
     return f"; did you mean {near[0]}?" if near else ""

@@ -110,4 +110,8 @@ def stream_id_of(text: str) -> UUID:
     for prefix in PREFIXES:
         if text.startswith(f"{prefix}_"):
             return to_uuid(prefix, text)
-    return UUID(text)
+    try:
+        return UUID(text)
+    except ValueError:
+        forms = ", ".join(f"{prefix}_…" for prefix in PREFIXES)
+        raise ValueError(f"'{text[:90]}' is not an id of the form {forms}, and no UUID") from None

@@ -41,6 +41,9 @@ def test_every_bad_variable_is_named_at_once() -> None:
         load_settings(environ)
     assert set(refused.value.problems) == set(environ) - {"PATH"}
     assert all(variable in str(refused.value) for variable in refused.value.problems)
+    assert refused.value.problems["CALLSHEET_LOG_LEVEL"] == "it is one of debug, info, warning, error"
+    said = "there is no such setting; did you mean CALLSHEET_STORE_APPEND_BATCH_EVENTS?"
+    assert refused.value.problems["CALLSHEET_STORE_APPEND_BATCH"] == said
 
 
 def test_a_secret_does_not_show_itself() -> None:

@@ -240,6 +240,7 @@ def test_a_filter_that_cannot_be_is_refused(database: str) -> None:
     for option, value in (("--topic", "run.strated"), ("--workspace", "prj_1"), ("--stream", "x"), ("--from", "0")):
         assert said(database, "events", "tail", option, value).exit_code == 2
     assert said(database, "events", "show", "first").exit_code == 2
+    assert "'nope' is not an id of the form prj_…" in said(database, "events", "tail", "--stream", "nope").stderr
 
 
 def test_following_goes_on_with_what_comes_until_it_is_interrupted(database: str) -> None:
