@@ -108,7 +108,7 @@ async def _close(client: Client, *, told_of: bool) -> None:
     """Close a client, whatever state it is in; what goes wrong with that concerns nobody any more."""
     if client.is_closed and not told_of:
         # Its own closing broke off or hangs. It has to do all of it, or it leaves tasks behind.
-        client._status = Client.DISCONNECTED  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        client._status = Client.DISCONNECTED  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public way
     with suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_SECONDS):
             # In a task of its own: where two wait for a transport to close, the end of one cancels the other.
