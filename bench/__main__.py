@@ -8,11 +8,17 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from bench import append, fanout, lag, long_run, rebuild, report, runs, timers
-from bench.options import Options
-from bench.started import ServerFailed
-from callsheet.embedded_programs import EmbeddedUnusable
-from callsheet.telemetry import configure_logging
+from bench import fanout, long_run
+from bench.append import run as append
+from bench.harness import report
+from bench.harness.options import Options
+from bench.harness.started import ServerFailed
+from bench.lag import run as lag
+from bench.rebuild import run as rebuild
+from bench.runs import run as runs
+from bench.timers import run as timers
+from callsheet.embedded.programs import EmbeddedUnusable
+from callsheet.telemetry.logging import configure_logging
 
 BENCHES: Final[Mapping[str, Callable[[Options], Struct]]] = {
     "append": append.run,

@@ -9,13 +9,13 @@ import httpx2
 import psycopg
 from msgspec import Struct
 
-from bench.figures import Bar, bar
-from bench.machine import Machine, machine
-from bench.options import Options
-from bench.progress import say
-from bench.runs_server import HOST, chain, serving
-from bench.servers import postgres
-from bench.started import ServerFailed
+from bench.harness.figures import Bar, bar
+from bench.harness.machine import Machine, machine
+from bench.harness.options import Options
+from bench.harness.progress import say
+from bench.harness.servers import postgres
+from bench.harness.started import ServerFailed
+from bench.runs.server import HOST, chain, serving
 
 STEPS: Final = 500
 STRETCH: Final = 100

@@ -15,16 +15,16 @@ from uuid import UUID
 import structlog
 from msgspec import Struct
 
-from bus.patience import Patience
+from bus.delayed_fetch import Patience
 from bus.watch import StreamWatch, Watching
-from store.appender import back_off_seconds
-from store.faults import Unavailable
-from store.log import Log
-from store.record import Page, Recorded
+from store.errors import Unavailable
+from store.log.appender import back_off_seconds
+from store.log.log import Log
+from store.log.records import Page, Recorded
 
 
 class FeedBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of the feed; `callsheet.settings` names and documents each."""
+    """The bounds of the feed; `callsheet.settings.load` names and documents each."""
 
     buffered_events: int = 20_000
     page_events: int = 2_000

@@ -3,7 +3,7 @@
 from bus.deltas import DeltaHub
 from bus.feed import Feed
 from bus.listener import Listener
-from store.log import Log
+from store.log.log import Log
 
 
 class InProcessBus:

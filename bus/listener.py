@@ -10,8 +10,8 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
 from bus.feed import Feed
-from store.connections import connected
-from store.log import Log
+from store.log.log import Log
+from store.postgres.connections import connected
 
 APPLICATION_NAME: Final = "callsheet-listener"
 

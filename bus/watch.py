@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from store.faults import UnreadableEvent
-from store.record import Recorded, Unreadable
+from store.errors import UnreadableEvent
+from store.log.records import Recorded, Unreadable
 
 MOST_UNTAKEN: Final = 1_000
 

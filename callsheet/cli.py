@@ -16,23 +16,23 @@ import uvloop
 from uuid_utils.compat import uuid7
 
 from callsheet.clock import utc_now
-from callsheet.demo import run_demo
-from callsheet.helping import OF_OPERATORS, OF_PROCESSES, examples
+from callsheet.demo.demo import run_demo
+from callsheet.help_text import OF_OPERATORS, OF_PROCESSES, examples
 from callsheet.operate.events import events
 from callsheet.operate.parked import parked
 from callsheet.operate.projections import named, projections
 from callsheet.operate.rebuild import prune_command, rebuild_command
 from callsheet.operate.relay import relay
-from callsheet.projection_wiring import ALL_PROJECTIONS
 from callsheet.secrets import secret_of
-from callsheet.serve import serve as serve_parts
-from callsheet.settings import Settings, SettingsUnusable, load_settings
-from callsheet.starting import database_of, refusals, settings_with
-from callsheet.telemetry import configure_logging
-from callsheet.wiring import COMPONENTS, EVERYTHING, Part
+from callsheet.server.serve import serve as serve_parts
+from callsheet.settings.load import Settings, SettingsUnusable, load_settings
+from callsheet.startup import database_of, refusals, settings_with
+from callsheet.telemetry.logging import configure_logging
+from callsheet.wiring.core import COMPONENTS, EVERYTHING, Part
+from callsheet.wiring.projections import ALL_PROJECTIONS
 from domain.ids import from_uuid, to_uuid
-from gateway.development_tokens import development_token
-from store.migrations import migrate
+from gateway.identity.development_tokens import development_token
+from store.postgres.migrations import migrate
 
 EXIT_CODES: Final = (
     f"{OF_OPERATORS}, 3 somebody has to look, 4 there is no such thing (of rebuild: it was stopped), "

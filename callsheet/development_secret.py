@@ -4,8 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
-from callsheet.setting_types import SigningSecret
-from callsheet.settings import SettingsUnusable
+from callsheet.settings.load import SettingsUnusable
+from callsheet.settings.types import SigningSecret
 
 FILE = "jwt-secret"
 

@@ -1,8 +1,8 @@
 """The secret that signs development tokens: of the settings, or else of the data directory."""
 
 from callsheet.development_secret import development_secret
-from callsheet.setting_types import SigningSecret
-from callsheet.settings import Settings
+from callsheet.settings.load import Settings
+from callsheet.settings.types import SigningSecret
 
 
 def secret_of(settings: Settings) -> SigningSecret:

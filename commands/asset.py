@@ -5,9 +5,9 @@ from uuid import UUID
 
 from msgspec import UNSET, UnsetType
 
+from commands.aggregates import ASSET, PROJECT
 from commands.command import Command
-from commands.loading import Sources
-from commands.noun import ASSET, PROJECT
+from commands.repository import Sources
 from domain.asset import (
     Asset,
     AssetArchived,

@@ -8,17 +8,17 @@ from uuid import UUID
 from msgspec import Struct
 from opentelemetry import trace
 
+from commands.aggregates import Loaded, Noun, absent, fold
 from commands.command import Command
-from commands.loading import NO_PRICES, Sources, Streams
-from commands.noun import Loaded, Noun, absent, fold
 from commands.refusals import CommandContended, IdempotencyKeyReused, VersionMismatch
-from commands.table import TABLE, Row
+from commands.registry import TABLE, Row
+from commands.repository import NO_PRICES, Sources, Streams
 from domain.fact import Fact, topic_of
-from domain.prices import Priced
 from domain.refusal import Refusal
-from store.faults import Conflict, OutcomeUnknown, Unavailable
-from store.log import Log
-from store.record import Append, CommandId, Metadata, Repeated
+from domain.runs.prices import Priced
+from store.errors import Conflict, OutcomeUnknown, Unavailable
+from store.log.log import Log
+from store.log.records import Append, CommandId, Metadata, Repeated
 
 ATTEMPTS: Final = 3
 ATTEMPTS_BESIDE: Final = 20

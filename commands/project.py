@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec import UNSET, UnsetType
 
 from commands.command import Command
-from commands.loading import Sources
+from commands.repository import Sources
 from domain.project import (
     LastOwner,
     MemberAdded,

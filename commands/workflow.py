@@ -7,14 +7,14 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from commands.aggregates import ASSET, PROJECT, WORKFLOW, Loaded
 from commands.command import Command
-from commands.loading import Sources
-from commands.noun import ASSET, PROJECT, WORKFLOW, Loaded
+from commands.repository import Sources
 from domain.asset import AssetStatus
-from domain.graph import Graph
-from domain.graph_check import check_graph
-from domain.graph_meaning import Known
-from domain.graph_references import References, references, references_of
+from domain.graphs.graph import Graph
+from domain.graphs.references import References, references, references_of
+from domain.graphs.validation.check import check_graph
+from domain.graphs.validation.semantics import Known
 from domain.project import Project, ProjectNotActive, ProjectStatus
 from domain.workflow import (
     Workflow,

@@ -3,9 +3,9 @@
 from typing import Final
 from uuid import UUID
 
-from domain.graph import Graph
+from domain.graphs.graph import Graph
 from domain.workflow import WorkflowCreated, WorkflowGraphRevised, graph_of
-from store.log import Log
+from store.log.log import Log
 
 PAGE: Final = 1_000
 

@@ -2,7 +2,7 @@
 
 from domain.asset import AssetFact
 from domain.project import ProjectFact
-from domain.run_facts import RunFact
+from domain.runs.facts import RunFact
 from domain.workflow import WorkflowFact
 
 AnyFact = ProjectFact | WorkflowFact | AssetFact | RunFact

@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from domain.fact import Fact
-from domain.graph import Graph
+from domain.graphs.graph import Graph
 from domain.refusal import Refusal, RefusalKind
 
 

@@ -12,27 +12,27 @@ import structlog
 from msgspec import Struct
 
 from bus.feed import Feed
-from commands.loading import Streams
+from commands.repository import Streams
 from domain.fact import Fact
-from domain.run_facts import RunCancelRequested, RunRetried, RunStarted, StepDecided, StepFailed, StepWaiting
-from engine.data_bound import RUN_DATA_BYTES
+from domain.runs.facts import RunCancelRequested, RunRetried, RunStarted, StepDecided, StepFailed, StepWaiting
+from engine.cluster.leases import Leases
+from engine.cluster.membership import Membership, joined
+from engine.driving.active_runs import Runs
+from engine.driving.intake import ENDS, Intake, begun, page_after
+from engine.driving.takeover import Takeover, TakeoverBounds
+from engine.driving.timers import TimerBounds, Timers
 from engine.executors import Executors
-from engine.graphs import Graphs
-from engine.intake import ENDS, Intake, begun, page_after
-from engine.leases import Leases
-from engine.membership import Membership, joined
-from engine.parts import Parts, Reached, go_on
-from engine.progress import Owner
-from engine.runs import Runs
-from engine.takeover import Takeover, TakeoverBounds
-from engine.tally import StepTally
-from engine.timers import TimerBounds, Timers
-from projections.runs_view import RunsView
-from projections.timers_view import TimersView
-from store.appender import back_off_seconds
+from engine.turns.context import Parts, Reached, go_on
+from engine.turns.data_limit import RUN_DATA_BYTES
+from engine.turns.graph_cache import Graphs
+from engine.turns.step_counts import StepTally
+from engine.turns.turn_builder import Owner
+from projections.read_models.runs_view import RunsView
+from projections.read_models.timers_view import TimersView
 from store.contents import ContentStore
-from store.faults import Unavailable
-from store.log import Log
+from store.errors import Unavailable
+from store.log.appender import back_off_seconds
+from store.log.log import Log
 
 MOVED_BY_OTHERS: Final = (StepDecided, RunRetried)
 """What people do to a run, and the engine has to act on."""
@@ -51,7 +51,7 @@ STEADY_SECONDS: Final = 10.0
 
 
 class EngineBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of an engine; `callsheet.settings` names and documents each."""
+    """The bounds of an engine; `callsheet.settings.load` names and documents each."""
 
     active_runs: int = 2_000
     ending_runs: int = 100

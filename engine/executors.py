@@ -10,9 +10,9 @@ import structlog
 from msgspec.structs import replace
 from opentelemetry import trace
 
-from domain.expressions import ExpressionFault
-from domain.expressions_budget import Budget, TooMuchWork
-from domain.graph import (
+from domain.expressions.budget import Budget, TooMuchWork
+from domain.expressions.common import ExpressionFault
+from domain.graphs.graph import (
     ErrorClass,
     HttpNode,
     HumanNode,
@@ -23,20 +23,20 @@ from domain.graph import (
     WorkflowNode,
 )
 from domain.payload import Payload
-from domain.run_facts import Usage
-from domain.run_steps import StepStatus
-from engine.child_steps import ChildSteps
-from engine.delay_step import output_of, until_of, wait
-from engine.http_step import HttpSteps
-from engine.human_step import ask, hash_of_shown, shown_to
-from engine.progress import total_ends_at
-from engine.prompt_step import Prompts
-from engine.slow_work import SlowWork
-from engine.step import Failed, Gave, Result, StepCall, Waits, failed
-from engine.transform_step import transform
-from store.appender import back_off_seconds
+from domain.runs.facts import Usage
+from domain.runs.steps import StepStatus
+from engine.steps.child import ChildSteps
+from engine.steps.contract import Failed, Gave, Result, StepCall, Waits, failed
+from engine.steps.delay import output_of, until_of, wait
+from engine.steps.http.step import HttpSteps
+from engine.steps.human import ask, hash_of_shown, shown_to
+from engine.steps.prompt import Prompts
+from engine.steps.slow_work import SlowWork
+from engine.steps.transform import transform
+from engine.turns.turn_builder import total_ends_at
 from store.contents import ContentStore, inline, keep
-from store.faults import ContentTooLarge, TooDeep, Unavailable, UnstorableText
+from store.errors import ContentTooLarge, TooDeep, Unavailable, UnstorableText
+from store.log.appender import back_off_seconds
 
 tracer: Final = trace.get_tracer("callsheet")
 T = TypeVar("T")

@@ -9,23 +9,23 @@ from litestar import Litestar, Request
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Send
 
-from gateway.answers import Answers
 from gateway.assets import Assets
 from gateway.deps import Deps
-from gateway.direct import FAULT, Ways
-from gateway.door import Door
-from gateway.health import Health
-from gateway.insights import Insights
-from gateway.metrics import Metrics
-from gateway.problems import answer
+from gateway.endpoint import Door
+from gateway.http.fast_path import FAULT, Ways
+from gateway.http.problems import answer
+from gateway.http.request_counts import Answers
+from gateway.http.trace import Trace, trace_of
+from gateway.http.verb_paths import VerbPaths, routed
+from gateway.insights.routes import Insights
+from gateway.ops.health import Health
+from gateway.ops.metrics import Metrics
 from gateway.projects import Projects
-from gateway.run_events import RunEvents
-from gateway.run_verbs import RunVerbs
-from gateway.runs import Runs
+from gateway.runs.events import RunEvents
+from gateway.runs.routes import Runs
+from gateway.runs.verbs import RunVerbs
 from gateway.tasks import Tasks
-from gateway.trace import Trace, trace_of
-from gateway.verbs import VerbPaths, routed
-from gateway.workflows import Workflows
+from gateway.workflows.routes import Workflows
 
 
 def build_app(deps: Deps) -> ASGIApp:

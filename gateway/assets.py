@@ -8,26 +8,26 @@ from litestar import get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import UNSET, Struct, UnsetType
 
+from commands.aggregates import ASSET, Loaded
 from commands.asset import ChangeAsset, CreateAsset
 from commands.command import Command
-from commands.noun import ASSET, Loaded
 from domain.asset import Asset, AssetNotFound, AssetStatus, AssetType, check_content
 from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.project import ProjectNotFound
-from gateway.bodies import PATCH_TYPES, Shape
 from gateway.deps import Deps
-from gateway.door import AnyRequest, Door, Entry, location, written
-from gateway.ids import shown_id
-from gateway.merge_patch import merged, merged_object
-from gateway.paging import PAGED
-from gateway.payloads import NOTHING_RESOLVED, Resolved, resolved, value_of
-from gateway.preconditions import etag
+from gateway.endpoint import AnyRequest, Door, Entry, location, written
+from gateway.http.bodies import PATCH_TYPES, Shape
+from gateway.http.ids import shown_id
+from gateway.http.merge_patch import merged, merged_object
+from gateway.http.paging import PAGED
+from gateway.http.payloads import NOTHING_RESOLVED, Resolved, resolved, value_of
+from gateway.http.preconditions import etag
+from gateway.http.query import choice_of
+from gateway.http.replies import Reply, json_reply
+from gateway.http.statuses import Status, status_set
 from gateway.projects import Dated, Name
-from gateway.queries import choice_of
-from gateway.replies import Reply, json_reply
-from gateway.statuses import Status, status_set
-from projections.assets_view import AssetFilters
+from projections.read_models.assets_view import AssetFilters
 from store.contents import keep
 
 

@@ -1,4 +1,4 @@
-"""What the gateway is built from; `callsheet.wiring` makes and gives it."""
+"""What the gateway is built from; `callsheet.wiring.core` makes and gives it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from msgspec import Struct
 
 from bus.deltas import DeltaHub
 from commands.handler import Handler
-from commands.loading import Streams
-from gateway.answers import Answers
+from commands.repository import Streams
 from gateway.drain import Drain
-from gateway.identity import Identity
-from projections.assets_view import AssetsView
-from projections.checkpoints import Checkpoints
-from projections.insights_view import InsightsView
-from projections.projects_view import ProjectsView
-from projections.runs_view import RunsView
-from projections.tasks_view import TasksView
-from projections.workflows_view import WorkflowsView
+from gateway.http.request_counts import Answers
+from gateway.identity.tokens import Identity
+from projections.insights.view import InsightsView
+from projections.read_models.assets_view import AssetsView
+from projections.read_models.projects_view import ProjectsView
+from projections.read_models.runs_view import RunsView
+from projections.read_models.tasks_view import TasksView
+from projections.read_models.workflows_view import WorkflowsView
+from projections.runtime.checkpoints import Checkpoints
 from store.contents import ContentStore
-from store.log import Log
+from store.log.log import Log
 
 
 class GatewayBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of requests; `callsheet.settings` names and documents each."""
+    """The bounds of requests; `callsheet.settings.load` names and documents each."""
 
     body_bytes_max: int = 1024 * 1024
     json_depth_max: int = 64

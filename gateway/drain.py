@@ -4,7 +4,7 @@ from uuid import UUID
 
 from bus.feed import Feed
 from bus.watch import StreamWatch, Watching
-from gateway.rejections import Draining
+from gateway.http.rejections import Draining
 
 
 class Drain:

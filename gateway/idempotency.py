@@ -4,9 +4,9 @@ import hashlib
 import re
 from typing import Final
 
-from gateway.identity import Caller
-from gateway.rejections import Malformed
-from store.record import CommandId
+from gateway.http.rejections import Malformed
+from gateway.identity.tokens import Caller
+from store.log.records import CommandId
 
 KEY: Final = re.compile(rb'"?([\x21\x23-\x5b\x5d-\x7e]{1,255})"?')
 REPLAYED: Final = (b"idempotency-replayed", b"true")

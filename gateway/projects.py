@@ -9,23 +9,23 @@ from litestar import get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from commands.aggregates import PROJECT, Loaded
 from commands.command import Command
-from commands.noun import PROJECT, Loaded
 from commands.project import ChangeProject, CreateProject
 from domain.project import Project, ProjectNotFound, ProjectStatus, Role
 from domain.refusal import Problem
-from gateway.bodies import PATCH_TYPES, Shape
 from gateway.deps import Deps
-from gateway.door import AnyRequest, Door, location, written
-from gateway.ids import shown_id
-from gateway.merge_patch import merged_object
-from gateway.paging import PAGED
-from gateway.preconditions import etag
-from gateway.queries import choice_of
-from gateway.rejections import BodyUnacceptable
-from gateway.replies import Reply, json_reply
-from gateway.statuses import Status, status_set
-from projections.projects_view import ProjectFilters
+from gateway.endpoint import AnyRequest, Door, location, written
+from gateway.http.bodies import PATCH_TYPES, Shape
+from gateway.http.ids import shown_id
+from gateway.http.merge_patch import merged_object
+from gateway.http.paging import PAGED
+from gateway.http.preconditions import etag
+from gateway.http.query import choice_of
+from gateway.http.rejections import BodyUnacceptable
+from gateway.http.replies import Reply, json_reply
+from gateway.http.statuses import Status, status_set
+from projections.read_models.projects_view import ProjectFilters
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 UserId = Annotated[str, Meta(min_length=1, max_length=255)]

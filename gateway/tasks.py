@@ -8,14 +8,14 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from gateway.deps import Deps
-from gateway.door import AnyRequest, Door
-from gateway.ids import shown_id
-from gateway.paging import PAGED
-from gateway.payloads import value_of
-from gateway.queries import choice_of, id_of
-from gateway.replies import Reply
-from projections.tasks_view import Assigned, Task, TaskFilters
-from projections.view import View
+from gateway.endpoint import AnyRequest, Door
+from gateway.http.ids import shown_id
+from gateway.http.paging import PAGED
+from gateway.http.payloads import value_of
+from gateway.http.query import choice_of, id_of
+from gateway.http.replies import Reply
+from projections.read_models.tasks_view import Assigned, Task, TaskFilters
+from projections.runtime.paging import View
 
 
 class TaskBody(Struct, frozen=True, kw_only=True):

@@ -8,9 +8,9 @@ from uuid import UUID
 import msgspec
 
 from domain.payload import INLINE_BYTES, Payload
-from store.connections import Sessions
-from store.encoding import encode_shallow, outgrows
-from store.faults import ContentMissing, ContentTooLarge
+from store.errors import ContentMissing, ContentTooLarge
+from store.log.json_encoding import encode_shallow, outgrows
+from store.postgres.connections import Sessions
 
 JSON: Final = "application/json"
 CONTENT_BYTES_MAX: Final = 16 * 1024 * 1024

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.nats"]
+pytest_plugins = ["tests.support.servers.postgres", "tests.support.servers.nats"]
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg import AsyncConnection
 
-from callsheet.settings import Settings
-from callsheet.starting import database_of, settings_with
-from callsheet.telemetry import configure_logging
-from callsheet.wiring import COMPONENTS
-from store.connections import bounded, connected
-from store.faults import Unavailable
-from store.migrations import check_schema
+from callsheet.settings.load import Settings
+from callsheet.startup import database_of, settings_with
+from callsheet.telemetry.logging import configure_logging
+from callsheet.wiring.core import COMPONENTS
+from store.errors import Unavailable
+from store.postgres.connections import bounded, connected
+from store.postgres.migrations import check_schema
 
 APPLICATION_NAME: Final = "callsheet-operate"
 

@@ -6,13 +6,13 @@ from uuid import UUID
 
 import msgspec
 
-from bus.envelope import Stored, write
-from bus.looking import Connection
+from bus.nats.cloudevents import Stored, write
+from bus.raw_reads import Connection
 from callsheet.operate.printing import plain
 from domain.ids import to_uuid
-from store.codec import decode_fact
 from store.contents import GET, JSON, REFERENCE
-from store.faults import UnreadableEvent
+from store.errors import UnreadableEvent
+from store.log.codec import decode_fact
 
 NOT_SHOWN: Final = frozenset({"fact"})
 MESSAGE_CHARACTERS_MAX: Final = 160

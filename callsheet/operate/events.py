@@ -13,18 +13,18 @@ from uuid import UUID
 import rich_click as click
 from msgspec import Struct
 
-from bus.envelope import Stored
 from bus.listener import APPLICATION_NAME
-from bus.looking import Connection, head_of, latest, page_after
-from callsheet.helping import OF_OPERATORS, examples
+from bus.nats.cloudevents import Stored
+from bus.raw_reads import Connection, head_of, latest, page_after
+from callsheet.help_text import OF_OPERATORS, examples
 from callsheet.operate.asking import Interrupted, ask
 from callsheet.operate.event_lines import envelope_of, line_of, stream_id_of, unreadable, with_contents
 from callsheet.operate.printing import ABSENT, INTERRUPTED, json_option, print_json, print_line
-from callsheet.starting import refusals
+from callsheet.startup import refusals
 from domain.ids import Prefix, to_uuid
-from store.codec import TOPICS
-from store.mark import mark_of
-from store.reading import LogFilter
+from store.log.codec import TOPICS
+from store.log.event_id import mark_of
+from store.log.queries import LogFilter
 
 PAGE_EVENTS: Final = 200
 """How many events are in memory at a time; each is at most 256 KB."""

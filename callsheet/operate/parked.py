@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from callsheet.helping import OF_OPERATORS, examples
+from callsheet.help_text import OF_OPERATORS, examples
 from callsheet.operate.asking import Connection, Interrupted, ask, operator_settings
 from callsheet.operate.parked_tables import print_left_out, print_retried
 from callsheet.operate.printing import (
@@ -27,10 +27,10 @@ from callsheet.operate.printing import (
     print_json,
     print_table,
 )
-from callsheet.projection_wiring import PROJECTIONS, retry_bounds
-from callsheet.starting import refusals
+from callsheet.startup import refusals
+from callsheet.wiring.projections import PROJECTIONS, retry_bounds
 from domain.ids import from_uuid, to_uuid
-from projections.parked_view import (
+from projections.parked.queries import (
     HistoryRow,
     ParkedRow,
     SkippedRow,
@@ -39,8 +39,8 @@ from projections.parked_view import (
     parked_rows,
     skipped_rows,
 )
-from projections.retrying import NotParked, Retried, RetriedByAnother, Retry
-from projections.skipping import ParkedElsewhere, Skip, skip
+from projections.parked.retry import NotParked, Retried, RetriedByAnother, Retry
+from projections.parked.skip import ParkedElsewhere, Skip, skip
 
 OF_RETRY: Final = "3 any stays parked, 4 none was, 130 Ctrl-C"
 NAME: Final = click.Choice(tuple(PROJECTIONS))

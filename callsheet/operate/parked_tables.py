@@ -9,8 +9,8 @@ import rich_click as click
 
 from callsheet.operate.printing import count, moment, print_table
 from domain.ids import from_uuid
-from projections.parked_view import MOST, ParkedRow, SkippedRow
-from projections.retrying import Retried
+from projections.parked.queries import MOST, ParkedRow, SkippedRow
+from projections.parked.retry import Retried
 
 
 def print_retried(found: Sequence[Retried]) -> None:

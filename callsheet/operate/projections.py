@@ -10,13 +10,13 @@ from typing import Final
 import rich_click as click
 from msgspec import Struct
 
-from callsheet.helping import OF_OPERATORS, examples
+from callsheet.help_text import OF_OPERATORS, examples
 from callsheet.operate.asking import ask
 from callsheet.operate.printing import ATTENTION, count, duration, json_option, moment, print_json, print_table
-from callsheet.projection_wiring import PROJECTIONS
-from callsheet.starting import refusals
+from callsheet.startup import refusals
+from callsheet.wiring.projections import PROJECTIONS
 from domain.fact import topic_of
-from projections.standing import Standing, Standings, standings
+from projections.runtime.status import Standing, Standings, standings
 
 LAG_SECONDS_MAX: Final = 10.0
 """How far behind a projection may be before `status` says that somebody has to look."""

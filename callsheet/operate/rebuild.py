@@ -17,16 +17,16 @@ import uvloop
 from msgspec import Struct
 
 from callsheet.clock import utc_now
-from callsheet.garbage import tune_garbage_collector
-from callsheet.helping import OF_OPERATORS, examples
+from callsheet.help_text import OF_OPERATORS, examples
 from callsheet.operate.asking import ask, asked, operator_settings
 from callsheet.operate.printing import ATTENTION, count, json_option, print_json, print_table
 from callsheet.operate.projections import named
 from callsheet.operate.rebuild_progress import shown
-from callsheet.projection_wiring import PROJECTIONS
-from callsheet.rebuild_wiring import rebuild_bounds, wanted_of
-from callsheet.settings import Settings
-from callsheet.starting import UNUSABLE, database_of, refusals
+from callsheet.server.gc_tuning import tune_garbage_collector
+from callsheet.settings.load import Settings
+from callsheet.startup import UNUSABLE, database_of, refusals
+from callsheet.wiring.projections import PROJECTIONS
+from callsheet.wiring.rebuild import rebuild_bounds, wanted_of
 from projections.rebuild import ledger, rebuilding
 from projections.rebuild.bounds import Tell
 from projections.rebuild.faults import RebuildPoisoned, RebuildRefused

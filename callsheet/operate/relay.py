@@ -9,11 +9,11 @@ from typing import Final
 import rich_click as click
 from msgspec import Struct
 
-from bus.standing import RelayStanding, relay_standing
-from callsheet.helping import OF_OPERATORS, examples
+from bus.nats.relay_status import RelayStanding, relay_standing
+from callsheet.help_text import OF_OPERATORS, examples
 from callsheet.operate.asking import ask
 from callsheet.operate.printing import ATTENTION, count, duration, json_option, moment, print_json, print_table
-from callsheet.starting import refusals
+from callsheet.startup import refusals
 
 LAG_SECONDS_MAX: Final = 10.0
 """How far behind the relay may be before `status` says that somebody has to look."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from domain.graph_configs import JsonOutput
+from domain.graphs.configs import JsonOutput
 from engine.providers.http_faults import SaidError
 from engine.providers.provider import Ask
 from engine.providers.wire import Piece, conversation, event_of, shared_headers, told_tokens, told_usage, written

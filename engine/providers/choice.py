@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from domain.graph import ErrorClass
+from domain.graphs.graph import ErrorClass
 from engine.providers.anthropic import Anthropic, AnthropicSettings
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
 from engine.providers.provider import Provider, ProviderFault

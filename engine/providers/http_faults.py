@@ -13,7 +13,7 @@ import httpx2
 import msgspec
 from msgspec import Struct
 
-from domain.graph import ErrorClass
+from domain.graphs.graph import ErrorClass
 from engine.providers.provider import ProviderFault
 
 RETRY_AFTER_SECONDS_MAX = 86_400.0

@@ -15,8 +15,8 @@ from typing import Final, Protocol
 import httpx2
 from msgspec import Struct
 
-from domain.graph import ErrorClass
-from engine.outgoing import Guard, GuardedTransport, OutgoingRefused
+from domain.graphs.graph import ErrorClass
+from engine.egress.guard import Guard, GuardedTransport, OutgoingRefused
 from engine.providers.http_faults import NOT_THE_PROTOCOL, fault_of_status, fault_of_transport
 from engine.providers.provider import Answer, Ask, ProviderFault
 from engine.providers.reading import Reading

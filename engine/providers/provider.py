@@ -6,9 +6,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.graph import ErrorClass
-from domain.graph_configs import JsonOutput, ModelParameters, TextOutput
-from domain.run_facts import Usage
+from domain.graphs.configs import JsonOutput, ModelParameters, TextOutput
+from domain.graphs.graph import ErrorClass
+from domain.runs.facts import Usage
 
 NO_WORKSPACE: Final = UUID(int=0)
 

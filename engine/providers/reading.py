@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from domain.graph import ErrorClass
-from domain.run_facts import Usage
+from domain.graphs.graph import ErrorClass
+from domain.runs.facts import Usage
 from engine.providers.http_faults import fault_of_said
 from engine.providers.provider import Answer, ProviderFault
 from engine.providers.wire import Piece

@@ -7,11 +7,11 @@ from typing import Final
 
 import msgspec
 
-from domain.expressions import ExpressionFault
-from domain.graph import ErrorClass
-from domain.graph_configs import JsonOutput
-from domain.graph_schemas import compile_schema
-from domain.run_facts import Usage
+from domain.expressions.common import ExpressionFault
+from domain.graphs.configs import JsonOutput
+from domain.graphs.graph import ErrorClass
+from domain.graphs.validation.json_schema import compile_schema
+from domain.runs.facts import Usage
 from engine.providers.provider import Answer, Ask, ProviderFault
 from engine.providers.scripted_values import SAYS_SO, CannotMake, value_for
 

@@ -6,7 +6,7 @@ What is made is held against the whole schema by the caller, so this may be simp
 from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
-from domain.graph_schemas import compile_schema
+from domain.graphs.validation.json_schema import compile_schema
 
 SAYS_SO: Final = "[scripted]"
 DEEPEST: Final = 20

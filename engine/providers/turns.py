@@ -12,13 +12,13 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.graph import ErrorClass
+from domain.graphs.graph import ErrorClass
 from engine.providers.provider import Answer, Ask, Provider, ProviderFault
 from engine.round_robin import RoundRobin
 
 
 class TurnBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of calls at one provider, in one process; `callsheet.settings` names and documents each."""
+    """The bounds of calls at one provider, in one process; `callsheet.settings.load` names and documents each."""
 
     calls: int
     calls_per_workspace: int

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from msgspec import Struct
 
-from domain.graph import ErrorClass
+from domain.graphs.graph import ErrorClass
 from engine.providers.http_faults import SaidError
 from engine.providers.provider import Ask, ProviderFault
 

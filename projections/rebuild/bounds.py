@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class RebuildBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of a rebuild; `callsheet.settings` names and documents each."""
+    """The bounds of a rebuild; `callsheet.settings.load` names and documents each."""
 
     page_events: int = 10_000
     near_events: int = 2_000

@@ -8,14 +8,14 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from domain.fact import topic_of
-from projections.applying import apply, is_poisonous, poison_of
-from projections.projection import Projection, Unfoldable
 from projections.rebuild.bounds import Phase, Progress, RebuildBounds, Tell
 from projections.rebuild.faults import RebuildPoisoned, RebuildRefused
 from projections.rebuild.leaving_out import LeavingOut
 from projections.rebuild.ledger import MOVE, Rebuild, as_moved
 from projections.rebuild.pages import LogPages
-from store.record import Page, Recorded
+from projections.runtime.apply import apply, is_poisonous, poison_of
+from projections.runtime.projection import Projection, Unfoldable
+from store.log.records import Page, Recorded
 
 Batch = tuple[Projection, list[Recorded]]
 
@@ -103,7 +103,7 @@ class Building:
 
     async def _write(self, batches: Sequence[Batch], moved: dict[str, int]) -> None:
         rebuild, left_out = self._rebuild, self._leaving_out.obeyed(moved)
-        # Pipelined as a worker's batch is; see `projections/owned.py` for the row that is waited for.
+        # Pipelined as a worker's batch is; see `projections/runtime/commit.py` for the row that is waited for.
         async with self._connection.pipeline(), self._connection.transaction():
             for projection, facts in batches:
                 try:

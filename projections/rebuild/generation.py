@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
 from projections.rebuild.ledger import INDEXES, Rebuild
-from store.migrations import migrations_of
+from store.postgres.migrations import migrations_of
 
 Connection = AsyncConnection[tuple[Any, ...]]
 

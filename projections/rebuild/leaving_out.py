@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from psycopg import AsyncConnection
 
-from projections.parking import Footing, footing_of
-from projections.projection import Projection
 from projections.rebuild.faults import RebuildRefused
 from projections.rebuild.ledger import LeftOut, Rebuild
-from projections.sieve import Sieve
+from projections.runtime.event_filter import Sieve
+from projections.runtime.parking import Footing, footing_of
+from projections.runtime.projection import Projection
 
 REVISIONS: Final = "select projection, revision from checkpoints where projection = any (%b::text[])"
 """Read whether what some projections leave out has changed."""

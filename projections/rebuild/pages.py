@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from psycopg import AsyncConnection
 
-from store.codec import TOPICS
-from store.reading import recorded_or_unreadable_rows
-from store.record import Page
+from store.log.codec import TOPICS
+from store.log.queries import recorded_or_unreadable_rows
+from store.log.records import Page
 
 STRETCH: Final = """
 select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,

@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Struct
 from psycopg import AsyncConnection
 
-from projections.projection import Projection
 from projections.rebuild import generation, ledger
 from projections.rebuild.bounds import Phase, RebuildBounds, Tell
 from projections.rebuild.building import Building
@@ -20,14 +19,15 @@ from projections.rebuild.faults import RebuildRefused, SwapPostponed
 from projections.rebuild.ledger import REPORT, Rebuild
 from projections.rebuild.report import ProjectionReport, RebuildReport
 from projections.rebuild.swapping import abandon, swap
-from store.arrays import register
-from store.connections import bounded, connected
-from store.migrations import migrations_of
+from projections.runtime.projection import Projection
+from store.postgres.arrays import register
+from store.postgres.connections import bounded, connected
+from store.postgres.migrations import migrations_of
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
 RELAXED: Final = "set synchronous_commit = off"
-"""Rows and position move together, so that a crash costs a moment of folding again; see `projections/following.py`."""
+"""Rows and position move together: a crash costs a moment of folding again; see `projections/runtime/follower.py`."""
 
 ONE_PROCESS: Final = "set max_parallel_workers_per_gather = 0; set max_parallel_maintenance_workers = 0"
 """Let no statement take more than one processor."""

@@ -1,6 +1,6 @@
 """The arithmetic of the benches: rates, percentiles, collapse and bars."""
 
-from bench.figures import bar, collapse, figures, median_ratio, percentile
+from bench.harness.figures import bar, collapse, figures, median_ratio, percentile
 
 
 def test_the_rate_counts_what_ended_within_the_time() -> None:

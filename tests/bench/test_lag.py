@@ -1,8 +1,8 @@
 """The lag of the bench: a fact is readable when a look finds its projection at it or past it."""
 
-from bench.lag_facts import FACTS_OF_A_RUN, appends_of_a_run
-from bench.lag_readable import Watched
-from commands.noun import RUN, absent
+from bench.lag.facts import FACTS_OF_A_RUN, appends_of_a_run
+from bench.lag.readable import Watched
+from commands.aggregates import RUN, absent
 
 
 def test_a_fact_is_readable_from_the_first_look_that_finds_its_projection_there() -> None:

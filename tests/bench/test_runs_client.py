@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from bench.runs_client import ClientLoad, ClientReport, content_length, drive
+from bench.runs.client import ClientLoad, ClientReport, content_length, drive
 
 COMPLETED = b'{"id":"run_1","status":"completed","steps":{}}'
 FAILED = b'{"id":"run_1","status":"failed","steps":{"last":{"status":"completed"}}}'

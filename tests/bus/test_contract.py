@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 
 from bus.deltas import Delta
-from tests.bus.given import Process, connected, known_to_each_other, law_holds, migrated, process, record
-from tests.fixtures.nats import NatsForTests
-from tests.fixtures.waiting import eventually
+from tests.support.bus.given import Process, connected, known_to_each_other, law_holds, migrated, process, record
+from tests.support.servers.nats import NatsForTests
+from tests.support.waiting import eventually
 
 RUN = UUID("0192f000-0000-7000-8000-0000000000ff")
 Processes = Callable[[], Awaitable[Process]]

@@ -12,14 +12,14 @@ from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bus.carrying import Carrying
-from bus.envelope import write
 from bus.feed import Feed, FeedBounds
-from bus.publishing import POSITION
-from store.log import Log
-from store.record import Recorded
-from tests.bus.memory_log import LOG_ID, STREAM, MemoryLog, stored
-from tests.projections.given import in_background
+from bus.nats.cloudevents import write
+from bus.nats.consumer import Carrying
+from bus.nats.publisher import POSITION
+from store.log.log import Log
+from store.log.records import Recorded
+from tests.support.bus.memory_log import LOG_ID, STREAM, MemoryLog, stored
+from tests.support.projections.given import in_background
 
 
 class CommitElsewhere(Struct, frozen=True):

@@ -7,9 +7,9 @@ import psycopg
 
 from bus.bus import Bus
 from bus.feed import FeedStopped
-from tests.bus.given import connected, migrated, process, record
-from tests.fixtures.nats import NatsForTests
-from tests.fixtures.waiting import eventually
+from tests.support.bus.given import connected, migrated, process, record
+from tests.support.servers.nats import NatsForTests
+from tests.support.waiting import eventually
 
 MOMENTS = 300
 """Turns of the event loop after which a bus is told to stop: more than one takes to connect and to relay."""

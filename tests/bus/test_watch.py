@@ -8,7 +8,7 @@ import pytest
 
 from bus.watch import MOST_UNTAKEN, StreamWatch, Watching, WatchOverrun
 from domain.project import ProjectRenamed
-from store.record import Actor, Metadata, Recorded
+from store.log.records import Actor, Metadata, Recorded
 
 STREAM = UUID(int=1)
 

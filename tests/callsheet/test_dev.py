@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from callsheet.development_secret import development_secret
-from gateway.development_tokens import development_token
+from gateway.identity.development_tokens import development_token
 
 WORKSPACE = uuid4()
 REVIEW = {

@@ -12,14 +12,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from callsheet.embedded import EmbeddedPostgres, embedded_postgres
-from callsheet.embedded_programs import EmbeddedUnusable
-from tests.fixtures.postgres import EVERY_POSTGRES, PostgresForTests
+from callsheet.embedded.postgres import EmbeddedPostgres, embedded_postgres
+from callsheet.embedded.programs import EmbeddedUnusable
+from tests.support.servers.postgres import EVERY_POSTGRES, PostgresForTests
 
 ORPHAN = """
 import os, signal, sys
 from pathlib import Path
-from callsheet.embedded import EmbeddedPostgres
+from callsheet.embedded.postgres import EmbeddedPostgres
 EmbeddedPostgres(Path(sys.argv[1])).start()
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.callsheet.apart import Started, apart, gateway
-from tests.fixtures.graphs import Json, edge, graph, node
-from tests.web_server.server import WebServer
+from tests.support.callsheet.separate_processes import Started, apart, gateway
+from tests.support.graphs import Json, edge, graph, node
+from tests.support.servers.web import WebServer
 
 SECRET: Final = 'sk_live/0123+"quoted"'  # noqa: S105  # of nobody
 MARKER: Final = "found-by-the-search"

@@ -17,7 +17,7 @@ from domain.asset import (
     AssetType,
 )
 from domain.payload import Payload
-from tests.commands.scenario import given
+from tests.support.commands.scenario import given
 
 ID = UUID("0192f000-0000-7000-8000-0000000000b1")
 PROJECT = UUID("0192f000-0000-7000-8000-0000000000a1")

@@ -8,19 +8,19 @@ import pytest
 from commands.handler import ATTEMPTS
 from commands.project import ChangeProject, CreateProject
 from commands.refusals import CommandContended, IdempotencyKeyReused, VersionMismatch
-from commands.run import StartRun
+from commands.runs.start import StartRun
 from commands.workflow import ChangeWorkflow
 from domain.fact import topic_of
-from domain.graph_check import check_graph
-from domain.graph_meaning import Known
+from domain.graphs.validation.check import check_graph
+from domain.graphs.validation.semantics import Known
 from domain.payload import NOTHING
 from domain.project import ProjectArchived, ProjectNotActive, ProjectRenamed, ProjectRestored, ProjectStatus
-from domain.run_refusals import RunAlreadyStarted
+from domain.runs.refusals import RunAlreadyStarted
 from domain.workflow import WorkflowGraphRevised
-from store.record import Append, CommandId
-from tests.commands.processes import meanwhile, new_id, now, process
-from tests.fixtures.graphs import graph, node
-from tests.store.given import append
+from store.log.records import Append, CommandId
+from tests.support.commands.processes import meanwhile, new_id, now, process
+from tests.support.graphs import graph, node
+from tests.support.store.given import append
 
 KEY = CommandId(b"k" * 32, b"r" * 32)
 OTHER_REQUEST = CommandId(b"k" * 32, b"s" * 32)

@@ -19,7 +19,7 @@ from domain.project import (
     ProjectStatus,
     Role,
 )
-from tests.commands.scenario import given
+from tests.support.commands.scenario import given
 
 ID = UUID("0192f000-0000-7000-8000-0000000000a1")
 CREATED = ProjectCreated(name="Launch", owner="ada")

@@ -5,9 +5,9 @@ from uuid import UUID
 import msgspec
 
 from commands.workflow import ChangeWorkflow, Copied, CreateWorkflow, DuplicateWorkflow, as_sent
-from domain.graph import Graph
-from domain.graph_check import GraphUnacceptable
-from domain.graph_meaning import Known
+from domain.graphs.graph import Graph
+from domain.graphs.validation.check import GraphUnacceptable
+from domain.graphs.validation.semantics import Known
 from domain.workflow import (
     WorkflowArchived,
     WorkflowCreated,
@@ -16,8 +16,8 @@ from domain.workflow import (
     WorkflowRenamed,
     WorkflowStatus,
 )
-from tests.commands.scenario import given
-from tests.fixtures.graphs import KNOWN, PROMPT, Json, edge, graph, node, prompt
+from tests.support.commands.scenario import given
+from tests.support.graphs import KNOWN, PROMPT, Json, edge, graph, node, prompt
 
 ID = UUID("0192f000-0000-7000-8000-0000000000c1")
 SOURCE = UUID("0192f000-0000-7000-8000-0000000000c2")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.demo_server import running_server
+from callsheet.demo.server import running_server
 
 TOP = Path(__file__).parents[2]
 SECONDS_MAX = 60

@@ -14,7 +14,7 @@ CODE = re.compile(r"`([^`\n]+)`")
 FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*/?[\w-]*\.(?:py|sql|md|toml|json|yaml|lock|svg)")
 MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
 NAMED_IN = re.compile(r"`(\w+(?:\.\w+)?)`\s+\(`([\w/]+\.(?:py|sql))`\)")
-"""A name of the code with the file that has it, as the documents write it: `take_batch` (`store/batch.py`)."""
+"""A name of the code with the file that has it, as the documents write it: `take_batch` (`store/log/batch.py`)."""
 
 
 def prose(page: Path) -> str:

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import get_type_hints
 
-from callsheet.setting_types import Secret
-from callsheet.settings import Settings, variables_of
+from callsheet.settings.load import Settings, variables_of
+from callsheet.settings.types import Secret
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 ROW = re.compile(r"^\| `(?P<variable>[A-Z_]+)` \| (?P<default>none|`[^`]+`) \| ", re.MULTILINE)

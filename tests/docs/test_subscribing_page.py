@@ -14,15 +14,15 @@ import msgspec
 import nats
 import pytest
 
-from bus.envelope import Envelope, read
-from bus.subjects import subject_of
-from callsheet.demo_server import running_server
+from bus.nats.cloudevents import Envelope, read
+from bus.nats.subjects import subject_of
+from callsheet.demo.server import running_server
 from domain.ids import to_uuid
-from tests.bus.given import migrated, process, published
 from tests.docs.test_first_session import output_of
 from tests.docs.test_settings_page import ROW, defaults, written
-from tests.docs.topics import tables
-from tests.examples.subscribers import (
+from tests.support.bus.given import migrated, process, published
+from tests.support.docs.topics import tables
+from tests.support.examples.subscribers import (
     NODE_FOLDER,
     PROGRAMS,
     Program,
@@ -31,7 +31,7 @@ from tests.examples.subscribers import (
     install_node_packages,
     workflow_with_runs,
 )
-from tests.fixtures.nats import NatsForTests
+from tests.support.servers.nats import NatsForTests
 
 # nats-py is typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -57,7 +57,7 @@ def limited_workspace() -> str:
 
 
 def test_every_topic_is_on_the_page_with_its_fields() -> None:
-    assert tables() in PAGE, "python -m tests.docs.topics prints what has to stand there"
+    assert tables() in PAGE, "python -m tests.support.docs.topics prints what has to stand there"
 
 
 def test_every_field_of_an_envelope_is_explained() -> None:

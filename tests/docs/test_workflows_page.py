@@ -11,14 +11,14 @@ from typing import Any, cast, get_args
 import msgspec
 import pytest
 
-from callsheet.demo_server import running_server
-from domain.graph import ErrorClass, Node
-from domain.graph_check import check_graph
-from domain.graph_meaning import Known
-from domain.graph_references import references_of
+from callsheet.demo.server import running_server
+from domain.graphs.graph import ErrorClass, Node
+from domain.graphs.references import references_of
+from domain.graphs.validation.check import check_graph
+from domain.graphs.validation.semantics import Known
 from domain.ids import to_uuid
-from domain.run import RunStatus
-from domain.run_steps import StepStatus
+from domain.runs.run import RunStatus
+from domain.runs.steps import StepStatus
 from tests.docs.test_first_session import UNTIL_IT_WAITS, output_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "workflows.md").read_text()

@@ -7,13 +7,13 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commands.aggregates import RUN, Noun
 from commands.command import Command
-from commands.noun import RUN, Noun
 from domain.fact import Fact, topic_of
-from domain.run import Run, RunStatus
-from domain.run_steps import BUSY, SETTLED, StepStatus, bytes_of
-from store.codec import PLAIN_JSON, decode_fact, encode_fact
-from tests.domain.histories import decided, fold, histories, history, runs
+from domain.runs.run import Run, RunStatus
+from domain.runs.steps import BUSY, SETTLED, StepStatus, bytes_of
+from store.log.codec import PLAIN_JSON, decode_fact, encode_fact
+from tests.support.domain.histories import decided, fold, histories, history, runs
 
 Histories = tuple[Noun[Any], list[Any]]
 

@@ -7,13 +7,13 @@ from typing import Any, Final, cast
 import msgspec
 import pytest
 
-from commands.noun import ASSET, PROJECT, RUN, WORKFLOW, Noun
+from commands.aggregates import ASSET, PROJECT, RUN, WORKFLOW, Noun
 from domain.fact import Fact
-from domain.graph import Graph
-from domain.graph_compiled import compile_graph
-from domain.run import Run, RunStatus
-from engine.schedule import Due, all_settled, due_again
-from store.codec import PLAIN_JSON, TOPICS, decode_fact, encode_fact
+from domain.graphs.compiled import compile_graph
+from domain.graphs.graph import Graph
+from domain.runs.run import Run, RunStatus
+from engine.turns.schedule import Due, all_settled, due_again
+from store.log.codec import PLAIN_JSON, TOPICS, decode_fact, encode_fact
 
 GOLDEN: Final = Path(__file__).parent.parent / "golden"
 HISTORIES: Final = sorted(path.stem for path in GOLDEN.glob("*.jsonl"))

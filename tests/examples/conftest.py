@@ -5,12 +5,12 @@ from collections.abc import AsyncGenerator
 import httpx2
 import pytest
 
-from callsheet.setting_groups import OutgoingSettings
-from callsheet.settings import Settings
-from callsheet.wiring import COMPONENTS
-from engine.allow_list import AllowList
-from store.migrations import migrate
-from tests.gateway.given import PATIENCE_SECONDS, Caller, new_id, serving
+from callsheet.settings.groups import OutgoingSettings
+from callsheet.settings.load import Settings
+from callsheet.wiring.core import COMPONENTS
+from engine.egress.allow_list import AllowList
+from store.postgres.migrations import migrate
+from tests.support.gateway.given import PATIENCE_SECONDS, Caller, new_id, serving
 
 SETTINGS = Settings(outgoing=OutgoingSettings(allowed=AllowList("127.0.0.1")))
 """The website that an example calls stands on this machine."""

@@ -4,15 +4,15 @@ from typing import Any, get_args
 
 import pytest
 
-from domain.expressions_queries import compile_query
-from domain.expressions_templates import compile_template
-from domain.graph import Graph, Node
-from domain.graph_check import check_graph
-from domain.graph_meaning import Known
+from domain.expressions.jmespath_queries import compile_query
+from domain.expressions.liquid_templates import compile_template
+from domain.graphs.graph import Graph, Node
+from domain.graphs.validation.check import check_graph
+from domain.graphs.validation.semantics import Known
 from domain.ids import from_uuid, to_uuid
-from tests.examples.playing import FOLDER, Json, example, play, with_ids
-from tests.examples.webhook import webhook
-from tests.gateway.given import Caller, new_id
+from tests.support.examples.player import FOLDER, Json, example, play, with_ids
+from tests.support.examples.webhook import webhook
+from tests.support.gateway.given import Caller, new_id
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 

@@ -7,14 +7,14 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from domain.expressions_queries import compile_query
-from domain.expressions_templates import compile_template
-from domain.graph import Graph, HumanNode, PromptNode, TransformNode
-from domain.graph_check import check_graph
-from domain.graph_compiled import compile_graph
-from domain.graph_configs import JsonOutput, PromptConfig
-from domain.graph_meaning import Known
-from domain.graph_schemas import compile_schema
+from domain.expressions.jmespath_queries import compile_query
+from domain.expressions.liquid_templates import compile_template
+from domain.graphs.compiled import compile_graph
+from domain.graphs.configs import JsonOutput, PromptConfig
+from domain.graphs.graph import Graph, HumanNode, PromptNode, TransformNode
+from domain.graphs.validation.check import check_graph
+from domain.graphs.validation.json_schema import compile_schema
+from domain.graphs.validation.semantics import Known
 from domain.ids import from_uuid
 from engine.providers.provider import Ask
 from engine.providers.scripted import Scripted

@@ -11,9 +11,15 @@ import psycopg
 import pytest
 
 from domain.ids import from_uuid
-from tests.bus.given import STREAM, Process, client_of, connected, migrated, process, published
-from tests.examples.subscriber_faults import committed_and_not_acknowledged, delivered, held, keep_only, log_from
-from tests.examples.subscribers import (
+from tests.support.bus.given import STREAM, Process, client_of, connected, migrated, process, published
+from tests.support.examples.subscriber_faults import (
+    committed_and_not_acknowledged,
+    delivered,
+    held,
+    keep_only,
+    log_from,
+)
+from tests.support.examples.subscribers import (
     ELSEWHERE,
     FOLDER,
     NODE_FOLDER,
@@ -26,8 +32,8 @@ from tests.examples.subscribers import (
     told_to_stop,
     workflow_with_runs,
 )
-from tests.fixtures.nats import NatsForTests
-from tests.store.given import WORKSPACE
+from tests.support.servers.nats import NatsForTests
+from tests.support.store.given import WORKSPACE
 
 # nats-py is typed in part only.
 # pyright: reportUnknownMemberType=false

@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator, Generator
 import httpx2
 import pytest
 
-from callsheet.setting_groups import HttpSettings
-from callsheet.settings import Settings
-from callsheet.wiring import COMPONENTS
-from store.migrations import migrate
-from tests.fixtures.postgres import PostgresForTests
-from tests.gateway.given import PATIENCE_SECONDS, Caller, Serving, new_id, serving
+from callsheet.settings.groups import HttpSettings
+from callsheet.settings.load import Settings
+from callsheet.wiring.core import COMPONENTS
+from store.postgres.migrations import migrate
+from tests.support.gateway.given import PATIENCE_SECONDS, Caller, Serving, new_id, serving
+from tests.support.servers.postgres import PostgresForTests
 
 SETTINGS = Settings(
     http=HttpSettings(body_bytes_max=128 * 1024, page_bytes_max=200 * 1024, json_depth_max=32, heartbeat_seconds=0.2)

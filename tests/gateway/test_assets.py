@@ -4,7 +4,7 @@ from typing import TypedDict
 
 import pytest
 
-from tests.gateway.given import Caller, created, new_id, pointers, problem, since
+from tests.support.gateway.given import Caller, created, new_id, pointers, problem, since
 
 PROMPT = {"type": "prompt", "label": "Tone", "content": "Be warm."}
 

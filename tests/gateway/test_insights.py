@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tests.fixtures.waiting import eventually
-from tests.gateway.given import HUMAN, PATIENCE_SECONDS, TRANSFORM_CHAIN, Caller, new_id, problem, since
+from tests.support.gateway.given import HUMAN, PATIENCE_SECONDS, TRANSFORM_CHAIN, Caller, new_id, problem, since
+from tests.support.waiting import eventually
 
 
 async def insights(

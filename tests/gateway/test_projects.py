@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.gateway.given import Caller, created, pointers, problem, since
+from tests.support.gateway.given import Caller, created, pointers, problem, since
 
 
 async def test_a_project_is_created_read_and_changed(ada: Caller) -> None:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.gateway.given import Caller
+from tests.support.gateway.given import Caller
 
 PAGE = Path(__file__).parents[2] / "docs" / "routes.md"
 ROW = re.compile(r"^\| `([A-Z]+ /[^`]*)` \| ", re.MULTILINE)

@@ -4,9 +4,9 @@ from typing import Any
 
 import httpx2
 
-from tests.fixtures.waiting import eventually
-from tests.gateway.given import HUMAN as REVIEW_BY_ADA
-from tests.gateway.given import PATIENCE_SECONDS, Caller, created, problem, since
+from tests.support.gateway.given import HUMAN as REVIEW_BY_ADA
+from tests.support.gateway.given import PATIENCE_SECONDS, Caller, created, problem, since
+from tests.support.waiting import eventually
 
 
 def asks(name: str, *assignees: dict[str, str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Workflows over HTTP."""
 
-from tests.gateway.given import TRANSFORM_CHAIN, Caller, created, pointers, problem, since
+from tests.support.gateway.given import TRANSFORM_CHAIN, Caller, created, pointers, problem, since
 
 
 async def test_a_workflow_is_created_read_and_revised(ada: Caller) -> None:

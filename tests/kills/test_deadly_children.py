@@ -3,13 +3,13 @@
 from pathlib import Path
 from uuid import UUID
 
-from domain.graph import ErrorClass
-from domain.run_facts import ItemOutcome, StepItemsSettled
-from engine.parts import Point
-from tests.engine.child_graphs import maps
-from tests.fixtures.graphs import graph, node
-from tests.fixtures.waiting import eventually
-from tests.kills.place import PATIENCE_SECONDS, Place, place
+from domain.graphs.graph import ErrorClass
+from domain.runs.facts import ItemOutcome, StepItemsSettled
+from engine.turns.context import Point
+from tests.support.engine.child_graphs import maps
+from tests.support.graphs import graph, node
+from tests.support.kills.environment import PATIENCE_SECONDS, Place, place
+from tests.support.waiting import eventually
 
 LOST_IN_A_ROW = 2
 DIE_LEAST = 1 + LOST_IN_A_ROW

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from domain.run import RunStatus
-from engine.parts import Point
-from tests.kills.checks import check, lost_in, step_of
-from tests.kills.graphs import EVERY_POINT, maps_it, said
-from tests.kills.load import Load, kill
-from tests.kills.place import Place, place
+from domain.runs.run import RunStatus
+from engine.turns.context import Point
+from tests.support.kills.checks import check, lost_in, step_of
+from tests.support.kills.environment import Place, place
+from tests.support.kills.graphs import EVERY_POINT, maps_it, said
+from tests.support.kills.load import Load, kill
 
 POINTS = (Point.UNCLAIMED, Point.CLAIMED, Point.CALLED, Point.RECORDED, Point.TIMER_DUE)
 ENDING = (Point.RUN_ENDING, Point.RUN_UNENDED, Point.RUN_ENDED)

@@ -12,19 +12,19 @@ from typing import Any, Final
 import pytest
 from psycopg import AsyncConnection
 
-from bus.standing import relay_standing
-from callsheet.wiring import COMPONENTS
-from projections.standing import standings
-from store.mark import mark_of, marked
-from store.migrations import migrate
-from tests.bus.given import ids_in_stream, record
+from bus.nats.relay_status import relay_standing
+from callsheet.wiring.core import COMPONENTS
+from projections.runtime.status import standings
+from store.log.event_id import mark_of, marked
+from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
-from tests.fixtures.nats import NatsForTests
-from tests.fixtures.waiting import eventually
-from tests.kills.place import PATIENCE_SECONDS, TOP
-from tests.kills.projection_process import STOP_VARIABLE
 from tests.kills.test_projection_kills import agree, checkpoint
-from tests.store.given import running
+from tests.support.bus.given import ids_in_stream, record
+from tests.support.kills.environment import PATIENCE_SECONDS, TOP
+from tests.support.kills.projection_process import STOP_VARIABLE
+from tests.support.servers.nats import NatsForTests
+from tests.support.store.given import running
+from tests.support.waiting import eventually
 
 HASTE: Final = {
     "CALLSHEET_PROJECTION_HUNG_SECONDS": "1",
@@ -53,7 +53,7 @@ class Two:
             started = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "tests.kills.projection_process",
+                "tests.support.kills.projection_process",
                 env={**self._environ, **variables},
                 stderr=log,
                 cwd=TOP,

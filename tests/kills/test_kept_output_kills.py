@@ -4,17 +4,17 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from commands.run_again import RetryRun
+from commands.runs.lifecycle import RetryRun
 from commands.workflow import ChangeWorkflow
-from domain.run import RunStatus
-from domain.run_facts import RunRetried, StepFailed
-from domain.run_took import took_by
-from engine.parts import Point
-from tests.fixtures.graphs import Json, edge, graph
-from tests.fixtures.waiting import eventually
-from tests.kills.checks import completions, step_of
-from tests.kills.graphs import asks, said
-from tests.kills.place import PATIENCE_SECONDS, Place, place
+from domain.runs.facts import RunRetried, StepFailed
+from domain.runs.run import RunStatus
+from domain.runs.run_usage import took_by
+from engine.turns.context import Point
+from tests.support.graphs import Json, edge, graph
+from tests.support.kills.checks import completions, step_of
+from tests.support.kills.environment import PATIENCE_SECONDS, Place, place
+from tests.support.kills.graphs import asks, said
+from tests.support.waiting import eventually
 
 KILLED_AT: Final = (Point.UNCLAIMED, Point.UNCLAIMED, Point.CLAIMED)
 """Twice before what the step gave is settled, and once right after."""

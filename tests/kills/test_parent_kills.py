@@ -7,19 +7,19 @@ from uuid import UUID
 
 import pytest
 
-from commands.run_again import CancelRun
+from commands.runs.lifecycle import CancelRun
 from domain.fact import Fact
-from domain.run import RunStatus
-from domain.run_facts import RunCancelled, RunStarted
-from domain.run_steps import StepStatus
-from engine.parts import Point
-from tests.engine.child_graphs import maps
-from tests.fixtures.graphs import Json, edge, graph
-from tests.fixtures.waiting import eventually
-from tests.kills.checks import check, has_ended
-from tests.kills.graphs import asks, waits
-from tests.kills.load import Load, kill
-from tests.kills.place import PATIENCE_SECONDS, Place, place
+from domain.runs.facts import RunCancelled, RunStarted
+from domain.runs.run import RunStatus
+from domain.runs.steps import StepStatus
+from engine.turns.context import Point
+from tests.support.engine.child_graphs import maps
+from tests.support.graphs import Json, edge, graph
+from tests.support.kills.checks import check, has_ended
+from tests.support.kills.environment import PATIENCE_SECONDS, Place, place
+from tests.support.kills.graphs import asks, waits
+from tests.support.kills.load import Load, kill
+from tests.support.waiting import eventually
 
 POINTS = (Point.RUN_ENDING, Point.RUN_UNENDED, Point.RUN_ENDED)
 ITEMS = 3

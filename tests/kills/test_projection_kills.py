@@ -12,16 +12,16 @@ from uuid import UUID
 import pytest
 from psycopg import AsyncConnection
 
-from callsheet.wiring import COMPONENTS
+from callsheet.wiring.core import COMPONENTS
 from domain.project import Project, ProjectCreated, ProjectRenamed, evolve
-from store.log import Log
-from store.migrations import migrate
+from store.log.log import Log
+from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
-from tests.fixtures.waiting import eventually
-from tests.kills.engine_process import VARIABLE
-from tests.kills.place import PATIENCE_SECONDS, TOP
-from tests.projections.given import new_id
-from tests.store.given import append, running, whole_log
+from tests.support.kills.engine_process import VARIABLE
+from tests.support.kills.environment import PATIENCE_SECONDS, TOP
+from tests.support.projections.given import new_id
+from tests.support.store.given import append, running, whole_log
+from tests.support.waiting import eventually
 
 POINTS: Final = ("rows.written", "rows.committed")
 LONG_KILLS: Final = 25
@@ -47,7 +47,7 @@ class Workers:
         }
         with (self._directory / f"worker-{len(self._seats)}.log").open("wb") as log:
             started = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.kills.projection_process", env=ours, stderr=log, cwd=TOP
+                sys.executable, "-m", "tests.support.kills.projection_process", env=ours, stderr=log, cwd=TOP
             )
         self._seats.append(started)
         return started

@@ -10,17 +10,17 @@ from typing import Final
 
 import pytest
 
-from callsheet.wiring import COMPONENTS
-from store.log import Log
-from store.mark import mark_of, marked
-from store.migrations import migrate
-from tests.bus.given import ids_in_stream, record
+from callsheet.wiring.core import COMPONENTS
+from store.log.event_id import mark_of, marked
+from store.log.log import Log
+from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
-from tests.fixtures.nats import NatsForTests
-from tests.fixtures.waiting import eventually
-from tests.kills.engine_process import VARIABLE
-from tests.kills.place import PATIENCE_SECONDS, TOP
-from tests.store.given import running
+from tests.support.bus.given import ids_in_stream, record
+from tests.support.kills.engine_process import VARIABLE
+from tests.support.kills.environment import PATIENCE_SECONDS, TOP
+from tests.support.servers.nats import NatsForTests
+from tests.support.store.given import running
+from tests.support.waiting import eventually
 
 LONG_KILLS: Final = 50
 PASSED_MOST: Final = 4
@@ -51,7 +51,7 @@ class Relays:
         ours = {**self._environ, **({} if kill_at is None else {VARIABLE: kill_at})}
         with (self._directory / f"relay-{len(self.processes)}.log").open("wb") as log:
             started = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.kills.projection_process", env=ours, stderr=log, cwd=TOP
+                sys.executable, "-m", "tests.support.kills.projection_process", env=ours, stderr=log, cwd=TOP
             )
         self.processes.append(started)
         return started

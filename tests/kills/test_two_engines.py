@@ -4,14 +4,14 @@ from pathlib import Path
 from uuid import UUID
 
 from domain.fact import Fact
-from domain.run import RunStatus
-from domain.run_facts import StepStarted, StepWaiting
-from tests.fixtures.graphs import Json, graph
-from tests.fixtures.waiting import eventually
-from tests.kills.checks import check, completions
-from tests.kills.graphs import waits
-from tests.kills.load import Load
-from tests.kills.place import PATIENCE_SECONDS, Place, place
+from domain.runs.facts import StepStarted, StepWaiting
+from domain.runs.run import RunStatus
+from tests.support.graphs import Json, graph
+from tests.support.kills.checks import check, completions
+from tests.support.kills.environment import PATIENCE_SECONDS, Place, place
+from tests.support.kills.graphs import waits
+from tests.support.kills.load import Load
+from tests.support.waiting import eventually
 
 DELAYS = 10
 

@@ -5,12 +5,12 @@ from uuid import uuid4
 
 import pytest
 
-from domain.expressions_queries import compile_query
+from domain.expressions.jmespath_queries import compile_query
 from domain.payload import INLINE_BYTES, Payload
 from store.contents import ContentStore, PostgresContents, inline, keep, resolve
-from store.faults import ContentMissing, ContentTooLarge, TooDeep, UnstorableText
-from tests.fixtures.postgres import EVERY_POSTGRES
-from tests.store.given import WORKSPACE, running
+from store.errors import ContentMissing, ContentTooLarge, TooDeep, UnstorableText
+from tests.support.servers.postgres import EVERY_POSTGRES
+from tests.support.store.given import WORKSPACE, running
 
 LARGE = "é" * INLINE_BYTES
 

@@ -14,15 +14,15 @@ from uuid import UUID
 import psycopg
 from uuid_utils.compat import uuid7
 
-from bus.looking import STRETCH
-from domain.graph import ErrorClass
+from bus.raw_reads import STRETCH
+from domain.graphs.graph import ErrorClass
 from domain.ids import from_uuid
 from domain.payload import Payload
-from domain.run_facts import Pins, RunFailed, RunStarted, StepError, StepFailed
+from domain.runs.facts import Pins, RunFailed, RunStarted, StepError, StepFailed
 from store.contents import PostgresContents
-from tests.callsheet.operate.given import answered_lines, migrated, project_with_names, recorded, said
-from tests.projections.given import NOW
-from tests.store.given import WORKSPACE, running
+from tests.support.callsheet.operate import answered_lines, migrated, project_with_names, recorded, said
+from tests.support.projections.given import NOW
+from tests.support.store.given import WORKSPACE, running
 
 OTHER_WORKSPACE = UUID("0192f000-0000-7000-8000-000000000002")
 ZONE = """

@@ -9,13 +9,13 @@ from uuid_utils.compat import uuid7
 
 from callsheet.operate.printing import ABSENT, ATTENTION
 from domain.ids import from_uuid
-from projections.owned import Owned
-from projections.parking import footing_of
-from projections.projects import ProjectsProjection
-from store.arrays import register
-from store.connections import connected
-from tests.callsheet.operate.given import answered, migrated, project_with_names, said
-from tests.store.given import WORKSPACE, running
+from projections.read_models.projects import ProjectsProjection
+from projections.runtime.commit import Owned
+from projections.runtime.parking import footing_of
+from store.postgres.arrays import register
+from store.postgres.connections import connected
+from tests.support.callsheet.operate import answered, migrated, project_with_names, said
+from tests.support.store.given import WORKSPACE, running
 
 NO_POISON = "alter table projects add constraint no_poison check (name <> 'poison')"
 MENDED = "alter table projects drop constraint no_poison"

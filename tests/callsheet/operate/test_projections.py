@@ -8,12 +8,12 @@ from pathlib import Path
 
 import psycopg
 
-from callsheet.projection_wiring import PROJECTIONS
-from projections.standing import standings, worker_name
-from store.connections import connected
-from tests.callsheet.apart import apart
-from tests.callsheet.operate.given import answered, migrated, project_with_names, said
-from tests.fixtures.waiting import eventually
+from callsheet.wiring.projections import PROJECTIONS
+from projections.runtime.status import standings, worker_name
+from store.postgres.connections import connected
+from tests.support.callsheet.operate import answered, migrated, project_with_names, said
+from tests.support.callsheet.separate_processes import apart
+from tests.support.waiting import eventually
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 

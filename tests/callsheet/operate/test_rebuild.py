@@ -10,12 +10,12 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from callsheet.projection_wiring import ALL_PROJECTIONS, PROJECTIONS, projections_of
-from projections.worker import Worker
-from tests.callsheet.operate.given import answered, migrated, project_with_names, said
+from callsheet.wiring.projections import ALL_PROJECTIONS, PROJECTIONS, projections_of
+from projections.runtime.worker import Worker
 from tests.callsheet.test_dev import environ
-from tests.fixtures.waiting import eventually
-from tests.projections.given import PROMPT_BOUNDS, in_background, world_of
+from tests.support.callsheet.operate import answered, migrated, project_with_names, said
+from tests.support.projections.given import PROMPT_BOUNDS, in_background, world_of
+from tests.support.waiting import eventually
 
 STRANGER = """
 insert into projects

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import psycopg
 
-from bus.standing import relay_standing
-from tests.callsheet.apart import apart
-from tests.callsheet.operate.given import answered, migrated, project_with_names, said
-from tests.fixtures.nats import NatsForTests
-from tests.fixtures.waiting import eventually
+from bus.nats.relay_status import relay_standing
+from tests.support.callsheet.operate import answered, migrated, project_with_names, said
+from tests.support.callsheet.separate_processes import apart
+from tests.support.servers.nats import NatsForTests
+from tests.support.waiting import eventually
 
 
 async def asked(database: str) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from collections.abc import AsyncGenerator, Generator
 
 import pytest
 
-from callsheet.setting_types import Secret
-from engine.allow_list import AllowList
-from engine.outgoing import Guard
+from callsheet.settings.types import Secret
+from engine.egress.allow_list import AllowList
+from engine.egress.guard import Guard
 from engine.providers.anthropic import Anthropic, AnthropicSettings
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
 from engine.providers.provider import Provider
-from tests.model_server.server import ModelServer
+from tests.support.model_server.server import ModelServer
 
 KEY = "sk-test-0123456789"
 LOCAL = Guard(allowed=AllowList("127.0.0.1"))

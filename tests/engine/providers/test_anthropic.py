@@ -7,16 +7,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from callsheet.setting_types import Secret
-from domain.graph import ErrorClass
-from domain.graph_configs import JsonOutput, ModelParameters
-from domain.run_facts import Usage
+from callsheet.settings.types import Secret
+from domain.graphs.configs import JsonOutput, ModelParameters
+from domain.graphs.graph import ErrorClass
+from domain.runs.facts import Usage
 from engine.providers.anthropic import Anthropic, AnthropicSettings
 from engine.providers.anthropic_wire import AnthropicWire
 from engine.providers.provider import Ask, ProviderFault, Repair
 from tests.engine.providers.test_openai_compatible import LOCAL
-from tests.fixtures.waiting import eventually
-from tests.model_server.server import ModelServer
+from tests.support.model_server.server import ModelServer
+from tests.support.waiting import eventually
 
 KEY = "sk-ant-test-0123456789"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from callsheet.setting_types import Secret
-from domain.graph import ErrorClass
+from callsheet.settings.types import Secret
+from domain.graphs.graph import ErrorClass
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
 from engine.providers.provider import Ask, ProviderFault
-from tests.model_server.server import ModelServer
+from tests.support.model_server.server import ModelServer
 
 ASK = {"model": "echo", "prompt": "Hi", "idempotency_token": "run-1.a", "timeout_seconds": 5}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.graph import ErrorClass
+from domain.graphs.graph import ErrorClass
 from engine.providers.http_faults import SaidError, fault_of_said, fault_of_status, retry_after_seconds
 
 DATE = "Mon, 23 Nov 2026 20:00:00 GMT"

@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator
 import msgspec
 import pytest
 
-from domain.graph import ErrorClass
+from domain.graphs.graph import ErrorClass
 from engine.providers.provider import Answer, Ask, Provider, ProviderFault
 from engine.providers.wire import TOKENS_MAX
 from tests.engine.providers.conftest import speaking
-from tests.model_server.server import ModelServer
+from tests.support.model_server.server import ModelServer
 
 ODD_USAGES: list[object] = [
     None,

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from callsheet.setting_types import Secret
-from domain.graph import ErrorClass
-from domain.graph_configs import JsonOutput, ModelParameters
-from engine.allow_list import AllowList
-from engine.outgoing import Guard
+from callsheet.settings.types import Secret
+from domain.graphs.configs import JsonOutput, ModelParameters
+from domain.graphs.graph import ErrorClass
+from engine.egress.allow_list import AllowList
+from engine.egress.guard import Guard
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
 from engine.providers.provider import Answer, Ask, ProviderFault
-from tests.fixtures.waiting import eventually
-from tests.model_server.server import ModelServer
+from tests.support.model_server.server import ModelServer
+from tests.support.waiting import eventually
 
 KEY = "sk-test-0123456789"
 LOCAL = Guard(allowed=AllowList("127.0.0.1"))

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from domain.graph import ErrorClass
-from domain.graph_configs import JsonOutput, ModelParameters
-from domain.graph_schemas import compile_schema
+from domain.graphs.configs import JsonOutput, ModelParameters
+from domain.graphs.graph import ErrorClass
+from domain.graphs.validation.json_schema import compile_schema
 from engine.providers.provider import Answer, Ask, ProviderFault
 from engine.providers.scripted import Scripted
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.graph import ErrorClass
+from domain.graphs.graph import ErrorClass
 from engine.providers.provider import Ask, ProviderFault
 from engine.providers.scripted import Scripted
 from engine.providers.turns import TakingTurns, TurnBounds, Turns

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from domain.fact import Fact
 from projections.rebuild.bounds import RebuildBounds
-from tests.projections import histories
-from tests.projections.given import PATIENCE_SECONDS, in_background, new_id, world_of
-from tests.projections.rebuild.given import everything, named, rebuilt
+from tests.support.projections import histories
+from tests.support.projections.given import PATIENCE_SECONDS, in_background, new_id, world_of
+from tests.support.projections.rebuilds import everything, named, rebuilt
 
 of_any_noun = st.one_of(
     histories.many(histories.project_facts, histories.project_facts),

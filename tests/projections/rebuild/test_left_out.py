@@ -5,13 +5,13 @@ from typing import LiteralString
 import pytest
 
 from domain.project import ProjectCreated, ProjectRenamed
-from projections.projection import Projection
 from projections.rebuild.bounds import Progress, RebuildBounds
 from projections.rebuild.faults import RebuildPoisoned, RebuildRefused
-from tests.projections.given import PATIENCE_SECONDS, World, in_background, new_id, world_of
-from tests.projections.rebuild.given import named, quiet, rebuilt, rows_of
-from tests.projections.rebuild.wrong import OtherProjects, as_it_is, not_to_our_taste
-from tests.store.given import WORKSPACE
+from projections.runtime.projection import Projection
+from tests.support.projections.broken_projections import OtherProjects, as_it_is, not_to_our_taste
+from tests.support.projections.given import PATIENCE_SECONDS, World, in_background, new_id, world_of
+from tests.support.projections.rebuilds import named, quiet, rebuilt, rows_of
+from tests.support.store.given import WORKSPACE
 
 ELSEWHERE = new_id()
 

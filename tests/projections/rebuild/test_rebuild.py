@@ -1,9 +1,9 @@
 """Rebuilding beside live traffic: the same rows, swapped under the same names, with a report that says so."""
 
 from projections.rebuild.bounds import RebuildBounds
-from tests.fixtures.postgres import EVERY_POSTGRES
-from tests.projections.given import PATIENCE_SECONDS, in_background, world_of
-from tests.projections.rebuild.given import everything, named, rebuilt, rows_of, traffic
+from tests.support.projections.given import PATIENCE_SECONDS, in_background, world_of
+from tests.support.projections.rebuilds import everything, named, rebuilt, rows_of, traffic
+from tests.support.servers.postgres import EVERY_POSTGRES
 
 
 @EVERY_POSTGRES

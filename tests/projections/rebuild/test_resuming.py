@@ -11,15 +11,15 @@ import psycopg
 import pytest
 from anyio import to_thread
 
-from callsheet.projection_wiring import PROJECTIONS
-from callsheet.wiring import COMPONENTS
+from callsheet.wiring.core import COMPONENTS
+from callsheet.wiring.projections import PROJECTIONS
 from projections.rebuild.bounds import Progress
 from projections.rebuild.faults import RebuildRefused
-from store.migrations import migrate
+from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
-from tests.fixtures.waiting import eventually
-from tests.projections.given import PATIENCE_SECONDS, World, in_background, world_of
-from tests.projections.rebuild.given import everything, named, rebuilt, traffic
+from tests.support.projections.given import PATIENCE_SECONDS, World, in_background, world_of
+from tests.support.projections.rebuilds import everything, named, rebuilt, traffic
+from tests.support.waiting import eventually
 
 KILLS = [pytest.param(3, id="3"), pytest.param(25, id="25", marks=pytest.mark.long)]
 

@@ -9,14 +9,14 @@ import pytest
 from psycopg import AsyncConnection
 
 from domain.project import ProjectArchived, ProjectCreated
+from projections.read_models.runs_view import RunsView
 from projections.rebuild.bounds import RebuildBounds
 from projections.rebuild.faults import RebuildRefused
-from projections.runs_view import RunsView
-from tests.fixtures.waiting import eventually
-from tests.projections.given import PATIENCE_SECONDS, World, in_background, new_id, world_of
-from tests.projections.rebuild.given import BOUNDS, everything, named, rebuilt, rows_of, run_of, traffic
-from tests.projections.rebuild.wrong import OtherProjects, shouting
-from tests.store.given import WORKSPACE
+from tests.support.projections.broken_projections import OtherProjects, shouting
+from tests.support.projections.given import PATIENCE_SECONDS, World, in_background, new_id, world_of
+from tests.support.projections.rebuilds import BOUNDS, everything, named, rebuilt, rows_of, run_of, traffic
+from tests.support.store.given import WORKSPACE
+from tests.support.waiting import eventually
 
 SHAPE: Final = """
 select c.relname, c.relkind, c.reloptions, obj_description(c.oid, 'pg_class'),

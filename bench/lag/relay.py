@@ -1,0 +1,61 @@
+"""How fast the relay publishes a log that it has not begun: alone in its process, and acknowledged by JetStream."""
+
+import asyncio
+import time
+from typing import Final
+
+import uvloop
+
+from bench.harness.progress import say
+from bench.lag.facts import FACTS_OF_A_RUN, appends_of_a_run
+from bus.feed import Feed, FeedBounds
+from bus.nats.connection import NatsAccess, connected_to_nats
+from bus.nats.relay import Relay, RelayBounds
+from callsheet.settings.load import Settings
+from callsheet.wiring.core import log_bounds
+from store.log.log import Log
+
+AT_ONCE: Final = 256
+WAIT_SECONDS_MAX: Final = 300.0
+POLL_SECONDS: Final = 0.01
+
+
+def relay_rate(conninfo: str, url: str, events: int) -> float:
+    """Fill a log, let the relay publish all of it, and give the events per second."""
+    return uvloop.run(_measured(conninfo, url, events))
+
+
+async def _measured(conninfo: str, url: str, events: int) -> float:
+    log = Log(conninfo, log_bounds(Settings()))
+    async with log.opened() as log_id, asyncio.TaskGroup() as group:
+        serving = [group.create_task(log.run())]
+        await log.connected()
+        say(f"filling a log with {events:,} events")
+        await _fill(log, events)
+        feed = Feed(log, FeedBounds())
+        serving.append(group.create_task(feed.run()))
+        relay = Relay(conninfo, log_id, feed, RelayBounds())
+        async with connected_to_nats(NatsAccess(servers=(url,)), "bench") as session:
+            begun = time.perf_counter()
+            serving.append(group.create_task(relay.run(session.client)))
+            async with asyncio.timeout(WAIT_SECONDS_MAX):
+                head, _ = await log.head()
+                while relay.position < head:  # noqa: ASYNC110  # the relay tells nobody, in the product either
+                    await asyncio.sleep(POLL_SECONDS)
+            rate = head / (time.perf_counter() - begun)
+            say(f"  {rate:,.0f} events/s")
+            for task in reversed(serving):
+                task.cancel()
+    return rate
+
+
+async def _fill(log: Log, events: int) -> None:
+    """Append runs until there are so many events, many at once."""
+    runs = iter(range(events // FACTS_OF_A_RUN))
+
+    async def caller() -> None:
+        for _ in runs:
+            for append in appends_of_a_run():
+                await log.append(append)
+
+    await asyncio.gather(*(caller() for _ in range(AT_ONCE)))

@@ -1,0 +1,131 @@
+"""The anchor of `rebuild`: the library's ProjectionRunner folding the same facts into the same rows of `runs`."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+
+import psycopg
+from eventsourcing.application import Application
+from eventsourcing.dispatch import singledispatchmethod
+from eventsourcing.domain import DomainEvent
+from eventsourcing.persistence import Tracking
+from eventsourcing.postgres import PostgresTrackingRecorder
+from eventsourcing.projection import Projection, ProjectionRunner
+from psycopg.conninfo import conninfo_to_dict
+
+from domain.runs.facts import RunFact
+from domain.runs.run import Run, evolve
+from projections.read_models.runs import WRITE, RunsProjection
+from projections.runtime.folding import Folded, Folding
+from store.log.codec import decode_fact, encode_fact
+from store.log.records import Recorded
+from store.postgres.arrays import register, texts, uuids
+
+WAIT_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Told(DomainEvent):
+    """A fact as an event of the library's own kind."""
+
+    state: str
+    workspace_id: UUID
+    project_id: UUID
+    position: int
+    recorded_at: datetime
+
+
+class Upstream(Application[UUID]):
+    """What the runner reads from: the library's own log on PostgreSQL."""
+
+
+class RunRows(PostgresTrackingRecorder):
+    """Writes the rows of `runs`, each event in a transaction with its tracking, as the library does it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # the library's own
+        """Know no run yet."""
+        super().__init__(*args, **kwargs)
+        self._runs: dict[UUID, Folded[Run]] = {}
+
+    def take(self, event: Told, tracking: Tracking) -> None:
+        """Fold one event and write its run."""
+        run = self._runs.get(event.originator_id)
+        if run is None:
+            run = self._runs[event.originator_id] = Folded(
+                id=event.originator_id,
+                workspace_id=event.workspace_id,
+                project_id=event.project_id,
+                version=0,
+                position=0,
+                created_position=event.position,
+                created_at=event.recorded_at,
+                updated_at=event.recorded_at,
+                state=Run(),
+            )
+        fact = cast("RunFact", decode_fact(event.position, "", 1, None, event.state.encode()))
+        run.state, run.version = evolve(run.state, fact), run.version + 1
+        run.position, run.updated_at = event.position, event.recorded_at
+        with self.datastore.transaction(commit=True) as cursor:
+            register(cursor)
+            self._insert_tracking(cursor, tracking)
+            row = {
+                **Folding.columns([run]),
+                "workflows": uuids([run.state.workflow_id]),
+                "statuses": texts([run.state.status.value]),
+            }
+            cursor.execute(WRITE, row, prepare=True)
+
+
+class Runs(Projection[RunRows]):
+    """The projection of runs, as the library has it."""
+
+    name = "runs"
+
+    @singledispatchmethod
+    def process_event(self, domain_event: Any, tracking: Tracking) -> None:  # noqa: ANN401  # the library's
+        """Take one event."""
+        self.view.take(domain_event, tracking)
+
+
+def measure(conninfo: str, facts: list[Recorded]) -> float:
+    """Give how many events a second the runner folds, of those that `runs` wants."""
+    wants = RunsProjection.wants
+    events = [_told(one) for one in facts if type(one.fact) in wants]
+    env = _environment(conninfo)
+    application = Upstream(env)
+    for event in events:
+        application.recorder.insert_events([application.mapper.to_stored_event(event)])
+    application.close()
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("truncate runs")
+    begun = time.perf_counter()
+    with ProjectionRunner(application_class=Upstream, projection_class=Runs, view_class=RunRows, env=env) as runner:
+        runner.wait(len(events), timeout=WAIT_SECONDS)
+        return len(events) / (time.perf_counter() - begun)
+
+
+def _told(one: Recorded) -> Told:
+    return Told(
+        originator_id=one.stream_id,
+        originator_version=one.version,
+        timestamp=one.recorded_at,
+        state=encode_fact(one.fact).decode(),
+        workspace_id=one.workspace_id,
+        project_id=one.project_id or one.stream_id,
+        position=one.position,
+        recorded_at=one.recorded_at,
+    )
+
+
+def _environment(conninfo: str) -> dict[str, str]:
+    given = {name: str(value) for name, value in conninfo_to_dict(conninfo).items() if value is not None}
+    return {
+        "PERSISTENCE_MODULE": "eventsourcing.postgres",
+        "POSTGRES_DBNAME": given["dbname"],
+        "POSTGRES_HOST": given.get("host", ""),
+        "POSTGRES_PORT": given.get("port", "5432"),
+        "POSTGRES_USER": given.get("user", ""),
+        "POSTGRES_PASSWORD": given.get("password", ""),
+    }

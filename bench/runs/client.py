@@ -1,0 +1,189 @@
+"""The load client of `bench runs`, a process of its own: raw sockets, one request at a time on each connection.
+
+It reads one ClientLoad from stdin, and writes to stdout a line when its warm-up is over, a line when its time is over,
+and at last, when the last answer is in, a ClientReport. A general HTTP client would take more of the machine than the
+server that is measured.
+"""
+
+import asyncio
+import sys
+import time
+from typing import Final, cast
+
+import msgspec
+import uvloop
+from msgspec import Struct
+
+from bench.harness.figures import Figures, figures
+
+OK: Final = b"HTTP/1.1 200 "
+LENGTH: Final = b"content-length:"
+END_OF_HEAD: Final = b"\r\n\r\n"
+FAILURES_TOLD: Final = 5
+ANSWER_SECONDS_MAX: Final = 30
+BEGAN: Final = "began"
+ENDED: Final = "ended"
+
+
+class ClientLoad(Struct, frozen=True, kw_only=True):
+    """What to send: one request, made by hand, again and again on so many connections."""
+
+    host: str
+    port: int
+    request: str
+    in_flight: int
+    warm_up_seconds: float
+    seconds: float
+
+
+class ClientReport(Struct, frozen=True, kw_only=True):
+    """What came of it. The figures are of the time after the warm-up, the counts of everything that was sent."""
+
+    figures: Figures
+    client_cpu: float
+    completed: int
+    failed: int
+    failures: list[str]
+
+
+class Answer(Struct, frozen=True):
+    """The part of a run that the client looks at."""
+
+    id: str
+    status: str
+
+
+class Tally:
+    """Counts the answers of all connections."""
+
+    def __init__(self) -> None:
+        """Begin at nothing; counting begins with the warm-up's end."""
+        self.sending = True
+        self.counting = False
+        self.latencies: list[float] = []
+        self.completed = 0
+        self.failed = 0
+        self.failures: list[str] = []
+        self._decoder = msgspec.json.Decoder(Answer)
+
+    def answered(self, head: bytes, body: bytes, seconds: float) -> None:
+        """Count an answer: a run that has completed, or a failure."""
+        try:
+            completed = head.startswith(OK) and self._decoder.decode(body).status == "completed"
+        except msgspec.MsgspecError:
+            completed = False
+        if not completed:
+            self.fail((head + END_OF_HEAD + body).decode(errors="replace")[:1_000])
+            return
+        self.completed += 1
+        if self.counting:
+            self.latencies.append(seconds)
+
+    def fail(self, reason: str) -> None:
+        """Count a failure, and keep the first ones."""
+        self.failed += 1
+        if len(self.failures) < FAILURES_TOLD:
+            self.failures.append(reason)
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection with one request in flight (HTTP/1.1, RFC 9112, bodies by Content-Length)."""
+
+    def __init__(self, request: bytes, tally: Tally) -> None:
+        """Make it; it sends as soon as it is connected."""
+        self._request = request
+        self._tally = tally
+        self._received = b""
+        self._begun = 0.0
+        self._waiting = False
+        self._transport: asyncio.WriteTransport | None = None
+        self.done = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first request."""
+        # Not asked with isinstance: uvloop's transports do not derive from asyncio's.
+        self._transport = cast("asyncio.WriteTransport", transport)
+        self._send(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of an answer; when it is whole, count it and send the next request."""
+        received = self._received + data if self._received else data
+        end = received.find(END_OF_HEAD)
+        body_at = end + len(END_OF_HEAD)
+        if end < 0 or len(received) < body_at + content_length(received[:end]):
+            self._received = received
+            return
+        self._received = b""
+        self._waiting = False
+        self._tally.answered(received[:end], received[body_at:], time.perf_counter() - self._begun)
+        if self._transport is None:
+            return
+        if self._tally.sending:
+            self._send(self._transport)
+        else:
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; an answer that had not come yet is a failure."""
+        if self._waiting:
+            self._tally.fail(f"connection lost before the answer: {exc}")
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def _send(self, transport: asyncio.WriteTransport) -> None:
+        self._waiting = True
+        self._begun = time.perf_counter()
+        transport.write(self._request)
+
+
+def content_length(head: bytes) -> int:
+    """Give the length of the body that follows a head; 0 when it does not say."""
+    lower = head.lower()
+    at = lower.find(LENGTH)
+    if at < 0:
+        return 0
+    return int(lower[at + len(LENGTH) :].split(b"\r\n", 1)[0])
+
+
+async def drive(load: ClientLoad) -> ClientReport:
+    """Put the load on the server."""
+    tally = Tally()
+    loop = asyncio.get_running_loop()
+    request = load.request.encode()
+    opened = [
+        loop.create_connection(lambda: Connection(request, tally), load.host, load.port) for _ in range(load.in_flight)
+    ]
+    connections = [protocol for _, protocol in await asyncio.gather(*opened)]
+    await asyncio.sleep(load.warm_up_seconds)
+    tell(BEGAN)
+    tally.counting = True
+    cpu_before, begun = time.process_time(), time.perf_counter()
+    await asyncio.sleep(load.seconds)
+    tally.counting = tally.sending = False
+    elapsed, cpu = time.perf_counter() - begun, time.process_time() - cpu_before
+    tell(ENDED)
+    _, unanswered = await asyncio.wait([connection.done for connection in connections], timeout=ANSWER_SECONDS_MAX)
+    for _ in unanswered:
+        tally.fail(f"no answer within {ANSWER_SECONDS_MAX} s")
+    return ClientReport(
+        figures=figures(tally.latencies, elapsed),
+        client_cpu=round(cpu / elapsed, 2),
+        completed=tally.completed,
+        failed=tally.failed,
+        failures=tally.failures,
+    )
+
+
+def tell(line: str) -> None:
+    """Write a line for the bench."""
+    print(line, flush=True)
+
+
+def main() -> None:
+    """Do what stdin says."""
+    load = msgspec.json.decode(sys.stdin.buffer.read(), type=ClientLoad)
+    tell(msgspec.json.encode(uvloop.run(drive(load))).decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""`bench runs`: workflows of three steps over HTTP, from the request to the answer with the ended run."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from bench.harness.machine import machine
+from bench.harness.options import IN_FLIGHT_RUNS, Options, RunsPlan, runs_plan
+from bench.harness.progress import say
+from bench.harness.servers import postgres
+from bench.runs.load import Bench, Phase, put
+from bench.runs.result import Measured, RunsResult, is_sustained, runs_result
+from bench.runs.server import serving
+from bench.runs.verified import verification
+
+WARM_UP_IN_FLIGHT: Final = 16
+
+
+def run(options: Options) -> RunsResult:
+    """Measure, and hold the figures to the bars. Raises EmbeddedUnusable, ServerFailed."""
+    plan = runs_plan(options)
+    with postgres(options) as database, tempfile.TemporaryDirectory(prefix="callsheet-bench-") as directory:
+        where = machine(database.directory)
+        conninfo = database.fresh_database("runs", ())
+        say("starting the server" if not options.apart else "starting gateway, engine and projections")
+        with serving(conninfo, Path(directory), apart=options.apart) as server:
+            bench = Bench(server=server, conninfo=conninfo, postgres_clock=database.clock)
+            measured = asyncio.run(_measure(bench, plan))
+        settings = database.settings()
+        database.drop_database("runs")
+    return runs_result(options, plan, where, settings, measured)
+
+
+async def _measure(bench: Bench, plan: RunsPlan) -> Measured:
+    """Load the server at every concurrency for a short time, then at the best for long, and count what came of it."""
+    warm_up = await put(bench, WARM_UP_IN_FLIGHT, plan.warm_up_seconds, 0.0)
+    short = [await put(bench, n, plan.seconds, plan.warm_up_seconds) for n in IN_FLIGHT_RUNS]
+    sustained: list[Phase] = []
+    for candidate in sorted(short, key=_rate, reverse=True)[: plan.sustained_tries]:
+        say(f"  sustained for {plan.sustained_seconds:.0f} s:")
+        sustained.append(await put(bench, candidate.in_flight, plan.sustained_seconds, plan.warm_up_seconds))
+        if is_sustained(sustained[-1]):
+            break
+    everything = [warm_up, *short, *sustained]
+    say("counting the runs in the log and in the read model")
+    found = await verification(
+        bench.conninfo,
+        completed=sum(phase.completed for phase in everything),
+        failed=sum(phase.failed for phase in everything),
+    )
+    return Measured(short=short, sustained=sustained, verification=found)
+
+
+def _rate(phase: Phase) -> float:
+    return phase.runs_per_second

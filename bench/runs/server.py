@@ -1,0 +1,152 @@
+"""The server that `bench runs` measures: real processes of `callsheet`, and a workflow of three steps in them."""
+
+import itertools
+import os
+import secrets
+import socket
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2
+from msgspec import Struct
+from uuid_utils.compat import uuid7
+
+from bench.harness.processes import CpuClock
+from bench.harness.started import ServerFailed, Started, started
+from callsheet.settings.groups import IdentitySettings
+from gateway.identity.development_tokens import development_token
+
+HOST: Final = "127.0.0.1"
+WAIT_SECONDS: Final = 10
+FOREIGN: Final = ("CALLSHEET_", "OPENAI_", "PG", "DATABASE_URL", "NATS_")
+"""Variables of the person's shell that would change what is measured."""
+
+
+def chain(steps: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Give a graph of steps in a chain that do nothing: what is left is the price of a step."""
+    return {
+        "nodes": [{"id": step, "kind": "transform", "name": step, "config": {}} for step in steps],
+        "edges": [{"from": step, "to": following} for step, following in itertools.pairwise(steps)],
+    }
+
+
+STEPS: Final = ("first", "second", "third")
+GRAPH: Final = chain(STEPS)
+
+INPUT: Final = '{"inputs":{"brief":"One page, two readers, three drafts."}}'
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """A server that answers, the request that runs the workflow, and the processor clocks of its processes."""
+
+    port: int
+    token: str
+    workflow_id: str
+    run_request: str
+    clocks: tuple[CpuClock, ...]
+
+
+@contextmanager
+def serving(
+    conninfo: str, directory: Path, graph: Mapping[str, Any] | None = None, *, apart: bool = False
+) -> Generator[Server]:
+    """Run a server with one workflow (the three steps) over a database for a block's length. Raises ServerFailed.
+
+    `apart` makes it three processes: gateway, engine and projections.
+    """
+    secret = secrets.token_urlsafe(48)
+    port = _free_port()
+    door = ["serve" if apart else "dev", "--host", HOST, "--port", str(port)]
+    commands = [door, ["work"], ["project"]] if apart else [door]
+    environment = environment_of(conninfo, directory, secret)
+    processes = [started(command, environment, directory) for command in commands]
+    try:
+        token = _token(secret)
+        _await_ready(processes[0], port)
+        for process in processes[1:]:
+            process.wait_until(process.works)
+        workflow_id = _workflow(port, token, graph or GRAPH)
+        yield Server(
+            port=port,
+            token=token,
+            workflow_id=workflow_id,
+            run_request=_run_request(port, token, workflow_id),
+            clocks=tuple(process.clock for process in processes),
+        )
+    finally:
+        for process in processes:
+            process.stop()
+
+
+def environment_of(conninfo: str, directory: Path, secret: str) -> dict[str, str]:
+    """Give the environment of a process of `callsheet` over a database: the person's, less what would change it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    return {
+        **kept,
+        "DATABASE_URL": conninfo,
+        "CALLSHEET_DATA_DIRECTORY": str(directory / "callsheet"),
+        "CALLSHEET_IDENTITY_JWT_SECRET": secret,
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        return int(listener.getsockname()[1])
+
+
+def _token(secret: str) -> str:
+    return development_token(
+        secret.encode(),
+        workspace_claim=IdentitySettings().workspace_claim,
+        workspace_id=uuid7(),
+        user_id="usr_bench",
+        now=datetime.now(UTC),
+        lasts=timedelta(hours=2),
+    )
+
+
+def _await_ready(process: Started, port: int) -> None:
+    def answers() -> bool:
+        try:
+            return httpx2.get(f"http://{HOST}:{port}/readyz").is_success
+        except httpx2.TransportError:
+            return False
+
+    process.wait_until(answers)
+
+
+def _workflow(port: int, token: str, graph: Mapping[str, Any]) -> str:
+    """Make a project with the workflow and give the workflow's id."""
+    with httpx2.Client(base_url=f"http://{HOST}:{port}", headers={"Authorization": f"Bearer {token}"}) as client:
+        project = _made(client.post("/v1/projects", json={"name": "bench"}))
+        body = {"name": "a chain of steps", **graph}
+        answer = client.post(f"/v1/projects/{project['id']}/workflows", json=body)
+        workflow_id = str(_made(answer)["id"])
+        # What is measured reads it later: it has to be there for readers, too.
+        position = {"callsheet-min-position": answer.headers["callsheet-position"]}
+        _made(client.get(f"/v1/workflows/{workflow_id}", headers=position))
+        return workflow_id
+
+
+def _made(response: httpx2.Response) -> dict[str, Any]:
+    if not response.is_success:
+        raise ServerFailed(f"{response.request.url} was answered with {response.status_code}: {response.text}")
+    return response.json()
+
+
+def _run_request(port: int, token: str, workflow_id: str) -> str:
+    """Write the request by hand (HTTP/1.1, RFC 9112): it is the same each time."""
+    return (
+        f"POST /v1/workflows/{workflow_id}:run HTTP/1.1\r\n"
+        f"Host: {HOST}:{port}\r\n"
+        f"Authorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(INPUT)}\r\n"
+        f"Prefer: wait={WAIT_SECONDS}\r\n"
+        "\r\n"
+        f"{INPUT}"
+    )

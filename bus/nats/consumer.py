@@ -1,0 +1,76 @@
+"""Carrying facts from NATS into the feed: what arrives together is handed over together."""
+
+import asyncio
+from typing import Final
+from uuid import UUID
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from bus.feed import Feed
+from bus.nats.cloudevents import NotUnderstood, read
+from bus.nats.publisher import POSITION
+from bus.nats.subjects import EVERY_FACT
+from store.log.records import Recorded
+from store.postgres.connections import cancellable
+
+# nats-py is typed in part only.
+# pyright: reportUnknownMemberType=false
+
+MOST_PENDING_BYTES: Final = 64 * 1024 * 1024
+
+
+class Carrying:
+    """Takes every fact that NATS brings, in whatever order, and lets the feed decide which of them is next."""
+
+    def __init__(self, log_id: UUID, feed: Feed, most_pending: int) -> None:
+        """Make it; `most_pending` messages may wait in the client, then the newest are dropped and the log is read."""
+        self._log_id = log_id
+        self._feed = feed
+        self._most_pending = most_pending
+        self._together: list[Recorded] = []
+        self._handing_over: asyncio.Handle | None = None
+        self._logger = structlog.get_logger("bus.carrying")
+        self.carried = 0
+        self.not_understood = 0
+
+    async def subscribe(self, client: Client) -> None:
+        """Carry over a connection from now on; what came before is in the log."""
+        with cancellable():
+            await client.subscribe(
+                EVERY_FACT,
+                cb=self._arrived,
+                pending_msgs_limit=self._most_pending,
+                pending_bytes_limit=MOST_PENDING_BYTES,
+            )
+            await client.flush()
+        self._feed.wake()
+
+    async def _arrived(self, message: Msg) -> None:
+        # The header spares the decoding of what this process knows already.
+        position = (message.headers or {}).get(POSITION, "")
+        if position.isdecimal() and int(position) <= self._feed.through:
+            return
+        try:
+            self._together.append(read(self._log_id, message.data))
+        except NotUnderstood as odd:
+            self._tell(message, odd)
+            self._feed.wake()
+            return
+        if self._handing_over is None:
+            self._handing_over = asyncio.get_running_loop().call_soon(self._hand_over)
+
+    def _tell(self, message: Msg, odd: NotUnderstood) -> None:
+        """Log what nobody here understands, ever more seldom: a stranger must not fill our logs."""
+        self.not_understood += 1
+        if self.not_understood.bit_count() == 1:
+            times = self.not_understood
+            reason = str(odd)[:200]
+            self._logger.warning("bus.not_understood", subject=message.subject, reason=reason, times=times)
+
+    def _hand_over(self) -> None:
+        together, self._together, self._handing_over = self._together, [], None
+        before = self._feed.through
+        self._feed.arrived(together)
+        self.carried += self._feed.through - before

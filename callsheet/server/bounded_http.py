@@ -1,0 +1,116 @@
+"""HTTP whose requests have bounds before anybody looks at them: in the size of their heads, and in time.
+
+uvicorn's parser takes a head of any size, with work that grows by its square: one line without an end held the loop,
+and so everybody, for as long as somebody sent. And it waits for ever for the rest of a request.
+"""
+
+import asyncio
+from typing import Any, ClassVar, Final, cast
+
+from uuid_utils.compat import uuid7
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from callsheet.server.corked import CorkedHttp
+from gateway.http.problems import MEDIA_TYPE, document, told_of
+from gateway.http.rejections import HeadTooLarge, Malformed, Rejection, RequestTooSlow
+from gateway.http.trace import trace_of
+
+HEAD_BYTES_MAX: Final = 64 * 1024
+"""About how large a head may be: the piece of it that came first is not counted."""
+
+
+class BoundedHttp(CorkedHttp):
+    """uvicorn's HTTP/1.1 on corked connections. What it refuses by itself is told as a problem, like all else."""
+
+    request_seconds_max: ClassVar[float] = 30
+    """How long a request may take to arrive whole, and a new connection to begin with one."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # as uvicorn has them
+        """Begin with nothing received."""
+        super().__init__(*arguments, **named)
+        self._arriving = False
+        self._in_head = False
+        self._begun_now = False
+        self._head_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn names the transport so too
+        """Take a connection, which has to begin a request in time."""
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in a piece; a request that has come whole, as nearly all do in one piece, costs no timer."""
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._timer is None and (self._arriving or self._owes_nothing()):
+            self._arm()
+        if self._in_head and not self._begun_now:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self._refuse(HeadTooLarge())
+        self._begun_now = False
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._disarm()
+        self._arriving = self._in_head = self._begun_now = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """Begin its body."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._arriving = False
+        self._disarm()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Tell that what came is no HTTP."""
+        self._refuse(Malformed(msg))
+
+    def _arm(self) -> None:
+        self._timer = self.loop.call_later(self.request_seconds_max, self._too_slow)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        if self.pipeline or (self._in_head and not self._owes_nothing()):
+            self._arm()  # an earlier request is not answered yet, and so it may be we who do not read on
+        elif self._arriving:
+            self._refuse(RequestTooSlow())
+        else:
+            self.transport.close()
+
+    def _owes_nothing(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first request, whatever uvicorn says
+        return cycle is None or cycle.response_complete
+
+    def _may_answer(self) -> bool:
+        """Tell whether what is written next would be taken for the answer to what is being read."""
+        if self._arriving and not self._in_head:
+            return not self.pipeline and not self.cycle.response_started
+        return self._owes_nothing()
+
+    def _refuse(self, rejection: Rejection) -> None:
+        if self._may_answer():
+            told = told_of(rejection)
+            scope: Any = self.scope or {}
+            body = document(told, instance=scope.get("path", ""), trace=trace_of(None, uuid7))
+            head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            self.transport.write(STATUS_LINE[told.status] + head.encode() + body)
+        self.transport.close()

@@ -1,0 +1,222 @@
+"""Wiring: how one process is put together from its parts, and how they live and end together."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from bus.bus import Bus
+from bus.feed import Feed, FeedBounds
+from callsheet.clock import utc_now
+from callsheet.settings.load import Settings
+from callsheet.settings.types import SigningSecret
+from callsheet.telemetry.collect import Watch
+from callsheet.wiring.bus import bus_of
+from callsheet.wiring.engine import engine_of, executing
+from callsheet.wiring.metrics import metrics_of
+from callsheet.wiring.models import prices_of_models
+from callsheet.wiring.projections import ALL_PROJECTIONS, projections_of, worker_bounds
+from commands.handler import Handler
+from commands.repository import Streams
+from engine.engine import Engine
+from engine.turns.context import Reached, go_on
+from gateway.app import build_app
+from gateway.deps import Deps, GatewayBounds
+from gateway.drain import Drain
+from gateway.identity.tokens import Identity
+from projections.insights.view import InsightsView
+from projections.read_models.assets_view import AssetsView
+from projections.read_models.projects_view import ProjectsView
+from projections.read_models.runs_view import RunsView
+from projections.read_models.tasks_view import TasksView
+from projections.read_models.workflows_view import WorkflowsView
+from projections.runtime.checkpoints import Checkpoints, WaitBounds
+from projections.runtime.follower import OnBatch
+from projections.runtime.read_pool import ReadBounds, ReadModels
+from projections.runtime.worker import Worker
+from store.contents import ContentStore
+from store.log.log import Log, LogBounds
+from store.log.retention import RetentionBounds, keep_pruned
+
+COMPONENTS = ("store", "engine", "bus", "projections")
+"""The packages with migrations, in the order in which they are applied."""
+
+
+class Part(Enum):
+    """What a process can be for; processes with the same part share its work."""
+
+    GATEWAY = auto()
+    ENGINE = auto()
+    PROJECTIONS = auto()
+
+
+Parts = frozenset[Part]
+EVERYTHING: Parts = frozenset(Part)
+
+
+def names_of(parts: Parts) -> tuple[str, ...]:
+    """Give the names of parts, as they are told to whoever watches."""
+    return tuple(part.name.lower() for part in Part if part in parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The parts of a process, made and opened, that are not the gateway; only `parts` of them are kept going."""
+
+    parts: Parts
+    log_id: UUID
+    log: Log
+    feed: Feed
+    bus: Bus
+    streams: Streams
+    handler: Handler
+    contents: ContentStore
+    models: ReadModels
+    checkpoints: Checkpoints
+    worker: Worker
+    engine: Engine
+    retention: RetentionBounds
+    watch: Watch
+
+    def degraded(self) -> tuple[str, ...]:
+        """Say what does not go on in this process, for `/readyz`; the logs say why, and whose it is."""
+        parked = self.checkpoints.parked()
+        stalled = (one.name for one in self.worker.health() if one.stalled)
+        let_go = len(self.engine.stuck)
+        return (
+            *(f"workspaces parked in the projection {name}: {count}" for name, count in sorted(parked.items())),
+            *(f"the projection {name} does not move, and the log does" for name in stalled),
+            *((f"{let_go} runs were let go by the engine",) if let_go else ()),
+            *self.bus.degraded(),
+        )
+
+    async def run(self) -> None:
+        """Keep every part going until cancelled. When one dies all end, with its reason.
+
+        What the others rest on ends after them: for them a feed that has stopped is a fault.
+        """
+        async with asyncio.TaskGroup() as base:
+            base.create_task(self.log.run(), name="log")
+            base.create_task(self.feed.run(), name="feed")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.bus.run(), name="bus")
+                if Part.PROJECTIONS in self.parts:
+                    group.create_task(self.worker.run(), name="projections")
+                if Part.ENGINE in self.parts:
+                    group.create_task(self.engine.run(), name="engine")
+                group.create_task(keep_pruned(self.log.sessions, self.retention, utc_now), name="retention")
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings,
+    conninfo: str,
+    *,
+    name: str,
+    secret: SigningSecret,
+    parts: Parts,
+    projections: Sequence[str] = ALL_PROJECTIONS,
+    reached: Reached = go_on,
+) -> AsyncGenerator[Core]:
+    """Make and open the parts of a process; of the projections those named. Raises UnsafeDatabase, Unavailable."""
+    log = Log(conninfo, log_bounds(settings))
+    feed = Feed(log, feed_bounds(settings))
+    models = ReadModels(conninfo, ReadBounds(statement_timeout_ms=settings.store.statement_timeout_ms))
+    checkpoints = Checkpoints(models, WaitBounds())
+    streams = Streams(log, most_cached=settings.store.aggregate_cache_streams)
+    async with AsyncExitStack() as stack:
+        log_id = await stack.enter_async_context(log.opened())
+        await stack.enter_async_context(models.opened())
+        metrics = stack.enter_context(metrics_of(log))
+        bus = bus_of(settings, conninfo, log, log_id, feed, name, reached if Part.PROJECTIONS in parts else None)
+        executors = await stack.enter_async_context(executing(log, settings, secret, bus.deltas))
+        worker = worker_of(conninfo, feed, checkpoints, projections, settings, reached, metrics.folded)
+        engine = engine_of(conninfo, log, feed, streams, executors, models, settings, name, reached=reached)
+        yield Core(
+            parts=parts,
+            log_id=log_id,
+            log=log,
+            feed=feed,
+            bus=bus,
+            streams=streams,
+            handler=Handler(log, streams, utc_now, prices_of_models(settings)),
+            contents=executors.contents,
+            retention=RetentionBounds(command_ids_seconds=settings.store.command_ids_hours * 3_600),
+            models=models,
+            checkpoints=checkpoints,
+            worker=worker,
+            engine=engine,
+            watch=Watch(metrics, log=log, models=models, worker=worker, engine=engine, parts=names_of(parts)),
+        )
+
+
+def feed_bounds(settings: Settings) -> FeedBounds:
+    """Give the bounds of the feed."""
+    return FeedBounds(buffered_events=settings.feed.buffer_events, poll_seconds=settings.feed.poll_seconds)
+
+
+def log_bounds(settings: Settings) -> LogBounds:
+    """Give the bounds of the log."""
+    return LogBounds(
+        append_queue=settings.store.append_queue_commands,
+        append_batch=settings.store.append_batch_events,
+        statement_timeout_ms=settings.store.statement_timeout_ms,
+        readers=settings.store.readers,
+    )
+
+
+def worker_of(
+    conninfo: str,
+    feed: Feed,
+    checkpoints: Checkpoints,
+    projections: Sequence[str],
+    settings: Settings,
+    reached: Reached,
+    on_batch: OnBatch,
+) -> Worker:
+    """Make the worker of the projections that are named."""
+    return Worker(conninfo, feed, projections_of(projections), checkpoints, worker_bounds(settings), reached, on_batch)
+
+
+def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Drain) -> Callable[..., Awaitable[None]]:
+    """Make the gateway over a core."""
+    http = settings.http
+    identity = Identity(secret.reveal().encode(), workspace_claim=settings.identity.workspace_claim, clock=utc_now)
+    return build_app(
+        Deps(
+            log=core.log,
+            log_id=core.log_id,
+            handler=core.handler,
+            streams=core.streams,
+            contents=core.contents,
+            projects=ProjectsView(core.models),
+            workflows=WorkflowsView(core.models),
+            assets=AssetsView(core.models),
+            runs=RunsView(core.models),
+            tasks=TasksView(core.models),
+            insights=InsightsView(core.models, most_buckets=http.insights_buckets_max),
+            checkpoints=core.checkpoints,
+            identity=identity,
+            drain=drain,
+            deltas=core.bus.deltas,
+            clock=utc_now,
+            make_id=uuid7,
+            degraded=core.degraded,
+            metrics=core.watch.page,
+            answers=core.watch.answers,
+            bounds=GatewayBounds(
+                body_bytes_max=http.body_bytes_max,
+                json_depth_max=http.json_depth_max,
+                prefer_wait_seconds_max=http.prefer_wait_seconds_max,
+                page_items=http.page_items,
+                page_items_max=http.page_items_max,
+                page_bytes_max=http.page_bytes_max,
+                heartbeat_seconds=http.heartbeat_seconds,
+                insights_days_max=http.insights_days_max,
+            ),
+        )
+    )

@@ -1,0 +1,27 @@
+"""Wiring of outgoing calls: which addresses may be called, and the `http` steps that call them."""
+
+from callsheet.settings.load import Settings
+from engine.egress.allow_list import AllowList
+from engine.egress.guard import Guard
+from engine.steps.http.step import HttpBounds, HttpSteps
+from engine.steps.slow_work import SlowWork
+
+
+def guard_of(settings: Settings) -> Guard:
+    """Make the guard of outgoing calls."""
+    return Guard(allowed=settings.outgoing.allowed or AllowList())
+
+
+def http_steps_of(settings: Settings, slow: SlowWork) -> HttpSteps:
+    """Make what carries out `http` steps."""
+    file = settings.secrets.file
+    return HttpSteps(
+        guard_of(settings),
+        {} if file is None else file.secrets,
+        HttpBounds(
+            timeout_seconds=settings.outgoing.timeout_seconds,
+            connect_seconds=settings.outgoing.connect_seconds,
+            connections=settings.outgoing.connections,
+        ),
+        slow,
+    )

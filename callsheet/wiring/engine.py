@@ -1,0 +1,118 @@
+"""Wiring of the engine: its bounds, and what carries its steps out."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from random import Random
+
+from bus.deltas import Delta, DeltaHub
+from bus.feed import Feed
+from callsheet.clock import utc_now
+from callsheet.settings.load import Settings
+from callsheet.settings.types import SigningSecret
+from callsheet.wiring.egress import http_steps_of
+from callsheet.wiring.models import model_settings, turn_bounds
+from commands.repository import Streams
+from engine.driving.takeover import TakeoverBounds
+from engine.driving.timers import TimerBounds
+from engine.engine import Engine, EngineBounds
+from engine.executors import Executors
+from engine.providers.choice import providers_of
+from engine.steps.child import ChildSteps
+from engine.steps.contract import StepCall
+from engine.steps.prompt import Prompts
+from engine.steps.prompt_assets import PromptAssetTexts
+from engine.steps.slow_work import SlowWork
+from engine.turns.context import Reached
+from projections.read_models.runs_view import RunsView
+from projections.read_models.timers_view import TimersView
+from projections.runtime.read_pool import ReadModels
+from store.contents import PostgresContents
+from store.log.log import Log
+
+
+def engine_bounds(settings: Settings) -> EngineBounds:
+    """Give the bounds of the engine."""
+    engine = settings.engine
+    return EngineBounds(
+        active_runs=engine.active_runs,
+        ending_runs=engine.ending_runs,
+        child_rest_seconds=engine.child_rest_seconds,
+        lost_attempts_in_a_row=engine.lost_attempts_in_a_row,
+        run_data_bytes=engine.run_data_bytes,
+        graphs=engine.kept_graphs,
+        timers=TimerBounds(
+            poll_seconds=engine.timer_poll_seconds,
+            page_timers=engine.timer_page,
+            heard_timers=engine.timers_in_memory,
+            held_back_off_seconds=engine.held_back_off_seconds,
+        ),
+        takeover=TakeoverBounds(
+            lease_seconds=engine.lease_seconds,
+            heartbeat_seconds=engine.heartbeat_seconds,
+            lease_delay_seconds=engine.lease_delay_seconds,
+            grace_seconds=engine.takeover_grace_seconds,
+        ),
+    )
+
+
+def engine_of(  # noqa: PLR0913  # what an engine is made of, by name
+    conninfo: str,
+    log: Log,
+    feed: Feed,
+    streams: Streams,
+    executors: Executors,
+    models: ReadModels,
+    settings: Settings,
+    name: str,
+    *,
+    reached: Reached,
+) -> Engine:
+    """Make the engine; `reached` is told of the points where a crash would matter."""
+    return Engine(
+        name=name,
+        conninfo=conninfo,
+        log=log,
+        feed=feed,
+        streams=streams,
+        contents=executors.contents,
+        executors=executors,
+        runs=RunsView(models),
+        timers=TimersView(models),
+        clock=utc_now,
+        random=Random(),  # noqa: S311  # jitter of retries, nothing secret
+        bounds=engine_bounds(settings),
+        reached=reached,
+    )
+
+
+@asynccontextmanager
+async def executing(log: Log, settings: Settings, secret: SigningSecret, deltas: DeltaHub) -> AsyncGenerator[Executors]:
+    """Hold the executors of steps, and the connections of their calls, open for as long as the block lasts."""
+    contents = PostgresContents(log.sessions)
+    async with AsyncExitStack() as stack:
+        providers = providers_of(model_settings(settings), turn_bounds(settings))
+        stack.push_async_callback(providers.close)
+        slow = SlowWork()  # one for all kinds of steps: the interpreter does one piece at a time anyway
+        http = http_steps_of(settings, slow)
+        stack.push_async_callback(http.close)
+        yield Executors(
+            prompts=Prompts(
+                providers=providers,
+                prompt_assets=PromptAssetTexts(log, contents, most_kept=1_000),
+                on_delta=partial(_telling, deltas),
+                timeout_seconds=settings.model.timeout_seconds,
+                slow=slow,
+            ),
+            http=http,
+            children=ChildSteps(log=log, contents=contents, slow=slow),
+            contents=contents,
+            clock=utc_now,
+            shown_key=secret.reveal().encode(),
+            slow=slow,
+        )
+
+
+def _telling(deltas: DeltaHub, call: StepCall) -> Callable[[str], None]:
+    """Tell those who follow the run in this process what the model writes."""
+    return lambda text: deltas.tell(call.run_id, Delta(node=call.node.id, attempt=call.attempt, text=text))

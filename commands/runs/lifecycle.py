@@ -1,0 +1,230 @@
+"""The commands that go on with a run or begin from the middle of one: cancel, retry, fork; what is done is kept."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from commands.aggregates import PROJECT, RUN, Loaded
+from commands.command import Command
+from commands.repository import Sources
+from commands.runs.retained import still_the_same, with_finished_items, with_given_output
+from commands.runs.start import ENDS, RunSources, StartRun, gather_start
+from domain.graphs.diff import behind, changes, edges_in
+from domain.graphs.graph import Graph
+from domain.payload import Payload
+from domain.project import ProjectNotActive, ProjectStatus
+from domain.runs.facts import (
+    ForkedFrom,
+    Pins,
+    RunCancelRequested,
+    RunFact,
+    RunRetried,
+    RunStarted,
+    StepReused,
+    StepSkipped,
+)
+from domain.runs.refusals import (
+    CompletedPartChanged,
+    RunAlreadyStarted,
+    RunIsChild,
+    RunNotRetriable,
+    RunNotRunning,
+    StepNotFound,
+)
+from domain.runs.run import Run, RunStatus
+from domain.runs.steps import SETTLED, StepStatus
+
+Kept = dict[str, tuple[int, ...]]
+"""The steps whose results are kept, each with the places of the edges taken out of it."""
+
+CONTRADICTS_A_CANCEL: Final = (RunCancelRequested, *ENDS)
+"""After these a wish to cancel is no news, or too late; whatever the steps come to meanwhile, it stands."""
+
+
+class CancelRun(Command, frozen=True, kw_only=True):
+    """End a run: whatever it has under way is aborted."""
+
+    user_id: str
+    reason: str | None = None
+
+
+class RetryRun(Command, frozen=True, kw_only=True):
+    """Go on with a run that failed or was cancelled, from where it stopped; perhaps on the newest graph."""
+
+    user_id: str
+    newest_graph: bool = False
+
+
+class ForkRun(Command, frozen=True, kw_only=True):
+    """Begin a run from a step of another; what lies before the step is taken over. None: the inputs stay."""
+
+    source_id: UUID
+    node: str
+    inputs: Payload | None = None
+    newest_graph: bool = False
+
+
+class Again(Struct, frozen=True, kw_only=True):
+    """What a retry goes on with: the version, what is kept, and new pins where the version is another."""
+
+    workflow_version: int
+    kept: Kept
+    items_kept: tuple[str, ...] = ()
+    outputs_kept: tuple[str, ...] = ()
+    pins: Pins | None
+
+
+class Fork(Struct, frozen=True, kw_only=True):
+    """What a fork begins with."""
+
+    project_id: UUID
+    source: Run
+    workflow_version: int
+    kept: Kept
+    pins: Pins
+
+
+async def gather_nothing(_command: CancelRun, _sources: Sources) -> None:
+    """Load nothing: the run itself says whether it can be cancelled."""
+
+
+def cancel_run(command: CancelRun, run: Run, _gathered: None, now: datetime) -> tuple[RunFact, ...]:
+    """Decide that a run is to end; repeated it changes nothing. Raises RunNotRunning once it has ended otherwise."""
+    if run.cancel_requested or run.status is RunStatus.CANCELLED:
+        return ()
+    if run.ended:
+        raise RunNotRunning
+    return (RunCancelRequested(requested_by=command.user_id, reason=command.reason, requested_at=now),)
+
+
+async def gather_retry(command: RetryRun, sources: Sources) -> Again:
+    """Find out what is kept, in which graph. Raises ProjectNotActive, CompletedPartChanged."""
+    loaded = await sources.load(RUN, command.target_id)
+    await _active_project(sources, loaded)
+    run = loaded.state
+    kept = kept_by_retry(run)
+    given = with_given_output(run)
+    items = with_finished_items(run, (*kept, *given))
+    if not command.newest_graph:
+        version = run.workflow_version
+        return Again(workflow_version=version, kept=kept, items_kept=items, outputs_kept=given, pins=None)
+    newest = await _newest(command, sources, run)
+    graphs, pins = await _graphs(sources, run, newest), (run.pins, newest.pins)
+    return Again(
+        workflow_version=newest.workflow_version,
+        kept=moved(*graphs, kept),
+        items_kept=await still_the_same(items, graphs, pins, sources),
+        outputs_kept=await still_the_same(given, graphs, pins, sources),
+        pins=newest.pins,
+    )
+
+
+def kept_by_retry(run: Run) -> Kept:
+    """Give what a run keeps when it goes on: all that has settled, but for the steps that it failed at.
+
+    A step that failed and yet led on, by its default or its fallback, is a part of what happened.
+    """
+    return {
+        node: step.edges_taken
+        for node, step in run.steps.items()
+        if step.status in SETTLED and not step.ends_its_run and step.gave is None
+    }
+
+
+def retry_run(command: RetryRun, run: Run, gathered: Again, now: datetime) -> tuple[RunFact, ...]:
+    """Decide that a run goes on as its next attempt. Raises RunIsChild, RunNotRetriable."""
+    if run.parent is not None:
+        raise RunIsChild
+    if run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
+        raise RunNotRetriable
+    return (
+        RunRetried(
+            run_attempt=run.attempt + 1,
+            workflow_version=gathered.workflow_version,
+            kept=gathered.kept,
+            items_kept=gathered.items_kept,
+            outputs_kept=gathered.outputs_kept,
+            pins=gathered.pins,
+            retried_by=command.user_id,
+            retried_at=now,
+        ),
+    )
+
+
+async def gather_fork(command: ForkRun, sources: Sources) -> Fork:
+    """Find out what is taken over, in which graph. Raises StepNotFound, ProjectNotActive, CompletedPartChanged."""
+    loaded = await sources.look(RUN, command.source_id)
+    project_id = await _active_project(sources, loaded)
+    run = loaded.state
+    old = await sources.graph(run.workflow_id, run.workflow_version)
+    kept = kept_by_fork(old, run, command.node)
+    version, pins, graph = run.workflow_version, run.pins, old
+    if command.newest_graph:
+        newest = await _newest(command, sources, run)
+        _, graph = await _graphs(sources, run, newest)
+        version, pins, kept = newest.workflow_version, newest.pins, moved(old, graph, kept)
+    if all(node.id != command.node for node in graph.nodes):
+        raise StepNotFound(f"The graph has no step '{command.node[:63]}'.")
+    return Fork(project_id=project_id, source=run, workflow_version=version, kept=kept, pins=pins)
+
+
+def kept_by_fork(graph: Graph, run: Run, node: str) -> Kept:
+    """Give what a fork from a step takes over: what has completed or was skipped, and does not lie behind the step.
+
+    Nor may it lie behind a step that has not: such a step is done anew, and all that follows from it.
+    """
+    done = (StepStatus.COMPLETED, StepStatus.SKIPPED)
+    anew = behind(graph, {node, *(name for name, step in run.steps.items() if step.status not in done)})
+    return {name: step.edges_taken for name, step in run.steps.items() if name not in anew}
+
+
+def fork_run(command: ForkRun, run: Run, gathered: Fork, now: datetime) -> tuple[RunFact, ...]:
+    """Decide that a run begins in the middle of another, linked to it. Raises RunAlreadyStarted."""
+    if run.status is not RunStatus.ABSENT:
+        raise RunAlreadyStarted
+    source = gathered.source
+    started = RunStarted(
+        workflow_id=source.workflow_id,
+        workflow_version=gathered.workflow_version,
+        inputs=source.inputs if command.inputs is None else command.inputs,
+        pins=gathered.pins,
+        forked_from=ForkedFrom(run_id=command.source_id, node=command.node),
+        started_at=now,
+    )
+    return (started, *(_taken_over(command, source, node, edges, now) for node, edges in gathered.kept.items()))
+
+
+def _taken_over(
+    command: ForkRun, source: Run, node: str, edges: tuple[int, ...], now: datetime
+) -> StepSkipped | StepReused:
+    step = source.steps[node]
+    if step.status is StepStatus.SKIPPED:
+        return StepSkipped(node=node, reason=step.reason or "it was skipped in the run that this one was forked from")
+    return StepReused(node=node, from_run=command.source_id, output=step.output, edges_taken=edges, reused_at=now)
+
+
+async def _active_project(sources: Sources, loaded: Loaded[Run]) -> UUID:
+    project = await sources.load(PROJECT, loaded.project_id or loaded.stream_id)
+    if project.state.status is not ProjectStatus.ACTIVE:
+        raise ProjectNotActive
+    return project.stream_id
+
+
+async def _newest(command: RetryRun | ForkRun, sources: Sources, run: Run) -> RunSources:
+    start = StartRun(target_id=command.target_id, workflow_id=run.workflow_id, inputs=run.inputs)
+    return await gather_start(start, sources)
+
+
+async def _graphs(sources: Sources, run: Run, newest: RunSources) -> tuple[Graph, Graph]:
+    old = await sources.graph(run.workflow_id, run.workflow_version)
+    return old, await sources.graph(run.workflow_id, newest.workflow_version)
+
+
+def moved(old: Graph, new: Graph, kept: Kept) -> Kept:
+    """Give what is kept with the places of the edges in a newer graph. Raises CompletedPartChanged."""
+    problems = changes(old, new, kept)
+    if problems:
+        raise CompletedPartChanged(problems=problems)
+    return edges_in(old, new, kept)

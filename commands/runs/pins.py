@@ -1,0 +1,68 @@
+"""What a run pins: the versions of all that its graph names, and all that the workflows it runs inside it name."""
+
+from typing import Final
+from uuid import UUID
+
+from commands.aggregates import ASSET, WORKFLOW
+from commands.repository import Sources
+from domain.graphs.references import references
+from domain.runs.facts import Pins
+from domain.runs.prices import prices_of
+from domain.runs.refusals import WorkflowContainsItself, WorkflowsTooMany, WorkflowTooDeep
+from domain.workflow import Workflow
+
+DEEPEST: Final = 10
+"""How many workflows may stand within each other, the outermost counted."""
+
+MOST_WORKFLOWS: Final = 200
+"""How many workflows one run may pin: each is a stream that the start of the run is guarded by."""
+
+
+class _Found:
+    """What has been found of a run so far; `heights` are of the workflows that are wholly looked at."""
+
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self.assets: dict[UUID, int] = {}
+        self.workflows: dict[UUID, int] = {}
+        self.prices: dict[str, object] = {}
+        self.heights: dict[UUID, int] = {}
+
+
+async def gather_pins(workflow_id: UUID, workflow: Workflow, sources: Sources) -> Pins:
+    """Load and guard all that a run of a workflow depends on.
+
+    Raises WorkflowContainsItself, WorkflowTooDeep, WorkflowsTooMany, and the not-found refusals.
+    """
+    found = _Found(sources)
+    await _look_at(found, workflow_id, workflow, ())
+    return Pins(assets=found.assets, workflows=found.workflows, prices=found.prices)
+
+
+async def _look_at(found: _Found, workflow_id: UUID, workflow: Workflow, above: tuple[UUID, ...]) -> int:
+    """Add what one workflow names, and those within it; gives how many workflows stand within each other from here."""
+    path = (*above, workflow_id)
+    named = references(workflow.graph)
+    for asset_id in sorted(named.assets - found.assets.keys()):
+        found.assets[asset_id] = (await found.sources.load(ASSET, asset_id)).state.version
+    found.prices.update(prices_of(workflow.graph, found.sources.prices))
+    within = [await _height(found, inner, path) for inner in sorted(named.workflows)]
+    found.heights[workflow_id] = 1 + max(within, default=0)
+    return found.heights[workflow_id]
+
+
+async def _height(found: _Found, inner: UUID, path: tuple[UUID, ...]) -> int:
+    if inner in path:
+        raise WorkflowContainsItself
+    height = found.heights.get(inner)
+    if height is None:
+        if len(path) >= DEEPEST:
+            raise WorkflowTooDeep
+        if len(found.workflows) >= MOST_WORKFLOWS:
+            raise WorkflowsTooMany
+        loaded = await found.sources.load(WORKFLOW, inner)
+        found.workflows[inner] = loaded.state.version
+        height = await _look_at(found, inner, loaded.state, path)
+    if len(path) + height > DEEPEST:
+        raise WorkflowTooDeep
+    return height

@@ -1,0 +1,65 @@
+"""What steps keep that have not completed when their run is retried: an output that was given, or finished items."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from commands.repository import Sources
+from domain.graphs.diff import begins_the_same
+from domain.graphs.graph import Graph
+from domain.graphs.references import References, references
+from domain.runs.facts import Pins
+from domain.runs.items import finished_items
+from domain.runs.run import Run
+
+
+def with_given_output(run: Run) -> tuple[str, ...]:
+    """Give the nodes of steps that gave an output and have not completed: an edge out of them could not be decided."""
+    return tuple(node for node, step in run.steps.items() if step.gave is not None)
+
+
+def with_finished_items(run: Run, kept: Iterable[str]) -> tuple[str, ...]:
+    """Give the nodes of steps that are not kept themselves and have children that completed."""
+    nodes = dict.fromkeys((*run.steps, *run.kept_items))
+    done = set(kept)
+    return tuple(
+        node
+        for node in nodes
+        if node not in done and finished_items(run.steps.get(node), run.kept_items.get(node)) is not None
+    )
+
+
+async def still_the_same(
+    nodes: Iterable[str], graphs: tuple[Graph, Graph], pins: tuple[Pins, Pins], sources: Sources
+) -> tuple[str, ...]:
+    """Give those of the nodes that would do the very same by a newer graph and newer pins.
+
+    What leads to them is kept, so that they would see the same, and a map the same items. Raises WorkflowNotFound.
+    """
+    old, new = graphs
+    there = {node.id: node for node in new.nodes}
+    same: list[str] = []
+    for node in nodes:
+        if not begins_the_same(old, new, node):
+            continue
+        named = references(Graph(nodes=(there[node],), edges=()))
+        if await _pinned_the_same(named, pins, sources):
+            same.append(node)
+    return tuple(same)
+
+
+async def _pinned_the_same(named: References, pins: tuple[Pins, Pins], sources: Sources) -> bool:
+    """Tell whether what is named, and all that its workflows name, however deep, is pinned at the same versions."""
+    before, after = pins
+    found_assets, open_workflows, looked_at = set(named.assets), list(named.workflows), set[UUID]()
+    while open_workflows:
+        workflow = open_workflows.pop()
+        if workflow in looked_at:
+            continue
+        looked_at.add(workflow)
+        version = before.workflows.get(workflow)
+        if version is None or after.workflows.get(workflow) != version:
+            return False
+        within = references(await sources.graph(workflow, version))
+        found_assets |= within.assets
+        open_workflows.extend(within.workflows)
+    return all(after.assets.get(asset) == before.assets.get(asset) for asset in found_assets)

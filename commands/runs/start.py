@@ -1,0 +1,174 @@
+"""The commands that people give about runs, and how each is decided."""
+
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from commands.aggregates import PROJECT, RUN, WORKFLOW
+from commands.command import Command
+from commands.repository import Sources
+from commands.runs.pins import gather_pins
+from domain.expressions.common import ExpressionFault
+from domain.graphs.validation.json_schema import compile_schema
+from domain.payload import Payload
+from domain.project import Project, ProjectNotActive, ProjectStatus
+from domain.refusal import Problem
+from domain.runs.facts import (
+    Pins,
+    RunCancelled,
+    RunCompleted,
+    RunFact,
+    RunFailed,
+    RunStarted,
+    StepDecided,
+    StepFailed,
+    StepWaiting,
+    WaitFor,
+)
+from domain.runs.refusals import (
+    DeadlinePassed,
+    DecisionUnacceptable,
+    NotAnAssignee,
+    RunAlreadyStarted,
+    RunNotRunning,
+    StepAlreadyDecided,
+    StepNotFound,
+    StepNotWaiting,
+)
+from domain.runs.run import Run, RunStatus
+from domain.runs.steps import StepStatus
+from domain.workflow import WorkflowNotActive, WorkflowStatus
+
+ENDS: Final = (RunCompleted, RunFailed, RunCancelled)
+CONTRADICTS_A_DECISION: Final = (StepDecided, StepFailed, *ENDS)
+"""What ends the wait for a person: a decision, the failure of a step, the end of the run. Other steps may go on."""
+
+
+class StartRun(Command, frozen=True, kw_only=True):
+    """Start a run of a workflow's current version."""
+
+    workflow_id: UUID
+    inputs: Payload
+
+
+class DecideStep(Command, frozen=True, kw_only=True):
+    """Decide a step that waits for a person; `data` answers its form."""
+
+    node: str
+    outcome: str
+    data: dict[str, Any]
+    data_payload: Payload
+    comment: str | None
+    user_id: str
+
+
+class RunSources(Struct, frozen=True, kw_only=True):
+    """What a run starts from, as loaded and guarded."""
+
+    project_id: UUID
+    workflow_version: int
+    pins: Pins
+
+
+async def gather_start(command: StartRun, sources: Sources) -> RunSources:
+    """Load the workflow, its project and whatever its graph names, to pin versions and prices."""
+    workflow = await sources.load(WORKFLOW, command.workflow_id)
+    if workflow.state.status is not WorkflowStatus.ACTIVE:
+        raise WorkflowNotActive
+    project_id = workflow.project_id or command.workflow_id
+    project = await sources.load(PROJECT, project_id)
+    if project.state.status is not ProjectStatus.ACTIVE:
+        raise ProjectNotActive
+    return RunSources(
+        project_id=project_id,
+        workflow_version=workflow.state.version,
+        pins=await gather_pins(command.workflow_id, workflow.state, sources),
+    )
+
+
+def start_run(command: StartRun, run: Run, gathered: RunSources, now: datetime) -> tuple[RunFact, ...]:
+    """Decide that a run starts, with all that it depends on pinned. Raises RunAlreadyStarted."""
+    if run.status is not RunStatus.ABSENT:
+        raise RunAlreadyStarted
+    return (
+        RunStarted(
+            workflow_id=command.workflow_id,
+            workflow_version=gathered.workflow_version,
+            inputs=command.inputs,
+            pins=gathered.pins,
+            started_at=now,
+        ),
+    )
+
+
+class DecisionSources(Struct, frozen=True, kw_only=True):
+    """What a decision rests on: the team, whose roles say who may decide, and whether the graph has the node."""
+
+    project: Project
+    has_node: bool = True
+
+
+async def gather_decision(command: DecideStep, sources: Sources) -> DecisionSources:
+    """Load the project of the run. Only where the run has not come to the node is its graph read too."""
+    run = await sources.load(RUN, command.target_id)
+    project = await sources.load(PROJECT, run.project_id or command.target_id)
+    if command.node in run.state.steps:
+        return DecisionSources(project=project.state)
+    graph = await sources.graph(run.state.workflow_id, run.state.workflow_version)
+    return DecisionSources(project=project.state, has_node=any(node.id == command.node for node in graph.nodes))
+
+
+def decide_step(command: DecideStep, run: Run, gathered: DecisionSources, now: datetime) -> tuple[RunFact, ...]:
+    """Decide that a person decided. One decision wins: raises StepAlreadyDecided for every other.
+
+    Raises StepNotFound, RunNotRunning, StepNotWaiting, NotAnAssignee, DeadlinePassed, and DecisionUnacceptable with
+    every problem.
+    """
+    if not gathered.has_node:
+        raise StepNotFound(f"The run's graph has no step '{command.node[:63]}'.")
+    if run.ended:
+        raise RunNotRunning
+    step = run.steps.get(command.node)
+    if step is None or step.waiting is None or step.waiting.waiting_for is not WaitFor.HUMAN:
+        raise StepNotWaiting
+    if step.status is not StepStatus.WAITING:
+        raise StepAlreadyDecided
+    _check_assignee(command, step.waiting, gathered.project)
+    if step.waiting.until is not None and now >= step.waiting.until:
+        raise DeadlinePassed
+    _check_answer(command, step.waiting)
+    return (
+        StepDecided(
+            node=command.node,
+            outcome=command.outcome,
+            data=command.data_payload,
+            comment=command.comment,
+            decided_by=command.user_id,
+            shown_hash=step.waiting.shown_hash,
+            decided_at=now,
+        ),
+    )
+
+
+def _check_assignee(command: DecideStep, waiting: StepWaiting, project: Project) -> None:
+    role = project.team.get(command.user_id)
+    if command.user_id not in waiting.assignees and (role is None or role.value not in waiting.roles):
+        raise NotAnAssignee
+
+
+def _check_answer(command: DecideStep, waiting: StepWaiting) -> None:
+    problems = [] if waiting.form is None else _form_problems(waiting.form, command.data)
+    if command.outcome not in waiting.outcomes:
+        problems.insert(0, Problem("/outcome", f"must be one of {', '.join(waiting.outcomes)}"))
+    if problems:
+        raise DecisionUnacceptable(problems=tuple(problems))
+
+
+def _form_problems(form: dict[str, Any], data: dict[str, Any]) -> list[Problem]:
+    try:
+        found = compile_schema(form).problems(data)
+    except ExpressionFault as fault:  # the answer is too large or too deep to be judged
+        return [Problem("/data", fault.message)]
+    return [Problem(f"/data{problem.pointer}", problem.message) for problem in found]

@@ -1,0 +1,69 @@
+"""A graph made ready to run: look-ups by node, and conditions compiled. Built once per workflow version."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from domain.expressions.cel import Condition, compile_condition
+from domain.graphs.graph import Edge, Graph, Node, TakeFallback
+from domain.graphs.topology import topological_order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledEdge:
+    """An edge that can be decided.
+
+    `index` is its place in the graph's edges, by which facts name the edges taken. `condition` is None where the edge
+    is always taken. An edge with `on_failure` is its source's fallback: taken only when the source failed for good.
+    """
+
+    index: int
+    source: str
+    target: str
+    condition: Condition | None
+    on_failure: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledGraph:
+    """A graph by node id. All mappings have every node as a key; tuples keep the order of the graph."""
+
+    nodes: Mapping[str, Node]
+    incoming: Mapping[str, tuple[CompiledEdge, ...]]
+    outgoing: Mapping[str, tuple[CompiledEdge, ...]]
+    edges: tuple[CompiledEdge, ...]
+    entries: tuple[str, ...]
+    """The nodes without incoming edges: these run first."""
+    terminals: tuple[str, ...]
+    """The nodes without outgoing edges: their outputs are the run's outputs."""
+    order: tuple[str, ...]
+    """Every node, each after all the nodes before it."""
+
+
+def compile_graph(graph: Graph) -> CompiledGraph:
+    """Compile a graph that `check_graph` accepted. Raises ExpressionFault for a condition that cannot be compiled."""
+    nodes = {node.id: node for node in graph.nodes}
+    edges = tuple(_compile_edge(index, edge, nodes[edge.source]) for index, edge in enumerate(graph.edges))
+    incoming: dict[str, list[CompiledEdge]] = {node: [] for node in nodes}
+    outgoing: dict[str, list[CompiledEdge]] = {node: [] for node in nodes}
+    for edge in edges:
+        outgoing[edge.source].append(edge)
+        incoming[edge.target].append(edge)
+    return CompiledGraph(
+        nodes=nodes,
+        incoming={node: tuple(found) for node, found in incoming.items()},
+        outgoing={node: tuple(found) for node, found in outgoing.items()},
+        edges=edges,
+        entries=tuple(node for node in nodes if not incoming[node]),
+        terminals=tuple(node for node in nodes if not outgoing[node]),
+        order=topological_order({node: [edge.target for edge in found] for node, found in outgoing.items()}),
+    )
+
+
+def _compile_edge(index: int, edge: Edge, source: Node) -> CompiledEdge:
+    return CompiledEdge(
+        index=index,
+        source=edge.source,
+        target=edge.target,
+        condition=compile_condition(edge.when) if edge.when is not None else None,
+        on_failure=isinstance(source.on_error, TakeFallback) and source.on_error.to == edge.target,
+    )

@@ -1,0 +1,98 @@
+"""What a newer graph changes of the part of a run that is done: going on with it must not rewrite what happened."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from domain.graphs.graph import Edge, Graph, Node
+from domain.refusal import Problem
+
+Way = tuple[str, str, str | None]
+"""An edge by what it says: from, to, when."""
+
+
+def changes(old: Graph, new: Graph, kept: Collection[str]) -> tuple[Problem, ...]:
+    """Give what is different in the kept part of a graph: the nodes themselves, and the edges that touch them.
+
+    Edges into kept nodes count, for they led there, and edges out of them, for they have been decided. A node's name
+    and its policies for errors and time are free to change. Pointers are into the newer graph, or to a whole list
+    where something is gone.
+    """
+    return (*_node_changes(old, new, kept), *_edge_changes(old, new, kept))
+
+
+def edges_in(old: Graph, new: Graph, taken: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+    """Give the places in a newer graph of edges that were taken in an older one; `changes` must have found none."""
+    places = {_way(edge): index for index, edge in enumerate(new.edges)}
+    return {node: tuple(places[_way(old.edges[index])] for index in indexes) for node, indexes in taken.items()}
+
+
+def begins_the_same(old: Graph, new: Graph, node: str) -> bool:
+    """Tell whether a node does the same in a newer graph, and is led to in the same ways."""
+    before = next((one for one in old.nodes if one.id == node), None)
+    after = next((one for one in new.nodes if one.id == node), None)
+    if before is None or after is None or not _does_the_same(before, after):
+        return False
+    return _ways_into(old, node) == _ways_into(new, node)
+
+
+def behind(graph: Graph, nodes: Collection[str]) -> frozenset[str]:
+    """Give these nodes and all that come after them."""
+    onward: dict[str, list[str]] = {}
+    for edge in graph.edges:
+        onward.setdefault(edge.source, []).append(edge.target)
+    found: set[str] = set()
+    open_nodes = list(nodes)
+    while open_nodes:
+        node = open_nodes.pop()
+        if node not in found:
+            found.add(node)
+            open_nodes.extend(onward.get(node, ()))
+    return frozenset(found)
+
+
+def _node_changes(old: Graph, new: Graph, kept: Collection[str]) -> list[Problem]:
+    before = {node.id: node for node in old.nodes}
+    after = {node.id: (index, node) for index, node in enumerate(new.nodes)}
+    problems: list[Problem] = []
+    for name in kept:
+        if name not in after:
+            problems.append(Problem("/nodes", f"the step '{name}' is done, and the newest graph does not have it"))
+        elif not _does_the_same(before[name], after[name][1]):
+            said = f"the step '{name}' is done, and the newest graph has it do something else"
+            problems.append(Problem(f"/nodes/{after[name][0]}", said))
+    return problems
+
+
+def _does_the_same(old: Node, new: Node) -> bool:
+    return type(old) is type(new) and old.config == new.config
+
+
+def _edge_changes(old: Graph, new: Graph, kept: Collection[str]) -> list[Problem]:
+    before = {_way(edge) for edge in old.edges if _touches(edge, kept)}
+    after = {_way(edge): index for index, edge in enumerate(new.edges) if _touches(edge, kept)}
+    added = [
+        Problem(f"/edges/{index}", f"the edge {_said(way)} touches what is done, and is new")
+        for way, index in after.items()
+        if way not in before
+    ]
+    gone = [
+        Problem("/edges", f"the edge {_said(way)} touches what is done, and is gone")
+        for way in sorted(before - after.keys(), key=str)
+    ]
+    return [*added, *gone]
+
+
+def _touches(edge: Edge, kept: Collection[str]) -> bool:
+    return edge.source in kept or edge.target in kept
+
+
+def _ways_into(graph: Graph, node: str) -> set[Way]:
+    return {_way(edge) for edge in graph.edges if edge.target == node}
+
+
+def _way(edge: Edge) -> Way:
+    return edge.source, edge.target, edge.when
+
+
+def _said(way: Way) -> str:
+    source, target, when = way
+    return f"from '{source}' to '{target}'" + (f" when {when}" if when is not None else "")

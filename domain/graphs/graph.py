@@ -1,0 +1,173 @@
+"""The workflow graph: nodes of seven kinds and the edges between them, as sent, stored and run.
+
+Structs ignore unknown fields, so that a stored graph can be read for ever; `graph_check` refuses them in requests.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, TypeAlias
+
+from msgspec import Meta, Struct, field
+
+from domain.graphs.configs import (
+    NAME,
+    DelayConfig,
+    HttpConfig,
+    HumanConfig,
+    MapConfig,
+    PromptConfig,
+    TransformConfig,
+    WorkflowConfig,
+)
+
+MOST_NODES = 500
+MOST_EDGES = 2_000
+
+NodeId = Annotated[str, Meta(pattern=NAME)]
+TimeoutSeconds = Annotated[float, Meta(gt=0, le=30 * 86_400)]
+
+
+class ErrorClass(StrEnum):
+    """Why an attempt failed, in the words that `retry_on` takes and `step.failed` records."""
+
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+    """The other side could not be reached, or broke off."""
+    CONTENT_REFUSED = "content_refused"
+    BAD_REQUEST = "bad_request"
+    AUTH = "auth"
+    INVALID_OUTPUT = "invalid_output"
+    """The answer did not meet the schema, after its repairs."""
+    EXPRESSION = "expression"
+    """A condition, template or query could not be evaluated with the run's data."""
+    DEADLINE = "deadline"
+    CHILD_FAILED = "child_failed"
+    """A run started by a map or workflow node failed."""
+    OWNER_LOST = "owner_lost"
+    """The engine that had claimed the attempt is gone; what became of its work is not known."""
+    INTERNAL = "internal"
+    """A bug of ours, or of a provider's adapter."""
+
+
+class Backoff(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How long to wait before attempt n + 1: initial_seconds * factor ** (n - 1), at most max_seconds.
+
+    `jitter` is the share of the wait that is drawn at random: 0 waits exactly so long, 1 anything from 0 up to it.
+    """
+
+    initial_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 1.0
+    factor: Annotated[float, Meta(ge=1, le=10)] = 2.0
+    max_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.5
+
+
+class Retry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How often a step is tried (the first attempt counts), and after which errors. Absent means one attempt."""
+
+    max_attempts: Annotated[int, Meta(ge=1, le=20)] = 3
+    backoff: Backoff = Backoff()
+    retry_on: Annotated[tuple[ErrorClass, ...], Meta(min_length=1, max_length=len(ErrorClass))] = (
+        ErrorClass.RATE_LIMITED,
+        ErrorClass.OVERLOADED,
+        ErrorClass.TIMEOUT,
+        ErrorClass.UNAVAILABLE,
+    )
+
+
+class FailRun(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="action", tag="fail"):
+    """The run fails once the step has failed for good."""
+
+
+class ContinueWith(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="action", tag="continue"):
+    """The run goes on as if the step had given this output."""
+
+    output: Any = None
+
+
+class TakeFallback(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="action", tag="fallback"):
+    """The edge from this node to `to` is taken when the step has failed for good, and only then.
+
+    That edge has no `when`. After a failure the node's other edges are not taken; after a success this one is not.
+    """
+
+    to: NodeId
+
+
+OnError: TypeAlias = FailRun | ContinueWith | TakeFallback
+
+
+class NodeBase(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+    """What every node has. `timeout_seconds` bounds one attempt, `total_timeout_seconds` all with their waits."""
+
+    id: NodeId
+    name: Annotated[str, Meta(max_length=200)] = ""
+    retry: Retry | None = None
+    timeout_seconds: TimeoutSeconds | None = None
+    total_timeout_seconds: TimeoutSeconds | None = None
+    on_error: OnError = FailRun()
+
+
+class PromptNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="prompt"):
+    """Asks a model."""
+
+    config: PromptConfig
+
+
+class HumanNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="human"):
+    """Waits for a person."""
+
+    config: HumanConfig
+
+
+class TransformNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="transform"):
+    """Picks or reshapes data."""
+
+    config: TransformConfig = TransformConfig()
+
+
+class HttpNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="http"):
+    """Calls an outside address."""
+
+    config: HttpConfig
+
+
+class DelayNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="delay"):
+    """Waits for a time."""
+
+    config: DelayConfig
+
+
+class MapNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="map"):
+    """Runs a workflow for each item of a list."""
+
+    config: MapConfig
+
+
+class WorkflowNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="workflow"):
+    """Runs another workflow."""
+
+    config: WorkflowConfig
+
+
+Node: TypeAlias = PromptNode | HumanNode | TransformNode | HttpNode | DelayNode | MapNode | WorkflowNode
+
+
+class Edge(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A way from one node to another, taken when `when` (CEL over `inputs` and `steps`) holds or is absent."""
+
+    source: NodeId = field(name="from")
+    target: NodeId = field(name="to")
+    when: Annotated[str, Meta(min_length=1, max_length=1_024)] | None = None
+
+
+class Graph(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A whole workflow. A node runs once its incoming edges are settled and one was taken; otherwise it is skipped."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...] = ()
+
+
+def kind_of(node: Node) -> str:
+    """Give a node's kind as written on the wire: `prompt`, `human`, …."""
+    return str(node.__struct_config__.tag)

@@ -1,0 +1,79 @@
+"""What a graph refers to outside itself, so that it can be loaded before the graph is judged or run."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+from uuid import UUID
+
+from msgspec import Struct
+
+from domain.graphs.graph import MOST_NODES, Graph, MapNode, Node, PromptNode, WorkflowNode
+from domain.ids import Prefix, to_uuid
+
+
+class References(Struct, frozen=True, kw_only=True):
+    """The assets and workflows that a graph names, by their ids."""
+
+    assets: frozenset[UUID]
+    workflows: frozenset[UUID]
+
+
+class Named(Struct, frozen=True, kw_only=True):
+    """One id in a node's config: the field, the id as written, and what it must be (the type of an asset)."""
+
+    field: str
+    text: str
+    prefix: Prefix
+    asset_type: str | None = None
+
+
+def named_by(node: Node) -> Iterator[Named]:
+    """Give the ids in one node's config."""
+    match node:
+        case PromptNode(config=config) if config.asset_id is not None:
+            yield Named(field="asset_id", text=config.asset_id, prefix="ast", asset_type="prompt")
+        case MapNode(config=config):
+            yield Named(field="workflow_id", text=config.workflow_id, prefix="wf")
+            if config.dataset_id is not None:
+                yield Named(field="dataset_id", text=config.dataset_id, prefix="ast", asset_type="dataset")
+        case WorkflowNode(config=config):
+            yield Named(field="workflow_id", text=config.workflow_id, prefix="wf")
+        case _:
+            return
+
+
+def references(graph: Graph) -> References:
+    """Give what an accepted graph refers to."""
+    return _gathered((named.prefix, named.text) for node in graph.nodes for named in named_by(node))
+
+
+def references_of(raw: object) -> References:
+    """Give what JSON that may become a graph refers to, as far as it can be read. Never raises."""
+    return _gathered(_raw_ids(raw))
+
+
+def _raw_ids(raw: object) -> Iterator[tuple[Prefix, str]]:
+    fields: tuple[tuple[str, Prefix], ...] = (("asset_id", "ast"), ("dataset_id", "ast"), ("workflow_id", "wf"))
+    for node in _list(_object(raw).get("nodes"))[:MOST_NODES]:
+        config = _object(_object(node).get("config"))
+        for field, prefix in fields:
+            text = config.get(field)
+            if isinstance(text, str):
+                yield prefix, text
+
+
+def _gathered(ids: Iterable[tuple[Prefix, str]]) -> References:
+    found: dict[Prefix, set[UUID]] = {"ast": set(), "wf": set()}
+    for prefix, text in ids:
+        try:
+            found[prefix].add(to_uuid(prefix, text))
+        except ValueError:
+            continue  # `check_graph` reports it with its pointer
+    return References(assets=frozenset(found["ast"]), workflows=frozenset(found["wf"]))
+
+
+def _object(value: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []

@@ -1,0 +1,129 @@
+"""Judging a graph that a caller sent: every fault at once, each with a JSON pointer into what was sent."""
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Any, ClassVar, cast
+
+import msgspec
+
+from domain.expressions.common import is_within
+from domain.graphs.graph import MOST_EDGES, MOST_NODES, Edge, Graph, Node
+from domain.graphs.validation.links import (
+    Edges,
+    Nodes,
+    Places,
+    condition_faults,
+    edge_faults,
+    expression_faults,
+    fallback_faults,
+    id_faults,
+)
+from domain.graphs.validation.partial import is_artefact, salvage
+from domain.graphs.validation.semantics import Known, node_faults
+from domain.graphs.validation.shape import Fault, Faults, checker_of, pointer_to
+from domain.refusal import Problem, Refusal, RefusalKind
+
+MOST_PROBLEMS = 200
+LARGEST_GRAPH_BYTES = 200_000
+"""Room is left in a fact of 256 KB for what stands around the graph."""
+DEEPEST_GRAPH = 40
+MOST_VALUES = 50_000
+
+
+class GraphUnacceptable(Refusal):
+    """The graph cannot be run as it is."""
+
+    code: ClassVar[str] = "graph_unacceptable"
+    kind: ClassVar[RefusalKind] = RefusalKind.UNACCEPTABLE
+
+
+def check_graph(raw: object, known: Known) -> Graph:
+    """Read a graph from JSON. Raises GraphUnacceptable with up to 200 problems, and nothing else, on any JSON value."""
+    faults = tuple(_outer_faults(raw))
+    if not faults:
+        faults = tuple(islice(_inner_faults(cast("dict[str, Any]", raw), known), MOST_PROBLEMS))
+    if faults:
+        raise GraphUnacceptable(problems=tuple(Problem(pointer_to(fault.path), fault.message) for fault in faults))
+    return msgspec.convert(raw, Graph)
+
+
+def _outer_faults(raw: object) -> Iterator[Fault]:
+    """Bound what is looked at any further: kind of value, depth, size, and the counts of nodes and edges."""
+    if not isinstance(raw, dict):
+        yield Fault((), "Expected `object`")
+        return
+    sent = cast("dict[str, Any]", raw)
+    yield from _count_faults(sent, "nodes", MOST_NODES)
+    yield from _count_faults(sent, "edges", MOST_EDGES)
+    if sent.get("nodes") == []:
+        yield Fault(("nodes",), "a graph needs at least one node")
+    if is_within(sent, most_items=MOST_VALUES, longest=MOST_VALUES, deepest=DEEPEST_GRAPH):
+        yield from _size_faults(sent)
+    else:
+        yield Fault((), f"is nested more than {DEEPEST_GRAPH} deep, or holds more than {MOST_VALUES} values")
+
+
+def _count_faults(sent: dict[str, Any], field: str, most: int) -> Iterator[Fault]:
+    value: object = sent.get(field, [])
+    if not isinstance(value, list):
+        yield Fault((field,), "Expected `array`")
+    elif len(cast("list[object]", value)) > most:
+        yield Fault((field,), f"has {len(cast('list[object]', value))} items, at most {most} are possible")
+
+
+def _size_faults(sent: dict[str, Any]) -> Iterator[Fault]:
+    try:
+        size = len(msgspec.json.encode(sent))
+    except (ValueError, TypeError, OverflowError):
+        yield Fault((), "holds what JSON in UTF-8 cannot hold")
+        return
+    if size > LARGEST_GRAPH_BYTES:
+        yield Fault((), f"has {size} bytes as JSON, at most {LARGEST_GRAPH_BYTES} are possible")
+
+
+def _inner_faults(sent: dict[str, Any], known: Known) -> Iterator[Fault]:
+    raw_nodes: list[Any] = sent.get("nodes", [])
+    raw_edges: list[Any] = sent.get("edges", [])
+    empty: list[object] = []
+    yield from checker_of(Graph)(sent | {field: empty for field in ("nodes", "edges") if field in sent})
+    check_node, check_edge = checker_of(Node), checker_of(Edge)
+    node_shapes = [check_node(node) for node in raw_nodes]
+    edge_shapes = [check_edge(edge) for edge in raw_edges]
+    nodes: Nodes = dict(_readable_nodes(raw_nodes, node_shapes))
+    edges: Edges = dict(_readable_edges(raw_edges, edge_shapes))
+    ids = [cast("dict[str, Any]", node).get("id") if isinstance(node, dict) else None for node in raw_nodes]
+    places = Places(ids, edges)
+    yield from id_faults(ids, places)
+    for index, shape in enumerate(node_shapes):
+        later = _later_faults(nodes[index], places, known) if index in nodes else ()
+        for fault in chain(shape, (fault for fault in later if not is_artefact(fault, shape))):
+            yield _under("nodes", index, fault)
+    for index, shape in enumerate(edge_shapes):
+        yield from (_under("edges", index, fault) for fault in shape)
+    yield from edge_faults(edges, places)
+    yield from condition_faults(edges, places)
+    yield from fallback_faults(nodes, edges, places)
+
+
+def _readable_nodes(raw_nodes: list[Any], shapes: list[Faults]) -> Iterator[tuple[int, Node]]:
+    for index, (raw, shape) in enumerate(zip(raw_nodes, shapes, strict=True)):
+        node: Node | None = salvage(raw, shape) if shape else msgspec.convert(raw, Node)
+        if node is not None:
+            yield index, node
+
+
+def _readable_edges(raw_edges: list[Any], shapes: list[Faults]) -> Iterator[tuple[int, Edge]]:
+    for index, (raw, shape) in enumerate(zip(raw_edges, shapes, strict=True)):
+        if not shape:
+            yield index, msgspec.convert(raw, Edge)
+        elif not {fault.path[:1] for fault in shape} & {(), ("from",), ("to",)}:
+            yield index, Edge(source=raw["from"], target=raw["to"])
+
+
+def _later_faults(node: Node, places: Places, known: Known) -> Iterator[Fault]:
+    yield from node_faults(node, known)
+    yield from expression_faults(node, places)
+
+
+def _under(field: str, index: int, fault: Fault) -> Fault:
+    return Fault((field, index, *fault.path), fault.message)

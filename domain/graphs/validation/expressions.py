@@ -1,0 +1,78 @@
+"""Where expressions stand in a graph, and how each is compiled."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple, TypeAlias, assert_never
+
+from domain.expressions.jmespath_queries import Query, compile_query
+from domain.expressions.liquid_templates import Template, compile_template
+from domain.graphs.graph import (
+    DelayNode,
+    HttpNode,
+    HumanNode,
+    MapNode,
+    Node,
+    PromptNode,
+    TransformNode,
+    WorkflowNode,
+)
+
+Compile: TypeAlias = Callable[[str], Query] | Callable[[str], Template]
+Roots: TypeAlias = tuple[str, ...]
+"""The names at the top of the data that an expression is given."""
+
+RUN: Final = ("inputs", "steps")
+PROMPT: Final = (*RUN, "variables")
+CALL: Final = (*RUN, "secrets")
+ITEM: Final = (*RUN, "item", "index")
+
+
+class Written(NamedTuple):
+    """One expression of a node: its path below the node, its source, its language's compiler, and what it sees."""
+
+    path: tuple[str, ...]
+    source: str
+    compile: Compile
+    sees: Roots
+
+
+def expressions_of(node: Node) -> Iterator[Written]:
+    """Give every template and query of a node."""
+    match node:
+        case PromptNode(config=config):
+            yield from _templates(PROMPT, template=config.template, system=config.system)
+            yield from _picks(RUN, "variables", config.variables)
+        case HumanNode(config=config):
+            yield from _templates(RUN, instructions=config.instructions)
+            yield from _picks(RUN, "shows", config.shows)
+        case TransformNode(config=config):
+            yield from _queries(RUN, expression=config.expression)
+        case HttpNode(config=config):
+            yield from _templates(CALL, url=config.url, body=config.body)
+            for header, value in config.headers.items():
+                yield Written(("config", "headers", header), value, compile_template, CALL)
+        case DelayNode(config=config):
+            yield from _templates(RUN, until=config.until)
+        case MapNode(config=config):
+            yield from _queries(RUN, items=config.items)
+            yield from _picks(ITEM, "inputs", config.inputs)
+        case WorkflowNode(config=config):
+            yield from _picks(RUN, "inputs", config.inputs)
+        case _:
+            assert_never(node)
+
+
+def _templates(sees: Roots, **sources: str | None) -> Iterator[Written]:
+    for name, source in sources.items():
+        if source is not None:
+            yield Written(("config", name), source, compile_template, sees)
+
+
+def _queries(sees: Roots, **sources: str | None) -> Iterator[Written]:
+    for name, source in sources.items():
+        if source is not None:
+            yield Written(("config", name), source, compile_query, sees)
+
+
+def _picks(sees: Roots, field: str, picks: Mapping[str, str]) -> Iterator[Written]:
+    for name, source in picks.items():
+        yield Written(("config", field, name), source, compile_query, sees)

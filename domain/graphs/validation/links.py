@@ -1,0 +1,125 @@
+"""How the parts of a graph fit together: ids, edges, cycles, fallbacks, and who may refer to whom."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from domain.expressions.cel import compile_condition
+from domain.expressions.common import ExpressionFault, quoted
+from domain.expressions.liquid_secrets import NOT_WHOLE, SECRETS
+from domain.expressions.liquid_templates import Template
+from domain.graphs.graph import Edge, Node, TakeFallback
+from domain.graphs.topology import Ancestors, Successors, cycles, topological_order
+from domain.graphs.validation.expressions import Written, expressions_of
+from domain.graphs.validation.shape import Fault
+from domain.suggestions import meant
+
+Nodes = Mapping[int, Node]
+Edges = Mapping[int, Edge]
+"""By their place in what was sent; what could not be read is left out."""
+
+
+class Places:
+    """Where each node id stands first, and which nodes come before which."""
+
+    def __init__(self, ids: Sequence[object], edges: Edges) -> None:
+        """Lay out the graph of those edges that lead from one existing node to another."""
+        self.first = {name: index for index, name in reversed(list(enumerate(ids))) if isinstance(name, str)}
+        self.successors = _successors(edges, self.first)
+        order = topological_order(self.successors)
+        is_acyclic = len(order) == len(self.successors)
+        self._ancestors = Ancestors(self.successors, order) if is_acyclic else None
+
+    def faults(self, named: frozenset[str], seen_from: str, path: tuple[str | int, ...]) -> Iterator[Fault]:
+        """Give the names that an expression at a node must not use: of no node, or of one that is not before it."""
+        for name in sorted(named):
+            if name not in self.first:
+                yield Fault(path, self.missing(name))
+            elif not self._may_come_before(name, seen_from):
+                yield Fault(path, f"node '{quoted(name)}' does not come before '{quoted(seen_from)}'")
+
+    def missing(self, name: str) -> str:
+        """Say that there is no such node, and which one may be meant."""
+        return f"there is no node '{quoted(name)}'{meant(name, self.first)}"
+
+    def _may_come_before(self, name: str, seen_from: str) -> bool:
+        """Say so too where it cannot be told: in a graph with a cycle, or from a node whose id cannot be read."""
+        return self._ancestors is None or seen_from not in self.first or self._ancestors.is_before(name, seen_from)
+
+
+def _successors(edges: Edges, first: Mapping[str, int]) -> Successors:
+    successors: dict[str, dict[str, None]] = {name: {} for name in sorted(first, key=first.__getitem__)}
+    for edge in edges.values():
+        if edge.source in first and edge.target in first and edge.source != edge.target:
+            successors[edge.source][edge.target] = None
+    return {name: list(targets) for name, targets in successors.items()}
+
+
+def id_faults(ids: Sequence[object], places: Places) -> Iterator[Fault]:
+    """Give the ids that were taken already."""
+    for index, name in enumerate(ids):
+        if isinstance(name, str) and places.first[name] != index:
+            yield Fault(("nodes", index, "id"), f"'{quoted(name)}' is also the id of node {places.first[name]}")
+
+
+def edge_faults(edges: Edges, places: Places) -> Iterator[Fault]:
+    """Give the edges that dangle, repeat another, or close a circle."""
+    first: dict[tuple[str, str], int] = {}
+    for index, edge in edges.items():
+        for field, name in (("from", edge.source), ("to", edge.target)):
+            if name not in places.first:
+                yield Fault(("edges", index, field), places.missing(name))
+        if edge.source == edge.target:
+            yield Fault(("edges", index), f"leads from '{edge.source}' to itself")
+        before = first.setdefault((edge.source, edge.target), index)
+        if before != index:
+            yield Fault(("edges", index), f"leads from and to the same nodes as edge {before}")
+    for cycle in cycles(places.successors):
+        closing = first[cycle[-1], cycle[0]]
+        yield Fault(("edges", closing), f"closes a cycle: {' → '.join((*cycle, cycle[0]))}")
+
+
+def expression_faults(node: Node, places: Places) -> Iterator[Fault]:
+    """Give the templates and queries of a node that cannot be compiled, or that name what they do not see."""
+    for written in expressions_of(node):
+        try:
+            compiled = written.compile(written.source)
+        except ExpressionFault as fault:
+            yield Fault(written.path, fault.message)
+        else:
+            yield from _root_faults(compiled.roots, written)
+            if SECRETS in written.sees and isinstance(compiled, Template) and compiled.parts_secrets:
+                yield Fault(written.path, NOT_WHOLE)
+            yield from places.faults(compiled.nodes, node.id, written.path)
+
+
+def _root_faults(roots: frozenset[str], written: Written) -> Iterator[Fault]:
+    for name in sorted(roots.difference(written.sees)):
+        told = f"{', '.join(written.sees[:-1])} and {written.sees[-1]}{meant(name, written.sees)}"
+        yield Fault(written.path, f"'{quoted(name)}' is unknown, this sees {told}")
+
+
+def condition_faults(edges: Edges, places: Places) -> Iterator[Fault]:
+    """Give the same for conditions; these also see the node that their edge leaves."""
+    for index, edge in edges.items():
+        if edge.when is None:
+            continue
+        try:
+            condition = compile_condition(edge.when)
+        except ExpressionFault as fault:
+            yield Fault(("edges", index, "when"), fault.message)
+        else:
+            yield from places.faults(condition.nodes - {edge.source}, edge.source, ("edges", index, "when"))
+
+
+def fallback_faults(nodes: Nodes, edges: Edges, places: Places) -> Iterator[Fault]:
+    """Give the fallbacks to no node, that no edge carries, or whose edge has a condition."""
+    conditions = {(edge.source, edge.target): edge.when for edge in edges.values()}
+    for index, node in nodes.items():
+        if not isinstance(node.on_error, TakeFallback):
+            continue
+        path, pair = ("nodes", index, "on_error", "to"), (node.id, node.on_error.to)
+        if node.on_error.to not in places.first:
+            yield Fault(path, places.missing(node.on_error.to))
+        elif pair not in conditions:
+            yield Fault(path, f"there is no edge from '{quoted(node.id)}' to '{node.on_error.to}'")
+        elif conditions[pair] is not None:
+            yield Fault(path, "a fallback edge is taken on failure only and has no when")

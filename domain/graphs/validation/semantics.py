@@ -1,0 +1,130 @@
+"""What a well-formed node can still get wrong by itself: contradictions, bad schemas, ids of nothing."""
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import assert_never
+from uuid import UUID
+
+from msgspec import Struct
+
+from domain.graphs.configs import (
+    LONGEST_WAIT_SECONDS,
+    DecideAtDeadline,
+    HttpConfig,
+    HumanConfig,
+    JsonOutput,
+    JsonSchema,
+    MapConfig,
+)
+from domain.graphs.graph import (
+    DelayNode,
+    HttpNode,
+    HumanNode,
+    MapNode,
+    Node,
+    PromptNode,
+    TransformNode,
+    WorkflowNode,
+)
+from domain.graphs.references import Named, named_by
+from domain.graphs.validation.json_schema import schema_faults
+from domain.graphs.validation.shape import Fault
+from domain.ids import to_uuid
+from domain.suggestions import listed
+
+
+class Known(Struct, frozen=True, kw_only=True):
+    """What exists in the graph's project of all that the graph names: assets with their types, and workflows."""
+
+    assets: Mapping[UUID, str] = {}
+    workflows: AbstractSet[UUID] = frozenset()
+
+
+def node_faults(node: Node, known: Known) -> Iterator[Fault]:
+    """Give the faults of one node that need no other node."""
+    yield from _policy_faults(node)
+    yield from _config_faults(node)
+    for named in named_by(node):
+        message = _missing(named, known)
+        if message is not None:
+            yield Fault(("config", named.field), message)
+
+
+def _missing(named: Named, known: Known) -> str | None:
+    try:
+        uuid = to_uuid(named.prefix, named.text)
+    except ValueError as fault:
+        return str(fault)
+    if named.prefix == "wf":
+        return None if uuid in known.workflows else f"there is no workflow {named.text}"
+    asset_type = known.assets.get(uuid)
+    if asset_type is None:
+        return f"there is no asset {named.text}"
+    return None if asset_type == named.asset_type else f"is a {asset_type}, a {named.asset_type} is needed"
+
+
+def _policy_faults(node: Node) -> Iterator[Fault]:
+    if (node.timeout_seconds or 0) > (node.total_timeout_seconds or LONGEST_WAIT_SECONDS):
+        yield Fault(("total_timeout_seconds",), "is shorter than timeout_seconds")
+    if node.retry is not None and node.retry.backoff.initial_seconds > node.retry.backoff.max_seconds:
+        yield Fault(("retry", "backoff", "max_seconds"), "is shorter than initial_seconds")
+
+
+def _config_faults(node: Node) -> Iterator[Fault]:
+    match node:
+        case PromptNode(config=config):
+            yield from _exactly_one(asset_id=config.asset_id, template=config.template)
+            if isinstance(config.output, JsonOutput):
+                yield from _schema_faults(config.output.schema, "config", "output", "schema")
+        case HumanNode(config=config):
+            yield from _human_faults(config)
+        case DelayNode(config=config):
+            yield from _exactly_one(seconds=config.seconds, until=config.until)
+        case MapNode(config=config):
+            yield from _map_faults(config)
+        case HttpNode(config=config):
+            yield from _http_faults(config)
+        case TransformNode() | WorkflowNode():
+            return
+        case _:
+            assert_never(node)
+
+
+def _human_faults(config: HumanConfig) -> Iterator[Fault]:
+    for index, assignee in enumerate(config.assignees):
+        if (assignee.user is None) == (assignee.role is None):
+            yield Fault(("config", "assignees", index), "needs exactly one of user and role")
+    if len(set(config.outcomes)) < len(config.outcomes):
+        yield Fault(("config", "outcomes"), "names an outcome twice")
+    if config.form is not None:
+        yield from _schema_faults(config.form, "config", "form")
+    then = config.deadline.then if config.deadline is not None else None
+    if isinstance(then, DecideAtDeadline) and then.outcome not in config.outcomes:
+        yield Fault(("config", "deadline", "then", "outcome"), f"is not among the outcomes {listed(config.outcomes)}")
+
+
+def _map_faults(config: MapConfig) -> Iterator[Fault]:
+    yield from _exactly_one(items=config.items, dataset_id=config.dataset_id)
+    if config.most_failed_items is not None and config.on_item_failure == "fail":
+        yield Fault(("config", "most_failed_items"), 'needs on_item_failure "continue"')
+
+
+def _http_faults(config: HttpConfig) -> Iterator[Fault]:
+    if not config.url.startswith(("https://", "http://", "{{", "{%")):
+        yield Fault(("config", "url"), "starts with neither https://, http:// nor a template")
+    if config.body is not None and config.method in {"GET", "HEAD"}:
+        yield Fault(("config", "body"), f"{config.method} carries no body")
+
+
+def _exactly_one(**fields: object) -> Iterator[Fault]:
+    given = [name for name, value in fields.items() if value is not None]
+    names = " and ".join(fields)
+    if len(given) > 1:
+        yield Fault(("config", given[1]), f"contradicts {given[0]}: exactly one of {names} is needed")
+    elif not given:
+        yield Fault(("config",), f"exactly one of {names} is needed")
+
+
+def _schema_faults(schema: JsonSchema, *path: str) -> Iterator[Fault]:
+    for fault in schema_faults(schema):
+        yield Fault((*path, *fault.path), fault.message)

@@ -1,0 +1,288 @@
+"""The facts of a run: what was started, what each step came to, what people decided, how it ended."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from msgspec import Struct
+
+from domain.fact import Fact, PersonalText
+from domain.graphs.graph import ErrorClass
+from domain.payload import NOTHING, Payload
+from domain.runs.usage import Took
+
+
+class Pins(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Everything that a run depends on, as it was at the start, so that an old run folds the same for ever."""
+
+    assets: dict[UUID, int] = {}
+    workflows: dict[UUID, int] = {}
+    flags: dict[str, object] = {}
+    prices: dict[str, object] = {}
+
+
+class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What one call of a model took. `cost_usd` is a decimal string; none where the price is not known."""
+
+    model: str
+    input_tokens: int
+    output_tokens: int
+    latency_ms: float
+    first_token_ms: float | None = None
+    cost_usd: str | None = None
+
+
+class StepError(Struct, frozen=True, kw_only=True, gc=False):
+    """Why an attempt failed: a class for policies and a sentence for people, without secrets."""
+
+    error_class: ErrorClass
+    message: str
+
+
+class Parent(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The step that began a run as its child; `item` is the place in the list of a `map` (from 0)."""
+
+    run_id: UUID
+    node: str
+    item: int | None = None
+
+
+class ForkedFrom(Struct, frozen=True, kw_only=True, gc=False):
+    """The run that another was forked from, and the node that it begins anew at."""
+
+    run_id: UUID
+    node: str
+
+
+class RunStarted(Fact, frozen=True, kw_only=True, tag="run.started"):
+    """A run of one version of a workflow began; it waits to be picked up."""
+
+    workflow_id: UUID
+    workflow_version: int
+    inputs: Payload
+    pins: Pins
+    parent: Parent | None = None
+    forked_from: ForkedFrom | None = None
+    started_at: datetime
+
+
+class StepStarted(Fact, frozen=True, kw_only=True, tag="step.started"):
+    """An engine claimed an attempt (from 1) of a step: who appends this may do the work."""
+
+    node: str
+    attempt: int
+    executor: str
+    epoch: int
+    started_at: datetime
+
+
+class StepCompleted(Fact, frozen=True, kw_only=True, tag="step.completed"):
+    """An attempt gave its output. `edges_taken` are the places of the taken edges in the graph."""
+
+    node: str
+    attempt: int
+    output: Payload
+    edges_taken: tuple[int, ...] = ()
+    usage: Usage | None = None
+    completed_at: datetime
+
+
+class StepFailed(Fact, frozen=True, kw_only=True, tag="step.failed"):
+    """An attempt failed; another follows at `retry_at`, or none does.
+
+    A step that failed for good may still lead on: over the edges taken, as if it had given `continued_with`. Where only
+    an edge out of the step could not be decided, `gave` is what it had given by then: a retry need not do it again.
+    """
+
+    node: str
+    attempt: int
+    error: StepError
+    retry_at: datetime | None = None
+    edges_taken: tuple[int, ...] = ()
+    continued_with: Payload | None = None
+    gave: Payload | None = None
+    usage: Usage | None = None
+    failed_at: datetime
+
+
+class WaitFor(StrEnum):
+    """What a step can wait for."""
+
+    HUMAN = "human"
+    TIMER = "timer"
+    CHILD = "child"
+
+
+class StepWaiting(Fact, frozen=True, kw_only=True, tag="step.waiting"):
+    """A step waits. For a person it says who may decide, what is asked, and the keyed hash of what is shown.
+
+    For children it says how many there are, and `items` holds what each is started with, in order. When it `resumes`,
+    those that completed for an earlier wait of the step for the same items count, and have no new runs.
+    """
+
+    node: str
+    attempt: int
+    waiting_for: WaitFor
+    items: Payload = NOTHING
+    children: int = 0
+    resumes: bool = False
+    until: datetime | None = None
+    assignees: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    form: dict[str, object] | None = None
+    outcomes: tuple[str, ...] = ()
+    shown: Payload = NOTHING
+    shown_hash: str | None = None
+    waiting_since: datetime
+
+
+class StepDecided(Fact, frozen=True, kw_only=True, tag="step.decided"):
+    """A person decided a waiting step, having been shown exactly what the keyed hash stands for."""
+
+    node: str
+    outcome: str
+    data: Payload
+    comment: PersonalText | None = None
+    decided_by: str
+    shown_hash: str | None
+    decided_at: datetime
+
+
+class AnswerRejected(Fact, frozen=True, kw_only=True, tag="step.answer-rejected"):
+    """A model's answer did not meet the step's schema and the model is asked to repair it, for the n-th time (from 1).
+
+    The answer itself is not kept; its tokens and cost count.
+    """
+
+    node: str
+    attempt: int
+    repair: int
+    problems: tuple[str, ...]
+    usage: Usage | None = None
+    rejected_at: datetime
+
+
+class ItemOutcome(StrEnum):
+    """What a child run came to."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class ItemResult(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What one child of a step came to: its outputs by node, or why it failed; and what it took, if anything."""
+
+    item: int
+    run_id: UUID
+    outcome: ItemOutcome
+    output: Payload = NOTHING
+    error: StepError | None = None
+    took: Took | None = None
+
+
+class StepItemsSettled(Fact, frozen=True, kw_only=True, tag="step.items-settled"):
+    """Some of the children that a step waits for have ended; each is told of once."""
+
+    node: str
+    attempt: int
+    items: tuple[ItemResult, ...]
+    settled_at: datetime
+
+
+class StepReused(Fact, frozen=True, kw_only=True, tag="step.reused"):
+    """A fork took over what a step gave in the run that it was forked from: nothing was done or paid for again."""
+
+    node: str
+    from_run: UUID
+    output: Payload
+    edges_taken: tuple[int, ...] = ()
+    reused_at: datetime
+
+
+class StepResultRefused(Fact, frozen=True, kw_only=True, tag="step.result-refused"):
+    """A result came after its attempt had been given up: it is no output, and its tokens and cost still count."""
+
+    node: str
+    attempt: int
+    reason: str
+    usage: Usage | None = None
+    refused_at: datetime
+
+
+class StepSkipped(Fact, frozen=True, kw_only=True, tag="step.skipped"):
+    """A step will not run, since none of the edges into it was taken."""
+
+    node: str
+    reason: str
+
+
+class RunCompleted(Fact, frozen=True, kw_only=True, tag="run.completed"):
+    """A run ended well. Its outputs are those of `output_nodes`: the nodes that lead nowhere and completed."""
+
+    parent: Parent | None = None
+    output_nodes: tuple[str, ...]
+    completed_at: datetime
+
+
+class RunFailed(Fact, frozen=True, kw_only=True, tag="run.failed"):
+    """A run ended at a step that could not be done."""
+
+    parent: Parent | None = None
+    node: str
+    error: StepError
+    failed_at: datetime
+
+
+class RunCancelRequested(Fact, frozen=True, kw_only=True, tag="run.cancel-requested"):
+    """Somebody wants the run to end: whoever holds a call of it aborts it."""
+
+    requested_by: str
+    reason: PersonalText | None = None
+    requested_at: datetime
+
+
+class RunCancelled(Fact, frozen=True, kw_only=True, tag="run.cancelled"):
+    """A run ended because that was asked for; what had not settled by then never will."""
+
+    parent: Parent | None = None
+    cancelled_at: datetime
+
+
+class RunRetried(Fact, frozen=True, kw_only=True, tag="run.retried"):
+    """A run that had failed or was cancelled goes on as its next numbered attempt.
+
+    It keeps what the steps named in `kept` gave, with the edges taken out of each by their places in the graph of
+    `workflow_version`; every other step begins anew, those in `items_kept` with the children that had completed for
+    them. Of those in `outputs_kept` nothing is done again: they had given their outputs when they failed, and only the
+    edges out of them are to be decided. `pins` are None where the version, and all it needs, is the same.
+    """
+
+    run_attempt: int
+    workflow_version: int
+    kept: dict[str, tuple[int, ...]]
+    items_kept: tuple[str, ...] = ()
+    outputs_kept: tuple[str, ...] = ()
+    pins: Pins | None = None
+    retried_by: str
+    retried_at: datetime
+
+
+RunFact = (
+    StepStarted
+    | StepCompleted
+    | RunStarted
+    | RunCompleted
+    | StepSkipped
+    | StepWaiting
+    | StepDecided
+    | StepFailed
+    | AnswerRejected
+    | StepItemsSettled
+    | StepReused
+    | StepResultRefused
+    | RunFailed
+    | RunCancelRequested
+    | RunCancelled
+    | RunRetried
+)

@@ -1,0 +1,62 @@
+"""Prices of models: what a call costs by its tokens, in exact decimals, as pinned when the run began."""
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from domain.graphs.graph import Graph, PromptNode
+from domain.runs.facts import Usage
+
+DecimalText = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?$(?!\n)")]
+PER_TOKENS = Decimal(1_000_000)
+
+
+class ModelPrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model costs in USD per million tokens, as decimal strings."""
+
+    input_usd: DecimalText
+    output_usd: DecimalText
+
+
+class Priced(Struct, frozen=True, kw_only=True):
+    """A price and the model that it is of: `openai/default` has that of the model which it stands for."""
+
+    model: str
+    price: ModelPrice
+
+
+def prices_of(graph: Graph, table: Mapping[str, Priced]) -> dict[str, object]:
+    """Give the prices of the models that a graph names, by the models' own names, for a run to pin."""
+    return {found.model: msgspec.to_builtins(found.price) for found in _named_in(graph, table)}
+
+
+def with_cost(usage: Usage, pinned: Mapping[str, object]) -> Usage:
+    """Give what a call took with its cost by the pinned prices; as it is where the price is not known, or the tokens.
+
+    No call takes none: some servers do not count, and their answers are not free.
+    """
+    price = pinned.get(usage.model)
+    is_counted = usage.input_tokens + usage.output_tokens > 0
+    if price is None or usage.cost_usd is not None or not is_counted:
+        return usage
+    known = msgspec.convert(price, ModelPrice)
+    cost = usage.input_tokens * Decimal(known.input_usd) + usage.output_tokens * Decimal(known.output_usd)
+    return replace(usage, cost_usd=_written(cost / PER_TOKENS))
+
+
+def _named_in(graph: Graph, table: Mapping[str, Priced]) -> Iterator[Priced]:
+    if not table:
+        return
+    for node in graph.nodes:
+        if isinstance(node, PromptNode) and (found := table.get(node.config.model)) is not None:
+            yield found
+
+
+def _written(cost: Decimal) -> str:
+    """Write a cost in full: no exponent, no zeros at the end."""
+    text = f"{cost:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,280 @@
+"""Runs: executions of a workflow version, and the state that follows from their facts."""
+
+from datetime import datetime
+from enum import StrEnum
+from functools import reduce
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from domain.payload import NOTHING, Payload
+from domain.runs.facts import (
+    ForkedFrom,
+    Parent,
+    Pins,
+    RunCancelled,
+    RunCancelRequested,
+    RunCompleted,
+    RunFact,
+    RunFailed,
+    RunRetried,
+    RunStarted,
+    StepCompleted,
+    StepError,
+    StepFailed,
+    StepItemsSettled,
+    StepResultRefused,
+    StepStarted,
+    StepWaiting,
+    Usage,
+)
+from domain.runs.items import KeptItems, finished_items
+from domain.runs.steps import (
+    BUSY,
+    RUNNING,
+    SETTLED,
+    Step,
+    StepFact,
+    StepStatus,
+    bytes_of,
+    evolve_step,
+    given,
+    usages_of,
+)
+from domain.runs.usage import Took, added
+
+NO_ID: Final = UUID(int=0)
+NOTHING_TOOK: Final = Took()
+
+
+class RunStatus(StrEnum):
+    """Where a run is in its life; `absent` before its first fact."""
+
+    ABSENT = "absent"
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+# A tuple: members are found by identity, where a set would hash them in Python.
+ENDED: Final = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+
+
+class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A run as its facts tell it. `busy`, `waiting` and `settled` count steps, so that no fold looks at them all.
+
+    `data_bytes` sums up what its inputs and steps have kept beside the log: what is small stands in facts.
+
+    `attempt` counts from 1 and grows with every retry. `earlier` is what calls of models took that no step tells of
+    any more: of steps begun anew by a retry, and of results that came too late. `kept_items` are of steps that are
+    begun anew, by their nodes, until these wait again. `children_took` is of all children that ever settled.
+    `failing_node` is the first step that has failed with nothing to go on with, until the run has ended by it.
+    """
+
+    status: RunStatus = RunStatus.ABSENT
+    workflow_id: UUID = NO_ID
+    workflow_version: int = 0
+    inputs: Payload = NOTHING
+    pins: Pins = Pins()
+    steps: dict[str, Step] = {}
+    busy: int = 0
+    waiting: int = 0
+    settled: int = 0
+    data_bytes: int = 0
+    outputs: dict[str, Payload] = {}
+    failing_node: str | None = None
+    failed_node: str | None = None
+    error: StepError | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    attempt: int = 1
+    parent: Parent | None = None
+    forked_from: ForkedFrom | None = None
+    cancel_requested: bool = False
+    earlier: tuple[Usage, ...] = ()
+    kept_items: dict[str, KeptItems] = {}
+    children_took: Took = NOTHING_TOOK
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether nothing more will happen, unless somebody retries the run."""
+        return self.status in ENDED
+
+
+def evolve(run: Run, fact: RunFact) -> Run:
+    """Give the run as it is after one more fact. Takes any history; never refuses."""
+    match fact:
+        case StepStarted():
+            return _claimed(run, fact)
+        case StepCompleted():
+            return _completed(run, fact)
+        case RunStarted():
+            return _started(fact)
+        case RunCompleted():
+            outputs = {node: run.steps[node].output for node in fact.output_nodes if node in run.steps}
+            return replace(run, status=RunStatus.COMPLETED, outputs=outputs, ended_at=fact.completed_at)
+        case RunFailed():
+            return replace(
+                _closed(run), status=RunStatus.FAILED, failed_node=fact.node, error=fact.error, ended_at=fact.failed_at
+            )
+        case RunCancelRequested():
+            return run if run.ended else replace(run, cancel_requested=True)
+        case RunCancelled():
+            return replace(_closed(run), status=RunStatus.CANCELLED, ended_at=fact.cancelled_at)
+        case RunRetried():
+            return _retried(run, fact)
+        case StepResultRefused():
+            return run if fact.usage is None else replace(run, earlier=(*run.earlier, fact.usage))
+        case _:
+            return _of_step(run, fact)
+
+
+def _started(fact: RunStarted) -> Run:
+    return Run(
+        status=RunStatus.QUEUED,
+        workflow_id=fact.workflow_id,
+        workflow_version=fact.workflow_version,
+        inputs=fact.inputs,
+        data_bytes=fact.inputs.bytes or 0,
+        pins=fact.pins,
+        started_at=fact.started_at,
+        parent=fact.parent,
+        forked_from=fact.forked_from,
+    )
+
+
+def _closed(run: Run) -> Run:
+    """Give the run with every step that had not settled cancelled."""
+    if not run.busy and not run.waiting:
+        return run if run.failing_node is None else replace(run, failing_node=None)
+    steps = {
+        node: step if step.status in SETTLED else replace(step, status=StepStatus.CANCELLED)
+        for node, step in run.steps.items()
+    }
+    return replace(run, steps=steps, busy=0, waiting=0, failing_node=None, data_bytes=_bytes_held(run.inputs, steps))
+
+
+def _bytes_held(inputs: Payload, steps: dict[str, Step]) -> int:
+    return (inputs.bytes or 0) + sum(bytes_of(step) for step in steps.values())
+
+
+def _retried(run: Run, fact: RunRetried) -> Run:
+    kept = {node: replace(step, edges_taken=fact.kept[node]) for node, step in run.steps.items() if node in fact.kept}
+    again = {
+        node: given(step, fact.retried_at)
+        for node, step in run.steps.items()
+        if node in fact.outputs_kept and step.gave is not None
+    }
+    steps = {**kept, **again}
+    items = {node: finished_items(run.steps.get(node), run.kept_items.get(node)) for node in fact.items_kept}
+    dropped = (usage for node, step in run.steps.items() if node not in steps for usage in usages_of(step))
+    return replace(
+        run,
+        status=RunStatus.QUEUED,
+        workflow_version=fact.workflow_version,
+        pins=fact.pins or run.pins,
+        steps=steps,
+        busy=len(again),
+        waiting=0,
+        settled=sum(step.status in SETTLED for step in steps.values()),
+        data_bytes=_bytes_held(run.inputs, steps),
+        outputs={},
+        failed_node=None,
+        error=None,
+        ended_at=None,
+        attempt=fact.run_attempt,
+        cancel_requested=False,
+        earlier=(*run.earlier, *dropped),
+        kept_items={node: one for node, one in items.items() if one is not None},
+    )
+
+
+# Nearly all facts are claims of new steps, and outputs of claimed ones. What these do to the counts of a run is known,
+# and need not be found out as in `_moved`: 0.8 and 1.3 µs a fact in place of 2.2 and 2.4.
+def _claimed(run: Run, fact: StepStarted) -> Run:
+    node = fact.node
+    old = run.steps.get(node)
+    new = evolve_step(old, fact)
+    if old is not None:
+        return _begun_anew(_moved(run, node, old, new), node, old)
+    busy = run.busy + 1
+    return replace(
+        run,
+        status=run.status if run.status in ENDED else _status(run, busy, run.waiting),
+        steps={**run.steps, node: new},
+        busy=busy,
+    )
+
+
+def _completed(run: Run, fact: StepCompleted) -> Run:
+    node = fact.node
+    old = run.steps.get(node)
+    new = evolve_step(old, fact)
+    if old is None or old.status is not RUNNING:
+        return _moved(run, node, old, new)
+    busy = run.busy - 1
+    return replace(
+        run,
+        status=run.status if run.status in ENDED else _status(run, busy, run.waiting),
+        steps={**run.steps, node: new},
+        busy=busy,
+        settled=run.settled + 1,
+        data_bytes=run.data_bytes + (fact.output.bytes or 0),  # while it ran it held nothing
+    )
+
+
+def _of_step(run: Run, fact: StepFact) -> Run:
+    old = run.steps.get(fact.node)
+    moved = _moved(run, fact.node, old, evolve_step(old, fact))
+    if old is None:
+        return moved  # what follows is for steps that were begun before
+    match fact:
+        case StepWaiting() if fact.node in run.kept_items:
+            return _resumed(moved, fact)
+        case StepFailed() if moved.steps[fact.node].ends_its_run and not moved.ended:
+            return replace(moved, status=RunStatus.RUNNING, failing_node=moved.failing_node or fact.node)
+        case StepItemsSettled():
+            took = [one.took for one in fact.items if one.took is not None]
+            return replace(moved, children_took=reduce(added, took, run.children_took)) if took else moved
+        case _:
+            return moved
+
+
+def _begun_anew(run: Run, node: str, old: Step) -> Run:
+    finished = finished_items(old, run.kept_items.get(node))
+    return run if finished is None else replace(run, kept_items={**run.kept_items, node: finished})
+
+
+def _resumed(run: Run, fact: StepWaiting) -> Run:
+    """Give the run with a step waiting once more: for the children that had not completed, if the fact says so."""
+    steps = run.steps
+    if fact.resumes:
+        steps = {**steps, fact.node: replace(steps[fact.node], items=run.kept_items[fact.node].results)}
+    others = {node: kept for node, kept in run.kept_items.items() if node != fact.node}
+    return replace(run, steps=steps, kept_items=others)
+
+
+def _moved(run: Run, node: str, old: Step | None, new: Step) -> Run:
+    before = old.status if old is not None else None
+    after = new.status
+    busy = run.busy + (after in BUSY) - (before in BUSY)
+    waiting = run.waiting + (after is StepStatus.WAITING) - (before is StepStatus.WAITING)
+    return replace(
+        run,
+        status=run.status if run.ended else _status(run, busy, waiting),
+        steps={**run.steps, node: new},
+        busy=busy,
+        waiting=waiting,
+        settled=run.settled + (after in SETTLED) - (before in SETTLED),
+        data_bytes=run.data_bytes + bytes_of(new) - bytes_of(old),
+    )
+
+
+def _status(run: Run, busy: int, waiting: int) -> RunStatus:
+    """Give the status of a run by its steps; one that is about to fail waits for nobody, whatever its steps do."""
+    return RunStatus.WAITING if waiting and not busy and run.failing_node is None else RunStatus.RUNNING

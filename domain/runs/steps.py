@@ -1,0 +1,228 @@
+"""The steps of a run: where each is in its life, and the state that follows from the facts about it."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, assert_never
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from domain.graphs.graph import ErrorClass
+from domain.payload import NOTHING, Payload
+from domain.runs.facts import (
+    AnswerRejected,
+    ItemResult,
+    StepCompleted,
+    StepDecided,
+    StepError,
+    StepFailed,
+    StepItemsSettled,
+    StepReused,
+    StepSkipped,
+    StepStarted,
+    StepWaiting,
+    Usage,
+    WaitFor,
+)
+
+
+class StepStatus(StrEnum):
+    """Where a step is in its life; a step without facts has no entry at all."""
+
+    RUNNING = "running"
+    RETRYING = "retrying"
+    WAITING = "waiting"
+    DECIDED = "decided"
+    GIVEN = "given"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+# Tuples: members are found by identity, where a set would hash them in Python (6 µs a fact against 10).
+SETTLED: Final = (StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED)
+BUSY: Final = (StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.DECIDED, StepStatus.GIVEN)
+
+
+# For what nearly every fact is about: Python 3.11 looks a member up by a call, which took 0.2 µs of 1.5 a fact.
+RUNNING: Final = StepStatus.RUNNING
+COMPLETED: Final = StepStatus.COMPLETED
+
+
+class Step(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One node of a run as its facts tell it; `attempt` counts from 1, and is 0 where nothing was attempted.
+
+    `usage` is of the last call of a model, `earlier` of those before it: attempts that failed, answers rejected.
+    `items` are the children that have ended, by their place in the list. `lost` of the attempts were lost with their
+    engines, the last `lost_in_a_row` of them with no other failure in between. `gave` is what a step gave that has not
+    completed, since an edge out of it could not be decided.
+    """
+
+    status: StepStatus
+    attempt: int = 0
+    epoch: int = 0
+    output: Payload = NOTHING
+    continued: bool = False
+    gave: Payload | None = None
+    edges_taken: tuple[int, ...] = ()
+    usage: Usage | None = None
+    error: StepError | None = None
+    retry_at: datetime | None = None
+    waiting: StepWaiting | None = None
+    decision: StepDecided | None = None
+    reason: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    earlier: tuple[Usage, ...] = ()
+    first_started_at: datetime | None = None
+    repairs: int = 0
+    items: dict[int, ItemResult] = {}
+    reused_from: UUID | None = None
+    lost: int = 0
+    lost_in_a_row: int = 0
+
+    @property
+    def failures(self) -> int:
+        """Give how many attempts have failed by themselves, the one under way or the last one included."""
+        return self.attempt - self.lost
+
+    @property
+    def ends_its_run(self) -> bool:
+        """Tell whether this step has failed for good, with nothing to go on with in its place."""
+        return self.status is StepStatus.FAILED and not self.continued and not self.edges_taken
+
+    @property
+    def waits_for_children(self) -> bool:
+        """Tell whether runs that this step has begun, or is about to, are under way."""
+        waiting = self.waiting
+        return self.status is StepStatus.WAITING and waiting is not None and waiting.waiting_for is WaitFor.CHILD
+
+
+StepFact = (
+    StepStarted
+    | StepCompleted
+    | StepSkipped
+    | StepWaiting
+    | StepDecided
+    | StepFailed
+    | AnswerRejected
+    | StepItemsSettled
+    | StepReused
+)
+
+
+def evolve_step(step: Step | None, fact: StepFact) -> Step:
+    """Give one step as it is after one more fact about it. Takes any history; never refuses."""
+    match fact:
+        case StepStarted():
+            return _started(step, fact)
+        case StepCompleted():
+            return replace(
+                step or Step(status=COMPLETED, attempt=fact.attempt),
+                status=COMPLETED,
+                output=fact.output,
+                gave=None,
+                edges_taken=fact.edges_taken,
+                usage=fact.usage or _usage_kept(step),
+                ended_at=fact.completed_at,
+            )
+        case StepSkipped():
+            return Step(status=StepStatus.SKIPPED, reason=fact.reason)
+        case StepFailed():
+            return _failed(step, fact)
+        case StepWaiting():
+            return replace(_known(step, fact.attempt), status=StepStatus.WAITING, waiting=fact)
+        case StepDecided():
+            return replace(_known(step, 1), status=StepStatus.DECIDED, decision=fact)
+        case AnswerRejected():
+            known = _known(step, fact.attempt)
+            return replace(known, repairs=fact.repair, earlier=_with(known.earlier, fact.usage))
+        case StepItemsSettled():
+            known = _known(step, fact.attempt)
+            return replace(known, items={**known.items, **{one.item: one for one in fact.items}})
+        case StepReused():
+            return _reused(fact)
+        case _:
+            assert_never(fact)
+
+
+def _known(step: Step | None, attempt: int) -> Step:
+    return step or Step(status=StepStatus.RUNNING, attempt=attempt)
+
+
+def _started(step: Step | None, fact: StepStarted) -> Step:
+    if step is None:
+        return Step(status=RUNNING, attempt=fact.attempt, epoch=fact.epoch, started_at=fact.started_at)
+    return Step(
+        status=StepStatus.RUNNING,
+        attempt=fact.attempt,
+        epoch=fact.epoch,
+        started_at=fact.started_at,
+        earlier=_with(step.earlier, step.usage),
+        first_started_at=step.first_started_at or step.started_at,
+        lost=step.lost,
+        lost_in_a_row=step.lost_in_a_row,
+    )
+
+
+def _failed(step: Step | None, fact: StepFailed) -> Step:
+    known = step or Step(status=StepStatus.FAILED, attempt=fact.attempt)
+    was_lost = fact.error.error_class is ErrorClass.OWNER_LOST
+    return replace(
+        known,
+        status=StepStatus.RETRYING if fact.retry_at else StepStatus.FAILED,
+        error=fact.error,
+        retry_at=fact.retry_at,
+        edges_taken=fact.edges_taken,
+        output=fact.continued_with or NOTHING,
+        continued=fact.continued_with is not None,
+        gave=fact.gave,
+        usage=fact.usage or _usage_kept(step),
+        ended_at=fact.failed_at,
+        lost=known.lost + was_lost,
+        lost_in_a_row=known.lost_in_a_row + 1 if was_lost else 0,
+    )
+
+
+def given(step: Step, at: datetime) -> Step:
+    """Give a step that had given its output when it failed as a retry goes on with it: only its edges are open."""
+    return replace(
+        step, status=StepStatus.GIVEN, edges_taken=(), error=None, retry_at=None, started_at=at, ended_at=None
+    )
+
+
+def _usage_kept(step: Step | None) -> Usage | None:
+    """Give what the call of a step took whose output is kept: the facts that settle it do not tell of it again."""
+    return step.usage if step is not None and step.status is StepStatus.GIVEN else None
+
+
+def _reused(fact: StepReused) -> Step:
+    return Step(
+        status=StepStatus.COMPLETED,
+        output=fact.output,
+        edges_taken=fact.edges_taken,
+        reused_from=fact.from_run,
+        started_at=fact.reused_at,
+        ended_at=fact.reused_at,
+    )
+
+
+def _with(earlier: tuple[Usage, ...], usage: Usage | None) -> tuple[Usage, ...]:
+    return earlier if usage is None else (*earlier, usage)
+
+
+def bytes_of(step: Step | None) -> int:
+    """Give how many bytes a step has kept beside the log: of its output, or of what its children are started with."""
+    if step is None:
+        return 0
+    if step.status is StepStatus.WAITING and step.waiting is not None:
+        return step.waiting.items.bytes or 0
+    held = step.output if step.gave is None else step.gave
+    return held.bytes or 0
+
+
+def usages_of(step: Step) -> tuple[Usage, ...]:
+    """Give what every call of a model took for this step."""
+    return _with(step.earlier, step.usage)

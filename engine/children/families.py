@@ -1,0 +1,80 @@
+"""The children of every step of one run that waits for some, as the run's driver sees them."""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+from uuid import UUID
+
+from commands.aggregates import Loaded
+from domain.graphs.compiled import CompiledGraph
+from domain.graphs.graph import Node
+from domain.runs.facts import StepWaiting, WaitFor
+from domain.runs.run import Run
+from domain.runs.steps import Step, StepStatus
+from engine.children.children import Children, Nursery, is_late
+from engine.steps.contract import ItemsSettled
+from store.log.records import Metadata
+
+
+class Families:
+    """Keeps the children of each waiting step while the run is driven."""
+
+    def __init__(self, nursery: Nursery) -> None:
+        """Make it for one driver."""
+        self._nursery = nursery
+        self._children: dict[str, Children] = {}
+        self._resting: set[str] = set()
+
+    def ended(self, node: str, item: int, run_id: UUID) -> bool:
+        """Say that a child has ended; tells whether the step must be tended again."""
+        children = self._children.get(node)
+        if children is None or not children.ended(item, run_id) or node not in self._resting:
+            return False
+        self._resting.discard(node)
+        return True
+
+    def to_tend(self, run: Run, busy: Collection[str], results: Collection[tuple[str, Any]]) -> list[str]:
+        """Give the steps that wait for children and that nobody tends."""
+        if not run.waiting:
+            return []
+        known = {node for node, _ in results}
+        return [
+            node
+            for node, step in run.steps.items()
+            if step.waits_for_children and node not in busy and node not in known and not self._rests(node, step)
+        ]
+
+    def _rests(self, node: str, step: Step) -> bool:
+        return node in self._resting and not is_late(_waiting(step), self._nursery.at_once.clock())
+
+    async def tend(self, held: Loaded[Run], node: Node, metadata: Metadata) -> ItemsSettled | None:
+        """Start and gather the children of a step; None when nothing happens for a while."""
+        step = held.state.steps[node.id]
+        children = self._of(held, node, step)
+        result = await children.tend(step, metadata)
+        if result is None:
+            self._resting.add(node.id)
+        return result
+
+    async def cancel(self, held: Loaded[Run], graph: CompiledGraph, metadata: Metadata) -> None:
+        """Ask the children of a run that ends without them to end as well. Raises Unavailable."""
+        for node, step in _abandoned(held.state):
+            await self._of(held, graph.nodes[node], step).cancel(step, metadata)
+
+    def _of(self, held: Loaded[Run], node: Node, step: Step) -> Children:
+        children = self._children.get(node.id)
+        if children is None or children.attempt != step.attempt:
+            children = self._children[node.id] = Children(self._nursery, held, node, _waiting(step))
+        return children
+
+
+def _waiting(step: Step) -> StepWaiting:
+    if step.waiting is None:
+        raise TypeError("the step does not wait")
+    return step.waiting
+
+
+def _abandoned(run: Run) -> Iterator[tuple[str, Step]]:
+    for node, step in run.steps.items():
+        waiting = step.waiting
+        if step.status is StepStatus.CANCELLED and waiting is not None and waiting.waiting_for is WaitFor.CHILD:
+            yield node, step

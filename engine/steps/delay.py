@@ -1,0 +1,46 @@
+"""Delay steps: until when they wait, and what they give then."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from domain.expressions.budget import Budget
+from domain.expressions.common import ExpressionFault
+from domain.expressions.liquid_templates import compile_template
+from domain.graphs.configs import DelayConfig
+from domain.runs.facts import StepWaiting, WaitFor
+from engine.steps.contract import StepCall
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+MOST_SHOWN: Final = 100
+
+
+def until_of(call: StepCall, config: DelayConfig, now: datetime, budget: Budget | None = None) -> datetime:
+    """Give until when a step waits, in UTC. Raises ExpressionFault where its template gives no such time."""
+    if config.seconds is not None:
+        return now + timedelta(seconds=config.seconds)
+    return read_time(compile_template(config.until or "").render(call.data.seen(), budget))
+
+
+def read_time(text: str) -> datetime:
+    """Read a time in the form of RFC 3339, with its offset, as UTC. Raises ExpressionFault."""
+    try:
+        return msgspec.convert(text.strip(), Moment).astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError) as fault:
+        shown = text.strip()[:MOST_SHOWN]
+        raise ExpressionFault(
+            f"until gave {shown!r}, which is no time of RFC 3339, such as 2026-03-01T12:00:00Z"
+        ) from fault
+
+
+def wait(call: StepCall, until: datetime, now: datetime) -> StepWaiting:
+    """Give the fact that a step waits for a time."""
+    return StepWaiting(
+        node=call.node.id, attempt=call.attempt, waiting_for=WaitFor.TIMER, until=until, waiting_since=now
+    )
+
+
+def output_of(until: datetime) -> dict[str, Any]:
+    """Give the output of a delay: the time that it waited for."""
+    return {"until": until.astimezone(UTC).isoformat().replace("+00:00", "Z")}

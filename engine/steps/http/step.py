@@ -1,0 +1,127 @@
+"""HTTP steps: render a request, send it through the guard, and read its answer within bounds.
+
+The transport is used without the client around it: that one would log URLs, and they may hold secrets.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import httpx2
+from msgspec import Struct
+
+from domain.expressions.common import ExpressionFault
+from domain.graphs.configs import HttpConfig
+from domain.graphs.graph import ErrorClass
+from engine.egress.guard import Guard, GuardedTransport, OutgoingRefused
+from engine.steps.contract import Failed, StepCall, failed
+from engine.steps.http.errors import HttpFault, fault_of_status, fault_of_transport, is_fault
+from engine.steps.http.request import check_secrets, request_of
+from engine.steps.http.response import body_bytes, headers_of, quoted, value_of
+from engine.steps.http.secrets import SHOWN_CHARACTERS_MAX, SHOWN_MAX, HttpSecret, Redactor, UsedSecrets
+from engine.steps.slow_work import SlowWork
+
+ERROR_BODY_BYTES_MAX: Final = 64 * 1024
+BODY_BYTES_AT_ONCE: Final = 128 * 1024
+"""A larger one is read beside the loop: 10 MB of JSON took a third of a second."""
+UNTOLD: Final = "a template that uses a secret cannot be rendered; why is not told, for that may quote it"
+TOO_MUCH_SHOWN: Final = (
+    f"a request makes at most {SHOWN_MAX} different texts of secrets, of at most {SHOWN_CHARACTERS_MAX} characters"
+)
+
+
+class HttpBounds(Struct, frozen=True, kw_only=True):
+    """How long things may take and how many there may be."""
+
+    timeout_seconds: float = 30.0
+    connect_seconds: float = 10.0
+    connections: int = 100
+
+
+class HttpSteps:
+    """Carries out http steps; used by all of them at once, on one event loop."""
+
+    def __init__(
+        self, guard: Guard, secrets: Mapping[str, HttpSecret], bounds: HttpBounds, slow: SlowWork | None = None
+    ) -> None:
+        """Make ready; nothing is connected yet."""
+        self._guard = guard
+        self._secrets = dict(secrets)
+        self._bounds = bounds
+        self._slow = slow or SlowWork()
+        self._redactor = Redactor(secret.reveal() for secret in self._secrets.values())
+        self._transport = GuardedTransport(guard, connections_max=bounds.connections)
+
+    async def call(self, call: StepCall, config: HttpConfig) -> dict[str, Any] | Failed:
+        """Call once and give `{status, headers, body}`. Raises nothing of its own."""
+        secrets = UsedSecrets(self._secrets)
+        redactor = self._redactor
+        try:
+            request = await self._slow.done(call.workspace_id, lambda budget: request_of(config, call, secrets, budget))
+            self._guard.check(request.url)
+            check_secrets(request.url, secrets.used, self._secrets, self._guard)
+            redactor = self._redactor_of(secrets)
+            return await self._within_time(call, request, config, redactor)
+        except HttpFault as fault:
+            refused = failed(fault.error_class, redactor.text(fault.message))
+            return Failed(refused.error, retry_after_seconds=fault.wait_seconds)
+        except OutgoingRefused as refused:
+            return failed(ErrorClass.BAD_REQUEST, str(refused))
+        except ExpressionFault as fault:
+            # It may quote what it was given, and no redactor knows a secret that a filter has taken apart.
+            said = UNTOLD if secrets.used else redactor.text(str(fault))
+            return failed(ErrorClass.EXPRESSION, said)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+    async def _within_time(
+        self, call: StepCall, request: httpx2.Request, config: HttpConfig, redactor: Redactor
+    ) -> dict[str, Any]:
+        seconds = call.node.timeout_seconds or self._bounds.timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._exchange(call, request, config, redactor)
+        except TimeoutError:
+            raise HttpFault(ErrorClass.TIMEOUT, f"there was no whole answer within {seconds:g} seconds") from None
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            raise fault_of_transport(error) from None  # without its cause: a header may stand in it
+
+    async def _exchange(
+        self, call: StepCall, request: httpx2.Request, config: HttpConfig, redactor: Redactor
+    ) -> dict[str, Any]:
+        wait = self._bounds.connect_seconds
+        request.extensions["timeout"] = {"connect": wait, "pool": wait, "read": None, "write": None}
+        response = await self._transport.handle_async_request(request)
+        try:
+            if is_fault(response.status_code):
+                quote = redactor.text(await _said(response, config))
+                raise fault_of_status(response.status_code, response.headers, quote)
+            headers = headers_of(response)
+            body = await body_bytes(response, config.most_response_bytes)
+        finally:
+            await response.aclose()
+
+        def read() -> dict[str, Any]:
+            value = redactor.json(value_of(body, headers.get("content-type", "")))
+            return {"status": response.status_code, "headers": redactor.json(headers), "body": value}
+
+        try:
+            return read() if len(body) <= BODY_BYTES_AT_ONCE else await self._slow.beside(call.workspace_id, read)
+        except RecursionError:
+            raise HttpFault(ErrorClass.INVALID_OUTPUT, "the answer is nested too deep") from None
+
+    def _redactor_of(self, secrets: UsedSecrets) -> Redactor:
+        """Cut out the secrets, and what was made with them: `Basic` hides them in base64. Raises HttpFault."""
+        if secrets.showed_too_much:
+            raise HttpFault(ErrorClass.BAD_REQUEST, TOO_MUCH_SHOWN)
+        return Redactor(secrets.shown, also=self._redactor) if secrets.shown else self._redactor
+
+
+async def _said(response: httpx2.Response, config: HttpConfig) -> str:
+    """Read what an error says; one that cannot be read says nothing."""
+    try:
+        return quoted(await body_bytes(response, min(config.most_response_bytes, ERROR_BODY_BYTES_MAX)))
+    except HttpFault:
+        return ""

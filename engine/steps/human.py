@@ -1,0 +1,50 @@
+"""Human steps: who is asked what, having been shown exactly which values."""
+
+import hashlib
+import hmac
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from domain.expressions.budget import Budget
+from domain.expressions.jmespath_queries import compile_query
+from domain.expressions.liquid_templates import compile_template
+from domain.graphs.configs import HumanConfig
+from domain.payload import Payload
+from domain.runs.facts import StepWaiting, WaitFor
+from engine.steps.contract import StepCall
+
+_canonical = msgspec.json.Encoder(order="deterministic")
+
+
+def shown_to(call: StepCall, config: HumanConfig, budget: Budget) -> dict[str, Any]:
+    """Give what a person is shown: the rendered instructions and the picked values. Raises ExpressionFault."""
+    seen = call.data.seen()
+    shown: dict[str, Any] = {name: compile_query(query).apply(seen, budget) for name, query in config.shows.items()}
+    if config.instructions is None:
+        return {"values": shown}
+    return {"instructions": compile_template(config.instructions).render(seen, budget), "values": shown}
+
+
+def hash_of_shown(shown: object, key: bytes) -> str:
+    """Give the keyed hash (HMAC-SHA-256 over canonical JSON) of what a person was shown."""
+    return "hmac-sha256:" + hmac.new(key, _canonical.encode(shown), hashlib.sha256).hexdigest()
+
+
+def ask(call: StepCall, config: HumanConfig, payload: Payload, shown_hash: str, now: datetime) -> StepWaiting:
+    """Give the fact that a step waits for a person."""
+    deadline = config.deadline
+    return StepWaiting(
+        node=call.node.id,
+        attempt=call.attempt,
+        waiting_for=WaitFor.HUMAN,
+        until=None if deadline is None else now + timedelta(seconds=deadline.after_seconds),
+        assignees=tuple(one.user for one in config.assignees if one.user is not None),
+        roles=tuple(one.role for one in config.assignees if one.role is not None),
+        form=config.form,
+        outcomes=config.outcomes,
+        shown=payload,
+        shown_hash=shown_hash,
+        waiting_since=now,
+    )

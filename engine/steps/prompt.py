@@ -1,0 +1,108 @@
+"""Prompt steps: render what is asked, ask the model, and read its answer as text or as JSON that meets a schema."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID
+
+from domain.expressions.budget import Budget
+from domain.expressions.jmespath_queries import compile_query
+from domain.expressions.liquid_templates import compile_template
+from domain.graphs.configs import JsonOutput, PromptConfig
+from domain.graphs.graph import ErrorClass
+from domain.ids import to_uuid
+from domain.runs.facts import Usage
+from domain.runs.prices import with_cost
+from engine.providers.choice import Providers
+from engine.providers.provider import Ask, Provider, ProviderFault
+from engine.steps.contract import Failed, Rejected, StepCall, failed
+from engine.steps.prompt_answers import Fit, read_answer, to_repair, without_text
+from engine.steps.slow_work import SlowWork
+
+
+class PromptAssets(Protocol):
+    """Gives the text of a prompt asset at a pinned version."""
+
+    async def __call__(self, workspace_id: UUID, asset_id: UUID, version: int) -> str:
+        """Give the text. Raises ExpressionFault when the content is not text."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a model's answer came to: text, or JSON that meets the schema."""
+
+    output: Any
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """Carries out prompt steps."""
+
+    providers: Providers
+    prompt_assets: PromptAssets
+    on_delta: Callable[[StepCall], Callable[[str], None]]
+    timeout_seconds: float
+    slow: SlowWork = field(default_factory=SlowWork)
+
+    async def complete(self, call: StepCall, config: PromptConfig) -> Answered | Failed:
+        """Ask the model, again to repair what does not fit. Raises ExpressionFault where nothing can be rendered."""
+        prices = call.run.pins.prices
+        try:
+            provider, model = self.providers.choose(config.model)
+            return await self._until_it_fits(provider, await self._ask(call, config, model), call)
+        except ProviderFault as fault:
+            refused = failed(fault.error_class, fault.message)
+            usage = None if fault.usage is None else with_cost(fault.usage, prices)
+            return Failed(refused.error, usage, retry_after_seconds=fault.retry_after_seconds)
+
+    async def _until_it_fits(self, provider: Provider, first: Ask, call: StepCall) -> Answered | Failed:
+        ask = first
+        most = first.output.repair_attempts if isinstance(first.output, JsonOutput) else 0
+        repair = 1
+        while True:
+            answer = await provider.complete(ask, self.on_delta(call))
+            usage = with_cost(answer.usage, call.run.pins.prices)
+            read = without_text(answer) or read_answer(answer.text, first.output)
+            if isinstance(read, Fit):
+                return Answered(read.output, usage)
+            if repair > most:
+                said = f"{read.message}: {'; '.join(read.problems)}"
+                return Failed(failed(ErrorClass.INVALID_OUTPUT, said).error, usage)
+            call.reject(Rejected(attempt=call.attempt, repair=repair, problems=read.problems, usage=usage))
+            ask = to_repair(ask, answer.text, read, first)
+            repair += 1
+
+    async def _ask(self, call: StepCall, config: PromptConfig, model: str) -> Ask:
+        template, seen = await self._template(call, config), call.data.seen()
+        system, prompt = await self.slow.done(
+            call.workspace_id, lambda budget: _rendered(config, template, seen, budget)
+        )
+        return Ask(
+            model=model,
+            system=system,
+            prompt=prompt,
+            parameters=config.parameters,
+            output=config.output,
+            idempotency_token=call.idempotency_token,
+            traceparent=call.traceparent,
+            workspace_id=call.workspace_id,
+            timeout_seconds=call.node.timeout_seconds or self.timeout_seconds,
+            aborted=lambda usage: call.aborted(with_cost(usage, call.run.pins.prices)),
+        )
+
+    async def _template(self, call: StepCall, config: PromptConfig) -> str:
+        if config.asset_id is None:
+            return config.template or ""
+        asset_id = to_uuid("ast", config.asset_id)
+        return await self.prompt_assets(call.workspace_id, asset_id, call.run.pins.assets[asset_id])
+
+
+def _rendered(config: PromptConfig, template: str, seen: Mapping[str, Any], budget: Budget) -> tuple[str | None, str]:
+    """Give the texts of the system and of the user."""
+    if config.variables:
+        picked = {name: compile_query(query).apply(seen, budget) for name, query in config.variables.items()}
+        seen = {**seen, "variables": picked}
+    system = None if config.system is None else compile_template(config.system).render(seen, budget)
+    return system, compile_template(template).render(seen, budget)

@@ -1,0 +1,38 @@
+"""A tally of what steps came to, as this engine has recorded it, for whoever watches it."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from domain.fact import Fact
+from domain.graphs.compiled import CompiledGraph
+from domain.graphs.graph import kind_of
+from domain.runs.facts import StepCompleted, StepFailed, StepSkipped, StepWaiting
+
+OUTCOMES: Final[dict[type[Fact], str]] = {
+    StepCompleted: "completed",
+    StepFailed: "failed",
+    StepSkipped: "skipped",
+    StepWaiting: "waiting",
+}
+
+
+class StepTally:
+    """Counts, by kind of step and by what it came to. It is on the way of every turn, so it does little."""
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self.counts: dict[tuple[str, str], int] = {}
+
+    def took(self, graph: CompiledGraph, facts: Iterable[Fact]) -> None:
+        """Count what has been appended to a run."""
+        for fact in facts:
+            outcome = OUTCOMES.get(type(fact))
+            if outcome is not None:
+                self._count(graph, fact, outcome)
+
+    def _count(self, graph: CompiledGraph, fact: Fact, outcome: str) -> None:
+        node = graph.nodes.get(getattr(fact, "node", ""))
+        if isinstance(fact, StepFailed) and fact.retry_at is not None:
+            outcome = "retried"
+        key = "unknown" if node is None else kind_of(node), outcome
+        self.counts[key] = self.counts.get(key, 0) + 1

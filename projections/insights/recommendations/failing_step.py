@@ -1,0 +1,47 @@
+"""A step that fails for good in a good part of its runs."""
+
+from collections.abc import Iterator
+
+from domain.graphs.graph import Retry
+from projections.insights.recommendations.recommendation import (
+    Recommendation,
+    Seen,
+    Severity,
+    Thresholds,
+    most,
+    percent,
+    share,
+)
+
+
+def failing_step(seen: Seen, at: Thresholds) -> Iterator[Recommendation]:
+    """Find steps of which a share of those that ended has failed."""
+    for workflow_id, node_id, step in seen.steps():
+        now = step.now
+        ended = now.completed + now.failed
+        failed = share(now.failed, ended)
+        if ended < at.failing_sample or failed < at.failing_share:
+            continue
+        error = most(now.errors)
+        yield Recommendation(
+            code="failing_step",
+            severity=Severity.CRITICAL if failed >= at.failing_share_critical else Severity.WARNING,
+            title=f"The step {node_id} fails often",
+            detail=f"{now.failed} of {ended} failed for good ({percent(failed)}), most often with {error}.",
+            evidence={
+                "ended": ended,
+                "failed": now.failed,
+                "failed_share": round(failed, 4),
+                "errors": dict(sorted(now.errors.items())),
+            },
+            workflow_id=workflow_id,
+            node_id=node_id,
+            suggested_action=f"Look at runs that failed here with {error}; {_mended(error)}.",
+        )
+
+
+def _mended(error: str) -> str:
+    """Say what helps: what is not tried again by itself mostly fails in the same way."""
+    if error in Retry().retry_on:
+        return "retry that class, or give a fallback"
+    return "mend what they have in common, since another attempt mostly ends the same way, or give a fallback"

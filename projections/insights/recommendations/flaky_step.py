@@ -1,0 +1,42 @@
+"""A step that gets there in the end, but often only after it has been tried again."""
+
+from collections.abc import Iterator
+
+from projections.insights.recommendations.recommendation import (
+    Recommendation,
+    Seen,
+    Severity,
+    Thresholds,
+    most,
+    percent,
+    share,
+)
+
+
+def flaky_step(seen: Seen, at: Thresholds) -> Iterator[Recommendation]:
+    """Find steps of which a share of the completed needed more than one attempt."""
+    for workflow_id, node_id, step in seen.steps():
+        now = step.now
+        recovered = share(now.recovered, now.completed)
+        if now.completed < at.flaky_sample or recovered < at.flaky_share:
+            continue
+        error = most(now.errors)
+        yield Recommendation(
+            code="flaky_step",
+            severity=Severity.WARNING,
+            title=f"The step {node_id} often needs another attempt",
+            detail=(
+                f"{now.recovered} of {now.completed} completed only after a retry ({percent(recovered)}); the attempts "
+                f"before failed most often with {error}."
+            ),
+            evidence={
+                "completed": now.completed,
+                "recovered": now.recovered,
+                "recovered_share": round(recovered, 4),
+                "retries": now.retries,
+                "errors": dict(sorted(now.errors.items())),
+            },
+            workflow_id=workflow_id,
+            node_id=node_id,
+            suggested_action=f"Each retry costs time, and of a model money: find out what makes it fail with {error}.",
+        )

@@ -1,0 +1,259 @@
+"""Retrying: folds what was parked of a workspace, page by page, and unparks it at the live checkpoint."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec import Struct
+from psycopg import AsyncConnection
+
+from projections.runtime.apply import apply, is_poisonous, poison_of
+from projections.runtime.event_filter import Sieve
+from projections.runtime.parking import error_text, topic_as_stored
+from projections.runtime.projection import Cursor, Projection, Unfoldable
+from projections.runtime.skips import skips_of
+from store.log.queries import LOG, LogFilter, log_parameters, recorded_or_unreadable
+from store.log.records import Recorded
+from store.postgres.arrays import register
+
+BEGUN: Final = """
+insert into parking_history (projection, workspace_id, position, happened, by_whom, detail)
+select projection, workspace_id, from_position, 'retried', %(by)b, ''
+  from parked
+ where projection = %(projection)b and workspace_id = %(workspace)b
+returning position
+"""
+"""Write down that somebody retries a workspace; gives from where, and nothing where it is not parked."""
+
+CHECKPOINT: Final = "select position from checkpoints where projection = %b"
+"""Read how far the others have been folded."""
+
+LOCK: Final = "select position from checkpoints where projection = %b for update"
+"""Read it, and let nobody move it until this transaction ends."""
+
+ADVANCE: Final = """
+update parked set from_position = %(onward)b::bigint
+ where projection = %(projection)b and workspace_id = %(workspace)b and from_position = %(expected)b::bigint
+returning from_position
+"""
+"""Say that all before a position has been folded; it changes nothing where somebody else has."""
+
+STOP: Final = """
+with stopped as (
+    update parked
+       set from_position = %(position)b::bigint, stream_id = %(stream)b, version = %(version)b::bigint,
+           topic = %(topic)b, error = %(error)b
+     where projection = %(projection)b and workspace_id = %(workspace)b and from_position = %(expected)b::bigint
+    returning projection, workspace_id, from_position, error
+)
+insert into parking_history (projection, workspace_id, position, happened, by_whom, detail)
+select projection, workspace_id, from_position, 'parked', 'retry', error from stopped
+returning position
+"""
+"""Say that the workspace stays parked, at this fact, and write that down."""
+
+UNPARK: Final = """
+with unparked as (
+    delete from parked
+     where projection = %(projection)b and workspace_id = %(workspace)b and from_position = %(expected)b::bigint
+    returning projection, workspace_id
+), noticed as (
+    update checkpoints set revision = revision + 1
+     where projection = %(projection)b and exists (select from unparked)
+)
+insert into parking_history (projection, workspace_id, position, happened, by_whom, detail)
+select projection, workspace_id, %(position)b::bigint, 'unparked', 'retry', '' from unparked
+returning position
+"""
+"""Let the workspace go on with the others; whoever follows the projection notices by the revision."""
+
+
+class RetryBounds(Struct, frozen=True, kw_only=True):
+    """The bounds of a retry; `callsheet.settings.load` names and documents each."""
+
+    page_events: int = 2_000
+    stretch_positions: int = 10_000
+    commit_seconds: float = 60.0
+
+
+class Retried(Struct, frozen=True, kw_only=True):
+    """What came of a retry: all before `position` is folded; `error` says why it stays parked there, if it does."""
+
+    projection: str
+    workspace_id: UUID
+    folded: int
+    position: int
+    error: str | None
+
+
+class NotParked(Exception):  # noqa: N818  # an answer to the person who asked
+    """The workspace is not parked in the projection."""
+
+
+class RetriedByAnother(Exception):  # noqa: N818  # an answer to the person who asked
+    """Somebody else is retrying the same workspace in the same projection."""
+
+
+class Retry:
+    """One retry of one workspace, over one connection that commits every statement by itself.
+
+    The others are folded meanwhile: only the last pages, which lead up to their checkpoint, hold it for a moment. What
+    was folded stays so when the retry ends early, and the next one goes on from there.
+    """
+
+    def __init__(
+        self,
+        connection: AsyncConnection[Any],
+        projection: Projection,
+        workspace_id: UUID,
+        bounds: RetryBounds,
+        told: Callable[[int, int], None] = lambda _position, _checkpoint: None,
+    ) -> None:
+        """Make it, with a projection that remembers nothing; `told` hears how far it is, and how far it has to go."""
+        self._connection = connection
+        self._projection = projection
+        self._workspace_id = workspace_id
+        self._bounds = bounds
+        self._told = told
+        self._sieve = Sieve(projection.wants)
+        self._from = 0
+        self._folded = 0
+
+    async def run(self, by: str) -> Retried:
+        """Fold until it is unparked, or a fact cannot be folded. Raises NotParked, RetriedByAnother, TimeoutError."""
+        register(self._connection)
+        cursor = await self._execute(BEGUN, {"by": by})
+        row = await cursor.fetchone()
+        if row is None:
+            raise NotParked
+        self._from = row[0]
+        self._sieve = Sieve(self._projection.wants, skips=await skips_of(self._connection, self._projection.name))
+        while True:
+            poison, done = await self._onward()
+            if poison is not None or done:
+                return Retried(
+                    projection=self._projection.name,
+                    workspace_id=self._workspace_id,
+                    folded=self._folded,
+                    position=self._from,
+                    error=None if poison is None else error_text(poison),
+                )
+
+    async def _onward(self) -> tuple[Unfoldable | None, bool]:
+        """Fold a page; says what it stopped at, and whether the workspace is unparked."""
+        checkpoint = await self._checkpoint(CHECKPOINT)
+        self._told(self._from - 1, checkpoint)
+        last = checkpoint - self._from < self._bounds.stretch_positions
+        try:
+            async with asyncio.timeout(self._bounds.commit_seconds):
+                if last:
+                    return None, await self._unpark()
+                facts, through = await self._page(checkpoint, self._from - 1)
+                await self._advance(facts, through + 1)
+                return None, False
+        except _CannotFold as stopped:
+            return await self._stop(stopped.facts, stopped.fault), False
+
+    async def _unpark(self) -> bool:
+        """Fold the last pages with the checkpoint held still; false where it has gone on too far meanwhile."""
+        async with self._connection.transaction():
+            checkpoint = await self._checkpoint(LOCK)
+            facts: list[Recorded] = []
+            through, begun_from = self._from - 1, self._from
+            while through < checkpoint:
+                page, through = await self._page(checkpoint, through)
+                facts.extend(page)
+                if len(facts) > self._bounds.page_events:
+                    break
+            whole = through >= checkpoint
+            await self._fold(facts)
+            unparked = {"expected": begun_from, "position": checkpoint, "onward": through + 1}
+            await self._insist(UNPARK if whole else ADVANCE, unparked)
+        self._from, self._folded = through + 1, self._folded + len(facts)
+        return whole
+
+    async def _advance(self, facts: Sequence[Recorded], onward: int) -> None:
+        async with self._connection.transaction():
+            await self._fold(facts)
+            await self._insist(ADVANCE, {"expected": self._from, "onward": onward})
+        self._from, self._folded = onward, self._folded + len(facts)
+
+    async def _stop(self, facts: Sequence[Recorded], fault: Exception) -> Unfoldable:
+        """Fold what comes before the fact that cannot be folded, and stay parked at it. Raises a fault of no fact."""
+        while True:
+            poison = await poison_of(
+                self._connection, self._projection, facts, fault, try_seconds=self._bounds.commit_seconds
+            )
+            if poison is None:
+                raise fault
+            facts = [one for one in facts if one.position < poison.position]
+            try:
+                async with asyncio.timeout(self._bounds.commit_seconds), self._connection.transaction():
+                    await self._fold(facts)
+                    await self._insist(STOP, {"expected": self._from, **_parameters(poison)})
+            except _CannotFold as earlier:
+                fault = earlier.fault
+                continue
+            self._from, self._folded = poison.position, self._folded + len(facts)
+            return poison
+
+    async def _fold(self, facts: Sequence[Recorded]) -> None:
+        """Fold facts within the transaction. Raises _CannotFold, and forgets what it folded then."""
+        try:
+            async with self._connection.pipeline():
+                await apply(self._projection, self._cursor(), facts)
+        except Exception as fault:
+            self._projection.forget()
+            if not is_poisonous(fault):
+                raise
+            raise _CannotFold(facts, fault) from fault
+
+    async def _page(self, checkpoint: int, after: int) -> tuple[list[Recorded], int]:
+        """Read what is to be folded next, and say through which position it was looked for."""
+        through = min(checkpoint, after + self._bounds.stretch_positions)
+        limit = self._bounds.page_events
+        only = LogFilter(workspace_id=self._workspace_id)
+        cursor = self._cursor()
+        await cursor.execute(LOG, log_parameters(after, through, limit, only))
+        events = [recorded_or_unreadable(row) for row in await cursor.fetchall()]
+        return self._sieve.take(events, after), events[-1].position if len(events) == limit else through
+
+    async def _checkpoint(self, query: Any) -> int:  # noqa: ANN401  # a literal
+        cursor = self._cursor()
+        await cursor.execute(query, [self._projection.name])
+        row = await cursor.fetchone()
+        return 0 if row is None else int(row[0])
+
+    async def _insist(self, statement: Any, parameters: Mapping[str, object]) -> None:  # noqa: ANN401  # a literal
+        cursor = await self._execute(statement, parameters)
+        if await cursor.fetchone() is None:
+            raise RetriedByAnother
+
+    async def _execute(self, statement: Any, parameters: Mapping[str, object]) -> Cursor:  # noqa: ANN401  # a literal
+        ours = {"projection": self._projection.name, "workspace": self._workspace_id}
+        cursor = self._cursor()
+        await cursor.execute(statement, {**ours, **parameters})
+        return cursor
+
+    def _cursor(self) -> Cursor:
+        return self._connection.cursor(binary=True)
+
+
+class _CannotFold(Exception):  # noqa: N818  # within a retry only
+    """Facts could not be folded; which of them is at fault is found out once the transaction is over."""
+
+    def __init__(self, facts: Sequence[Recorded], fault: Exception) -> None:
+        super().__init__(repr(fault))
+        self.facts = facts
+        self.fault = fault
+
+
+def _parameters(poison: Unfoldable) -> dict[str, object]:
+    return {
+        "position": poison.position,
+        "stream": poison.recorded.stream_id,
+        "version": poison.recorded.version,
+        "topic": topic_as_stored(poison),
+        "error": error_text(poison),
+    }

@@ -1,0 +1,122 @@
+"""Reading assets: one by id, a project's in pages, and the versions of one."""
+
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from domain.asset import Asset, AssetStatus, AssetType
+from domain.payload import Payload
+from projections.runtime.paging import MOST, Cursor, Listing, Sort, Version, Versions, View, listing, rank_after
+from projections.runtime.paging import version as version_of
+from projections.runtime.paging import versions as versions_of
+from projections.runtime.paging import view as view_of
+from projections.runtime.read_pool import ReadModels
+
+GET: Final = """
+select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
+  from assets
+ where id = %(id)b and workspace_id = %(workspace)b
+"""
+"""Read one asset of a workspace."""
+
+LIST: Final = """
+select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
+  from assets
+ cross join lateral (select case %(sort)b::text
+                            when 'created_at' then created_position
+                            when '-created_at' then -created_position
+                            when 'updated_at' then position
+                            else -position end) as sorted (rank)
+ where project_id = %(project)b
+   and workspace_id = %(workspace)b
+   and (%(status)b::text is null or status = %(status)b)
+   and (%(type)b::text is null or type = %(type)b)
+   and (%(label)b::text is null or label = %(label)b)
+   and rank > %(after)b
+ order by rank
+ limit %(limit)b
+"""
+"""Read a page of a project's assets; they are few enough to sort as they are read."""
+
+VERSION: Final = """
+select number, position, created_at, document::text
+  from asset_versions
+ where asset_id = %(id)b and workspace_id = %(workspace)b and number = %(number)b
+"""
+"""Read one version of an asset's content."""
+
+VERSIONS: Final = """
+select number, position, created_at, document::text
+  from asset_versions
+ where asset_id = %(id)b and workspace_id = %(workspace)b and number < %(before)b
+ order by number desc
+ limit %(limit)b
+"""
+"""Read a page of the versions of an asset's content, newest first."""
+
+_asset_decoder: Final = Decoder(Asset)
+_content_decoder: Final = Decoder(Payload)
+
+
+class AssetFilters(Struct, frozen=True, kw_only=True):
+    """Which assets of a project to list; what is None does not filter."""
+
+    project_id: UUID
+    status: AssetStatus | None = None
+    type: AssetType | None = None
+    label: str | None = None
+
+
+class AssetsView:
+    """The assets of every workspace; each call sees one workspace only."""
+
+    def __init__(self, models: ReadModels) -> None:
+        """Read from these read models."""
+        self._models = models
+
+    async def get(self, workspace_id: UUID, asset_id: UUID) -> View[Asset] | None:
+        """Give one asset. Raises Unavailable."""
+        row = await self._models.one(GET, {"id": asset_id, "workspace": workspace_id})
+        return None if row is None else view_of(row, _asset_decoder)
+
+    async def list(
+        self,
+        workspace_id: UUID,
+        *,
+        filters: AssetFilters,
+        limit: int,
+        cursor: Cursor | None = None,
+        sort: Sort = Sort.NEWEST,
+    ) -> Listing[View[Asset]]:
+        """Give a page. Raises Unavailable; ValueError for a cursor of another order."""
+        rows = await self._models.rows(
+            LIST,
+            {
+                "workspace": workspace_id,
+                "project": filters.project_id,
+                "status": None if filters.status is None else filters.status.value,
+                "type": None if filters.type is None else filters.type.value,
+                "label": filters.label,
+                "sort": sort.value,
+                "after": rank_after(cursor, sort),
+                "limit": limit + 1,
+            },
+        )
+        return listing([view_of(row, _asset_decoder) for row in rows], limit, sort)
+
+    async def version(self, workspace_id: UUID, asset_id: UUID, number: int) -> Version[Payload] | None:
+        """Give one version of the content. Raises Unavailable."""
+        row = await self._models.one(VERSION, {"id": asset_id, "workspace": workspace_id, "number": number})
+        return None if row is None else version_of(row, _content_decoder)
+
+    async def versions(
+        self, workspace_id: UUID, asset_id: UUID, *, limit: int, before: int | None = None
+    ) -> Versions[Payload]:
+        """Give a page of the versions of the content, newest first. Raises Unavailable."""
+        number = MOST if before is None else before
+        rows = await self._models.rows(
+            VERSIONS, {"id": asset_id, "workspace": workspace_id, "before": number, "limit": limit + 1}
+        )
+        return versions_of(rows, limit, _content_decoder)

@@ -1,0 +1,70 @@
+"""The projects projection: every project, folded, one row each."""
+
+from collections.abc import Sequence
+from typing import Final, get_args
+
+from msgspec.json import Decoder
+
+from domain.fact import Fact
+from domain.project import Project, ProjectFact, evolve
+from projections.runtime.folding import Folding
+from projections.runtime.projection import Cursor
+from projections.runtime.skips import Skipped
+from store.log.records import Recorded
+from store.postgres.arrays import texts
+
+LOAD: Final = """
+select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
+  from projects
+ where id = any (%(ids)b::uuid[])
+"""
+"""Read the projects that are not remembered."""
+
+WRITE: Final = """
+insert into projects (id, workspace_id, project_id, version, position, created_position, created_at, updated_at,
+                      status, name, document)
+select n.id, n.workspace, n.project, n.version, n.position, n.created_position, n.created_at, n.updated_at,
+       n.status, n.name, n.document::json
+  from unnest(%(ids)b::uuid[], %(workspaces)b::uuid[], %(projects)b::uuid[], %(versions)b::bigint[],
+              %(positions)b::bigint[], %(created_positions)b::bigint[], %(created_at)b::timestamptz[],
+              %(updated_at)b::timestamptz[], %(statuses)b::text[], %(names)b::text[], %(documents)b::text[])
+       as n (id, workspace, project, version, position, created_position, created_at, updated_at, status, name,
+             document)
+    on conflict (id) do update
+   set version = excluded.version, position = excluded.position, updated_at = excluded.updated_at,
+       status = excluded.status, name = excluded.name, document = excluded.document
+ where projects.version < excluded.version
+"""
+"""Write the projects that changed, each once, in one statement; never an older version over a newer one."""
+
+
+class ProjectsProjection:
+    """Folds the facts of projects."""
+
+    name = "projects"
+    tables = ("projects",)
+    wants: frozenset[type[Fact]] = frozenset((*get_args(ProjectFact), Skipped))
+
+    def __init__(self, *, most_remembered: int) -> None:
+        """Make it; `most_remembered` projects are kept in memory between batches."""
+        self._folding = Folding(
+            initial=Project(), evolve=evolve, decoder=Decoder(Project), load=LOAD, most_remembered=most_remembered
+        )
+
+    async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
+        """Fold facts and write the projects that changed. Raises Unfoldable."""
+        projects = await self._folding.fold(cursor, facts)
+        if projects:
+            await cursor.execute(
+                WRITE,
+                {
+                    **self._folding.columns(projects),
+                    "statuses": texts([project.state.status.value for project in projects]),
+                    "names": texts([project.state.name for project in projects]),
+                },
+                prepare=True,
+            )
+
+    def forget(self) -> None:
+        """Remember nothing."""
+        self._folding.forget()

@@ -1,0 +1,80 @@
+"""Reading projects: one by id, or a workspace's in pages."""
+
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from domain.project import Project, ProjectStatus
+from projections.runtime.paging import Cursor, Listing, Sort, View, listing, rank_after, view
+from projections.runtime.read_pool import ReadModels
+
+GET: Final = """
+select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
+  from projects
+ where id = %(id)b and workspace_id = %(workspace)b
+"""
+"""Read one project of a workspace."""
+
+LIST: Final = """
+select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
+  from projects
+ cross join lateral (select case %(sort)b::text
+                            when 'created_at' then created_position
+                            when '-created_at' then -created_position
+                            when 'updated_at' then position
+                            else -position end) as sorted (rank)
+ where workspace_id = %(workspace)b
+   and (%(status)b::text is null or status = %(status)b)
+   and (%(name)b::text is null or name = %(name)b)
+   and rank > %(after)b
+ order by rank
+ limit %(limit)b
+"""
+"""Read a page of a workspace's projects; they are few enough to sort as they are read."""
+
+_decoder: Final = Decoder(Project)
+
+
+class ProjectFilters(Struct, frozen=True, kw_only=True):
+    """Which projects to list; what is None does not filter."""
+
+    status: ProjectStatus | None = None
+    name: str | None = None
+
+
+class ProjectsView:
+    """The projects of every workspace; each call sees one workspace only."""
+
+    def __init__(self, models: ReadModels) -> None:
+        """Read from these read models."""
+        self._models = models
+
+    async def get(self, workspace_id: UUID, project_id: UUID) -> View[Project] | None:
+        """Give one project. Raises Unavailable."""
+        row = await self._models.one(GET, {"id": project_id, "workspace": workspace_id})
+        return None if row is None else view(row, _decoder)
+
+    async def list(
+        self,
+        workspace_id: UUID,
+        *,
+        filters: ProjectFilters,
+        limit: int,
+        cursor: Cursor | None = None,
+        sort: Sort = Sort.NEWEST,
+    ) -> Listing[View[Project]]:
+        """Give a page. Raises Unavailable; ValueError for a cursor of another order."""
+        rows = await self._models.rows(
+            LIST,
+            {
+                "workspace": workspace_id,
+                "status": None if filters.status is None else filters.status.value,
+                "name": filters.name,
+                "sort": sort.value,
+                "after": rank_after(cursor, sort),
+                "limit": limit + 1,
+            },
+        )
+        return listing([view(row, _decoder) for row in rows], limit, sort)

@@ -1,0 +1,72 @@
+"""The runs projection: every run, folded, one row each; it lies on the hot path."""
+
+from collections.abc import Sequence
+from typing import Final, get_args
+
+from msgspec.json import Decoder
+
+from domain.fact import Fact
+from domain.runs.facts import RunFact
+from domain.runs.run import Run, evolve
+from projections.runtime.folding import Folding
+from projections.runtime.projection import Cursor
+from projections.runtime.skips import Skipped
+from store.log.records import Recorded
+from store.postgres.arrays import texts, uuids
+
+LOAD: Final = """
+select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
+  from runs
+ where id = any (%(ids)b::uuid[])
+"""
+"""Read the runs that are not remembered."""
+
+WRITE: Final = """
+insert into runs (id, workspace_id, project_id, workflow_id, version, position, created_position, created_at,
+                  updated_at, status, document)
+select n.id, n.workspace, n.project, n.workflow, n.version, n.position, n.created_position, n.created_at,
+       n.updated_at, n.status, n.document::json
+  from unnest(%(ids)b::uuid[], %(workspaces)b::uuid[], %(projects)b::uuid[], %(workflows)b::uuid[],
+              %(versions)b::bigint[], %(positions)b::bigint[], %(created_positions)b::bigint[],
+              %(created_at)b::timestamptz[], %(updated_at)b::timestamptz[], %(statuses)b::text[],
+              %(documents)b::text[])
+       as n (id, workspace, project, workflow, version, position, created_position, created_at, updated_at, status,
+             document)
+    on conflict (id) do update
+   set version = excluded.version, position = excluded.position, updated_at = excluded.updated_at,
+       status = excluded.status, document = excluded.document
+ where runs.version < excluded.version
+"""
+"""Write the runs that changed, each once, in one statement; never an older version over a newer one."""
+
+
+class RunsProjection:
+    """Folds the facts of runs."""
+
+    name = "runs"
+    tables = ("runs",)
+    wants: frozenset[type[Fact]] = frozenset((*get_args(RunFact), Skipped))
+
+    def __init__(self, *, most_remembered: int) -> None:
+        """Make it; `most_remembered` runs are kept in memory between batches."""
+        self._folding = Folding(
+            initial=Run(), evolve=evolve, decoder=Decoder(Run), load=LOAD, most_remembered=most_remembered
+        )
+
+    async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
+        """Fold facts and write the runs that changed. Raises Unfoldable."""
+        runs = await self._folding.fold(cursor, facts)
+        if runs:
+            await cursor.execute(
+                WRITE,
+                {
+                    **self._folding.columns(runs),
+                    "workflows": uuids([run.state.workflow_id for run in runs]),
+                    "statuses": texts([run.state.status for run in runs]),
+                },
+                prepare=True,
+            )
+
+    def forget(self) -> None:
+        """Remember nothing."""
+        self._folding.forget()

@@ -1,0 +1,119 @@
+"""Reading tasks: the inbox of a user, in pages."""
+
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from domain.runs.facts import StepWaiting
+from projections.runtime.paging import Cursor, Listing, Sort, View, listing, rank_after
+from projections.runtime.read_pool import ReadModels
+
+INBOX: Final = """
+select tasks.run_id, tasks.workspace_id, tasks.project_id, tasks.version, tasks.position, tasks.created_at,
+       runs.workflow_id, tasks.document::text
+  from tasks
+  join runs on runs.id = tasks.run_id
+ cross join lateral (select case when %(descending)b::boolean then -tasks.position else tasks.position end)
+       as sorted (rank)
+ where tasks.found_by && (
+         select array_agg(mine.name)
+           from (select 'user:' || %(user)b::text
+                  union all
+                 select case when %(all)b::boolean then 'project:' || projects.id
+                             else 'role:' || projects.id || ':' || (projects.document -> 'team' ->> %(user)b::text) end
+                   from projects
+                  where projects.workspace_id = %(workspace)b
+                    and projects.document -> 'team' ->> %(user)b::text is not null) as mine (name))
+   and tasks.workspace_id = %(workspace)b
+   and (%(project)b::uuid is null or tasks.project_id = %(project)b)
+   and (%(workflow)b::uuid is null or runs.workflow_id = %(workflow)b)
+   and (%(run)b::uuid is null or tasks.run_id = %(run)b)
+   and (%(node)b::text is null or tasks.node = %(node)b)
+   and sorted.rank > %(after)b
+ order by sorted.rank
+ limit %(limit)b
+"""
+"""Read a page of what waits for a user: by name, by the role that they have in a project's team now, or all of it."""
+
+_decoder: Final = Decoder(StepWaiting)
+
+
+class Assigned(StrEnum):
+    """Whose tasks to list: the user's own, or also those of others in the projects whose team the user is in."""
+
+    ME = "me"
+    ALL = "all"
+
+
+class Task(Struct, frozen=True, kw_only=True):
+    """A human step that waits: the workflow that its run is of, and what is asked of whom."""
+
+    workflow_id: UUID
+    waiting: StepWaiting
+
+
+class TaskFilters(Struct, frozen=True, kw_only=True):
+    """Which tasks to list; what is None does not filter."""
+
+    project_id: UUID | None = None
+    workflow_id: UUID | None = None
+    run_id: UUID | None = None
+    node: str | None = None
+
+
+class TasksView:
+    """The tasks of every workspace; each call sees one user's of one workspace only.
+
+    It reads beside `tasks` the read models of runs and of projects, each as far as it has come.
+    """
+
+    def __init__(self, models: ReadModels) -> None:
+        """Read from these read models."""
+        self._models = models
+
+    async def inbox(
+        self,
+        workspace_id: UUID,
+        user_id: str,
+        *,
+        assigned: Assigned = Assigned.ME,
+        filters: TaskFilters = TaskFilters(),  # noqa: B008  # frozen
+        limit: int,
+        cursor: Cursor | None = None,
+        sort: Sort = Sort.NEWEST,
+    ) -> Listing[View[Task]]:
+        """Give a page; views are of the run. Raises Unavailable; ValueError for a cursor of another order."""
+        rows = await self._models.rows(
+            INBOX,
+            {
+                "workspace": workspace_id,
+                "user": user_id,
+                "all": assigned is Assigned.ALL,
+                "project": filters.project_id,
+                "workflow": filters.workflow_id,
+                "run": filters.run_id,
+                "node": filters.node,
+                "descending": sort.descending,
+                "after": rank_after(cursor, sort),
+                "limit": limit + 1,
+            },
+        )
+        return listing([_view(row) for row in rows], limit, sort)
+
+
+def _view(row: tuple[Any, ...]) -> View[Task]:
+    run, workspace, project, version, position, created_at, workflow, document = row
+    return View(
+        id=run,
+        workspace_id=workspace,
+        project_id=project,
+        version=version,
+        position=position,
+        created_position=position,
+        created_at=created_at,
+        updated_at=created_at,
+        state=Task(workflow_id=workflow, waiting=_decoder.decode(document)),
+    )

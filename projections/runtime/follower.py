@@ -1,0 +1,259 @@
+"""Following the log for one projection: own it, fold what comes in batches, move rows and checkpoint together."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+import structlog
+from msgspec import Struct
+from psycopg import AsyncConnection
+
+from projections.runtime.checkpoints import Checkpoints
+from projections.runtime.commit import CheckpointTaken, LeftOutChanged, Owned
+from projections.runtime.event_filter import NOTHING_PARKED
+from projections.runtime.parking import CHECKPOINT, Footing, footing_of
+from projections.runtime.projection import Projection, Reader
+from projections.runtime.status import worker_name
+from store.errors import Unavailable
+from store.log.records import Page, Recorded
+from store.postgres.arrays import register
+from store.postgres.connections import bounded, connected
+from store.postgres.lock_holder import Standby
+
+LOCK: Final = 1886547818
+
+OWN: Final = "select pg_try_advisory_lock(1886547818, hashtext(%b::text))"
+"""Become the one worker of a projection, for as long as the connection lives."""
+
+# A read model can be built again from the log, and PostgreSQL loses the tail of its rows and its checkpoint together:
+# so a crash costs a moment of folding again, and a commit need not wait for the disk.
+RELAXED: Final = "set synchronous_commit = off"
+
+LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable, TimeoutError)
+"""What a new connection may mend."""
+
+
+OnBatch = Callable[[str, int, float], None]
+"""Is told of each batch that was folded: the projection, how many facts, and the seconds until they were committed."""
+
+
+def go_on(_name: str) -> None:
+    """Go on: only tests stop a worker at a point."""
+
+
+def unmeasured(_projection: str, _facts: int, _seconds: float) -> None:
+    """Measure nothing."""
+
+
+class WorkerBounds(Struct, frozen=True, kw_only=True):
+    """The bounds of following; `callsheet.settings.load` names and documents each."""
+
+    batch_events: int = 2_000
+    gather_seconds_min: float = 0.03
+    gather_seconds_max: float = 0.15
+    gather_seconds_per_event: float = 0.0002
+    checkpoint_seconds: float = 0.5
+    standby_seconds: float = 1.0
+    hung_seconds: float = 10.0
+    back_off_seconds: float = 0.05
+    back_off_seconds_max: float = 5.0
+    statement_timeout_ms: int = 30_000
+    commit_seconds: float = 60.0
+    stalled_seconds: float = 30.0
+
+
+class Following(StrEnum):
+    """What a follower is doing."""
+
+    CONNECTING = "connecting"
+    STANDING_BY = "standing_by"
+    """Another worker has the projection."""
+    FOLLOWING = "following"
+
+
+class Follower:
+    """Follows the log for one projection, exactly once, as the only one among all processes."""
+
+    def __init__(
+        self,
+        conninfo: str,
+        feed: Reader,
+        projection: Projection,
+        checkpoints: Checkpoints,
+        bounds: WorkerBounds,
+        reached: Callable[[str], None] = go_on,
+        on_batch: OnBatch = unmeasured,
+    ) -> None:
+        """Make the follower; it does nothing until `run`. `reached` is told of points where a crash would matter."""
+        self._conninfo = bounded(
+            conninfo,
+            statement_timeout_ms=bounds.statement_timeout_ms,
+            application_name=worker_name(projection.name),
+        )
+        self._feed = feed
+        self._projection = projection
+        self._checkpoints = checkpoints
+        self._bounds = bounds
+        self._reached = reached
+        self._on_batch = on_batch
+        self._position = 0  # what this worker has folded may be a little ahead of the checkpoint's row
+        self._revision = 0
+        self._parked: Mapping[UUID, int] = NOTHING_PARKED
+        self._committed_at = 0.0
+        self._failures = 0
+        self._busy_since: float | None = None
+        self._log = structlog.get_logger("projections.follower").bind(projection=projection.name)
+        self.doing = Following.CONNECTING
+
+    @property
+    def name(self) -> str:
+        """Give the projection's name."""
+        return self._projection.name
+
+    @property
+    def position(self) -> int:
+        """Give how far the projection has come, as far as this follower knows."""
+        return self._position
+
+    @property
+    def parked(self) -> int:
+        """Give how many workspaces are parked in the projection, as far as this follower knows."""
+        return len(self._parked)
+
+    @property
+    def stalled(self) -> bool:
+        """Tell whether there has been something to fold for long, and nobody has folded it."""
+        busy_since = self._busy_since
+        return busy_since is not None and time.monotonic() - busy_since > self._bounds.stalled_seconds
+
+    def _busy(self, *, busy: bool) -> None:
+        if not busy:
+            self._busy_since = None
+        elif self._busy_since is None:
+            self._busy_since = time.monotonic()
+
+    async def run(self) -> None:
+        """Follow until cancelled.
+
+        A lost connection is made again with jittered back-off, also when PostgreSQL does not answer in time. What
+        cannot be folded parks its workspace. Anything unexpected is raised.
+        """
+        while True:
+            try:
+                async with connected(self._conninfo) as connection:
+                    await self._serve(connection)
+            except (*LOST, CheckpointTaken) as lost:
+                self._log.warning("projection.interrupted", reason=str(lost).strip() or repr(lost))
+            finally:
+                self._projection.forget()
+                self._checkpoints.followed(self.name, here=False)
+            self.doing = Following.CONNECTING
+            self._busy(busy=True)
+            self._failures += 1
+            await asyncio.sleep(self._back_off_seconds())
+
+    def _back_off_seconds(self) -> float:
+        longest = self._bounds.back_off_seconds * 2 ** min(self._failures, 10)
+        return random.uniform(0.5, 1.0) * min(self._bounds.back_off_seconds_max, longest)  # noqa: S311  # jitter, nothing secret
+
+    async def _serve(self, connection: AsyncConnection[Any]) -> None:
+        await self._own(connection)
+        register(connection)
+        await connection.execute(RELAXED)
+        owned = Owned(
+            connection,
+            self._projection,
+            await footing_of(connection, self.name),
+            commit_seconds=self._bounds.commit_seconds,
+            reached=self._reached,
+        )
+        self._checkpoints.followed(self.name, here=True)
+        self._stands(owned.footing)
+        self.doing = Following.FOLLOWING
+        self._log.info("projection.following", position=self._position, parked=self.parked)
+        while True:
+            try:
+                await self._step(owned)
+            except LeftOutChanged:
+                # Back to the row: of what was passed over since, something may no longer be left out.
+                await owned.look_again()
+                self._stands(owned.footing)
+                self._log.info("projection.left_out_changed", position=self._position, parked=self.parked)
+
+    def _stands(self, footing: Footing) -> None:
+        self._parked, self._revision = footing.parked, footing.revision
+        self._checkpoints.left_out(self.name, footing.revision, footing.parked)
+        self._came_to(footing.position)
+
+    def _came_to(self, position: int) -> None:
+        self._position = position
+        self._checkpoints.moved(self.name, position, revision=self._revision)
+
+    async def _own(self, connection: AsyncConnection[Any]) -> None:
+        standby = Standby(LOCK, self.name, self._bounds.hung_seconds)
+        while True:
+            cursor = await connection.execute(OWN, [self.name])
+            row = await cursor.fetchone()
+            if row is not None and row[0]:
+                return
+            self.doing = Following.STANDING_BY
+            await self._watch_other(connection, standby)
+            await asyncio.sleep(self._bounds.standby_seconds * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, nothing secret
+
+    async def _watch_other(self, connection: AsyncConnection[Any], standby: Standby) -> None:
+        """See whether the worker that has the projection moves it, and end the session of one that hangs."""
+        cursor = await connection.execute(CHECKPOINT, [self.name])
+        row = await cursor.fetchone()
+        position = 0 if row is None else row[0]
+        self._busy(busy=position == self._position and position < self._feed.through)
+        self._position = position
+        if (ended := await standby.look(connection, position, self._feed.through)) is not None:
+            self._log.warning("projection.hung_worker_ended", session=ended, position=position)
+
+    async def _step(self, owned: Owned) -> None:
+        try:
+            # Where the row lags behind, a pause in the log must not leave it there: other processes read it.
+            lags = owned.footing.position != self._position
+            async with asyncio.timeout(self._bounds.checkpoint_seconds if lags else None):
+                self._busy(busy=self._feed.through > self._position)
+                page = await self._feed.read(self._position, self._bounds.batch_events)
+                self._busy(busy=True)
+        except TimeoutError:
+            await self._commit(owned, (), self._position)
+            return
+        await self._take(owned, page)
+        if len(page.events) < self._bounds.batch_events:
+            await self._gather(len(page.events))
+
+    async def _gather(self, events: int) -> None:
+        """Let facts come together, the longer the more came last.
+
+        The fact that ends a pause is folded at once. The pause after it is short, but it bounds the transactions a
+        second: they, and not the facts, are what costs when there is little load.
+        """
+        bounds = self._bounds
+        longest = min(bounds.gather_seconds_max, events * bounds.gather_seconds_per_event)
+        await asyncio.sleep(max(bounds.gather_seconds_min, longest))
+
+    async def _take(self, owned: Owned, page: Page) -> None:
+        facts = owned.sieve.take(page.events, self._position)
+        if facts or time.monotonic() - self._committed_at > self._bounds.checkpoint_seconds:
+            await self._commit(owned, facts, page.through)
+        # Facts that the projection does not want change no row, so that it stands past them at once; the row follows.
+        self._came_to(page.through)
+        self._busy(busy=False)
+
+    async def _commit(self, owned: Owned, facts: Sequence[Recorded], through: int) -> None:
+        before, begun_at = owned.footing.revision, time.monotonic()
+        await owned.commit(facts, through)
+        self._committed_at = time.monotonic()
+        if facts:
+            self._on_batch(self.name, len(facts), self._committed_at - begun_at)
+        self._failures = 0
+        if owned.footing.revision != before:
+            self._stands(owned.footing)

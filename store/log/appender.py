@@ -1,0 +1,253 @@
+"""The appender: one task a process that gathers every waiting command and commits them together."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, Final
+
+import psycopg
+import structlog
+from opentelemetry import trace
+from psycopg import AsyncConnection
+from psycopg.errors import ProgramLimitExceeded, ReadOnlySqlTransaction
+from psycopg.pq import TransactionStatus
+
+from store.errors import OutcomeUnknown, QueueFull, Unavailable
+from store.log.batch import APPEND, Waiting, parameters, refuse, settle, take_batch, waiting
+from store.log.durability import check_durability
+from store.log.prepared_statement import PreparedStatement, oids_of
+from store.log.records import Accepted, Append, Recorded
+from store.postgres.connections import connected
+
+FIRST_BACK_OFF_SECONDS: Final = 0.05
+LONGEST_BACK_OFF_SECONDS: Final = 2.0
+
+EARLIEST_COMMANDS: Final = 64
+"""Fewer waiting commands are sent once everyone had a turn: then a commit of their own costs more than it gains."""
+
+OF_ANY_BATCH: Final = (psycopg.OperationalError, ReadOnlySqlTransaction)
+"""What would befall any batch now: a timeout, a cancelled statement, a full disk, a standby."""
+
+# As in `commands.handler`: a span started by hand costs 1 µs a batch, as the current one it took 5.
+tracer: Final = trace.get_tracer("callsheet")
+
+OnCommit = Callable[[list[Recorded]], None]
+OnBatch = Callable[[int, int, float], None]
+"""Is told of each batch that was answered: its commands, the facts committed, the seconds from sending it to then."""
+
+
+def unmeasured(_commands: int, _facts: int, _seconds: float) -> None:
+    """Measure nothing."""
+
+
+class Appender:
+    """Group commit over one connection; `run` must be running, supervised, for `append` to be answered."""
+
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        most_waiting: int,
+        most_events: int,
+        most_bytes: int,
+        on_commit: OnCommit,
+        wake: bool = True,
+    ) -> None:
+        """Make the appender: `most_waiting` commands may wait; so many events or bytes close one batch."""
+        self._conninfo = conninfo
+        self._most_waiting = most_waiting
+        self._most_events = most_events
+        self._most_bytes = most_bytes
+        self._on_commit = on_commit
+        self.wake = wake
+        self.on_batch: OnBatch = unmeasured
+        self._queue: deque[Waiting] = deque()
+        self._sent: list[Waiting] = []
+        self._work = asyncio.Event()
+        self._up = asyncio.Event()
+        self._statement: PreparedStatement | None = None
+        self._unsendable: Exception | None = None
+        self._sent_at = 0.0
+        self._early = EARLIEST_COMMANDS
+        self._limit = most_events  # lower for a while after a batch that the database refused
+        self._down: str | None = "the log has not connected yet"
+        self._log = structlog.get_logger("store.appender")
+
+    @property
+    def waiting(self) -> int:
+        """Give how many commands wait to be sent."""
+        return len(self._queue)
+
+    def append(self, append: Append) -> asyncio.Future[Accepted | None]:
+        """Commit one command, which the future tells of; it gives None when the command's id has been accepted before.
+
+        Raises at once QueueFull or Unavailable (nothing took effect), FactTooLarge, UnstorableText; through the future
+        Conflict, Unavailable, OutcomeUnknown.
+        """
+        if self._down is not None:
+            raise Unavailable(self._down)
+        if len(self._queue) >= self._most_waiting:
+            message = f"{self._most_waiting} commands are waiting for the log already"
+            raise QueueFull(message)
+        one = waiting(append, asyncio.get_running_loop().create_future())
+        self._queue.append(one)
+        if len(self._queue) >= self._early and not self._sent:
+            self._send()
+        self._work.set()
+        return one.outcome
+
+    async def connected(self) -> None:
+        """Wait until appends are taken; `run` must be running."""
+        await self._up.wait()
+
+    async def run(self) -> None:
+        """Serve until cancelled: connect, commit batches, and connect again with jittered back-off.
+
+        Raises UnsafeDatabase when the database came back with settings that could lose an acknowledged append.
+        """
+        failures = 0
+        try:
+            while True:
+                try:
+                    async with connected(self._conninfo) as connection:
+                        await check_durability(connection)
+                        failures = 0
+                        await self._serve(connection)
+                except psycopg.Error as lost:
+                    self._connection_lost(lost)
+                    failures += 1
+                    await asyncio.sleep(back_off_seconds(failures))
+        finally:
+            self._stop()
+
+    async def _serve(self, connection: AsyncConnection[Any]) -> None:
+        statement = PreparedStatement(connection, APPEND)
+        try:
+            await statement.open(oids_of(parameters([], wake=self.wake)))
+            statement.on_lost(self._work.set)
+            self._statement = statement
+            self._down = None
+            self._up.set()
+            while True:
+                await self._work.wait()
+                if connection.closed:
+                    raise psycopg.OperationalError("the server has closed the connection")
+                if not self._sent:
+                    self._send()
+                if not self._queue:
+                    self._work.clear()
+                if self._sent:
+                    await self._commit(connection, statement)
+        finally:
+            self._statement = None
+            statement.close()
+
+    def _send(self) -> None:
+        """Send the next batch off.
+
+        Also from within `append`: callers answered together come back together, and while all of them had their turn
+        the database would wait. So it is given the first half, and works while the others go on.
+        """
+        if self._statement is None:
+            return
+        self._sent = take_batch(self._queue, self._limit, self._most_bytes)
+        if self._sent:
+            self._sent_at = perf_counter()
+            try:
+                self._statement.send(parameters(self._sent, wake=self.wake))
+            except Exception as fault:  # noqa: BLE001  # of the batch, not of whoever appends now: `_commit` deals with it
+                self._unsendable = fault
+
+    async def _answer(self, statement: PreparedStatement) -> tuple[Any, ...]:
+        if self._unsendable is not None:
+            fault, self._unsendable = self._unsendable, None
+            raise fault
+        span = tracer.start_span("append", attributes={"commands": len(self._sent)})
+        try:
+            return await statement.answer()
+        except Exception as fault:
+            span.record_exception(fault)
+            span.set_status(trace.StatusCode.ERROR, f"{type(fault).__name__}: {fault}")
+            raise
+        finally:
+            span.end()
+
+    async def _commit(self, connection: AsyncConnection[Any], statement: PreparedStatement) -> None:
+        batch = self._sent
+        try:
+            row = await self._answer(statement)
+        except Exception as fault:
+            if not _has_rolled_back(connection):
+                raise
+            self._refused(batch, fault)
+            return
+        recorded = settle(batch, *row)
+        self.on_batch(len(batch), len(recorded), perf_counter() - self._sent_at)
+        self._sent = []
+        self._early = max(EARLIEST_COMMANDS, (len(batch) + len(self._queue)) // 2)
+        if self._limit < self._most_events:
+            self._limit = min(self._most_events, 2 * self._limit)
+        if recorded:
+            self._on_commit(recorded)
+
+    def _refused(self, batch: list[Waiting], fault: Exception) -> None:
+        """Deal with a batch that has been rolled back whole: nothing of it took effect.
+
+        What would befall any batch is told to all of this one. Anything else is the fault of one command: smaller
+        and smaller batches find it, and its neighbours are accepted.
+        """
+        self._sent = []
+        if isinstance(fault, OF_ANY_BATCH) and not isinstance(fault, ProgramLimitExceeded):
+            self._log.warning("log.batch_refused", reason=str(fault).strip(), commands=len(batch))
+            for one in batch:
+                refuse(one, Unavailable("the log could not write just now; nothing was written"))
+            if isinstance(fault, ReadOnlySqlTransaction):
+                raise fault  # a standby now: connect anew, to whichever server is the primary
+        elif len(batch) == 1:
+            self._log.error("log.command_refused", reason=str(fault).strip(), stream=str(batch[0].append.stream_id))
+            refuse(batch[0], fault)
+        else:
+            self._queue.extendleft(reversed(batch))
+            self._work.set()
+            self._limit = max(1, min(self._limit, len(batch)) // 2)
+
+    def _connection_lost(self, lost: Exception) -> None:
+        """Answer everyone at once: what was sent has an unknown outcome, what was not sent did not happen."""
+        if self._down is None:
+            self._log.warning("log.connection_lost", reason=str(lost).strip(), in_flight=len(self._sent))
+        self._give_up(
+            "the log is not reachable; nothing was written",
+            "the connection to the log was lost during the commit: outcome unknown",
+        )
+
+    def _stop(self) -> None:
+        self._give_up("the log has stopped", "the log was stopped during the commit: outcome unknown")
+
+    def _give_up(self, down: str, unknown: str) -> None:
+        self._down = down
+        self._up.clear()
+        self._unsendable = None
+        for one in self._sent:
+            refuse(one, OutcomeUnknown(unknown))
+        self._sent = []
+        while self._queue:
+            refuse(self._queue.popleft(), Unavailable(down))
+
+
+def _has_rolled_back(connection: AsyncConnection[Any]) -> bool:
+    """Tell whether a failed statement is known to have had no effect: the server said so, or it was never sent.
+
+    A single statement outside a transaction commits after its result and before the server is ready again; so a
+    server that answered an error and is ready has not committed it.
+    """
+    return not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE
+
+
+def back_off_seconds(failures: int) -> float:
+    """Give how long to wait after so many failures in a row: exponential, bounded, with full jitter.
+
+    Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+    return random.uniform(0.5, 1.0) * min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2 ** min(failures, 10))  # noqa: S311  # jitter, nothing secret

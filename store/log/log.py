@@ -1,0 +1,181 @@
+"""The log: one ordered, append-only history of everything, which is the truth."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from store.errors import OutcomeUnknown, Unavailable
+from store.log.appender import Appender, OnBatch, OnCommit
+from store.log.codec import OPAQUE
+from store.log.durability import check_durability
+from store.log.queries import (
+    EVERYTHING,
+    HEAD,
+    LOG,
+    NEXT,
+    REPEATED,
+    STATE_FORMAT,
+    STREAM,
+    LogFilter,
+    log_parameters,
+    recorded,
+    recorded_or_unreadable,
+)
+from store.log.records import Accepted, Append, Page, Recorded, Repeated
+from store.postgres.connections import Sessions, bounded
+from store.postgres.migrations import check_schema
+
+STRETCH: Final = 10_000  # positions that one filtered read looks at, at most
+
+
+class LogBounds(Struct, frozen=True, kw_only=True):
+    """The bounds of one process's use of the log; `callsheet.settings.load` names and documents each."""
+
+    append_queue: int = 10_000
+    append_batch: int = 512
+    append_batch_bytes: int = 4 * 1024 * 1024
+    statement_timeout_ms: int = 5_000
+    readers: int = 4
+    readers_waiting: int = 1_000
+    read_timeout_seconds: float = 5.0
+
+
+class Log:
+    """Append to the log and read it. `run` must be running, supervised, while the log is used."""
+
+    def __init__(self, conninfo: str, bounds: LogBounds) -> None:
+        """Make the log."""
+        self._conninfo = bounded(
+            conninfo, statement_timeout_ms=bounds.statement_timeout_ms, application_name="callsheet-log"
+        )
+        self._bounds = bounds
+        self._on_commit: tuple[OnCommit, ...] = ()
+        self._appender = Appender(
+            self._conninfo,
+            most_waiting=bounds.append_queue,
+            most_events=bounds.append_batch,
+            most_bytes=bounds.append_batch_bytes,
+            on_commit=self._committed,
+        )
+        self.sessions = Sessions(
+            self._conninfo,
+            most=bounds.readers,
+            most_waiting=bounds.readers_waiting,
+            timeout_seconds=bounds.read_timeout_seconds,
+        )
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[UUID]:
+        """Open the readers and check the database; gives the log's id. Raises UnsafeDatabase, Unavailable."""
+        async with self.sessions.opened():
+            async with self.sessions.connection() as connection:
+                await check_durability(connection)
+                await check_schema(connection, ["store"])
+            yield (await self.head())[1]
+
+    def tell(self, on_commit: OnCommit) -> None:
+        """Say who else is told, in order of position, of what this process commits."""
+        self._on_commit = (*self._on_commit, on_commit)
+
+    def _committed(self, recorded: list[Recorded]) -> None:
+        for told in self._on_commit:
+            told(recorded)
+
+    def measure(self, on_batch: OnBatch) -> None:
+        """Say who is told how large each append was, and how long it took."""
+        self._appender.on_batch = on_batch
+
+    @property
+    def waiting(self) -> int:
+        """Give how many commands wait to be appended."""
+        return self._appender.waiting
+
+    @property
+    def wake_others(self) -> bool:
+        """Whether commits are announced to other processes (NOTIFY); a process alone saves the cost."""
+        return self._appender.wake
+
+    @wake_others.setter
+    def wake_others(self, others: bool) -> None:
+        self._appender.wake = others
+
+    async def run(self) -> None:
+        """Serve appends until cancelled."""
+        await self._appender.run()
+
+    async def connected(self) -> None:
+        """Wait until appends are taken; `run` must be running."""
+        await self._appender.connected()
+
+    async def append(self, append: Append) -> Accepted | Repeated:
+        """Commit one command's facts, durably, or give what a command with its id came to before.
+
+        Raises Conflict; QueueFull or Unavailable (nothing took effect); OutcomeUnknown; FactTooLarge, UnstorableText.
+        """
+        accepted = await self._appender.append(append)
+        if accepted is not None:
+            return accepted
+        repeated = await self.repeated(append.command_id.key) if append.command_id is not None else None
+        if repeated is None:
+            message = "a command id was a duplicate and then was gone: its retention ended in between"
+            raise OutcomeUnknown(message)
+        return repeated
+
+    async def repeated(self, command_key: bytes) -> Repeated | None:
+        """Give what a command with this id came to, if it was accepted within the retention."""
+        row = await self.sessions.one(REPEATED, (command_key,))
+        if row is None:
+            return None
+        request_hash, stream_id, version, position, at = row
+        return Repeated(
+            request_hash=request_hash, stream_id=stream_id, version=version, position=position, recorded_at=at
+        )
+
+    async def head(self) -> tuple[int, UUID]:
+        """Give the last position (0 for an empty log) and the log's id. Raises Unavailable."""
+        row = await self.sessions.one(HEAD, None)
+        if row is None:
+            message = "the log has no head row"
+            raise Unavailable(message)
+        return row[0], row[1]
+
+    async def read_next(self, *, after: int, limit: int) -> Page:
+        """Read what stands at the next positions, as far as they are there, in one statement. Raises Unavailable.
+
+        Whoever sees a position sees all before it, and there are no gaps: so the head need not be asked for first.
+        Records of outside libraries are passed over: a page can have no facts, and have looked further all the same.
+        """
+        rows = await self.sessions.rows(NEXT, {"after": after, "through": after + limit})
+        events = tuple(recorded_or_unreadable(row) for row in rows if row[STATE_FORMAT] != OPAQUE)
+        return Page(events=events, through=rows[-1][0] if rows else after)
+
+    async def read_stream(
+        self, stream_id: UUID, *, after: int = 0, past: int = 0, limit: int = 10_000
+    ) -> list[Recorded]:
+        """Read the facts of a stream after a version and past a position of the log, oldest first.
+
+        Raises Unavailable, UnreadableEvent.
+        """
+        parameters = {"stream": stream_id, "after": after, "past": past, "limit": limit}
+        rows = await self.sessions.rows(STREAM, parameters)
+        return [recorded(row) for row in rows]
+
+    async def read_log(self, *, after: int, limit: int, only: LogFilter = EVERYTHING) -> Page:
+        """Read matching facts after a position, oldest first; the page says how far it looked.
+
+        One read looks at 10,000 positions at most, so that a rare filter cannot hold a connection: a page with no
+        facts and `through` short of the head means "go on from there". What this code cannot read is in its place as
+        `Unreadable`. Raises Unavailable.
+        """
+        if limit < 1:
+            raise ValueError("a page holds at least one event")
+        head, _ = await self.head()
+        through = min(head, after + STRETCH)
+        if through <= after:
+            return Page(events=(), through=after)
+        rows = await self.sessions.rows(LOG, log_parameters(after, through, limit, only))
+        events = tuple(recorded_or_unreadable(row) for row in rows)
+        return Page(events=events, through=events[-1].position if len(events) == limit else through)

@@ -1,0 +1,64 @@
+"""The stream on JetStream: made, checked and brought to what it has to be; a stream of somebody else is not taken."""
+
+from typing import Any
+
+import pytest
+from nats.js.api import RetentionPolicy, StreamConfig, SubjectTransform
+
+from bus.nats.jetstream import StreamBounds, StreamUnusable, ensure_stream
+from tests.support.bus.given import STREAM, client_of, ids_in_stream, ids_up_to, migrated, process, published, record
+from tests.support.servers.nats import NatsForTests
+
+# nats-py is typed in part only.
+# pyright: reportUnknownMemberType=false
+
+
+async def test_a_stream_is_made_checked_and_changed_and_left_alone_when_it_is_right(
+    nats_server: NatsForTests,
+) -> None:
+    async with client_of(nats_server) as client:
+        jetstream = client.jetstream()
+        await ensure_stream(client, STREAM)
+        first = await jetstream.stream_info(STREAM.name)
+        await ensure_stream(client, STREAM)
+        assert (await jetstream.stream_info(STREAM.name)).config == first.config
+        await ensure_stream(client, StreamBounds(keep_bytes=STREAM.keep_bytes, keep_seconds=60.0))
+        changed = (await jetstream.stream_info(STREAM.name)).config
+        assert (changed.max_age, changed.max_bytes) == (60.0, STREAM.keep_bytes)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"max_msgs": 2}, {"max_msgs_per_subject": 1}, {"max_msg_size": 100}, {"max_msgs": 2, "discard": "new"}],
+    ids=str,
+)
+async def test_limits_that_would_drop_facts_are_taken_off_a_stream(
+    database: str, nats_server: NatsForTests, limits: dict[str, Any]
+) -> None:
+    await migrated(database)
+    async with client_of(nats_server) as client:
+        await client.jetstream().add_stream(StreamConfig(name=STREAM.name, subjects=["callsheet.v1.>"], **limits))
+    async with process(database, nats_server, relays=True) as one:
+        last = await record(one.log, 10)
+        await published(one, last)
+        assert await ids_in_stream(nats_server) == await ids_up_to(one, last)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        StreamConfig(name=STREAM.name, subjects=["theirs.>"]),
+        StreamConfig(name=STREAM.name, subjects=["callsheet.v1.>"], retention=RetentionPolicy.WORK_QUEUE),
+        StreamConfig(name="THEIRS", subjects=["callsheet.>"]),
+        StreamConfig(
+            name=STREAM.name,
+            subjects=["callsheet.v1.>"],
+            subject_transform=SubjectTransform(src="callsheet.v1.>", dest="theirs.>"),
+        ),
+    ],
+)
+async def test_a_stream_of_somebody_else_is_not_taken(nats_server: NatsForTests, theirs: StreamConfig) -> None:
+    async with client_of(nats_server) as client:
+        await client.jetstream().add_stream(theirs)
+        with pytest.raises(StreamUnusable):
+            await ensure_stream(client, STREAM)

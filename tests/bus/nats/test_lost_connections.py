@@ -1,0 +1,104 @@
+"""A connection to NATS that is lost, at whatever point and in whatever way, is told of, and another one is made."""
+
+import asyncio
+import socket
+from itertools import product
+from pathlib import Path
+
+import pytest
+from nats.aio.msg import Msg
+
+from bus.nats.connection import NatsAccess, NatsAway, NatsSession, connected_to_nats
+from tests.support.bus.breaking_nats import BreakingNats, Ending, Point
+from tests.support.bus.given import migrated, process, settled
+from tests.support.waiting import eventually
+
+# nats-py is typed in part only.
+# pyright: reportUnknownMemberType=false
+
+SOON = 4.0
+"""Well below what nats-py waits by itself for a pong (10 s), and well above all waits of ours."""
+
+LEFT_OPEN = {Ending.SILENT: 0.5, Ending.ANOTHER_LINE: 0.5, Ending.LONG_LINE: 0.5}
+"""Nobody ends these connections but ours, when an answer is not there in time; in seconds."""
+
+
+async def ignored(_message: Msg) -> None:
+    """Take a message that nobody waits for."""
+
+
+@pytest.mark.parametrize(("point", "ending"), list(product(Point, Ending)))
+async def test_after_a_connection_that_breaks_off_the_next_one_carries(
+    database: str, point: Point, ending: Ending
+) -> None:
+    await migrated(database)
+    server = BreakingNats(point, ending)
+    connect_seconds = LEFT_OPEN.get(ending, 2 * SOON)
+    async with server.serving(), process(database, server, connect_seconds=connect_seconds) as one:
+
+        async def carries() -> bool:
+            return server.carries and one.bus.degraded() == ()
+
+        await eventually(carries, what="the second connection carries", seconds=SOON)
+
+
+async def publish_until_lost(access: NatsAccess) -> None:
+    """Publish more and more over one connection. Raises NatsAway, in a group."""
+
+    async def publish(session: NatsSession) -> None:
+        while True:
+            await session.client.publish("a", bytes(1_000_000))
+
+    async with connected_to_nats(access, "callsheet test") as session, asyncio.TaskGroup() as group:
+        group.create_task(session.until_lost())
+        group.create_task(publish(session))
+
+
+async def test_a_connection_that_takes_nothing_any_more_is_lost_also_while_much_waits_to_be_sent() -> None:
+    server = BreakingNats(Point.ANSWERED, Ending.SILENT)
+    async with server.serving(), asyncio.timeout(SOON):
+        with pytest.raises(ExceptionGroup) as lost:
+            await publish_until_lost(NatsAccess(servers=(server.url,), ping_seconds=0.1))
+        assert lost.group_contains(NatsAway)
+
+
+@pytest.mark.parametrize("point", [Point.ANSWERED, Point.SUBSCRIBED])
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_connection_that_is_given_up_while_it_closes_leaves_nothing_behind(point: Point, turns: int) -> None:
+    before = asyncio.all_tasks()
+    server = BreakingNats(point, Ending.CLOSED)
+    async with server.serving(), connected_to_nats(NatsAccess(servers=(server.url,)), "callsheet test") as session:
+        await session.client.subscribe("a", cb=ignored)
+        while not session.client.is_closed:  # noqa: ASYNC110  # turns, not time
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    await settled()
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("ending", [Ending.CLOSED, Ending.ANOTHER_LINE])
+async def test_a_server_that_does_not_answer_the_first_ping_has_not_taken_the_connection(ending: Ending) -> None:
+    server = BreakingNats(Point.ASKED, ending)
+    async with server.serving():
+        with pytest.raises(NatsAway, match="did not take the connection"):
+            async with connected_to_nats(NatsAccess(servers=(server.url,)), "callsheet test"):
+                pass
+
+
+async def test_a_server_that_cannot_be_reached_is_waited_for_once() -> None:
+    with socket.socket() as full, socket.socket() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting.connect(full.getsockname())  # its queue is full now: whoever comes next hears nothing
+        access = NatsAccess(servers=(f"nats://127.0.0.1:{full.getsockname()[1]}",), connect_seconds=1.0)
+        with pytest.raises(NatsAway, match="did not answer in time"):
+            async with asyncio.timeout(2 * access.connect_seconds), connected_to_nats(access, "callsheet test"):
+                pass
+
+
+async def test_without_its_certificates_nats_is_away() -> None:
+    access = NatsAccess(servers=("nats://127.0.0.1:1",), ca_file=Path("/nowhere/ca.pem"))
+    with pytest.raises(NatsAway, match="No such file"):
+        async with connected_to_nats(access, "callsheet test"):
+            pass

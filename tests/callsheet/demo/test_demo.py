@@ -1,0 +1,33 @@
+"""The demo as a real process: every example runs to its end, and says so."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+@pytest.mark.long
+def test_every_example_runs_to_its_end(tmp_path: Path) -> None:
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("OPENAI", "ANTHROPIC", "DATA"))
+    }
+    told = subprocess.run(
+        [sys.executable, "-m", "callsheet", "demo", "--all", "--json"],
+        env={**environ, "CALLSHEET_DATA_DIRECTORY": str(tmp_path)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert told.returncode == 0, told.stderr
+    examples = json.loads(told.stdout)["examples"]
+    assert set(examples) == {path.stem for path in EXAMPLES.glob("*.json")}
+    assert {one["run"]["status"] for one in examples.values()} == {"completed"}
+    steps = examples["publishing-approval"]["run"]["steps"]
+    assert steps["announce"]["output"]["body"] == {"received": True}
+    assert steps["by_hand"]["status"] == "skipped"

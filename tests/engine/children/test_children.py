@@ -1,0 +1,293 @@
+"""Steps that run workflows, on a real log: one child or many, in order, bounded, and nothing twice."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+
+from commands.runs.lifecycle import CancelRun, RetryRun
+from domain.graphs.graph import ErrorClass
+from domain.runs.facts import RunStarted, StepItemsSettled, WaitFor
+from domain.runs.run import RunStatus
+from domain.runs.steps import Step, StepStatus
+from engine.children.child_ids import child_id
+from engine.driving import takeover
+from tests.support.engine.child_graphs import maps, runs
+from tests.support.engine.harness import Site, asks, check_history, reviews, site
+from tests.support.graphs import Json, edge, graph, node
+
+
+def picks(expression: str, node_id: str = "a") -> Json:
+    return node(node_id, config={"expression": expression})
+
+
+async def started_with(here: Site, child: Json, parent: Callable[[UUID], Json], inputs: Json) -> UUID:
+    """Start a run of the graph that `parent` makes of the id of a workflow with the graph `child`."""
+    project = await here.project()
+    inner = await here.workflow(project, child)
+    return await here.start(await here.workflow(project, parent(inner)), inputs)
+
+
+def children_of(run: UUID, step: Step) -> list[UUID]:
+    waiting = step.waiting
+    assert waiting is not None
+    assert waiting.waiting_for is WaitFor.CHILD
+    return [child_id(run, 1, waiting, item) for item in range(waiting.children)]
+
+
+async def test_a_workflow_node_gives_the_outputs_of_its_child(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await started_with(
+            here,
+            graph(asks("a"), picks("inputs.word", "b")),
+            lambda inner: graph(
+                runs(inner, inputs={"word": "inputs.brief"}),
+                picks("steps.inner.output.b", "last"),
+                edges=[edge("inner", "last")],
+            ),
+            {"brief": "tea"},
+        )
+        ended = await here.ended(run)
+        (child,) = children_of(run, ended.steps["inner"])
+        begun = (await here.of(child))[0]
+        check_history(await here.of(run))
+        check_history(await here.of(child))
+    assert ended.steps["inner"].output.value == {"a": "a #1", "b": "tea"}
+    assert ended.outputs["last"].value == "tea"
+    assert isinstance(begun, RunStarted)
+    assert begun.parent is not None
+    assert (begun.parent.run_id, begun.parent.node, begun.parent.item) == (run, "inner", 0)
+
+
+async def test_a_workflow_node_fails_with_what_its_child_failed_with(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await started_with(here, graph(asks("a", "moody")), lambda inner: graph(runs(inner)), {})
+        ended = await here.ended(run, RunStatus.FAILED)
+    assert ended.error is not None
+    assert ended.error.error_class is ErrorClass.CHILD_FAILED
+    assert "not in the mood" in ended.error.message
+
+
+async def test_a_map_over_nothing_completes_at_once(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await started_with(here, graph(asks("a")), lambda inner: graph(maps(inner)), {"list": []})
+        ended = await here.ended(run)
+    assert ended.outputs["each"].value == []
+
+
+async def test_the_results_of_a_map_are_in_the_order_of_its_items(database: str) -> None:
+    items = list(range(300))
+    async with site(database) as here, here.engaged():
+        run = await started_with(
+            here, graph(picks("inputs.item")), lambda inner: graph(maps(inner, concurrency=100)), {"list": items}
+        )
+        ended = await here.ended(run)
+        facts = await here.of(run)
+    assert ended.outputs["each"].value == [{"a": item} for item in items]
+    settled = [one.item for fact in facts if isinstance(fact, StepItemsSettled) for one in fact.items]
+    assert sorted(settled) == items, "each is told of once"
+
+
+async def test_no_more_children_are_under_way_than_the_map_allows(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await started_with(
+            here, graph(asks("a", "held")), lambda inner: graph(maps(inner, concurrency=3)), {"list": [1, 2, 3, 4, 5]}
+        )
+        await here.asked("a", times=3)
+        waiting = await here.step(run, "each", StepStatus.WAITING)
+        begun = [len(await here.of(child)) > 0 for child in children_of(run, waiting.steps["each"])]
+        assert begun == [True, True, True, False, False]
+        here.gate.open.set()
+        await here.ended(run)
+    assert here.gate.calls["a"] == 5
+
+
+async def test_a_failed_item_leaves_its_error_in_its_place(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await started_with(
+            here,
+            graph(picks("abs(inputs.item)")),
+            lambda inner: graph(maps(inner, on_item_failure="continue")),
+            {"list": [-1, "no number", -3]},
+        )
+        ended = await here.ended(run)
+    first, second, third = ended.steps["each"].output.value  # type: ignore[misc]  # JSON, a list as the test knows
+    assert (first, third) == ({"a": 1}, {"a": 3})
+    assert second["error"]["error_class"] == "expression"
+
+
+async def test_a_map_fails_once_more_items_have_failed_than_it_allows(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await started_with(
+            here,
+            graph(picks("abs(inputs.item)")),
+            lambda inner: graph(maps(inner, on_item_failure="continue", most_failed_items=1)),
+            {"list": ["x", 2, "y"]},
+        )
+        ended = await here.ended(run, RunStatus.FAILED)
+    assert ended.error is not None
+    assert ended.error.message.startswith("2 items failed")
+
+
+async def test_a_map_that_fails_asks_the_rest_of_its_children_to_end(database: str) -> None:
+    child = graph(
+        picks("inputs.item", "first"),
+        asks("slow", "held"),
+        picks("abs('x')", "bad"),
+        edges=[
+            edge("first", "slow", when="steps.first.output == 'slow'"),
+            edge("first", "bad", when="steps.first.output == 'bad'"),
+        ],
+    )
+    async with site(database) as here, here.engaged():
+        run = await started_with(
+            here, child, lambda inner: graph(maps(inner, concurrency=2)), {"list": ["slow", "bad"]}
+        )
+        ended = await here.ended(run, RunStatus.FAILED)
+        slow, _ = children_of(run, ended.steps["each"])
+        await here.ended(slow, RunStatus.CANCELLED)
+    assert ended.error is not None
+    assert ended.error.error_class is ErrorClass.CHILD_FAILED
+
+
+async def test_a_run_that_fails_beside_its_children_asks_them_to_end(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await started_with(
+            here,
+            graph(reviews("d")),
+            lambda inner: graph(
+                runs(inner), asks("wait", "held"), picks("abs('x')", "bad"), edges=[edge("wait", "bad")]
+            ),
+            {},
+        )
+        waiting = await here.step(run, "inner", StepStatus.WAITING)
+        (child,) = children_of(run, waiting.steps["inner"])
+        await here.step(child, "d", StepStatus.WAITING)
+        here.gate.open.set()
+        await here.ended(run, RunStatus.FAILED)
+        await here.ended(child, RunStatus.CANCELLED)
+
+
+async def test_the_children_of_a_cancelled_run_are_cancelled_with_theirs(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        project = await here.project()
+        leaf = await here.workflow(project, graph(reviews("d")))
+        middle = await here.workflow(project, graph(maps(leaf)))
+        run = await here.start(await here.workflow(project, graph(runs(middle))), {"list": [1, 2]})
+        (child,) = children_of(run, (await here.step(run, "inner", StepStatus.WAITING)).steps["inner"])
+        leaves = children_of(child, (await here.step(child, "each", StepStatus.WAITING)).steps["each"])
+        for one in leaves:
+            await here.step(one, "d", StepStatus.WAITING)
+        await here.does(CancelRun(target_id=run, user_id="ada"))
+        for one in (run, child, *leaves):
+            await here.ended(one, RunStatus.CANCELLED)
+
+
+async def test_a_retried_run_begins_new_children_for_the_step_that_failed(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await started_with(here, graph(asks("a", "moody")), lambda inner: graph(runs(inner)), {})
+        await here.ended(run, RunStatus.FAILED)
+        await here.does(RetryRun(target_id=run, user_id="ada"))
+        await here.until(run, lambda state: state.ended and state.attempt == 2, "has ended again")
+        await here.does(RetryRun(target_id=run, user_id="ada"))  # the model is in the mood the third time
+        last = await here.ended(run)
+    assert last.outputs["inner"].value == {"a": "a #3"}
+
+
+async def test_a_step_beside_a_map_is_tried_again_in_time(database: str) -> None:
+    again = {"max_attempts": 3, "backoff": {"initial_seconds": 0.01}}
+    async with site(database) as here, here.engaged():
+        run = await started_with(
+            here, graph(reviews("d")), lambda inner: graph(runs(inner), asks("m", "moody", retry=again)), {}
+        )
+        await here.step(run, "m", StepStatus.COMPLETED)
+
+
+async def test_a_map_may_stand_within_a_workflow_within_a_workflow(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        project = await here.project()
+        leaf = await here.workflow(project, graph(picks("inputs.item")))
+        middle = await here.workflow(project, graph(maps(leaf)))
+        run = await here.start(await here.workflow(project, graph(runs(middle))), {"list": [1, 2]})
+        ended = await here.ended(run)
+    assert ended.outputs["inner"].value == {"each": [{"a": 1}, {"a": 2}]}
+    assert set(ended.pins.workflows) == {middle, leaf}
+
+
+async def test_another_engine_goes_on_in_the_middle_of_a_map(database: str) -> None:
+    async with site(database) as here:
+        async with here.engaged("first"):
+            run = await started_with(
+                here,
+                graph(asks("a", "held")),
+                lambda inner: graph(maps(inner, concurrency=2)),
+                {"list": list(range(5))},
+            )
+            await here.asked("a", times=2)
+        here.gate.open.set()
+        async with here.engaged("second"):
+            ended = await here.ended(run)
+        facts = await here.of(run)
+        for child in children_of(run, ended.steps["each"]):
+            check_history(await here.of(child))
+            assert sum(isinstance(one, RunStarted) for one in await here.of(child)) == 1
+    settled = [one.item for fact in facts if isinstance(fact, StepItemsSettled) for one in fact.items]
+    assert sorted(settled) == list(range(5))
+    check_history(facts)
+
+
+async def test_children_that_ended_while_no_engine_looked_are_found(database: str) -> None:
+    async with site(database) as here:
+        async with here.engaged("first"):
+            run = await started_with(here, graph(reviews("d")), lambda inner: graph(runs(inner)), {})
+            waiting = await here.step(run, "inner", StepStatus.WAITING)
+            (child,) = children_of(run, waiting.steps["inner"])
+            await here.step(child, "d", StepStatus.WAITING)
+        await here.decide(child, "d")
+        async with here.engaged("second"):
+            await here.ended(run)
+
+
+async def test_a_parent_of_children_that_wait_for_people_makes_room_for_other_runs(database: str) -> None:
+    async with site(database) as here, here.engaged(active_runs=1):
+        run = await started_with(here, graph(reviews("d")), lambda inner: graph(runs(inner)), {})
+        waiting = await here.step(run, "inner", StepStatus.WAITING)
+        (child,) = children_of(run, waiting.steps["inner"])
+        await here.step(child, "d", StepStatus.WAITING)
+        await here.ended(await here.begin(graph(node("other"))))
+        await here.decide(child, "d")
+        await here.ended(run)
+
+
+async def test_a_map_takes_as_many_items_as_it_allows_and_no_more(database: str) -> None:
+    def parent(inner: UUID) -> Json:
+        return graph(maps(inner, most_items=2))
+
+    async with site(database) as here, here.engaged():
+        child = graph(picks("inputs.index"))
+        await here.ended(await started_with(here, child, parent, {"list": [1, 2]}))
+        over = await here.ended(await started_with(here, child, parent, {"list": [1, 2, 3]}), RunStatus.FAILED)
+    assert over.error is not None
+    assert "3 items" in over.error.message
+
+
+async def test_a_parent_is_looked_at_though_the_engine_was_full_when_it_began(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(takeover, "LEFT_WAITING_SECONDS", 0.1)  # so as not to wait for ten seconds
+    async with site(database) as here:
+        async with here.engaged():
+            parent = await started_with(here, graph(reviews("d")), lambda inner: graph(runs(inner)), {})
+            waiting = await here.step(parent, "inner", StepStatus.WAITING)
+            (child,) = children_of(parent, waiting.steps["inner"])
+            await here.step(child, "d", StepStatus.WAITING)
+        await here.does(CancelRun(target_id=child, user_id="ada"))
+        held = [await here.begin(graph(asks("a", "held"))) for _ in range(4)]
+        await here.read_models_know()
+        async with here.engaged(active_runs=2):
+            await here.asked("a", times=2)
+            here.gate.open.set()
+            for run in held:
+                await here.ended(run)
+            await here.ended(parent, RunStatus.FAILED)
+        assert (await here.run(child)).status is RunStatus.CANCELLED

@@ -1,0 +1,105 @@
+"""Workflows within each other: bounded, and never within themselves."""
+
+import pytest
+
+from commands.runs.lifecycle import CancelRun
+from commands.runs.start import StartRun
+from commands.workflow import ChangeWorkflow
+from domain.payload import Payload
+from domain.runs.refusals import WorkflowContainsItself, WorkflowTooDeep
+from domain.runs.run import Run, RunStatus
+from domain.runs.steps import StepStatus
+from engine.children.child_ids import child_id
+from projections.read_models.runs_view import RunsView
+from store.contents import resolve
+from tests.support.commands.processes import new_id
+from tests.support.engine.child_graphs import maps, runs
+from tests.support.engine.harness import reviews, site
+from tests.support.graphs import Json, graph, node
+from tests.support.store.given import WORKSPACE
+from tests.support.waiting import eventually
+
+
+async def test_a_workflow_that_contains_itself_cannot_be_run(database: str) -> None:
+    async with site(database) as here:
+        project = await here.project()
+        inner = await here.workflow(project)
+        outer = await here.workflow(project, graph(runs(inner)))
+        await here.does(ChangeWorkflow(target_id=inner, graph=graph(runs(outer))))
+        start = StartRun(target_id=new_id(), workflow_id=outer, inputs=Payload(value={}))
+        assert await here.refused(start) is WorkflowContainsItself
+
+
+async def test_workflows_within_each_other_are_bounded(database: str) -> None:
+    async with site(database) as here:
+        project = await here.project()
+        workflow = await here.workflow(project)
+        for _ in range(9):
+            workflow = await here.workflow(project, graph(runs(workflow)))
+        start = StartRun(target_id=new_id(), workflow_id=workflow, inputs=Payload(value={}))
+        assert await here.refused(start) is None
+        deeper = await here.workflow(project, graph(runs(workflow)))
+        start = StartRun(target_id=new_id(), workflow_id=deeper, inputs=Payload(value={}))
+        assert await here.refused(start) is WorkflowTooDeep
+
+
+async def test_a_map_of_ten_thousand_items_ends_and_one_more_is_refused(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        project = await here.project()
+        inner = await here.workflow(project, graph(node("a", config={"expression": "inputs.index"})))
+        outer = await here.workflow(project, graph(maps(inner, concurrency=100)))
+        run = await here.start(outer, {"list": [0] * 10_000})
+
+        async def done() -> bool:
+            return (await here.run(run)).ended
+
+        await eventually(done, what="the map has ended", seconds=300)
+        runs_view = RunsView(here.models)
+
+        async def told() -> bool:
+            view = await runs_view.get(WORKSPACE, run)
+            return view is not None and view.state.ended
+
+        await eventually(told, what="the read model tells of its end")
+        whole = await here.ended(run)
+        over = await here.ended(await here.start(outer, {"list": [0] * 10_001}), RunStatus.FAILED)
+        output = await resolve(here.contents, WORKSPACE, whole.outputs["each"])
+    assert output == [{"a": index} for index in range(10_000)]
+    assert over.error is not None
+    assert "10001 items" in over.error.message
+
+
+async def test_no_child_begins_once_its_run_is_cancelled(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        project = await here.project()
+        inner = await here.workflow(project, graph(reviews("review")))
+        run = await here.start(await here.workflow(project, graph(maps(inner, concurrency=3))), {"list": [0] * 9})
+        await here.step(run, "each", StepStatus.WAITING)
+        await here.does(CancelRun(target_id=run, user_id="ada"))
+        ended = await here.ended(run, RunStatus.CANCELLED)
+        waiting = ended.steps["each"].waiting
+        assert waiting is not None
+        children = [child_id(run, 1, waiting, item) for item in range(9)]
+
+        async def all_over() -> bool:
+            return all(child.status in (RunStatus.ABSENT, RunStatus.CANCELLED) for child in await states())
+
+        async def states() -> list[Run]:
+            return [await here.run(child) for child in children]
+
+        await eventually(all_over, what="every child that has begun is cancelled")
+        before = await states()
+    assert sum(child.status is RunStatus.CANCELLED for child in before) <= 3
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [({}, "null"), ({"list": {"a": 1}}, "an object"), ({"list": "a, b"}, "a text"), ({"list": 3}, "a number")],
+)
+async def test_a_map_over_what_is_no_list_says_what_it_is(database: str, inputs: Json, said: str) -> None:
+    async with site(database) as here, here.engaged():
+        project = await here.project()
+        parent = await here.workflow(project, graph(maps(await here.workflow(project))))
+        ended = await here.ended(await here.start(parent, inputs), RunStatus.FAILED)
+    assert ended.error is not None
+    assert ended.error.message == f"the items of a map must be a list, and what items picks is {said}"

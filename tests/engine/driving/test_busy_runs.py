@@ -1,0 +1,116 @@
+"""People at runs that are busy: who cancels or decides does not lose to an engine that appends all the time."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from uuid import UUID
+
+import pytest
+
+from commands.runs.lifecycle import CancelRun
+from commands.runs.start import DecideStep, StartRun
+from domain.payload import NOTHING, Payload
+from domain.runs.facts import StepWaiting
+from domain.runs.refusals import RunNotRunning
+from domain.runs.run import RunStatus
+from tests.support.commands.processes import Process, new_id
+from tests.support.engine.harness import reviews, site
+from tests.support.graphs import Json, edge, graph, node
+from tests.support.kills.environment import place
+from tests.support.waiting import eventually
+
+STEPS = 250
+SECONDS = 60
+
+
+def busy(*beside: Json) -> Json:
+    """Give a graph of many steps one after the other, each done at once: its run is appended to without a pause."""
+    chain = [f"n{number}" for number in range(STEPS)]
+    edges = [edge(source, target) for source, target in pairwise(chain)]
+    return graph(*map(node, chain), *beside, edges=edges)
+
+
+async def under_way(here: Process, workflow: UUID, facts: int) -> UUID:
+    """Start a run, and wait until it has come so far."""
+    run = new_id()
+    await here.does(StartRun(target_id=run, workflow_id=workflow, inputs=NOTHING))
+
+    async def holds() -> bool:
+        return bool(await here.log.read_stream(run, after=facts, limit=1))
+
+    await eventually(holds, what="the run is under way", seconds=SECONDS)
+    return run
+
+
+async def cancelled(here: Process, times: int) -> None:
+    """Cancel so many runs, each somewhere in the middle."""
+    workflow = await here.workflow(await here.project(), busy())
+    random, came_to = Random(times), Counter[str]()  # noqa: S311  # where in the middle
+    for _ in range(times):
+        run = await under_way(here, workflow, random.randrange(1, STEPS))
+        refused = await here.refused(CancelRun(target_id=run, user_id="ada"))
+        assert refused in {None, RunNotRunning}, refused
+        came_to["ended" if refused else "accepted"] += 1
+
+        async def ended(run: UUID = run) -> bool:
+            return (await here.facts(run))[-1].fact.__struct_config__.tag in {"run.cancelled", "run.completed"}
+
+        await eventually(ended, what="the run has ended", seconds=SECONDS)
+    assert came_to["accepted"] > times // 2, f"hardly any was still under way: {came_to}"
+
+
+async def decided(here: Process, state_of: Callable[[UUID], Awaitable[RunStatus]], times: int) -> None:
+    """Have a person decide in the middle of so many runs."""
+    workflow = await here.workflow(await here.project(), busy(reviews("d")))
+    random = Random(times)  # noqa: S311  # where in the middle
+    for _ in range(times):
+        run = await under_way(here, workflow, random.randrange(4, STEPS))
+
+        async def asks(run: UUID = run) -> bool:
+            return any(isinstance(one.fact, StepWaiting) for one in await here.facts(run))
+
+        await eventually(asks, what="the person is asked", seconds=SECONDS)  # behind the first turn, which is longer
+        answer = DecideStep(
+            target_id=run,
+            node="d",
+            outcome="approve",
+            data={},
+            data_payload=Payload(value={}),
+            comment=None,
+            user_id="rita",
+        )
+        assert await here.refused(answer) is None
+
+        async def ended(run: UUID = run) -> bool:
+            return await state_of(run) is RunStatus.COMPLETED
+
+        await eventually(ended, what="the run has ended", seconds=SECONDS)
+
+
+@pytest.mark.parametrize("times", [20, pytest.param(200, marks=pytest.mark.long)])
+async def test_whoever_cancels_a_busy_run_is_heard_beside_an_engine_in_the_same_process(
+    database: str, times: int
+) -> None:
+    async with site(database) as here, here.engaged():
+        await cancelled(here, times)
+
+
+@pytest.mark.parametrize("times", [20, pytest.param(200, marks=pytest.mark.long)])
+async def test_whoever_cancels_a_busy_run_is_heard_beside_an_engine_in_another_process(
+    database: str, tmp_path: Path, times: int
+) -> None:
+    async with place(database, tmp_path) as here:
+        await here.engine()
+        await cancelled(here.commands, times)
+
+
+async def test_whoever_decides_in_a_busy_run_is_heard(database: str, tmp_path: Path) -> None:
+    async with place(database, tmp_path) as here:
+        await here.engine()
+
+        async def status(run: UUID) -> RunStatus:
+            return (await here.run(run)).status
+
+        await decided(here.commands, status, 20)

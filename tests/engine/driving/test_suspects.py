@@ -1,0 +1,66 @@
+"""Children that an engine may have died of are claimed before they are done; the others are begun and ended at once."""
+
+from datetime import datetime
+from uuid import UUID
+
+from domain.runs.facts import RunStarted, StepStarted
+from domain.runs.steps import StepStatus
+from engine.turns.context import Point
+from tests.engine.children.test_children import children_of, picks, started_with
+from tests.support.engine.child_graphs import maps
+from tests.support.engine.harness import Site, check_history, site
+from tests.support.graphs import graph
+from tests.support.waiting import eventually
+
+ITEMS = 6
+CONCURRENCY = 2
+
+
+class GivenUp(Exception):  # noqa: N818  # what befalls an engine here is no error
+    """The engine lets its run go, as if it were dead."""
+
+
+def gives_up(point: str) -> None:
+    """Let the run go as soon as its map waits, before a child has begun."""
+    if point == Point.RECORDED:
+        raise GivenUp
+
+
+async def is_at_once(here: Site, run: UUID) -> list[bool]:
+    """Tell of each child whether its start and its claim came in one append."""
+    ended = await here.ended(run)
+    answers: list[bool] = []
+    for child in children_of(run, ended.steps["each"]):
+        facts = await here.facts(child)
+        check_history([one.fact for one in facts])
+        at: dict[type, datetime] = {type(one.fact): one.recorded_at for one in facts}
+        answers.append(at[RunStarted] == at[StepStarted])
+    return answers
+
+
+async def test_children_of_a_map_that_was_taken_over_are_claimed_before_they_are_done(database: str) -> None:
+    async with site(database) as here:
+        async with here.engaged(reached=gives_up) as first:
+            run = await started_with(
+                here,
+                graph(picks("inputs.item")),
+                lambda inner: graph(maps(inner, concurrency=CONCURRENCY)),
+                {"list": list(range(ITEMS))},
+            )
+
+            async def let_go() -> bool:
+                return run in first.stuck
+
+            await here.step(run, "each", StepStatus.WAITING)
+            await eventually(let_go, what="the first engine lets the run go")
+        async with here.engaged("second"):
+            at_once = await is_at_once(here, run)
+    assert at_once == [False] * CONCURRENCY + [True] * (ITEMS - CONCURRENCY), "no more than were under way are suspect"
+
+
+async def test_children_of_a_map_that_this_engine_claimed_are_begun_and_ended_at_once(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await started_with(
+            here, graph(picks("inputs.item")), lambda inner: graph(maps(inner)), {"list": list(range(ITEMS))}
+        )
+        assert await is_at_once(here, run) == [True] * ITEMS

@@ -1,0 +1,116 @@
+"""Timers that come due in the hand of an engine that dies: another fires them at once, however rarely it polls."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+from uuid import UUID
+
+from domain.runs.run import RunStatus
+from engine.driving.timers import TimerBounds
+from engine.turns.context import Point
+from tests.engine.driving.test_waiting import LONG_SECONDS, until_waiting, waiting_of, waits
+from tests.kills.test_two_engines import until_joined, until_shared
+from tests.support.engine.harness import PATIENCE_SECONDS, site
+from tests.support.graphs import edge, graph, node
+from tests.support.kills.checks import check, completions
+from tests.support.kills.environment import Place, place
+from tests.support.kills.graphs import asks
+from tests.support.kills.load import Load
+from tests.support.waiting import eventually
+
+RARELY = TimerBounds(poll_seconds=LONG_SECONDS)
+SOON_SECONDS = 0.3
+TIMERS = 10
+DIES_OF_THE_THIRD = f"{Point.TIMER_DUE}:2"
+SELDOM = {
+    "CALLSHEET_ENGINE_TIMER_POLL_SECONDS": str(LONG_SECONDS),
+    "CALLSHEET_ENGINE_LEASE_SECONDS": "60",
+}
+"""Engines poll once in an hour, and do not give each other up on a busy machine: a dead one is known by its lock."""
+LARGE = {"expression": "inputs.pad[].join('', [@, @])"}
+AFTER_SOMETHING_LARGE = graph(
+    node("large", config=LARGE),
+    waits(seconds=SOON_SECONDS),
+    node("c", config={"expression": "steps.wait.output.until"}),
+    edges=[edge("large", "wait"), edge("wait", "c")],
+)
+
+
+async def test_a_timer_that_came_due_in_the_hand_of_an_engine_that_dies_fires_when_it_is_gone(database: str) -> None:
+    looked = asyncio.Event()
+
+    def look(point: str) -> None:
+        if point == Point.TIMER_DUE:
+            looked.set()
+
+    async with site(database) as here, site(database) as there, AsyncExitStack() as stays:
+        run = await here.begin(AFTER_SOMETHING_LARGE, {"pad": ["x" * 1_000] * 30})
+        async with here.engaged("dies", timers=RARELY):
+            await until_waiting(here, run, "wait")
+            here.contents.open.clear()
+
+            async def in_hand() -> bool:
+                return here.contents.waiting > 0
+
+            await eventually(in_hand, what="it is due, and in the hand of the first", seconds=PATIENCE_SECONDS)
+            await stays.enter_async_context(there.engaged("stays", timers=RARELY, reached=look))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await looked.wait()
+            assert not (await here.run(run)).ended, "while the first lives the second leaves it alone"
+        ended = await there.ended(run)
+    assert ended.steps["wait"].attempt == 1
+
+
+async def dies_of_the_third(here: Place, dies: asyncio.subprocess.Process) -> list[UUID]:
+    """Begin runs whose timers come due together; gives them once an engine is dead that had not told them all."""
+    raw = graph(node("a"), waits(seconds=1), asks("c"), edges=[edge("a", "wait"), edge("wait", "c")])
+    workflow = await here.commands.workflow(await here.commands.project(), raw)
+    begun = [await here.start(workflow, {"name": f"r{number}"}) for number in range(TIMERS)]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await dies.wait()
+    return begun
+
+
+async def fired_once(here: Place, begun: list[UUID]) -> None:
+    """Wait until all runs have ended, and hold their timers to have fired once each, and no sooner than was said."""
+    for run in begun:
+        assert (await here.ended(run)).status is RunStatus.COMPLETED
+    streams = await here.streams()
+    check(streams, here.models.calls)
+    for run in begun:
+        until = waiting_of(streams[run], "wait").until
+        [completed] = completions(streams[run], "wait")
+        assert until is not None
+        assert completed.completed_at >= until
+    assert here.killed() == 1
+
+
+async def test_timers_of_an_engine_that_is_killed_as_it_fires_them_are_fired_by_the_next(
+    database: str, tmp_path: Path
+) -> None:
+    """The next one begins when the first is dead, so that all have come due in the hand of the first."""
+    async with place(database, tmp_path) as here:
+        dies = await here.engine(DIES_OF_THE_THIRD, **SELDOM)
+        await until_joined(here, 1)
+        begun = await dies_of_the_third(here, dies)
+        await here.engine(**SELDOM)
+        await fired_once(here, begun)
+
+
+async def test_timers_of_engines_that_are_killed_are_fired_by_those_that_are_left(
+    database: str, tmp_path: Path
+) -> None:
+    """Two engines hear of all timers and race for them.
+
+    One that begins late hears of none: the other may have fired them all. So both have claimed a step before.
+    """
+    async with place(database, tmp_path) as here:
+        dies = await here.engine(DIES_OF_THE_THIRD, **SELDOM)
+        await here.engine(**SELDOM)
+        await until_joined(here, 2)
+        workflow = await here.commands.workflow(await here.commands.project(), graph(node("a")))
+        load = Load(here, workflow, [])
+        await until_shared(load)
+        for run in load.runs:
+            await here.ended(run)
+        await fired_once(here, await dies_of_the_third(here, dies))

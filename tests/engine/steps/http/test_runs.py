@@ -1,0 +1,65 @@
+"""Runs with http steps on a real log: retries by policy, and secrets that are nowhere afterwards."""
+
+import logging
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from domain.graphs.graph import ErrorClass
+from domain.runs.facts import StepFailed
+from domain.runs.run import RunStatus
+from engine.egress.allow_list import AllowList
+from engine.egress.guard import Guard
+from engine.steps.http.secrets import HttpSecret
+from engine.steps.http.step import HttpBounds, HttpSteps
+from tests.support.engine.harness import site
+from tests.support.graphs import graph, node
+from tests.support.servers.web import WebServer
+
+SECRET = "sk_live_0123456789"  # noqa: S105  # of nobody
+
+
+async def test_a_secret_is_in_no_fact_no_log_line_and_no_error(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    for name in ("httpcore2", "httpx2"):  # the product lets these two speak of warnings only
+        caplog.set_level(logging.WARNING, logger=name)
+    secrets = {"token": HttpSecret(SECRET, AllowList("127.0.0.1"))}
+    steps = HttpSteps(Guard(allowed=AllowList("127.0.0.1")), secrets, HttpBounds(timeout_seconds=60))
+    headers = {"Authorization": "Bearer {{ secrets.token }}", "X-Token": "{{ secrets.token }}"}
+    with WebServer() as server:
+        async with site(database) as plain:
+            here = replace(plain, http=steps)
+            async with here.engaged():
+                good = await here.begin(
+                    graph(
+                        node(kind="http", config={"url": server.url("/echo?{{ secrets.token }}"), "headers": headers})
+                    )
+                )
+                bad = await here.begin(
+                    graph(node(kind="http", config={"url": server.url("/status/400"), "headers": headers}))
+                )
+                ended = await here.ended(good)
+                await here.ended(bad, RunStatus.FAILED)
+                facts = [*await here.of(good), *await here.of(bad)]
+        await steps.close()
+    assert len(server.heard) == 2
+    assert all(one.headers["x-token"] == SECRET for one in server.heard)
+    assert ended.outputs["a"].value["body"]["headers"]["x-token"] == "…"  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]  # JSON
+    assert SECRET not in msgspec.json.encode(facts).decode()
+    assert SECRET not in caplog.text
+
+
+async def test_a_failing_server_is_called_again_with_the_same_token(database: str) -> None:
+    steps = HttpSteps(Guard(allowed=AllowList("127.0.0.1")), {}, HttpBounds(timeout_seconds=60))
+    retry = {"max_attempts": 3, "backoff": {"initial_seconds": 0.01}, "retry_on": ["unavailable"]}
+    with WebServer() as server:
+        async with site(database) as plain:
+            here = replace(plain, http=steps)
+            async with here.engaged():
+                run = await here.begin(graph(node(kind="http", config={"url": server.url("/status/500")}, retry=retry)))
+                await here.ended(run, RunStatus.FAILED)
+                faults = [fact for fact in await here.of(run) if isinstance(fact, StepFailed)]
+        await steps.close()
+    assert [fault.error.error_class for fault in faults] == [ErrorClass.UNAVAILABLE] * 3
+    assert {one.headers["idempotency-key"] for one in server.heard} == {f"{run}.a"}

@@ -1,0 +1,88 @@
+"""Repairs: an answer that does not meet the step's schema is rejected, on record, and the model is asked again."""
+
+import pytest
+
+from domain.graphs.configs import JsonOutput, TextOutput
+from domain.graphs.graph import ErrorClass
+from domain.runs.facts import AnswerRejected, StepFailed, StepStarted
+from domain.runs.run import RunStatus
+from domain.runs.steps import usages_of
+from engine.steps.prompt_answers import Fit, Unfit, read_answer
+from tests.support.engine.harness import check_history, site
+from tests.support.graphs import Json, graph, node
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+ASKED = JsonOutput(schema=SCHEMA)
+
+
+def asks_for_json(**output: int) -> Json:
+    config = {"model": "gate/clumsy", "template": "a", "output": {"format": "json", "schema": SCHEMA, **output}}
+    return graph(node("a", kind="prompt", config=config))
+
+
+async def test_a_model_is_asked_again_with_its_answer_and_what_is_wrong_with_it(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await here.begin(asks_for_json())
+        ended = await here.ended(run)
+        facts = await here.of(run)
+    assert ended.outputs["a"].value == {"n": 3}
+    first, second, third = here.gate.repairs
+    assert first is None
+    assert second is not None
+    assert third is not None
+    assert (second.answer, third.answer) == ("It is one.", '{"n": "two"}')
+    assert "/n" in third.said
+    check_history(facts)
+
+
+async def test_each_rejected_answer_is_recorded_with_its_cost_within_the_one_attempt(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await here.begin(asks_for_json())
+        step = (await here.ended(run)).steps["a"]
+        facts = await here.of(run)
+    rejections = [fact for fact in facts if isinstance(fact, AnswerRejected)]
+    assert [(fact.attempt, fact.repair) for fact in rejections] == [(1, 1), (1, 2)]
+    assert len([fact for fact in facts if isinstance(fact, StepStarted)]) == 1
+    assert step.repairs == 2
+    assert [usage.cost_usd for usage in usages_of(step)] == ["0.0011", "0.0021", "0.0031"]
+
+
+async def test_a_repair_has_a_token_of_its_own_for_it_is_another_call(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        await here.ended(await here.begin(asks_for_json()))
+    assert len(here.gate.tokens["a"]) == 3
+
+
+async def test_with_no_repairs_left_the_step_fails_and_all_calls_count(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await here.begin(asks_for_json(repair_attempts=1))
+        ended = await here.ended(run, RunStatus.FAILED)
+        facts = await here.of(run)
+    assert here.gate.calls["a"] == 2
+    (failure,) = [fact for fact in facts if isinstance(fact, StepFailed)]
+    assert failure.error.error_class is ErrorClass.INVALID_OUTPUT
+    assert [usage.cost_usd for usage in usages_of(ended.steps["a"])] == ["0.0011", "0.0021"]
+
+
+async def test_without_repairs_nothing_is_asked_twice(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        await here.ended(await here.begin(asks_for_json(repair_attempts=0)), RunStatus.FAILED)
+    assert here.gate.calls["a"] == 1
+
+
+@pytest.mark.parametrize("text", ['{"n": 1}', ' {"n":1}\n', '```json\n{"n": 1}\n```', '```\n{"n": 1}\n```\n'])
+def test_json_may_stand_in_a_fence(text: str) -> None:
+    assert read_answer(text, ASKED) == Fit({"n": 1})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no", "{", '{"n": "1"}', "[" * 100_000, "[" * 500 + "]" * 500, "\ud800", '{"n": ']
+)
+def test_what_is_not_asked_for_is_unfit_and_says_why(text: str) -> None:
+    read = read_answer(text, ASKED)
+    assert isinstance(read, Unfit)
+    assert read.problems
+
+
+def test_a_text_is_taken_as_it_is() -> None:
+    assert read_answer("```json\n1\n```", TextOutput()) == Fit("```json\n1\n```")

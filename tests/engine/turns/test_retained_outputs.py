@@ -1,0 +1,237 @@
+"""Outputs that were paid for before a condition failed: kept by a retry, which decides the edges and asks nobody."""
+
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+
+from commands.asset import ChangeAsset, CreateAsset
+from commands.runs.lifecycle import CancelRun
+from commands.workflow import ChangeWorkflow
+from domain.asset import AssetType
+from domain.fact import Fact
+from domain.ids import from_uuid
+from domain.payload import INLINE_BYTES, Payload
+from domain.runs.facts import RunCompleted, RunRetried, StepCompleted, StepFailed, StepStarted
+from domain.runs.run import Run, RunStatus
+from domain.runs.run_usage import took_by
+from domain.runs.steps import StepStatus
+from tests.engine.driving.test_verbs import fork, retry, revise
+from tests.support.commands.processes import new_id
+from tests.support.engine.child_graphs import maps
+from tests.support.engine.harness import Gate, Site, asks, reviews, site
+from tests.support.graphs import Json, edge, graph, node
+
+BROKEN: Final = "steps.a.output.nope == 1"
+MENDED: Final = "steps.a.output != ''"
+
+
+def paid(when: str = BROKEN, model: str = "counting", **fields: Any) -> Json:  # noqa: ANN401  # JSON
+    """Give a graph whose first step is paid for, with a condition behind it."""
+    return graph(asks("a", model, **fields), node("b"), edges=[edge("a", "b", when=when)])
+
+
+async def failed(here: Site, raw: Json) -> UUID:
+    here.gate.open.set()
+    run = await here.begin(raw)
+    ended = await here.ended(run, RunStatus.FAILED)
+    assert (ended.failed_node, ended.steps["a"].status) == ("a", StepStatus.FAILED)
+    return run
+
+
+async def again(here: Site, run: UUID, attempt: int, *, newest_graph: bool = False) -> Run:
+    await retry(here, run, newest_graph=newest_graph)
+    return await here.until(run, lambda state: state.ended and state.attempt == attempt, "has ended again")
+
+
+def kept(facts: list[Fact]) -> list[tuple[str, ...]]:
+    return [fact.outputs_kept for fact in facts if isinstance(fact, RunRetried)]
+
+
+async def test_a_paid_answer_survives_a_condition_that_fails(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await failed(here, paid())
+        first = await here.run(run)
+        second = await again(here, run, 2)
+        await revise(here, run, paid(MENDED))
+        third = await again(here, run, 3, newest_graph=True)
+        facts = await here.of(run)
+    assert here.gate.calls["a"] == 1
+    assert first.steps["a"].gave == second.steps["a"].gave == Payload(value="a #1")
+    assert second.error == first.error
+    assert (third.status, third.workflow_version) == (RunStatus.COMPLETED, 2)
+    assert third.steps["a"].output.value == third.outputs["b"].value == "a #1"
+    assert kept(facts) == [("a",), ("a",)]
+    assert [fact.node for fact in facts if isinstance(fact, StepStarted)] == ["a", "b"]
+    assert [type(fact) for fact in facts[-4:]] == [StepCompleted, StepStarted, StepCompleted, RunCompleted]
+    took = [took_by(state) for state in (first, second, third)]
+    assert took[0] == took[1] == took[2]
+    assert took[0].model_calls == 1
+    assert took[0].cost_usd is not None
+    assert third.steps["a"].usage == first.steps["a"].usage
+
+
+async def test_what_a_person_decided_is_not_asked_again(database: str) -> None:
+    raw = graph(reviews("a"), node("b"), edges=[edge("a", "b", when=BROKEN)])
+    async with site(database) as here, here.engaged():
+        run = await here.begin(raw)
+        await here.step(run, "a", StepStatus.WAITING)
+        await here.decide(run, "a")
+        await here.ended(run, RunStatus.FAILED)
+        mended = graph(reviews("a"), node("b"), edges=[edge("a", "b", when="steps.a.output.outcome == 'approve'")])
+        await revise(here, run, mended)
+        ended = await again(here, run, 2, newest_graph=True)
+    assert ended.status is RunStatus.COMPLETED
+    assert ended.steps["a"].decision is not None
+    assert ended.outputs["b"].value == {"outcome": "approve", "data": {}, "comment": None}
+
+
+async def test_a_map_whose_list_is_kept_begins_no_item_again(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        project = await here.project()
+        inner = await here.workflow(project, graph(asks("c")))
+
+        def raw(when: str) -> Json:
+            return graph(maps(inner, concurrency=1), node("b"), edges=[edge("each", "b", when=when)])
+
+        run = await here.start(await here.workflow(project, raw("steps.each.output.nope == 1")), {"list": [1, 2]})
+        await here.ended(run, RunStatus.FAILED)
+        await revise(here, run, raw("size(steps.each.output) == 2"))
+        ended = await again(here, run, 2, newest_graph=True)
+        facts = await here.of(run)
+    assert ended.outputs["b"].value == [{"c": "c #1"}, {"c": "c #2"}]
+    assert here.gate.calls["c"] == 2
+    [retried] = [fact for fact in facts if isinstance(fact, RunRetried)]
+    assert (retried.outputs_kept, retried.items_kept) == (("each",), ())
+    assert took_by(ended).model_calls == 2
+
+
+async def test_an_answer_too_large_for_a_fact_is_kept_by_reference(database: str) -> None:
+    async with site(database, Gate(signature="x" * INLINE_BYTES)) as here, here.engaged():
+        run = await failed(here, paid())
+        gave = (await here.run(run)).steps["a"].gave
+        await revise(here, run, paid(MENDED))
+        ended = await again(here, run, 2, newest_graph=True)
+    assert gave is not None
+    assert gave.ref is not None
+    assert ended.steps["a"].output == gave
+    assert here.gate.calls["a"] == 1
+
+
+async def test_a_step_that_the_newest_graph_has_do_something_else_begins_anew(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await failed(here, paid())
+        await revise(here, run, paid(MENDED, "free"))
+        ended = await again(here, run, 2, newest_graph=True)
+        facts = await here.of(run)
+    assert kept(facts) == [()]
+    assert (ended.steps["a"].output.value, here.gate.calls["a"]) == ("a #2", 2)
+    assert took_by(ended).model_calls == 2
+
+
+async def test_a_step_that_is_led_to_by_another_way_begins_anew(database: str) -> None:
+    """It is free to see what the new step gives."""
+    async with site(database) as here, here.engaged():
+        run = await failed(here, paid())
+        more = paid(MENDED)
+        await revise(here, run, {"nodes": [node("z"), *more["nodes"]], "edges": [edge("z", "a"), *more["edges"]]})
+        await again(here, run, 2, newest_graph=True)
+        facts = await here.of(run)
+    assert kept(facts) == [()]
+    assert here.gate.calls["a"] == 2
+
+
+async def test_a_step_whose_prompt_has_a_newer_version_begins_anew(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        project, asset = await here.project(), new_id()
+        await here.does(
+            CreateAsset(
+                target_id=asset,
+                project_id=project,
+                type=AssetType.PROMPT,
+                label="p",
+                metadata={},
+                content=Payload(value="old"),
+            )
+        )
+        ask = node("a", kind="prompt", config={"model": "gate/free", "asset_id": from_uuid("ast", asset)})
+
+        def raw(when: str) -> Json:
+            return graph(ask, node("b"), edges=[edge("a", "b", when=when)])
+
+        workflow = await here.workflow(project, raw(BROKEN))
+        run = await here.start(workflow)
+        await here.ended(run, RunStatus.FAILED)
+        await again(here, run, 2, newest_graph=True)
+        assert here.gate.calls["old"] == 1
+        await here.does(ChangeAsset(target_id=asset, content=Payload(value="new")))
+        await again(here, run, 3)
+        assert (here.gate.calls["old"], here.gate.calls["new"]) == (1, 0)
+        await here.does(ChangeWorkflow(target_id=workflow, graph=raw(MENDED)))
+        ended = await again(here, run, 4, newest_graph=True)
+        facts = await here.of(run)
+    assert ended.outputs["b"].value == "new #1"
+    assert kept(facts) == [("a",), ("a",), ()]
+
+
+@pytest.mark.parametrize("policy", [{"action": "continue", "output": {"nope": 1}}, {"action": "fallback", "to": "c"}])
+async def test_a_step_that_leads_on_all_the_same_keeps_nothing(database: str, policy: Json) -> None:
+    raw = graph(asks("a", on_error=policy), node("b"), asks("c"), edges=[edge("a", "b", when=BROKEN), edge("a", "c")])
+    async with site(database) as here, here.engaged():
+        run = await here.begin(raw)
+        ended = await here.ended(run)
+        facts = await here.of(run)
+    assert ended.steps["a"].gave is None
+    assert [fact.gave for fact in facts if isinstance(fact, StepFailed)] == [None]
+
+
+async def test_a_default_whose_condition_fails_too_does_not_cost_the_answer(database: str) -> None:
+    policy = {"action": "continue", "output": "nothing"}
+    async with site(database) as here, here.engaged():
+        run = await failed(here, paid(on_error=policy))
+        await revise(here, run, paid(MENDED, on_error=policy))
+        ended = await again(here, run, 2, newest_graph=True)
+    assert (ended.outputs["b"].value, here.gate.calls["a"]) == ("a #1", 1)
+
+
+async def test_a_run_cancelled_before_its_kept_output_is_settled_keeps_it(database: str) -> None:
+    gate = Gate()
+    async with site(database, gate) as here:
+        async with here.engaged("first"):
+            run = await failed(here, paid())
+        await retry(here, run)
+        waits = await here.run(run)
+        await here.does(CancelRun(target_id=run, user_id="ada"))
+        async with site(database, gate) as there, there.engaged("second"):
+            cancelled = await there.ended(run, RunStatus.CANCELLED)
+            await revise(there, run, paid(MENDED))
+            ended = await again(there, run, 3, newest_graph=True)
+    assert (waits.status, waits.steps["a"].status, waits.busy) == (RunStatus.QUEUED, StepStatus.GIVEN, 1)
+    assert cancelled.steps["a"].gave == Payload(value="a #1")
+    assert (ended.status, ended.outputs["b"].value, gate.calls["a"]) == (RunStatus.COMPLETED, "a #1", 1)
+    assert took_by(ended).model_calls == 1
+
+
+async def test_an_engine_that_comes_later_settles_what_was_kept_once(database: str) -> None:
+    gate = Gate()
+    async with site(database, gate) as here:
+        async with here.engaged("first"):
+            run = await failed(here, paid())
+        await revise(here, run, paid(MENDED))
+        await retry(here, run, newest_graph=True)
+        async with site(database, gate) as there, here.engaged("second"), there.engaged("third"):
+            await here.until(run, lambda state: state.ended and state.attempt == 2, "has ended again")
+            facts = await here.of(run)
+    assert [fact.node for fact in facts if isinstance(fact, StepCompleted)] == ["a", "b"]
+    assert gate.calls["a"] == 1
+
+
+async def test_a_fork_of_a_run_that_failed_so_asks_again_and_one_of_its_mended_retry_does_not(database: str) -> None:
+    async with site(database) as here, here.engaged():
+        run = await failed(here, paid())
+        forked = await here.ended(await fork(here, run, "b"), RunStatus.FAILED)
+        assert (forked.steps["a"].gave, here.gate.calls["a"]) == (Payload(value="a #2"), 2)
+        await revise(here, run, paid(MENDED))
+        await again(here, run, 2, newest_graph=True)
+        forked = await here.ended(await fork(here, run, "b"))
+    assert (forked.outputs["b"].value, here.gate.calls["a"]) == ("a #1", 2)

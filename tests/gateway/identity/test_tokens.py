@@ -1,0 +1,183 @@
+"""Identity: who is believed, and what is told to those who are not."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import jwt
+import pytest
+
+from domain.ids import from_uuid
+from gateway.http.rejections import NotPermitted, Unauthenticated
+from gateway.identity.tokens import Identity
+from tests.support.gateway.given import SECRET, Caller, new_id, problem
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+WORKSPACE = new_id()
+
+
+class Clock:
+    """Stands at a time until it is moved."""
+
+    def __init__(self) -> None:
+        """Begin now, since the library that verifies tokens has a clock of its own."""
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def claims(**changed: object) -> dict[str, Any]:
+    whole = {
+        "sub": "usr_ada",
+        "workspace": from_uuid("ws", WORKSPACE),
+        "exp": datetime.now(UTC) + timedelta(hours=1),
+        **changed,
+    }
+    return {name: value for name, value in whole.items() if value is not None}
+
+
+def header(key: str | bytes = SECRET.reveal(), algorithm: str = "HS256", **changed: object) -> bytes:
+    signed: str = jwt.encode(claims(**changed), key, algorithm=algorithm)  # pyright: ignore[reportUnknownMemberType]  # the library leaves a type open
+    return f"Bearer {signed}".encode()
+
+
+def identity(clock: Clock | None = None, most_remembered: int = 10) -> Identity:
+    return Identity(
+        SECRET.reveal().encode(), workspace_claim="workspace", clock=clock or Clock(), most_remembered=most_remembered
+    )
+
+
+def test_a_token_tells_the_user_and_the_workspace() -> None:
+    caller = identity().caller(header())
+    assert caller.workspace_id == WORKSPACE
+    assert type(caller.workspace_id) is UUID
+    assert (caller.actor.kind, caller.actor.id) == ("user", "usr_ada")
+    assert caller.scopes is None
+
+
+@pytest.mark.parametrize("scope", ["runs:read runs:write", ["runs:read", "runs:write"]])
+def test_scopes_limit_a_token(scope: object) -> None:
+    caller = identity().caller(header(scope=scope))
+    caller.require("runs:read")
+    with pytest.raises(NotPermitted):
+        caller.require("projects:read")
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        b"",
+        b"Bearer",
+        b"Bearer ",
+        b"Bearer x.y.z",
+        b"Basic dXNlcjpwYXNz",
+        b"Bearer " + b"x" * 9_000,
+        b"Bearer \xff\xfe",
+        header(key="another secret of the tests, just as long"),
+        header(key="", algorithm="none"),
+        header(key=SECRET.reveal() * 2, algorithm="HS512"),
+        header(sub=None),
+        header(sub=""),
+        header(sub=7),
+        header(sub="a\0b"),
+        header(workspace=None),
+        header(workspace="ws_nonsense"),
+        header(workspace=from_uuid("prj", WORKSPACE)),
+        header(workspace=["ws"]),
+        header(exp=None),
+        header(exp=datetime.now(UTC) - timedelta(seconds=1)),
+        header(exp="soon"),
+        header(exp="99999999999"),
+        header(exp=True),
+        header(nbf=datetime.now(UTC) + timedelta(hours=1)),
+        header(scope=7),
+        header(scope=["runs:read", 7]),
+    ],
+)
+def test_anything_else_is_not_believed(authorization: bytes | None) -> None:
+    with pytest.raises(Unauthenticated) as caught:
+        identity().caller(authorization)
+    assert caught.value.headers["WWW-Authenticate"].startswith("Bearer ")
+
+
+def broken(token: bytes) -> bytes:
+    """Change the signature of a token."""
+    return token[:-3] + (b"abc" if token[-3:] != b"abc" else b"cba")
+
+
+@pytest.mark.parametrize(
+    ("authorization", "says"),
+    [
+        (b"Bearer abc", "is a JWT: three parts"),
+        (b"Bearer x.y.z", "is a JWT: three parts"),
+        (b"Bearer ", "is a JWT: three parts"),
+        (b"Bearer " + b"x" * 9_000, "longer than 8192 bytes"),
+        (b"Basic dXNlcjpwYXNz", "Authorization: Bearer <token>"),
+        (header().removeprefix(b"Bearer "), "Authorization: Bearer <token>"),
+        (broken(header()), "not signed with the key of this server"),
+        (header(key="another secret of the tests, just as long"), "not signed with the key of this server"),
+        (header(key=SECRET.reveal() * 2, algorithm="HS512"), "it has to be HS256"),
+        (header(key="", algorithm="none"), "it has to be HS256"),
+        (header(exp=datetime.now(UTC) - timedelta(seconds=1)), "has expired: ask for a new one"),
+        (header(nbf=datetime.now(UTC) + timedelta(hours=1)), "not valid yet"),
+        (header(exp=None), "lacks the claim exp"),
+        (header(sub=None), "lacks the claim sub"),
+        (header(workspace=None), "lacks the claim workspace"),
+        (header(exp="soon"), "The claim exp is not a number"),
+        (header(sub=7), "claim"),
+        (header(workspace="ws_nonsense"), "names no workspace (ws_…)"),
+    ],
+)
+def test_who_is_not_believed_is_told_what_to_do(authorization: bytes, says: str) -> None:
+    with pytest.raises(Unauthenticated) as caught:
+        identity().caller(authorization)
+    assert says in caught.value.detail
+    assert "segment" not in caught.value.detail
+    assert "padding" not in caught.value.detail
+
+
+def test_a_remembered_token_still_expires() -> None:
+    clock = Clock()
+    who = identity(clock)
+    token = header()
+    who.caller(token)
+    assert who.caller(token) is who.caller(token)
+    clock.now += timedelta(hours=1)
+    with pytest.raises(Unauthenticated):
+        who.caller(token)
+    with pytest.raises(Unauthenticated):
+        who.caller(token)
+
+
+def test_no_more_tokens_are_remembered_than_settings_say() -> None:
+    who = identity(most_remembered=2)
+    first, second, third = (header(sub=name) for name in ("usr_a", "usr_b", "usr_c"))
+    remembered = who.caller(first)
+    who.caller(second)
+    assert who.caller(first) is remembered
+    who.caller(third)
+    assert who.caller(first) is remembered
+    again = who.caller(second)
+    assert again.actor.id == "usr_b"
+
+
+async def test_a_request_without_a_token_is_told_how(ada: Caller) -> None:
+    answer = await ada.client.get("/v1/projects")
+    problem(answer, 401, "unauthenticated")
+    assert answer.headers["www-authenticate"] == 'Bearer realm="callsheet"'
+
+
+async def test_a_request_with_a_bad_token_is_told_why(ada: Caller) -> None:
+    answer = await ada.client.get("/v1/projects", headers={"authorization": "Bearer x"})
+    told = problem(answer, 401, "unauthenticated")
+    assert "three parts" in told["detail"]
+    assert answer.headers["www-authenticate"] == 'Bearer realm="callsheet", error="invalid_token"'
+
+
+async def test_a_scope_that_is_lacking_is_named(ada: Caller) -> None:
+    token = header(workspace=from_uuid("ws", ada.workspace_id), scope="projects:read").decode()
+    assert (await ada.client.get("/v1/projects", headers={"authorization": token})).status_code == 200
+    answer = await ada.client.post("/v1/projects", json={"name": "x"}, headers={"authorization": token})
+    assert "projects:write" in problem(answer, 403, "not_permitted")["detail"]

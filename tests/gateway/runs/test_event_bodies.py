@@ -1,0 +1,40 @@
+"""A run's facts as they are sent: ids as callers know them, values and not how they are kept."""
+
+from domain.ids import from_uuid
+from domain.payload import Payload
+from domain.runs.facts import ItemOutcome, ItemResult, StepItemsSettled
+from domain.runs.usage import Took
+from gateway.runs.event_bodies import event_body, payloads_of
+from store.log.records import Recorded
+from tests.support.commands.scenario import NOW
+from tests.support.gateway.given import new_id
+from tests.support.store.given import METADATA, WORKSPACE
+
+
+def test_the_results_of_children_are_told_with_their_runs_and_values() -> None:
+    child = new_id()
+    kept = Payload(ref="sha256:00", bytes=9, media_type="application/json")
+    took = Took(model_calls=2, input_tokens=5, output_tokens=7, cost_usd="0.25")
+    result = ItemResult(item=2, run_id=child, outcome=ItemOutcome.COMPLETED, output=kept, took=took)
+    fact = StepItemsSettled(node="each", attempt=1, items=(result,), settled_at=NOW)
+    recorded = Recorded(
+        position=7,
+        stream_id=new_id(),
+        version=3,
+        workspace_id=WORKSPACE,
+        project_id=None,
+        recorded_at=NOW,
+        fact=fact,
+        metadata=METADATA,
+    )
+    assert kept in list(payloads_of(fact))
+    assert event_body("7", recorded, {"sha256:00": {"n": 1}}).data["items"] == [
+        {
+            "item": 2,
+            "run_id": from_uuid("run", child),
+            "outcome": "completed",
+            "output": {"n": 1},
+            "error": None,
+            "took": took,
+        }
+    ]

@@ -1,0 +1,298 @@
+"""A run's events: pages, and streams that replay, follow, resume and end."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import pytest
+from msgspec import Struct
+
+from domain.ids import to_uuid
+from gateway.runs.sse import PIECE_BYTES, RunStream
+from store.log.records import Recorded
+from tests.gateway.conftest import SETTINGS
+from tests.support.gateway.given import (
+    HUMAN,
+    PATIENCE_SECONDS,
+    TRANSFORM_CHAIN,
+    Caller,
+    Serving,
+    new_id,
+    problem,
+    serving,
+    token_of,
+)
+from tests.support.waiting import eventually
+
+CHAIN_TOPICS = ["run.started", *["step.started", "step.completed"] * 3, "run.completed"]
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    id: str
+    topic: str
+    data: dict[str, Any]
+
+
+class Stream:
+    """Events as they arrive, and the comments in between."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        """Read from the beginning."""
+        self.response = response
+        self._lines = response.aiter_lines()
+        self.comments = 0
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        fields: dict[str, str] = {}
+        async for line in self._lines:
+            name, _, value = line.partition(": ")
+            if line.startswith(":"):
+                self.comments += 1
+            elif line:
+                fields[name] = value
+            elif "data" in fields:
+                yield Event(id=fields["id"], topic=fields["event"], data=json.loads(fields["data"]))
+                fields = {}
+
+    async def first(self, topic: str) -> Event:
+        """Read up to the first event of a topic."""
+        async for event in self:
+            if event.topic == topic:
+                return event
+        raise AssertionError(f"the stream ended without {topic}")
+
+    async def rest(self) -> list[Event]:
+        return [event async for event in self]
+
+
+@asynccontextmanager
+async def stream(ada: Caller, run_id: str, query: str = "", **headers: str) -> AsyncGenerator[Stream]:
+    authorization = f"Bearer {token_of(ada.workspace_id, ada.user_id)}"
+    more = {"authorization": authorization, "accept": "text/event-stream", **headers}
+    async with ada.client.stream("GET", f"/v1/runs/{run_id}/events{query}", headers=more) as response:
+        if response.status_code != 200:
+            await response.aread()
+        yield Stream(response)
+
+
+async def waiting_run(ada: Caller) -> str:
+    workflow = await ada.workflow(HUMAN)
+    run_id: str = (await ada.post(f"/v1/workflows/{workflow['id']}:run", {})).json()["id"]
+
+    async def waits() -> bool:  # while engines get to know of each other a run may be taken up some seconds late
+        events = (await ada.get(f"/v1/runs/{run_id}/events")).json()["items"]
+        return any(event["topic"] == "step.waiting" for event in events)
+
+    await eventually(waits, what="the run waits for its reviewer")
+    return run_id
+
+
+async def decide(ada: Caller, run_id: str) -> None:
+    answer = await ada.post(f"/v1/runs/{run_id}/steps/review:complete", {"outcome": "approve", "data": {"note": "x"}})
+    assert answer.status_code == 200, answer.text
+
+
+async def test_the_events_of_an_ended_run_come_in_pages(ada: Caller) -> None:
+    run = await ada.ended_run(TRANSFORM_CHAIN, {"topic": "tea"})
+    events: list[dict[str, Any]] = []
+    path: str | None = f"/v1/runs/{run['id']}/events?limit=3"
+    while path is not None:
+        answer = await ada.get(path)
+        events.extend(answer.json()["items"])
+        link = answer.headers.get("link")
+        path = link.split(">")[0].removeprefix("<") if link is not None else None
+    assert len(events) == sum(1 for _ in CHAIN_TOPICS)
+    assert {event["topic"] for event in events} == set(CHAIN_TOPICS)
+    assert [event["version"] for event in events] == list(range(1, len(events) + 1))
+    assert events[0]["data"]["inputs"] == {"topic": "tea"}
+    assert events[0]["data"]["workflow_id"] == run["workflow_id"]
+    assert events[0]["actor"] == {"kind": "user", "id": "usr_ada"}
+    completed = [event["data"] for event in events if event["topic"] == "step.completed"]
+    assert completed[-1]["output"] == {"topic": "tea"}
+    after = await ada.get(f"/v1/runs/{run['id']}/events?after={events[-2]['id']}")
+    assert after.json() == {"items": events[-1:], "next_cursor": None}
+
+
+async def test_a_page_of_events_holds_so_many_bytes_of_contents_and_one_event_at_least(ada: Caller) -> None:
+    for size, pages in ((60 * 1024, 2), (120 * 1024, 4)):
+        run = await ada.ended_run(TRANSFORM_CHAIN, {"topic": "t" * size})
+        events: list[dict[str, Any]] = []
+        cursor, asked = "", 0
+        while asked == 0 or cursor:
+            page = (await ada.get(f"/v1/runs/{run['id']}/events?limit=200{cursor}")).json()
+            events.extend(page["items"])
+            contents = [one for one in page["items"] if len(json.dumps(one)) > size]
+            assert page["items"]
+            assert len(contents) * size <= max(SETTINGS.http.page_bytes_max, size)
+            cursor, asked = page["next_cursor"] and f"&cursor={page['next_cursor']}", asked + 1
+        assert [event["version"] for event in events] == list(range(1, len(CHAIN_TOPICS) + 1))
+        assert asked >= pages
+
+
+async def test_a_stream_replays_an_ended_run_and_ends(ada: Caller) -> None:
+    run = await ada.ended_run(TRANSFORM_CHAIN, {})
+    pages = (await ada.get(f"/v1/runs/{run['id']}/events")).json()["items"]
+    async with stream(ada, run["id"]) as events:
+        assert events.response.headers["content-type"] == "text/event-stream"
+        replayed = await events.rest()
+    assert [event.data for event in replayed] == pages
+    assert [event.id for event in replayed] == [page["id"] for page in pages]
+    assert [event.topic for event in replayed] == [page["topic"] for page in pages]
+
+
+async def test_a_stream_follows_a_run_until_it_ends(ada: Caller) -> None:
+    run_id = await waiting_run(ada)
+    async with stream(ada, run_id) as events:
+        seen: list[str] = []
+        async for event in events:
+            seen.append(event.topic)
+            if event.topic == "step.waiting":
+                await decide(ada, run_id)
+    assert seen[0] == "run.started"
+    assert seen[-1] == "run.completed"
+    assert len(seen) == len((await ada.get(f"/v1/runs/{run_id}/events")).json()["items"])
+
+
+async def test_a_stream_resumes_after_the_last_event_that_was_seen(ada: Caller) -> None:
+    run_id = await waiting_run(ada)
+    async with stream(ada, run_id) as events:
+        event = await events.first("step.waiting")
+    await decide(ada, run_id)
+    async with stream(ada, run_id, **{"last-event-id": event.id}) as resumed:
+        rest = [one.topic for one in await resumed.rest()]
+    assert rest[0] == "step.decided"
+    assert rest[-1] == "run.completed"
+    async with stream(ada, run_id, f"?after={event.data['position']}") as resumed:
+        assert [one.topic for one in await resumed.rest()] == rest
+
+
+async def test_a_resume_with_nothing_left_of_an_ended_run_is_told_not_to_come_back(ada: Caller) -> None:
+    run = await ada.ended_run(TRANSFORM_CHAIN, {})
+    last = (await ada.get(f"/v1/runs/{run['id']}/events")).json()["items"][-1]["id"]
+    async with stream(ada, run["id"], **{"last-event-id": last}) as events:
+        assert events.response.status_code == 204
+
+
+async def test_a_cursor_of_another_log_gets_a_clear_reset(ada: Caller) -> None:
+    run = await ada.ended_run(TRANSFORM_CHAIN, {})
+    async with stream(ada, run["id"], **{"last-event-id": "0123456789ab-7"}) as events:
+        problem(events.response, 410, "position_of_another_log")
+    async with stream(ada, run["id"], **{"last-event-id": "nonsense"}) as events:
+        problem(events.response, 400, "malformed")
+
+
+async def test_a_position_that_the_log_has_not_come_to_is_of_a_log_that_was_restored(ada: Caller) -> None:
+    run_id = await waiting_run(ada)
+    last = (await ada.get(f"/v1/runs/{run_id}/events")).json()["items"][-1]["id"]
+    mark, _, position = last.partition("-")
+    ahead = f"{mark}-{int(position) + 1_000_000}"
+    async with stream(ada, run_id, **{"last-event-id": ahead}) as events:
+        problem(events.response, 410, "position_of_another_log")
+    problem(await ada.get(f"/v1/runs/{run_id}/events?after={ahead}"), 410, "position_of_another_log")
+    await ada.project()  # the log is past this run now, and its own end is no reset
+    assert (await ada.get(f"/v1/runs/{run_id}/events?after={int(position) + 1}")).json()["items"] == []
+
+
+async def test_an_idle_stream_shows_that_it_lives(ada: Caller) -> None:
+    run_id = await waiting_run(ada)
+    async with stream(ada, run_id) as events:
+        reading = asyncio.create_task(events.rest())
+
+        async def beaten() -> bool:
+            return events.comments >= 2
+
+        await eventually(beaten, what="two heartbeats")
+        await decide(ada, run_id)
+        assert (await reading)[-1].topic == "run.completed"
+
+
+async def test_a_caller_who_hangs_up_leaves_nothing_behind(ada: Caller, served: Serving) -> None:
+    run_id = await waiting_run(ada)
+    async with stream(ada, run_id) as events:
+        await events.first("step.waiting")
+        assert served.drain.watching > 0
+
+    async def nobody_watches() -> bool:
+        return served.drain.watching == 0
+
+    await eventually(nobody_watches, what="the stream is given up")
+
+
+async def test_a_caller_is_written_no_more_at_once_than_a_piece_and_one_fact(ada: Caller, served: Serving) -> None:
+    run = await ada.ended_run(TRANSFORM_CHAIN, {})
+    sent: list[bytes] = []
+
+    async def send(message: Any) -> None:  # noqa: ANN401  # ASGI
+        sent.append(message.get("body", b""))
+
+    async def write(_fact: Recorded) -> bytes:
+        return b"x" * (PIECE_BYTES - 1)
+
+    core = served.core
+    run_id: UUID = to_uuid("run", run["id"])
+    stream = RunStream(
+        core.log, served.drain, core.bus.deltas, run_id, after=0, heartbeat_seconds=PATIENCE_SECONDS, write=write
+    )
+    await stream({}, asyncio.Event().wait, send)  # pyright: ignore[reportArgumentType]  # a caller who says nothing
+    whole = len(CHAIN_TOPICS) * (PIECE_BYTES - 1)
+    assert sum(map(len, sent)) >= whole
+    assert max(map(len, sent)) < 2 * PIECE_BYTES
+
+
+@pytest.mark.parametrize("callers", [20])
+async def test_many_streams_of_one_run_see_the_same(ada: Caller, callers: int) -> None:
+    run_id = await waiting_run(ada)
+
+    async def all_events() -> list[str]:
+        async with stream(ada, run_id) as events:
+            return [event.id for event in await events.rest()]
+
+    reading = [asyncio.create_task(all_events()) for _ in range(callers)]
+    await asyncio.sleep(0)
+    await decide(ada, run_id)
+    seen = await asyncio.gather(*reading)
+    assert all(ids == seen[0] for ids in seen)
+
+
+async def test_streams_and_waits_end_at_once_when_the_process_stops(gateway_database: str) -> None:
+    async with serving(gateway_database, SETTINGS) as own, httpx2.AsyncClient(base_url=own.url, timeout=30) as client:
+        ada = Caller(client=client, workspace_id=new_id(), user_id="usr_ada")
+        run_id = await waiting_run(ada)
+        workflow = await ada.workflow(HUMAN)
+        waiting = asyncio.create_task(
+            ada.post(f"/v1/workflows/{workflow['id']}:run", {}, headers={"prefer": "wait=60"})
+        )
+        async with stream(ada, run_id) as events:
+            await events.first("step.waiting")
+
+            async def both_watch() -> bool:
+                return own.drain.watching == 2
+
+            await eventually(both_watch, what="both requests wait")
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                own.drain.begin()
+                own.server.should_exit = True
+                assert await events.rest() == []
+                answer = await waiting
+        assert answer.status_code == 202
+
+
+async def test_health_needs_no_token_and_readiness_ends_with_draining(gateway_database: str, ada: Caller) -> None:
+    assert (await ada.client.get("/healthz")).json() == {"status": "ok"}
+    assert (await ada.client.get("/readyz")).json() == {"status": "ready"}
+    async with serving(gateway_database, SETTINGS) as own, httpx2.AsyncClient(base_url=own.url) as client:
+        own.drain.begin()
+        problem(await client.get("/readyz"), 503, "draining")
+
+
+async def test_the_openapi_document_shows_paths_as_callers_write_them(ada: Caller) -> None:
+    paths = (await ada.client.get("/v1/openapi.json")).json()["paths"]
+    assert "post" in paths["/v1/workflows/{workflowId}:run"]
+    assert "post" in paths["/v1/runs/{runId}/steps/{nodeId}:complete"]
+    assert not any("/:" in path for path in paths)
+    operations = [operation for path in paths.values() for operation in path.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)

@@ -1,0 +1,256 @@
+"""Buckets hold what the facts of their time add up to, in the same bytes however the facts come in batches."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.json import decode
+from msgspec.structs import replace
+
+from domain.fact import Fact
+from domain.graphs.graph import ErrorClass
+from domain.payload import NOTHING
+from domain.runs.facts import (
+    Parent,
+    Pins,
+    RunCompleted,
+    RunFact,
+    RunFailed,
+    RunRetried,
+    RunStarted,
+    StepCompleted,
+    StepError,
+    StepFailed,
+    StepSkipped,
+    StepStarted,
+    Usage,
+)
+from projections.insights.projection import InsightsProjection
+from projections.runtime.event_filter import Sieve
+from projections.runtime.skips import skips_of
+from store.log.records import Recorded
+from tests.projections.read_models.test_run_steps import batches
+from tests.support.projections.given import NOW, applied, new_id, tables_of
+from tests.support.projections.run_histories import PROMPT, START, WORKFLOW, cuts, in_log, log_them, mixed
+
+SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+laws = settings(max_examples=25, deadline=None, suppress_health_check=SUPPRESSED)
+Row = tuple[Any, ...]
+
+EVERYTHING = "select b::text from insight_buckets b order by 1"
+MEASURES = """
+select grain, starts_at, kind, node, asset_version, key, sum(value::text::bigint)::bigint
+  from insight_buckets, json_each(measures)
+ where json_typeof(value) = 'number' group by grain, starts_at, kind, node, asset_version, key
+"""
+
+
+async def skip_them(connection: psycopg.AsyncConnection, log: list[Recorded], skipped: dict[int, bool]) -> None:
+    """Have facts skipped by their positions, with the rest of the stream where that is said."""
+    await connection.execute("truncate skipped")
+    for one in log:
+        if one.position in skipped:
+            await connection.execute(
+                "insert into skipped values ('insights', %s, %s, %s, %s, '', '', %s, 'ada', 'for a test')",
+                [one.position, one.workspace_id, one.stream_id, one.version, skipped[one.position]],
+            )
+
+
+async def rows_in(connection: psycopg.AsyncConnection, query: str) -> list[Row]:
+    cursor: psycopg.AsyncCursor[Any] = await connection.execute(query.encode())
+    return await cursor.fetchall()
+
+
+async def projected(
+    connection: psycopg.AsyncConnection, log: list[Recorded], cuts: list[int], remembered: int, forgets: str
+) -> list[Row]:
+    """Give every row, as text, after a log was projected in batches."""
+    await connection.execute("truncate insight_buckets")
+    projection = InsightsProjection(most_remembered=remembered)
+    sieve = Sieve(projection.wants, skips=await skips_of(connection, projection.name))
+    for batch in batches(sieve.take(log, 0), cuts):
+        await applied(connection, projection, batch)
+        if forgets == "forgets":
+            projection.forget()
+    return await rows_in(connection, EVERYTHING)
+
+
+def counted(history: list[RunFact]) -> Counter[tuple[datetime, str, str]]:
+    """Count facts by the hour of their own time, slowly: by kind of bucket and figure."""
+    found: Counter[tuple[datetime, str, str]] = Counter()
+    of: dict[type[Fact], tuple[str, str, str]] = {
+        RunStarted: ("started_at", "run", "started"),
+        RunCompleted: ("completed_at", "run", "completed"),
+        RunFailed: ("failed_at", "run", "failed"),
+        StepStarted: ("started_at", "step", "attempts"),
+        StepCompleted: ("completed_at", "step", "completed"),
+    }
+    for fact in history:
+        if isinstance(fact, StepFailed):
+            found[hour(fact.failed_at), "step", "retries" if fact.retry_at else "failed"] += 1
+        elif isinstance(fact, StepSkipped):
+            found[hour(NOW), "step", "skipped"] += 1
+        elif type(fact) in of:
+            at, kind, figure = of[type(fact)]
+            found[hour(getattr(fact, at)), kind, figure] += 1
+        usage: Usage | None = getattr(fact, "usage", None)
+        if usage is not None:
+            times = (getattr(fact, name, None) for name in ("completed_at", "failed_at", "rejected_at", "refused_at"))
+            found[hour(next(at for at in times if at is not None)), "model", "input_tokens"] += usage.input_tokens
+    return found
+
+
+def hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)
+
+
+@laws
+@given(
+    mixed(),
+    cuts,
+    st.sampled_from([1, 2, 100]),
+    st.sampled_from(["forgets", "remembers"]),
+    st.dictionaries(st.integers(2, 40), st.booleans(), min_size=1, max_size=3),
+)
+async def test_buckets_are_the_same_bytes_however_facts_come(
+    database: str,
+    history: list[tuple[int, RunFact]],
+    cuts: list[int],
+    remembered: int,
+    forgets: str,
+    skipped: dict[int, bool],
+) -> None:
+    ids = [new_id() for _ in range(4)]
+    log = in_log([(ids[stream], fact) for stream, fact in history], project=WORKFLOW)
+    async with tables_of(database) as connection:
+        await log_them(connection, log)
+        await skip_them(connection, log, skipped)
+        at_once = await projected(connection, log, [], 100, "remembers")
+        assert await projected(connection, log, cuts, remembered, forgets) == at_once
+        assert await projected(connection, log, list(range(len(log))), 1, "forgets") == at_once
+
+
+@laws
+@given(mixed())
+async def test_each_fact_counts_in_the_hour_of_its_own_time_and_in_its_day(
+    database: str, history: list[tuple[int, RunFact]]
+) -> None:
+    ids = [new_id() for _ in range(4)]
+    log = in_log([(ids[stream], fact) for stream, fact in history], project=WORKFLOW)
+    found: Counter[tuple[datetime, str, str]] = Counter()
+    days: Counter[tuple[datetime, str, str]] = Counter()
+    async with tables_of(database) as connection:
+        await log_them(connection, log)
+        await projected(connection, log, [], 100, "remembers")
+        for grain, at, kind, _, _, figure, count in await rows_in(connection, MEASURES):
+            (found if grain == 3_600 else days)[at, "run" if kind == "child" else kind, figure] += count
+    wanted = counted([fact for _, fact in history])
+    assert {key: found[key] for key in wanted} == wanted
+    by_day: Counter[tuple[datetime, str, str]] = Counter()
+    for (at, kind, figure), count in found.items():
+        by_day[at.replace(hour=0), kind, figure] += count
+    assert by_day == days
+
+
+async def test_a_step_counts_by_the_version_of_the_asset_that_its_run_has_pinned(database: str) -> None:
+    run = new_id()
+    began = RunStarted(
+        workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=Pins(assets={PROMPT: 3}), started_at=START
+    )
+    claims = [StepStarted(node=node, attempt=1, executor="e", epoch=1, started_at=START) for node in ("a", "b")]
+    log = in_log([(run, began), *((run, claim) for claim in claims)], project=WORKFLOW)
+    async with tables_of(database) as connection:
+        await log_them(connection, log)
+        await projected(connection, log, [], 1, "remembers")
+        rows = await rows_in(
+            connection, "select node, asset_id, asset_version from insight_buckets where kind = 'step' and grain = 3600"
+        )
+    assert sorted(rows) == [("a", PROMPT, 3), ("b", None, 0)]
+
+
+ALIKE = RunStarted(workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=Pins(), started_at=START)
+OTHERS = {
+    "version": replace(ALIKE, workflow_version=2),
+    "workflow": replace(ALIKE, workflow_id=PROMPT),
+    "child": replace(ALIKE, parent=Parent(run_id=WORKFLOW, node="a")),
+    "asset": replace(ALIKE, pins=Pins(assets={PROMPT: 3})),
+    "hour": replace(ALIKE, started_at=START + timedelta(hours=1)),
+    "earlier": replace(ALIKE, started_at=START - timedelta(hours=1)),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys())
+async def test_runs_in_one_batch_that_differ_in_one_thing_count_as_if_they_came_one_by_one(
+    database: str, other: RunStarted
+) -> None:
+    history: list[tuple[UUID, Fact]] = []
+    for began in (ALIKE, other, ALIKE, other):
+        run, at = new_id(), began.started_at
+        claim = StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=at)
+        history += [(run, began), (run, claim), (run, RunCompleted(output_nodes=("a",), completed_at=at))]
+    log = in_log(history, project=WORKFLOW)
+    async with tables_of(database) as connection:
+        await log_them(connection, log)
+        await skip_them(connection, log, {})
+        at_once = await projected(connection, log, [], 100, "remembers")
+        assert await projected(connection, log, list(range(len(log))), 100, "remembers") == at_once
+
+
+async def test_what_is_skipped_is_left_out_also_when_a_run_is_read_again(database: str) -> None:
+    run = new_id()
+    began = RunStarted(workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=Pins(), started_at=START)
+    claim = StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=START)
+    done = StepCompleted(node="a", attempt=1, output=NOTHING, completed_at=START)
+    log = in_log([(run, began), (run, claim), (run, done)], project=WORKFLOW)
+    async with tables_of(database) as connection:
+        await log_them(connection, log)
+        await skip_them(connection, log, {3: False})
+        remembered = await projected(connection, log, [], 100, "remembers")
+        assert await projected(connection, log, [1, 2, 3], 100, "forgets") == remembered
+    assert not any("duration" in row[0] for row in remembered), "nobody knows when the step began"
+
+
+async def test_a_retry_on_a_newer_version_counts_there_from_the_same_batch_on(database: str) -> None:
+    run = new_id()
+    began = RunStarted(workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=Pins(), started_at=START)
+    claim = StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=START)
+    again = RunRetried(run_attempt=2, workflow_version=2, kept={}, retried_by="ada", retried_at=START)
+    log = in_log([(run, began), (run, claim), (run, again), (run, claim)], project=WORKFLOW)
+    async with tables_of(database) as connection:
+        await log_them(connection, log)
+        await skip_them(connection, log, {})
+        await projected(connection, log, [], 100, "remembers")
+        query = "select workflow_version from insight_buckets where kind = 'step' and grain = 3600 order by 1"
+        assert await rows_in(connection, query) == [(1,), (2,)]
+
+
+async def test_a_step_whose_output_a_retry_kept_completes_once_is_paid_for_once_and_lasts_nothing(
+    database: str,
+) -> None:
+    run, usage = new_id(), Usage(model="m", input_tokens=7, output_tokens=1, latency_ms=1.0)
+    error = StepError(error_class=ErrorClass.EXPRESSION, message="no such key")
+    history = [
+        RunStarted(workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=Pins(), started_at=START),
+        StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=START),
+        StepFailed(node="a", attempt=1, error=error, gave=NOTHING, usage=usage, failed_at=START),
+        RunFailed(node="a", error=error, failed_at=START),
+        RunRetried(run_attempt=2, workflow_version=1, kept={}, outputs_kept=("a",), retried_by="ada", retried_at=START),
+        StepCompleted(node="a", attempt=1, output=NOTHING, completed_at=START),
+    ]
+    log = in_log([(run, fact) for fact in history], project=WORKFLOW)
+    async with tables_of(database) as connection:
+        await log_them(connection, log)
+        await skip_them(connection, log, {})
+        remembered = await projected(connection, log, [], 100, "remembers")
+        assert await projected(connection, log, [1, 2, 3, 4, 5], 1, "forgets") == remembered
+        query = "select measures::text from insight_buckets where kind = 'step' and grain = 3600"
+        [(text,)] = await rows_in(connection, query)
+    measures = decode(text)
+    assert [measures[name] for name in ("started", "attempts", "failed", "completed")] == [1, 1, 1, 1]
+    assert measures["input_tokens"] == 7
+    assert "duration" not in text

@@ -1,0 +1,271 @@
+"""Parking: a fact that cannot be folded sets its workspace aside in that projection, and nothing and nobody else."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import psycopg
+import pytest
+from msgspec.structs import replace
+
+from bus.feed import Feed, FeedBounds
+from domain.project import ProjectCreated, ProjectRenamed
+from projections.parked.queries import history_rows, skipped_rows
+from projections.parked.retry import NotParked, Retried, Retry, RetryBounds
+from projections.parked.skip import ParkedElsewhere, Skip, skip
+from projections.read_models.projects import ProjectsProjection
+from projections.read_models.timers import TimersProjection
+from projections.runtime.checkpoints import ProjectionParked
+from projections.runtime.commit import Owned
+from projections.runtime.parking import footing_of
+from projections.runtime.projection import Cursor, Projection, Unfoldable
+from projections.runtime.worker import Worker
+from store.log.records import Recorded
+from store.postgres.arrays import register
+from store.postgres.connections import connected
+from tests.support.projections.given import (
+    PATIENCE_SECONDS,
+    PROMPT_BOUNDS,
+    Picky,
+    Tally,
+    World,
+    in_background,
+    new_id,
+    tally,
+    world_of,
+)
+from tests.support.store.given import WORKSPACE
+
+SMALL = RetryBounds(page_events=3, stretch_positions=4)
+OTHER = UUID("0192f000-0000-7000-8000-00000000000b")
+
+
+async def renamed(world: World, names: str, *, workspace: UUID = WORKSPACE) -> list[Recorded]:
+    """Append a project with one name after another, a letter each."""
+    facts = [ProjectCreated(name="-", owner="ada"), *(ProjectRenamed(name=name) for name in names)]
+    return list(await world.record(new_id(), *facts, workspace=workspace))
+
+
+async def parked(world: World) -> list[tuple[object, ...]]:
+    return await world.models.rows("select projection, workspace_id, from_position, topic, error from parked", {})
+
+
+async def test_poison_parks_its_workspace_and_the_others_go_on(database: str) -> None:
+    async with world_of(database) as world:
+        checkpoints = world.checkpoints()
+        async with in_background(world.worker(checkpoints, Picky("x"), Tally()).run()):
+            poison = (await renamed(world, "abxc"))[3]
+            last = (await renamed(world, "abc", workspace=OTHER))[-1].position
+            await checkpoints.wait_for("picky", last, PATIENCE_SECONDS, workspace_id=OTHER)
+            await checkpoints.wait_for("tally", last, PATIENCE_SECONDS, workspace_id=WORKSPACE)
+            with pytest.raises(ProjectionParked):
+                await checkpoints.wait_for("picky", poison.position, PATIENCE_SECONDS, workspace_id=WORKSPACE)
+            await checkpoints.wait_for("picky", poison.position - 1, PATIENCE_SECONDS, workspace_id=WORKSPACE)
+        assert await parked(world) == [
+            ("picky", WORKSPACE, poison.position, "project.renamed", "it is not to its taste"),
+        ]
+        assert await tally(world) == 9
+
+
+class Fussy(ProjectsProjection):
+    """Folds projects, but for the names that it cannot; these a test may change, as a new version of the code would."""
+
+    name = "projects"
+
+    def __init__(self, cannot: set[str]) -> None:
+        """Take the names that it cannot fold."""
+        super().__init__(most_remembered=2)
+        self.cannot = cannot
+
+    async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
+        for one in facts:
+            if isinstance(one.fact, ProjectRenamed) and one.fact.name in self.cannot:
+                raise ValueError(one.fact.name)
+        await super().apply(cursor, facts)
+
+
+async def retry(world: World, projection: Projection, workspace: UUID = WORKSPACE) -> Retried:
+    async with connected(world.conninfo) as connection:
+        return await Retry(connection, projection, workspace, SMALL).run("ada")
+
+
+async def names(world: World) -> set[str]:
+    return {row[0] for row in await world.models.rows("select name from projects", {})}
+
+
+async def test_a_retry_folds_what_was_parked_while_the_others_go_on(database: str) -> None:
+    async with world_of(database) as world:
+        checkpoints = world.checkpoints()
+        async with in_background(world.worker(checkpoints, Fussy({"x"})).run()):
+            await renamed(world, "abxcdefgh")
+            last = (await renamed(world, "ij"))[-1].position
+            other = (await renamed(world, "z", workspace=OTHER))[-1].position
+            await checkpoints.wait_for("projects", other, PATIENCE_SECONDS, workspace_id=OTHER)
+            assert await names(world) == {"b", "z"}, "what came before is there"
+            still = await retry(world, Fussy({"e"}))
+            assert still.error == "ValueError('e')"
+            assert await names(world) == {"d", "z"}
+            assert [row[2] for row in await parked(world)] == [still.position]
+            with pytest.raises(ProjectionParked):
+                await checkpoints.wait_for("projects", last, PATIENCE_SECONDS, workspace_id=WORKSPACE)
+            mended = await retry(world, Fussy(set()))
+            assert mended.error is None
+            await checkpoints.wait_for("projects", last, PATIENCE_SECONDS, workspace_id=WORKSPACE)
+            assert await names(world) == {"h", "j", "z"}
+            assert await parked(world) == []
+            with pytest.raises(NotParked):
+                await retry(world, Fussy(set()))
+            again = (await renamed(world, "k"))[-1].position
+            await checkpoints.wait_for("projects", again, PATIENCE_SECONDS, workspace_id=WORKSPACE)
+            assert await names(world) == {"h", "j", "z", "k"}, "it goes on with the others"
+
+
+async def test_what_a_person_skips_is_left_out_and_its_stream_goes_on(database: str) -> None:
+    async with world_of(database) as world:
+        checkpoints = world.checkpoints()
+        async with in_background(world.worker(checkpoints, Fussy({"x"})).run()):
+            facts = await renamed(world, "abxc")
+            await checkpoints.wait_for("projects", facts[-1].position, PATIENCE_SECONDS)
+            said = Skip(
+                projection="projects",
+                workspace_id=WORKSPACE,
+                position=facts[3].position,
+                rest_of_stream=False,
+                by="ada",
+                why="a test",
+            )
+            async with connected(world.conninfo) as connection:
+                with pytest.raises(ParkedElsewhere):
+                    await skip(connection, replace(said, position=facts[2].position))
+                await skip(connection, said)
+            assert (await retry(world, Fussy({"x"}))).error is None
+            await checkpoints.wait_for("projects", facts[-1].position, PATIENCE_SECONDS, workspace_id=WORKSPACE)
+            assert await names(world) == {"c"}
+            assert await world.models.rows("select version from projects", {}) == [(5,)]
+            (later,) = await world.record(facts[0].stream_id, ProjectRenamed(name="d"), after=5)
+            await checkpoints.wait_for("projects", later.position, PATIENCE_SECONDS, workspace_id=WORKSPACE)
+            assert await names(world) == {"d"}
+        async with connected(world.conninfo) as connection:
+            (skipped,) = await skipped_rows(connection)
+            history = await history_rows(connection, "projects", WORKSPACE)
+        assert (skipped.position, skipped.skipped_by, skipped.why) == (facts[3].position, "ada", "a test")
+        assert [one.happened for one in history] == ["unparked", "retried", "skipped", "parked"]
+
+
+async def test_after_the_first_fact_the_rest_of_a_stream_is_left_out(database: str) -> None:
+    async with world_of(database) as world:
+        checkpoints = world.checkpoints()
+        async with world.models.connection() as connection:
+            await connection.execute("alter table projects add constraint no_dash check (name <> '-')")
+        async with in_background(world.worker(checkpoints, ProjectsProjection(most_remembered=2)).run()):
+            (first,) = await world.record(new_id(), ProjectCreated(name="-", owner="ada"))
+            last = (await renamed(world, "a"))[-1].position
+            await checkpoints.wait_for("projects", last, PATIENCE_SECONDS)
+            assert [row[4] for row in await parked(world)] == [
+                'new row for relation "projects" violates check constraint "no_dash"'
+            ]
+            said = Skip(
+                projection="projects",
+                workspace_id=WORKSPACE,
+                position=first.position,
+                rest_of_stream=False,
+                by="ada",
+                why="a test",
+            )
+            async with connected(world.conninfo) as connection:
+                await skip(connection, said)
+            assert (await retry(world, ProjectsProjection(most_remembered=2))).error is None
+            await checkpoints.wait_for("projects", last, PATIENCE_SECONDS, workspace_id=WORKSPACE)
+            assert await names(world) == {"a"}
+            (later,) = await world.record(first.stream_id, ProjectRenamed(name="b"), after=1)
+            await checkpoints.wait_for("projects", later.position, PATIENCE_SECONDS, workspace_id=WORKSPACE)
+            assert await names(world) == {"a"}
+
+
+async def test_an_event_that_cannot_be_read_parks_its_workspace_in_those_that_want_it(database: str) -> None:
+    async with world_of(database) as world:
+        checkpoints = world.checkpoints()
+        facts = await renamed(world, "ab")
+        last = (await renamed(world, "z", workspace=OTHER))[-1].position
+        async with world.models.connection() as connection:
+            await connection.execute(
+                "update events set state = 'not JSON' where notification_id = %s", [facts[1].position]
+            )
+        feed = Feed(world.log, FeedBounds(poll_seconds=0.05))  # one that has not seen the event
+        worker = Worker(
+            database,
+            feed,
+            [ProjectsProjection(most_remembered=2), Tally(), TimersProjection()],
+            checkpoints,
+            PROMPT_BOUNDS,
+        )
+        async with in_background(feed.run()), in_background(worker.run()):
+            await checkpoints.wait_for("projects", last, PATIENCE_SECONDS, workspace_id=OTHER)
+            for projection in ("projects", "tally"):
+                await checkpoints.wait_for(projection, last, PATIENCE_SECONDS)
+                with pytest.raises(ProjectionParked):
+                    await checkpoints.wait_for(projection, last, PATIENCE_SECONDS, workspace_id=WORKSPACE)
+            await checkpoints.wait_for("timers", last, PATIENCE_SECONDS, workspace_id=WORKSPACE)
+        assert sorted((row[0], row[2]) for row in await parked(world)) == [
+            ("projects", facts[1].position),
+            ("tally", facts[1].position),
+        ]
+
+
+class Weighed(ProjectsProjection):
+    """Folds projects, and counts how many facts it was given, however often."""
+
+    given = 0
+
+    async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
+        self.given += len(facts)
+        await super().apply(cursor, facts)
+
+
+async def test_many_facts_of_one_batch_that_postgresql_refuses_cost_a_few_tries_each(database: str) -> None:
+    """By halves of the whole batch, from the start for each, 1,000 of 2,000 facts took a minute."""
+    pairs = 100
+    async with world_of(database) as world, connected(world.conninfo) as connection:
+        register(connection)
+        await connection.execute("alter table projects add constraint no_poison check (name <> 'x')")
+        for _ in range(pairs):
+            await world.record(new_id(), ProjectCreated(name="a", owner="ada"), workspace=new_id())
+            await world.record(new_id(), ProjectCreated(name="x", owner="ada"), workspace=new_id())
+        projection = Weighed(most_remembered=pairs)
+        footing = await footing_of(connection, projection.name)
+        owned = Owned(connection, projection, footing, commit_seconds=60, reached=lambda _point: None)
+        page = await world.log.read_log(after=0, limit=2 * pairs)
+        await owned.commit(owned.sieve.take(page.events, 0), page.through)
+        assert (owned.footing.position, len(owned.footing.parked)) == (page.through, pairs)
+        assert await names(world) == {"a"}
+        assert len(await parked(world)) == pairs
+    search_in_the_whole_batch = 2 * len(page.events)
+    assert projection.given <= len(page.events) + search_in_the_whole_batch + 6 * pairs
+
+
+class Naming(ProjectsProjection):
+    """Folds projects, and names the fact that it cannot fold before PostgreSQL is asked."""
+
+    async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
+        for one in facts:
+            if isinstance(one.fact, ProjectRenamed) and one.fact.name == "x":
+                raise Unfoldable(one, "it is not to its taste")
+        await super().apply(cursor, facts)
+
+
+async def test_an_earlier_fact_that_postgresql_refuses_is_parked_before_one_that_the_projection_names(
+    database: str,
+) -> None:
+    async with world_of(database) as world:
+        with psycopg.connect(world.conninfo, autocommit=True) as changing:
+            changing.execute("alter table projects add constraint no_poison check (name <> 'p')")
+        poison = (await renamed(world, "ap"))[2]
+        refused = (await renamed(world, "ax", workspace=OTHER))[2]
+        last = (await renamed(world, "abc", workspace=new_id()))[-1].position
+        checkpoints = world.checkpoints()
+        async with in_background(world.worker(checkpoints, Naming(most_remembered=2)).run()):
+            await checkpoints.wait_for("projects", last, PATIENCE_SECONDS)
+        assert [row[1:3] for row in sorted(await parked(world), key=lambda row: str(row[2]))] == [
+            (WORKSPACE, poison.position),
+            (OTHER, refused.position),
+        ]
+        assert await names(world) == {"a", "c"}

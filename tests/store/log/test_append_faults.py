@@ -1,0 +1,180 @@
+"""Appending while something fails: every caller is told what is known, at once, and the log goes on by itself."""
+
+import asyncio
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from store.errors import OutcomeUnknown, Unavailable
+from store.log.appender import LONGEST_BACK_OFF_SECONDS, back_off_seconds
+from store.log.log import Log, LogBounds
+from store.log.records import Accepted, Recorded
+from store.postgres.migrations import migrate
+from tests.support.servers.postgres import EVERY_POSTGRES, PostgresForTests
+from tests.support.store.given import accepted, append, running, waits_for_the_head, whole_log
+from tests.support.waiting import eventually
+
+KILL_APPENDER = """
+select pg_terminate_backend(pid) from pg_stat_activity
+ where datname = current_database() and query like '%append_events%' and pid <> pg_backend_pid()
+"""
+CANCEL_APPENDER = KILL_APPENDER.replace("terminate", "cancel")
+APPENDER = """
+select pid from pg_stat_activity
+ where datname = current_database() and query like '%append_events%' and pid <> pg_backend_pid()
+"""
+"""The appender's connection: it has prepared its statement."""
+
+
+async def is_taken(log: Log) -> bool:
+    try:
+        await log.append(append(uuid4(), 0))
+    except Unavailable:
+        return False
+    return True
+
+
+async def served_again(log: Log) -> None:
+    """Wait until an append is taken."""
+    await eventually(lambda: is_taken(log), what="appends are taken again", seconds=30)
+
+
+async def refused(log: Log) -> None:
+    """Wait until an append is refused: a signal has only been sent when we come back from sending it."""
+
+    async def is_refused() -> bool:
+        return not await is_taken(log)
+
+    await eventually(is_refused, what="the server is gone")
+
+
+@EVERY_POSTGRES
+async def test_a_connection_killed_during_a_batch_leaves_what_was_sent_unknown_and_the_rest_undone(
+    database: str,
+) -> None:
+    async with running(database) as log:
+        async with await psycopg.AsyncConnection.connect(database) as holder:
+            await holder.execute("select from log_head for update")
+            sent = [asyncio.create_task(log.append(append(uuid4(), 0))) for _ in range(3)]
+            await waits_for_the_head(database)
+            queued = [asyncio.create_task(log.append(append(uuid4(), 0))) for _ in range(3)]
+            await holder.execute(KILL_APPENDER)
+            outcomes = await asyncio.gather(*sent, *queued, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 3 + [Unavailable] * 3
+        await served_again(log)
+        assert [one.position for one in await whole_log(log)] == [1]
+
+
+async def test_while_the_log_is_not_reached_callers_are_refused_at_once_and_not_queued(database: str) -> None:
+    log = Log(database, LogBounds())
+    async with log.opened():
+        with pytest.raises(Unavailable, match="not connected yet"):
+            await log.append(append(uuid4(), 0))
+
+
+@EVERY_POSTGRES
+async def test_a_batch_that_waits_too_long_for_the_head_is_known_to_have_had_no_effect(database: str) -> None:
+    async with running(database, LogBounds(statement_timeout_ms=200)) as log:
+        async with await psycopg.AsyncConnection.connect(database) as holder:
+            await holder.execute("select from log_head for update")
+            outcomes = await asyncio.gather(*(log.append(append(uuid4(), 0)) for _ in range(3)), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
+        assert accepted(await log.append(append(uuid4(), 0))).position == 1
+
+
+async def test_a_cancelled_statement_is_known_to_have_had_no_effect(database: str) -> None:
+    async with running(database) as log:
+        async with await psycopg.AsyncConnection.connect(database) as holder:
+            await holder.execute("select from log_head for update")
+            sent = asyncio.create_task(log.append(append(uuid4(), 0)))
+            await waits_for_the_head(database)
+            await holder.execute(CANCEL_APPENDER)
+            with pytest.raises(Unavailable) as refused:
+                await sent
+        assert type(refused.value) is Unavailable
+        assert accepted(await log.append(append(uuid4(), 0))).position == 1
+
+
+async def test_a_standby_takes_no_appends_and_the_appender_looks_for_the_primary(database: str) -> None:
+    read_only = make_conninfo(database, options="-c default_transaction_read_only=on")
+    async with running(read_only) as log:
+        with pytest.raises(Unavailable, match="could not write just now; nothing was written") as refused:
+            await log.append(append(uuid4(), 0))
+        assert type(refused.value) is Unavailable
+        await log.connected()
+
+
+@EVERY_POSTGRES
+async def test_a_server_that_crashes_and_comes_back_is_found_again(own_postgres: PostgresForTests) -> None:
+    conninfo = own_postgres.lend_database(migrated=False)
+    await migrate(conninfo, ["store"])
+    async with running(conninfo) as log:
+        kept = accepted(await log.append(append(uuid4(), 0)))
+        await asyncio.to_thread(own_postgres.crash)
+        await refused(log)
+        await asyncio.to_thread(own_postgres.start)
+        await served_again(log)
+        assert (await whole_log(log))[0] == kept.recorded[0]
+
+
+async def test_a_connection_that_dies_while_idle_costs_no_command_its_outcome(database: str) -> None:
+    async with running(database) as log:
+        accepted(await log.append(append(uuid4(), 0)))
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as other:
+            old = await (await other.execute(APPENDER)).fetchone()
+            await other.execute(KILL_APPENDER)
+
+            async def connected_anew() -> bool:
+                new = await (await other.execute(APPENDER)).fetchone()
+                return new not in {None, old}
+
+            await eventually(connected_anew, what="the appender has connected anew by itself")
+        await log.connected()
+        accepted(await log.append(append(uuid4(), 0)))
+
+
+async def test_an_appender_that_dies_of_a_bug_fails_its_callers_at_once(database: str) -> None:
+    log = Log(database, LogBounds())
+
+    def broken(_: list[Recorded]) -> None:
+        raise ZeroDivisionError
+
+    log.tell(broken)
+    async with log.opened():
+        serving = asyncio.create_task(log.run())
+        await log.connected()
+        async with await psycopg.AsyncConnection.connect(database) as holder:
+            await holder.execute("select from log_head for update")
+            committed = asyncio.create_task(log.append(append(uuid4(), 0)))
+            await waits_for_the_head(database)
+            queued = asyncio.create_task(log.append(append(uuid4(), 0)))
+            await asyncio.sleep(0)  # it is in the queue now
+        outcomes = await asyncio.gather(committed, queued, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [Accepted, Unavailable]
+        with pytest.raises(ZeroDivisionError):
+            await serving
+        with pytest.raises(Unavailable, match="the log has stopped"):
+            await log.append(append(uuid4(), 0))
+
+
+async def test_a_log_that_is_stopped_during_a_commit_says_that_the_outcome_is_unknown(database: str) -> None:
+    log = Log(database, LogBounds())
+    async with log.opened():
+        serving = asyncio.create_task(log.run())
+        await log.connected()
+        async with await psycopg.AsyncConnection.connect(database) as holder:
+            await holder.execute("select from log_head for update")
+            sent = asyncio.create_task(log.append(append(uuid4(), 0)))
+            await waits_for_the_head(database)
+            serving.cancel()
+            with pytest.raises(OutcomeUnknown):
+                await sent
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+
+
+def test_the_back_off_grows_to_its_bound_and_is_never_nothing() -> None:
+    assert all(0 < back_off_seconds(failures) <= LONGEST_BACK_OFF_SECONDS for failures in range(1, 2_000))
+    assert back_off_seconds(1) < back_off_seconds(4) < back_off_seconds(6)

@@ -1,0 +1,109 @@
+"""Laws of the log under concurrent writers: positions gapless, versions contiguous, one winner a version."""
+
+import asyncio
+import subprocess
+import sys
+from collections import defaultdict
+from itertools import pairwise
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from domain.project import ProjectRenamed
+from store.errors import Conflict
+from store.log.log import Log, LogBounds
+from store.log.records import Accepted, Recorded
+from tests.support.servers.postgres import EVERY_POSTGRES
+from tests.support.store.given import accepted, append, running, whole_log
+
+Command = tuple[int, int, int]
+"""Of which stream, against which version, with how many facts."""
+
+COMMANDS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(1, 3)), min_size=1, max_size=40)
+LAW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+async def outcome(log: Log, streams: list[UUID], command: Command) -> tuple[Command, Accepted | None]:
+    stream, expected, facts = command
+    names = (ProjectRenamed(name=f"{expected}/{n}") for n in range(facts))
+    try:
+        return command, accepted(await log.append(append(streams[stream], expected, *names)))
+    except Conflict:
+        return command, None
+
+
+def assert_gapless(events: list[Recorded], after: int) -> None:
+    """In order of position, which is the order of commits: so the times never decrease either."""
+    assert [one.position for one in events] == list(range(after + 1, after + 1 + len(events)))
+    assert all(earlier.recorded_at <= later.recorded_at for earlier, later in pairwise(events))
+
+
+def assert_contiguous(events: list[Recorded]) -> None:
+    versions: dict[UUID, list[int]] = defaultdict(list)
+    for one in events:
+        versions[one.stream_id].append(one.version)
+    assert all(found == list(range(1, len(found) + 1)) for found in versions.values())
+
+
+@EVERY_POSTGRES
+@LAW
+@given(here=COMMANDS, there=COMMANDS, batch=st.integers(1, 20))
+async def test_positions_are_gapless_versions_contiguous_and_each_version_has_one_winner(
+    database: str, here: list[Command], there: list[Command], batch: int
+) -> None:
+    streams = [uuid4() for _ in range(4)]
+    async with running(database, LogBounds(append_batch=batch)) as ours, running(database) as theirs:
+        after, _ = await ours.head()
+        outcomes = await asyncio.gather(
+            *(outcome(ours, streams, command) for command in here),
+            *(outcome(theirs, streams, command) for command in there),
+        )
+        events = [one for one in await whole_log(ours) if one.position > after]
+    assert_gapless(events, after)
+    assert_contiguous(events)
+    won = [(stream, expected) for (stream, expected, _), accepted in outcomes if accepted is not None]
+    assert len(won) == len(set(won))
+    recorded = [one for _, accepted in outcomes if accepted is not None for one in accepted.recorded]
+    assert sorted(recorded, key=lambda one: one.position) == events
+
+
+@EVERY_POSTGRES
+async def test_two_processes_append_to_one_log_without_a_gap_and_each_in_its_own_order(database: str) -> None:
+    commands = 200
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.store.second_process", database, str(commands), stdout=subprocess.PIPE
+    )
+    async with running(database) as log:
+        ours: list[int] = []
+        while other.returncode is None or len(ours) < commands:
+            batch = await asyncio.gather(*(log.append(append(uuid4(), 0)) for _ in range(8)))
+            ours += [accepted(one).position for one in batch]
+        told, _ = await other.communicate()
+        theirs = [int(line) for line in told.split()]
+        events = await whole_log(log)
+    assert other.returncode == 0
+    assert len(theirs) == commands
+    assert ours == sorted(ours)
+    assert theirs == sorted(theirs)
+    assert sorted(ours + theirs) == list(range(1, len(events) + 1))
+    assert_gapless(events, 0)
+    assert min(theirs) < max(ours), "the two did not write at the same time"
+
+
+@pytest.mark.parametrize("racers", [2, 8])
+async def test_of_racing_deciders_on_one_stream_one_wins_each_version(database: str, racers: int) -> None:
+    stream, rounds = uuid4(), 30
+
+    async def decide_again_and_again(log: Log) -> int:
+        won = 0
+        while (version := len(await log.read_stream(stream))) < rounds:
+            won += (await outcome(log, [stream], (0, version, 1)))[1] is not None
+        return won
+
+    async with running(database) as ours, running(database) as theirs:
+        won = await asyncio.gather(*(decide_again_and_again((ours, theirs)[n % 2]) for n in range(racers)))
+        events = await ours.read_stream(stream)
+    assert sum(won) == len(events) == rounds
+    assert_contiguous(events)

@@ -1,0 +1,45 @@
+"""What the log forgets, and when."""
+
+import asyncio
+from datetime import timedelta
+from uuid import uuid4
+
+from store.log.records import Accepted, CommandId, Repeated
+from store.log.retention import RetentionBounds, keep_pruned, prune_command_ids
+from tests.support.servers.postgres import EVERY_POSTGRES
+from tests.support.store.given import accepted, append, running
+from tests.support.waiting import eventually
+
+
+@EVERY_POSTGRES
+async def test_command_ids_are_forgotten_after_their_retention_so_many_at_a_time(database: str) -> None:
+    def command(n: int) -> CommandId:
+        return CommandId(key=bytes([n]), request_hash=b"r")
+
+    async with running(database) as log:
+        times = [accepted(await log.append(append(uuid4(), 0, command_id=command(n)))).recorded_at for n in range(5)]
+        keep_from = times[4]
+        assert await prune_command_ids(log.sessions, before=keep_from, at_most=3) == 3
+        assert await prune_command_ids(log.sessions, before=keep_from, at_most=3) == 1
+        assert await prune_command_ids(log.sessions, before=keep_from, at_most=3) == 0
+        assert await prune_command_ids(log.sessions, before=keep_from - timedelta(days=1), at_most=3) == 0
+        assert isinstance(await log.append(append(uuid4(), 0, command_id=command(0))), Accepted)
+        assert isinstance(await log.append(append(uuid4(), 0, command_id=command(4))), Repeated)
+
+
+async def test_command_ids_are_kept_pruned_in_the_background(database: str) -> None:
+    async with running(database) as log:
+        for n in range(5):
+            await log.append(append(uuid4(), 0, command_id=CommandId(key=bytes([n]), request_hash=b"r")))
+        last = accepted(await log.append(append(uuid4(), 0, command_id=CommandId(key=b"k", request_hash=b"r"))))
+        bounds = RetentionBounds(command_ids_seconds=3600, at_most=2)
+        pruning = asyncio.create_task(
+            keep_pruned(log.sessions, bounds, lambda: last.recorded_at + timedelta(seconds=3600))
+        )
+
+        async def forgotten() -> bool:
+            return all([await log.repeated(bytes([n])) is None for n in range(5)])
+
+        await eventually(forgotten, what="all ids past the retention are forgotten")
+        pruning.cancel()
+        assert await log.repeated(b"k") is not None

@@ -1,0 +1,211 @@
+"""What the tests of the bus have in common: processes on one log, each with a bus of its own, in one event loop."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, Protocol
+from uuid import UUID
+
+import nats
+import uuid_utils.compat
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+from bus.bus import Bus
+from bus.feed import Feed, FeedBounds
+from bus.in_process import InProcessBus
+from bus.listener import Listener
+from bus.nats.bus import NatsBounds, NatsBus
+from bus.nats.connection import NatsAccess
+from bus.nats.consumer import Carrying
+from bus.nats.jetstream import StreamBounds
+from bus.nats.relay import Relay, RelayBounds, go_on
+from domain.project import ProjectCreated, ProjectRenamed
+from store.log.event_id import mark_of, marked
+from store.log.log import Log
+from store.log.records import Recorded
+from store.postgres.migrations import migrate
+from tests.support.projections.given import in_background
+from tests.support.servers.nats import NatsForTests
+from tests.support.store.given import accepted, append, running, whole_log
+from tests.support.waiting import eventually
+
+# nats-py is typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+COMPONENTS: Final = ("store", "engine", "bus", "projections")
+STREAM: Final = StreamBounds(keep_bytes=64 * 1024 * 1024)
+SLOW_POLL_SECONDS: Final = 30.0
+"""A poll that no test waits for: what comes earlier was woken or carried."""
+
+
+class Reached(Protocol):
+    """A server that processes connect to."""
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        ...
+
+
+class Process:
+    """A log with its feed and its bus, as one process has them."""
+
+    def __init__(self, log: Log, feed: Feed, bus: Bus) -> None:
+        """Keep them, and what has come of the feed so far."""
+        self.log = log
+        self.feed = feed
+        self.bus = bus
+        self.came: list[Recorded] = []
+
+    async def gather(self) -> None:
+        """Follow the feed from where it stands, and keep all that comes."""
+        async for page in self.feed.follow(self.feed.through, 1_000):
+            self.came.extend(page.events)
+
+    async def begun(self) -> None:
+        """Wait until the feed stands at the head."""
+
+        async def stands() -> bool:
+            return self.feed.through >= 0
+
+        await eventually(stands, what="the feed has begun")
+
+    async def has(self, position: int) -> None:
+        """Wait until all up to a position has come."""
+
+        async def came() -> bool:
+            return bool(self.came) and self.came[-1].position >= position
+
+        await eventually(came, what=f"position {position} comes over the bus; the feed is at {self.feed.through}")
+
+    @property
+    def relay(self) -> Relay:
+        """Give the relay of a process that may relay."""
+        assert isinstance(self.bus, NatsBus)
+        assert self.bus.relay is not None
+        return self.bus.relay
+
+
+@asynccontextmanager
+async def process(
+    database: str,
+    server: Reached | None = None,
+    *,
+    relays: bool = False,
+    poll_seconds: float = SLOW_POLL_SECONDS,
+    bounds: RelayBounds | None = None,
+    patience_seconds: float = 0.1,
+    connect_seconds: float = 5.0,
+    reached: Callable[[str], None] = go_on,
+) -> AsyncGenerator[Process]:
+    """Be a process on a log for as long as the block lasts, with a bus over NATS if there is a server."""
+    async with AsyncExitStack() as stack:
+        log = await stack.enter_async_context(running(database))
+        feed = Feed(log, FeedBounds(poll_seconds=poll_seconds))
+        _, log_id = await log.head()
+        listener = Listener(database, poll_seconds=0.2)
+        made: Bus = InProcessBus(listener, log, feed)
+        if server is not None:
+            relay = Relay(database, log_id, feed, bounds or relay_bounds(), reached=reached) if relays else None
+            carrying = Carrying(log_id, feed, 20_000)
+            over = NatsBounds(patience_seconds=patience_seconds)
+            access = NatsAccess(servers=(server.url,), connect_seconds=connect_seconds)
+            made = NatsBus(access, listener, log, feed, carrying, relay, over, name="callsheet test")
+        one = Process(log, feed, made)
+        for work in (feed.run(), made.run()):
+            await stack.enter_async_context(in_background(work))
+        await one.begun()
+        await stack.enter_async_context(in_background(one.gather()))
+        yield one
+
+
+def relay_bounds(*, page_events: int = 100, ack_seconds: float = 5.0) -> RelayBounds:
+    """Give bounds of a relay that takes over quickly and publishes small pages."""
+    return RelayBounds(page_events=page_events, ack_seconds=ack_seconds, standby_seconds=0.1, stream=STREAM)
+
+
+async def migrated(database: str) -> str:
+    """Bring a database up to all components."""
+    await migrate(database, COMPONENTS)
+    return database
+
+
+async def connected(one: Process) -> None:
+    """Wait until NATS carries for a process."""
+
+    async def carries() -> bool:
+        return isinstance(one.bus, NatsBus) and one.bus.connected
+
+    await eventually(carries, what="NATS carries")
+
+
+async def known_to_each_other(processes: Sequence[Process]) -> None:
+    """Wait until each process wakes the others: for a moment after one has started they need not know of it."""
+
+    async def known() -> bool:
+        return len(processes) == 1 or all(one.log.wake_others for one in processes)
+
+    await eventually(known, what="the processes know of each other")
+
+
+async def record(log: Log, times: int = 1, *, stream: UUID | None = None) -> int:
+    """Append so many facts of a new project, one commit each; gives the last position."""
+    project = stream or uuid_utils.compat.uuid7()
+    last = accepted(await log.append(append(project, 0, ProjectCreated(name="0", owner="ada"), project=project)))
+    for number in range(1, times):
+        fact = ProjectRenamed(name=str(number))
+        last = accepted(await log.append(append(project, number, fact, project=project)))
+    return last.position
+
+
+async def published(one: Process, position: int) -> None:
+    """Wait until the relay of a process has been acknowledged up to a position."""
+
+    async def relayed() -> bool:
+        return one.relay.position >= position
+
+    await eventually(relayed, what=f"the relay comes to {position}; it is {one.relay.doing}: {one.relay.fault}")
+
+
+@asynccontextmanager
+async def client_of(server: NatsForTests) -> AsyncGenerator[Client]:
+    """Be a client of the server, as somebody outside is."""
+    client = await nats.connect(server.url, allow_reconnect=False)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def ids_in_stream(server: NatsForTests, name: str = STREAM.name) -> list[str]:
+    """Read the event ids of all that the stream keeps, in its order."""
+    async with client_of(server) as client:
+        jetstream = client.jetstream()
+        try:
+            state = (await jetstream.stream_info(name)).state
+        except NotFoundError:
+            return []
+        ids: list[str] = []
+        for sequence in range(state.first_seq, state.last_seq + 1):
+            message = await jetstream.get_msg(name, sequence)
+            ids.append((message.headers or {})["Nats-Msg-Id"])
+        return ids
+
+
+async def ids_up_to(one: Process, position: int, *, after: int = 0) -> list[str]:
+    """Give the event ids of a stretch of the log."""
+    _, log_id = await one.log.head()
+    return [marked(mark_of(log_id), number) for number in range(after + 1, position + 1)]
+
+
+async def law_holds(one: Process) -> None:
+    """Say that what came of a feed is exactly what the log holds from its first fact on."""
+    held = [fact for fact in await whole_log(one.log) if fact.position >= one.came[0].position]
+    assert one.came == held
+
+
+async def settled() -> None:
+    """Let everything that is due on this loop have its turn."""
+    for _ in range(10):
+        await asyncio.sleep(0)

@@ -1,0 +1,106 @@
+"""A log in memory, for schedules of thousands: what the feed asks of a log, with every pause where a test wants it."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from bus.nats.cloudevents import Stored
+from domain.project import ProjectRenamed
+from store.log.appender import OnCommit
+from store.log.codec import PLAIN_JSON, encode_fact, encode_metadata
+from store.log.records import Actor, Metadata, Page, Recorded
+
+LOG_ID: Final = UUID("0192f000-0000-7000-8000-0000000000aa")
+STREAM: Final = UUID("0192f000-0000-7000-8000-0000000000bb")
+AT: Final = datetime(2026, 11, 24, tzinfo=UTC)
+METADATA: Final = Metadata(actor=Actor("user", "ada"), correlation_id="x")
+
+
+class MemoryLog:
+    """Positions from 1; some of them are of outside libraries, and no reader is given those."""
+
+    def __init__(self, turns: Callable[[], int]) -> None:
+        """Make an empty log; each read waits for so many `turns` of the loop, before and after it looks."""
+        self.facts: list[Recorded] = []
+        self.position = 0
+        self._turns = turns
+        self._on_commit: OnCommit | None = None
+
+    def tell(self, on_commit: OnCommit) -> None:
+        """Say who is told of what this process commits."""
+        self._on_commit = on_commit
+
+    def commit(self, count: int, *, opaque: bool = False) -> list[Recorded]:
+        """Append so many facts, or records of an outside library, and give the facts."""
+        made: list[Recorded] = []
+        for _ in range(count):
+            self.position += 1
+            if not opaque:
+                made.append(fact_at(self.position))
+        self.facts.extend(made)
+        return made
+
+    def told(self, recorded: list[Recorded]) -> None:
+        """Tell this process of a commit of its own, which may be late."""
+        assert self._on_commit is not None
+        self._on_commit(recorded)
+
+    async def head(self) -> tuple[int, UUID]:
+        """Give the last position."""
+        await self._pause()
+        return self.position, LOG_ID
+
+    async def read_log(self, *, after: int, limit: int) -> Page:
+        """Give a page, as `store.log.log.Log` does."""
+        await self._pause()
+        through = self.position
+        events = tuple(one for one in self.facts if after < one.position <= through)[:limit]
+        await self._pause()
+        if len(events) == limit:
+            through = events[-1].position
+        return Page(events=events, through=max(through, after))
+
+    async def read_next(self, *, after: int, limit: int) -> Page:
+        """Give what stands at the next positions, as `store.log.log.Log` does."""
+        await self._pause()
+        through = min(self.position, after + limit)
+        events = tuple(one for one in self.facts if after < one.position <= through)
+        await self._pause()
+        return Page(events=events, through=max(through, after))
+
+    async def _pause(self) -> None:
+        for _ in range(self._turns()):
+            await asyncio.sleep(0)
+
+
+def fact_at(position: int) -> Recorded:
+    """Give the fact at a position; it says which."""
+    return Recorded(
+        position=position,
+        stream_id=STREAM,
+        version=position,
+        workspace_id=STREAM,
+        project_id=STREAM,
+        fact=ProjectRenamed(name=str(position)),
+        metadata=METADATA,
+        recorded_at=AT,
+    )
+
+
+def stored(recorded: Recorded) -> Stored:
+    """Give a fact as its row stands in the log."""
+    return Stored(
+        recorded.position,
+        recorded.stream_id,
+        recorded.version,
+        recorded.workspace_id,
+        recorded.project_id,
+        recorded.recorded_at,
+        "project.renamed",
+        PLAIN_JSON,
+        None,
+        encode_fact(recorded.fact),
+        encode_metadata(recorded.metadata).decode(),
+    )

@@ -1,0 +1,90 @@
+"""`given(facts).when(command).then(facts)` or `.refuses(Refusal)`: one decision, without I/O."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final, Self
+
+import pytest
+
+from commands.aggregates import ASSET, PROJECT, RUN, WORKFLOW, Noun
+from commands.command import Command
+from commands.registry import TABLE
+from commands.runs.steps import StepCommand
+from commands.runs.turn import Turn
+from domain.fact import Fact, topic_of
+from domain.refusal import Refusal
+from domain.runs.run import Run
+
+NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
+_NOUNS: Final = {"project": PROJECT, "workflow": WORKFLOW, "asset": ASSET, "run": RUN, "step": RUN}
+
+
+def noun_of(fact: Fact) -> Noun[Any]:
+    """Give the noun whose stream holds a fact."""
+    return _NOUNS[topic_of(type(fact)).partition(".")[0]]
+
+
+def folded(noun: Noun[Any], *facts: Fact) -> Any:  # noqa: ANN401  # the state of whichever noun
+    """Give the state that facts come to."""
+    state = noun.initial
+    for fact in facts:
+        state = noun.evolve(state, fact)
+    return state
+
+
+class Given:
+    """What has happened, and then the command that is decided on it."""
+
+    def __init__(self, *facts: Fact) -> None:
+        """Begin with the facts of one stream."""
+        self._facts = facts
+        self._decide: Callable[[], tuple[Fact, ...]] | None = None
+        self._again: Callable[[tuple[Fact, ...]], tuple[Fact, ...]] | None = None
+
+    def when(self, command: Command, gathered: object = None) -> Self:
+        """Say what is decided, against what was gathered from other streams."""
+        row = TABLE[type(command)]
+
+        def decide(more: tuple[Fact, ...] = ()) -> tuple[Fact, ...]:
+            return row.decide(command, folded(row.noun, *self._facts, *more), gathered, NOW)
+
+        self._decide, self._again = decide, decide
+        return self
+
+    def when_the_engine_says(self, *commands: StepCommand) -> Self:
+        """Say what an engine decides in one turn."""
+
+        def decide(more: tuple[Fact, ...] = ()) -> tuple[Fact, ...]:
+            run: Run = folded(RUN, *self._facts, *more)
+            turn = Turn(run, NOW)
+            for command in commands:
+                turn.give(command)
+            return tuple(turn.facts)
+
+        self._decide, self._again = decide, decide
+        return self
+
+    def then(self, *facts: Fact) -> "Given":
+        """Say which facts the decision gives: all of them, in order."""
+        assert self._decide is not None
+        assert self._decide() == facts
+        return self
+
+    def and_again_nothing(self) -> None:
+        """Say that the same intent once more gives no new facts."""
+        assert self._decide is not None
+        assert self._again is not None
+        assert self._again(self._decide()) == ()
+
+    def refuses(self, refusal: type[Refusal], *pointers: str) -> Refusal:
+        """Say that the command is declined, with problems at these JSON pointers; gives the refusal."""
+        assert self._decide is not None
+        with pytest.raises(refusal) as caught:
+            self._decide()
+        assert [problem.pointer for problem in caught.value.problems] == list(pointers)
+        return caught.value
+
+
+def given(*facts: Fact) -> Given:
+    """Begin a scenario."""
+    return Given(*facts)

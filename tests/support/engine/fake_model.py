@@ -1,0 +1,68 @@
+"""The gate: a model of the tests that can be held back, that has moods, and whose calls are counted."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from domain.graphs.graph import ErrorClass
+from domain.runs.facts import Usage
+from domain.runs.prices import ModelPrice, Priced
+from engine.providers.provider import Answer, Ask, ProviderFault, Repair
+
+PRICES = {
+    name: Priced(model=name, price=ModelPrice(input_usd="100", output_usd="1000"))
+    for name in ("gate/moody", "gate/clumsy", "gate/counting")
+}
+
+
+def clumsy(call: int) -> str:
+    return {1: "It is one.", 2: '{"n": "two"}'}.get(call, f'```json\n{{"n": {call}}}\n```')
+
+
+@dataclass
+class Gate:
+    """A model. `gate/free` answers at once, `gate/held` once it is let go, `gate/moody` after two failures.
+
+    `gate/counting` is held too, and says when it is aborted what it had counted.
+
+    `gate/clumsy` writes JSON of the number of its call, first in words and then as a text.
+
+    `calls` counts the calls by prompt, `tokens` gathers the idempotency tokens that came with them.
+    """
+
+    calls: Counter[str] = field(default_factory=Counter[str])
+    tokens: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    aborted: Counter[str] = field(default_factory=Counter[str])
+    answered: Counter[str] = field(default_factory=Counter[str])
+    signature: str = ""
+    repairs: list[Repair | None] = field(default_factory=list[Repair | None])
+
+    async def complete(self, ask: Ask, on_delta: Callable[[str], None]) -> Answer:
+        self.calls[ask.prompt] += 1
+        self.tokens.setdefault(ask.prompt, set()).add(ask.idempotency_token)
+        call = self.calls[ask.prompt]
+        usage = Usage(model=f"gate/{ask.model}", input_tokens=1, output_tokens=call, latency_ms=0.0)
+        if ask.model == "held":
+            await self._let_go(ask.prompt)
+        if ask.model == "counting":
+            await self._let_go(ask.prompt, lambda: ask.aborted(usage))
+        if ask.model == "moody" and call <= 2:
+            raise ProviderFault(ErrorClass.OVERLOADED, "not in the mood", usage=usage)
+        self.repairs.append(ask.repair)
+        text = clumsy(call) if ask.model == "clumsy" else f"{ask.prompt} #{call}{self.signature}"
+        self.answered[ask.prompt] += 1
+        on_delta(text)
+        return Answer(text=text, usage=usage)
+
+    async def _let_go(self, prompt: str, on_abort: Callable[[], None] = lambda: None) -> None:
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.aborted[prompt] += 1
+            on_abort()
+            raise
+
+    async def close(self) -> None:
+        """Do nothing: there are no connections."""

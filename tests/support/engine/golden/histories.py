@@ -1,0 +1,123 @@
+"""Golden histories of runs: what was recorded of each, and what the schedule and the verbs make of it at every fact."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from commands.runs.lifecycle import kept_by_fork, kept_by_retry
+from commands.runs.retained import with_finished_items, with_given_output
+from domain.graphs.compiled import compile_graph
+from domain.graphs.graph import Graph
+from domain.runs.facts import RunFact
+from domain.runs.run import Run, evolve
+from engine.turns.schedule import all_settled, due_after, due_again, due_at, due_first
+from store.log.codec import PLAIN_JSON, decode_fact
+
+HISTORIES: Final = Path(__file__).parents[3] / "golden" / "runs"
+
+
+class Due(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is due in a run after one of its facts: if it is taken over, by what settled last, and by the clock."""
+
+    start: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    next_start: tuple[str, ...] = ()
+    next_skip: tuple[str, ...] = ()
+    timers: dict[str, datetime] = {}
+    all_settled: bool = False
+
+
+class Kept(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a run keeps when it is retried, and what a fork from each of its nodes takes over.
+
+    `items_by_retry` are the steps whose finished items are kept, `outputs_by_retry` those whose outputs are; None in
+    histories that are older than that.
+    """
+
+    by_retry: dict[str, tuple[int, ...]]
+    by_fork: dict[str, dict[str, tuple[int, ...]]]
+    items_by_retry: tuple[str, ...] | None = None
+    outputs_by_retry: tuple[str, ...] | None = None
+
+
+class History(Struct, frozen=True, kw_only=True):
+    """A run as it was stored: its graphs by version, its facts, and what they come to."""
+
+    graphs: dict[str, dict[str, Any]]
+    facts: list[dict[str, Any]]
+    due: list[Due]
+    kept: Kept
+    state: dict[str, Any]
+
+
+def read_facts(history: History) -> list[RunFact]:
+    """Give the facts as the log would."""
+    return [decode_fact(1, fact["fact"], PLAIN_JSON, None, msgspec.json.encode(fact)) for fact in history.facts]  # pyright: ignore[reportReturnType]  # the facts of runs, and no others
+
+
+def due_in(graphs: dict[str, dict[str, Any]], facts: list[RunFact]) -> list[Due]:
+    """Give what is due after each fact."""
+    found: list[Due] = []
+    run = Run()
+    for fact in facts:
+        run = evolve(run, fact)
+        graph = compile_graph(msgspec.convert(graphs[str(run.workflow_version)], Graph))
+        again = due_again(graph, run) if run.steps else due_first(graph)
+        node: str = getattr(fact, "node", "")
+        after = due_after(graph, run, [node] if node in graph.nodes else [])
+        timers = {name: at for name, step in run.steps.items() if (at := due_at(step)) is not None}
+        found.append(
+            Due(
+                start=again.start,
+                skip=again.skip,
+                next_start=after.start,
+                next_skip=after.skip,
+                timers=timers,
+                all_settled=all_settled(graph, run),
+            )
+        )
+    return found
+
+
+def kept_of(graphs: dict[str, dict[str, Any]], run: Run) -> Kept:
+    """Give what the verbs would keep of a run."""
+    graph = msgspec.convert(graphs[str(run.workflow_version)], Graph)
+    by_retry, given = kept_by_retry(run), with_given_output(run)
+    return Kept(
+        by_retry=by_retry,
+        by_fork={one.id: kept_by_fork(graph, run, one.id) for one in graph.nodes},
+        items_by_retry=with_finished_items(run, (*by_retry, *given)),
+        outputs_by_retry=given,
+    )
+
+
+def recorded(graphs: dict[str, dict[str, Any]], facts: list[RunFact]) -> History:
+    """Give the history of a run for the corpus."""
+    run = Run()
+    for fact in facts:
+        run = evolve(run, fact)
+    return History(
+        graphs=graphs,
+        facts=[msgspec.json.decode(msgspec.json.encode(fact)) for fact in facts],
+        due=due_in(graphs, facts),
+        kept=kept_of(graphs, run),
+        state=msgspec.json.decode(msgspec.json.encode(run)),
+    )
+
+
+def stored(name: str) -> History:
+    """Give a history of the corpus."""
+    return msgspec.json.decode((HISTORIES / f"{name}.json").read_bytes(), type=History)
+
+
+def store(name: str, history: History) -> None:
+    """Add a history to the corpus; one that is there is never written again."""
+    HISTORIES.mkdir(exist_ok=True)
+    with (HISTORIES / f"{name}.json").open("xb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(history), indent=0) + b"\n")
+
+
+ALL: Final = sorted(path.stem for path in HISTORIES.glob("*.json"))

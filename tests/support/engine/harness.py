@@ -1,0 +1,291 @@
+"""Engines on a real log: processes with a log, a feed, a handler and engines, and a model that can be held back."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from bus.feed import Feed, FeedBounds
+from commands.aggregates import RUN
+from commands.handler import Handler
+from commands.repository import Streams
+from commands.runs.start import DecideStep, StartRun
+from domain.fact import Fact
+from domain.payload import Payload
+from domain.runs.facts import StepCompleted, StepFailed, StepSkipped, StepStarted
+from domain.runs.run import Run, RunStatus
+from domain.runs.steps import StepStatus
+from engine.driving.takeover import TakeoverBounds
+from engine.driving.timers import TimerBounds
+from engine.egress.guard import Guard
+from engine.engine import Engine, EngineBounds
+from engine.executors import Executors
+from engine.providers.choice import Providers, SetUp
+from engine.steps.child import ChildSteps
+from engine.steps.contract import StepCall
+from engine.steps.http.step import HttpBounds, HttpSteps
+from engine.steps.prompt import Prompts
+from engine.steps.prompt_assets import PromptAssetTexts
+from engine.turns.context import Parts, Reached, go_on
+from engine.turns.data_limit import RUN_DATA_BYTES
+from engine.turns.turn_builder import Owner
+from projections.read_models.runs import RunsProjection
+from projections.read_models.runs_view import RunsView
+from projections.read_models.timers import TimersProjection
+from projections.read_models.timers_view import TimersView
+from projections.runtime.checkpoints import Checkpoints, WaitBounds
+from projections.runtime.follower import WorkerBounds
+from projections.runtime.read_pool import ReadBounds, ReadModels
+from projections.runtime.worker import Worker
+from store.contents import PostgresContents
+from store.log.log import LogBounds
+from store.postgres.migrations import migrate
+from tests.support.commands.processes import Process, new_id, now
+from tests.support.engine.fake_model import PRICES, Gate
+from tests.support.graphs import Json, node
+from tests.support.projections.given import in_background
+from tests.support.store.given import WORKSPACE, running
+from tests.support.waiting import eventually
+
+PATIENCE_SECONDS = 30.0
+TIMERS = TimerBounds()
+
+
+@dataclass
+class HeldContents:
+    """A content store whose readers wait while it is closed."""
+
+    kept: PostgresContents
+    open: asyncio.Event
+    waiting: int = 0
+
+    async def put(self, workspace_id: UUID, content: bytes, media_type: str) -> str:
+        return await self.kept.put(workspace_id, content, media_type)
+
+    async def get(self, workspace_id: UUID, reference: str) -> tuple[bytes, str]:
+        self.waiting += 1
+        await self.open.wait()
+        self.waiting -= 1
+        return await self.kept.get(workspace_id, reference)
+
+
+def asks(node_id: str, model: str = "free", **fields: Any) -> Json:  # noqa: ANN401  # JSON
+    """Give a prompt node that asks the gate for its own id."""
+    return node(node_id, kind="prompt", config={"model": f"gate/{model}", "template": node_id}, **fields)
+
+
+def reviews(node_id: str, **config: Any) -> Json:  # noqa: ANN401  # JSON
+    return node(node_id, kind="human", config={"assignees": [{"user": "rita"}], **config})
+
+
+def _no_deltas(_call: StepCall) -> Callable[[str], None]:
+    return lambda _text: None
+
+
+@dataclass(frozen=True, slots=True)
+class Site(Process):
+    """A process that handles commands and can have engines."""
+
+    database: str
+    feed: Feed
+    models: ReadModels
+    gate: Gate
+    contents: HeldContents
+    http: HttpSteps | None = None
+    run_data_bytes: int = RUN_DATA_BYTES
+
+    def executors(self) -> Executors:
+        return Executors(
+            prompts=Prompts(
+                providers=Providers({"gate": SetUp(provider=self.gate)}),
+                prompt_assets=PromptAssetTexts(self.log, self.contents, most_kept=10),
+                on_delta=_no_deltas,
+                timeout_seconds=60,
+            ),
+            http=self.http or HttpSteps(Guard(), {}, HttpBounds()),
+            children=ChildSteps(log=self.log, contents=self.contents),
+            contents=self.contents,
+            clock=now,
+            shown_key=b"key",
+        )
+
+    def engine(
+        self,
+        name: str = "first",
+        active_runs: int = 100,
+        timers: TimerBounds = TIMERS,
+        heartbeat_seconds: float = 0.05,
+        reached: Reached = go_on,
+        ending_runs: int = 100,
+    ) -> Engine:
+        return Engine(
+            name=name,
+            conninfo=self.database,
+            log=self.log,
+            feed=self.feed,
+            streams=self.streams,
+            contents=self.contents,
+            executors=self.executors(),
+            runs=RunsView(self.models),
+            timers=TimersView(self.models),
+            clock=now,
+            random=Random(1),  # noqa: S311  # jitter
+            reached=reached,
+            bounds=EngineBounds(
+                active_runs=active_runs,
+                ending_runs=ending_runs,
+                graphs=10,
+                run_data_bytes=self.run_data_bytes,
+                timers=timers,
+                takeover=TakeoverBounds(
+                    lease_seconds=max(5.0, 2 * heartbeat_seconds),
+                    heartbeat_seconds=heartbeat_seconds,
+                    lease_delay_seconds=0.02,
+                    grace_seconds=0.2,
+                ),
+            ),
+        )
+
+    def parts(self, owner: Owner) -> Parts:
+        """Give what the drivers of an engine share, to drive runs without the engine around them."""
+        return Parts(
+            log=self.log,
+            streams=self.streams,
+            contents=self.contents,
+            executors=self.executors(),
+            owner=owner,
+            clock=now,
+            random=Random(1),  # noqa: S311  # jitter
+        )
+
+    @asynccontextmanager
+    async def engaged(
+        self,
+        name: str = "first",
+        active_runs: int = 100,
+        timers: TimerBounds = TIMERS,
+        heartbeat_seconds: float = 0.05,
+        reached: Reached = go_on,
+        ending_runs: int = 100,
+    ) -> AsyncGenerator[Engine]:
+        """Have an engine for as long as the block lasts; at its end it is cancelled wherever it is."""
+        engine = self.engine(name, active_runs, timers, heartbeat_seconds, reached, ending_runs)
+        async with in_background(engine.run()):
+            yield engine
+
+    async def start(self, workflow: UUID, inputs: Any = None) -> UUID:  # noqa: ANN401  # JSON
+        run = new_id()
+        await self.does(StartRun(target_id=run, workflow_id=workflow, inputs=Payload(value=inputs or {})))
+        return run
+
+    async def begin(self, raw: Json, inputs: Any = None) -> UUID:  # noqa: ANN401  # JSON
+        """Start a run of a new workflow with a graph."""
+        return await self.start(await self.workflow(await self.project(), raw), inputs)
+
+    async def decide(self, run: UUID, step: str, outcome: str = "approve", workspace: UUID = WORKSPACE) -> None:
+        decision = DecideStep(
+            target_id=run,
+            node=step,
+            outcome=outcome,
+            data={},
+            data_payload=Payload(value={}),
+            comment=None,
+            user_id="rita",
+        )
+        await self.does(decision, workspace=workspace)
+
+    async def run(self, run: UUID) -> Run:
+        """Give a run as the log tells it."""
+        state = RUN.initial
+        for one in await self.facts(run):
+            state = RUN.evolve(state, one.fact)
+        return state
+
+    async def of(self, run: UUID) -> list[Fact]:
+        return [one.fact for one in await self.facts(run)]
+
+    async def until(self, run: UUID, holds: Callable[[Run], bool], what: str) -> Run:
+        """Wait until a run is as said, and give it."""
+
+        async def held() -> bool:
+            return holds(await self.run(run))
+
+        await eventually(held, what=f"the run {what}", seconds=PATIENCE_SECONDS)
+        return await self.run(run)
+
+    async def ended(self, run: UUID, status: RunStatus = RunStatus.COMPLETED) -> Run:
+        ended = await self.until(run, lambda state: state.ended, "has ended")
+        assert ended.status is status, ended.error
+        return ended
+
+    async def step(self, run: UUID, step: str, status: StepStatus) -> Run:
+        return await self.until(
+            run, lambda state: step in state.steps and state.steps[step].status is status, f"has {step} {status}"
+        )
+
+    async def read_models_know(self) -> None:
+        """Wait until the read models have all that the log has: it is taken over from there, and heard no more."""
+        head, _ = await self.log.head()
+        runs, timers = RunsView(self.models), TimersView(self.models)
+
+        async def known() -> bool:
+            return min(await runs.position(), await timers.position()) >= head
+
+        await eventually(known, what="the runs and timers are known", seconds=PATIENCE_SECONDS)
+
+    async def asked(self, prompt: str, times: int = 1) -> None:
+        """Wait until the model has been asked so many times for a prompt."""
+
+        async def holds() -> bool:
+            return self.gate.calls[prompt] >= times
+
+        await eventually(holds, what=f"{prompt} is asked {times} times", seconds=PATIENCE_SECONDS)
+
+
+def check_history(facts: list[Fact]) -> None:
+    """Every attempt is claimed once and has a reason, and every step settles once."""
+    starts = Counter((fact.node, fact.attempt) for fact in facts if isinstance(fact, StepStarted))
+    assert set(starts.values()) <= {1}, starts
+    open_again = {(f.node, f.attempt) for f in facts if isinstance(f, StepFailed) and f.retry_at is not None}
+    for name, attempt in starts:
+        assert attempt == 1 or (name, attempt - 1) in open_again
+    settled = Counter(
+        fact.node
+        for fact in facts
+        if isinstance(fact, StepCompleted | StepSkipped) or (isinstance(fact, StepFailed) and fact.retry_at is None)
+    )
+    assert set(settled.values()) <= {1}, settled
+
+
+@asynccontextmanager
+async def site(database: str, gate: Gate | None = None, bounds: LogBounds | None = None) -> AsyncGenerator[Site]:
+    """Give a process on a log, with the read model of runs."""
+    await migrate(database, ["store", "engine", "projections"])
+    models = ReadModels(database, ReadBounds())
+    async with running(database, bounds) as log, models.opened():
+        streams = Streams(log, most_cached=1_000)
+        feed = Feed(log, FeedBounds(poll_seconds=0.05))
+        worker = Worker(
+            database,
+            feed,
+            [RunsProjection(most_remembered=100), TimersProjection()],
+            Checkpoints(models, WaitBounds()),
+            WorkerBounds(standby_seconds=0.05, checkpoint_seconds=0.05, back_off_seconds=0.01),
+        )
+        async with in_background(feed.run()), in_background(worker.run()):
+            contents = HeldContents(PostgresContents(log.sessions), asyncio.Event())
+            contents.open.set()
+            yield Site(
+                log=log,
+                streams=streams,
+                handler=Handler(log, streams, now, PRICES),
+                database=database,
+                feed=feed,
+                models=models,
+                gate=gate or Gate(),
+                contents=contents,
+            )

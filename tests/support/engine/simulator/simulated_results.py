@@ -1,0 +1,146 @@
+"""What the steps of a played run come to: what executors would give, by the behaviour that the plot says."""
+
+from collections.abc import Coroutine, Iterable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from commands.runs.start import DecideStep
+from domain.expressions.common import ExpressionFault
+from domain.graphs.graph import DelayNode, ErrorClass, HumanNode, MapNode, WorkflowNode
+from domain.payload import Payload
+from domain.runs.facts import RunFact, RunRetried, StepError, StepFailed, StepWaiting, Usage, WaitFor
+from domain.runs.steps import Step, StepStatus
+from engine.steps.contract import Failed, Gave, Result, StepCall, Waits, failed
+from engine.steps.delay import output_of, until_of, wait
+from engine.steps.human import ask
+from engine.turns.turn_builder import total_ends_at
+from tests.support.engine.simulator.random_graphs import Behaviour
+
+T = TypeVar("T")
+CALL = Usage(model="played", input_tokens=1, output_tokens=0, latency_ms=0.0)
+
+
+class NoContents:
+    """A content store without contents: whatever is played stands in the facts themselves."""
+
+    async def put(self, workspace_id: UUID, content: bytes, media_type: str) -> str:
+        raise AssertionError(
+            f"{media_type} of {len(content)} bytes in {workspace_id}: all that is played fits in facts"
+        )
+
+    async def get(self, workspace_id: UUID, reference: str) -> tuple[bytes, str]:
+        raise AssertionError(f"{reference} in {workspace_id}: all that is played stands in the facts")
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Give what a coroutine returns that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it waits for something")
+
+
+def seconds_of(call: StepCall, behaviour: Behaviour) -> float:
+    """Give how long an attempt takes: no longer than what is left of the step's total timeout."""
+    if isinstance(call.node, HumanNode | DelayNode | MapNode | WorkflowNode):
+        return 0.0
+    left = _left_seconds(call)
+    return behaviour.takes if left is None else min(behaviour.takes, left)
+
+
+def result_of(call: StepCall, behaviour: Behaviour, failures: int) -> Result:
+    """Give what an attempt comes to; so many before it have failed."""
+    started_at = call.run.steps[call.node.id].started_at
+    assert started_at is not None
+    match call.node:
+        case HumanNode(config=config):
+            return Waits(ask(call, config, Payload(), "a keyed hash", started_at))
+        case DelayNode(config=config):
+            try:
+                until = until_of(call, config, started_at)
+            except ExpressionFault as fault:
+                return failed(ErrorClass.EXPRESSION, str(fault))
+            return Waits(wait(call, until, started_at)) if until > started_at else _gave(output_of(until))
+        case MapNode() | WorkflowNode():
+            return _waits_for_children(call, behaviour) if behaviour.items else _gave([])
+        case _:
+            return _result_of_work(call, behaviour, failures)
+
+
+def _result_of_work(call: StepCall, behaviour: Behaviour, failures: int) -> Result:
+    left = _left_seconds(call)
+    if left is not None and behaviour.takes > left:
+        return Failed(StepError(error_class=ErrorClass.TIMEOUT, message="cut off"), CALL)
+    if behaviour.fails is None or failures < behaviour.fails:
+        error = StepError(error_class=behaviour.error_class, message="as planned")
+        return Failed(error, CALL, float(behaviour.asks_to_wait) or None)
+    return Gave(behaviour.output, Payload(value=behaviour.output), CALL)
+
+
+def _left_seconds(call: StepCall) -> float | None:
+    """Give how many seconds an attempt had left of the total when it began."""
+    step = call.run.steps[call.node.id]
+    ends_at = total_ends_at(call.node, step)
+    if ends_at is None or step.started_at is None:
+        return None
+    return (ends_at - step.started_at).total_seconds()
+
+
+def failures_of(facts: Iterable[RunFact], node: str) -> int:
+    """Give how often a step has failed in the last attempt of its run, but for what was lost with its engine."""
+    failures = 0
+    for fact in facts:
+        if isinstance(fact, RunRetried):
+            failures = 0
+        elif isinstance(fact, StepFailed) and fact.node == node:
+            failures += fact.error.error_class is not ErrorClass.OWNER_LOST
+    return failures
+
+
+def decided_at(step: Step, behaviour: Behaviour) -> datetime | None:
+    """Give when a person decides a step; None when nobody is asked, or nobody will before it is too late."""
+    waiting = step.waiting
+    if step.status is not StepStatus.WAITING or waiting is None or waiting.waiting_for is not WaitFor.HUMAN:
+        return None
+    at = waiting.waiting_since + timedelta(seconds=behaviour.takes)
+    never = behaviour.output is None or (waiting.until is not None and at >= waiting.until)
+    return None if never else at
+
+
+def decision(run_id: UUID, node: str, behaviour: Behaviour) -> DecideStep:
+    """Give the decision that the plot has for a step."""
+    return DecideStep(
+        target_id=run_id,
+        node=node,
+        outcome=str(behaviour.output),
+        data={},
+        data_payload=Payload(value={}),
+        comment=None,
+        user_id="rita",
+    )
+
+
+def _waits_for_children(call: StepCall, behaviour: Behaviour) -> Waits:
+    """Wait for all items, or once more for those that were recorded: some of these are done."""
+    since = call.run.steps[call.node.id].started_at
+    assert since is not None
+    kept = call.run.kept_items.get(call.node.id)
+    bound = call.node.timeout_seconds
+    return Waits(
+        StepWaiting(
+            node=call.node.id,
+            attempt=call.attempt,
+            waiting_for=WaitFor.CHILD,
+            items=Payload(value=[item.inputs for item in behaviour.items]) if kept is None else kept.items,
+            children=len(behaviour.items) if kept is None else kept.children,
+            resumes=kept is not None,
+            until=None if bound is None else since + timedelta(seconds=bound),
+            waiting_since=since,
+        )
+    )
+
+
+def _gave(output: object) -> Gave:
+    return Gave(output, Payload(value=output))

@@ -1,0 +1,290 @@
+"""A run played turn after turn with the engine's own schedule and progress: without I/O, by a clock of its own.
+
+Whatever may happen at one moment happens in random order: results, decisions, times that have come, ends of children,
+appends that fail, engines that are lost.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from random import Random
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from commands.aggregates import RUN, Loaded, absent
+from commands.runs.lifecycle import CancelRun, cancel_run
+from commands.runs.start import DecisionSources, decide_step
+from commands.runs.steps import RefuseResult
+from commands.runs.turn import Turn
+from domain.payload import Payload
+from domain.project import Project, ProjectStatus, Role
+from domain.runs.facts import Parent, Pins, RunFact, RunStarted
+from domain.runs.run import Run, evolve
+from domain.runs.steps import StepStatus
+from engine.executors import is_immediate
+from engine.steps.contract import Result, StepCall, TryAgain
+from engine.steps.run_data import RunData
+from engine.turns.first_turn import do_at_once
+from engine.turns.resolve import answered, resolved, timed_out
+from engine.turns.schedule import due_at, due_first
+from engine.turns.turn_builder import Owner, Progress
+from tests.support.engine.simulator.faults import CALM, Chances
+from tests.support.engine.simulator.random_graphs import Plot
+from tests.support.engine.simulator.simulated_children import Families
+from tests.support.engine.simulator.simulated_results import (
+    CALL,
+    NoContents,
+    at_once,
+    decided_at,
+    decision,
+    failures_of,
+    result_of,
+    seconds_of,
+)
+
+NOBODY = UUID(int=0)
+STARTED_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TEAM = Project(status=ProjectStatus.ACTIVE, team={"rita": Role.REVIEWER})
+MOST_ADVANCES = 20_000
+
+
+@dataclass
+class Play:
+    """One run. `turns` are the facts as they were appended, each turn at once; `cancel_at` is when somebody cancels."""
+
+    plot: Plot
+    random: Random
+    chances: Chances = CALM
+    now: datetime = STARTED_AT
+    parent: Parent | None = None
+    run_id: UUID = NOBODY
+    epoch: int = 1
+    losses: int = 0
+    cancel_at: datetime | None = None
+    turns: list[tuple[RunFact, ...]] = field(default_factory=list[tuple[RunFact, ...]])
+    run: Run = field(default_factory=Run)
+    under_way: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    carried_out: set[tuple[int, str, int]] = field(default_factory=set[tuple[int, str, int]])
+    unrecorded: list[tuple[str, Result]] = field(default_factory=list[tuple[str, Result]])
+    moved: bool = False
+    advances: int = 0
+    data: RunData = field(init=False)
+    families: Families = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.families = Families(self)
+
+    def begin(self) -> "Play":
+        """Start the run, and make its first turn."""
+        started = RunStarted(
+            workflow_id=NOBODY,
+            workflow_version=1,
+            inputs=Payload(value=self.plot.inputs),
+            pins=Pins(),
+            parent=self.parent,
+            started_at=self.now,
+        )
+        self.record((started,))
+        if self.cancel_at == self.now:
+            self.cancel()
+        self.open()
+        return self
+
+    def to_the_end(self) -> "Play":
+        """Play until the run has ended, or only waits for what never comes."""
+        while self.advance():
+            pass
+        return self
+
+    @property
+    def facts(self) -> list[RunFact]:
+        return [fact for turn in self.turns for fact in turn]
+
+    def next_at(self) -> datetime | None:
+        """Give when something happens next; None when nothing will."""
+        return min((at for at, _ in self._moves()), default=None)
+
+    def advance(self) -> bool:
+        """Go to the next moment at which something happens, and do one thing that happens then; false if none does."""
+        self.advances += 1
+        assert self.advances < MOST_ADVANCES, "it never comes to an end"
+        moves = list(self._moves())
+        if not moves:
+            return False
+        self.now = max(self.now, min(at for at, _ in moves))
+        _, move = self.random.choice([one for one in moves if one[0] <= self.now])
+        move()
+        if not self.run.ended and self._is_lost():
+            self._lose()
+        return True
+
+    def _is_lost(self) -> bool:
+        """Tell whether the engine is lost now."""
+        return self.losses < self.chances.most_losses and self.random.random() < self.chances.loss
+
+    def _moves(self) -> Iterator[tuple[datetime, Callable[[], None]]]:
+        yield from self.families.moves()
+        if self.run.ended:
+            return
+        if self.moved or self.unrecorded:
+            yield self.now, self._look
+        for at in self.under_way.values():
+            yield at, self._settle
+        if self.cancel_at is not None and not self.run.cancel_requested:
+            yield self.cancel_at, self.cancel
+        lag = timedelta(seconds=self.chances.lag_seconds)
+        for node, step in self.run.steps.items():
+            if (at := decided_at(step, self.plot.behaviours[node])) is not None:
+                yield at, partial(self._decide, node)
+            due = due_at(step)
+            if due is not None and node not in self.under_way and not self.families.are_of(step):
+                yield due + lag, self._look
+
+    def open(self) -> None:
+        """Take the run in hand, as an engine does that sees it for the first time, or once more."""
+        self.under_way.clear()
+        self.unrecorded.clear()
+        self.turn([], resuming=bool(self.run.steps))
+
+    def cancel(self) -> None:
+        """Have somebody cancel the run."""
+        if not self.run.ended and not self.run.cancel_requested:
+            self.record(cancel_run(CancelRun(target_id=self.run_id, user_id="ada"), self.run, None, self.now))
+            self.moved = True
+
+    def _lose(self) -> None:
+        """Lose the engine: another takes the run over, and what was under way may arrive too late."""
+        self.losses += 1
+        self.epoch += 1
+        late = [(node, self.run.steps[node].attempt) for node in self.under_way]
+        self.open()
+        for node, attempt in late:
+            if self.random.random() < 0.3:
+                turn = Turn(self.run, self.now)
+                turn.give(RefuseResult(node=node, attempt=attempt, reason="it is too late", usage=CALL))
+                self.record(tuple(turn.facts))
+                self.moved = True
+
+    def _look(self) -> None:
+        self.turn(self._some_results(least=0), resuming=True)
+
+    def _settle(self) -> None:
+        spurious = self.random.random() < self.chances.spurious
+        self.turn(self._some_results(least=1), resuming=spurious or self.moved)
+
+    def _some_results(self, least: int) -> list[tuple[str, Result]]:
+        ready = sorted(node for node, at in self.under_way.items() if at <= self.now)
+        chosen = self.random.sample(ready, self.random.randint(min(least, len(ready)), len(ready)))
+        for node in chosen:
+            del self.under_way[node]
+        return [(node, self._result(node)) for node in chosen]
+
+    def _result(self, node: str) -> Result:
+        step = self.run.steps[node]
+        if step.status is StepStatus.RETRYING:
+            return TryAgain()
+        assert step.status is StepStatus.RUNNING
+        return result_of(self._call(self.run, node), self.plot.behaviours[node], failures_of(self.facts, node))
+
+    def _decide(self, node: str) -> None:
+        command = decision(self.run_id, node, self.plot.behaviours[node])
+        self.record(decide_step(command, self.run, DecisionSources(project=TEAM), self.now))
+        self.moved = True
+
+    def turn(self, results: Sequence[tuple[str, Result]], *, resuming: bool) -> None:
+        """Make one turn, as `engine.driving.driver.Driver` does."""
+        results = [*self.unrecorded, *results]
+        self.unrecorded = []
+        self.moved = False
+        if not resuming and self.run.steps:
+            progress = self._progress()
+            progress.onward(progress.settle(results))
+        else:
+            progress = self._first_or_resuming(results, resuming=resuming)
+        if self.random.random() < self.chances.conflict:
+            self.unrecorded, self.moved = results, True
+            return
+        self._commit(progress)
+
+    def _first_or_resuming(self, results: Sequence[tuple[str, Result]], *, resuming: bool) -> Progress:
+        self.data = at_once(resolved(NoContents(), self.held()))
+        progress = self._progress()
+        if resuming:
+            late = at_once(timed_out(NoContents(), self.held(), self.plot.compiled, self.now, self.under_way))
+            said = at_once(answered(NoContents(), self.held()))
+            progress.resume([*results, *said, *late])
+            return progress
+        progress.carry_on(due_first(self.plot.compiled))
+        do_at_once(progress, self._at_once, lambda: self.now)
+        return progress
+
+    def _at_once(self, run: Run, node: str) -> Result | None:
+        behaviour = self.plot.behaviours[node]
+        if behaviour.takes or not is_immediate(self.plot.compiled.nodes[node]):
+            return None
+        return result_of(self._call(run, node), behaviour, 0)
+
+    def _progress(self) -> Progress:
+        return Progress(
+            turn=Turn(self.run, self.now),
+            graph=self.plot.compiled,
+            data=self.data,
+            owner=Owner("engine", self.epoch),
+            random=self.random,
+            busy=self.under_way,
+        )
+
+    def _call(self, run: Run, node: str) -> StepCall:
+        return StepCall(
+            workspace_id=NOBODY,
+            run_id=self.run_id,
+            run=run,
+            graph=self.plot.compiled,
+            node=self.plot.compiled.nodes[node],
+            attempt=run.steps[node].attempt,
+            data=self.data,
+            traceparent=None,
+        )
+
+    def _commit(self, progress: Progress) -> None:
+        if progress.turn.run.ended:
+            self.families.cancel()
+            if self._is_lost():  # between what the children are asked and the end that they are asked for
+                self._lose()
+                return
+        if progress.turn.facts:
+            self.record(tuple(progress.turn.facts))
+        if self.run.ended:
+            self.under_way.clear()
+            return
+        if progress.will_end:
+            self.turn([], resuming=True)
+            return
+        for node in progress.started:
+            attempt = self.run.attempt, node, self.run.steps[node].attempt
+            assert attempt not in self.carried_out, f"{node} is carried out twice"
+            assert node not in self.under_way, f"{node} is carried out while it is under way"
+            self.carried_out.add(attempt)
+            seconds = seconds_of(self._call(self.run, node), self.plot.behaviours[node])
+            self.under_way[node] = self.now + timedelta(seconds=seconds)
+        self._wait_to_retry()
+        self.families.tend()
+
+    def _wait_to_retry(self) -> None:
+        held_until = self.now + timedelta(seconds=self.chances.held_back_off_seconds)
+        for node, step in self.run.steps.items():
+            if step.status is StepStatus.RETRYING and step.retry_at is not None and step.retry_at <= held_until:
+                self.under_way.setdefault(node, step.retry_at)
+
+    def record(self, facts: tuple[RunFact, ...]) -> None:
+        """Append facts, and fold them."""
+        self.turns.append(facts)
+        for fact in facts:
+            self.run = evolve(self.run, fact)
+
+    def held(self) -> Loaded[Run]:
+        """Give the run as an engine holds it."""
+        beginning = absent(RUN, self.run_id, NOBODY, None)
+        return replace(beginning, version=len(self.facts), state=self.run)

@@ -1,0 +1,68 @@
+"""What must hold of a log and of the model server's ledger, however often engines were killed."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import cast
+from uuid import UUID
+
+from domain.fact import Fact
+from domain.graphs.graph import ErrorClass
+from domain.runs.facts import RunCancelled, RunCompleted, RunFailed, RunStarted, StepCompleted, StepFailed, StepStarted
+from tests.support.engine.harness import check_history
+from tests.support.model_server.ledger import Call
+
+Step = tuple[str, str]
+"""The name of a run and a node."""
+ENDS = (RunCompleted, RunFailed, RunCancelled)
+
+
+def check(streams: dict[UUID, list[Fact]], calls: list[Call]) -> None:
+    """Hold every run to its history, and the calls that reached the models to the attempts that are recorded."""
+    runs = [facts for facts in streams.values() if isinstance(facts[0], RunStarted)]
+    for facts in runs:
+        check_history(facts)
+        assert sum(isinstance(fact, ENDS) for fact in facts) == 1, "a run ends once"
+        assert isinstance(facts[-1], ENDS), "and nothing follows"
+    attempts = Counter(step for facts in runs for step in attempts_of(facts))
+    asked = Counter(step_of(call) for call in calls)
+    assert asked.keys() <= attempts.keys(), "nobody is asked for a step that is not recorded"
+    assert all(times <= attempts[step] for step, times in asked.items()), "no call without a recorded attempt"
+    tokens: dict[Step, set[str | None]] = defaultdict(set)
+    for call in calls:
+        tokens[step_of(call)].add(call.idempotency_token)
+    assert all(len(one) == 1 for one in tokens.values()), "every attempt of a step carries the same token"
+    assert len({token for one in tokens.values() for token in one}) == len(tokens), "and each step one of its own"
+
+
+def has_ended(facts: list[Fact]) -> bool:
+    return any(isinstance(fact, ENDS) for fact in facts)
+
+
+def name_of(facts: list[Fact]) -> str:
+    """Give the name that a run was started with."""
+    first = facts[0]
+    assert isinstance(first, RunStarted)
+    inputs = cast("dict[str, object]", first.inputs.value)
+    return str(inputs["name"])
+
+
+def attempts_of(facts: list[Fact]) -> list[Step]:
+    name = name_of(facts)
+    return [(name, fact.node) for fact in facts if isinstance(fact, StepStarted)]
+
+
+def step_of(call: Call) -> Step:
+    """Give the step that a call was made for, by what it asks."""
+    messages = cast("list[dict[str, object]]", call.body["messages"])
+    name, node = str(messages[-1]["content"]).split()
+    return name, node
+
+
+def lost_in(histories: Iterable[list[Fact]]) -> int:
+    """Count the attempts that were lost with their engine."""
+    failures = [fact for facts in histories for fact in facts if isinstance(fact, StepFailed)]
+    return sum(fact.error.error_class is ErrorClass.OWNER_LOST for fact in failures)
+
+
+def completions(facts: list[Fact], node: str) -> list[StepCompleted]:
+    return [fact for fact in facts if isinstance(fact, StepCompleted) and fact.node == node]

@@ -1,0 +1,58 @@
+"""`callsheet work`, which kills itself at a point of its work: `python -m tests.support.kills.engine_process`.
+
+KILL_AT names the point and how often it is passed first: `step.claimed:2` dies the third time. Without it nobody dies.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import uvloop
+
+from callsheet.secrets import secret_of
+from callsheet.server.serve import serve
+from callsheet.settings.load import load_settings
+from callsheet.telemetry.logging import configure_logging
+from callsheet.wiring.core import Part
+from engine.turns.context import go_on
+
+VARIABLE: Final = "KILL_AT"
+
+
+def last_words(point: str, number: signal.Signals = signal.SIGKILL) -> str:
+    """Give what a process says at the point where it ends."""
+    return f"{number.name} at {point}\n"
+
+
+def killer(text: str, number: signal.Signals = signal.SIGKILL) -> Callable[[str], None]:
+    """Give what ends this process without a word, as `kill -9` and the out-of-memory killer do; or what stops it."""
+    point, _, times = text.partition(":")
+    left = int(times)
+
+    def reached(name: str) -> None:
+        nonlocal left
+        if name != point:
+            return
+        left -= 1
+        if left == -1:
+            sys.stderr.write(last_words(name, number))
+            os.kill(os.getpid(), number)
+
+    return reached
+
+
+async def main() -> None:
+    """Be an engine until told to stop, or until the point."""
+    settings = load_settings(os.environ)
+    configure_logging(settings.log.level, settings.log.renderer)
+    conninfo = settings.data.database_url
+    if conninfo is None:
+        raise TypeError("an engine apart needs a database")
+    reached = killer(os.environ[VARIABLE]) if VARIABLE in os.environ else go_on
+    await serve(settings, conninfo, secret_of(settings), frozenset({Part.ENGINE}), reached=reached)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

@@ -1,0 +1,38 @@
+"""`callsheet project`, which kills itself at a point of its work: `python -m tests.support.kills.projection_process`.
+
+KILL_AT names the point, as for engines (`tests/support/kills/engine_process.py`); STOP_AT where it stops until SIGCONT.
+"""
+
+import os
+import signal
+from typing import Final
+
+import uvloop
+
+from callsheet.secrets import secret_of
+from callsheet.server.serve import serve
+from callsheet.settings.load import load_settings
+from callsheet.telemetry.logging import configure_logging
+from callsheet.wiring.core import Part
+from projections.runtime.follower import go_on
+from tests.support.kills.engine_process import VARIABLE, killer
+
+STOP_VARIABLE: Final = "STOP_AT"
+
+
+async def main() -> None:
+    """Be a worker of all projections until told to stop, or until the point."""
+    settings = load_settings(os.environ)
+    configure_logging(settings.log.level, settings.log.renderer)
+    conninfo = settings.data.database_url
+    if conninfo is None:
+        raise TypeError("a worker apart needs a database")
+    reached = go_on
+    for variable, number in ((VARIABLE, signal.SIGKILL), (STOP_VARIABLE, signal.SIGSTOP)):
+        if variable in os.environ:
+            reached = killer(os.environ[variable], number)
+    await serve(settings, conninfo, secret_of(settings), frozenset({Part.PROJECTIONS}), reached=reached)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

@@ -1,0 +1,49 @@
+"""OpenAI's chat completions as the model server speaks them: the chunks of an answer, in order."""
+
+from typing import Any
+
+import msgspec
+
+from engine.providers.scripted_values import value_for
+from tests.support.model_server.speech import Json
+
+FINISHES = {"refused": "content_filter", "tool": "tool_calls"}
+
+
+def chunk(content: str | None = None, finish: str | None = None, **delta: object) -> Json:
+    said = {**delta} if content is None else {"content": content, **delta}
+    return {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": said, "finish_reason": finish}]}
+
+
+class OpenAiChat:
+    """The speech of chat completions."""
+
+    name = "openai"
+    path = "/v1/chat/completions"
+
+    def answer_to(self, body: dict[str, Any]) -> list[str]:
+        """The last message said back, or JSON where a schema is given."""
+        schema: Any = body.get("response_format", {}).get("json_schema", {}).get("schema")
+        if schema is not None:
+            return [msgspec.json.encode(value_for(schema)).decode()]
+        said = str(body["messages"][-1]["content"])
+        return [f"{word} " for word in ["You", "said:", *said.split()]]
+
+    def beginning(self) -> list[Json]:
+        return [chunk("", role="assistant")]
+
+    def word(self, text: str) -> Json:
+        return chunk(text)
+
+    def finish(self, finish: str) -> Json:
+        return chunk(finish=FINISHES.get(finish, finish))
+
+    def ending(self, finish: str, words: int) -> list[Json]:
+        counted = {"prompt_tokens": 7, "completion_tokens": words, "total_tokens": 7 + words}
+        return [self.finish(finish), {"object": "chat.completion.chunk", "choices": [], "usage": counted}]
+
+    def last(self) -> bytes:
+        return b"data: [DONE]\n\n"
+
+    def error(self, kind: str, message: str) -> Json:
+        return {"error": {"message": message, "type": kind, "code": None}}

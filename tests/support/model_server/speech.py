@@ -1,0 +1,48 @@
+"""The speech of the model server: what each protocol says at which point of an answer, so that all misbehave alike."""
+
+from typing import Any, Protocol
+
+from tests.support.model_server.request_log import Reply
+
+HALF = ["Half", " of"]
+Json = dict[str, object]
+
+
+class Speech(Protocol):
+    """One protocol. A finish is `stop`, `length`, `refused` or `tool`; 7 tokens are asked, and a word is one."""
+
+    name: str
+    path: str
+
+    def answer_to(self, body: dict[str, Any]) -> list[str]:
+        """The words of a proper answer."""
+        ...
+
+    def beginning(self) -> list[Json]:
+        """What comes before the first word."""
+        ...
+
+    def word(self, text: str) -> Json: ...
+
+    def finish(self, finish: str) -> Json:
+        """The end of the answer, without its tokens."""
+        ...
+
+    def ending(self, finish: str, words: int) -> list[Json]:
+        """The end of the answer and its tokens."""
+        ...
+
+    def last(self) -> bytes:
+        """The event after which nothing follows."""
+        ...
+
+    def error(self, kind: str, message: str) -> Json: ...
+
+
+async def stream(speech: Speech, reply: Reply, words: list[str], finish: str = "stop") -> None:
+    """Stream a whole answer."""
+    await reply.open_stream()
+    for event in [*speech.beginning(), *map(speech.word, words), *speech.ending(finish, len(words))]:
+        await reply.event(event)
+    await reply.piece(speech.last())
+    await reply.end_stream()

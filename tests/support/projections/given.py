@@ -1,0 +1,197 @@
+"""What the tests of projections have in common: a log with a feed, a worker, and projections made for tests."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import psycopg
+import uuid_utils.compat
+from msgspec import Struct
+from psycopg import AsyncConnection
+
+from bus.feed import Feed, FeedBounds
+from domain.fact import Fact
+from domain.project import ProjectCreated, ProjectRenamed
+from projections.runtime.checkpoints import Checkpoints, WaitBounds
+from projections.runtime.follower import WorkerBounds
+from projections.runtime.projection import Cursor, Projection, Unfoldable
+from projections.runtime.read_pool import ReadBounds, ReadModels
+from projections.runtime.worker import Worker
+from store.log.log import Log
+from store.log.records import Recorded
+from store.postgres.arrays import register
+from store.postgres.migrations import migrate
+from tests.support.store.given import METADATA, WORKSPACE, accepted, append, running
+
+NOW: Final = datetime(2026, 5, 1, 12, 30, 0, 123_456, tzinfo=UTC)
+PROMPT_BOUNDS: Final = WorkerBounds(standby_seconds=0.05, checkpoint_seconds=0.05, back_off_seconds=0.01)
+PROMPT_WAITS: Final = WaitBounds(poll_seconds=0.02, followed_poll_seconds=0.05)
+PATIENCE_SECONDS: Final = 15.0
+
+
+def new_id() -> UUID:
+    return uuid_utils.compat.uuid7()
+
+
+class World(Struct, frozen=True, kw_only=True):
+    """A migrated database with its log and its feed, both running, and its read models, opened."""
+
+    conninfo: str
+    log: Log
+    feed: Feed
+    models: ReadModels
+
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.models, PROMPT_WAITS)
+
+    def worker(self, checkpoints: Checkpoints, *projections: Projection) -> Worker:
+        return Worker(self.conninfo, self.feed, projections, checkpoints, PROMPT_BOUNDS)
+
+    async def checkpoint(self, projection: str) -> int:
+        row = await self.models.one(
+            "select position from checkpoints where projection = %(name)b", {"name": projection}
+        )
+        return -1 if row is None else int(row[0])
+
+    async def record(
+        self, stream: UUID, *facts: Fact, after: int = 0, workspace: UUID = WORKSPACE
+    ) -> Sequence[Recorded]:
+        """Append facts after a version; gives them as they stand in the log."""
+        command = append(stream, after, *facts, workspace=workspace, project=stream)
+        return accepted(await self.log.append(command)).recorded
+
+    async def rename_often(self, times: int) -> int:
+        """Append a project with so many names, one commit each, and give the last position."""
+        stream = new_id()
+        last = await self.record(stream, ProjectCreated(name="0", owner="ada"))
+        for number in range(1, times + 1):
+            last = await self.record(stream, ProjectRenamed(name=str(number)), after=number)
+        return last[-1].position
+
+
+@asynccontextmanager
+async def world_of(database: str) -> AsyncGenerator[World]:
+    await migrate(database, ["store", "projections"])
+    models = ReadModels(database, ReadBounds())
+    async with running(database) as log, models.opened():
+        feed = Feed(log, FeedBounds(poll_seconds=0.05))
+        async with in_background(feed.run()):
+            async with models.connection() as connection:
+                await connection.execute(CREATE_TALLY)
+            yield World(conninfo=database, log=log, feed=feed, models=models)
+
+
+@asynccontextmanager
+async def in_background(work: Coroutine[None, None, None]) -> AsyncGenerator[asyncio.Task[None]]:
+    """Let something run for as long as the block lasts; raises what it raised."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@asynccontextmanager
+async def tables_of(database: str) -> AsyncGenerator[AsyncConnection]:
+    """Give a connection to migrated read models that takes columns, without a log."""
+    await migrate(database, ["store", "projections"])
+    async with await AsyncConnection.connect(database, autocommit=True) as connection:
+        register(connection)
+        yield connection
+
+
+def recorded(
+    facts: Sequence[tuple[UUID, Fact]], *, workspace: UUID = WORKSPACE, project: UUID | None = None
+) -> list[Recorded]:
+    """Number facts as the log would: positions from 1 over all, versions from 1 over each stream."""
+    versions: dict[UUID, int] = {}
+    result: list[Recorded] = []
+    for position, (stream, fact) in enumerate(facts, start=1):
+        versions[stream] = versions.get(stream, 0) + 1
+        result.append(
+            Recorded(
+                position=position,
+                stream_id=stream,
+                version=versions[stream],
+                workspace_id=workspace,
+                project_id=project or stream,
+                fact=fact,
+                metadata=METADATA,
+                recorded_at=NOW,
+            )
+        )
+    return result
+
+
+async def applied(connection: AsyncConnection, projection: Projection, facts: Sequence[Recorded]) -> None:
+    """Apply facts in one transaction."""
+    async with connection.transaction():
+        await projection.apply(connection.cursor(binary=True), facts)
+
+
+CREATE_TALLY: Final = "create table if not exists tallies (name text primary key, facts bigint not null)"
+ADD_TO_TALLY: Final = """
+insert into tallies (name, facts) values (%b, %b::bigint)
+on conflict (name) do update set facts = tallies.facts + excluded.facts
+"""
+
+
+class Tally:
+    """Counts facts, which is not idempotent: so a batch that is folded twice, or not at all, shows for ever.
+
+    `after_writing` is told the backend of each transaction once its rows are written.
+    """
+
+    tables = ("tallies",)
+    wants: frozenset[type[Fact]] = frozenset({ProjectCreated, ProjectRenamed})
+
+    def __init__(self, name: str = "tally", *, after_writing: Callable[[int], None] | None = None) -> None:
+        """Count nothing yet."""
+        self.name = name
+        self.batches = 0
+        self._after_writing = after_writing
+
+    async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
+        await cursor.execute(ADD_TO_TALLY, (self.name, len(facts)))
+        self.batches += 1
+        if self._after_writing is not None:
+            self._after_writing(cursor.connection.info.backend_pid)
+
+    def forget(self) -> None:
+        pass
+
+
+class Picky:
+    """Cannot fold one name of a project."""
+
+    name = "picky"
+    tables = ()
+    wants: frozenset[type[Fact]] = frozenset({ProjectRenamed})
+
+    def __init__(self, cannot: str) -> None:
+        """Take the name that it cannot fold."""
+        self._cannot = cannot
+
+    async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:  # noqa: ARG002  # it writes nothing
+        for one in facts:
+            if isinstance(one.fact, ProjectRenamed) and one.fact.name == self._cannot:
+                raise Unfoldable(one, "it is not to its taste")
+
+    def forget(self) -> None:
+        pass
+
+
+def terminate(conninfo: str, backend: int) -> None:
+    """End a backend of PostgreSQL and wait until it is gone, with whatever transaction it had open."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("select pg_terminate_backend(%s, 5000)", [backend])
+
+
+async def tally(world: World, name: str = "tally") -> int:
+    row = await world.models.one("select facts from tallies where name = %(name)b", {"name": name})
+    return 0 if row is None else int(row[0])

@@ -1,0 +1,103 @@
+"""What the tests of rebuilds have in common: traffic of every kind, all projections, and rebuilding them."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from psycopg.sql import SQL, Identifier
+
+from callsheet.wiring.projections import PROJECTIONS
+from domain.asset import AssetContentRevised, AssetCreated, AssetType
+from domain.fact import Fact
+from domain.graphs.graph import Graph, TransformNode
+from domain.payload import Payload
+from domain.project import ProjectCreated, ProjectRenamed
+from domain.runs.facts import (
+    Pins,
+    RunCompleted,
+    RunStarted,
+    StepCompleted,
+    StepDecided,
+    StepStarted,
+    StepWaiting,
+    WaitFor,
+)
+from domain.workflow import WorkflowCreated, WorkflowRenamed
+from projections.rebuild.bounds import Progress, RebuildBounds
+from projections.rebuild.rebuilding import Wanted, rebuild
+from projections.rebuild.report import RebuildReport
+from projections.runtime.projection import Projection
+from tests.support.projections.given import NOW, World, new_id
+
+BOUNDS: Final = RebuildBounds(page_events=50, swap_pause_seconds=0.05)
+TABLES: Final = tuple(table for make in PROJECTIONS.values() for table in make().tables)
+
+
+def named(*names: str) -> tuple[Projection, ...]:
+    """Make projections afresh: those of some names, or all."""
+    return tuple(PROJECTIONS[name]() for name in names or PROJECTIONS)
+
+
+def quiet(_progress: Progress) -> None:
+    """Say nothing."""
+
+
+async def rebuilt(
+    database: str,
+    projections: Sequence[Projection],
+    *,
+    resume: bool = False,
+    bounds: RebuildBounds = BOUNDS,
+    tell: Callable[[Progress], None] = quiet,
+) -> RebuildReport:
+    wanted = Wanted(projections=tuple(projections), resume=resume)
+    return await rebuild(database, wanted, bounds, tell, lambda: datetime.now(UTC))
+
+
+def run_of(workflow: UUID, *, ended: bool) -> tuple[Fact, ...]:
+    """Give the facts of a run with a step that people decide, and perhaps have not yet."""
+    begun: tuple[Fact, ...] = (
+        RunStarted(workflow_id=workflow, workflow_version=1, inputs=Payload(), pins=Pins(), started_at=NOW),
+        StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=NOW),
+        StepCompleted(node="a", attempt=1, output=Payload(value={"text": "hello"}), completed_at=NOW),
+        StepStarted(node="b", attempt=1, executor="e", epoch=1, started_at=NOW),
+        StepWaiting(node="b", attempt=1, waiting_for=WaitFor.HUMAN, until=NOW, assignees=("ada",), waiting_since=NOW),
+    )
+    if not ended:
+        return begun
+    return (
+        *begun,
+        StepDecided(node="b", outcome="yes", data=Payload(), decided_by="ada", shown_hash=None, decided_at=NOW),
+        StepCompleted(node="b", attempt=1, output=Payload(value="yes"), completed_at=NOW),
+        RunCompleted(output_nodes=("b",), completed_at=NOW),
+    )
+
+
+async def traffic(world: World, runs: int) -> int:
+    """Append facts of every noun, and give the last position."""
+    project, workflow, asset = new_id(), new_id(), new_id()
+    await world.record(project, ProjectCreated(name="Launch", owner="ada"), ProjectRenamed(name="Start"))
+    graph = Graph(nodes=(TransformNode(id="a"),))
+    await world.record(workflow, WorkflowCreated(name="Draft", graph=graph))
+    created = AssetCreated(type=AssetType.PROMPT, label="Tone", metadata={}, content=Payload(value="warm"))
+    await world.record(asset, created, AssetContentRevised(version=2, content=Payload(value="cold")))
+    for number in range(runs):
+        facts = run_of(workflow, ended=number % 3 != 0)
+        run = new_id()
+        await world.record(run, *facts[:3])
+        await world.record(run, *facts[3:], after=3)
+    last = await world.record(workflow, WorkflowRenamed(name="Final"), after=1)
+    return last[-1].position
+
+
+async def rows_of(world: World, table: str, schema: str = "public") -> list[str]:
+    """Give every row of a table as text, in order: byte for byte what is there."""
+    async with world.models.connection() as connection:
+        cursor = await connection.execute(SQL("select t::text from {} t order by 1").format(Identifier(schema, table)))
+        return [row[0] for row in await cursor.fetchall()]
+
+
+async def everything(world: World, schema: str = "public") -> dict[str, list[str]]:
+    """Give every row of every table of the read models."""
+    return {table: await rows_of(world, table, schema) for table in TABLES}

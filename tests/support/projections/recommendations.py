@@ -1,0 +1,151 @@
+"""Histories of runs as rules see them: folded and counted by the same code as in the projection, without a database."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from domain.graphs.configs import PromptConfig
+from domain.graphs.graph import Edge, ErrorClass, Graph, Node, PromptNode, TransformNode, kind_of
+from domain.ids import from_uuid
+from domain.payload import NOTHING
+from domain.runs.facts import (
+    AnswerRejected,
+    Pins,
+    RunCompleted,
+    RunFact,
+    RunStarted,
+    StepCompleted,
+    StepDecided,
+    StepError,
+    StepFailed,
+    StepStarted,
+    StepWaiting,
+    Usage,
+    WaitFor,
+)
+from projections.insights.buckets import HOUR, start_of
+from projections.insights.counting import Counting
+from projections.insights.figures import Bucket, Figures, Window
+from projections.insights.recommendations.recommendation import Recommendation, Rule, Seen, Thresholds
+from projections.read_models.run_timeline import NodeSeen, RunCourse
+from tests.support.projections.given import new_id
+
+WORKFLOW: Final = UUID("0192f000-0000-7000-8000-00000000f10e")
+PROJECT: Final = UUID("0192f000-0000-7000-8000-0000000000aa")
+PROMPT: Final = UUID("0192f000-0000-7000-8000-00000000a55e")
+WINDOW: Final = Window(
+    starts_at=datetime(2026, 5, 8, tzinfo=UTC), ends_at=datetime(2026, 5, 8, tzinfo=UTC) + timedelta(days=7)
+)
+NOW: Final = WINDOW.starts_at + timedelta(days=3)
+PAST: Final = WINDOW.starts_at - timedelta(days=3)
+DRAFT: Final = PromptNode(id="draft", config=PromptConfig(model="gate/big", asset_id=from_uuid("ast", PROMPT)))
+EDIT: Final = TransformNode(id="edit")
+GRAPH: Final = Graph(
+    nodes=(DRAFT, EDIT, TransformNode(id="extra")),
+    edges=(
+        Edge(source="draft", target="edit"),
+        Edge(source="draft", target="extra", when="inputs.extra"),
+    ),
+)
+SECOND: Final = timedelta(seconds=1)
+
+
+def started(at: datetime, *, asset_version: int = 1) -> RunStarted:
+    pins = Pins(assets={PROMPT: asset_version})
+    return RunStarted(workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=pins, started_at=at)
+
+
+def claimed(at: datetime, node: str = "draft", attempt: int = 1) -> StepStarted:
+    return StepStarted(node=node, attempt=attempt, executor="e", epoch=1, started_at=at)
+
+
+def completed(
+    at: datetime, node: str = "draft", attempt: int = 1, *, edges: tuple[int, ...] = (0,), cost: str | None = None
+) -> StepCompleted:
+    usage = Usage(model="gate/big", input_tokens=100, output_tokens=10, latency_ms=900, cost_usd=cost)
+    return StepCompleted(
+        node=node,
+        attempt=attempt,
+        output=NOTHING,
+        edges_taken=edges,
+        usage=usage if cost is not None else None,
+        completed_at=at,
+    )
+
+
+def failed(
+    at: datetime,
+    node: str = "draft",
+    attempt: int = 1,
+    *,
+    again: bool = False,
+    error_class: ErrorClass = ErrorClass.TIMEOUT,
+) -> StepFailed:
+    error = StepError(error_class=error_class, message="too late")
+    return StepFailed(node=node, attempt=attempt, error=error, retry_at=at if again else None, failed_at=at)
+
+
+def rejected(at: datetime) -> AnswerRejected:
+    return AnswerRejected(node="draft", attempt=1, repair=1, problems=("no",), rejected_at=at)
+
+
+def waits(at: datetime, node: str = "review") -> StepWaiting:
+    return StepWaiting(node=node, attempt=1, waiting_for=WaitFor.HUMAN, waiting_since=at)
+
+
+def decided(at: datetime, node: str = "review") -> StepDecided:
+    return StepDecided(node=node, outcome="approve", data=NOTHING, decided_by="ada", shown_hash=None, decided_at=at)
+
+
+def ended(at: datetime) -> RunCompleted:
+    return RunCompleted(output_nodes=(), completed_at=at)
+
+
+def well(at: datetime, *, lasts: timedelta = SECOND, **of_completed: Any) -> list[RunFact]:  # noqa: ANN401  # fields of several types
+    """Give a run whose draft was done at the first attempt."""
+    return [started(at), claimed(at), completed(at + lasts, **of_completed), ended(at + lasts)]
+
+
+def badly(at: datetime, error_class: ErrorClass = ErrorClass.TIMEOUT) -> list[RunFact]:
+    """Give a run whose draft failed for good."""
+    return [started(at), claimed(at), failed(at + SECOND, error_class=error_class)]
+
+
+def seen(runs: Sequence[Sequence[RunFact]], graph: Graph = GRAPH) -> Seen:
+    """Give what rules see of runs."""
+    counting = Counting()
+    for run in runs:
+        course = RunCourse(id=new_id(), workspace_id=PROJECT, project_id=PROJECT, nodes=_nodes(graph.nodes))
+        counting.turn_to(course)
+        for fact in run:
+            if not isinstance(fact, RunStarted):
+                counting.count(fact, NOW)
+            course.take(fact)
+            if isinstance(fact, RunStarted):
+                counting.count(fact, NOW)
+    figures = Figures(window=WINDOW)
+    for (place, hour), measures in counting.news.items():
+        figures.add(
+            Bucket(
+                past=start_of(HOUR, hour) < WINDOW.starts_at,
+                starts_at=start_of(HOUR, hour),
+                kind=place.kind,
+                workflow_id=UUID(int=place.workflow),
+                workflow_version=place.version,
+                node=place.node,
+                model=place.model,
+                asset_version=place.asset_version,
+                asset_id=counting.origins[place].asset_id,
+                measures=measures,
+            )
+        )
+    return Seen(figures=figures, graphs={WORKFLOW: (1, graph)})
+
+
+def _nodes(nodes: tuple[Node, ...]) -> dict[str, NodeSeen]:
+    return {node.id: NodeSeen(kind_of(node), PROMPT if node.id == "draft" else None) for node in nodes}
+
+
+def found(rule: Rule, runs: Sequence[Sequence[RunFact]], graph: Graph = GRAPH) -> list[Recommendation]:
+    return list(rule(seen(runs, graph), Thresholds()))

@@ -1,0 +1,296 @@
+"""Playing a schedule of poison, retries, skips and crashes on the real worker and a real PostgreSQL."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec import structs
+from psycopg import AsyncConnection
+
+from domain.project import Project, ProjectCreated, ProjectFact, ProjectRenamed, evolve
+from projections.parked.queries import ParkedRow, parked_rows, skipped_rows
+from projections.parked.retry import NotParked, Retried, Retry, RetryBounds
+from projections.parked.skip import Skip, skip
+from projections.read_models.projects import ProjectsProjection
+from projections.runtime.checkpoints import Checkpoints, WaitBounds
+from projections.runtime.follower import Follower, WorkerBounds
+from projections.runtime.projection import Cursor
+from projections.runtime.read_pool import ReadModels
+from projections.runtime.skips import Skipped
+from store.log.codec import encode_fact, encode_metadata
+from store.log.records import Page, Recorded, Unreadable
+from store.postgres.connections import connected
+from tests.support.projections.given import NOW, new_id
+from tests.support.projections.schedules import STREAMS, WORKSPACES, Appended, Mended, Retries, Skips, Step, Taken
+from tests.support.store.given import METADATA
+
+CLEAR: Final = """
+with a as (delete from events), b as (delete from parked), c as (delete from skipped),
+     d as (delete from parking_history), e as (delete from checkpoints), f as (delete from projects)
+delete from counts
+"""
+COUNTS: Final = "create table counts (workspace_id uuid primary key, facts bigint not null)"
+COUNT: Final = """
+insert into counts (workspace_id, facts) values (%b, %b::bigint)
+on conflict (workspace_id) do update set facts = counts.facts + excluded.facts
+"""
+STORE: Final = """
+insert into events (notification_id, originator_version, recorded_at, originator_id, workspace_id, project_id,
+                    state_format, topic, metadata, state)
+values (%b, %b, now(), %b, %b, %b, 1, 'project.renamed', %b::json, %b)
+"""
+PAGES: Final = RetryBounds(page_events=2, stretch_positions=3)
+BOUNDS: Final = WorkerBounds(
+    batch_events=7, gather_seconds_min=0, gather_seconds_max=0, checkpoint_seconds=1_000, standby_seconds=0.005
+)
+
+
+class Crash(BaseException):
+    """Ends a worker or a retry as a kill does: nothing of ours runs after it."""
+
+
+class Ledger(ProjectsProjection):
+    """Folds projects, and counts their facts by workspace, which is not idempotent: a fact folded twice shows."""
+
+    name = "projects"
+
+    def __init__(self, world: "Play") -> None:
+        """Fold as the code of this moment does."""
+        super().__init__(most_remembered=2)
+        self._world = world
+        self._poison = world.poison
+        self.crash = False
+
+    async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
+        if self._poison and any(getattr(one.fact, "name", "") == "poison" for one in facts):
+            raise ValueError("poison")
+        await super().apply(cursor, facts)
+        for one in facts:
+            if not isinstance(one.fact, Skipped):
+                await cursor.execute(COUNT, (one.workspace_id, 1))
+        if self.crash:
+            raise Crash
+
+
+class Given:
+    """Gives the worker as much of the log as the schedule says, and knows when it waits for more."""
+
+    def __init__(self, log: list[Recorded]) -> None:
+        """Read from what stands for the log."""
+        self._log = log
+        self._granted = 0
+        self._more = asyncio.Event()
+        self.waiting = asyncio.Event()
+
+    @property
+    def through(self) -> int:
+        return len(self._log)
+
+    def grant(self, events: int) -> None:
+        self._granted = events
+        self.waiting.clear()
+        self._more.set()
+
+    async def read(self, after: int, limit: int) -> Page:
+        while not self._granted or after >= len(self._log):
+            self._granted = 0
+            self.waiting.set()
+            self._more.clear()
+            await self._more.wait()
+        events = tuple(self._log[after : after + min(self._granted, limit)])
+        self._granted -= len(events)
+        return Page(events=events, through=events[-1].position)
+
+
+class Play:
+    """One play of a schedule; the law is checked after each step."""
+
+    def __init__(self, conninfo: str, models: ReadModels, connection: AsyncConnection[Any]) -> None:
+        """Begin with an empty log and empty tables."""
+        self._conninfo = conninfo
+        self._models = models
+        self._connection = connection
+        self._log: list[Recorded] = []
+        self._versions: dict[tuple[int, int], int] = {}
+        self._streams = {(w, s): new_id() for w in range(len(WORKSPACES)) for s in range(STREAMS)}
+        self._checkpoint = 0
+        self._feed = Given(self._log)
+        self._crash: str | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self.poison = True
+        self._bounds = BOUNDS
+
+    def anew(self) -> "Play":
+        """Give another play, on the same connections."""
+        return Play(self._conninfo, self._models, self._connection)
+
+    async def play(self, schedule: Sequence[Step]) -> None:
+        """Play it, then mend everything; at the end nothing is left out but what people have skipped."""
+        await self._connection.execute(CLEAR)
+        try:
+            for step in schedule:
+                await self._play(step)
+                await self._check()
+            await self._mend()
+        finally:
+            await self._stop()
+
+    async def _play(self, step: Step) -> None:
+        match step:
+            case Appended():
+                await self._append(step)
+            case Taken():
+                await self._take(step.events, step.crash)
+            case Mended():
+                self.poison = step.poison
+            case Retries():
+                await self._retry(WORKSPACES[step.workspace], step.interrupted)
+            case Skips():
+                await self._skip(WORKSPACES[step.workspace], rest=step.rest)
+
+    async def _append(self, step: Appended) -> None:
+        key = step.workspace, step.stream
+        version = self._versions[key] = self._versions.get(key, 0) + 1
+        named: ProjectFact = (
+            ProjectRenamed(name=step.name) if version > 1 else ProjectCreated(name=step.name, owner="a")
+        )
+        unreadable = step.name == "unreadable"
+        state = b"not JSON" if unreadable else encode_fact(named)
+        one = Recorded(
+            position=len(self._log) + 1,
+            stream_id=self._streams[key],
+            version=version,
+            workspace_id=WORKSPACES[step.workspace],
+            project_id=self._streams[key],
+            fact=Unreadable(topic="project.renamed", reason="malformed", state=state) if unreadable else named,
+            metadata=METADATA,
+            recorded_at=NOW,
+        )
+        metadata = encode_metadata(METADATA).decode()
+        await self._connection.execute(
+            STORE, (one.position, version, one.stream_id, one.workspace_id, one.project_id, metadata, state)
+        )
+        self._log.append(one)
+
+    async def _take(self, events: int, crash: str | None = None) -> None:
+        worker = self._worker or asyncio.create_task(self._follower().run())
+        self._worker, self._crash = worker, crash
+        waiting = asyncio.create_task(self._feed.waiting.wait())
+        await asyncio.wait({worker, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        self._feed.grant(events)
+        await asyncio.sleep(0)
+        again = asyncio.create_task(self._feed.waiting.wait())
+        await asyncio.wait({worker, again}, return_when=asyncio.FIRST_COMPLETED)
+        self._crash = None
+        for task in (waiting, again):
+            task.cancel()
+        if worker.done():
+            self._worker = None
+            assert isinstance(worker.exception(), Crash), worker.exception()
+
+    def _follower(self) -> Follower:
+        self._feed = Given(self._log)
+        checkpoints = Checkpoints(self._models, WaitBounds())
+        return Follower(self._conninfo, self._feed, Ledger(self), checkpoints, self._bounds, self._reached)
+
+    def _reached(self, point: str) -> None:
+        if point == self._crash:
+            raise Crash
+
+    async def _stop(self) -> None:
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.wait({self._worker})
+            self._worker = None
+
+    async def _retry(self, workspace: UUID, interrupted: str | None = None) -> Retried | None:
+        ledger = Ledger(self)
+        ledger.crash = interrupted == "rows"
+
+        def told(_position: int, _checkpoint: int) -> None:
+            if interrupted == "page":
+                raise Crash
+
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(connected(self._conninfo))
+            try:
+                return await Retry(connection, ledger, workspace, PAGES, told).run("ada")
+            except (NotParked, Crash):
+                return None
+
+    async def _skip(self, workspace: UUID, *, rest: bool) -> None:
+        for one in await self._parked(workspace):
+            said = Skip(
+                projection=one.projection,
+                workspace_id=workspace,
+                position=one.from_position,
+                rest_of_stream=rest,
+                by="ada",
+                why="hypothesis",
+            )
+            await skip(self._connection, said)
+
+    async def _mend(self) -> None:
+        """Mend the code and start it anew, give it all there is, and skip whatever still cannot be folded."""
+        self.poison = False
+        await self._stop()
+        # A tail of what is parked moves no row at once; here the checkpoint's row has to follow.
+        self._bounds = structs.replace(BOUNDS, checkpoint_seconds=0.01)
+        for _ in range(2):  # the second time what the retries let in is noticed
+            while self._checkpoint < len(self._log):
+                await self._take(len(self._log))
+                await self._check()
+            for workspace in WORKSPACES:
+                while await self._parked(workspace) and ((found := await self._retry(workspace)) and found.error):
+                    await self._check()
+                    await self._skip(workspace, rest=False)
+            await self._check()
+        assert await self._parked() == []
+
+    async def _parked(self, workspace: UUID | None = None) -> list[ParkedRow]:
+        return await parked_rows(self._connection, "projects", workspace)
+
+    async def _check(self) -> None:
+        """The law: a read model is the fold of the log up to the checkpoint, less what is parked or skipped."""
+        rows = await self._rows("select position from checkpoints where projection = 'projects'")
+        checkpoint = rows[0][0] if rows else 0
+        assert self._checkpoint <= checkpoint <= len(self._log), "it never goes back, and never past the head"
+        self._checkpoint = checkpoint
+        until = {one.workspace_id: one.from_position - 1 for one in await self._parked()}
+        skipped = await skipped_rows(self._connection)
+        positions = {one.position for one in skipped}
+        ends = {one.stream_id: one.version for one in reversed(skipped) if one.rest_of_stream}
+        facts = [
+            one
+            for one in self._log
+            if one.position <= until.get(one.workspace_id, checkpoint)
+            and (one.stream_id not in ends or one.version < ends[one.stream_id])
+        ]
+        assert await self._rows("select id, version, name from projects order by id") == _folded(facts, positions)
+        counted = await self._rows("select workspace_id, facts from counts order by workspace_id")
+        assert counted == _counted(facts, positions)
+
+    async def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        cursor = await self._connection.execute(query.encode())
+        return await cursor.fetchall()
+
+
+def _folded(facts: Sequence[Recorded], skipped: set[int]) -> list[tuple[UUID, int, str]]:
+    states: dict[UUID, tuple[int, Project]] = {}
+    for one in facts:
+        _, state = states.get(one.stream_id, (0, Project()))
+        if one.position not in skipped:
+            assert isinstance(one.fact, ProjectCreated | ProjectRenamed), "what cannot be read is parked or skipped"
+            state = evolve(state, one.fact)
+        states[one.stream_id] = one.version, state
+    return sorted((stream, version, state.name) for stream, (version, state) in states.items())
+
+
+def _counted(facts: Sequence[Recorded], skipped: set[int]) -> list[tuple[UUID, int]]:
+    counts: dict[UUID, int] = {}
+    for one in facts:
+        if one.position not in skipped:
+            counts[one.workspace_id] = counts.get(one.workspace_id, 0) + 1
+    return sorted(counts.items())

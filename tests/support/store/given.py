@@ -1,0 +1,101 @@
+"""What the tests of the log have in common: a log that runs, and commands to append to it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+from uuid import UUID
+
+import psycopg
+
+from domain.fact import Fact
+from domain.project import ProjectCreated, ProjectRenamed
+from store.log.log import Log, LogBounds
+from store.log.records import Accepted, Actor, Append, CommandId, Guard, Metadata, Recorded, Repeated
+from tests.support.waiting import eventually
+
+WORKSPACE: Final = UUID("0192f000-0000-7000-8000-000000000001")
+METADATA: Final = Metadata(actor=Actor(kind="user", id="ada"), correlation_id="a-request")
+CREATED: Final = ProjectCreated(name="Launch", owner="ada")
+RENAMED: Final = ProjectRenamed(name="Relaunch")
+WAITING: Final = """
+select from pg_stat_activity
+ where application_name = 'callsheet-log' and wait_event_type = 'Lock' and query like '%append_events%'
+"""
+
+
+def append(
+    stream: UUID,
+    expected: int,
+    *facts: Fact,
+    command_id: CommandId | None = None,
+    guards: tuple[Guard, ...] = (),
+    metadata: Metadata = METADATA,
+    workspace: UUID = WORKSPACE,
+    project: UUID | None = None,
+    contradicted_by: tuple[str, ...] | None = None,
+) -> Append:
+    """Make a command of one stream; without facts it creates a project, or renames it."""
+    return Append(
+        stream_id=stream,
+        expected_version=expected,
+        workspace_id=workspace,
+        project_id=project,
+        facts=facts or ((RENAMED if expected else CREATED),),
+        metadata=metadata,
+        guards=guards,
+        command_id=command_id,
+        contradicted_by=contradicted_by,
+    )
+
+
+def accepted(outcome: Accepted | Repeated) -> Accepted:
+    """Say that a command was taken for the first time."""
+    assert isinstance(outcome, Accepted), outcome
+    return outcome
+
+
+async def whole_log(log: Log) -> list[Recorded]:
+    """Read all of the log, page by page."""
+    events: list[Recorded] = []
+    after, head = 0, (await log.head())[0]
+    while after < head:
+        page = await log.read_log(after=after, limit=1_000)
+        events += page.events
+        after = page.through
+    return events
+
+
+@asynccontextmanager
+async def running(conninfo: str, bounds: LogBounds | None = None) -> AsyncGenerator[Log]:
+    """Give a log that is open and serves appends."""
+    log = Log(conninfo, bounds or LogBounds())
+    async with log.opened():
+        serving = asyncio.create_task(log.run())
+        try:
+            await ready(log, serving)
+            yield log
+        finally:
+            serving.cancel()
+            with suppress(asyncio.CancelledError):
+                await serving
+
+
+async def ready(log: Log, serving: asyncio.Task[None]) -> None:
+    """Wait until appends are served; raises what ended the serving."""
+    connected = asyncio.create_task(log.connected())
+    await asyncio.wait({connected, serving}, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        connected.cancel()
+        await serving
+    await connected
+
+
+async def waits_for_the_head(conninfo: str) -> None:
+    """Wait until an appender waits for the lock of the head row."""
+    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+
+        async def waiting() -> bool:
+            return await (await connection.execute(WAITING)).fetchone() is not None
+
+        await eventually(waiting, what="an appender waits for the head")

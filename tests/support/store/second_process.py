@@ -1,0 +1,25 @@
+"""Another process that appends to the same log: `python -m tests.support.store.second_process CONNINFO COMMANDS`.
+
+Prints the position of each of its commands, in the order of its acknowledgements.
+"""
+
+import asyncio
+import sys
+from uuid import uuid4
+
+from tests.support.store.given import accepted, append, running
+
+
+async def main(conninfo: str, commands: int) -> None:
+    """Append, always with several commands under way."""
+    async with running(conninfo) as log:
+
+        async def one() -> None:
+            print(accepted(await log.append(append(uuid4(), 0))).position, flush=True)  # noqa: T201  # our answer
+
+        for _ in range(0, commands, 8):
+            await asyncio.gather(*(one() for _ in range(8)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
