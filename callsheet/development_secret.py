@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 
 from callsheet.settings.load import SettingsUnusable
-from callsheet.settings.types import SigningSecret
+from domain.setting_types import SigningSecret
 
 FILE = "jwt-secret"
 

@@ -2,7 +2,7 @@
 
 from callsheet.development_secret import development_secret
 from callsheet.settings.load import Settings
-from callsheet.settings.types import SigningSecret
+from domain.setting_types import SigningSecret
 
 
 def secret_of(settings: Settings) -> SigningSecret:

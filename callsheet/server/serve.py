@@ -15,10 +15,10 @@ from callsheet.server.admin import Admin
 from callsheet.server.bounded_http import BoundedHttp
 from callsheet.server.gc_tuning import tune_garbage_collector
 from callsheet.settings.load import Settings
-from callsheet.settings.types import SigningSecret
 from callsheet.wiring.core import EVERYTHING, Core, Part, gateway_of, opened
 from callsheet.wiring.models import model_settings
 from callsheet.wiring.projections import ALL_PROJECTIONS
+from domain.setting_types import SigningSecret
 from engine.turns.context import Reached, go_on
 from gateway.drain import Drain
 

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 from msgspec import Struct
 
 from callsheet.settings.nats_servers import NatsServers
-from callsheet.settings.prices import PriceTable
-from callsheet.settings.secrets_file import SecretsFile
-from callsheet.settings.types import Bytes, Count, Milliseconds, Port, Seconds, Secret, SigningSecret, named
+from domain.setting_types import Bytes, Count, Milliseconds, Port, Seconds, Secret, SigningSecret, named
 from engine.egress.allow_list import AllowList
+from engine.providers.price_table import PriceTable
+from engine.steps.http.secrets_file import SecretsFile
 
 
 class DataSettings(Struct, frozen=True, kw_only=True):

@@ -13,7 +13,6 @@ from bus.bus import Bus
 from bus.feed import Feed, FeedBounds
 from callsheet.clock import utc_now
 from callsheet.settings.load import Settings
-from callsheet.settings.types import SigningSecret
 from callsheet.telemetry.collect import Watch
 from callsheet.wiring.bus import bus_of
 from callsheet.wiring.engine import engine_of, executing
@@ -22,6 +21,7 @@ from callsheet.wiring.models import prices_of_models
 from callsheet.wiring.projections import ALL_PROJECTIONS, projections_of, worker_bounds
 from commands.handler import Handler
 from commands.repository import Streams
+from domain.setting_types import SigningSecret
 from engine.engine import Engine
 from engine.turns.context import Reached, go_on
 from gateway.app import build_app

@@ -9,10 +9,10 @@ from bus.deltas import Delta, DeltaHub
 from bus.feed import Feed
 from callsheet.clock import utc_now
 from callsheet.settings.load import Settings
-from callsheet.settings.types import SigningSecret
 from callsheet.wiring.egress import http_steps_of
 from callsheet.wiring.models import model_settings, turn_bounds
 from commands.repository import Streams
+from domain.setting_types import SigningSecret
 from engine.driving.takeover import TakeoverBounds
 from engine.driving.timers import TimerBounds
 from engine.engine import Engine, EngineBounds

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 from callsheet.settings.load import Settings, variables_of
-from callsheet.settings.types import Secret
+from domain.setting_types import Secret
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 ROW = re.compile(r"^\| `(?P<variable>[A-Z_]+)` \| (?P<default>none|`[^`]+`) \| ", re.MULTILINE)

@@ -6,7 +6,7 @@ import pytest
 
 from callsheet.development_secret import development_secret
 from callsheet.settings.load import Settings, SettingsUnusable, load_settings
-from callsheet.settings.types import SigningSecret
+from domain.setting_types import SigningSecret
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:

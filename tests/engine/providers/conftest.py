@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Generator
 
 import pytest
 
-from callsheet.settings.types import Secret
+from domain.setting_types import Secret
 from engine.egress.allow_list import AllowList
 from engine.egress.guard import Guard
 from engine.providers.anthropic import Anthropic, AnthropicSettings

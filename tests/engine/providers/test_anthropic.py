@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from callsheet.settings.types import Secret
 from domain.graphs.configs import JsonOutput, ModelParameters
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import Usage
+from domain.setting_types import Secret
 from engine.providers.anthropic import Anthropic, AnthropicSettings
 from engine.providers.anthropic_wire import AnthropicWire
 from engine.providers.provider import Ask, ProviderFault, Repair

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from callsheet.settings.types import Secret
 from domain.graphs.graph import ErrorClass
+from domain.setting_types import Secret
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
 from engine.providers.provider import Ask, ProviderFault
 from tests.support.model_server.server import ModelServer

@@ -2,8 +2,8 @@
 
 import pytest
 
-from callsheet.settings.types import Secret
 from domain.graphs.graph import ErrorClass
+from domain.setting_types import Secret
 from engine.providers.anthropic import Anthropic, AnthropicSettings
 from engine.providers.choice import providers_of
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings

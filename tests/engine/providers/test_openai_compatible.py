@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from callsheet.settings.types import Secret
 from domain.graphs.configs import JsonOutput, ModelParameters
 from domain.graphs.graph import ErrorClass
+from domain.setting_types import Secret
 from engine.egress.allow_list import AllowList
 from engine.egress.guard import Guard
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings

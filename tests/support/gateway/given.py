@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from callsheet.server.bounded_http import BoundedHttp
 from callsheet.server.serve import Server, listen
 from callsheet.settings.load import Settings
-from callsheet.settings.types import SigningSecret
 from callsheet.wiring.core import EVERYTHING, Core, gateway_of, opened
+from domain.setting_types import SigningSecret
 from gateway.drain import Drain
 from gateway.identity.development_tokens import development_token
 
