@@ -22,7 +22,7 @@ until curl -sS "$API/runs/$RUN/events" -H "Authorization: Bearer $TOKEN" | grep 
 
 def typed() -> list[str]:
     """Give what the README has its readers type in the session, one text a block."""
-    session = (TOP / "README.md").read_text().split("## A first session")[1].split("\n## ")[0]
+    session = (TOP / "README.md").read_text().split("## Start a run over HTTP")[1].split("\n## ")[0]
     return re.findall(r"^```sh\n(.*?)^```", session, re.MULTILINE | re.DOTALL)
 
 
