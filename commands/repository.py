@@ -1,6 +1,5 @@
 """Loading folded streams, with a bounded cache by version, so that a hot stream costs no read."""
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
@@ -12,6 +11,7 @@ from domain.runs.prices import Priced
 from domain.workflow import WorkflowNotFound
 from store.log.log import Log
 from store.log.records import Guard, Recorded
+from store.lru import LruCache
 
 S = TypeVar("S")
 NO_PRICES: Final[Mapping[str, Priced]] = {}
@@ -25,9 +25,8 @@ class Streams:
     def __init__(self, log: Log, *, most_cached: int) -> None:
         """Make the cache, which forgets the streams that were used least recently."""
         self._log = log
-        self._most_cached = most_cached
         # By the stream's id as an integer: a UUID hashes and compares through Python.
-        self._cached: OrderedDict[int, Loaded[Any]] = OrderedDict()
+        self._cached = LruCache[int, Loaded[Any]](most_cached)
 
     async def load(self, noun: Noun[S], stream_id: UUID) -> Loaded[S] | None:
         """Give a folded stream, None for one that has not begun. Raises Unavailable, UnreadableEvent."""
@@ -38,11 +37,7 @@ class Streams:
 
     def cached(self, stream_id: UUID) -> Loaded[Any] | None:
         """Give a folded stream of any noun as it is remembered, None where nothing is."""
-        key = stream_id.int
-        found = self._cached.get(key)
-        if found is not None:
-            self._cached.move_to_end(key)
-        return found
+        return self._cached.get(stream_id.int)
 
     async def reload(self, noun: Noun[S], stream_id: UUID) -> Loaded[S] | None:
         """Read what is new of a stream and fold it onto what is cached."""
@@ -84,16 +79,12 @@ class Streams:
         """Remember a folded stream, unless a newer version is known."""
         key = loaded.stream_id.int
         known = self._cached.get(key)
-        if known is not None and known.version > loaded.version:
-            return
-        self._cached[key] = loaded
-        self._cached.move_to_end(key)
-        if len(self._cached) > self._most_cached:
-            self._cached.popitem(last=False)
+        if known is None or known.version <= loaded.version:
+            self._cached.put(key, loaded)
 
     def forget(self, stream_id: UUID) -> None:
         """Drop a stream that will not be asked for again soon."""
-        self._cached.pop(stream_id.int, None)
+        self._cached.remove(stream_id.int)
 
 
 def belongs(noun: Noun[Any], recorded: Recorded) -> bool:

@@ -1,12 +1,12 @@
 """Prompt assets at their pinned versions: read from the log once, and kept within a bound."""
 
-from collections import OrderedDict
 from uuid import UUID
 
 from domain.asset import AssetContentRevised, AssetCreated, content_of
 from domain.expressions.common import ExpressionFault
 from store.contents import ContentStore, resolve
 from store.log.log import Log
+from store.lru import LruCache
 
 PAGE = 1_000
 
@@ -18,8 +18,7 @@ class PromptAssetTexts:
         """Make the cache, which forgets the texts that were used least recently."""
         self._log = log
         self._contents = contents
-        self._most_kept = most_kept
-        self._kept: OrderedDict[tuple[UUID, int], str] = OrderedDict()
+        self._kept = LruCache[tuple[UUID, int], str](most_kept)
 
     async def __call__(self, workspace_id: UUID, asset_id: UUID, version: int) -> str:
         """Give the text. Raises ExpressionFault when there is none; Unavailable."""
@@ -27,9 +26,7 @@ class PromptAssetTexts:
         if known is not None:
             return known
         text = await self._read(workspace_id, asset_id, version)
-        self._kept[asset_id, version] = text
-        if len(self._kept) > self._most_kept:
-            self._kept.popitem(last=False)
+        self._kept.put((asset_id, version), text)
         return text
 
     async def _read(self, workspace_id: UUID, asset_id: UUID, version: int) -> str:

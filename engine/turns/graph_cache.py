@@ -1,11 +1,11 @@
 """The graphs of workflow versions, compiled once and kept within a bound."""
 
-from collections import OrderedDict
 from uuid import UUID
 
 from commands.workflow_graphs import graph_of_version
 from domain.graphs.compiled import CompiledGraph, compile_graph
 from store.log.log import Log
+from store.lru import LruCache
 
 
 class GraphMissing(Exception):  # noqa: N818  # a broken log: `run.started` names a version that was never recorded
@@ -18,8 +18,7 @@ class Graphs:
     def __init__(self, log: Log, *, most_kept: int) -> None:
         """Make the cache, which forgets the graphs that were used least recently."""
         self._log = log
-        self._most_kept = most_kept
-        self._kept: OrderedDict[tuple[UUID, int], CompiledGraph] = OrderedDict()
+        self._kept = LruCache[tuple[UUID, int], CompiledGraph](most_kept)
 
     def known(self, workflow_id: UUID, version: int) -> CompiledGraph | None:
         """Give a graph that is kept."""
@@ -30,10 +29,6 @@ class Graphs:
         graph = await graph_of_version(self._log, workflow_id, version)
         if graph is None:
             raise GraphMissing(f"version {version} of workflow {workflow_id}")
-        return self._keep((workflow_id, version), compile_graph(graph))
-
-    def _keep(self, key: tuple[UUID, int], graph: CompiledGraph) -> CompiledGraph:
-        self._kept[key] = graph
-        if len(self._kept) > self._most_kept:
-            self._kept.popitem(last=False)
-        return graph
+        compiled = compile_graph(graph)
+        self._kept.put((workflow_id, version), compiled)
+        return compiled

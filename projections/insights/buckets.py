@@ -1,6 +1,5 @@
 """The buckets of insights: where each has its place, and how those that changed are read, added to and written."""
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -12,6 +11,7 @@ from msgspec.json import Decoder, Encoder
 
 from projections.insights.measures import Measures
 from projections.runtime.projection import Cursor
+from store.lru import LruCache
 from store.postgres.arrays import Column, documents, ints, longs, texts, times, uuids
 
 LOAD: Final = """
@@ -91,8 +91,7 @@ class Buckets:
 
     def __init__(self, *, most_remembered: int) -> None:
         """Remember so many buckets, at most."""
-        self._most_remembered = most_remembered
-        self._remembered: OrderedDict[Dated, Measures] = OrderedDict()
+        self._remembered = LruCache[Dated, Measures](most_remembered)
 
     def forget(self) -> None:
         """Remember nothing."""
@@ -107,33 +106,26 @@ class Buckets:
             changed.setdefault((place, HOUR, hour), []).append(measures)
             changed.setdefault((place, DAY, hour * HOUR // DAY), []).append(measures)
         await self._load(cursor, [one for one in changed if one not in self._remembered])
-        for dated, added in changed.items():
-            whole = self._remembered.get(dated)
-            if whole is None:
-                whole = self._remembered[dated] = Measures()
-            else:
-                self._remembered.move_to_end(dated)
-            for measures in added:
-                whole.merge(measures)
-        await cursor.execute(WRITE, self._rows(changed, origins), prepare=True)
-        while len(self._remembered) > self._most_remembered:
-            self._remembered.popitem(last=False)
+        totals = {dated: self._merge(dated, added) for dated, added in changed.items()}
+        await cursor.execute(WRITE, _rows(totals, origins), prepare=True)
+        self._remembered.trim()
+
+    def _merge(self, dated: Dated, added: Iterable[Measures]) -> Measures:
+        total = self._remembered.get(dated)
+        if total is None:
+            total = Measures()
+            self._remembered.put_unbounded(dated, total)
+        for measures in added:
+            total.merge(measures)
+        return total
 
     async def _load(self, cursor: Cursor, missing: list[Dated]) -> None:
         if not missing:
             return
         await cursor.execute(LOAD, {"places": longs(range(len(missing))), **_keys(missing)}, prepare=True)
-        for place, measures in await cursor.fetchall():
-            self._remembered[missing[place]] = _decoder.decode(measures)
-
-    def _rows(self, changed: Iterable[Dated], origins: Mapping[Place, Origin]) -> dict[str, Column]:
-        order = list(changed)
-        return {
-            **_keys(order),
-            "assets": uuids(origins[place].asset_id for place, _, _ in order),
-            "workspaces": uuids(origins[place].workspace_id for place, _, _ in order),
-            "measures": documents(_encode(self._remembered[one].in_order()) for one in order),
-        }
+        for row in await cursor.fetchall():
+            index: int = row[0]
+            self._remembered.put_unbounded(missing[index], _decoder.decode(row[1]))
 
 
 def hour_of(at: datetime) -> int:
@@ -144,6 +136,16 @@ def hour_of(at: datetime) -> int:
 def start_of(grain: int, number: int) -> datetime:
     """Give when a bucket starts."""
     return EPOCH + timedelta(seconds=number * grain)
+
+
+def _rows(totals: Mapping[Dated, Measures], origins: Mapping[Place, Origin]) -> dict[str, Column]:
+    order = list(totals)
+    return {
+        **_keys(order),
+        "assets": uuids(origins[place].asset_id for place, _, _ in order),
+        "workspaces": uuids(origins[place].workspace_id for place, _, _ in order),
+        "measures": documents(_encode(measures.in_order()) for measures in totals.values()),
+    }
 
 
 def _keys(order: list[Dated]) -> dict[str, Column]:

@@ -4,7 +4,6 @@ So no projection has to write down how far each run has come: the log knows, and
 memory costs no row. What was skipped or cannot be read is left out, as it was when it came.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Final
@@ -19,6 +18,7 @@ from projections.runtime.folding import by_stream
 from projections.runtime.projection import Cursor
 from store.log.queries import recorded_or_unreadable
 from store.log.records import Recorded
+from store.lru import LruCache
 from store.postgres.arrays import longs, uuids
 
 BEFORE: Final = """
@@ -54,9 +54,8 @@ class CourseMemory:
     def __init__(self, projection: str, *, most_remembered: int) -> None:
         """Remember so many runs, at most, for a projection by its name."""
         self._projection = projection
-        self._most_remembered = most_remembered
-        self._runs: OrderedDict[int, RunCourse] = OrderedDict()  # by the id as an integer: a UUID's hash is slow
-        self._graphs: OrderedDict[Key, Nodes] = OrderedDict()
+        self._runs = LruCache[int, RunCourse](most_remembered)  # by the id as an integer: a UUID's hash is slow
+        self._graphs = LruCache[Key, Nodes](GRAPHS_REMEMBERED)
 
     def forget(self) -> None:
         """Remember no run; what graphs say never changes."""
@@ -64,10 +63,8 @@ class CourseMemory:
 
     def trim(self) -> None:
         """Let go what is over the bound."""
-        while len(self._runs) > self._most_remembered:
-            self._runs.popitem(last=False)
-        while len(self._graphs) > GRAPHS_REMEMBERED:
-            self._graphs.popitem(last=False)
+        self._runs.trim()
+        self._graphs.trim()
 
     async def prepare(self, cursor: Cursor, facts: Sequence[Recorded]) -> list[tuple[RunCourse, list[Recorded]]]:
         """Give the course of each run that these facts are of, as it was before them, and its facts in order."""
@@ -85,11 +82,11 @@ class CourseMemory:
         """Tell whether a course is here to fold a fact onto; where it ends too early the run is to be read again."""
         known = self._runs.get(key)
         if known is not None and known.version >= first.version - 1:
-            self._runs.move_to_end(key)
             return True
-        self._runs[key] = RunCourse(
+        course = RunCourse(
             id=first.stream_id, workspace_id=first.workspace_id, project_id=first.project_id or first.stream_id
         )
+        self._runs.put_unbounded(key, course)
         return first.version == 1
 
     def take(self, course: RunCourse, one: Recorded) -> None:
@@ -113,18 +110,20 @@ class CourseMemory:
             else:
                 continue
             key = workflow, fact.workflow_version
-            if key in self._graphs:
-                self._graphs.move_to_end(key)
-            else:
+            if self._graphs.get(key) is None:
                 wanted[key] = None
+        await self._load_graphs(cursor, wanted)
+
+    async def _load_graphs(self, cursor: Cursor, wanted: Iterable[Key]) -> None:
         for some in _slices((workflow, WHOLE) for workflow in dict.fromkeys(workflow for workflow, _ in wanted)):
             for one in await self._before(cursor, some):
                 if isinstance(one.fact, WorkflowCreated):
-                    self._graphs[one.stream_id, 1] = _nodes(one.fact.graph)
+                    self._graphs.put_unbounded((one.stream_id, 1), _nodes(one.fact.graph))
                 elif isinstance(one.fact, WorkflowGraphRevised):
-                    self._graphs[one.stream_id, one.fact.version] = _nodes(one.fact.graph)
+                    self._graphs.put_unbounded((one.stream_id, one.fact.version), _nodes(one.fact.graph))
         for key in wanted:
-            self._graphs.setdefault(key, NO_NODES)
+            if key not in self._graphs:
+                self._graphs.put_unbounded(key, NO_NODES)
 
     async def _before(self, cursor: Cursor, streams: Sequence[Key]) -> list[Recorded]:
         """Read streams up to a version each; what cannot be read is a fact of no kind that is folded."""

@@ -1,6 +1,5 @@
 """Folding the streams of one noun in memory, in batches, reading from its table only those it does not remember."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, Generic, LiteralString, TypeVar
@@ -12,6 +11,7 @@ from msgspec.json import Decoder, Encoder
 from projections.runtime.projection import Cursor, Unfoldable
 from projections.runtime.skips import Skipped
 from store.log.records import Recorded
+from store.lru import LruCache
 from store.postgres.arrays import Column, documents, longs, times, uuids
 
 S = TypeVar("S")
@@ -50,8 +50,7 @@ class Folding(Generic[S]):
         self._evolve = evolve
         self._decoder = decoder
         self._load: LiteralString = load
-        self._most_remembered = most_remembered
-        self._remembered: OrderedDict[int, Folded[S]] = OrderedDict()  # by the id as an integer, see `by_stream`
+        self._remembered = LruCache[int, Folded[S]](most_remembered)  # by the id as an integer, see `by_stream`
 
     def forget(self) -> None:
         """Remember nothing."""
@@ -71,8 +70,7 @@ class Folding(Generic[S]):
             for row in await cursor.fetchall():
                 self._remember(row)
         changed = [folded for key, its in streams.items() if (folded := self._fold(key, its)) is not None]
-        while len(self._remembered) > self._most_remembered:
-            self._remembered.popitem(last=False)
+        self._remembered.trim()
         return changed
 
     @staticmethod
@@ -93,7 +91,7 @@ class Folding(Generic[S]):
 
     def _remember(self, row: tuple[Any, ...]) -> None:
         stream, workspace, project, version, position, created_position, created_at, updated_at, document = row
-        self._remembered[stream.int] = Folded(
+        folded = Folded(
             id=stream,
             workspace_id=workspace,
             project_id=project,
@@ -104,6 +102,7 @@ class Folding(Generic[S]):
             updated_at=updated_at,
             state=self._decoder.decode(document),
         )
+        self._remembered.put_unbounded(stream.int, folded)
 
     def _fold(self, key: int, facts: list[Recorded]) -> Folded[S] | None:
         """Fold facts of one stream; None where all of them were folded before."""
@@ -111,9 +110,8 @@ class Folding(Generic[S]):
         if folded is None:
             if type(facts[0].fact) is Skipped:
                 return None  # a stream of another noun, or one that was left out from its first fact on
-            folded = self._remembered[key] = self._begin(facts[0])
-        else:
-            self._remembered.move_to_end(key)
+            folded = self._begin(facts[0])
+            self._remembered.put_unbounded(key, folded)
         evolve, state, version, last = self._evolve, folded.state, folded.version, None
         for one in facts:
             if one.version != version + 1:
