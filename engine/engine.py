@@ -14,23 +14,24 @@ from msgspec import Struct
 from bus.feed import Feed
 from commands.repository import Streams
 from domain.fact import Fact
-from domain.runs.facts import RunCancelRequested, RunRetried, RunStarted, StepDecided, StepFailed, StepWaiting
+from domain.runs.facts import RUN_ENDS, RunCancelRequested, RunRetried, RunStarted, StepDecided, StepFailed, StepWaiting
 from engine.cluster.leases import Leases
 from engine.cluster.membership import Membership, joined
+from engine.cluster.owner import Owner
 from engine.driving.active_runs import Runs
-from engine.driving.intake import ENDS, Intake, begun, page_after
+from engine.driving.intake import Intake, begun, page_after
 from engine.driving.takeover import Takeover, TakeoverBounds
 from engine.driving.timers import TimerBounds, Timers
 from engine.executors import Executors
-from engine.turns.context import Parts, Reached, go_on
+from engine.turns.context import Parts
 from engine.turns.data_limit import RUN_DATA_BYTES
 from engine.turns.graph_cache import Graphs
 from engine.turns.step_counts import StepTally
-from engine.turns.turn_builder import Owner
 from projections.read_models.runs_view import RunsView
 from projections.read_models.timers_view import TimersView
 from store.contents import ContentStore
 from store.errors import Unavailable
+from store.failpoint import FailPointHook, noop
 from store.log.appender import back_off_seconds
 from store.log.log import Log
 
@@ -40,7 +41,9 @@ MOVED_BY_OTHERS: Final = (StepDecided, RunRetried)
 MAKES_DUE: Final = (StepWaiting, StepFailed)
 """What may make a step due by the clock (see `projections.timers.due_at_of`)."""
 
-HEARD: Final[frozenset[type[Fact]]] = frozenset({RunStarted, RunCancelRequested, *MOVED_BY_OTHERS, *MAKES_DUE, *ENDS})
+HEARD: Final[frozenset[type[Fact]]] = frozenset(
+    {RunStarted, RunCancelRequested, *MOVED_BY_OTHERS, *MAKES_DUE, *RUN_ENDS}
+)
 """All that an engine acts on."""
 
 HEARD_AGAIN_EVENTS: Final = 10_000
@@ -81,7 +84,7 @@ class Engine:
         clock: Callable[[], datetime],
         random: Random,
         bounds: EngineBounds,
-        reached: Reached = go_on,
+        failpoint: FailPointHook = noop,
     ) -> None:
         """Make an engine; it does nothing until `run`."""
         self._name = name
@@ -96,7 +99,7 @@ class Engine:
         self._clock = clock
         self._random = random
         self._bounds = bounds
-        self._reached = reached
+        self._failpoint = failpoint
         self._graphs = Graphs(log, most_kept=bounds.graphs)
         self._membership: Membership | None = None
         self._stuck: dict[UUID, str] = {}
@@ -155,7 +158,7 @@ class Engine:
             child_rest_seconds=self._bounds.child_rest_seconds,
             lost_attempts_in_a_row=self._bounds.lost_attempts_in_a_row,
             run_data_bytes=self._bounds.run_data_bytes,
-            reached=self._reached,
+            failpoint=self._failpoint,
             tally=self.tally,
         )
 
@@ -176,7 +179,7 @@ class Engine:
                 )
                 self._stuck = runs.stuck
                 self._runs_in_hand = runs
-                timers = Timers(self._timers, runs, self._clock, self._bounds.timers, self._reached)
+                timers = Timers(self._timers, runs, self._clock, self._bounds.timers, self._failpoint)
                 takeover = Takeover(membership, leases, runs, bounds.takeover, self._random, on_gone=timers.look_now)
                 position = await self._runs.position()
                 group.create_task(timers.run())
@@ -204,7 +207,7 @@ class Engine:
             intake.hear(begun(heard), page.through)
             for one in heard:
                 fact = one.fact
-                if isinstance(fact, ENDS):
+                if isinstance(fact, RUN_ENDS):
                     if fact.parent is not None:
                         runs.child_ended(one.stream_id, one.workspace_id, fact.parent)
                 elif isinstance(fact, RunCancelRequested):

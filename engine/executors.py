@@ -25,6 +25,7 @@ from domain.graphs.graph import (
 from domain.payload import Payload
 from domain.runs.facts import Usage
 from domain.runs.steps import StepStatus
+from engine.steps.attempts import compute_total_deadline
 from engine.steps.child import ChildSteps
 from engine.steps.contract import Failed, Gave, Result, StepCall, Waits, failed
 from engine.steps.delay import output_of, until_of, wait
@@ -33,7 +34,6 @@ from engine.steps.human import ask, hash_of_shown, shown_to
 from engine.steps.prompt import Prompts
 from engine.steps.slow_work import SlowWork
 from engine.steps.transform import transform
-from engine.turns.turn_builder import total_ends_at
 from store.contents import ContentStore, inline, keep
 from store.errors import ContentTooLarge, TooDeep, Unavailable, UnstorableText
 from store.log.appender import back_off_seconds
@@ -182,7 +182,7 @@ def as_it_came(call: StepCall, output: object) -> Payload | None:
 
 def left_of_total(call: StepCall, now: datetime) -> float | None:
     """Give how many seconds remain of a step's total timeout; None where it has none."""
-    ends_at = total_ends_at(call.node, call.run.steps[call.node.id])
+    ends_at = compute_total_deadline(call.node, call.run.steps[call.node.id])
     return None if ends_at is None else (ends_at - now).total_seconds()
 
 

@@ -6,7 +6,7 @@ published again: JetStream knows the ids of its last two minutes, and subscriber
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
@@ -24,6 +24,7 @@ from bus.nats.publisher import CONTENT_TYPE, MESSAGE_ID, POSITION, Message, NotP
 from bus.nats.relay_status import relay_name
 from bus.nats.subjects import subject_of
 from store.errors import Unavailable
+from store.failpoint import FailPointHook, noop
 from store.log.appender import back_off_seconds
 from store.log.event_id import mark_of, marked
 from store.postgres.connections import bounded, cancellable, connected
@@ -90,10 +91,6 @@ class CursorTaken(Exception):  # noqa: N818  # tells the relay to stand by
     """The cursor is not where this relay left it: another one relays."""
 
 
-def go_on(_point: str) -> None:
-    """Reach a named point, and go on; tests of kills do otherwise."""
-
-
 class Relay:
     """Relays for this process whenever no other one does. One is made for the process, and run on every connection."""
 
@@ -104,7 +101,7 @@ class Relay:
         feed: Feed,
         bounds: RelayBounds,
         *,
-        reached: Callable[[str], None] = go_on,
+        failpoint: FailPointHook = noop,
     ) -> None:
         """Make the relay; it does nothing until `run`."""
         self._conninfo = bounded(
@@ -114,7 +111,7 @@ class Relay:
         self._mark = mark_of(log_id)
         self._feed = feed
         self._bounds = bounds
-        self._reached = reached
+        self._failpoint = failpoint
         self._logger = structlog.get_logger("bus.relay")
         self.doing = Relaying.AWAY
         self.fault: str | None = None
@@ -183,9 +180,9 @@ class Relay:
             through = rows[-1].position
         if rows:
             await publisher.publish(self._messages(rows))
-        self._reached("relay.published")
+        self._failpoint("relay.published")
         await self._move(connection, through)
-        self._reached("relay.saved")
+        self._failpoint("relay.saved")
 
     def _messages(self, rows: Sequence[Stored]) -> list[Message]:
         return [

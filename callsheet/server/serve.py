@@ -19,8 +19,8 @@ from callsheet.wiring.core import EVERYTHING, Core, Part, gateway_of, opened
 from callsheet.wiring.models import model_settings
 from callsheet.wiring.projections import ALL_PROJECTIONS
 from domain.setting_types import SigningSecret
-from engine.turns.context import Reached, go_on
 from gateway.drain import Drain
+from store.failpoint import FailPointHook, noop
 
 BACKLOG: Final = 2_048
 """How many connections may wait to be taken."""
@@ -41,17 +41,17 @@ async def serve(
     secret: SigningSecret,
     parts: frozenset[Part] = EVERYTHING,
     projections: Sequence[str] = ALL_PROJECTIONS,
-    reached: Reached = go_on,
+    failpoint: FailPointHook = noop,
 ) -> None:
     """Serve until SIGINT or SIGTERM; then stop taking requests, end open streams, and stop the parts in order.
 
-    `reached` is told of each point where a crash would matter: only tests do anything there.
+    `failpoint` is a test hook called at each crash-sensitive point.
 
     Raises UnsafeDatabase, Unavailable at the start, and whatever ended a part that may not end.
     """
     name = f"{socket.gethostname()}-{os.getpid()}"
     async with opened(
-        settings, conninfo, name=name, secret=secret, parts=parts, projections=projections, reached=reached
+        settings, conninfo, name=name, secret=secret, parts=parts, projections=projections, failpoint=failpoint
     ) as core:
         stopping = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

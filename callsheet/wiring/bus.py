@@ -13,7 +13,7 @@ from bus.nats.jetstream import StreamBounds
 from bus.nats.relay import Relay, RelayBounds
 from callsheet.settings.groups import NatsSettings
 from callsheet.settings.load import Settings
-from engine.turns.context import Reached
+from store.failpoint import FailPointHook
 from store.log.log import Log
 
 
@@ -24,7 +24,7 @@ def bus_of(  # what a bus is made of
     log_id: UUID,
     feed: Feed,
     name: str,
-    relayed: Reached | None,
+    relayed: FailPointHook | None,
 ) -> Bus:
     """Make the bus: over NATS when a server is named, else in the process. It may publish if it has `relayed`.
 
@@ -41,7 +41,7 @@ def bus_of(  # what a bus is made of
         log,
         feed,
         Carrying(log_id, feed, bounds.pending_events),
-        Relay(conninfo, log_id, feed, relay_bounds(settings), reached=relayed) if relayed is not None else None,
+        Relay(conninfo, log_id, feed, relay_bounds(settings), failpoint=relayed) if relayed is not None else None,
         bounds,
         name=f"callsheet {name}",
     )

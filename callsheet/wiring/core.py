@@ -23,7 +23,6 @@ from commands.handler import Handler
 from commands.repository import Streams
 from domain.setting_types import SigningSecret
 from engine.engine import Engine
-from engine.turns.context import Reached, go_on
 from gateway.app import build_app
 from gateway.deps import Deps, GatewayBounds
 from gateway.drain import Drain
@@ -39,6 +38,7 @@ from projections.runtime.follower import OnBatch
 from projections.runtime.read_pool import ReadBounds, ReadModels
 from projections.runtime.worker import Worker
 from store.contents import ContentStore
+from store.failpoint import FailPointHook, noop
 from store.log.log import Log, LogBounds
 from store.log.retention import RetentionBounds, keep_pruned
 
@@ -120,7 +120,7 @@ async def opened(
     secret: SigningSecret,
     parts: Parts,
     projections: Sequence[str] = ALL_PROJECTIONS,
-    reached: Reached = go_on,
+    failpoint: FailPointHook = noop,
 ) -> AsyncGenerator[Core]:
     """Make and open the parts of a process; of the projections those named. Raises UnsafeDatabase, Unavailable."""
     log = Log(conninfo, log_bounds(settings))
@@ -132,10 +132,10 @@ async def opened(
         log_id = await stack.enter_async_context(log.opened())
         await stack.enter_async_context(models.opened())
         metrics = stack.enter_context(metrics_of(log))
-        bus = bus_of(settings, conninfo, log, log_id, feed, name, reached if Part.PROJECTIONS in parts else None)
+        bus = bus_of(settings, conninfo, log, log_id, feed, name, failpoint if Part.PROJECTIONS in parts else None)
         executors = await stack.enter_async_context(executing(log, settings, secret, bus.deltas))
-        worker = worker_of(conninfo, feed, checkpoints, projections, settings, reached, metrics.folded)
-        engine = engine_of(conninfo, log, feed, streams, executors, models, settings, name, reached=reached)
+        worker = worker_of(conninfo, feed, checkpoints, projections, settings, failpoint, metrics.folded)
+        engine = engine_of(conninfo, log, feed, streams, executors, models, settings, name, failpoint=failpoint)
         yield Core(
             parts=parts,
             log_id=log_id,
@@ -175,11 +175,13 @@ def worker_of(
     checkpoints: Checkpoints,
     projections: Sequence[str],
     settings: Settings,
-    reached: Reached,
+    failpoint: FailPointHook,
     on_batch: OnBatch,
 ) -> Worker:
     """Make the worker of the projections that are named."""
-    return Worker(conninfo, feed, projections_of(projections), checkpoints, worker_bounds(settings), reached, on_batch)
+    return Worker(
+        conninfo, feed, projections_of(projections), checkpoints, worker_bounds(settings), failpoint, on_batch
+    )
 
 
 def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Drain) -> Callable[..., Awaitable[None]]:

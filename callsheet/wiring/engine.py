@@ -23,11 +23,11 @@ from engine.steps.contract import StepCall
 from engine.steps.prompt import Prompts
 from engine.steps.prompt_assets import PromptAssetTexts
 from engine.steps.slow_work import SlowWork
-from engine.turns.context import Reached
 from projections.read_models.runs_view import RunsView
 from projections.read_models.timers_view import TimersView
 from projections.runtime.read_pool import ReadModels
 from store.contents import PostgresContents
+from store.failpoint import FailPointHook
 from store.log.log import Log
 
 
@@ -66,9 +66,9 @@ def engine_of(  # noqa: PLR0913  # what an engine is made of, by name
     settings: Settings,
     name: str,
     *,
-    reached: Reached,
+    failpoint: FailPointHook,
 ) -> Engine:
-    """Make the engine; `reached` is told of the points where a crash would matter."""
+    """Make the engine; `failpoint` is a test hook called at each crash-sensitive point."""
     return Engine(
         name=name,
         conninfo=conninfo,
@@ -82,7 +82,7 @@ def engine_of(  # noqa: PLR0913  # what an engine is made of, by name
         clock=utc_now,
         random=Random(),  # noqa: S311  # jitter of retries, nothing secret
         bounds=engine_bounds(settings),
-        reached=reached,
+        failpoint=failpoint,
     )
 
 

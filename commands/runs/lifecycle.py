@@ -10,12 +10,13 @@ from commands.aggregates import PROJECT, RUN, Loaded
 from commands.command import Command
 from commands.repository import Sources
 from commands.runs.retained import still_the_same, with_finished_items, with_given_output
-from commands.runs.start import ENDS, RunSources, StartRun, gather_start
+from commands.runs.start import RunSources, StartRun, gather_start
 from domain.graphs.diff import behind, changes, edges_in
 from domain.graphs.graph import Graph
 from domain.payload import Payload
 from domain.project import ProjectNotActive, ProjectStatus
 from domain.runs.facts import (
+    RUN_ENDS,
     ForkedFrom,
     Pins,
     RunCancelRequested,
@@ -39,7 +40,7 @@ from domain.runs.steps import SETTLED, StepStatus
 Kept = dict[str, tuple[int, ...]]
 """The steps whose results are kept, each with the places of the edges taken out of it."""
 
-CONTRADICTS_A_CANCEL: Final = (RunCancelRequested, *ENDS)
+CONTRADICTS_A_CANCEL: Final = (RunCancelRequested, *RUN_ENDS)
 """After these a wish to cancel is no news, or too late; whatever the steps come to meanwhile, it stands."""
 
 

@@ -16,11 +16,9 @@ from domain.payload import Payload
 from domain.project import Project, ProjectNotActive, ProjectStatus
 from domain.refusal import Problem
 from domain.runs.facts import (
+    RUN_ENDS,
     Pins,
-    RunCancelled,
-    RunCompleted,
     RunFact,
-    RunFailed,
     RunStarted,
     StepDecided,
     StepFailed,
@@ -41,8 +39,7 @@ from domain.runs.run import Run, RunStatus
 from domain.runs.steps import StepStatus
 from domain.workflow import WorkflowNotActive, WorkflowStatus
 
-ENDS: Final = (RunCompleted, RunFailed, RunCancelled)
-CONTRADICTS_A_DECISION: Final = (StepDecided, StepFailed, *ENDS)
+CONTRADICTS_A_DECISION: Final = (StepDecided, StepFailed, *RUN_ENDS)
 """What ends the wait for a person: a decision, the failure of a step, the end of the run. Other steps may go on."""
 
 

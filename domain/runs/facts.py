@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
@@ -267,6 +268,9 @@ class RunRetried(Fact, frozen=True, kw_only=True, tag="run.retried"):
     retried_by: str
     retried_at: datetime
 
+
+RUN_ENDS: Final = (RunCompleted, RunFailed, RunCancelled)
+"""The facts that end a run; a retry may begin another attempt behind them."""
 
 RunFact = (
     StepStarted

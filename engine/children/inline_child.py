@@ -13,14 +13,16 @@ from commands.runs.turn import Turn
 from domain.graphs.compiled import CompiledGraph
 from domain.runs.facts import RunStarted
 from domain.runs.run import Run, evolve
+from engine.cluster.owner import Owner
 from engine.executors import Executors, is_immediate
+from engine.failpoints import FailPoint
 from engine.steps.contract import Result, StepCall
 from engine.steps.run_data import RunData
-from engine.turns.context import Point, Reached, go_on
 from engine.turns.graph_cache import Graphs
 from engine.turns.schedule import due_first
 from engine.turns.step_counts import StepTally
-from engine.turns.turn_builder import Owner, Progress
+from engine.turns.turn_builder import Progress
+from store.failpoint import FailPointHook, noop
 
 
 def only_begun(child: Loaded[Run], started: RunStarted) -> Turn:
@@ -40,7 +42,7 @@ class AtOnce:
     clock: Callable[[], datetime]
     random: Random
     tally: StepTally = field(default_factory=StepTally)
-    reached: Reached = go_on
+    failpoint: FailPointHook = noop
 
     def appended(self, started: RunStarted, turn: Turn) -> None:
         """Count what a turn that was made here came to, now that it stands in the log."""
@@ -79,7 +81,7 @@ class AtOnce:
                 data=data,
                 traceparent=traceparent,
             )
-            self.reached(Point.AT_ONCE)
+            self.failpoint(FailPoint.INLINE)
             result = self.executors.at_once(call)
             if result is None:
                 return None

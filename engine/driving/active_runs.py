@@ -58,7 +58,7 @@ class Runs:
                 clock=parts.clock,
                 random=parts.random,
                 tally=parts.tally,
-                reached=parts.reached,
+                failpoint=parts.failpoint,
             ),
             rest_seconds=parts.child_rest_seconds,
         )

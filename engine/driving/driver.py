@@ -20,9 +20,10 @@ from engine.children.children import Nursery
 from engine.children.families import Families
 from engine.driving.cancel_tasks import stop
 from engine.executors import is_immediate
+from engine.failpoints import FailPoint
 from engine.steps.contract import Result, StepCall, TryAgain
 from engine.steps.run_data import RunData
-from engine.turns.context import Parts, Point
+from engine.turns.context import Parts
 from engine.turns.first_turn import LONGEST_AT_ONCE, do_at_once
 from engine.turns.lost_attempts import ABORTED, RunTaken, claimed_since, late, lost_too_often, refuse
 from engine.turns.resolve import answered, resolved, timed_out
@@ -99,7 +100,7 @@ class Driver:
                 try:
                     progress = await self._turn(results, resuming=resuming)
                     if progress.started:
-                        self._parts.reached(Point.UNCLAIMED)
+                        self._parts.failpoint(FailPoint.UNCLAIMED)
                     if progress.turn.run.ended:
                         await self._leave_nothing_behind(progress.turn)
                     self._held = await advance(self._parts.log, self._held, progress.turn, self._metadata())
@@ -112,12 +113,12 @@ class Driver:
                     continue
                 failures = 0
                 if results:
-                    self._parts.reached(Point.RECORDED)
+                    self._parts.failpoint(FailPoint.RECORDED)
                 if progress.will_end:
                     resuming = True  # by what is recorded now, like anybody who took the run over
                     continue
                 if self._is_over():
-                    self._parts.reached(Point.RUN_ENDED)
+                    self._parts.failpoint(FailPoint.RUN_ENDED)
                     return
                 await self._carry_out(progress)
                 if self._is_idle():
@@ -129,13 +130,13 @@ class Driver:
 
     async def _leave_nothing_behind(self, turn: Turn) -> None:
         """Stop what is under way before the run's end is recorded: after it nobody would look for what still runs."""
-        self._parts.reached(Point.RUN_ENDING)
+        self._parts.failpoint(FailPoint.RUN_ENDING)
         await stop(self._tasks)
         for one in self._aborted:
             turn.give_before_the_end(one)
         if turn.run.status is not RunStatus.COMPLETED:  # else all its steps have settled, and no child is without them
             await self._families.cancel(replace(self._held, state=turn.run), self._graph, self._metadata())
-        self._parts.reached(Point.RUN_UNENDED)
+        self._parts.failpoint(FailPoint.RUN_UNENDED)
 
     def _is_over(self) -> bool:
         """Tell whether the run has ended; one retried since then may have another graph, and needs another driver."""
@@ -213,7 +214,7 @@ class Driver:
     def _at_once(self, run: Run, node: str) -> Result | None:
         if not is_immediate(self._graph.nodes[node]):
             return None
-        self._parts.reached(Point.AT_ONCE)
+        self._parts.failpoint(FailPoint.INLINE)
         return self._parts.executors.at_once(self._call(run, node))
 
     def _call(self, run: Run, node: str) -> StepCall:
@@ -234,14 +235,14 @@ class Driver:
         self._aborted.append(RefuseResult(node=node, attempt=attempt, reason=ABORTED, usage=usage))
 
     async def _attempt(self, node: str) -> None:
-        self._parts.reached(Point.CLAIMED)
+        self._parts.failpoint(FailPoint.CLAIMED)
         result = await self._parts.executors.carry_out(self._call(self._held.state, node))
-        self._parts.reached(Point.CALLED)
+        self._parts.failpoint(FailPoint.CALLED)
         self._arrive(node, result)
 
     async def _retry_at(self, node: str, at: datetime) -> None:
         await self._parts.until(at)
-        self._parts.reached(Point.TIMER_DUE)
+        self._parts.failpoint(FailPoint.TIMER_DUE)
         self._arrive(node, TryAgain())
 
     async def _tend(self, node: str) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from bus.feed import Feed
-from domain.runs.facts import RunCancelled, RunCompleted, RunFailed, RunStarted
+from domain.runs.facts import RUN_ENDS, RunStarted
 from engine.driving.active_runs import Runs
 from store.errors import Unavailable
 from store.log.appender import back_off_seconds
@@ -21,7 +21,6 @@ from store.log.records import Page, Recorded
 PAGE_EVENTS: Final = 2_000
 GATHER_SECONDS: Final = 0.01
 """So long is waited for more room, before the log is read for those who have some."""
-ENDS: Final = (RunCompleted, RunFailed, RunCancelled)
 
 
 class Intake:
@@ -114,6 +113,6 @@ def begun(events: Iterable[Recorded]) -> list[Recorded]:
     for one in events:
         if isinstance(one.fact, RunStarted):
             started.append(one)
-        elif isinstance(one.fact, ENDS):
+        elif isinstance(one.fact, RUN_ENDS):
             ended.add(one.stream_id)
     return [one for one in started if one.stream_id not in ended]

@@ -18,10 +18,11 @@ from msgspec.structs import replace
 
 from domain.fact import Fact
 from domain.runs.facts import StepFailed
-from engine.turns.context import Point, Reached, go_on
+from engine.failpoints import FailPoint
 from projections.read_models.timers import due_at_of
 from projections.read_models.timers_view import BEGINNING, TimersView
 from store.errors import Unavailable
+from store.failpoint import FailPointHook, noop
 from store.log.appender import back_off_seconds
 from store.log.records import Recorded
 
@@ -61,14 +62,14 @@ class Timers:
         runs: Wakes,
         clock: Callable[[], datetime],
         bounds: TimerBounds,
-        reached: Reached = go_on,
+        failpoint: FailPointHook = noop,
     ) -> None:
         """Make it; it does nothing until `run`."""
         self._view = view
         self._runs = runs
         self._clock = clock
         self._bounds = bounds
-        self._reached = reached
+        self._failpoint = failpoint
         self._heard: list[tuple[datetime, UUID, UUID]] = []  # a heap, by time
         self._read_at = self._poll_at = clock()
         self._taken_until = BEGINNING.due_at
@@ -142,7 +143,7 @@ class Timers:
             self._look_soon()
 
     def _wake(self, run_id: UUID, workspace_id: UUID) -> bool:
-        self._reached(Point.TIMER_DUE)
+        self._failpoint(FailPoint.TIMER_DUE)
         return self._runs.look_again(run_id, workspace_id)
 
     def _look_soon(self) -> None:

@@ -14,10 +14,10 @@ from domain.graphs.graph import ErrorClass, MapNode, Node, WorkflowNode
 from domain.ids import to_uuid
 from domain.payload import Payload
 from domain.runs.facts import StepWaiting, WaitFor
+from engine.steps.attempts import compute_total_deadline
 from engine.steps.contract import Failed, Gave, StepCall, Waits, failed
 from engine.steps.run_data import passed_through
 from engine.steps.slow_work import SlowWork
-from engine.turns.turn_builder import total_ends_at
 from store.contents import ContentStore, keep, resolve
 from store.log.log import Log
 
@@ -102,7 +102,7 @@ def _wait(call: StepCall, items: Payload, children: int, now: datetime, *, resum
 def _until(call: StepCall) -> datetime | None:
     """Give when the time of the step is over: that of the attempt, or of all of them."""
     node, step = call.node, call.run.steps[call.node.id]
-    ends = [total_ends_at(node, step)]
+    ends = [compute_total_deadline(node, step)]
     if node.timeout_seconds is not None and step.started_at is not None:
         ends.append(step.started_at + timedelta(seconds=node.timeout_seconds))
     return min((one for one in ends if one is not None), default=None)

@@ -24,10 +24,12 @@ from commands.runs.steps import (
 from commands.runs.turn import Turn
 from domain.expressions.common import ExpressionFault
 from domain.graphs.compiled import CompiledGraph
-from domain.graphs.graph import Backoff, ContinueWith, ErrorClass, Node, TakeFallback
+from domain.graphs.graph import ContinueWith, ErrorClass, Node, TakeFallback
 from domain.payload import Payload
 from domain.runs.facts import ItemOutcome, StepError
 from domain.runs.steps import Step, StepStatus
+from engine.cluster.owner import Owner
+from engine.steps.attempts import compute_backoff_seconds, compute_total_deadline
 from engine.steps.contract import (
     Decides,
     Failed,
@@ -47,13 +49,6 @@ from engine.turns.run_ends import ends_by, fails, likely_to_end, waits_for_child
 from engine.turns.schedule import NO_EDGE_TAKEN, Due, all_settled, due_after, due_again
 
 ENDS_OF_ATTEMPTS: Final = (StepStatus.COMPLETED, StepStatus.FAILED)
-
-
-class Owner(Struct, frozen=True):
-    """Who claims steps: the engine's name, and its epoch, which grows with every change of owner."""
-
-    name: str
-    epoch: int
 
 
 class Progress(Struct):
@@ -271,27 +266,15 @@ class Progress(Struct):
             return None  # what was lost too often has had its own attempts, whatever the policy says
         if step.failures >= retry.max_attempts:
             return None
-        wait = max(wait_seconds(retry.backoff, step.failures, self.random), result.retry_after_seconds or 0.0)
+        wait = max(
+            compute_backoff_seconds(retry.backoff, step.failures, self.random), result.retry_after_seconds or 0.0
+        )
         retry_at = self.turn.now + timedelta(seconds=wait)
-        ends_at = total_ends_at(node, step)
+        ends_at = compute_total_deadline(node, step)
         return retry_at if ends_at is None or retry_at < ends_at else None
 
     def _output_nodes(self) -> tuple[str, ...]:
         return tuple(node for node in self.graph.terminals if self.data.has_output(node))
-
-
-def total_ends_at(node: Node, step: Step) -> datetime | None:
-    """Give when a step's total timeout is over: so long after its first attempt was claimed; None where it has none."""
-    began_at = step.first_started_at or step.started_at
-    if node.total_timeout_seconds is None or began_at is None:
-        return None
-    return began_at + timedelta(seconds=node.total_timeout_seconds)
-
-
-def wait_seconds(backoff: Backoff, failures: int, random: Random) -> float:
-    """Give how long to wait after so many attempts that failed: exponential, capped, with a share of jitter."""
-    whole = min(backoff.max_seconds, backoff.initial_seconds * backoff.factor ** (failures - 1))
-    return whole * (1 - backoff.jitter * random.random())
 
 
 def _in_spite_of_default(error: StepError, fault: ExpressionFault) -> StepError:

@@ -2,17 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
 
 from bus.watch import StreamWatch, WatchOverrun
 from commands.aggregates import RUN, Loaded, fold
 from commands.repository import Streams
-from domain.runs.facts import RunCancelled, RunCompleted, RunFailed
+from domain.runs.facts import RUN_ENDS
 from domain.runs.run import Run
 from gateway.http.rejections import Draining
 from store.log.records import Recorded
-
-ENDS: Final = (RunCompleted, RunFailed, RunCancelled)
 
 
 class WaitOver(Exception):  # noqa: N818  # ends a wait, and nothing else
@@ -21,7 +18,7 @@ class WaitOver(Exception):  # noqa: N818  # ends a wait, and nothing else
 
 def ends_run(recorded: Recorded) -> bool:
     """Tell whether a fact is one that ends a run."""
-    return type(recorded.fact) in ENDS
+    return type(recorded.fact) in RUN_ENDS
 
 
 def continued(loaded: Loaded[Run], facts: Sequence[Recorded]) -> Loaded[Run] | None:

@@ -1,7 +1,7 @@
 """A projection in the hands of the one worker that owns it: batches of rows, moved together with the checkpoint."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from projections.runtime.apply import apply, is_poisonous, poison_of
 from projections.runtime.event_filter import Sieve
 from projections.runtime.parking import CHECKPOINT, Footing, error_text, footing_of, park, topic_as_stored
 from projections.runtime.projection import Projection, Unfoldable
+from store.failpoint import FailPointHook
 from store.log.records import Recorded
 
 MOVE: Final = """
@@ -43,15 +44,15 @@ class Owned:
         footing: Footing,
         *,
         commit_seconds: float,
-        reached: Callable[[str], None],
+        failpoint: FailPointHook,
     ) -> None:
-        """Take a projection as it stands. `reached` is told of each point where a crash would matter."""
+        """Take a projection as it stands. `failpoint` is a test hook."""
         self._connection = connection
         self._projection = projection
         self.footing = footing
         """How it stands; the checkpoint in it is where the row is, and what was read may be ahead of it."""
         self._commit_seconds = commit_seconds
-        self._reached = reached
+        self._failpoint = failpoint
         self.sieve = sieve_of(projection, footing)
         self._log = structlog.get_logger("projections.follower").bind(projection=projection.name)
         self._tracer = trace.get_tracer("callsheet")
@@ -130,8 +131,8 @@ class Owned:
             # batch larger than the socket's buffer it waits for answers to what it has not sent.
             if await moved.fetchone() is None:
                 await self._explain(connection)
-            self._reached("rows.written")
-        self._reached("rows.committed")
+            self._failpoint("rows.written")
+        self._failpoint("rows.committed")
 
     async def _explain(self, connection: AsyncConnection[Any]) -> None:
         """Say why the checkpoint did not move. Raises CheckpointTaken, LeftOutChanged."""

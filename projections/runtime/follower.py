@@ -20,6 +20,7 @@ from projections.runtime.parking import CHECKPOINT, Footing, footing_of
 from projections.runtime.projection import Projection, Reader
 from projections.runtime.status import worker_name
 from store.errors import Unavailable
+from store.failpoint import FailPointHook, noop
 from store.log.records import Page, Recorded
 from store.postgres.arrays import register
 from store.postgres.connections import bounded, connected
@@ -40,10 +41,6 @@ LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable, Ti
 
 OnBatch = Callable[[str, int, float], None]
 """Is told of each batch that was folded: the projection, how many facts, and the seconds until they were committed."""
-
-
-def go_on(_name: str) -> None:
-    """Go on: only tests stop a worker at a point."""
 
 
 def unmeasured(_projection: str, _facts: int, _seconds: float) -> None:
@@ -86,10 +83,10 @@ class Follower:
         projection: Projection,
         checkpoints: Checkpoints,
         bounds: WorkerBounds,
-        reached: Callable[[str], None] = go_on,
+        failpoint: FailPointHook = noop,
         on_batch: OnBatch = unmeasured,
     ) -> None:
-        """Make the follower; it does nothing until `run`. `reached` is told of points where a crash would matter."""
+        """Make the follower; it does nothing until `run`. `failpoint` is a test hook."""
         self._conninfo = bounded(
             conninfo,
             statement_timeout_ms=bounds.statement_timeout_ms,
@@ -99,7 +96,7 @@ class Follower:
         self._projection = projection
         self._checkpoints = checkpoints
         self._bounds = bounds
-        self._reached = reached
+        self._failpoint = failpoint
         self._on_batch = on_batch
         self._position = 0  # what this worker has folded may be a little ahead of the checkpoint's row
         self._revision = 0
@@ -170,7 +167,7 @@ class Follower:
             self._projection,
             await footing_of(connection, self.name),
             commit_seconds=self._bounds.commit_seconds,
-            reached=self._reached,
+            failpoint=self._failpoint,
         )
         self._checkpoints.followed(self.name, here=True)
         self._stands(owned.footing)

@@ -1,13 +1,14 @@
 """The worker: all projections of a process, fed by its one reader of the log."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from projections.runtime.checkpoints import Checkpoints
-from projections.runtime.follower import Follower, Following, OnBatch, WorkerBounds, go_on, unmeasured
+from projections.runtime.follower import Follower, Following, OnBatch, WorkerBounds, unmeasured
 from projections.runtime.projection import Projection, Reader
+from store.failpoint import FailPointHook, noop
 
 
 class ProjectionHealth(Struct, frozen=True, kw_only=True):
@@ -30,11 +31,13 @@ class Worker:
         projections: Sequence[Projection],
         checkpoints: Checkpoints,
         bounds: WorkerBounds,
-        reached: Callable[[str], None] = go_on,
+        failpoint: FailPointHook = noop,
         on_batch: OnBatch = unmeasured,
     ) -> None:
-        """Make the worker; it does nothing until `run`. `reached` is told of points where a crash would matter."""
-        self._followers = [Follower(conninfo, feed, one, checkpoints, bounds, reached, on_batch) for one in projections]
+        """Make the worker; it does nothing until `run`. `failpoint` is a test hook."""
+        self._followers = [
+            Follower(conninfo, feed, one, checkpoints, bounds, failpoint, on_batch) for one in projections
+        ]
 
     async def run(self) -> None:
         """Follow until cancelled."""

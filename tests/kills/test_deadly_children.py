@@ -5,7 +5,7 @@ from uuid import UUID
 
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import ItemOutcome, StepItemsSettled
-from engine.turns.context import Point
+from engine.failpoints import FailPoint
 from tests.support.engine.child_graphs import maps
 from tests.support.graphs import graph, node
 from tests.support.kills.environment import PATIENCE_SECONDS, Place, place
@@ -19,7 +19,7 @@ DIE_MOST = 10
 
 async def dies_or_ends_it(here: Place, run: UUID) -> bool:
     """Have an engine that dies of whatever is immediate; false once the run has ended."""
-    dies = await here.engine(f"{Point.AT_ONCE}:0", CALLSHEET_ENGINE_LOST_ATTEMPTS_IN_A_ROW=str(LOST_IN_A_ROW))
+    dies = await here.engine(f"{FailPoint.INLINE}:0", CALLSHEET_ENGINE_LOST_ATTEMPTS_IN_A_ROW=str(LOST_IN_A_ROW))
 
     async def either() -> bool:
         return dies.returncode is not None or (await here.run(run)).ended

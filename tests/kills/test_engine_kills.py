@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from domain.runs.run import RunStatus
-from engine.turns.context import Point
+from engine.failpoints import FailPoint
 from tests.support.kills.checks import check, lost_in, step_of
 from tests.support.kills.environment import Place, place
 from tests.support.kills.graphs import EVERY_POINT, maps_it, said
 from tests.support.kills.load import Load, kill
 
-POINTS = (Point.UNCLAIMED, Point.CLAIMED, Point.CALLED, Point.RECORDED, Point.TIMER_DUE)
-ENDING = (Point.RUN_ENDING, Point.RUN_UNENDED, Point.RUN_ENDED)
-LOSES = {Point.CLAIMED, Point.CALLED}
+POINTS = (FailPoint.UNCLAIMED, FailPoint.CLAIMED, FailPoint.CALLED, FailPoint.RECORDED, FailPoint.TIMER_DUE)
+ENDING = (FailPoint.RUN_ENDING, FailPoint.RUN_UNENDED, FailPoint.RUN_ENDED)
+LOSES = {FailPoint.CLAIMED, FailPoint.CALLED}
 """At these points an attempt is under way, which is lost with its engine."""
 LONG_KILLS = 20
 
@@ -35,14 +35,14 @@ def expected(load: Load, name: str) -> dict[str, object]:
     return {"last": [said(f"{name}-{item}") for item in load.items]}
 
 
-async def killed_at(database: str, directory: Path, points: Sequence[Point], kills: int, items: int = 0) -> None:
+async def killed_at(database: str, directory: Path, points: Sequence[FailPoint], kills: int, items: int = 0) -> None:
     """Have so many engines killed at each point, and hold what the others make of it to what was to be."""
     async with place(database, directory) as here:
         load = await load_of(here, items)
         for point in points:
             await kill(here, point, kills, load.more)
             assert here.killed_at(point) >= kills
-        if kills == LONG_KILLS and Point.CALLED in points:
+        if kills == LONG_KILLS and FailPoint.CALLED in points:
             await _until_a_call_is_made_again(here, load)
         await here.engine()
         for run, name in load.runs.items():
@@ -61,7 +61,7 @@ async def _until_a_call_is_made_again(here: Place, load: Load) -> None:
         asked = Counter(step_of(call) for call in here.models.calls if call.behaviour == "echo")
         if max(asked.values()) > 1:
             return
-        await kill(here, Point.CALLED, 1, load.more)
+        await kill(here, FailPoint.CALLED, 1, load.more)
     raise AssertionError("a lost call is made again")
 
 
@@ -70,16 +70,16 @@ async def test_engines_killed_at_every_point_leave_runs_that_others_finish(datab
 
 
 async def test_engines_killed_within_a_map_leave_every_item_settled_once(database: str, tmp_path: Path) -> None:
-    await killed_at(database, tmp_path, [Point.CALLED], kills=2, items=3)
+    await killed_at(database, tmp_path, [FailPoint.CALLED], kills=2, items=3)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("point", POINTS)
-async def test_twenty_engines_killed_at_a_point(database: str, tmp_path: Path, point: Point) -> None:
+async def test_twenty_engines_killed_at_a_point(database: str, tmp_path: Path, point: FailPoint) -> None:
     await killed_at(database, tmp_path, [point], LONG_KILLS)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("point", [*POINTS, *ENDING])
-async def test_twenty_engines_killed_within_a_map(database: str, tmp_path: Path, point: Point) -> None:
+async def test_twenty_engines_killed_within_a_map(database: str, tmp_path: Path, point: FailPoint) -> None:
     await killed_at(database, tmp_path, [point], LONG_KILLS, items=3)

@@ -9,14 +9,14 @@ from commands.workflow import ChangeWorkflow
 from domain.runs.facts import RunRetried, StepFailed
 from domain.runs.run import RunStatus
 from domain.runs.run_usage import took_by
-from engine.turns.context import Point
+from engine.failpoints import FailPoint
 from tests.support.graphs import Json, edge, graph
 from tests.support.kills.checks import completions, step_of
 from tests.support.kills.environment import PATIENCE_SECONDS, Place, place
 from tests.support.kills.graphs import asks, said
 from tests.support.waiting import eventually
 
-KILLED_AT: Final = (Point.UNCLAIMED, Point.UNCLAIMED, Point.CLAIMED)
+KILLED_AT: Final = (FailPoint.UNCLAIMED, FailPoint.UNCLAIMED, FailPoint.CLAIMED)
 """Twice before what the step gave is settled, and once right after."""
 
 
@@ -24,7 +24,7 @@ def chain(when: str) -> Json:
     return graph(asks("a"), asks("d"), edges=[edge("a", "d", when=when)])
 
 
-async def killed(here: Place, point: Point | None = None) -> None:
+async def killed(here: Place, point: FailPoint | None = None) -> None:
     """Have an engine killed: at a point, or now."""
     if point is not None:
         engine = await here.engine(f"{point}:0")

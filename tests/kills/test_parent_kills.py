@@ -12,7 +12,7 @@ from domain.fact import Fact
 from domain.runs.facts import RunCancelled, RunStarted
 from domain.runs.run import RunStatus
 from domain.runs.steps import StepStatus
-from engine.turns.context import Point
+from engine.failpoints import FailPoint
 from tests.support.engine.child_graphs import maps
 from tests.support.graphs import Json, edge, graph
 from tests.support.kills.checks import check, has_ended
@@ -21,7 +21,7 @@ from tests.support.kills.graphs import asks, waits
 from tests.support.kills.load import Load, kill
 from tests.support.waiting import eventually
 
-POINTS = (Point.RUN_ENDING, Point.RUN_UNENDED, Point.RUN_ENDED)
+POINTS = (FailPoint.RUN_ENDING, FailPoint.RUN_UNENDED, FailPoint.RUN_ENDED)
 ITEMS = 3
 FAILS_ONCE = "status-400|x1"
 """Another call would be answered well, and the run that it is made for would not fail by it."""
@@ -87,10 +87,10 @@ async def test_parents_that_fail_leave_no_child_running(database: str, tmp_path:
         await no_child_is_left(here, loads)
 
 
-@pytest.mark.parametrize("point", [Point.RUN_ENDING, Point.RUN_UNENDED])
+@pytest.mark.parametrize("point", [FailPoint.RUN_ENDING, FailPoint.RUN_UNENDED])
 @pytest.mark.parametrize("stuck", STUCK)
 async def test_a_parent_whose_engine_is_killed_as_it_fails_ends_by_the_step_that_has_failed(
-    database: str, tmp_path: Path, point: Point, stuck: str
+    database: str, tmp_path: Path, point: FailPoint, stuck: str
 ) -> None:
     async with place(database, tmp_path) as here:
         project = await here.commands.project()
@@ -114,7 +114,7 @@ async def test_a_parent_whose_engine_is_killed_as_it_fails_ends_by_the_step_that
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("stuck", STUCK)
 async def test_parents_that_are_cancelled_leave_no_child_running_in_twenty_kills(
-    database: str, tmp_path: Path, point: Point, stuck: str
+    database: str, tmp_path: Path, point: FailPoint, stuck: str
 ) -> None:
     async with place(database, tmp_path) as here:
         load = await load_of(here, STUCK[stuck])

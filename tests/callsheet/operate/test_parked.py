@@ -45,7 +45,7 @@ async def followed(database: str) -> None:
             projection,
             await footing_of(connection, "projects"),
             commit_seconds=60,
-            reached=lambda _point: None,
+            failpoint=lambda _point: None,
         )
         page = await log.read_log(after=owned.footing.position, limit=1_000)
         await owned.commit(owned.sieve.take(page.events, owned.footing.position), page.through)

@@ -15,9 +15,9 @@ from domain.runs.run import RunStatus
 from domain.runs.steps import StepStatus
 from engine.cluster.leases import Leases
 from engine.cluster.membership import joined
+from engine.cluster.owner import Owner
 from engine.driving.active_runs import Runs
 from engine.turns.graph_cache import Graphs
-from engine.turns.turn_builder import Owner
 from store.contents import keep
 from store.errors import Unavailable
 from store.log.log import LogBounds

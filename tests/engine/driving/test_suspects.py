@@ -5,7 +5,7 @@ from uuid import UUID
 
 from domain.runs.facts import RunStarted, StepStarted
 from domain.runs.steps import StepStatus
-from engine.turns.context import Point
+from engine.failpoints import FailPoint
 from tests.engine.children.test_children import children_of, picks, started_with
 from tests.support.engine.child_graphs import maps
 from tests.support.engine.harness import Site, check_history, site
@@ -22,7 +22,7 @@ class GivenUp(Exception):  # noqa: N818  # what befalls an engine here is no err
 
 def gives_up(point: str) -> None:
     """Let the run go as soon as its map waits, before a child has begun."""
-    if point == Point.RECORDED:
+    if point == FailPoint.RECORDED:
         raise GivenUp
 
 
@@ -40,7 +40,7 @@ async def is_at_once(here: Site, run: UUID) -> list[bool]:
 
 async def test_children_of_a_map_that_was_taken_over_are_claimed_before_they_are_done(database: str) -> None:
     async with site(database) as here:
-        async with here.engaged(reached=gives_up) as first:
+        async with here.engaged(failpoint=gives_up) as first:
             run = await started_with(
                 here,
                 graph(picks("inputs.item")),

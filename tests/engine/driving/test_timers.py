@@ -9,8 +9,8 @@ from typing import LiteralString
 from uuid import UUID
 
 from domain.runs.facts import StepWaiting, WaitFor
+from engine.cluster.owner import Owner
 from engine.driving.timers import TimerBounds, Timers
-from engine.turns.turn_builder import Owner
 from projections.read_models.timers_view import TimersView
 from projections.runtime.read_pool import Parameters, ReadBounds, ReadModels, Row
 from store.log.records import Recorded

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from domain.runs.run import RunStatus
 from engine.driving.timers import TimerBounds
-from engine.turns.context import Point
+from engine.failpoints import FailPoint
 from tests.engine.driving.test_waiting import LONG_SECONDS, until_waiting, waiting_of, waits
 from tests.kills.test_two_engines import until_joined, until_shared
 from tests.support.engine.harness import PATIENCE_SECONDS, site
@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 RARELY = TimerBounds(poll_seconds=LONG_SECONDS)
 SOON_SECONDS = 0.3
 TIMERS = 10
-DIES_OF_THE_THIRD = f"{Point.TIMER_DUE}:2"
+DIES_OF_THE_THIRD = f"{FailPoint.TIMER_DUE}:2"
 SELDOM = {
     "CALLSHEET_ENGINE_TIMER_POLL_SECONDS": str(LONG_SECONDS),
     "CALLSHEET_ENGINE_LEASE_SECONDS": "60",
@@ -40,7 +40,7 @@ async def test_a_timer_that_came_due_in_the_hand_of_an_engine_that_dies_fires_wh
     looked = asyncio.Event()
 
     def look(point: str) -> None:
-        if point == Point.TIMER_DUE:
+        if point == FailPoint.TIMER_DUE:
             looked.set()
 
     async with site(database) as here, site(database) as there, AsyncExitStack() as stays:
@@ -53,7 +53,7 @@ async def test_a_timer_that_came_due_in_the_hand_of_an_engine_that_dies_fires_wh
                 return here.contents.waiting > 0
 
             await eventually(in_hand, what="it is due, and in the hand of the first", seconds=PATIENCE_SECONDS)
-            await stays.enter_async_context(there.engaged("stays", timers=RARELY, reached=look))
+            await stays.enter_async_context(there.engaged("stays", timers=RARELY, failpoint=look))
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await looked.wait()
             assert not (await here.run(run)).ended, "while the first lives the second leaves it alone"

@@ -15,10 +15,10 @@ from domain.runs.facts import StepCompleted, StepDecided, StepFailed, StepStarte
 from domain.runs.run import RunStatus
 from engine.children.children import Nursery
 from engine.children.inline_child import AtOnce
+from engine.cluster.owner import Owner
 from engine.driving.driver import Driver
 from engine.driving.timers import TimerBounds
 from engine.turns.graph_cache import Graphs
-from engine.turns.turn_builder import Owner
 from tests.support.commands.processes import now
 from tests.support.engine.harness import Gate, Site, asks, check_history, reviews, site
 from tests.support.graphs import Json, edge, graph, node

@@ -9,7 +9,7 @@ from domain.runs.facts import RunCancelRequested, StepError, StepFailed
 from domain.runs.run import RunStatus
 from domain.runs.steps import StepStatus
 from engine.driving.driver import RunLost
-from engine.turns.context import Point
+from engine.failpoints import FailPoint
 from store.log.records import Actor, Append, Metadata
 from tests.engine.children.test_children import children_of, picks, started_with
 from tests.support.commands.processes import new_id, now
@@ -24,11 +24,11 @@ async def test_a_run_that_is_let_go_as_it_fails_is_gone_on_with_though_its_child
 
     def lost_once(point: str) -> None:
         nonlocal times
-        times += point == Point.RUN_ENDING
-        if point == Point.RUN_ENDING and times == 1:
+        times += point == FailPoint.RUN_ENDING
+        if point == FailPoint.RUN_ENDING and times == 1:
             raise RunLost
 
-    async with site(database) as here, here.engaged(reached=lost_once):
+    async with site(database) as here, here.engaged(failpoint=lost_once):
         run = await started_with(
             here,
             graph(reviews("d")),

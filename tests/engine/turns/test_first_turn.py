@@ -12,12 +12,13 @@ from commands.runs.turn import Turn
 from domain.payload import Payload
 from domain.runs.facts import Pins, RunCompleted, RunFact, RunStarted, StepCompleted, StepStarted
 from domain.runs.run import Run, RunStatus
+from engine.cluster.owner import Owner
+from engine.failpoints import FailPoint
 from engine.steps.contract import Gave
 from engine.steps.run_data import RunData
-from engine.turns.context import Point
 from engine.turns.first_turn import LONGEST_AT_ONCE, MOST_AT_ONCE, do_at_once
 from engine.turns.schedule import due_first
-from engine.turns.turn_builder import Owner, Progress
+from engine.turns.turn_builder import Progress
 from tests.support.commands.scenario import folded
 from tests.support.engine.harness import site
 from tests.support.engine.simulator.random_graphs import Behaviour, Plot
@@ -158,13 +159,13 @@ async def test_immediate_steps_never_hold_the_loop_for_long_however_many_there_a
             await asyncio.sleep(0)
 
     def takes_time(point: str) -> None:
-        if point == Point.AT_ONCE:
+        if point == FailPoint.INLINE:
             seen.append(ticks)
             until = time.perf_counter() + 0.000_5
             while time.perf_counter() < until:
                 pass
 
-    async with site(database) as here, here.engaged(reached=takes_time), asyncio.TaskGroup() as group:
+    async with site(database) as here, here.engaged(failpoint=takes_time), asyncio.TaskGroup() as group:
         ticking = group.create_task(tick())
         run = await here.begin(graph(*(node(f"n{place}") for place in range(60))))
         await here.ended(run)

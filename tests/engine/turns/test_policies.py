@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.graphs.graph import Backoff, ErrorClass
+from engine.steps.attempts import compute_backoff_seconds
 from engine.steps.contract import failed
 from engine.steps.human import hash_of_shown
-from engine.turns.turn_builder import wait_seconds
 from store.log.json_encoding import encode
 
 backoffs = st.builds(
@@ -22,14 +22,14 @@ backoffs = st.builds(
 
 @given(backoffs, st.integers(1, 20), st.randoms(use_true_random=False))
 def test_a_wait_lies_between_its_jitter_and_its_bound(backoff: Backoff, attempt: int, random: Random) -> None:
-    wait = wait_seconds(backoff, attempt, random)
+    wait = compute_backoff_seconds(backoff, attempt, random)
     whole = min(backoff.max_seconds, backoff.initial_seconds * backoff.factor ** (attempt - 1))
     assert whole * (1 - backoff.jitter) <= wait <= whole
 
 
 def test_waits_double_up_to_their_bound() -> None:
     backoff = Backoff(initial_seconds=1, factor=2, max_seconds=5, jitter=0)
-    assert [wait_seconds(backoff, attempt, Random(1)) for attempt in range(1, 6)] == [1, 2, 4, 5, 5]  # noqa: S311  # a seeded draw
+    assert [compute_backoff_seconds(backoff, attempt, Random(1)) for attempt in range(1, 6)] == [1, 2, 4, 5, 5]  # noqa: S311  # a seeded draw
 
 
 def test_the_hash_of_what_is_shown_knows_the_values_and_the_key_and_not_their_order() -> None:

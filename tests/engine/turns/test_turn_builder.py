@@ -34,11 +34,12 @@ from domain.runs.facts import (
 )
 from domain.runs.run import Run
 from engine.children.outcome import CANCELLED
+from engine.cluster.owner import Owner
 from engine.steps.contract import Failed, Gave, ItemsSettled, TryAgain
 from engine.steps.run_data import RunData
 from engine.turns.run_ends import ends_by
 from engine.turns.schedule import due_again
-from engine.turns.turn_builder import Owner, Progress
+from engine.turns.turn_builder import Progress
 from tests.support.commands.scenario import folded
 from tests.support.engine.simulator.random_graphs import Plot
 from tests.support.engine.simulator.simulator import NOBODY

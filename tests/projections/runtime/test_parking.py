@@ -232,7 +232,7 @@ async def test_many_facts_of_one_batch_that_postgresql_refuses_cost_a_few_tries_
             await world.record(new_id(), ProjectCreated(name="x", owner="ada"), workspace=new_id())
         projection = Weighed(most_remembered=pairs)
         footing = await footing_of(connection, projection.name)
-        owned = Owned(connection, projection, footing, commit_seconds=60, reached=lambda _point: None)
+        owned = Owned(connection, projection, footing, commit_seconds=60, failpoint=lambda _point: None)
         page = await world.log.read_log(after=0, limit=2 * pairs)
         await owned.commit(owned.sieve.take(page.events, 0), page.through)
         assert (owned.footing.position, len(owned.footing.parked)) == (page.through, pairs)

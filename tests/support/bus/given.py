@@ -1,7 +1,7 @@
 """What the tests of the bus have in common: processes on one log, each with a bus of its own, in one event loop."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Protocol
 from uuid import UUID
@@ -19,8 +19,9 @@ from bus.nats.bus import NatsBounds, NatsBus
 from bus.nats.connection import NatsAccess
 from bus.nats.consumer import Carrying
 from bus.nats.jetstream import StreamBounds
-from bus.nats.relay import Relay, RelayBounds, go_on
+from bus.nats.relay import Relay, RelayBounds
 from domain.project import ProjectCreated, ProjectRenamed
+from store.failpoint import FailPointHook, noop
 from store.log.event_id import mark_of, marked
 from store.log.log import Log
 from store.log.records import Recorded
@@ -97,7 +98,7 @@ async def process(
     bounds: RelayBounds | None = None,
     patience_seconds: float = 0.1,
     connect_seconds: float = 5.0,
-    reached: Callable[[str], None] = go_on,
+    failpoint: FailPointHook = noop,
 ) -> AsyncGenerator[Process]:
     """Be a process on a log for as long as the block lasts, with a bus over NATS if there is a server."""
     async with AsyncExitStack() as stack:
@@ -107,7 +108,7 @@ async def process(
         listener = Listener(database, poll_seconds=0.2)
         made: Bus = InProcessBus(listener, log, feed)
         if server is not None:
-            relay = Relay(database, log_id, feed, bounds or relay_bounds(), reached=reached) if relays else None
+            relay = Relay(database, log_id, feed, bounds or relay_bounds(), failpoint=failpoint) if relays else None
             carrying = Carrying(log_id, feed, 20_000)
             over = NatsBounds(patience_seconds=patience_seconds)
             access = NatsAccess(servers=(server.url,), connect_seconds=connect_seconds)

@@ -19,6 +19,7 @@ from domain.payload import Payload
 from domain.runs.facts import StepCompleted, StepFailed, StepSkipped, StepStarted
 from domain.runs.run import Run, RunStatus
 from domain.runs.steps import StepStatus
+from engine.cluster.owner import Owner
 from engine.driving.takeover import TakeoverBounds
 from engine.driving.timers import TimerBounds
 from engine.egress.guard import Guard
@@ -30,9 +31,8 @@ from engine.steps.contract import StepCall
 from engine.steps.http.step import HttpBounds, HttpSteps
 from engine.steps.prompt import Prompts
 from engine.steps.prompt_assets import PromptAssetTexts
-from engine.turns.context import Parts, Reached, go_on
+from engine.turns.context import Parts
 from engine.turns.data_limit import RUN_DATA_BYTES
-from engine.turns.turn_builder import Owner
 from projections.read_models.runs import RunsProjection
 from projections.read_models.runs_view import RunsView
 from projections.read_models.timers import TimersProjection
@@ -42,6 +42,7 @@ from projections.runtime.follower import WorkerBounds
 from projections.runtime.read_pool import ReadBounds, ReadModels
 from projections.runtime.worker import Worker
 from store.contents import PostgresContents
+from store.failpoint import FailPointHook, noop
 from store.log.log import LogBounds
 from store.postgres.migrations import migrate
 from tests.support.commands.processes import Process, new_id, now
@@ -119,7 +120,7 @@ class Site(Process):
         active_runs: int = 100,
         timers: TimerBounds = TIMERS,
         heartbeat_seconds: float = 0.05,
-        reached: Reached = go_on,
+        failpoint: FailPointHook = noop,
         ending_runs: int = 100,
     ) -> Engine:
         return Engine(
@@ -134,7 +135,7 @@ class Site(Process):
             timers=TimersView(self.models),
             clock=now,
             random=Random(1),  # noqa: S311  # jitter
-            reached=reached,
+            failpoint=failpoint,
             bounds=EngineBounds(
                 active_runs=active_runs,
                 ending_runs=ending_runs,
@@ -169,11 +170,11 @@ class Site(Process):
         active_runs: int = 100,
         timers: TimerBounds = TIMERS,
         heartbeat_seconds: float = 0.05,
-        reached: Reached = go_on,
+        failpoint: FailPointHook = noop,
         ending_runs: int = 100,
     ) -> AsyncGenerator[Engine]:
         """Have an engine for as long as the block lasts; at its end it is cancelled wherever it is."""
-        engine = self.engine(name, active_runs, timers, heartbeat_seconds, reached, ending_runs)
+        engine = self.engine(name, active_runs, timers, heartbeat_seconds, failpoint, ending_runs)
         async with in_background(engine.run()):
             yield engine
 

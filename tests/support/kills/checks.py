@@ -7,13 +7,18 @@ from uuid import UUID
 
 from domain.fact import Fact
 from domain.graphs.graph import ErrorClass
-from domain.runs.facts import RunCancelled, RunCompleted, RunFailed, RunStarted, StepCompleted, StepFailed, StepStarted
+from domain.runs.facts import (
+    RUN_ENDS,
+    RunStarted,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+)
 from tests.support.engine.harness import check_history
 from tests.support.model_server.ledger import Call
 
 Step = tuple[str, str]
 """The name of a run and a node."""
-ENDS = (RunCompleted, RunFailed, RunCancelled)
 
 
 def check(streams: dict[UUID, list[Fact]], calls: list[Call]) -> None:
@@ -21,8 +26,8 @@ def check(streams: dict[UUID, list[Fact]], calls: list[Call]) -> None:
     runs = [facts for facts in streams.values() if isinstance(facts[0], RunStarted)]
     for facts in runs:
         check_history(facts)
-        assert sum(isinstance(fact, ENDS) for fact in facts) == 1, "a run ends once"
-        assert isinstance(facts[-1], ENDS), "and nothing follows"
+        assert sum(isinstance(fact, RUN_ENDS) for fact in facts) == 1, "a run ends once"
+        assert isinstance(facts[-1], RUN_ENDS), "and nothing follows"
     attempts = Counter(step for facts in runs for step in attempts_of(facts))
     asked = Counter(step_of(call) for call in calls)
     assert asked.keys() <= attempts.keys(), "nobody is asked for a step that is not recorded"
@@ -35,7 +40,7 @@ def check(streams: dict[UUID, list[Fact]], calls: list[Call]) -> None:
 
 
 def has_ended(facts: list[Fact]) -> bool:
-    return any(isinstance(fact, ENDS) for fact in facts)
+    return any(isinstance(fact, RUN_ENDS) for fact in facts)
 
 
 def name_of(facts: list[Fact]) -> str:

@@ -16,7 +16,7 @@ from callsheet.server.serve import serve
 from callsheet.settings.load import load_settings
 from callsheet.telemetry.logging import configure_logging
 from callsheet.wiring.core import Part
-from engine.turns.context import go_on
+from store.failpoint import noop
 
 VARIABLE: Final = "KILL_AT"
 
@@ -31,7 +31,7 @@ def killer(text: str, number: signal.Signals = signal.SIGKILL) -> Callable[[str]
     point, _, times = text.partition(":")
     left = int(times)
 
-    def reached(name: str) -> None:
+    def failpoint(name: str) -> None:
         nonlocal left
         if name != point:
             return
@@ -40,7 +40,7 @@ def killer(text: str, number: signal.Signals = signal.SIGKILL) -> Callable[[str]
             sys.stderr.write(last_words(name, number))
             os.kill(os.getpid(), number)
 
-    return reached
+    return failpoint
 
 
 async def main() -> None:
@@ -50,8 +50,8 @@ async def main() -> None:
     conninfo = settings.data.database_url
     if conninfo is None:
         raise TypeError("an engine apart needs a database")
-    reached = killer(os.environ[VARIABLE]) if VARIABLE in os.environ else go_on
-    await serve(settings, conninfo, secret_of(settings), frozenset({Part.ENGINE}), reached=reached)
+    failpoint = killer(os.environ[VARIABLE]) if VARIABLE in os.environ else noop
+    await serve(settings, conninfo, secret_of(settings), frozenset({Part.ENGINE}), failpoint=failpoint)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from callsheet.server.serve import serve
 from callsheet.settings.load import load_settings
 from callsheet.telemetry.logging import configure_logging
 from callsheet.wiring.core import Part
-from projections.runtime.follower import go_on
+from store.failpoint import noop
 from tests.support.kills.engine_process import VARIABLE, killer
 
 STOP_VARIABLE: Final = "STOP_AT"
@@ -27,11 +27,11 @@ async def main() -> None:
     conninfo = settings.data.database_url
     if conninfo is None:
         raise TypeError("a worker apart needs a database")
-    reached = go_on
+    failpoint = noop
     for variable, number in ((VARIABLE, signal.SIGKILL), (STOP_VARIABLE, signal.SIGSTOP)):
         if variable in os.environ:
-            reached = killer(os.environ[variable], number)
-    await serve(settings, conninfo, secret_of(settings), frozenset({Part.PROJECTIONS}), reached=reached)
+            failpoint = killer(os.environ[variable], number)
+    await serve(settings, conninfo, secret_of(settings), frozenset({Part.PROJECTIONS}), failpoint=failpoint)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,10 @@ from typing import Any, Protocol, cast
 
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import (
+    RUN_ENDS,
     ItemOutcome,
-    RunCancelled,
     RunCancelRequested,
-    RunCompleted,
     RunFact,
-    RunFailed,
     RunRetried,
     StepCompleted,
     StepDecided,
@@ -52,7 +50,6 @@ STATUS = {
     Fate.WAITS_FOR_EVER: StepStatus.WAITING,
 }
 CUT_SHORT = (RunStatus.FAILED, RunStatus.CANCELLED)
-ENDS = (RunCompleted, RunFailed, RunCancelled)
 
 
 class Told(Protocol):
@@ -201,7 +198,7 @@ def check_starts(chapter: list[RunFact], kept: Collection[str]) -> None:
         elif isinstance(fact, RunCancelRequested):
             wanted = False
     assert set(starts.values()) <= {1}
-    assert sum(isinstance(fact, ENDS) for fact in chapter) <= 1
+    assert sum(isinstance(fact, RUN_ENDS) for fact in chapter) <= 1
 
 
 def check_joins(play: Told, chapter: list[RunFact], kept: Mapping[str, Expected]) -> None:

@@ -11,10 +11,10 @@ from domain.graphs.graph import DelayNode, ErrorClass, HumanNode, MapNode, Workf
 from domain.payload import Payload
 from domain.runs.facts import RunFact, RunRetried, StepError, StepFailed, StepWaiting, Usage, WaitFor
 from domain.runs.steps import Step, StepStatus
+from engine.steps.attempts import compute_total_deadline
 from engine.steps.contract import Failed, Gave, Result, StepCall, Waits, failed
 from engine.steps.delay import output_of, until_of, wait
 from engine.steps.human import ask
-from engine.turns.turn_builder import total_ends_at
 from tests.support.engine.simulator.random_graphs import Behaviour
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ def _result_of_work(call: StepCall, behaviour: Behaviour, failures: int) -> Resu
 def _left_seconds(call: StepCall) -> float | None:
     """Give how many seconds an attempt had left of the total when it began."""
     step = call.run.steps[call.node.id]
-    ends_at = total_ends_at(call.node, step)
+    ends_at = compute_total_deadline(call.node, step)
     if ends_at is None or step.started_at is None:
         return None
     return (ends_at - step.started_at).total_seconds()

@@ -23,13 +23,14 @@ from domain.project import Project, ProjectStatus, Role
 from domain.runs.facts import Parent, Pins, RunFact, RunStarted
 from domain.runs.run import Run, evolve
 from domain.runs.steps import StepStatus
+from engine.cluster.owner import Owner
 from engine.executors import is_immediate
 from engine.steps.contract import Result, StepCall, TryAgain
 from engine.steps.run_data import RunData
 from engine.turns.first_turn import do_at_once
 from engine.turns.resolve import answered, resolved, timed_out
 from engine.turns.schedule import due_at, due_first
-from engine.turns.turn_builder import Owner, Progress
+from engine.turns.turn_builder import Progress
 from tests.support.engine.simulator.faults import CALM, Chances
 from tests.support.engine.simulator.random_graphs import Plot
 from tests.support.engine.simulator.simulated_children import Families
