@@ -12,7 +12,7 @@ from domain.fact import topic_of
 from domain.graphs.graph import Graph
 from domain.payload import Payload
 
-ELSEWHERE: Final = {Graph: "[graph](workflows.md#what-a-graph-is)", Payload: "[payload](#payloads)"}
+ELSEWHERE: Final = {Graph: "[graph](workflows.md#what-can-a-graph-contain)", Payload: "[payload](#payloads)"}
 """What the page explains in words."""
 
 PLAIN: Final[dict[type[Type], str]] = {
