@@ -12,9 +12,9 @@ from commands.command import Command
 from commands.repository import Sources
 from domain.asset import AssetStatus
 from domain.graphs.graph import Graph
-from domain.graphs.references import References, references, references_of
+from domain.graphs.references import References, find_raw_references, find_references
 from domain.graphs.validation.check import check_graph
-from domain.graphs.validation.semantics import Known
+from domain.graphs.validation.semantics import KnownReferences
 from domain.project import Project, ProjectNotActive, ProjectStatus
 from domain.workflow import (
     Workflow,
@@ -59,7 +59,7 @@ async def _active_project(sources: Sources, project_id: UUID) -> Loaded[Project]
     return project
 
 
-async def known_to(sources: Sources, project_id: UUID, named: References) -> Known:
+async def known_to(sources: Sources, project_id: UUID, named: References) -> KnownReferences:
     """Load what a graph refers to; only active assets and workflows of the same project count as known."""
     assets: dict[UUID, str] = {}
     for asset_id in named.assets:
@@ -71,17 +71,17 @@ async def known_to(sources: Sources, project_id: UUID, named: References) -> Kno
         found = await sources.find(WORKFLOW, workflow_id)
         if found is not None and found.project_id == project_id and found.state.status is WorkflowStatus.ACTIVE:
             workflows.add(workflow_id)
-    return Known(assets=assets, workflows=frozenset(workflows))
+    return KnownReferences(assets=assets, workflows=frozenset(workflows))
 
 
-async def gather_creation(command: CreateWorkflow, sources: Sources) -> tuple[UUID, Known]:
+async def gather_creation(command: CreateWorkflow, sources: Sources) -> tuple[UUID, KnownReferences]:
     """Load the project, which must be active, and what the graph refers to."""
     await _active_project(sources, command.project_id)
-    return command.project_id, await known_to(sources, command.project_id, references_of(command.graph))
+    return command.project_id, await known_to(sources, command.project_id, find_raw_references(command.graph))
 
 
 def create_workflow(
-    command: CreateWorkflow, workflow: Workflow, gathered: tuple[UUID, Known], _now: datetime
+    command: CreateWorkflow, workflow: Workflow, gathered: tuple[UUID, KnownReferences], _now: datetime
 ) -> tuple[WorkflowFact, ...]:
     """Decide that a workflow begins. Raises GraphUnacceptable with every problem of the graph at once."""
     if workflow.status is not WorkflowStatus.ABSENT:
@@ -89,18 +89,18 @@ def create_workflow(
     return (WorkflowCreated(name=command.name, graph=check_graph(command.graph, gathered[1])),)
 
 
-async def gather_change(command: ChangeWorkflow, sources: Sources) -> Known:
+async def gather_change(command: ChangeWorkflow, sources: Sources) -> KnownReferences:
     """Load the project, which must be active, and what the new graph refers to."""
     workflow = await sources.load(WORKFLOW, command.target_id)
     project_id = workflow.project_id or command.target_id
     await _active_project(sources, project_id)
     if isinstance(command.graph, UnsetType):
-        return Known(assets={}, workflows=frozenset())
-    return await known_to(sources, project_id, references_of(as_sent(workflow.state.graph) | command.graph))
+        return KnownReferences(assets={}, workflows=frozenset())
+    return await known_to(sources, project_id, find_raw_references(as_sent(workflow.state.graph) | command.graph))
 
 
 def change_workflow(
-    command: ChangeWorkflow, workflow: Workflow, known: Known, _now: datetime
+    command: ChangeWorkflow, workflow: Workflow, known: KnownReferences, _now: datetime
 ) -> tuple[WorkflowFact, ...]:
     """Decide the facts of a change; what is the same already gives none.
 
@@ -128,7 +128,7 @@ class Copied(Struct, frozen=True, kw_only=True):
     graph: Graph
 
 
-async def gather_duplication(command: DuplicateWorkflow, sources: Sources) -> tuple[UUID, Copied, Known]:
+async def gather_duplication(command: DuplicateWorkflow, sources: Sources) -> tuple[UUID, Copied, KnownReferences]:
     """Load the source, the project that the copy goes to, and what the graph refers to as seen from there."""
     source = await sources.load(WORKFLOW, command.source_id)
     project_id = command.project_id or source.project_id or command.source_id
@@ -138,7 +138,7 @@ async def gather_duplication(command: DuplicateWorkflow, sources: Sources) -> tu
         version=source.state.version,
         graph=source.state.graph,
     )
-    return project_id, copied, await known_to(sources, project_id, references(source.state.graph))
+    return project_id, copied, await known_to(sources, project_id, find_references(source.state.graph))
 
 
 def as_sent(graph: Graph) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def as_sent(graph: Graph) -> dict[str, Any]:
 
 
 def duplicate_workflow(
-    command: DuplicateWorkflow, workflow: Workflow, gathered: tuple[UUID, Copied, Known], _now: datetime
+    command: DuplicateWorkflow, workflow: Workflow, gathered: tuple[UUID, Copied, KnownReferences], _now: datetime
 ) -> tuple[WorkflowFact, ...]:
     """Decide that a copy begins. Raises GraphUnacceptable where the target project lacks what the graph refers to."""
     if workflow.status is not WorkflowStatus.ABSENT:

@@ -27,12 +27,12 @@ from domain.runs.facts import Usage
 from domain.runs.steps import StepStatus
 from engine.steps.attempts import compute_total_deadline
 from engine.steps.child import ChildSteps
-from engine.steps.contract import Failed, Gave, Result, StepCall, Waits, failed
-from engine.steps.delay import output_of, until_of, wait
+from engine.steps.contract import Failed, Result, StepCall, Succeeded, Waiting, build_failure
+from engine.steps.delay import build_delay_output, build_timer_wait, compute_wait_end
+from engine.steps.evaluator import Evaluator
 from engine.steps.http.step import HttpSteps
-from engine.steps.human import ask, hash_of_shown, shown_to
+from engine.steps.human import build_human_wait, build_shown_values, hash_shown_values
 from engine.steps.prompt import Prompts
-from engine.steps.slow_work import SlowWork
 from engine.steps.transform import transform
 from store.contents import ContentStore, inline, keep
 from store.errors import ContentTooLarge, TooDeep, Unavailable, UnstorableText
@@ -60,40 +60,40 @@ class Executors:
     contents: ContentStore
     clock: Callable[[], datetime]
     shown_key: bytes
-    slow: SlowWork = field(default_factory=SlowWork)
+    slow: Evaluator = field(default_factory=Evaluator)
     keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_OUTPUTS_AT_ONCE))
 
-    def at_once(self, call: StepCall) -> Result | None:
-        """Carry out an immediate step; None when it takes long, or its output must be kept first (then `carry_out`)."""
+    def execute_inline(self, call: StepCall) -> Result | None:
+        """Carry out an immediate step; None when it takes long, or its output must be kept first (then `execute`)."""
         node = call.node
         if not isinstance(node, TransformNode):
             return None
         try:
             output = transform(call, node.config, Budget.quick())
-            payload = as_it_came(call, output) or inline(output)
+            payload = reuse_payload(call, output) or inline(output)
         except TooMuchWork:
             return None
         except ExpressionFault as fault:
-            return failed(ErrorClass.EXPRESSION, str(fault))
+            return build_failure(ErrorClass.EXPRESSION, str(fault))
         except (TooDeep, UnstorableText) as fault:
-            return failed(ErrorClass.INVALID_OUTPUT, str(fault))
+            return build_failure(ErrorClass.INVALID_OUTPUT, str(fault))
         except Exception:  # noqa: BLE001  # logged, and said in _bug
             return _bug(call)
-        return None if payload is None else Gave(output, payload)
+        return None if payload is None else Succeeded(output, payload)
 
-    async def carry_out(self, call: StepCall) -> Result:
+    async def execute(self, call: StepCall) -> Result:
         """Carry out one attempt within its timeout. Never raises, except when it is cancelled."""
         try:
             with tracer.start_as_current_span("step", attributes={"run": str(call.run_id), "node": call.node.id}):
-                return await self._once_there(lambda: self._in_time(call))
+                return await self._retry_while_unavailable(lambda: self._execute_within_timeout(call))
         except ExpressionFault as fault:
-            return failed(ErrorClass.EXPRESSION, str(fault))
+            return build_failure(ErrorClass.EXPRESSION, str(fault))
         except (ContentTooLarge, TooDeep, UnstorableText) as fault:
-            return failed(ErrorClass.INVALID_OUTPUT, str(fault))
+            return build_failure(ErrorClass.INVALID_OUTPUT, str(fault))
         except Exception:  # noqa: BLE001  # logged, and said in _bug
             return _bug(call)
 
-    async def _once_there(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def _retry_while_unavailable(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do work that has come to nothing as long as it raises Unavailable: the database will be there again."""
         failures = 0
         while True:
@@ -103,10 +103,10 @@ class Executors:
                 failures += 1
                 await asyncio.sleep(back_off_seconds(failures))
 
-    async def _in_time(self, call: StepCall) -> Result:
+    async def _execute_within_timeout(self, call: StepCall) -> Result:
         """Carry out one attempt within its own timeout and what remains of the step's total one."""
         bound = call.node.timeout_seconds
-        left = left_of_total(call, self.clock())
+        left = remaining_total_seconds(call, self.clock())
         total_is_nearer = left is not None and (bound is None or left < bound)
         said = (
             f"the step took longer than its {call.node.total_timeout_seconds} seconds in total"
@@ -114,13 +114,13 @@ class Executors:
             else f"the attempt took longer than {bound} seconds"
         )
         if left is not None and left <= 0:
-            return failed(ErrorClass.TIMEOUT, said)
+            return build_failure(ErrorClass.TIMEOUT, said)
         taken: list[Usage] = []
         try:
             async with asyncio.timeout(left if total_is_nearer else bound):
                 return await self._execute(replace(call, aborted=taken.append))
         except TimeoutError:
-            return Failed(failed(ErrorClass.TIMEOUT, said).error, taken[-1] if taken else None)
+            return Failed(build_failure(ErrorClass.TIMEOUT, said).error, taken[-1] if taken else None)
         except asyncio.CancelledError:
             for usage in taken:
                 call.aborted(usage)
@@ -130,41 +130,51 @@ class Executors:
         node = call.node
         if isinstance(node, TransformNode):
             config = node.config
-            return await self._gave(
-                call, await self.slow.done(call.workspace_id, lambda budget: transform(call, config, budget))
+            return await self._keep_output(
+                call, await self.slow.evaluate(call.workspace_id, lambda budget: transform(call, config, budget))
             )
         if isinstance(node, PromptNode):
             answer = await self.prompts.complete(call, node.config)
-            return answer if isinstance(answer, Failed) else await self._gave(call, answer.output, answer.usage)
+            return answer if isinstance(answer, Failed) else await self._keep_output(call, answer.output, answer.usage)
         if isinstance(node, HttpNode):
             heard = await self.http.call(call, node.config)
-            return heard if isinstance(heard, Failed) else await self._gave(call, heard)
+            return heard if isinstance(heard, Failed) else await self._keep_output(call, heard)
         if isinstance(node, HumanNode):
             asked = node.config
-            shown = await self.slow.done(call.workspace_id, lambda budget: shown_to(call, asked, budget))
+            shown = await self.slow.evaluate(call.workspace_id, lambda budget: build_shown_values(call, asked, budget))
             payload = await keep(self.contents, call.workspace_id, shown)
-            return Waits(ask(call, node.config, payload, hash_of_shown(shown, self.shown_key), self.clock()))
+            return Waiting(
+                build_human_wait(call, node.config, payload, hash_shown_values(shown, self.shown_key), self.clock())
+            )
         if isinstance(node, MapNode | WorkflowNode):
             return await self.children.waits(call, node, self.clock())
         now = self.clock()
         delay = node.config
-        until = await self.slow.done(call.workspace_id, lambda budget: until_of(call, delay, now, budget))
-        return Waits(wait(call, until, now)) if until > now else await self._gave(call, output_of(until))
+        until = await self.slow.evaluate(call.workspace_id, lambda budget: compute_wait_end(call, delay, now, budget))
+        return (
+            Waiting(build_timer_wait(call, until, now))
+            if until > now
+            else await self._keep_output(call, build_delay_output(until))
+        )
 
-    async def _gave(self, call: StepCall, output: Any, usage: Usage | None = None) -> Result:  # noqa: ANN401  # JSON
+    async def _keep_output(self, call: StepCall, output: Any, usage: Usage | None = None) -> Result:  # noqa: ANN401  # JSON
         if usage is not None:
             call.aborted(usage)  # should the time be over, or the run cancelled, before the output is kept
         try:
             payload = inline(output)
             if payload is None:
                 async with self.keeping:
-                    payload = await self._once_there(lambda: keep(self.contents, call.workspace_id, output))
-            return Gave(output, payload, usage)
+                    payload = await self._retry_while_unavailable(
+                        lambda: keep(self.contents, call.workspace_id, output)
+                    )
+            return Succeeded(output, payload, usage)
         except (ContentTooLarge, TooDeep, UnstorableText) as fault:
-            return Failed(failed(ErrorClass.INVALID_OUTPUT, str(fault)).error, usage)  # what was used is paid for
+            return Failed(
+                build_failure(ErrorClass.INVALID_OUTPUT, str(fault)).error, usage
+            )  # what was used is paid for
 
 
-def as_it_came(call: StepCall, output: object) -> Payload | None:
+def reuse_payload(call: StepCall, output: object) -> Payload | None:
     """Give the payload of a run that an output came with and passed through: it need not be measured once more.
 
     Measuring took 2 µs a step. Only of what was measured once: inputs, and outputs of steps that have completed.
@@ -180,7 +190,7 @@ def as_it_came(call: StepCall, output: object) -> Payload | None:
     return came if came.ref is None and came.value is output else None
 
 
-def left_of_total(call: StepCall, now: datetime) -> float | None:
+def remaining_total_seconds(call: StepCall, now: datetime) -> float | None:
     """Give how many seconds remain of a step's total timeout; None where it has none."""
     ends_at = compute_total_deadline(call.node, call.run.steps[call.node.id])
     return None if ends_at is None else (ends_at - now).total_seconds()
@@ -189,4 +199,4 @@ def left_of_total(call: StepCall, now: datetime) -> float | None:
 def _bug(call: StepCall) -> Failed:
     """Fail a step by a bug of ours, which must not take the other runs down with it: it is recorded and logged."""
     structlog.get_logger("engine").exception("step.bug", run=str(call.run_id), node=call.node.id)
-    return failed(ErrorClass.INTERNAL, BUG)
+    return build_failure(ErrorClass.INTERNAL, BUG)

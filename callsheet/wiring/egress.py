@@ -3,8 +3,8 @@
 from callsheet.settings.load import Settings
 from engine.egress.allow_list import AllowList
 from engine.egress.guard import Guard
+from engine.steps.evaluator import Evaluator
 from engine.steps.http.step import HttpBounds, HttpSteps
-from engine.steps.slow_work import SlowWork
 
 
 def guard_of(settings: Settings) -> Guard:
@@ -12,7 +12,7 @@ def guard_of(settings: Settings) -> Guard:
     return Guard(allowed=settings.outgoing.allowed or AllowList())
 
 
-def http_steps_of(settings: Settings, slow: SlowWork) -> HttpSteps:
+def http_steps_of(settings: Settings, slow: Evaluator) -> HttpSteps:
     """Make what carries out `http` steps."""
     file = settings.secrets.file
     return HttpSteps(

@@ -17,12 +17,12 @@ from engine.driving.takeover import TakeoverBounds
 from engine.driving.timers import TimerBounds
 from engine.engine import Engine, EngineBounds
 from engine.executors import Executors
-from engine.providers.choice import providers_of
+from engine.providers.choice import build_providers
 from engine.steps.child import ChildSteps
 from engine.steps.contract import StepCall
+from engine.steps.evaluator import Evaluator
 from engine.steps.prompt import Prompts
 from engine.steps.prompt_assets import PromptAssetTexts
-from engine.steps.slow_work import SlowWork
 from projections.read_models.runs_view import RunsView
 from projections.read_models.timers_view import TimersView
 from projections.runtime.read_pool import ReadModels
@@ -91,9 +91,9 @@ async def executing(log: Log, settings: Settings, secret: SigningSecret, deltas:
     """Hold the executors of steps, and the connections of their calls, open for as long as the block lasts."""
     contents = PostgresContents(log.sessions)
     async with AsyncExitStack() as stack:
-        providers = providers_of(model_settings(settings), turn_bounds(settings))
+        providers = build_providers(model_settings(settings), turn_bounds(settings))
         stack.push_async_callback(providers.close)
-        slow = SlowWork()  # one for all kinds of steps: the interpreter does one piece at a time anyway
+        slow = Evaluator()  # one for all kinds of steps: the interpreter does one piece at a time anyway
         http = http_steps_of(settings, slow)
         stack.push_async_callback(http.close)
         yield Executors(

@@ -6,9 +6,9 @@ from callsheet.settings.load import Settings
 from callsheet.wiring.egress import guard_of
 from domain.runs.prices import Priced
 from engine.providers.anthropic import AnthropicSettings
+from engine.providers.call_limiter import TurnBounds
 from engine.providers.choice import DEFAULT, ProviderSettings
 from engine.providers.openai_compatible import OpenAiSettings
-from engine.providers.turns import TurnBounds
 
 
 def model_settings(settings: Settings) -> list[ProviderSettings]:

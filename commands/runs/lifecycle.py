@@ -11,7 +11,7 @@ from commands.command import Command
 from commands.repository import Sources
 from commands.runs.retained import still_the_same, with_finished_items, with_given_output
 from commands.runs.start import RunSources, StartRun, gather_start
-from domain.graphs.diff import behind, changes, edges_in
+from domain.graphs.diff import find_conflicts, find_downstream, translate_edges
 from domain.graphs.graph import Graph
 from domain.payload import Payload
 from domain.project import ProjectNotActive, ProjectStatus
@@ -177,7 +177,7 @@ def kept_by_fork(graph: Graph, run: Run, node: str) -> Kept:
     Nor may it lie behind a step that has not: such a step is done anew, and all that follows from it.
     """
     done = (StepStatus.COMPLETED, StepStatus.SKIPPED)
-    anew = behind(graph, {node, *(name for name, step in run.steps.items() if step.status not in done)})
+    anew = find_downstream(graph, {node, *(name for name, step in run.steps.items() if step.status not in done)})
     return {name: step.edges_taken for name, step in run.steps.items() if name not in anew}
 
 
@@ -225,7 +225,7 @@ async def _graphs(sources: Sources, run: Run, newest: RunSources) -> tuple[Graph
 
 def moved(old: Graph, new: Graph, kept: Kept) -> Kept:
     """Give what is kept with the places of the edges in a newer graph. Raises CompletedPartChanged."""
-    problems = changes(old, new, kept)
+    problems = find_conflicts(old, new, kept)
     if problems:
         raise CompletedPartChanged(problems=problems)
-    return edges_in(old, new, kept)
+    return translate_edges(old, new, kept)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from commands.aggregates import ASSET, WORKFLOW
 from commands.repository import Sources
-from domain.graphs.references import references
+from domain.graphs.references import find_references
 from domain.runs.facts import Pins
 from domain.runs.prices import prices_of
 from domain.runs.refusals import WorkflowContainsItself, WorkflowsTooMany, WorkflowTooDeep
@@ -42,7 +42,7 @@ async def gather_pins(workflow_id: UUID, workflow: Workflow, sources: Sources) -
 async def _look_at(found: _Found, workflow_id: UUID, workflow: Workflow, above: tuple[UUID, ...]) -> int:
     """Add what one workflow names, and those within it; gives how many workflows stand within each other from here."""
     path = (*above, workflow_id)
-    named = references(workflow.graph)
+    named = find_references(workflow.graph)
     for asset_id in sorted(named.assets - found.assets.keys()):
         found.assets[asset_id] = (await found.sources.load(ASSET, asset_id)).state.version
     found.prices.update(prices_of(workflow.graph, found.sources.prices))

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from commands.repository import Sources
-from domain.graphs.diff import begins_the_same
+from domain.graphs.diff import is_step_unchanged
 from domain.graphs.graph import Graph
-from domain.graphs.references import References, references
+from domain.graphs.references import References, find_references
 from domain.runs.facts import Pins
 from domain.runs.items import finished_items
 from domain.runs.run import Run
@@ -39,9 +39,9 @@ async def still_the_same(
     there = {node.id: node for node in new.nodes}
     same: list[str] = []
     for node in nodes:
-        if not begins_the_same(old, new, node):
+        if not is_step_unchanged(old, new, node):
             continue
-        named = references(Graph(nodes=(there[node],), edges=()))
+        named = find_references(Graph(nodes=(there[node],), edges=()))
         if await _pinned_the_same(named, pins, sources):
             same.append(node)
     return tuple(same)
@@ -59,7 +59,7 @@ async def _pinned_the_same(named: References, pins: tuple[Pins, Pins], sources: 
         version = before.workflows.get(workflow)
         if version is None or after.workflows.get(workflow) != version:
             return False
-        within = references(await sources.graph(workflow, version))
+        within = find_references(await sources.graph(workflow, version))
         found_assets |= within.assets
         open_workflows.extend(within.workflows)
     return all(after.assets.get(asset) == before.assets.get(asset) for asset in found_assets)

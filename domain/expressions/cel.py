@@ -14,7 +14,8 @@ from typing import NamedTuple, cast
 import cel
 
 from domain.expressions.cel_cost import Path, Shape, check_work
-from domain.expressions.common import ExpressionFault, faults_of, is_within, meant_as_template, quoted
+from domain.expressions.common import ExpressionFault, hint_at_template, shorten, translate_errors
+from domain.json_bounds import is_within_bounds
 from domain.suggestions import meant
 
 LONGEST_CONDITION = 1024
@@ -87,7 +88,7 @@ class Condition:
 
     def _execute(self, seen: dict[str, object]) -> object:
         try:
-            with faults_of("CEL"):
+            with translate_errors("CEL"):
                 return cast("object", self._program.execute(seen))
         except ExpressionFault as fault:
             told = _of_types(str(fault.__cause__))
@@ -111,7 +112,7 @@ class Condition:
             copy[path[-1]] = self._bounded(source[path[-1]])
 
     def _bounded(self, value: object) -> object:
-        if is_within(value, most_items=self._most_items, longest=self._longest):
+        if is_within_bounds(value, items_max=self._most_items, length_max=self._longest):
             return value
         raise ExpressionFault("CEL: the condition reads more data than a condition may")
 
@@ -145,13 +146,13 @@ def _shape(tokens: list[_Token], bound: list[str]) -> Shape:
 
 def _parse(source: str) -> cel.Program:
     try:
-        with faults_of("CEL"):
+        with translate_errors("CEL"):
             return cel.compile(source)
     except ExpressionFault as fault:
         # The library repeats the source and lists every token that it would have taken.
         said = PARSE_ERROR.search(str(fault.__cause__))
-        where = f"CEL: at {quoted(said[1])}" if said else fault.message
-        raise ExpressionFault(where + meant_as_template(source)) from fault
+        where = f"CEL: at {shorten(said[1])}" if said else fault.message
+        raise ExpressionFault(where + hint_at_template(source)) from fault
 
 
 def _of_types(said: str) -> str | None:
@@ -185,11 +186,11 @@ def _refuse_unknown_names(program: cel.Program, bound: list[str]) -> None:
     unknown = [name for name in program.variables() if name not in ROOTS | TYPE_NAMES and name not in bound]
     if unknown:
         told = meant(unknown[0], ROOTS_IN_ORDER)
-        raise ExpressionFault(f"CEL: '{quoted(unknown[0])}' is unknown, a condition sees inputs and steps{told}")
+        raise ExpressionFault(f"CEL: '{shorten(unknown[0])}' is unknown, a condition sees inputs and steps{told}")
     functions = [name for name in program.functions() if name.isidentifier() and not name.startswith("_")]
     missing = [name for name in functions if name not in FUNCTIONS]
     if missing:
-        raise ExpressionFault(f"CEL: there is no function '{quoted(missing[0])}'")
+        raise ExpressionFault(f"CEL: there is no function '{shorten(missing[0])}'")
 
 
 def _paths(tokens: list[_Token]) -> Iterator[tuple[int, Path]]:

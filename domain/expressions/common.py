@@ -4,12 +4,10 @@ Conditions (CEL), templates (Liquid) and queries (JMESPath) are compiled once an
 is imported only in the `expressions_*` module of its name, so that a library can be exchanged in one place.
 """
 
-from collections.abc import Collection, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import cast
 
 LONGEST_QUOTE = 200
-DEEPEST_DATA = 100
 
 
 class ExpressionFault(Exception):  # noqa: N818  # the word of the glossary: a fault lies in what an author wrote
@@ -21,13 +19,13 @@ class ExpressionFault(Exception):  # noqa: N818  # the word of the glossary: a f
         self.message = message
 
 
-def quoted(text: str) -> str:
+def shorten(text: str) -> str:
     """Shorten what an author wrote, so that no message grows with its cause."""
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
 
 
 @contextmanager
-def faults_of(language: str) -> Generator[None]:
+def translate_errors(language: str) -> Generator[None]:
     """Turn whatever an expression library raises into an ExpressionFault.
 
     These libraries leak TypeError, RecursionError, MemoryError and others on odd input; a Rust panic arrives as a
@@ -49,41 +47,11 @@ def _first_line(fault: Exception) -> str:
     if isinstance(fault, RecursionError):
         return "too deeply nested"
     if isinstance(fault, KeyError):
-        return f"{quoted(str(fault))} is absent"
+        return f"{shorten(str(fault))} is absent"
     lines = str(fault).strip().splitlines()
-    return quoted(lines[0].removesuffix(", for expression:").rstrip(":")) if lines else type(fault).__name__
+    return shorten(lines[0].removesuffix(", for expression:").rstrip(":")) if lines else type(fault).__name__
 
 
-def meant_as_template(source: str) -> str:
+def hint_at_template(source: str) -> str:
     """Say, for the end of a message, that an author took another language for that of templates; mostly nothing."""
     return "; {{ }} are for templates, here names stand without them" if "{{" in source else ""
-
-
-def is_within(data: object, *, most_items: int, longest: int, deepest: int = DEEPEST_DATA) -> bool:
-    """Say whether JSON data keeps to bounds: items in all, items of one list or object, and depth.
-
-    Level by level, so that deep data cannot exhaust the stack here (it would end the process inside the CEL library).
-    """
-    level = [data]
-    seen = 0
-    for _ in range(deepest):
-        below: list[object] = []
-        for item in level:
-            inner = items_of(item)
-            if len(inner) > longest:
-                return False
-            below.extend(inner)
-        if not below:
-            return True
-        seen += len(below)
-        if seen > most_items:
-            return False
-        level = below
-    return False
-
-
-def items_of(value: object) -> Collection[object]:
-    """Give what stands in a list or an object, nothing for any other JSON value."""
-    if isinstance(value, dict):
-        return cast("dict[str, object]", value).values()
-    return cast("list[object]", value) if isinstance(value, list) else ()

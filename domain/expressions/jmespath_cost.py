@@ -11,7 +11,7 @@ from jmespath.functions import Functions
 from jmespath.visitor import TreeInterpreter
 
 from domain.expressions.budget import Budget
-from domain.expressions.common import items_of
+from domain.json_bounds import child_values
 
 ITEMS_A_WORK: Final = 8
 """So many elements that are copied, compared or looked through count as one part."""
@@ -97,7 +97,7 @@ def work_of(value: object) -> int:
     pending: list[object] = [value]
     while pending:
         item = pending[-1]
-        inner = items_of(item)
+        inner = child_values(item)
         nested = [one for one in inner if is_nested(one)]
         unknown = [one for one in nested if id(one) not in works]
         if unknown:

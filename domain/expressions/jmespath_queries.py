@@ -15,7 +15,7 @@ from jmespath.functions import Functions, signature
 from jmespath.parser import ParsedResult
 
 from domain.expressions.budget import Budget
-from domain.expressions.common import ExpressionFault, faults_of, meant_as_template, quoted
+from domain.expressions.common import ExpressionFault, hint_at_template, shorten, translate_errors
 from domain.expressions.jmespath_cost import BudgetedInterpreter
 
 LONGEST_QUERY = 4096
@@ -68,7 +68,7 @@ class Query:
 
         Queries that are applied for one step may share a budget of work.
         """
-        with faults_of("JMESPath"):
+        with translate_errors("JMESPath"):
             interpreter = BudgetedInterpreter(self._functions, budget or Budget())
             result = interpreter.visit(self._parsed.parsed, data)
         if self._copies > COPIES_UNWEIGHED and size_of(result) > LONGEST_RESULT:
@@ -93,10 +93,10 @@ def compile_query(source: str) -> Query:
 
 def _parse(source: str) -> ParsedResult:
     try:
-        with faults_of("JMESPath"):
+        with translate_errors("JMESPath"):
             return jmespath.compile(source)
     except ExpressionFault as fault:
-        raise ExpressionFault(fault.message + meant_as_template(source)) from fault
+        raise ExpressionFault(fault.message + hint_at_template(source)) from fault
 
 
 def size_of(value: object) -> int:
@@ -132,7 +132,7 @@ def _copies(tree: _Syntax, depth: int) -> int:
     if depth == 0:
         raise ExpressionFault("JMESPath: the query is too deeply nested")
     if tree["type"] == "function_expression" and tree.get("value") not in KNOWN_FUNCTIONS:
-        raise ExpressionFault(f"JMESPath: there is no function '{quoted(str(tree.get('value')))}'")
+        raise ExpressionFault(f"JMESPath: there is no function '{shorten(str(tree.get('value')))}'")
     children = [_copies(cast("_Syntax", child), depth - 1) for child in tree["children"] if isinstance(child, dict)]
     if tree["type"] in {"multi_select_list", "multi_select_dict", "function_expression"}:
         return min(sum(children), MOST_COPIES + 1)

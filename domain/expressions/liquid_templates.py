@@ -21,7 +21,7 @@ from liquid.undefined import UNDEFINED
 from liquid.utils import ReadOnlyChainMap
 
 from domain.expressions.budget import MOST_TEMPLATE_WORK, Budget, TooMuchWork
-from domain.expressions.common import ExpressionFault, faults_of
+from domain.expressions.common import ExpressionFault, translate_errors
 from domain.expressions.jmespath_cost import is_large_kind, work_of
 from domain.expressions.liquid_filters import as_date, as_json, multiplied_work, size_of
 from domain.expressions.liquid_secrets import (
@@ -60,7 +60,7 @@ class Template:
         """Give the text. Raises ExpressionFault on undefined names, on errors, and over the bounds; TooMuchWork."""
         if self._bound is None:
             return self._source
-        with faults_of("Liquid"):
+        with translate_errors("Liquid"):
             return self._bound.render_within(data, budget or Budget())
 
 
@@ -71,7 +71,7 @@ def compile_template(source: str) -> Template:
         raise ExpressionFault(f"Liquid: a template has at most {LONGEST_TEMPLATE} characters")
     if "{{" not in source and "{%" not in source:
         return Template(source, None, nodes=frozenset(), roots=frozenset())
-    with faults_of("Liquid"):
+    with translate_errors("Liquid"):
         parsed = _environment().from_string(source, globals=None, matter={_SOURCE_LENGTH: len(source)})
         bound = cast("_BoundTemplate", parsed)
         analysis = bound.analyze(include_partials=False)

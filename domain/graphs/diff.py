@@ -5,11 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from domain.graphs.graph import Edge, Graph, Node
 from domain.refusal import Problem
 
-Way = tuple[str, str, str | None]
+EdgeKey = tuple[str, str, str | None]
 """An edge by what it says: from, to, when."""
 
 
-def changes(old: Graph, new: Graph, kept: Collection[str]) -> tuple[Problem, ...]:
+def find_conflicts(old: Graph, new: Graph, kept: Collection[str]) -> tuple[Problem, ...]:
     """Give what is different in the kept part of a graph: the nodes themselves, and the edges that touch them.
 
     Edges into kept nodes count, for they led there, and edges out of them, for they have been decided. A node's name
@@ -19,22 +19,22 @@ def changes(old: Graph, new: Graph, kept: Collection[str]) -> tuple[Problem, ...
     return (*_node_changes(old, new, kept), *_edge_changes(old, new, kept))
 
 
-def edges_in(old: Graph, new: Graph, taken: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+def translate_edges(old: Graph, new: Graph, taken: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
     """Give the places in a newer graph of edges that were taken in an older one; `changes` must have found none."""
-    places = {_way(edge): index for index, edge in enumerate(new.edges)}
-    return {node: tuple(places[_way(old.edges[index])] for index in indexes) for node, indexes in taken.items()}
+    places = {_edge_key(edge): index for index, edge in enumerate(new.edges)}
+    return {node: tuple(places[_edge_key(old.edges[index])] for index in indexes) for node, indexes in taken.items()}
 
 
-def begins_the_same(old: Graph, new: Graph, node: str) -> bool:
+def is_step_unchanged(old: Graph, new: Graph, node: str) -> bool:
     """Tell whether a node does the same in a newer graph, and is led to in the same ways."""
     before = next((one for one in old.nodes if one.id == node), None)
     after = next((one for one in new.nodes if one.id == node), None)
-    if before is None or after is None or not _does_the_same(before, after):
+    if before is None or after is None or not _has_same_config(before, after):
         return False
-    return _ways_into(old, node) == _ways_into(new, node)
+    return _incoming_keys(old, node) == _incoming_keys(new, node)
 
 
-def behind(graph: Graph, nodes: Collection[str]) -> frozenset[str]:
+def find_downstream(graph: Graph, nodes: Collection[str]) -> frozenset[str]:
     """Give these nodes and all that come after them."""
     onward: dict[str, list[str]] = {}
     for edge in graph.edges:
@@ -56,26 +56,26 @@ def _node_changes(old: Graph, new: Graph, kept: Collection[str]) -> list[Problem
     for name in kept:
         if name not in after:
             problems.append(Problem("/nodes", f"the step '{name}' is done, and the newest graph does not have it"))
-        elif not _does_the_same(before[name], after[name][1]):
+        elif not _has_same_config(before[name], after[name][1]):
             said = f"the step '{name}' is done, and the newest graph has it do something else"
             problems.append(Problem(f"/nodes/{after[name][0]}", said))
     return problems
 
 
-def _does_the_same(old: Node, new: Node) -> bool:
+def _has_same_config(old: Node, new: Node) -> bool:
     return type(old) is type(new) and old.config == new.config
 
 
 def _edge_changes(old: Graph, new: Graph, kept: Collection[str]) -> list[Problem]:
-    before = {_way(edge) for edge in old.edges if _touches(edge, kept)}
-    after = {_way(edge): index for index, edge in enumerate(new.edges) if _touches(edge, kept)}
+    before = {_edge_key(edge) for edge in old.edges if _touches(edge, kept)}
+    after = {_edge_key(edge): index for index, edge in enumerate(new.edges) if _touches(edge, kept)}
     added = [
-        Problem(f"/edges/{index}", f"the edge {_said(way)} touches what is done, and is new")
+        Problem(f"/edges/{index}", f"the edge {_describe_edge(way)} touches what is done, and is new")
         for way, index in after.items()
         if way not in before
     ]
     gone = [
-        Problem("/edges", f"the edge {_said(way)} touches what is done, and is gone")
+        Problem("/edges", f"the edge {_describe_edge(way)} touches what is done, and is gone")
         for way in sorted(before - after.keys(), key=str)
     ]
     return [*added, *gone]
@@ -85,14 +85,14 @@ def _touches(edge: Edge, kept: Collection[str]) -> bool:
     return edge.source in kept or edge.target in kept
 
 
-def _ways_into(graph: Graph, node: str) -> set[Way]:
-    return {_way(edge) for edge in graph.edges if edge.target == node}
+def _incoming_keys(graph: Graph, node: str) -> set[EdgeKey]:
+    return {_edge_key(edge) for edge in graph.edges if edge.target == node}
 
 
-def _way(edge: Edge) -> Way:
+def _edge_key(edge: Edge) -> EdgeKey:
     return edge.source, edge.target, edge.when
 
 
-def _said(way: Way) -> str:
+def _describe_edge(way: EdgeKey) -> str:
     source, target, when = way
     return f"from '{source}' to '{target}'" + (f" when {when}" if when is not None else "")

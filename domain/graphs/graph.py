@@ -168,6 +168,6 @@ class Graph(Struct, frozen=True, kw_only=True, omit_defaults=True):
     edges: tuple[Edge, ...] = ()
 
 
-def kind_of(node: Node) -> str:
+def get_node_kind(node: Node) -> str:
     """Give a node's kind as written on the wire: `prompt`, `human`, …."""
     return str(node.__struct_config__.tag)

@@ -17,7 +17,7 @@ class References(Struct, frozen=True, kw_only=True):
     workflows: frozenset[UUID]
 
 
-class Named(Struct, frozen=True, kw_only=True):
+class Reference(Struct, frozen=True, kw_only=True):
     """One id in a node's config: the field, the id as written, and what it must be (the type of an asset)."""
 
     field: str
@@ -26,29 +26,29 @@ class Named(Struct, frozen=True, kw_only=True):
     asset_type: str | None = None
 
 
-def named_by(node: Node) -> Iterator[Named]:
+def iterate_references(node: Node) -> Iterator[Reference]:
     """Give the ids in one node's config."""
     match node:
         case PromptNode(config=config) if config.asset_id is not None:
-            yield Named(field="asset_id", text=config.asset_id, prefix="ast", asset_type="prompt")
+            yield Reference(field="asset_id", text=config.asset_id, prefix="ast", asset_type="prompt")
         case MapNode(config=config):
-            yield Named(field="workflow_id", text=config.workflow_id, prefix="wf")
+            yield Reference(field="workflow_id", text=config.workflow_id, prefix="wf")
             if config.dataset_id is not None:
-                yield Named(field="dataset_id", text=config.dataset_id, prefix="ast", asset_type="dataset")
+                yield Reference(field="dataset_id", text=config.dataset_id, prefix="ast", asset_type="dataset")
         case WorkflowNode(config=config):
-            yield Named(field="workflow_id", text=config.workflow_id, prefix="wf")
+            yield Reference(field="workflow_id", text=config.workflow_id, prefix="wf")
         case _:
             return
 
 
-def references(graph: Graph) -> References:
+def find_references(graph: Graph) -> References:
     """Give what an accepted graph refers to."""
-    return _gathered((named.prefix, named.text) for node in graph.nodes for named in named_by(node))
+    return _collect((named.prefix, named.text) for node in graph.nodes for named in iterate_references(node))
 
 
-def references_of(raw: object) -> References:
+def find_raw_references(raw: object) -> References:
     """Give what JSON that may become a graph refers to, as far as it can be read. Never raises."""
-    return _gathered(_raw_ids(raw))
+    return _collect(_raw_ids(raw))
 
 
 def _raw_ids(raw: object) -> Iterator[tuple[Prefix, str]]:
@@ -61,7 +61,7 @@ def _raw_ids(raw: object) -> Iterator[tuple[Prefix, str]]:
                 yield prefix, text
 
 
-def _gathered(ids: Iterable[tuple[Prefix, str]]) -> References:
+def _collect(ids: Iterable[tuple[Prefix, str]]) -> References:
     found: dict[Prefix, set[UUID]] = {"ast": set(), "wf": set()}
     for prefix, text in ids:
         try:

@@ -27,8 +27,8 @@ from engine.children.child_ids import child_id
 from engine.children.inline_child import AtOnce, only_begun
 from engine.children.outcome import counted_of, item_result, outcome_of
 from engine.executors import BUG
-from engine.steps.child import concurrency_of, workflow_of
-from engine.steps.contract import ItemsSettled, failed
+from engine.steps.child import get_child_concurrency, get_child_workflow_id
+from engine.steps.contract import ItemsSettled, build_failure
 from store.contents import ContentStore, keep, resolve
 from store.errors import Conflict, ContentTooLarge, TooDeep, Unavailable, UnstorableText
 from store.log.appender import back_off_seconds
@@ -76,7 +76,7 @@ class Children:
         self._next = 0
         # An engine that is gone may have ended in one of these, which leaves no trace: children begin in order.
         claimed_here = held.state.steps[node.id].epoch == nursery.at_once.owner.epoch
-        self._suspects = 0 if claimed_here else concurrency_of(node)
+        self._suspects = 0 if claimed_here else get_child_concurrency(node)
         self._under_way: set[int] = set()
         self._ready: list[ItemResult] = []
         self._ended: set[int] = set()
@@ -110,12 +110,12 @@ class Children:
                 failures += 1
                 await asyncio.sleep(back_off_seconds(failures))
             except (ContentTooLarge, TooDeep, UnstorableText) as fault:
-                return ItemsSettled((), failed(ErrorClass.INVALID_OUTPUT, str(fault)))
+                return ItemsSettled((), build_failure(ErrorClass.INVALID_OUTPUT, str(fault)))
             except Exception:  # noqa: BLE001  # a bug of ours must not take the other runs down: logged and recorded
                 structlog.get_logger("engine").exception(
                     "step.bug", run=str(self._parent.stream_id), node=self._node.id
                 )
-                return ItemsSettled((), failed(ErrorClass.INTERNAL, BUG))
+                return ItemsSettled((), build_failure(ErrorClass.INTERNAL, BUG))
 
     async def _tend(self, step: Step, metadata: Metadata) -> ItemsSettled | None:
         if not self._inputs:
@@ -158,7 +158,7 @@ class Children:
         contents, workspace_id = self._nursery.contents, self._parent.workspace_id
         then = await outcome_of(self._node, self._waiting.children, counted, contents, workspace_id)
         if then is None and len(batch) == len(self._ready) and self._is_late():
-            then = failed(ErrorClass.TIMEOUT, OUT_OF_TIME)
+            then = build_failure(ErrorClass.TIMEOUT, OUT_OF_TIME)
         if then is not None and len(known) < self._waiting.children:
             await self.cancel(replace(step, items=known), metadata)
         if then is not None:
@@ -198,7 +198,7 @@ class Children:
 
     async def _start(self, step: Step, metadata: Metadata) -> None:
         """Begin the next children, as many as may be under way at once; those that could not begin are next again."""
-        free = concurrency_of(self._node) - len(self._under_way)
+        free = get_child_concurrency(self._node) - len(self._under_way)
         items, self._again = self._again[:free], self._again[free:]
         while len(items) < free and self._next < self._waiting.children:
             if self._next not in step.items:
@@ -218,7 +218,7 @@ class Children:
         """Begin one child; one that is there already may have ended while nobody looked."""
         parent, nursery = self._parent, self._nursery
         inputs = self._inputs[item]
-        workflow_id = workflow_of(self._node)
+        workflow_id = get_child_workflow_id(self._node)
         started = RunStarted(
             workflow_id=workflow_id,
             workflow_version=parent.state.pins.workflows[workflow_id],
@@ -253,7 +253,7 @@ class Children:
                 continue
             there = await request_cancel(self._nursery, self.id_of(item), metadata)
             missing = 0 if there else missing + 1
-            if missing > concurrency_of(self._node):
+            if missing > get_child_concurrency(self._node):
                 return
 
 

@@ -82,7 +82,7 @@ class AtOnce:
                 traceparent=traceparent,
             )
             self.failpoint(FailPoint.INLINE)
-            result = self.executors.at_once(call)
+            result = self.executors.execute_inline(call)
             if result is None:
                 return None
             done.append((node, result))

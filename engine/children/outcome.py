@@ -8,7 +8,7 @@ from domain.graphs.graph import ErrorClass, MapNode, Node
 from domain.runs.facts import ItemOutcome, ItemResult, StepError
 from domain.runs.run import Run, RunStatus
 from domain.runs.run_usage import took_by
-from engine.steps.contract import Failed, Gave, failed
+from engine.steps.contract import Failed, Succeeded, build_failure
 from store.contents import CONTENT_BYTES_MAX, ContentStore, keep, resolve
 from store.errors import ContentTooLarge
 
@@ -50,7 +50,7 @@ def counted_of(known: Mapping[int, ItemResult], *, late: bool) -> Mapping[int, I
 
 async def outcome_of(
     node: Node, children: int, known: Mapping[int, ItemResult], contents: ContentStore, workspace_id: UUID
-) -> Gave | Failed | None:
+) -> Succeeded | Failed | None:
     """Give what a step comes to by the ends of its children that are known; None while it goes on.
 
     Raises ContentTooLarge, TooDeep, Unavailable.
@@ -58,11 +58,11 @@ async def outcome_of(
     bad = [one for _, one in sorted(known.items()) if one.outcome is not ItemOutcome.COMPLETED]
     if not isinstance(node, MapNode):
         if bad:
-            return failed(ErrorClass.CHILD_FAILED, f"the child run failed: {_why(bad[0])}")
+            return build_failure(ErrorClass.CHILD_FAILED, f"the child run failed: {_why(bad[0])}")
     elif len(bad) > _most_failed(node.config):
         cause = _cause(bad)
         why = f"item {cause.item} failed: {_why(cause)}"
-        return failed(ErrorClass.CHILD_FAILED, why if len(bad) == 1 else f"{len(bad)} items failed; {why}")
+        return build_failure(ErrorClass.CHILD_FAILED, why if len(bad) == 1 else f"{len(bad)} items failed; {why}")
     if len(known) < children:
         return None
     size = sum(one.output.bytes or 0 for one in known.values())
@@ -76,7 +76,7 @@ async def outcome_of(
         else:
             results.append({"error": {"error_class": one.error.error_class.value, "message": one.error.message}})
     output = results if isinstance(node, MapNode) else results[0]
-    return Gave(output, await keep(contents, workspace_id, output))
+    return Succeeded(output, await keep(contents, workspace_id, output))
 
 
 def _most_failed(config: MapConfig) -> int:

@@ -16,7 +16,7 @@ from engine.cluster.leases import Leases
 from engine.cluster.membership import Membership
 from engine.driving.driver import Driver, RunLost
 from engine.driving.slots import Due, Places
-from engine.providers.turns import TurnBounds, Turns
+from engine.providers.call_limiter import CallLimiter, TurnBounds
 from engine.turns.context import Parts
 from engine.turns.graph_cache import Graphs
 from engine.turns.lost_attempts import RunTaken
@@ -67,7 +67,7 @@ class Runs:
         self._drivers: dict[UUID, Driver | int] = {}
         self.places = Places(most_active)
         self.freed = asyncio.Event()
-        self._reading = Turns(READING)
+        self._reading = CallLimiter(READING)
         self._ending = Places(most_ending)
         self.stuck: dict[UUID, str] = {}
 

@@ -21,7 +21,7 @@ from engine.children.families import Families
 from engine.driving.cancel_tasks import stop
 from engine.executors import is_immediate
 from engine.failpoints import FailPoint
-from engine.steps.contract import Result, StepCall, TryAgain
+from engine.steps.contract import Result, RetryDue, StepCall
 from engine.steps.run_data import RunData
 from engine.turns.context import Parts
 from engine.turns.first_turn import LONGEST_AT_ONCE, do_at_once
@@ -215,7 +215,7 @@ class Driver:
         if not is_immediate(self._graph.nodes[node]):
             return None
         self._parts.failpoint(FailPoint.INLINE)
-        return self._parts.executors.at_once(self._call(run, node))
+        return self._parts.executors.execute_inline(self._call(run, node))
 
     def _call(self, run: Run, node: str) -> StepCall:
         return StepCall(
@@ -236,14 +236,14 @@ class Driver:
 
     async def _attempt(self, node: str) -> None:
         self._parts.failpoint(FailPoint.CLAIMED)
-        result = await self._parts.executors.carry_out(self._call(self._held.state, node))
+        result = await self._parts.executors.execute(self._call(self._held.state, node))
         self._parts.failpoint(FailPoint.CALLED)
         self._arrive(node, result)
 
     async def _retry_at(self, node: str, at: datetime) -> None:
         await self._parts.until(at)
         self._parts.failpoint(FailPoint.TIMER_DUE)
-        self._arrive(node, TryAgain())
+        self._arrive(node, RetryDue())
 
     async def _tend(self, node: str) -> None:
         result = await self._families.tend(self._held, self._graph.nodes[node], self._metadata())

@@ -64,7 +64,7 @@ class Guard(Struct, frozen=True, kw_only=True):
         if url.userinfo:
             raise OutgoingRefused("an address that is called holds no user and no password")
         host = url.raw_host.decode("ascii", errors="replace")
-        port = port_of(url)
+        port = get_port(url)
         if not 0 < port < 65_536:  # noqa: PLR2004  # TCP's own
             raise OutgoingRefused("the port of the address does not exist")
         if (host, port) not in self.allowed:
@@ -178,7 +178,7 @@ def _tls() -> ssl.SSLContext:
     return httpx2.create_ssl_context(trust_env=False)
 
 
-def port_of(url: httpx2.URL) -> int:
+def get_port(url: httpx2.URL) -> int:
     """Give the port that a URL of http or https means."""
     return _PORTS[url.scheme] if url.port is None else url.port
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from domain.graphs.configs import JsonOutput
 from engine.providers.http_faults import SaidError
-from engine.providers.provider import Ask
+from engine.providers.provider import ModelRequest
 from engine.providers.wire import Piece, conversation, event_of, shared_headers, told_tokens, told_usage, written
 
 VERSION = "2023-06-01"
@@ -68,11 +68,11 @@ class AnthropicWire(Struct, frozen=True):
     output_tokens_default: int
     path: str = "/v1/messages"
 
-    def headers(self, ask: Ask, key: str) -> Mapping[str, str]:
+    def headers(self, ask: ModelRequest, key: str) -> Mapping[str, str]:
         """Give the request's headers."""
         return {"x-api-key": key, "anthropic-version": VERSION, **shared_headers(ask)}
 
-    def body(self, ask: Ask) -> bytes:
+    def body(self, ask: ModelRequest) -> bytes:
         """Write the request's body. Raises ProviderFault when its texts cannot be written as UTF-8."""
         asked = ask.parameters
         return written(
@@ -123,7 +123,7 @@ def _ended(reason: str | None, counted: Counted) -> Piece:
     )
 
 
-def _system_of(ask: Ask) -> str | None:
+def _system_of(ask: ModelRequest) -> str | None:
     if not isinstance(ask.output, JsonOutput):
         return ask.system
     schema = msgspec.json.encode(ask.output.schema).decode()

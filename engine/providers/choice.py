@@ -7,16 +7,16 @@ from msgspec import Struct
 
 from domain.graphs.graph import ErrorClass
 from engine.providers.anthropic import Anthropic, AnthropicSettings
+from engine.providers.call_limiter import CallLimiter, LimitedProvider, TurnBounds
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
 from engine.providers.provider import Provider, ProviderFault
 from engine.providers.scripted import NAME, Scripted
-from engine.providers.turns import TakingTurns, TurnBounds, Turns
 
 DEFAULT: Final = "default"
 """The model of this name is the one that the provider's settings name."""
 
 
-class SetUp(Struct, frozen=True, kw_only=True):
+class ConfiguredProvider(Struct, frozen=True, kw_only=True):
     """A provider that can be asked, and what its model `default` stands for."""
 
     provider: Provider
@@ -26,7 +26,7 @@ class SetUp(Struct, frozen=True, kw_only=True):
 class Providers:
     """All providers by name. `scripted` always exists; where no other does, it stands in for every name."""
 
-    def __init__(self, named: Mapping[str, SetUp]) -> None:
+    def __init__(self, named: Mapping[str, ConfiguredProvider]) -> None:
         """Take the providers that are set up, by the name before the slash."""
         self._named = dict(named)
         self._scripted = Scripted()
@@ -47,7 +47,7 @@ class Providers:
             raise ProviderFault(
                 ErrorClass.BAD_REQUEST, f"no model provider '{provider[:64]}' is set up; there are: {there_are}"
             )
-        return found.provider, _model_of(found, provider, model)
+        return found.provider, _resolve_model(found, provider, model)
 
     async def close(self) -> None:
         """Close every provider's connections."""
@@ -58,15 +58,17 @@ class Providers:
 ProviderSettings = OpenAiSettings | AnthropicSettings
 
 
-def providers_of(settings: Iterable[ProviderSettings], bounds: TurnBounds | None = None) -> Providers:
+def build_providers(settings: Iterable[ProviderSettings], bounds: TurnBounds | None = None) -> Providers:
     """Set up a provider for each of the settings; of none, the scripted one stands in. Raises ValueError.
 
     With bounds each of them is asked in turns.
     """
     return Providers(
         {
-            one.name: SetUp(
-                provider=_made(one) if bounds is None else TakingTurns(_made(one), Turns(bounds)),
+            one.name: ConfiguredProvider(
+                provider=_build_provider(one)
+                if bounds is None
+                else LimitedProvider(_build_provider(one), CallLimiter(bounds)),
                 default_model=one.default_model,
             )
             for one in settings
@@ -74,7 +76,7 @@ def providers_of(settings: Iterable[ProviderSettings], bounds: TurnBounds | None
     )
 
 
-def _made(settings: ProviderSettings) -> Provider:
+def _build_provider(settings: ProviderSettings) -> Provider:
     match settings:
         case OpenAiSettings():
             return OpenAiCompatible(settings)
@@ -82,7 +84,7 @@ def _made(settings: ProviderSettings) -> Provider:
             return Anthropic(settings)
 
 
-def _model_of(found: SetUp, provider: str, model: str) -> str:
+def _resolve_model(found: ConfiguredProvider, provider: str, model: str) -> str:
     if model != DEFAULT:
         return model
     if found.default_model is None:

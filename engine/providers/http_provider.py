@@ -18,7 +18,7 @@ from msgspec import Struct
 from domain.graphs.graph import ErrorClass
 from engine.egress.guard import Guard, GuardedTransport, OutgoingRefused
 from engine.providers.http_faults import NOT_THE_PROTOCOL, fault_of_status, fault_of_transport
-from engine.providers.provider import Answer, Ask, ProviderFault
+from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
 from engine.providers.reading import Reading
 from engine.providers.wire import Wire
 
@@ -71,7 +71,7 @@ class HttpProvider:
             timeout=httpx2.Timeout(settings.connect_seconds_max, read=None, write=None),
         )
 
-    async def complete(self, ask: Ask, on_delta: Callable[[str], None]) -> Answer:
+    async def complete(self, ask: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
         """Ask the model, as Provider says."""
         reading = Reading(f"{self._settings.name}/{ask.model}", self._key, self._monotonic)
         body, headers = self._wire.body(ask), self._wire.headers(ask, self._key)

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from domain.graphs.configs import JsonOutput
 from engine.providers.http_faults import SaidError
-from engine.providers.provider import Ask
+from engine.providers.provider import ModelRequest
 from engine.providers.wire import Piece, conversation, event_of, shared_headers, told_tokens, told_usage, written
 
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
@@ -58,11 +58,11 @@ class OpenAiWire(Struct, frozen=True):
     output_limit_field: OutputLimitField
     path: str = "/chat/completions"
 
-    def headers(self, ask: Ask, key: str) -> Mapping[str, str]:
+    def headers(self, ask: ModelRequest, key: str) -> Mapping[str, str]:
         """Give the request's headers."""
         return {"Authorization": f"Bearer {key}", **shared_headers(ask)}
 
-    def body(self, ask: Ask) -> bytes:
+    def body(self, ask: ModelRequest) -> bytes:
         """Write the request's body. Raises ProviderFault when its texts cannot be written as UTF-8."""
         asked = ask.parameters
         system = [] if ask.system is None else [{"role": "system", "content": ask.system}]

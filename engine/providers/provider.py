@@ -24,7 +24,7 @@ def _nobody_asks(_usage: Usage) -> None:
     """Say it to nobody."""
 
 
-class Ask(Struct, frozen=True, kw_only=True):
+class ModelRequest(Struct, frozen=True, kw_only=True):
     """One call of a model. The token is the same for every attempt of one step of one run; a repair has its own.
 
     `model` is the provider's own name of it; `timeout_seconds` bounds the whole call, from connecting to the last byte.
@@ -45,7 +45,7 @@ class Ask(Struct, frozen=True, kw_only=True):
     """Told what was counted of a call that was cancelled, where anything was."""
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class ModelResponse(Struct, frozen=True, kw_only=True):
     """The whole text of a model's answer; `truncated` when the limit of output tokens cut it short.
 
     `called_tool`: the model wanted a tool called instead of going on. None is ever offered to it.
@@ -80,7 +80,7 @@ class ProviderFault(Exception):  # noqa: N818  # the word of the glossary: the f
 class Provider(Protocol):
     """Whoever answers: a service behind HTTP, or the scripted one."""
 
-    async def complete(self, ask: Ask, on_delta: Callable[[str], None]) -> Answer:
+    async def complete(self, ask: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
         """Answer, handing each piece of text to `on_delta` as it comes. Raises ProviderFault, nothing else.
 
         Joined, the pieces are the answer's text. Cancelling the call aborts it at the provider, and

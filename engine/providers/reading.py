@@ -5,7 +5,7 @@ from collections.abc import Callable
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import Usage
 from engine.providers.http_faults import fault_of_said
-from engine.providers.provider import Answer, ProviderFault
+from engine.providers.provider import ModelResponse, ProviderFault
 from engine.providers.wire import Piece
 
 
@@ -53,7 +53,7 @@ class Reading:
             self._parts.append(text)
             on_delta(text)
 
-    def answer(self) -> Answer:
+    def answer(self) -> ModelResponse:
         """Give the whole answer. Raises ProviderFault when the stream ended early or the model refused."""
         usage = self._usage()
         if self._refused:
@@ -61,7 +61,7 @@ class Reading:
         if not self._is_whole:
             raise ProviderFault(ErrorClass.UNAVAILABLE, "the model provider broke off", usage=usage)
         text = "".join(self._parts)
-        return Answer(text=text, usage=usage, truncated=self._truncated, called_tool=self._called_tool)
+        return ModelResponse(text=text, usage=usage, truncated=self._truncated, called_tool=self._called_tool)
 
     def counted(self) -> Usage | None:
         """Give what was counted by a provider whose answer never came to its end; None where nothing was."""

@@ -12,7 +12,7 @@ from domain.graphs.configs import JsonOutput
 from domain.graphs.graph import ErrorClass
 from domain.graphs.validation.json_schema import compile_schema
 from domain.runs.facts import Usage
-from engine.providers.provider import Answer, Ask, ProviderFault
+from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
 from engine.providers.scripted_values import SAYS_SO, CannotMake, value_for
 
 NAME: Final = "scripted"
@@ -25,19 +25,19 @@ _canonical = msgspec.json.Encoder(order="deterministic")
 class Scripted:
     """Stands in where no key is set, and in tests. Tokens are counted as words, and cost nothing."""
 
-    async def complete(self, ask: Ask, on_delta: Callable[[str], None]) -> Answer:
+    async def complete(self, ask: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
         """Answer, as Provider says. A JsonOutput gets a value made from its schema."""
         text, truncated = _text_for(ask)
         pieces: list[str] = _WORD.findall(text)
         for piece in pieces:
             on_delta(piece)
-        return Answer(text=text, usage=_usage(ask, len(pieces)), truncated=truncated)
+        return ModelResponse(text=text, usage=_usage(ask, len(pieces)), truncated=truncated)
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""
 
 
-def _text_for(ask: Ask) -> tuple[str, bool]:
+def _text_for(ask: ModelRequest) -> tuple[str, bool]:
     if isinstance(ask.output, JsonOutput):
         return _json_for(ask.output), False
     words = _said_to(ask).split()
@@ -45,13 +45,13 @@ def _text_for(ask: Ask) -> tuple[str, bool]:
     return " ".join(words[:most]), most < len(words)
 
 
-def _said_to(ask: Ask) -> str:
+def _said_to(ask: ModelRequest) -> str:
     asked = ask.prompt.replace("\0", "").split()
     quote = " ".join(asked[:QUOTED_WORDS_MAX]) + (" …" if len(asked) > QUOTED_WORDS_MAX else "")
     return f"{SAYS_SO} No model was asked. This stands in for the answer of {ask.model} ({_digest(ask)}) to: {quote}"
 
 
-def _digest(ask: Ask) -> str:
+def _digest(ask: ModelRequest) -> str:
     """Tell apart two asks that begin alike."""
     asked = _canonical.encode((ask.model, ask.system, ask.prompt, ask.parameters))
     return hashlib.sha256(asked).hexdigest()[:8]
@@ -74,7 +74,7 @@ def _beyond(reason: str) -> ProviderFault:
     return ProviderFault(ErrorClass.BAD_REQUEST, message)
 
 
-def _usage(ask: Ask, output_words: int) -> Usage:
+def _usage(ask: ModelRequest, output_words: int) -> Usage:
     return Usage(
         model=f"{NAME}/{ask.model}",
         input_tokens=len(ask.prompt.split()) + len((ask.system or "").split()),

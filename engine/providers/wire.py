@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from domain.graphs.graph import ErrorClass
 from engine.providers.http_faults import SaidError
-from engine.providers.provider import Ask, ProviderFault
+from engine.providers.provider import ModelRequest, ProviderFault
 
 TOKENS_MAX = 100_000_000
 """A greater count of one call is none: no model takes as much, and read models could not add it up."""
@@ -53,11 +53,11 @@ class Wire(Protocol):
         """Give the path of calls, after the base URL."""
         ...
 
-    def headers(self, ask: Ask, key: str) -> Mapping[str, str]:
+    def headers(self, ask: ModelRequest, key: str) -> Mapping[str, str]:
         """Give the request's headers."""
         ...
 
-    def body(self, ask: Ask) -> bytes:
+    def body(self, ask: ModelRequest) -> bytes:
         """Write the request's body. Raises ProviderFault when its texts cannot be written as UTF-8."""
         ...
 
@@ -66,7 +66,7 @@ class Wire(Protocol):
         ...
 
 
-def shared_headers(ask: Ask) -> dict[str, str]:
+def shared_headers(ask: ModelRequest) -> dict[str, str]:
     """Give the headers of every protocol. Nothing compressed is asked for: what cannot swell cannot swamp us."""
     headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
     if _TOKEN.fullmatch(ask.idempotency_token):
@@ -84,7 +84,7 @@ def written(request: Mapping[str, Any]) -> bytes:
         raise ProviderFault(ErrorClass.BAD_REQUEST, "the prompt holds half of a surrogate pair") from None
 
 
-def conversation(ask: Ask) -> list[dict[str, str]]:
+def conversation(ask: ModelRequest) -> list[dict[str, str]]:
     """Give the messages of the user and of the model, in order; the system's are each protocol's own."""
     messages = [{"role": "user", "content": ask.prompt}]
     if ask.repair is not None:

@@ -15,9 +15,9 @@ from domain.ids import to_uuid
 from domain.payload import Payload
 from domain.runs.facts import StepWaiting, WaitFor
 from engine.steps.attempts import compute_total_deadline
-from engine.steps.contract import Failed, Gave, StepCall, Waits, failed
-from engine.steps.run_data import passed_through
-from engine.steps.slow_work import SlowWork
+from engine.steps.contract import Failed, StepCall, Succeeded, Waiting, build_failure
+from engine.steps.evaluator import Evaluator
+from engine.steps.run_data import resolve_pass_through
 from store.contents import ContentStore, keep, resolve
 from store.log.log import Log
 
@@ -31,9 +31,9 @@ class ChildSteps:
 
     log: Log
     contents: ContentStore
-    slow: SlowWork = field(default_factory=SlowWork)
+    slow: Evaluator = field(default_factory=Evaluator)
 
-    async def waits(self, call: StepCall, node: MapNode | WorkflowNode, now: datetime) -> Waits | Gave | Failed:
+    async def waits(self, call: StepCall, node: MapNode | WorkflowNode, now: datetime) -> Waiting | Succeeded | Failed:
         """Give the wait for the children; a map over nothing completes at once. Raises ExpressionFault, Unavailable.
 
         A step that is begun anew with finished children waits for the same items once more, as they were recorded.
@@ -43,25 +43,29 @@ class ChildSteps:
             return _wait(call, kept.items, kept.children, now, resumes=True)
         if isinstance(node, WorkflowNode):
             one = node.config
-            inputs = [await self.slow.done(call.workspace_id, lambda budget: _inputs_of_workflow(call, one, budget))]
+            inputs = [
+                await self.slow.evaluate(call.workspace_id, lambda budget: _inputs_of_workflow(call, one, budget))
+            ]
         else:
             items = await self._items(call, node.config)
             if not isinstance(items, list):
-                return failed(ErrorClass.EXPRESSION, _no_list(node.config, items))
+                return build_failure(ErrorClass.EXPRESSION, _no_list(node.config, items))
             found = cast("list[Any]", items)
             if len(found) > node.config.most_items:
                 message = f"the map has {len(found)} items, and most_items allows {node.config.most_items}"
-                return failed(ErrorClass.BAD_REQUEST, message)
+                return build_failure(ErrorClass.BAD_REQUEST, message)
             each = node.config
-            inputs = await self.slow.done(call.workspace_id, lambda budget: _inputs_of_items(call, each, found, budget))
+            inputs = await self.slow.evaluate(
+                call.workspace_id, lambda budget: _inputs_of_items(call, each, found, budget)
+            )
         if not inputs:
-            return Gave([], await keep(self.contents, call.workspace_id, []))
+            return Succeeded([], await keep(self.contents, call.workspace_id, []))
         return _wait(call, await keep(self.contents, call.workspace_id, inputs), len(inputs), now)
 
     async def _items(self, call: StepCall, config: MapConfig) -> object:
         if config.dataset_id is None:
-            query, seen = compile_query(config.items or ""), call.data.seen()
-            return await self.slow.done(call.workspace_id, lambda budget: query.apply(seen, budget))
+            query, seen = compile_query(config.items or ""), call.data.to_expression_data()
+            return await self.slow.evaluate(call.workspace_id, lambda budget: query.apply(seen, budget))
         asset_id = to_uuid("ast", config.dataset_id)
         version = call.run.pins.assets[asset_id]
         after = 0
@@ -84,8 +88,8 @@ def _no_list(config: MapConfig, found: object) -> str:
     return f"the items of a map must be a list, and {where} is {JSON_NAMES.get(type(found), 'a number')}"
 
 
-def _wait(call: StepCall, items: Payload, children: int, now: datetime, *, resumes: bool = False) -> Waits:
-    return Waits(
+def _wait(call: StepCall, items: Payload, children: int, now: datetime, *, resumes: bool = False) -> Waiting:
+    return Waiting(
         StepWaiting(
             node=call.node.id,
             attempt=call.attempt,
@@ -110,8 +114,8 @@ def _until(call: StepCall) -> datetime | None:
 
 def _inputs_of_workflow(call: StepCall, config: WorkflowConfig, budget: Budget) -> object:
     if not config.inputs:
-        return passed_through(call.graph, call.run, call.node.id, call.data)
-    seen = call.data.seen()
+        return resolve_pass_through(call.graph, call.run, call.node.id, call.data)
+    seen = call.data.to_expression_data()
     return {name: compile_query(query).apply(seen, budget) for name, query in config.inputs.items()}
 
 
@@ -119,7 +123,7 @@ def _inputs_of_items(call: StepCall, config: MapConfig, items: list[Any], budget
     """Give what each child starts with, within one budget: what one item may take, 10,000 may not."""
     if not config.inputs:
         return [{"item": item, "index": index} for index, item in enumerate(items)]
-    seen = call.data.seen()
+    seen = call.data.to_expression_data()
     queries = {name: compile_query(query) for name, query in config.inputs.items()}
     return [
         {name: query.apply({**seen, "item": item, "index": index}, budget) for name, query in queries.items()}
@@ -127,13 +131,13 @@ def _inputs_of_items(call: StepCall, config: MapConfig, items: list[Any], budget
     ]
 
 
-def workflow_of(node: Node) -> UUID:
+def get_child_workflow_id(node: Node) -> UUID:
     """Give the workflow that each child of a step runs."""
     if not isinstance(node, MapNode | WorkflowNode):
         raise TypeError(f"{node.id} has no children")
     return to_uuid("wf", node.config.workflow_id)
 
 
-def concurrency_of(node: Node) -> int:
+def get_child_concurrency(node: Node) -> int:
     """Give how many children of a step may be under way at once."""
     return node.config.concurrency if isinstance(node, MapNode) else 1

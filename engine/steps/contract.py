@@ -14,7 +14,7 @@ from domain.runs.run import Run
 from engine.steps.run_data import RunData
 
 
-class Rejected(Struct, frozen=True, kw_only=True):
+class AnswerRejected(Struct, frozen=True, kw_only=True):
     """An answer of a model did not meet the step's schema; the attempt goes on with its n-th repair (from 1)."""
 
     attempt: int
@@ -23,11 +23,11 @@ class Rejected(Struct, frozen=True, kw_only=True):
     usage: Usage
 
 
-def _to_nobody(_rejected: Rejected) -> None:
+def _ignore_rejection(_rejected: AnswerRejected) -> None:
     """Say it to nobody."""
 
 
-def _by_nobody(_usage: Usage) -> None:
+def _ignore_usage(_usage: Usage) -> None:
     """Tell nobody what an aborted call took."""
 
 
@@ -46,8 +46,8 @@ class StepCall(Struct, frozen=True, kw_only=True):
     attempt: int
     data: RunData
     traceparent: str | None
-    reject: Callable[[Rejected], None] = _to_nobody
-    aborted: Callable[[Usage], None] = _by_nobody
+    reject: Callable[[AnswerRejected], None] = _ignore_rejection
+    aborted: Callable[[Usage], None] = _ignore_usage
 
     @property
     def idempotency_token(self) -> str:
@@ -59,7 +59,7 @@ class StepCall(Struct, frozen=True, kw_only=True):
         return f"{self.run_id}.{self.node.id}{again}"
 
 
-class Gave(Struct, frozen=True):
+class Succeeded(Struct, frozen=True):
     """The attempt gave an output, which stands in facts as `payload`."""
 
     output: Any
@@ -67,7 +67,7 @@ class Gave(Struct, frozen=True):
     usage: Usage | None = None
 
 
-class Waits(Struct, frozen=True):
+class Waiting(Struct, frozen=True):
     """The step waits for something outside the engine."""
 
     waiting: StepWaiting
@@ -81,7 +81,7 @@ class Failed(Struct, frozen=True):
     retry_after_seconds: float | None = None
 
 
-class TryAgain(Struct, frozen=True):
+class RetryDue(Struct, frozen=True):
     """The wait before the next attempt is over."""
 
 
@@ -89,26 +89,26 @@ class ItemsSettled(Struct, frozen=True):
     """Some of a step's children have ended, and `then` is what the step comes to because of it, if it does."""
 
     items: tuple[ItemResult, ...]
-    then: Gave | Failed | None = None
+    then: Succeeded | Failed | None = None
 
 
-class Decides(Struct, frozen=True):
+class DecidedAtDeadline(Struct, frozen=True):
     """Nobody decided until the deadline, and the system decides as the graph says; `data` is that of the decision."""
 
     outcome: str
     data: Payload
-    gave: Gave
+    gave: Succeeded
 
 
-Result = Gave | Waits | Failed | TryAgain | Rejected | ItemsSettled | Decides
+Result = Succeeded | Waiting | Failed | RetryDue | AnswerRejected | ItemsSettled | DecidedAtDeadline
 """What arrives of a step. `Rejected` alone does not end what the step has under way."""
 
 
-def failed(error_class: ErrorClass, message: str) -> Failed:
+def build_failure(error_class: ErrorClass, message: str) -> Failed:
     """Give a failure with a class for policies and a sentence for people."""
-    return Failed(StepError(error_class=error_class, message=storable(message)))
+    return Failed(StepError(error_class=error_class, message=make_storable(message)))
 
 
-def storable(message: str) -> str:
+def make_storable(message: str) -> str:
     """Give a sentence as it can be recorded: NUL and lone surrogates cannot be stored, and a provider may send them."""
     return message[:2_000].replace("\0", "").encode(errors="replace").decode()

@@ -16,14 +16,14 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 MOST_SHOWN: Final = 100
 
 
-def until_of(call: StepCall, config: DelayConfig, now: datetime, budget: Budget | None = None) -> datetime:
+def compute_wait_end(call: StepCall, config: DelayConfig, now: datetime, budget: Budget | None = None) -> datetime:
     """Give until when a step waits, in UTC. Raises ExpressionFault where its template gives no such time."""
     if config.seconds is not None:
         return now + timedelta(seconds=config.seconds)
-    return read_time(compile_template(config.until or "").render(call.data.seen(), budget))
+    return parse_time(compile_template(config.until or "").render(call.data.to_expression_data(), budget))
 
 
-def read_time(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """Read a time in the form of RFC 3339, with its offset, as UTC. Raises ExpressionFault."""
     try:
         return msgspec.convert(text.strip(), Moment).astimezone(UTC)
@@ -34,13 +34,13 @@ def read_time(text: str) -> datetime:
         ) from fault
 
 
-def wait(call: StepCall, until: datetime, now: datetime) -> StepWaiting:
+def build_timer_wait(call: StepCall, until: datetime, now: datetime) -> StepWaiting:
     """Give the fact that a step waits for a time."""
     return StepWaiting(
         node=call.node.id, attempt=call.attempt, waiting_for=WaitFor.TIMER, until=until, waiting_since=now
     )
 
 
-def output_of(until: datetime) -> dict[str, Any]:
+def build_delay_output(until: datetime) -> dict[str, Any]:
     """Give the output of a delay: the time that it waited for."""
     return {"until": until.astimezone(UTC).isoformat().replace("+00:00", "Z")}

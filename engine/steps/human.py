@@ -18,21 +18,23 @@ from engine.steps.contract import StepCall
 _canonical = msgspec.json.Encoder(order="deterministic")
 
 
-def shown_to(call: StepCall, config: HumanConfig, budget: Budget) -> dict[str, Any]:
+def build_shown_values(call: StepCall, config: HumanConfig, budget: Budget) -> dict[str, Any]:
     """Give what a person is shown: the rendered instructions and the picked values. Raises ExpressionFault."""
-    seen = call.data.seen()
+    seen = call.data.to_expression_data()
     shown: dict[str, Any] = {name: compile_query(query).apply(seen, budget) for name, query in config.shows.items()}
     if config.instructions is None:
         return {"values": shown}
     return {"instructions": compile_template(config.instructions).render(seen, budget), "values": shown}
 
 
-def hash_of_shown(shown: object, key: bytes) -> str:
+def hash_shown_values(shown: object, key: bytes) -> str:
     """Give the keyed hash (HMAC-SHA-256 over canonical JSON) of what a person was shown."""
     return "hmac-sha256:" + hmac.new(key, _canonical.encode(shown), hashlib.sha256).hexdigest()
 
 
-def ask(call: StepCall, config: HumanConfig, payload: Payload, shown_hash: str, now: datetime) -> StepWaiting:
+def build_human_wait(
+    call: StepCall, config: HumanConfig, payload: Payload, shown_hash: str, now: datetime
+) -> StepWaiting:
     """Give the fact that a step waits for a person."""
     deadline = config.deadline
     return StepWaiting(

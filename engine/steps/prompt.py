@@ -14,10 +14,10 @@ from domain.ids import to_uuid
 from domain.runs.facts import Usage
 from domain.runs.prices import with_cost
 from engine.providers.choice import Providers
-from engine.providers.provider import Ask, Provider, ProviderFault
-from engine.steps.contract import Failed, Rejected, StepCall, failed
+from engine.providers.provider import ModelRequest, Provider, ProviderFault
+from engine.steps.contract import AnswerRejected, Failed, StepCall, build_failure
+from engine.steps.evaluator import Evaluator
 from engine.steps.prompt_answers import Fit, read_answer, to_repair, without_text
-from engine.steps.slow_work import SlowWork
 
 
 class PromptAssets(Protocol):
@@ -44,7 +44,7 @@ class Prompts:
     prompt_assets: PromptAssets
     on_delta: Callable[[StepCall], Callable[[str], None]]
     timeout_seconds: float
-    slow: SlowWork = field(default_factory=SlowWork)
+    slow: Evaluator = field(default_factory=Evaluator)
 
     async def complete(self, call: StepCall, config: PromptConfig) -> Answered | Failed:
         """Ask the model, again to repair what does not fit. Raises ExpressionFault where nothing can be rendered."""
@@ -53,11 +53,11 @@ class Prompts:
             provider, model = self.providers.choose(config.model)
             return await self._until_it_fits(provider, await self._ask(call, config, model), call)
         except ProviderFault as fault:
-            refused = failed(fault.error_class, fault.message)
+            refused = build_failure(fault.error_class, fault.message)
             usage = None if fault.usage is None else with_cost(fault.usage, prices)
             return Failed(refused.error, usage, retry_after_seconds=fault.retry_after_seconds)
 
-    async def _until_it_fits(self, provider: Provider, first: Ask, call: StepCall) -> Answered | Failed:
+    async def _until_it_fits(self, provider: Provider, first: ModelRequest, call: StepCall) -> Answered | Failed:
         ask = first
         most = first.output.repair_attempts if isinstance(first.output, JsonOutput) else 0
         repair = 1
@@ -69,17 +69,17 @@ class Prompts:
                 return Answered(read.output, usage)
             if repair > most:
                 said = f"{read.message}: {'; '.join(read.problems)}"
-                return Failed(failed(ErrorClass.INVALID_OUTPUT, said).error, usage)
-            call.reject(Rejected(attempt=call.attempt, repair=repair, problems=read.problems, usage=usage))
+                return Failed(build_failure(ErrorClass.INVALID_OUTPUT, said).error, usage)
+            call.reject(AnswerRejected(attempt=call.attempt, repair=repair, problems=read.problems, usage=usage))
             ask = to_repair(ask, answer.text, read, first)
             repair += 1
 
-    async def _ask(self, call: StepCall, config: PromptConfig, model: str) -> Ask:
-        template, seen = await self._template(call, config), call.data.seen()
-        system, prompt = await self.slow.done(
+    async def _ask(self, call: StepCall, config: PromptConfig, model: str) -> ModelRequest:
+        template, seen = await self._template(call, config), call.data.to_expression_data()
+        system, prompt = await self.slow.evaluate(
             call.workspace_id, lambda budget: _rendered(config, template, seen, budget)
         )
-        return Ask(
+        return ModelRequest(
             model=model,
             system=system,
             prompt=prompt,

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from domain.expressions.common import ExpressionFault
 from domain.graphs.configs import JsonOutput, TextOutput
 from domain.graphs.validation.json_schema import compile_schema
-from engine.providers.provider import Answer, Ask, Repair
-from engine.steps.contract import storable
+from engine.providers.provider import ModelRequest, ModelResponse, Repair
+from engine.steps.contract import make_storable
 
 PROBLEM_CHARACTERS_MAX: Final = 500
 _FENCED = re.compile(r"\s*```(?:json)?\s*\n(?P<json>.*)\n\s*```\s*", re.DOTALL)
@@ -31,7 +31,7 @@ class Unfit(Struct, frozen=True):
     problems: tuple[str, ...]
 
 
-def without_text(answer: Answer) -> Unfit | None:
+def without_text(answer: ModelResponse) -> Unfit | None:
     """Tell why an answer is none: no step can go on with nothing. None where the model wrote something."""
     if answer.text:
         return None
@@ -60,7 +60,7 @@ def read_answer(text: str, asked: TextOutput | JsonOutput) -> Fit | Unfit:
     return _unfit("the answer does not meet the schema", problems) if problems else Fit(value)
 
 
-def to_repair(ask: Ask, answer: str, unfit: Unfit, first: Ask) -> Ask:
+def to_repair(ask: ModelRequest, answer: str, unfit: Unfit, first: ModelRequest) -> ModelRequest:
     """Ask for a repair of an answer. Its token is its own, and the same wherever the same answer is repaired."""
     listed = "\n".join(f"- {problem}" for problem in unfit.problems)
     said = f"{unfit.message}:\n{listed}\nAnswer again, with nothing but JSON that meets the schema."
@@ -71,5 +71,5 @@ def to_repair(ask: Ask, answer: str, unfit: Unfit, first: Ask) -> Ask:
 
 
 def _unfit(what: str, problems: list[str]) -> Unfit:
-    short = tuple(storable(problem[:PROBLEM_CHARACTERS_MAX]) for problem in problems)
+    short = tuple(make_storable(problem[:PROBLEM_CHARACTERS_MAX]) for problem in problems)
     return Unfit(what, short)

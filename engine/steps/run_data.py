@@ -17,11 +17,11 @@ class RunData:
         self.inputs = inputs
         self.steps: dict[str, Any] = {}
 
-    def completed(self, node: str, output: object) -> None:
+    def record_output(self, node: str, output: object) -> None:
         """Remember what a step gave."""
         self.steps[node] = {"output": output}
 
-    def skipped(self, node: str) -> None:
+    def record_skip(self, node: str) -> None:
         """Remember that a step gave nothing, so that expressions may ask whether it did."""
         self.steps[node] = {}
 
@@ -29,22 +29,22 @@ class RunData:
         """Tell whether a step gave an output."""
         return "output" in self.steps.get(node, ())
 
-    def seen(self) -> dict[str, Any]:
+    def to_expression_data(self) -> dict[str, Any]:
         """Give what templates and queries see: as it is now, so that a step may give all of it and not itself later."""
         return {"inputs": self.inputs, "steps": dict(self.steps)}
 
 
-def edges_taken(graph: CompiledGraph, node: str, data: RunData) -> tuple[int, ...]:
+def decide_edges(graph: CompiledGraph, node: str, data: RunData) -> tuple[int, ...]:
     """Decide the edges out of a step that completed. Raises ExpressionFault where a condition cannot be evaluated."""
-    return tuple(edge.index for edge in graph.outgoing[node] if _taken(edge, data))
+    return tuple(edge.index for edge in graph.outgoing[node] if _is_taken(edge, data))
 
 
-def fallback_edges(graph: CompiledGraph, node: str) -> tuple[int, ...]:
+def find_fallback_edges(graph: CompiledGraph, node: str) -> tuple[int, ...]:
     """Give the edge that is taken when a step has failed for good, if it has one."""
     return tuple(edge.index for edge in graph.outgoing[node] if edge.on_failure)
 
 
-def _taken(edge: CompiledEdge, data: RunData) -> bool:
+def _is_taken(edge: CompiledEdge, data: RunData) -> bool:
     if edge.on_failure:
         return False
     condition = edge.condition
@@ -59,7 +59,7 @@ def _mapping(value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def passed_through(graph: CompiledGraph, run: Run, node: str, data: RunData) -> object:
+def resolve_pass_through(graph: CompiledGraph, run: Run, node: str, data: RunData) -> object:
     """Give what passes through a step that adds nothing: what the taken edges bring, or the inputs at an entry."""
     incoming = graph.incoming[node]
     if not incoming:

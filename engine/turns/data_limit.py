@@ -10,7 +10,7 @@ from domain.graphs.graph import ErrorClass
 from domain.payload import Payload
 from domain.runs.run import Run
 from domain.runs.steps import bytes_of
-from engine.steps.contract import Failed, failed
+from engine.steps.contract import Failed, build_failure
 
 RUN_DATA_BYTES: Final = 64 * 1024 * 1024
 BOUND_VARIABLE: Final = "CALLSHEET_ENGINE_RUN_DATA_BYTES"
@@ -27,7 +27,7 @@ def no_room_for(payload: Payload, run: Run, node: str, most_bytes: int) -> Faile
     others = run.data_bytes - held
     if others + payload.bytes <= most_bytes:
         return None
-    return failed(
+    return build_failure(
         ErrorClass.INVALID_OUTPUT,
         f"the run holds {others} bytes of data, and the {payload.bytes} of this step would be more than the "
         f"{most_bytes} that {BOUND_VARIABLE} allows",

@@ -14,7 +14,7 @@ from commands.runs.turn import Turn
 from domain.graphs.graph import ErrorClass
 from domain.runs.run import Run
 from domain.runs.steps import SETTLED, Step, StepStatus
-from engine.steps.contract import Failed, Gave, Result, failed
+from engine.steps.contract import Failed, Result, Succeeded, build_failure
 from store.errors import Conflict, Unavailable
 from store.log.log import Log
 from store.log.records import Metadata
@@ -53,7 +53,7 @@ def late(before: Run, results: Iterable[tuple[str, Result]], reason: str = TOO_L
     return [
         RefuseResult(node=node, attempt=before.steps[node].attempt, reason=reason, usage=result.usage)
         for node, result in results
-        if isinstance(result, Gave | Failed) and result.usage is not None and _is_news(before.steps.get(node))
+        if isinstance(result, Succeeded | Failed) and result.usage is not None and _is_news(before.steps.get(node))
     ]
 
 
@@ -72,7 +72,7 @@ def lost_too_often(run: Run, epoch: int, most_in_a_row: int) -> list[tuple[str, 
         "it may be this step that ends engines"
     )
     return [
-        (node, failed(ErrorClass.OWNER_LOST, said))
+        (node, build_failure(ErrorClass.OWNER_LOST, said))
         for node, step in run.steps.items()
         if step.status is StepStatus.RUNNING and step.epoch != epoch and step.lost_in_a_row + 1 >= most_in_a_row
     ]

@@ -10,8 +10,8 @@ from domain.graphs.graph import ErrorClass, HumanNode
 from domain.runs.facts import StepWaiting, WaitFor
 from domain.runs.run import Run
 from domain.runs.steps import SETTLED, StepStatus
-from engine.steps.contract import Decides, Gave, Result, TryAgain, failed
-from engine.steps.delay import output_of
+from engine.steps.contract import DecidedAtDeadline, Result, RetryDue, Succeeded, build_failure
+from engine.steps.delay import build_delay_output
 from engine.steps.run_data import RunData
 from engine.turns.schedule import overdue
 from store.contents import ContentStore, keep, resolve
@@ -24,9 +24,9 @@ async def resolved(contents: ContentStore, held: Loaded[Run]) -> RunData:
     for node, step in run.steps.items():
         leads_on = step.status is StepStatus.FAILED and step.continued
         if step.status is StepStatus.COMPLETED or leads_on:
-            data.completed(node, await resolve(contents, held.workspace_id, step.output))
+            data.record_output(node, await resolve(contents, held.workspace_id, step.output))
         elif step.status in SETTLED:
-            data.skipped(node)
+            data.record_skip(node)
     return data
 
 
@@ -46,14 +46,14 @@ async def decided(contents: ContentStore, held: Loaded[Run]) -> list[tuple[str, 
         if step.status is StepStatus.DECIDED and decision is not None:
             answer = await resolve(contents, held.workspace_id, decision.data)
             output = {"outcome": decision.outcome, "data": answer, "comment": decision.comment}
-            results.append((node, Gave(output, await keep(contents, held.workspace_id, output))))
+            results.append((node, Succeeded(output, await keep(contents, held.workspace_id, output))))
     return results
 
 
 async def given(contents: ContentStore, held: Loaded[Run]) -> list[tuple[str, Result]]:
     """Give what the steps come to whose outputs a retry has kept: without another call. Raises Unavailable."""
     return [
-        (node, Gave(await resolve(contents, held.workspace_id, step.gave), step.gave))
+        (node, Succeeded(await resolve(contents, held.workspace_id, step.gave), step.gave))
         for node, step in held.state.steps.items()
         if step.status is StepStatus.GIVEN and step.gave is not None
     ]
@@ -69,7 +69,7 @@ async def timed_out(
             continue
         step = held.state.steps[node]
         if step.status is StepStatus.RETRYING:
-            results.append((node, TryAgain()))
+            results.append((node, RetryDue()))
         elif step.waiting is not None and (came_to := await _waited(contents, held, graph, step.waiting)) is not None:
             results.append((node, came_to))
     return results
@@ -82,14 +82,14 @@ async def _waited(
     if waiting.until is None:
         return None
     if waiting.waiting_for is WaitFor.TIMER:
-        output = output_of(waiting.until)
-        return Gave(output, await keep(contents, held.workspace_id, output))
+        output = build_delay_output(waiting.until)
+        return Succeeded(output, await keep(contents, held.workspace_id, output))
     node = graph.nodes[waiting.node]
     if waiting.waiting_for is not WaitFor.HUMAN or not isinstance(node, HumanNode) or node.config.deadline is None:
         return None
     then = node.config.deadline.then
     if not isinstance(then, DecideAtDeadline):
-        return failed(ErrorClass.DEADLINE, f"nobody decided until {output_of(waiting.until)['until']}")
+        return build_failure(ErrorClass.DEADLINE, f"nobody decided until {build_delay_output(waiting.until)['until']}")
     output = {"outcome": then.outcome, "data": then.data, "comment": None}
     data = await keep(contents, held.workspace_id, then.data)
-    return Decides(then.outcome, data, Gave(output, await keep(contents, held.workspace_id, output)))
+    return DecidedAtDeadline(then.outcome, data, Succeeded(output, await keep(contents, held.workspace_id, output)))

@@ -2,7 +2,7 @@
 
 from commands.runs.steps import FailRun
 from domain.runs.run import Run
-from engine.steps.contract import Failed, Gave, ItemsSettled, Result
+from engine.steps.contract import Failed, ItemsSettled, Result, Succeeded
 
 
 def ends_by(run: Run) -> FailRun | None:
@@ -20,7 +20,7 @@ def waits_for_children(run: Run) -> bool:
 def likely_to_end(settled: tuple[str, Result]) -> tuple[bool, int]:
     """Give how likely a result is to end the run, to be compared with the others'."""
     came_to = _came_to(settled[1])
-    large = came_to.payload.bytes or 0 if isinstance(came_to, Gave) else 0
+    large = came_to.payload.bytes or 0 if isinstance(came_to, Succeeded) else 0
     return isinstance(came_to, Failed), large
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from domain.fact import Fact
 from domain.graphs.compiled import CompiledGraph
-from domain.graphs.graph import kind_of
+from domain.graphs.graph import get_node_kind
 from domain.runs.facts import StepCompleted, StepFailed, StepSkipped, StepWaiting
 
 OUTCOMES: Final[dict[type[Fact], str]] = {
@@ -34,5 +34,5 @@ class StepTally:
         node = graph.nodes.get(getattr(fact, "node", ""))
         if isinstance(fact, StepFailed) and fact.retry_at is not None:
             outcome = "retried"
-        key = "unknown" if node is None else kind_of(node), outcome
+        key = "unknown" if node is None else get_node_kind(node), outcome
         self.counts[key] = self.counts.get(key, 0) + 1

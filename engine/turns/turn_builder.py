@@ -31,18 +31,18 @@ from domain.runs.steps import Step, StepStatus
 from engine.cluster.owner import Owner
 from engine.steps.attempts import compute_backoff_seconds, compute_total_deadline
 from engine.steps.contract import (
-    Decides,
+    AnswerRejected,
+    DecidedAtDeadline,
     Failed,
-    Gave,
     ItemsSettled,
-    Rejected,
     Result,
-    TryAgain,
-    Waits,
-    failed,
-    storable,
+    RetryDue,
+    Succeeded,
+    Waiting,
+    build_failure,
+    make_storable,
 )
-from engine.steps.run_data import RunData, edges_taken, fallback_edges
+from engine.steps.run_data import RunData, decide_edges, find_fallback_edges
 from engine.turns.data_limit import RUN_DATA_BYTES, no_room_for
 from engine.turns.lost_attempts import RUN_ENDED, late
 from engine.turns.run_ends import ends_by, fails, likely_to_end, waits_for_children
@@ -90,7 +90,7 @@ class Progress(Struct):
             return
         for node in due.skip:
             self.turn.give(SkipStep(node=node, reason=NO_EDGE_TAKEN))
-            self.data.skipped(node)
+            self.data.record_skip(node)
         for node in due.start:
             self._claim(node)
         if all_settled(self.graph, self.turn.run):
@@ -127,17 +127,17 @@ class Progress(Struct):
         match result:
             case ItemsSettled():
                 self._items_settled(node, result)
-            case Gave():
+            case Succeeded():
                 self._completed(node, result)
             case Failed():
                 self._failed(node, result)
-            case Waits():
+            case Waiting():
                 self._waits(node, result)
-            case TryAgain():
+            case RetryDue():
                 self._claim(node)
-            case Rejected():
+            case AnswerRejected():
                 self._rejected(node, result)
-            case Decides():
+            case DecidedAtDeadline():
                 self.turn.give(DecideAtDeadline(node=node, outcome=result.outcome, data=result.data))
                 self._completed(node, result.gave)
 
@@ -170,33 +170,33 @@ class Progress(Struct):
         self.turn.give(SettleItems(node=node, items=result.items))
         if self._is_stopping and any(one.outcome is ItemOutcome.CANCELLED for one in result.items):
             return  # perhaps because this run ends: it would be kept by a retry as what the step came to
-        if isinstance(result.then, Gave):
+        if isinstance(result.then, Succeeded):
             self._completed(node, result.then)
         elif result.then is not None:
             self._failed(node, result.then)
 
-    def _waits(self, node: str, result: Waits) -> None:
+    def _waits(self, node: str, result: Waiting) -> None:
         too_much = no_room_for(result.waiting.items, self.turn.run, node, self.most_data_bytes)
         if too_much is None:
             self.turn.give(WaitInStep(waiting=result.waiting))
         else:
             self._failed_for_good(node, too_much)
 
-    def _completed(self, node: str, result: Gave) -> None:
+    def _completed(self, node: str, result: Succeeded) -> None:
         too_much = no_room_for(result.payload, self.turn.run, node, self.most_data_bytes)
         if too_much is not None:  # another attempt would be paid for, and its output refused like this one
             self._failed_for_good(node, replace(too_much, usage=result.usage))
             return
-        self.data.completed(node, result.output)
+        self.data.record_output(node, result.output)
         try:
-            edges = edges_taken(self.graph, node, self.data)
+            edges = decide_edges(self.graph, node, self.data)
         except ExpressionFault as fault:
-            refused = failed(ErrorClass.EXPRESSION, fault.message)
+            refused = build_failure(ErrorClass.EXPRESSION, fault.message)
             self._failed_for_good(node, Failed(refused.error, usage=result.usage), gave=result.payload)
             return
         self.turn.give(CompleteStep(node=node, output=result.payload, edges_taken=edges, usage=result.usage))
 
-    def _rejected(self, node: str, rejected: Rejected) -> None:
+    def _rejected(self, node: str, rejected: AnswerRejected) -> None:
         self.turn.give(
             RejectAnswer(
                 node=node,
@@ -224,7 +224,7 @@ class Progress(Struct):
         edges: tuple[int, ...] | None = None
         instead: Payload | None = None
         error = result.error
-        self.data.skipped(node)
+        self.data.record_skip(node)
         if isinstance(policy, ContinueWith):
             try:
                 edges = self._edges_of_default(node, policy)
@@ -232,7 +232,7 @@ class Progress(Struct):
             except ExpressionFault as fault:
                 error = _in_spite_of_default(error, fault)
         elif isinstance(policy, TakeFallback):
-            edges = fallback_edges(self.graph, node)
+            edges = find_fallback_edges(self.graph, node)
         self.turn.give(
             FailStep(
                 node=node,
@@ -252,11 +252,11 @@ class Progress(Struct):
 
     def _edges_of_default(self, node: str, policy: ContinueWith) -> tuple[int, ...]:
         """Decide the edges as if the step had given its default output. Raises ExpressionFault, like any output."""
-        self.data.completed(node, policy.output)
+        self.data.record_output(node, policy.output)
         try:
-            return edges_taken(self.graph, node, self.data)
+            return decide_edges(self.graph, node, self.data)
         except ExpressionFault:
-            self.data.skipped(node)
+            self.data.record_skip(node)
             raise
 
     def _retry_at(self, node: Node, step: Step | None, result: Failed) -> datetime | None:
@@ -281,4 +281,4 @@ def _in_spite_of_default(error: StepError, fault: ExpressionFault) -> StepError:
     """Say why a run ends though its step had a default output: a reader of the graph would not expect it."""
     if fault.message == error.message:  # the same condition fails whatever the step gave
         return error
-    return replace(error, message=storable(f"{error.message}; with the output of on_error {fault.message}"))
+    return replace(error, message=make_storable(f"{error.message}; with the output of on_error {fault.message}"))

@@ -10,8 +10,8 @@ import msgspec
 from litestar.types import Receive
 from msgspec import Struct
 
-from domain.expressions.common import is_within
-from domain.graphs.validation.shape import checker_of, pointer_to
+from domain.graphs.validation.shape import build_checker, format_pointer
+from domain.json_bounds import is_within_bounds
 from domain.refusal import Problem
 from gateway.http.rejections import BodyTooLarge, BodyUnacceptable, Malformed, MediaTypeUnsupported, NotReadable
 from store.log.json_encoding import ESCAPED_NUL, NUL
@@ -103,7 +103,9 @@ class Shape(Generic[T]):
 
 def problems_of(kind: type[Struct], value: object) -> tuple[Problem, ...]:
     """Give the faults of a JSON value against a Struct, up to 200; unknown fields are faults."""
-    return tuple(Problem(pointer_to(fault.path), fault.message) for fault in checker_of(kind)(value)[:MOST_PROBLEMS])
+    return tuple(
+        Problem(format_pointer(fault.path), fault.message) for fault in build_checker(kind)(value)[:MOST_PROBLEMS]
+    )
 
 
 def is_suspect(raw: bytes, depth_max: int) -> bool:
@@ -123,7 +125,7 @@ def decode_any(raw: bytes, depth_max: int) -> object:
         _check_surrogates(raw)
         wrong = f"The body is not JSON: {fault}." if raw.strip() else "The body is empty, and JSON is needed."
         raise Malformed(wrong) from fault
-    if not is_within(value, most_items=NO_BOUND, longest=NO_BOUND, deepest=depth_max + 1):
+    if not is_within_bounds(value, items_max=NO_BOUND, length_max=NO_BOUND, depth_max=depth_max + 1):
         raise Malformed(f"The body is nested more than {depth_max} deep.")
     if NUL in raw and ESCAPED_NUL.search(raw):
         raise _holding(value, NUL_CHARACTER, "the character NUL (U+0000)")
@@ -157,11 +159,11 @@ def _pointers(value: object, what: re.Pattern[str]) -> Iterator[str]:
         path, item = pending.pop()
         if isinstance(item, str):
             if what.search(item):
-                yield pointer_to(path)
+                yield format_pointer(path)
         elif isinstance(item, dict):
             for key, inner in cast("dict[str, object]", item).items():
                 if what.search(key):
-                    yield pointer_to((*path, key))
+                    yield format_pointer((*path, key))
                 pending.append(((*path, key), inner))
         elif isinstance(item, list):
             pending.extend(((*path, index), inner) for index, inner in enumerate(cast("list[object]", item)))

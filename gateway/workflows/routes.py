@@ -11,7 +11,7 @@ from commands.aggregates import PROJECT, WORKFLOW, Loaded
 from commands.command import Command
 from commands.repository import Sources
 from commands.workflow import ChangeWorkflow, CreateWorkflow, DuplicateWorkflow, as_sent, known_to
-from domain.graphs.references import references_of
+from domain.graphs.references import find_raw_references
 from domain.graphs.validation.check import GraphUnacceptable, check_graph
 from domain.ids import to_uuid
 from domain.project import ProjectNotFound
@@ -166,7 +166,7 @@ class Workflows:
         sources = Sources(self._deps.streams, entry.workspace_id, fresh=False)
         await sources.load(PROJECT, project_id)
         try:
-            check_graph(graph, await known_to(sources, project_id, references_of(graph)))
+            check_graph(graph, await known_to(sources, project_id, find_raw_references(graph)))
         except GraphUnacceptable as fault:
             return fault.problems
         return ()

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from typing import Final
 from uuid import UUID
 
-from domain.graphs.graph import Graph, MapNode, Node, PromptNode, kind_of
+from domain.graphs.graph import Graph, MapNode, Node, PromptNode, get_node_kind
 from domain.ids import to_uuid
 from domain.runs.facts import RunRetried, RunStarted
 from domain.workflow import WorkflowCreated, WorkflowGraphRevised
@@ -140,7 +140,7 @@ class CourseMemory:
 
 
 def _nodes(graph: Graph) -> Nodes:
-    return {node.id: NodeSeen(kind_of(node), _asset(node)) for node in graph.nodes}
+    return {node.id: NodeSeen(get_node_kind(node), _asset(node)) for node in graph.nodes}
 
 
 def _asset(node: Node) -> UUID | None:

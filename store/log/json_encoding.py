@@ -5,7 +5,7 @@ from typing import Final, cast
 
 import msgspec
 
-from domain.expressions.common import DEEPEST_DATA, is_within
+from domain.json_bounds import JSON_DEPTH_MAX, is_within_bounds
 from store.errors import TooDeep, UnstorableText
 
 BACKSLASH: Final = b"\\"
@@ -38,13 +38,13 @@ def encode_shallow(value: object) -> bytes:
     try:
         encoded = encode(value)
     except RecursionError as fault:
-        raise TooDeep(DEEPEST_DATA) from fault
+        raise TooDeep(JSON_DEPTH_MAX) from fault
     except TypeError as fault:
         raise UnstorableText("this is no JSON value") from fault  # JMESPath can give one of its own expressions
-    if encoded.count(b"[") + encoded.count(b"{") > DEEPEST_DATA and not is_within(
-        value, most_items=UNBOUNDED, longest=UNBOUNDED
+    if encoded.count(b"[") + encoded.count(b"{") > JSON_DEPTH_MAX and not is_within_bounds(
+        value, items_max=UNBOUNDED, length_max=UNBOUNDED
     ):
-        raise TooDeep(DEEPEST_DATA)
+        raise TooDeep(JSON_DEPTH_MAX)
     return encoded
 
 

@@ -12,7 +12,7 @@ from commands.runs.start import StartRun
 from commands.workflow import ChangeWorkflow
 from domain.fact import topic_of
 from domain.graphs.validation.check import check_graph
-from domain.graphs.validation.semantics import Known
+from domain.graphs.validation.semantics import KnownReferences
 from domain.payload import NOTHING
 from domain.project import ProjectArchived, ProjectNotActive, ProjectRenamed, ProjectRestored, ProjectStatus
 from domain.runs.refusals import RunAlreadyStarted
@@ -65,7 +65,7 @@ async def test_a_workflow_revised_between_decision_and_append_is_decided_on_agai
         async with process(database, clock) as one:
             project = await one.project()
             workflow = await one.workflow(project)
-            revised = WorkflowGraphRevised(version=2, graph=check_graph(graph(node("b")), Known()))
+            revised = WorkflowGraphRevised(version=2, graph=check_graph(graph(node("b")), KnownReferences()))
             interrupts.append(append(workflow, 1, revised, project=project))
             run = await one.does(StartRun(target_id=new_id(), workflow_id=workflow, inputs=NOTHING))
     assert not interrupts

@@ -7,7 +7,7 @@ import msgspec
 from commands.workflow import ChangeWorkflow, Copied, CreateWorkflow, DuplicateWorkflow, as_sent
 from domain.graphs.graph import Graph
 from domain.graphs.validation.check import GraphUnacceptable
-from domain.graphs.validation.semantics import Known
+from domain.graphs.validation.semantics import KnownReferences
 from domain.workflow import (
     WorkflowArchived,
     WorkflowCreated,
@@ -22,7 +22,7 @@ from tests.support.graphs import KNOWN, PROMPT, Json, edge, graph, node, prompt
 ID = UUID("0192f000-0000-7000-8000-0000000000c1")
 SOURCE = UUID("0192f000-0000-7000-8000-0000000000c2")
 PROJECT = UUID("0192f000-0000-7000-8000-0000000000a1")
-NOTHING_KNOWN = Known()
+NOTHING_KNOWN = KnownReferences()
 CHAIN = graph(node("a"), node("b"), edges=[edge("a", "b")])
 FAULTY = graph(node("a"), node("a"), edges=[edge("a", "zz", when="1 +")])
 

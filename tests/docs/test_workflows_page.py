@@ -13,9 +13,9 @@ import pytest
 
 from callsheet.demo.server import running_server
 from domain.graphs.graph import ErrorClass, Node
-from domain.graphs.references import references_of
+from domain.graphs.references import find_raw_references
 from domain.graphs.validation.check import check_graph
-from domain.graphs.validation.semantics import Known
+from domain.graphs.validation.semantics import KnownReferences
 from domain.ids import to_uuid
 from domain.runs.run import RunStatus
 from domain.runs.steps import StepStatus
@@ -43,13 +43,13 @@ def nodes() -> list[dict[str, Any]]:
     return [node for graph in graphs() for node in cast("list[dict[str, Any]]", graph["nodes"])]
 
 
-def known_to(graph: dict[str, Any]) -> Known:
+def known_to(graph: dict[str, Any]) -> KnownReferences:
     """Let everything exist that a graph names, since the page's ids are those of no project."""
-    named = references_of(graph)
+    named = find_raw_references(graph)
     configs = [cast("dict[str, Any]", node.get("config", {})) for node in graph["nodes"]]
     sets = {to_uuid("ast", str(config["dataset_id"])) for config in configs if "dataset_id" in config}
     assets = {asset: "dataset" if asset in sets else "prompt" for asset in named.assets}
-    return Known(assets=assets, workflows=named.workflows)
+    return KnownReferences(assets=assets, workflows=named.workflows)
 
 
 @pytest.mark.parametrize("graph", graphs(), ids=lambda graph: "-".join(node["id"] for node in graph["nodes"])[:60])

@@ -8,7 +8,7 @@ from domain.expressions.jmespath_queries import compile_query
 from domain.expressions.liquid_templates import compile_template
 from domain.graphs.graph import Graph, Node
 from domain.graphs.validation.check import check_graph
-from domain.graphs.validation.semantics import Known
+from domain.graphs.validation.semantics import KnownReferences
 from domain.ids import from_uuid, to_uuid
 from tests.support.examples.player import FOLDER, Json, example, play, with_ids
 from tests.support.examples.webhook import webhook
@@ -27,7 +27,7 @@ def graphs_of(name: str) -> list[Graph]:
     """Give the graphs of an example, its own and those of its sub-workflows, once they are accepted."""
     told = example(name)
     ids = ids_of(told)
-    known = Known(
+    known = KnownReferences(
         assets={to_uuid("ast", ids[f"asset:{asset['name']}"]): asset["type"] for asset in told["assets"]},
         workflows=frozenset(to_uuid("wf", made) for made in ids.values() if made.startswith("wf_")),
     )

@@ -14,9 +14,9 @@ from domain.graphs.configs import JsonOutput, PromptConfig
 from domain.graphs.graph import Graph, HumanNode, PromptNode, TransformNode
 from domain.graphs.validation.check import check_graph
 from domain.graphs.validation.json_schema import compile_schema
-from domain.graphs.validation.semantics import Known
+from domain.graphs.validation.semantics import KnownReferences
 from domain.ids import from_uuid
-from engine.providers.provider import Ask
+from engine.providers.provider import ModelRequest
 from engine.providers.scripted import Scripted
 
 Json = dict[str, Any]
@@ -38,7 +38,7 @@ def with_ids(value: object) -> Any:  # noqa: ANN401  # any JSON value
 
 
 def graph() -> Graph:
-    known = Known(assets=dict.fromkeys(UUIDS.values(), "prompt"))
+    known = KnownReferences(assets=dict.fromkeys(UUIDS.values(), "prompt"))
     workflow = with_ids(EXAMPLE["workflow"])
     return check_graph({"nodes": workflow["nodes"], "edges": workflow["edges"]}, known)
 
@@ -47,7 +47,13 @@ async def answer_of(config: PromptConfig, data: Json) -> Any:  # noqa: ANN401  #
     template = config.template if config.asset_id is None else CONTENTS[config.asset_id]
     seen = data | {"variables": {name: compile_query(query).apply(data) for name, query in config.variables.items()}}
     prompt = compile_template(template or "").render(seen)
-    ask = Ask(model=config.model, prompt=prompt, output=config.output, idempotency_token="t", timeout_seconds=1)  # noqa: S106  # no secret
+    ask = ModelRequest(
+        model=config.model,
+        prompt=prompt,
+        output=config.output,
+        idempotency_token="t",  # noqa: S106  # no secret
+        timeout_seconds=1,
+    )
     text = (await Scripted().complete(ask, lambda _: None)).text
     if not isinstance(config.output, JsonOutput):
         return text

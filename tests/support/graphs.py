@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.graphs.validation.check import GraphUnacceptable, check_graph
-from domain.graphs.validation.semantics import Known
+from domain.graphs.validation.semantics import KnownReferences
 from domain.ids import from_uuid, to_uuid
 
 Json = dict[str, Any]
@@ -14,7 +14,7 @@ DATASET = from_uuid("ast", UUID("01890a5d-ac96-774b-bcce-b302099a8058"))
 CHILD = from_uuid("wf", UUID("01890a5d-ac96-774b-bcce-b302099a8059"))
 ABSENT_ASSET = from_uuid("ast", UUID("01890a5d-ac96-774b-bcce-b302099a805a"))
 ABSENT_WORKFLOW = from_uuid("wf", UUID("01890a5d-ac96-774b-bcce-b302099a805b"))
-KNOWN = Known(
+KNOWN = KnownReferences(
     assets={to_uuid("ast", PROMPT): "prompt", to_uuid("ast", DATASET): "dataset"},
     workflows=frozenset({to_uuid("wf", CHILD)}),
 )

@@ -6,21 +6,21 @@ from typing import Any, ClassVar, cast
 
 import msgspec
 
-from domain.expressions.common import is_within
 from domain.graphs.graph import MOST_EDGES, MOST_NODES, Edge, Graph, Node
 from domain.graphs.validation.links import (
     Edges,
+    GraphLinks,
     Nodes,
-    Places,
-    condition_faults,
-    edge_faults,
-    expression_faults,
-    fallback_faults,
-    id_faults,
+    find_condition_faults,
+    find_edge_faults,
+    find_expression_faults,
+    find_fallback_faults,
+    find_id_faults,
 )
 from domain.graphs.validation.partial import is_artefact, salvage
-from domain.graphs.validation.semantics import Known, node_faults
-from domain.graphs.validation.shape import Fault, Faults, checker_of, pointer_to
+from domain.graphs.validation.semantics import KnownReferences, find_node_faults
+from domain.graphs.validation.shape import Fault, Faults, build_checker, format_pointer
+from domain.json_bounds import is_within_bounds
 from domain.refusal import Problem, Refusal, RefusalKind
 
 MOST_PROBLEMS = 200
@@ -37,13 +37,13 @@ class GraphUnacceptable(Refusal):
     kind: ClassVar[RefusalKind] = RefusalKind.UNACCEPTABLE
 
 
-def check_graph(raw: object, known: Known) -> Graph:
+def check_graph(raw: object, known: KnownReferences) -> Graph:
     """Read a graph from JSON. Raises GraphUnacceptable with up to 200 problems, and nothing else, on any JSON value."""
     faults = tuple(_outer_faults(raw))
     if not faults:
         faults = tuple(islice(_inner_faults(cast("dict[str, Any]", raw), known), MOST_PROBLEMS))
     if faults:
-        raise GraphUnacceptable(problems=tuple(Problem(pointer_to(fault.path), fault.message) for fault in faults))
+        raise GraphUnacceptable(problems=tuple(Problem(format_pointer(fault.path), fault.message) for fault in faults))
     return msgspec.convert(raw, Graph)
 
 
@@ -57,7 +57,7 @@ def _outer_faults(raw: object) -> Iterator[Fault]:
     yield from _count_faults(sent, "edges", MOST_EDGES)
     if sent.get("nodes") == []:
         yield Fault(("nodes",), "a graph needs at least one node")
-    if is_within(sent, most_items=MOST_VALUES, longest=MOST_VALUES, deepest=DEEPEST_GRAPH):
+    if is_within_bounds(sent, items_max=MOST_VALUES, length_max=MOST_VALUES, depth_max=DEEPEST_GRAPH):
         yield from _size_faults(sent)
     else:
         yield Fault((), f"is nested more than {DEEPEST_GRAPH} deep, or holds more than {MOST_VALUES} values")
@@ -81,28 +81,28 @@ def _size_faults(sent: dict[str, Any]) -> Iterator[Fault]:
         yield Fault((), f"has {size} bytes as JSON, at most {LARGEST_GRAPH_BYTES} are possible")
 
 
-def _inner_faults(sent: dict[str, Any], known: Known) -> Iterator[Fault]:
+def _inner_faults(sent: dict[str, Any], known: KnownReferences) -> Iterator[Fault]:
     raw_nodes: list[Any] = sent.get("nodes", [])
     raw_edges: list[Any] = sent.get("edges", [])
     empty: list[object] = []
-    yield from checker_of(Graph)(sent | {field: empty for field in ("nodes", "edges") if field in sent})
-    check_node, check_edge = checker_of(Node), checker_of(Edge)
+    yield from build_checker(Graph)(sent | {field: empty for field in ("nodes", "edges") if field in sent})
+    check_node, check_edge = build_checker(Node), build_checker(Edge)
     node_shapes = [check_node(node) for node in raw_nodes]
     edge_shapes = [check_edge(edge) for edge in raw_edges]
     nodes: Nodes = dict(_readable_nodes(raw_nodes, node_shapes))
     edges: Edges = dict(_readable_edges(raw_edges, edge_shapes))
     ids = [cast("dict[str, Any]", node).get("id") if isinstance(node, dict) else None for node in raw_nodes]
-    places = Places(ids, edges)
-    yield from id_faults(ids, places)
+    places = GraphLinks(ids, edges)
+    yield from find_id_faults(ids, places)
     for index, shape in enumerate(node_shapes):
         later = _later_faults(nodes[index], places, known) if index in nodes else ()
         for fault in chain(shape, (fault for fault in later if not is_artefact(fault, shape))):
             yield _under("nodes", index, fault)
     for index, shape in enumerate(edge_shapes):
         yield from (_under("edges", index, fault) for fault in shape)
-    yield from edge_faults(edges, places)
-    yield from condition_faults(edges, places)
-    yield from fallback_faults(nodes, edges, places)
+    yield from find_edge_faults(edges, places)
+    yield from find_condition_faults(edges, places)
+    yield from find_fallback_faults(nodes, edges, places)
 
 
 def _readable_nodes(raw_nodes: list[Any], shapes: list[Faults]) -> Iterator[tuple[int, Node]]:
@@ -120,9 +120,9 @@ def _readable_edges(raw_edges: list[Any], shapes: list[Faults]) -> Iterator[tupl
             yield index, Edge(source=raw["from"], target=raw["to"])
 
 
-def _later_faults(node: Node, places: Places, known: Known) -> Iterator[Fault]:
-    yield from node_faults(node, known)
-    yield from expression_faults(node, places)
+def _later_faults(node: Node, places: GraphLinks, known: KnownReferences) -> Iterator[Fault]:
+    yield from find_node_faults(node, known)
+    yield from find_expression_faults(node, places)
 
 
 def _under(field: str, index: int, fault: Fault) -> Fault:

@@ -17,7 +17,7 @@ from domain.graphs.graph import (
 )
 
 Compile: TypeAlias = Callable[[str], Query] | Callable[[str], Template]
-Roots: TypeAlias = tuple[str, ...]
+RootNames: TypeAlias = tuple[str, ...]
 """The names at the top of the data that an expression is given."""
 
 RUN: Final = ("inputs", "steps")
@@ -26,16 +26,16 @@ CALL: Final = (*RUN, "secrets")
 ITEM: Final = (*RUN, "item", "index")
 
 
-class Written(NamedTuple):
+class Expression(NamedTuple):
     """One expression of a node: its path below the node, its source, its language's compiler, and what it sees."""
 
     path: tuple[str, ...]
     source: str
     compile: Compile
-    sees: Roots
+    sees: RootNames
 
 
-def expressions_of(node: Node) -> Iterator[Written]:
+def iterate_expressions(node: Node) -> Iterator[Expression]:
     """Give every template and query of a node."""
     match node:
         case PromptNode(config=config):
@@ -49,7 +49,7 @@ def expressions_of(node: Node) -> Iterator[Written]:
         case HttpNode(config=config):
             yield from _templates(CALL, url=config.url, body=config.body)
             for header, value in config.headers.items():
-                yield Written(("config", "headers", header), value, compile_template, CALL)
+                yield Expression(("config", "headers", header), value, compile_template, CALL)
         case DelayNode(config=config):
             yield from _templates(RUN, until=config.until)
         case MapNode(config=config):
@@ -61,18 +61,18 @@ def expressions_of(node: Node) -> Iterator[Written]:
             assert_never(node)
 
 
-def _templates(sees: Roots, **sources: str | None) -> Iterator[Written]:
+def _templates(sees: RootNames, **sources: str | None) -> Iterator[Expression]:
     for name, source in sources.items():
         if source is not None:
-            yield Written(("config", name), source, compile_template, sees)
+            yield Expression(("config", name), source, compile_template, sees)
 
 
-def _queries(sees: Roots, **sources: str | None) -> Iterator[Written]:
+def _queries(sees: RootNames, **sources: str | None) -> Iterator[Expression]:
     for name, source in sources.items():
         if source is not None:
-            yield Written(("config", name), source, compile_query, sees)
+            yield Expression(("config", name), source, compile_query, sees)
 
 
-def _picks(sees: Roots, field: str, picks: Mapping[str, str]) -> Iterator[Written]:
+def _picks(sees: RootNames, field: str, picks: Mapping[str, str]) -> Iterator[Expression]:
     for name, source in picks.items():
-        yield Written(("config", field, name), source, compile_query, sees)
+        yield Expression(("config", field, name), source, compile_query, sees)

@@ -6,9 +6,10 @@ from typing import Any
 
 import jsonschema_rs
 
-from domain.expressions.common import ExpressionFault, is_within, items_of, quoted
+from domain.expressions.common import ExpressionFault, shorten
 from domain.graphs.validation.json_schema_size import expanded_size, longest_part
-from domain.graphs.validation.shape import Fault, pointer_to
+from domain.graphs.validation.shape import Fault, format_pointer
+from domain.json_bounds import child_values, is_within_bounds
 from domain.refusal import Problem
 
 MOST_PROBLEMS = 50
@@ -44,14 +45,14 @@ class Schema:
         Raises ExpressionFault for a value too large or too deep to be judged.
         """
         most = min(MOST_VALUES, MOST_JUDGED // self._cost)
-        if not is_within(value, most_items=most, longest=most):
+        if not is_within_bounds(value, items_max=most, length_max=most):
             raise ExpressionFault("JSON Schema: the value is too large or too deep")
         # The library gathers all errors before it gives the first: a million took 14 s and 1.5 GB.
         judge = self._all_errors if self._is_small(value) else self._first_error
         try:
-            return tuple(Problem(pointer_to(error.instance_path), quoted(error.message)) for error in judge(value))
+            return tuple(Problem(format_pointer(error.instance_path), shorten(error.message)) for error in judge(value))
         except ValueError as fault:
-            raise ExpressionFault(f"JSON Schema: {quoted(str(fault))}") from fault
+            raise ExpressionFault(f"JSON Schema: {shorten(str(fault))}") from fault
 
     def _is_small(self, value: Any) -> bool:  # noqa: ANN401  # any JSON value
         """Tell whether all that could be wrong with a value can be said.
@@ -59,7 +60,10 @@ class Schema:
         An `enum` of 20,000 numbers against a list of 20,000 others took all memory of the process, for messages alone.
         """
         most = min(MOST_CHECKS, MOST_SAID // self._longest_part) // self._size
-        return is_within(value, most_items=most, longest=MOST_CHECKS) and _quoted_in_all(value) * self._size < MOST_SAID
+        return (
+            is_within_bounds(value, items_max=most, length_max=MOST_CHECKS)
+            and _message_characters(value) * self._size < MOST_SAID
+        )
 
     def _all_errors(self, value: Any) -> Iterator[jsonschema_rs.ValidationError]:  # noqa: ANN401  # any JSON value
         return islice(self._validator.iter_errors(value), MOST_PROBLEMS)
@@ -73,13 +77,13 @@ class Schema:
 
 def compile_schema(schema: dict[str, Any]) -> Schema:
     """Compile a schema. Raises ExpressionFault with the reason when it is none."""
-    faults = schema_faults(schema)
+    faults = find_schema_faults(schema)
     if faults:
         raise ExpressionFault(faults[0].message)
     return Schema(_validator(schema), expanded_size(schema), longest_part(schema), divides="multipleOf" in str(schema))
 
 
-def schema_faults(schema: dict[str, Any]) -> tuple[Fault, ...]:
+def find_schema_faults(schema: dict[str, Any]) -> tuple[Fault, ...]:
     """Give what keeps a value from being a schema, with its path: the first fault only, or nothing."""
     try:
         expanded_size(schema)
@@ -87,20 +91,20 @@ def schema_faults(schema: dict[str, Any]) -> tuple[Fault, ...]:
     except ExpressionFault as fault:
         return (Fault((), fault.message),)
     except jsonschema_rs.ValidationError as fault:
-        return (Fault(tuple(fault.instance_path), f"JSON Schema: {quoted(fault.message)}"),)
+        return (Fault(tuple(fault.instance_path), f"JSON Schema: {shorten(fault.message)}"),)
     except ValueError as fault:
-        return (Fault((), f"JSON Schema: {quoted(str(fault))}"),)
+        return (Fault((), f"JSON Schema: {shorten(str(fault))}"),)
     return ()
 
 
-def _quoted_in_all(value: Any) -> int:  # noqa: ANN401  # any JSON value
+def _message_characters(value: Any) -> int:  # noqa: ANN401  # any JSON value
     """Give how many characters of texts all parts of a value hold together: a text counts in each part around it."""
     characters, depth = 0, 0
     level: list[object] = [value]
     while level:
         depth += 1
         characters += depth * sum(len(one) for one in level if isinstance(one, str))
-        level = [part for one in level for part in items_of(one)]
+        level = [part for one in level for part in child_values(one)]
     return characters
 
 

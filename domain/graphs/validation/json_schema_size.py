@@ -5,7 +5,7 @@ Thirty definitions that each refer twice to the next made the validator use all 
 
 from typing import Any, cast
 
-from domain.expressions.common import ExpressionFault, quoted
+from domain.expressions.common import ExpressionFault, shorten
 
 MOST_EXPANDED = 2_000
 LONGEST_CHAIN = 20
@@ -69,9 +69,9 @@ class _Expansion:
         if reference in self._sizes:
             return self._sizes[reference]
         if not reference.startswith("#") or "%" in reference:
-            raise ExpressionFault(f"JSON Schema: $ref leads elsewhere: {quoted(reference)}")
+            raise ExpressionFault(f"JSON Schema: $ref leads elsewhere: {shorten(reference)}")
         if reference in chain or reference == "#":
-            raise ExpressionFault(f"JSON Schema: $ref leads in a circle: {quoted(reference)}")
+            raise ExpressionFault(f"JSON Schema: $ref leads in a circle: {shorten(reference)}")
         if len(chain) == LONGEST_CHAIN:
             raise ExpressionFault(f"JSON Schema: more than {LONGEST_CHAIN} references follow each other")
         self._sizes[reference] = self.size(self._target(reference), (*chain, reference))

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from domain.expressions.cel import compile_condition
-from domain.expressions.common import ExpressionFault, quoted
+from domain.expressions.common import ExpressionFault, shorten
 from domain.expressions.liquid_secrets import NOT_WHOLE, SECRETS
 from domain.expressions.liquid_templates import Template
 from domain.graphs.graph import Edge, Node, TakeFallback
 from domain.graphs.topology import Ancestors, Successors, cycles, topological_order
-from domain.graphs.validation.expressions import Written, expressions_of
+from domain.graphs.validation.expressions import Expression, iterate_expressions
 from domain.graphs.validation.shape import Fault
 from domain.suggestions import meant
 
@@ -17,7 +17,7 @@ Edges = Mapping[int, Edge]
 """By their place in what was sent; what could not be read is left out."""
 
 
-class Places:
+class GraphLinks:
     """Where each node id stands first, and which nodes come before which."""
 
     def __init__(self, ids: Sequence[object], edges: Edges) -> None:
@@ -34,11 +34,11 @@ class Places:
             if name not in self.first:
                 yield Fault(path, self.missing(name))
             elif not self._may_come_before(name, seen_from):
-                yield Fault(path, f"node '{quoted(name)}' does not come before '{quoted(seen_from)}'")
+                yield Fault(path, f"node '{shorten(name)}' does not come before '{shorten(seen_from)}'")
 
     def missing(self, name: str) -> str:
         """Say that there is no such node, and which one may be meant."""
-        return f"there is no node '{quoted(name)}'{meant(name, self.first)}"
+        return f"there is no node '{shorten(name)}'{meant(name, self.first)}"
 
     def _may_come_before(self, name: str, seen_from: str) -> bool:
         """Say so too where it cannot be told: in a graph with a cycle, or from a node whose id cannot be read."""
@@ -53,14 +53,14 @@ def _successors(edges: Edges, first: Mapping[str, int]) -> Successors:
     return {name: list(targets) for name, targets in successors.items()}
 
 
-def id_faults(ids: Sequence[object], places: Places) -> Iterator[Fault]:
+def find_id_faults(ids: Sequence[object], places: GraphLinks) -> Iterator[Fault]:
     """Give the ids that were taken already."""
     for index, name in enumerate(ids):
         if isinstance(name, str) and places.first[name] != index:
-            yield Fault(("nodes", index, "id"), f"'{quoted(name)}' is also the id of node {places.first[name]}")
+            yield Fault(("nodes", index, "id"), f"'{shorten(name)}' is also the id of node {places.first[name]}")
 
 
-def edge_faults(edges: Edges, places: Places) -> Iterator[Fault]:
+def find_edge_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
     """Give the edges that dangle, repeat another, or close a circle."""
     first: dict[tuple[str, str], int] = {}
     for index, edge in edges.items():
@@ -77,9 +77,9 @@ def edge_faults(edges: Edges, places: Places) -> Iterator[Fault]:
         yield Fault(("edges", closing), f"closes a cycle: {' → '.join((*cycle, cycle[0]))}")
 
 
-def expression_faults(node: Node, places: Places) -> Iterator[Fault]:
+def find_expression_faults(node: Node, places: GraphLinks) -> Iterator[Fault]:
     """Give the templates and queries of a node that cannot be compiled, or that name what they do not see."""
-    for written in expressions_of(node):
+    for written in iterate_expressions(node):
         try:
             compiled = written.compile(written.source)
         except ExpressionFault as fault:
@@ -91,13 +91,13 @@ def expression_faults(node: Node, places: Places) -> Iterator[Fault]:
             yield from places.faults(compiled.nodes, node.id, written.path)
 
 
-def _root_faults(roots: frozenset[str], written: Written) -> Iterator[Fault]:
+def _root_faults(roots: frozenset[str], written: Expression) -> Iterator[Fault]:
     for name in sorted(roots.difference(written.sees)):
         told = f"{', '.join(written.sees[:-1])} and {written.sees[-1]}{meant(name, written.sees)}"
-        yield Fault(written.path, f"'{quoted(name)}' is unknown, this sees {told}")
+        yield Fault(written.path, f"'{shorten(name)}' is unknown, this sees {told}")
 
 
-def condition_faults(edges: Edges, places: Places) -> Iterator[Fault]:
+def find_condition_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
     """Give the same for conditions; these also see the node that their edge leaves."""
     for index, edge in edges.items():
         if edge.when is None:
@@ -110,7 +110,7 @@ def condition_faults(edges: Edges, places: Places) -> Iterator[Fault]:
             yield from places.faults(condition.nodes - {edge.source}, edge.source, ("edges", index, "when"))
 
 
-def fallback_faults(nodes: Nodes, edges: Edges, places: Places) -> Iterator[Fault]:
+def find_fallback_faults(nodes: Nodes, edges: Edges, places: GraphLinks) -> Iterator[Fault]:
     """Give the fallbacks to no node, that no edge carries, or whose edge has a condition."""
     conditions = {(edge.source, edge.target): edge.when for edge in edges.values()}
     for index, node in nodes.items():
@@ -120,6 +120,6 @@ def fallback_faults(nodes: Nodes, edges: Edges, places: Places) -> Iterator[Faul
         if node.on_error.to not in places.first:
             yield Fault(path, places.missing(node.on_error.to))
         elif pair not in conditions:
-            yield Fault(path, f"there is no edge from '{quoted(node.id)}' to '{node.on_error.to}'")
+            yield Fault(path, f"there is no edge from '{shorten(node.id)}' to '{node.on_error.to}'")
         elif conditions[pair] is not None:
             yield Fault(path, "a fallback edge is taken on failure only and has no when")

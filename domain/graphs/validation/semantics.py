@@ -26,31 +26,31 @@ from domain.graphs.graph import (
     TransformNode,
     WorkflowNode,
 )
-from domain.graphs.references import Named, named_by
-from domain.graphs.validation.json_schema import schema_faults
+from domain.graphs.references import Reference, iterate_references
+from domain.graphs.validation.json_schema import find_schema_faults
 from domain.graphs.validation.shape import Fault
 from domain.ids import to_uuid
 from domain.suggestions import listed
 
 
-class Known(Struct, frozen=True, kw_only=True):
+class KnownReferences(Struct, frozen=True, kw_only=True):
     """What exists in the graph's project of all that the graph names: assets with their types, and workflows."""
 
     assets: Mapping[UUID, str] = {}
     workflows: AbstractSet[UUID] = frozenset()
 
 
-def node_faults(node: Node, known: Known) -> Iterator[Fault]:
+def find_node_faults(node: Node, known: KnownReferences) -> Iterator[Fault]:
     """Give the faults of one node that need no other node."""
     yield from _policy_faults(node)
     yield from _config_faults(node)
-    for named in named_by(node):
+    for named in iterate_references(node):
         message = _missing(named, known)
         if message is not None:
             yield Fault(("config", named.field), message)
 
 
-def _missing(named: Named, known: Known) -> str | None:
+def _missing(named: Reference, known: KnownReferences) -> str | None:
     try:
         uuid = to_uuid(named.prefix, named.text)
     except ValueError as fault:
@@ -126,5 +126,5 @@ def _exactly_one(**fields: object) -> Iterator[Fault]:
 
 
 def _schema_faults(schema: JsonSchema, *path: str) -> Iterator[Fault]:
-    for fault in schema_faults(schema):
+    for fault in find_schema_faults(schema):
         yield Fault((*path, *fault.path), fault.message)

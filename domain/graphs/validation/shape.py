@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct, UnsetType
 from msgspec.structs import fields
 
-from domain.expressions.common import quoted
+from domain.expressions.common import shorten
 from domain.suggestions import listed, meant
 
 
@@ -30,49 +30,49 @@ Checker = Callable[[object], Faults]
 """Gives the faults of a value; an empty tuple, without any other work, where there are none."""
 
 
-def pointer_to(path: Iterable[str | int]) -> str:
+def format_pointer(path: Iterable[str | int]) -> str:
     """Write a path as a JSON pointer (RFC 6901, section 3)."""
-    return "".join(f"/{quoted(str(key)).replace('~', '~0').replace('/', '~1')}" for key in path)
+    return "".join(f"/{shorten(str(key)).replace('~', '~0').replace('/', '~1')}" for key in path)
 
 
 @lru_cache(maxsize=256)
-def checker_of(hint: Any) -> Checker:  # noqa: ANN401  # a type hint, which has no type of its own
+def build_checker(hint: Any) -> Checker:  # noqa: ANN401  # a type hint, which has no type of its own
     """Give the checker of a type hint."""
-    inner, bounds = _unannotated(hint)
+    inner, bounds = _split_annotation(hint)
     origin = get_origin(inner)
     if isinstance(inner, type) and issubclass(inner, Struct):
         return _struct_checker(inner)
     if origin in {Union, UnionType}:
         return _union_checker(get_args(inner))
     if origin is tuple:
-        return _list_checker(checker_of(get_args(inner)[0]), bounds)
+        return _list_checker(build_checker(get_args(inner)[0]), bounds)
     if origin is dict and get_args(inner)[1] is not Any:
-        return _object_checker(checker_of(get_args(inner)[0]), checker_of(get_args(inner)[1]), bounds)
-    words = _words_of(inner)
-    return _word_checker(words) if words else _leaf_checker(hint)
+        return _object_checker(build_checker(get_args(inner)[0]), build_checker(get_args(inner)[1]), bounds)
+    words = _enum_values(inner)
+    return _enum_checker(words) if words else _leaf_checker(hint)
 
 
-def _unannotated(hint: Any) -> tuple[Any, list[Meta]]:  # noqa: ANN401  # a type hint
+def _split_annotation(hint: Any) -> tuple[Any, list[Meta]]:  # noqa: ANN401  # a type hint
     if get_origin(hint) is not Annotated:
         return hint, []
     inner, *notes = get_args(hint)
     return inner, [note for note in notes if isinstance(note, Meta)]
 
 
-def _words_of(hint: Any) -> tuple[str, ...]:  # noqa: ANN401  # a type hint
+def _enum_values(hint: Any) -> tuple[str, ...]:  # noqa: ANN401  # a type hint
     """Give the words of an enumeration or of a Literal; none for other types."""
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return tuple(hint)
     return tuple(map(str, get_args(hint))) if get_origin(hint) is Literal else ()
 
 
-def _word_checker(words: tuple[str, ...]) -> Checker:
+def _enum_checker(words: tuple[str, ...]) -> Checker:
     def check(value: object) -> Faults:
         if not isinstance(value, str):
-            return (Fault((), f"{_unexpected('str', value).message}: one of {listed(words)}"),)
+            return (Fault((), f"{_type_fault('str', value).message}: one of {listed(words)}"),)
         if value in words:
             return ()
-        return (Fault((), f"unknown value '{quoted(value)}', it is one of {listed(words)}{meant(value, words)}"),)
+        return (Fault((), f"unknown value '{shorten(value)}', it is one of {listed(words)}{meant(value, words)}"),)
 
     return check
 
@@ -89,13 +89,13 @@ def _leaf_checker(hint: Any) -> Checker:  # noqa: ANN401  # a type hint
 
 
 def _struct_checker(struct: type[Struct]) -> Checker:
-    known = {entry.encode_name: checker_of(entry.type) for entry in fields(struct)}
+    known = {entry.encode_name: build_checker(entry.type) for entry in fields(struct)}
     required = [entry.encode_name for entry in fields(struct) if entry.required]
     tag_field = struct.__struct_config__.tag_field
 
     def check(value: object) -> Faults:
         if not isinstance(value, dict):
-            return (_unexpected("object", value),)
+            return (_type_fault("object", value),)
         sent = cast("dict[str, object]", value)
         found = [Fault((name,), "missing") for name in required if name not in sent]
         for name, item in sent.items():
@@ -111,7 +111,7 @@ def _struct_checker(struct: type[Struct]) -> Checker:
 def _union_checker(members: tuple[Any, ...]) -> Checker:
     optional = type(None) in members
     others = [member for member in members if member not in {type(None), UnsetType}]
-    check_others = checker_of(others[0]) if len(others) == 1 else _tagged_checker(others)
+    check_others = build_checker(others[0]) if len(others) == 1 else _tagged_checker(others)
 
     def check(value: object) -> Faults:
         return () if value is None and optional else check_others(value)
@@ -121,17 +121,17 @@ def _union_checker(members: tuple[Any, ...]) -> Checker:
 
 def _tagged_checker(members: list[type[Struct]]) -> Checker:
     tag_field = str(members[0].__struct_config__.tag_field)
-    by_tag = {str(member.__struct_config__.tag): checker_of(member) for member in members}
+    by_tag = {str(member.__struct_config__.tag): build_checker(member) for member in members}
 
     def check(value: object) -> Faults:
         if not isinstance(value, dict):
-            return (_unexpected("object", value),)
+            return (_type_fault("object", value),)
         tag = cast("dict[str, object]", value).get(tag_field)
         if isinstance(tag, str) and tag in by_tag:
             return by_tag[tag](cast("object", value))
         if not isinstance(tag, str):
             return (Fault((tag_field,), f"{tag_field} is missing, it is one of {listed(by_tag)}"),)
-        said = f"unknown {tag_field} '{quoted(tag)}', it is one of {listed(by_tag)}{meant(tag, by_tag)}"
+        said = f"unknown {tag_field} '{shorten(tag)}', it is one of {listed(by_tag)}{meant(tag, by_tag)}"
         return (Fault((tag_field,), said),)
 
     return check
@@ -140,7 +140,7 @@ def _tagged_checker(members: list[type[Struct]]) -> Checker:
 def _list_checker(check_item: Checker, bounds: list[Meta]) -> Checker:
     def check(value: object) -> Faults:
         if not isinstance(value, list):
-            return (_unexpected("array", value),)
+            return (_type_fault("array", value),)
         items = cast("list[object]", value)
         found = _length_faults(len(items), bounds)
         for index, item in enumerate(items):
@@ -153,7 +153,7 @@ def _list_checker(check_item: Checker, bounds: list[Meta]) -> Checker:
 def _object_checker(check_key: Checker, check_value: Checker, bounds: list[Meta]) -> Checker:
     def check(value: object) -> Faults:
         if not isinstance(value, dict):
-            return (_unexpected("object", value),)
+            return (_type_fault("object", value),)
         sent = cast("dict[str, object]", value)
         found = _length_faults(len(sent), bounds)
         for key, item in sent.items():
@@ -177,6 +177,6 @@ def _length_faults(length: int, bounds: list[Meta]) -> list[Fault]:
     return found
 
 
-def _unexpected(expected: str, value: object) -> Fault:
+def _type_fault(expected: str, value: object) -> Fault:
     names: dict[type, str] = {dict: "object", list: "array", type(None): "null"}
     return Fault((), f"Expected `{expected}`, got `{names.get(type(value), type(value).__name__)}`")

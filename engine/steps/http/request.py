@@ -11,7 +11,7 @@ from domain.expressions.budget import Budget
 from domain.expressions.liquid_templates import compile_template
 from domain.graphs.configs import HttpConfig
 from domain.graphs.graph import ErrorClass
-from engine.egress.guard import Guard, port_of
+from engine.egress.guard import Guard, get_port
 from engine.steps.contract import StepCall
 from engine.steps.http.errors import HttpFault
 from engine.steps.http.secrets import HttpSecret, UsedSecrets
@@ -39,7 +39,7 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f
 
 def request_of(config: HttpConfig, call: StepCall, secrets: UsedSecrets, budget: Budget) -> httpx2.Request:
     """Render the templates. Raises ExpressionFault, HttpFault."""
-    seen = {**call.data.seen(), "secrets": secrets}
+    seen = {**call.data.to_expression_data(), "secrets": secrets}
     try:
         url = httpx2.URL(compile_template(config.url).render(seen, budget).strip())
     except httpx2.InvalidURL:
@@ -62,7 +62,7 @@ def request_of(config: HttpConfig, call: StepCall, secrets: UsedSecrets, budget:
 
 def check_secrets(url: httpx2.URL, used: set[str], secrets: Mapping[str, HttpSecret], guard: Guard) -> None:
     """Refuse to send a secret to a host that it is not for, or where others could read it. Raises HttpFault."""
-    place = (url.raw_host.decode("ascii", errors="replace"), port_of(url))
+    place = (url.raw_host.decode("ascii", errors="replace"), get_port(url))
     for name in sorted(used):
         hosts = secrets[name].hosts
         if hosts is not None and place not in hosts:

@@ -14,12 +14,12 @@ from domain.expressions.common import ExpressionFault
 from domain.graphs.configs import HttpConfig
 from domain.graphs.graph import ErrorClass
 from engine.egress.guard import Guard, GuardedTransport, OutgoingRefused
-from engine.steps.contract import Failed, StepCall, failed
+from engine.steps.contract import Failed, StepCall, build_failure
+from engine.steps.evaluator import Evaluator
 from engine.steps.http.errors import HttpFault, fault_of_status, fault_of_transport, is_fault
 from engine.steps.http.request import check_secrets, request_of
 from engine.steps.http.response import body_bytes, headers_of, quoted, value_of
 from engine.steps.http.secrets import SHOWN_CHARACTERS_MAX, SHOWN_MAX, HttpSecret, Redactor, UsedSecrets
-from engine.steps.slow_work import SlowWork
 
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
 BODY_BYTES_AT_ONCE: Final = 128 * 1024
@@ -42,13 +42,13 @@ class HttpSteps:
     """Carries out http steps; used by all of them at once, on one event loop."""
 
     def __init__(
-        self, guard: Guard, secrets: Mapping[str, HttpSecret], bounds: HttpBounds, slow: SlowWork | None = None
+        self, guard: Guard, secrets: Mapping[str, HttpSecret], bounds: HttpBounds, slow: Evaluator | None = None
     ) -> None:
         """Make ready; nothing is connected yet."""
         self._guard = guard
         self._secrets = dict(secrets)
         self._bounds = bounds
-        self._slow = slow or SlowWork()
+        self._slow = slow or Evaluator()
         self._redactor = Redactor(secret.reveal() for secret in self._secrets.values())
         self._transport = GuardedTransport(guard, connections_max=bounds.connections)
 
@@ -57,20 +57,22 @@ class HttpSteps:
         secrets = UsedSecrets(self._secrets)
         redactor = self._redactor
         try:
-            request = await self._slow.done(call.workspace_id, lambda budget: request_of(config, call, secrets, budget))
+            request = await self._slow.evaluate(
+                call.workspace_id, lambda budget: request_of(config, call, secrets, budget)
+            )
             self._guard.check(request.url)
             check_secrets(request.url, secrets.used, self._secrets, self._guard)
             redactor = self._redactor_of(secrets)
             return await self._within_time(call, request, config, redactor)
         except HttpFault as fault:
-            refused = failed(fault.error_class, redactor.text(fault.message))
+            refused = build_failure(fault.error_class, redactor.text(fault.message))
             return Failed(refused.error, retry_after_seconds=fault.wait_seconds)
         except OutgoingRefused as refused:
-            return failed(ErrorClass.BAD_REQUEST, str(refused))
+            return build_failure(ErrorClass.BAD_REQUEST, str(refused))
         except ExpressionFault as fault:
             # It may quote what it was given, and no redactor knows a secret that a filter has taken apart.
             said = UNTOLD if secrets.used else redactor.text(str(fault))
-            return failed(ErrorClass.EXPRESSION, said)
+            return build_failure(ErrorClass.EXPRESSION, said)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -108,7 +110,9 @@ class HttpSteps:
             return {"status": response.status_code, "headers": redactor.json(headers), "body": value}
 
         try:
-            return read() if len(body) <= BODY_BYTES_AT_ONCE else await self._slow.beside(call.workspace_id, read)
+            return (
+                read() if len(body) <= BODY_BYTES_AT_ONCE else await self._slow.run_in_thread(call.workspace_id, read)
+            )
         except RecursionError:
             raise HttpFault(ErrorClass.INVALID_OUTPUT, "the answer is nested too deep") from None
 

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.expressions.cel import compile_condition
-from domain.expressions.common import ExpressionFault, is_within
+from domain.expressions.common import ExpressionFault
 from domain.expressions.jmespath_queries import compile_query
 from domain.expressions.liquid_templates import compile_template
+from domain.json_bounds import is_within_bounds
 
 INPUTS: dict[str, object] = {"topic": "tea", "tags": ["a", "b"], "when": "2026-01-02T03:04:05+01:00"}
 STEPS: dict[str, object] = {"draft": {"output": {"text": "Hello", "ok": True, "score": 3}}}
@@ -289,7 +290,7 @@ def test_data_is_measured_without_recursion() -> None:
     deep: list[object] = []
     for _ in range(50_000):
         deep = [deep]
-    assert not is_within(deep, most_items=1_000_000, longest=10)
-    assert is_within([1, [2], {"a": 3}], most_items=5, longest=3)
-    assert not is_within([1, [2], {"a": 3}], most_items=4, longest=3)
-    assert not is_within([1, 2, 3, 4], most_items=10, longest=3)
+    assert not is_within_bounds(deep, items_max=1_000_000, length_max=10)
+    assert is_within_bounds([1, [2], {"a": 3}], items_max=5, length_max=3)
+    assert not is_within_bounds([1, [2], {"a": 3}], items_max=4, length_max=3)
+    assert not is_within_bounds([1, 2, 3, 4], items_max=10, length_max=3)

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain.graphs.graph import Graph
-from domain.graphs.references import references, references_of
+from domain.graphs.references import find_raw_references, find_references
 from domain.graphs.validation.check import GraphUnacceptable, check_graph
 from tests.support.graphs import CHILD, DATASET, KNOWN, PROMPT, Json, edge, graph, human, node, problems_of, prompt
 
@@ -112,8 +112,8 @@ def test_references_are_the_same_before_and_after_judging() -> None:
         node("b", "map", config={"workflow_id": CHILD, "dataset_id": DATASET}),
         node("c", "workflow", config={"workflow_id": CHILD}),
     )
-    expected = references(check_graph(raw, KNOWN))
-    assert references_of(raw) == expected
+    expected = find_references(check_graph(raw, KNOWN))
+    assert find_raw_references(raw) == expected
     assert expected.assets == frozenset(KNOWN.assets)
     assert expected.workflows == KNOWN.workflows
 
@@ -141,7 +141,7 @@ NEARLY = st.recursive(
 @given(JSON | st.fixed_dictionaries({"nodes": st.lists(NEARLY, max_size=4), "edges": st.lists(NEARLY, max_size=4)}))
 @example({"nodes": [{"id": 1, "kind": ["prompt"]}], "edges": None})
 def test_no_json_value_raises_anything_but_the_refusal(raw: object) -> None:
-    references_of(raw)
+    find_raw_references(raw)
     problems_of(raw)
 
 

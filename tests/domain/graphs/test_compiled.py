@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.graphs.compiled import CompiledGraph, compile_graph
-from domain.graphs.graph import Graph, kind_of
+from domain.graphs.graph import Graph, get_node_kind
 from domain.graphs.topology import Ancestors, cycles, topological_order
 from domain.graphs.validation.check import GraphUnacceptable, check_graph
-from domain.graphs.validation.semantics import Known
+from domain.graphs.validation.semantics import KnownReferences
 
-NOTHING = Known()
+NOTHING = KnownReferences()
 Pairs = set[tuple[int, int]]
 
 
@@ -113,7 +113,7 @@ def test_conditions_are_compiled_and_fallback_edges_are_marked() -> None:
 
 def test_a_node_says_its_kind() -> None:
     ready = compiled(graph_of(1, set()))
-    assert kind_of(ready.nodes["n0"]) == "transform"
+    assert get_node_kind(ready.nodes["n0"]) == "transform"
 
 
 def test_the_largest_graph_is_judged_and_compiled_quickly() -> None:

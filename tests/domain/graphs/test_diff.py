@@ -1,6 +1,6 @@
 """What a newer graph may change of a run: only what is not done."""
 
-from domain.graphs.diff import behind, changes, edges_in
+from domain.graphs.diff import find_conflicts, find_downstream, translate_edges
 from domain.graphs.graph import Graph
 from domain.graphs.validation.check import check_graph
 from tests.support.graphs import KNOWN, Json, edge, graph, node
@@ -16,11 +16,11 @@ OLD = checked(
 
 
 def pointers(new: Json, *kept: str) -> list[str]:
-    return [problem.pointer for problem in changes(OLD, checked(new), kept)]
+    return [problem.pointer for problem in find_conflicts(OLD, checked(new), kept)]
 
 
 def test_an_equal_graph_changes_nothing() -> None:
-    assert changes(OLD, OLD, ("a", "b", "c")) == ()
+    assert find_conflicts(OLD, OLD, ("a", "b", "c")) == ()
 
 
 def test_what_is_not_done_may_change() -> None:
@@ -29,7 +29,7 @@ def test_what_is_not_done_may_change() -> None:
         edges=[edge("d", "c"), edge("a", "c"), edge("b", "c"), edge("a", "b", when="inputs.x")],
     )  # fmt: skip
     assert pointers(new, "a", "b") == []
-    assert edges_in(OLD, checked(new), {"a": (0, 2), "b": (1,)}) == {"a": (3, 1), "b": (2,)}
+    assert translate_edges(OLD, checked(new), {"a": (0, 2), "b": (1,)}) == {"a": (3, 1), "b": (2,)}
 
 
 def test_names_and_policies_of_done_steps_may_change() -> None:
@@ -54,6 +54,6 @@ def test_edges_into_and_out_of_done_steps_stay() -> None:
 
 
 def test_behind_a_step_is_all_that_it_leads_to() -> None:
-    assert behind(OLD, {"b"}) == {"b", "c"}
-    assert behind(OLD, {"a"}) == {"a", "b", "c"}
-    assert behind(OLD, {"new"}) == {"new"}
+    assert find_downstream(OLD, {"b"}) == {"b", "c"}
+    assert find_downstream(OLD, {"a"}) == {"a", "b", "c"}
+    assert find_downstream(OLD, {"new"}) == {"new"}

@@ -13,7 +13,7 @@ from domain.runs.facts import Usage
 from domain.setting_types import Secret
 from engine.providers.anthropic import Anthropic, AnthropicSettings
 from engine.providers.anthropic_wire import AnthropicWire
-from engine.providers.provider import Ask, ProviderFault, Repair
+from engine.providers.provider import ModelRequest, ProviderFault, Repair
 from tests.engine.providers.test_openai_compatible import LOCAL
 from tests.support.model_server.server import ModelServer
 from tests.support.waiting import eventually
@@ -23,9 +23,9 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
 
-def ask(model: str = "echo", **fields: Any) -> Ask:  # noqa: ANN401  # any field of Ask
+def ask(model: str = "echo", **fields: Any) -> ModelRequest:  # noqa: ANN401  # any field of Ask
     given: dict[str, Any] = {"prompt": "Hello there", "idempotency_token": "run-1.a", "timeout_seconds": 10}
-    return Ask(model=model, **given | fields)
+    return ModelRequest(model=model, **given | fields)
 
 
 def ignore(_delta: str) -> None:
@@ -46,7 +46,7 @@ async def anthropic(model_server: ModelServer) -> AsyncGenerator[Anthropic]:
     await provider.close()
 
 
-async def fault_of(provider: Anthropic, asked: Ask) -> ProviderFault:
+async def fault_of(provider: Anthropic, asked: ModelRequest) -> ProviderFault:
     with pytest.raises(ProviderFault) as caught:
         await provider.complete(asked, ignore)
     assert KEY not in caught.value.message

@@ -6,7 +6,7 @@ import pytest
 from domain.graphs.graph import ErrorClass
 from domain.setting_types import Secret
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
-from engine.providers.provider import Ask, ProviderFault
+from engine.providers.provider import ModelRequest, ProviderFault
 from tests.support.model_server.server import ModelServer
 
 ASK = {"model": "echo", "prompt": "Hi", "idempotency_token": "run-1.a", "timeout_seconds": 5}
@@ -17,7 +17,7 @@ async def test_a_base_url_that_is_not_public_is_refused_with_the_setting_that_al
 ) -> None:
     provider = OpenAiCompatible(OpenAiSettings(api_key=Secret("sk-test"), base_url=model_server.base_url))
     with pytest.raises(ProviderFault) as caught:
-        await provider.complete(msgspec.convert(ASK, Ask), lambda _text: None)
+        await provider.complete(msgspec.convert(ASK, ModelRequest), lambda _text: None)
     await provider.close()
     assert caught.value.error_class is ErrorClass.BAD_REQUEST
     assert "CALLSHEET_OUTGOING_ALLOWED" in caught.value.message

@@ -5,7 +5,7 @@ import pytest
 from domain.graphs.graph import ErrorClass
 from domain.setting_types import Secret
 from engine.providers.anthropic import Anthropic, AnthropicSettings
-from engine.providers.choice import providers_of
+from engine.providers.choice import build_providers
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
 from engine.providers.provider import ProviderFault
 from engine.providers.scripted import Scripted
@@ -16,13 +16,13 @@ LOCAL = OpenAiSettings(api_key=Secret("none"), name="local", base_url="http://12
 
 @pytest.mark.parametrize("name", ["openai/gpt-5", "anthropic/claude", "openai/default"])
 def test_without_a_key_every_name_is_scripted_and_keeps_its_name(name: str) -> None:
-    provider, model = providers_of([]).choose(name)
+    provider, model = build_providers([]).choose(name)
     assert isinstance(provider, Scripted)
     assert model == name
 
 
 async def test_a_provider_is_found_by_its_name() -> None:
-    providers = providers_of([OPENAI, LOCAL])
+    providers = build_providers([OPENAI, LOCAL])
     openai, model = providers.choose("openai/gpt-5")
     local, nested = providers.choose("local/org/model:7b")
     await providers.close()
@@ -32,7 +32,7 @@ async def test_a_provider_is_found_by_its_name() -> None:
 
 
 async def test_default_is_the_model_of_the_settings() -> None:
-    providers = providers_of([OPENAI, LOCAL])
+    providers = build_providers([OPENAI, LOCAL])
     assert providers.choose("openai/default")[1] == "gpt-5-mini"
     with pytest.raises(ProviderFault, match="no default model of 'local'"):
         providers.choose("local/default")
@@ -40,7 +40,7 @@ async def test_default_is_the_model_of_the_settings() -> None:
 
 
 async def test_the_scripted_provider_may_be_chosen_beside_others() -> None:
-    providers = providers_of([OPENAI])
+    providers = build_providers([OPENAI])
     provider, model = providers.choose("scripted/anything")
     await providers.close()
     assert isinstance(provider, Scripted)
@@ -48,7 +48,7 @@ async def test_the_scripted_provider_may_be_chosen_beside_others() -> None:
 
 
 async def test_an_unknown_provider_is_a_bad_request_that_names_the_known() -> None:
-    providers = providers_of([OPENAI])
+    providers = build_providers([OPENAI])
     with pytest.raises(ProviderFault) as caught:
         providers.choose("anthropic/claude")
     await providers.close()
@@ -57,7 +57,9 @@ async def test_an_unknown_provider_is_a_bad_request_that_names_the_known() -> No
 
 
 async def test_each_protocol_has_its_own_provider() -> None:
-    providers = providers_of([OPENAI, AnthropicSettings(api_key=Secret("sk-ant"), default_model="claude-sonnet-4-5")])
+    providers = build_providers(
+        [OPENAI, AnthropicSettings(api_key=Secret("sk-ant"), default_model="claude-sonnet-4-5")]
+    )
     anthropic, model = providers.choose("anthropic/default")
     openai, _ = providers.choose("openai/default")
     await providers.close()

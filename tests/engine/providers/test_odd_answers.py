@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from domain.graphs.graph import ErrorClass
-from engine.providers.provider import Answer, Ask, Provider, ProviderFault
+from engine.providers.provider import ModelRequest, ModelResponse, Provider, ProviderFault
 from engine.providers.wire import TOKENS_MAX
 from tests.engine.providers.conftest import speaking
 from tests.support.model_server.server import ModelServer
@@ -31,9 +31,9 @@ async def either(request: pytest.FixtureRequest, model_server: ModelServer) -> A
     await made.close()
 
 
-async def answer_of(provider: Provider, model: str) -> Answer:
+async def answer_of(provider: Provider, model: str) -> ModelResponse:
     deltas: list[str] = []
-    asked = Ask(model=model, prompt="Hi", idempotency_token="t", timeout_seconds=10)  # noqa: S106  # no secret
+    asked = ModelRequest(model=model, prompt="Hi", idempotency_token="t", timeout_seconds=10)  # noqa: S106  # no secret
     answer = await provider.complete(asked, deltas.append)
     assert "".join(deltas) == answer.text
     return answer

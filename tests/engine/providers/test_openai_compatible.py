@@ -11,7 +11,7 @@ from domain.setting_types import Secret
 from engine.egress.allow_list import AllowList
 from engine.egress.guard import Guard
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
-from engine.providers.provider import Answer, Ask, ProviderFault
+from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
 from tests.support.model_server.server import ModelServer
 from tests.support.waiting import eventually
 
@@ -20,16 +20,16 @@ LOCAL = Guard(allowed=AllowList("127.0.0.1"))
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def ask(model: str = "echo", **fields: Any) -> Ask:  # noqa: ANN401  # any field of Ask
+def ask(model: str = "echo", **fields: Any) -> ModelRequest:  # noqa: ANN401  # any field of Ask
     given: dict[str, Any] = {"prompt": "Hello there", "idempotency_token": "run-1.a", "timeout_seconds": 5}
-    return Ask(model=model, **given | fields)
+    return ModelRequest(model=model, **given | fields)
 
 
 def ignore(_delta: str) -> None:
     """Take no notice."""
 
 
-async def fault_of(provider: OpenAiCompatible, asked: Ask) -> ProviderFault:
+async def fault_of(provider: OpenAiCompatible, asked: ModelRequest) -> ProviderFault:
     with pytest.raises(ProviderFault) as caught:
         await provider.complete(asked, ignore)
     fault = caught.value
@@ -266,7 +266,7 @@ async def test_a_call_that_finds_no_free_connection_is_overload(model_server: Mo
 
 
 async def test_many_calls_at_once_are_kept_apart(provider: OpenAiCompatible) -> None:
-    async def say(number: int) -> Answer:
+    async def say(number: int) -> ModelResponse:
         return await provider.complete(ask(prompt=f"number {number}"), ignore)
 
     answers = await asyncio.gather(*(say(number) for number in range(50)))

@@ -8,7 +8,7 @@ import pytest
 from domain.graphs.configs import JsonOutput, ModelParameters
 from domain.graphs.graph import ErrorClass
 from domain.graphs.validation.json_schema import compile_schema
-from engine.providers.provider import Answer, Ask, ProviderFault
+from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
 from engine.providers.scripted import Scripted
 
 Json = dict[str, Any]
@@ -21,12 +21,12 @@ REFERRING: Json = {
 }
 
 
-def ask(**fields: Any) -> Ask:  # noqa: ANN401  # any field of Ask
+def ask(**fields: Any) -> ModelRequest:  # noqa: ANN401  # any field of Ask
     given: Json = {"model": "openai/gpt-5", "prompt": "Write a  poem", "idempotency_token": "t", "timeout_seconds": 5}
-    return Ask(**given | fields)
+    return ModelRequest(**given | fields)
 
 
-async def answer_to(asked: Ask) -> tuple[Answer, list[str]]:
+async def answer_to(asked: ModelRequest) -> tuple[ModelResponse, list[str]]:
     deltas: list[str] = []
     return await Scripted().complete(asked, deltas.append), deltas
 

@@ -6,7 +6,7 @@ from msgspec import convert
 from domain.expressions.common import ExpressionFault
 from domain.graphs.compiled import compile_graph
 from domain.graphs.graph import Graph
-from engine.steps.run_data import RunData, edges_taken
+from engine.steps.run_data import RunData, decide_edges
 from tests.support.graphs import edge, graph, node
 
 BRANCHES = graph(
@@ -19,7 +19,7 @@ BRANCHES = graph(
 
 def test_a_condition_that_cannot_be_evaluated_is_named_by_where_its_edge_leads() -> None:
     compiled = compile_graph(convert(BRANCHES, type=Graph))
-    assert edges_taken(compiled, "title", RunData({"number": 4})) == (0, 1)
+    assert decide_edges(compiled, "title", RunData({"number": 4})) == (0, 1)
     with pytest.raises(ExpressionFault) as caught:
-        edges_taken(compiled, "title", RunData({}))
+        decide_edges(compiled, "title", RunData({}))
     assert caught.value.message == "the condition of the edge to 'long' cannot be evaluated: CEL: 'number' is absent"

@@ -14,7 +14,7 @@ from domain.runs.facts import Pins, RunCompleted, RunFact, RunStarted, StepCompl
 from domain.runs.run import Run, RunStatus
 from engine.cluster.owner import Owner
 from engine.failpoints import FailPoint
-from engine.steps.contract import Gave
+from engine.steps.contract import Succeeded
 from engine.steps.run_data import RunData
 from engine.turns.first_turn import LONGEST_AT_ONCE, MOST_AT_ONCE, do_at_once
 from engine.turns.schedule import due_first
@@ -83,8 +83,8 @@ def first_progress(*nodes: Json, edges: list[Json]) -> Progress:
     return progress
 
 
-def gives_one(_run: Run, _node: str) -> Gave:
-    return Gave(1, Payload(value=1))
+def gives_one(_run: Run, _node: str) -> Succeeded:
+    return Succeeded(1, Payload(value=1))
 
 
 def test_each_step_of_the_first_turn_ends_when_it_is_done() -> None:
@@ -102,7 +102,7 @@ def test_a_step_that_is_not_done_at_once_is_attempted_no_more_than_once_in_the_t
     progress = first_progress(node("hard"), *(node(name) for name in chain), edges=edges)
     attempted: list[str] = []
 
-    def attempt(_run: Run, name: str) -> Gave | None:
+    def attempt(_run: Run, name: str) -> Succeeded | None:
         attempted.append(name)
         return None if name == "hard" else gives_one(_run, name)
 
@@ -116,7 +116,7 @@ def test_a_first_turn_that_has_taken_long_leaves_what_follows_to_the_next() -> N
     progress = first_progress(node("a"), *(node(name) for name in wide), edges=[edge("a", name) for name in wide])
     now = STARTED_AT
 
-    def attempt(_run: Run, name: str) -> Gave:
+    def attempt(_run: Run, name: str) -> Succeeded:
         nonlocal now
         now += LONGEST_AT_ONCE / 2
         return gives_one(_run, name)
@@ -138,7 +138,7 @@ def test_first_steps_that_take_long_are_left_to_the_next_turn_but_for_one() -> N
     progress = first_progress(*(node(name) for name in names), edges=[])
     now = STARTED_AT
 
-    def attempt(_run: Run, name: str) -> Gave:
+    def attempt(_run: Run, name: str) -> Succeeded:
         nonlocal now
         now += LONGEST_AT_ONCE
         return gives_one(_run, name)

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from domain.fact import topic_of
-from domain.graphs.graph import Graph, kind_of
+from domain.graphs.graph import Graph, get_node_kind
 from domain.runs.facts import RunFact, StepWaiting, WaitFor
 from domain.runs.run import Run, RunStatus, evolve
 from engine.turns.schedule import overdue
@@ -80,7 +80,7 @@ def test_what_began_or_was_skipped_in_an_old_run_was_due(name: str) -> None:
 def test_the_corpus_has_every_kind_of_step_and_every_fact_of_a_run() -> None:
     histories = [stored(name) for name in ALL]
     graphs = [msgspec.convert(raw, Graph) for history in histories for raw in history.graphs.values()]
-    assert {kind_of(node) for graph in graphs for node in graph.nodes} == KINDS
+    assert {get_node_kind(node) for graph in graphs for node in graph.nodes} == KINDS
     seen = {fact["fact"] for history in histories for fact in history.facts}
     assert seen == {topic for topic in TOPICS if topic.startswith(("run.", "step."))}
     ends = {folded(read_facts(history)).status for history in histories}

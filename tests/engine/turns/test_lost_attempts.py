@@ -11,7 +11,7 @@ from domain.payload import NOTHING
 from domain.runs.facts import Pins, RunStarted, StepCompleted, StepError, StepFailed, StepStarted
 from domain.runs.run import Run, RunStatus, evolve
 from domain.runs.steps import StepStatus
-from engine.providers.provider import Answer, Ask, ProviderFault
+from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
 from engine.steps.contract import Failed
 from engine.turns.lost_attempts import lost_too_often
 from projections.read_models.runs_view import RunsView
@@ -31,7 +31,7 @@ class Unlucky(Gate):
 
     held = 2
 
-    async def complete(self, ask: Ask, on_delta: Callable[[str], None]) -> Answer:
+    async def complete(self, ask: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
         if self.calls[ask.prompt] == self.held:
             self.open.set()
             self.calls[ask.prompt] += 1

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from domain.graphs.graph import Backoff, ErrorClass
 from engine.steps.attempts import compute_backoff_seconds
-from engine.steps.contract import failed
-from engine.steps.human import hash_of_shown
+from engine.steps.contract import build_failure
+from engine.steps.human import hash_shown_values
 from store.log.json_encoding import encode
 
 backoffs = st.builds(
@@ -33,13 +33,13 @@ def test_waits_double_up_to_their_bound() -> None:
 
 
 def test_the_hash_of_what_is_shown_knows_the_values_and_the_key_and_not_their_order() -> None:
-    shown = hash_of_shown({"a": 1, "b": {"c": 2, "d": 3}}, b"key")
-    assert shown == hash_of_shown({"b": {"d": 3, "c": 2}, "a": 1}, b"key")
-    assert shown != hash_of_shown({"a": 1, "b": {"c": 2, "d": 4}}, b"key")
-    assert shown != hash_of_shown({"a": 1, "b": {"c": 2, "d": 3}}, b"another key")
+    shown = hash_shown_values({"a": 1, "b": {"c": 2, "d": 3}}, b"key")
+    assert shown == hash_shown_values({"b": {"d": 3, "c": 2}, "a": 1}, b"key")
+    assert shown != hash_shown_values({"a": 1, "b": {"c": 2, "d": 4}}, b"key")
+    assert shown != hash_shown_values({"a": 1, "b": {"c": 2, "d": 3}}, b"another key")
     assert shown.startswith("hmac-sha256:")
 
 
 @given(st.text(st.characters(), max_size=50) | st.just("a\0b\ud800c"))
 def test_whatever_a_failure_says_can_be_stored(message: str) -> None:
-    encode(failed(ErrorClass.INTERNAL, message).error)
+    encode(build_failure(ErrorClass.INTERNAL, message).error)

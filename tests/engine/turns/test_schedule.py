@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 from domain.graphs.validation.check import check_graph
-from domain.graphs.validation.semantics import Known
+from domain.graphs.validation.semantics import KnownReferences
 from domain.ids import to_uuid
 from domain.runs.run import RunStatus
 from tests.support.engine.simulator.faults import CALM, Chances
@@ -18,7 +18,7 @@ from tests.support.engine.simulator.simulator import Play
 from tests.support.graphs import CHILD
 
 ROUGH = Chances(conflict=0.1, loss=0.1, spurious=0.2, held_back_off_seconds=0, lag_seconds=2)
-KNOWN = Known(workflows=frozenset({to_uuid("wf", CHILD)}))
+KNOWN = KnownReferences(workflows=frozenset({to_uuid("wf", CHILD)}))
 ALL_ENDS = {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.WAITING}
 TOLD = {
     *RunStatus,

@@ -35,7 +35,7 @@ from domain.runs.facts import (
 from domain.runs.run import Run
 from engine.children.outcome import CANCELLED
 from engine.cluster.owner import Owner
-from engine.steps.contract import Failed, Gave, ItemsSettled, TryAgain
+from engine.steps.contract import Failed, ItemsSettled, RetryDue, Succeeded
 from engine.steps.run_data import RunData
 from engine.turns.run_ends import ends_by
 from engine.turns.schedule import due_again
@@ -66,7 +66,7 @@ def test_an_attempt_whose_time_comes_as_the_run_is_cancelled_is_not_claimed() ->
         random=Random(1),  # noqa: S311  # jitter
         started=[],
     )
-    progress.settle([("a", TryAgain())])
+    progress.settle([("a", RetryDue())])
     progress.carry_on(due_again(GRAPH, progress.turn.run))
     assert progress.turn.facts == [RunCancelled(cancelled_at=NOW)]
     assert progress.started == []
@@ -102,7 +102,7 @@ def test_every_answer_of_a_turn_is_kept_though_conditions_behind_two_of_them_fai
     started = [StepStarted(node=name, attempt=1, executor="engine", epoch=1, started_at=NOW) for name in "abcd"]
     begun = RunStarted(workflow_id=NOBODY, workflow_version=1, inputs=Payload(value={}), pins=Pins(), started_at=NOW)
     progress = progress_of(folded(RUN, begun, *started))
-    gave = [(name, Gave(name, Payload(value=name), PAID)) for name in "abc"]
+    gave = [(name, Succeeded(name, Payload(value=name), PAID)) for name in "abc"]
     progress.settle([("d", Failed(BUSY, usage=PAID)), *gave])
     told = [(type(fact), getattr(fact, "node", "")) for fact in progress.turn.facts]
     assert told == [
@@ -123,7 +123,7 @@ def test_no_attempt_is_claimed_in_the_turn_in_which_a_condition_ends_the_run() -
     begun = RunStarted(workflow_id=NOBODY, workflow_version=1, inputs=Payload(value={}), pins=Pins(), started_at=NOW)
     waits = StepFailed(node="b", attempt=1, error=BUSY, retry_at=NOW, failed_at=NOW)
     progress = progress_of(folded(RUN, begun, *started, waits))
-    progress.settle([("a", Gave("a", Payload(value="a"))), ("b", TryAgain())])
+    progress.settle([("a", Succeeded("a", Payload(value="a"))), ("b", RetryDue())])
     assert [type(fact) for fact in progress.turn.facts] == [StepFailed, RunFailed]
     assert progress.started == []
 
@@ -157,7 +157,7 @@ def test_a_child_that_was_cancelled_as_its_parent_ends_does_not_complete_the_ste
     """It may have been asked to end by another engine, which is about to record the end of the run."""
     cancelled = ItemResult(item=0, run_id=NOBODY, outcome=ItemOutcome.CANCELLED, error=CANCELLED)
     progress = progress_of(failing(*asked))
-    progress.resume([("a", ItemsSettled((cancelled,), Gave(["a default"], Payload(value=["a default"]))))])
+    progress.resume([("a", ItemsSettled((cancelled,), Succeeded(["a default"], Payload(value=["a default"]))))])
     assert [type(fact) for fact in progress.turn.facts] == [StepItemsSettled, RunCancelled if asked else RunFailed]
     assert "a" not in kept_by_retry(progress.turn.run)
 

@@ -3,7 +3,7 @@
 from domain.payload import Payload
 from domain.runs.run import Run, RunStatus
 from domain.runs.steps import Step, StepStatus
-from engine.executors import as_it_came
+from engine.executors import reuse_payload
 from engine.steps.contract import StepCall
 from engine.steps.run_data import RunData
 from store.contents import inline
@@ -31,28 +31,28 @@ def call(name: str, *, inputs: Payload, a: Step | None = None) -> StepCall:
 
 def test_inputs_that_pass_through_stand_as_they_stood() -> None:
     inputs = Payload(value={"brief": [1, 2]})
-    assert as_it_came(call("a", inputs=inputs), inputs.value) is inputs
+    assert reuse_payload(call("a", inputs=inputs), inputs.value) is inputs
     assert inline(inputs.value) == inputs
 
 
 def test_an_output_that_passes_through_stands_as_it_stood() -> None:
     gave = Payload(value={"words": 3})
     done = Step(status=StepStatus.COMPLETED, output=gave)
-    assert as_it_came(call("b", inputs=Payload(value={}), a=done), gave.value) is gave
+    assert reuse_payload(call("b", inputs=Payload(value={}), a=done), gave.value) is gave
 
 
 def test_another_output_is_measured() -> None:
     inputs = Payload(value={"brief": [1, 2]})
-    assert as_it_came(call("a", inputs=inputs), {"brief": [1, 2]}) is None
-    assert as_it_came(call("b", inputs=inputs), inputs.value) is None
+    assert reuse_payload(call("a", inputs=inputs), {"brief": [1, 2]}) is None
+    assert reuse_payload(call("b", inputs=inputs), inputs.value) is None
 
 
 def test_what_was_never_measured_is_measured() -> None:
     defaulted = Step(status=StepStatus.FAILED, output=LARGE, continued=True)
-    assert as_it_came(call("b", inputs=Payload(value={}), a=defaulted), LARGE.value) is None
+    assert reuse_payload(call("b", inputs=Payload(value={}), a=defaulted), LARGE.value) is None
 
 
 def test_what_stands_by_reference_is_measured() -> None:
     kept = Step(status=StepStatus.COMPLETED, output=REFERENCE)
-    assert as_it_came(call("b", inputs=REFERENCE, a=kept), {"large": "value"}) is None
-    assert as_it_came(call("b", inputs=REFERENCE, a=kept), None) is None
+    assert reuse_payload(call("b", inputs=REFERENCE, a=kept), {"large": "value"}) is None
+    assert reuse_payload(call("b", inputs=REFERENCE, a=kept), None) is None

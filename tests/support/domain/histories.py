@@ -30,7 +30,7 @@ from commands.workflow import ChangeWorkflow, Copied, CreateWorkflow, DuplicateW
 from domain.asset import AssetStatus, AssetType
 from domain.fact import Fact
 from domain.graphs.graph import ErrorClass, Graph
-from domain.graphs.validation.semantics import Known
+from domain.graphs.validation.semantics import KnownReferences
 from domain.payload import Payload
 from domain.project import Project, ProjectStatus, Role
 from domain.refusal import Refusal
@@ -159,9 +159,9 @@ runs: Final[st.SearchStrategy[list[Any]]] = st.tuples(starts, run_commands).map(
 COPIED: Final = Copied(name="Flow", version=2, graph=msgspec.convert(GRAPHS[1], Graph))
 GATHERED: Final[dict[type[Command], object]] = {
     CreateAsset: ID,
-    CreateWorkflow: (ID, Known()),
-    ChangeWorkflow: Known(),
-    DuplicateWorkflow: (ID, COPIED, Known()),
+    CreateWorkflow: (ID, KnownReferences()),
+    ChangeWorkflow: KnownReferences(),
+    DuplicateWorkflow: (ID, COPIED, KnownReferences()),
     StartRun: RunSources(project_id=ID, workflow_version=1, pins=Pins(assets={ID: 2}, flags={"x": True})),
     DecideStep: DecisionSources(
         project=Project(status=ProjectStatus.ACTIVE, team={"ada": Role.OWNER, "bo": Role.OWNER})

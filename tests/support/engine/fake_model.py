@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import Usage
 from domain.runs.prices import ModelPrice, Priced
-from engine.providers.provider import Answer, Ask, ProviderFault, Repair
+from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault, Repair
 
 PRICES = {
     name: Priced(model=name, price=ModelPrice(input_usd="100", output_usd="1000"))
@@ -39,7 +39,7 @@ class Gate:
     signature: str = ""
     repairs: list[Repair | None] = field(default_factory=list[Repair | None])
 
-    async def complete(self, ask: Ask, on_delta: Callable[[str], None]) -> Answer:
+    async def complete(self, ask: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
         self.calls[ask.prompt] += 1
         self.tokens.setdefault(ask.prompt, set()).add(ask.idempotency_token)
         call = self.calls[ask.prompt]
@@ -54,7 +54,7 @@ class Gate:
         text = clumsy(call) if ask.model == "clumsy" else f"{ask.prompt} #{call}{self.signature}"
         self.answered[ask.prompt] += 1
         on_delta(text)
-        return Answer(text=text, usage=usage)
+        return ModelResponse(text=text, usage=usage)
 
     async def _let_go(self, prompt: str, on_abort: Callable[[], None] = lambda: None) -> None:
         try:

@@ -25,7 +25,7 @@ from engine.driving.timers import TimerBounds
 from engine.egress.guard import Guard
 from engine.engine import Engine, EngineBounds
 from engine.executors import Executors
-from engine.providers.choice import Providers, SetUp
+from engine.providers.choice import ConfiguredProvider, Providers
 from engine.steps.child import ChildSteps
 from engine.steps.contract import StepCall
 from engine.steps.http.step import HttpBounds, HttpSteps
@@ -102,7 +102,7 @@ class Site(Process):
     def executors(self) -> Executors:
         return Executors(
             prompts=Prompts(
-                providers=Providers({"gate": SetUp(provider=self.gate)}),
+                providers=Providers({"gate": ConfiguredProvider(provider=self.gate)}),
                 prompt_assets=PromptAssetTexts(self.log, self.contents, most_kept=10),
                 on_delta=_no_deltas,
                 timeout_seconds=60,

@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from domain.graphs.configs import PromptConfig
-from domain.graphs.graph import Edge, ErrorClass, Graph, Node, PromptNode, TransformNode, kind_of
+from domain.graphs.graph import Edge, ErrorClass, Graph, Node, PromptNode, TransformNode, get_node_kind
 from domain.ids import from_uuid
 from domain.payload import NOTHING
 from domain.runs.facts import (
@@ -144,7 +144,7 @@ def seen(runs: Sequence[Sequence[RunFact]], graph: Graph = GRAPH) -> Seen:
 
 
 def _nodes(nodes: tuple[Node, ...]) -> dict[str, NodeSeen]:
-    return {node.id: NodeSeen(kind_of(node), PROMPT if node.id == "draft" else None) for node in nodes}
+    return {node.id: NodeSeen(get_node_kind(node), PROMPT if node.id == "draft" else None) for node in nodes}
 
 
 def found(rule: Rule, runs: Sequence[Sequence[RunFact]], graph: Graph = GRAPH) -> list[Recommendation]:

@@ -15,7 +15,7 @@ import pytest
 from domain.graphs.graph import ErrorClass
 from engine.egress.guard import GuardedTransport
 from engine.egress.stream import ANSWER_BYTES_MAX, BARREN_BYTES_MAX, PIECE_LINES_MAX, OutgoingStream
-from engine.providers.provider import Ask, ProviderFault
+from engine.providers.provider import ModelRequest, ProviderFault
 from engine.steps.http.step import HttpBounds, HttpSteps
 from tests.engine.providers.conftest import LOCAL, speaking
 from tests.engine.steps.http.test_step import fault_of, heard
@@ -104,7 +104,7 @@ async def steps() -> AsyncGenerator[HttpSteps]:
 
 async def fault_of_model(url: str, protocol: str) -> ProviderFault:
     provider = speaking(protocol, url)
-    asked = Ask(model="m", prompt="Hi", idempotency_token="t", timeout_seconds=PATIENCE_SECONDS)  # noqa: S106  # a token that repeats, no secret
+    asked = ModelRequest(model="m", prompt="Hi", idempotency_token="t", timeout_seconds=PATIENCE_SECONDS)  # noqa: S106  # a token that repeats, no secret
     try:
         with pytest.raises(ProviderFault) as caught:
             await provider.complete(asked, lambda _text: None)

@@ -14,7 +14,7 @@ from domain.refusal import Refusal
 from domain.runs.facts import ItemOutcome, RunFact, RunRetried, StepItemsSettled, StepWaiting, Usage, WaitFor
 from domain.runs.run import Run, RunStatus
 from engine.children.child_ids import child_id
-from engine.providers.provider import Answer, Ask, ProviderFault
+from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
 from tests.support.engine.fake_model import Gate
 from tests.support.engine.harness import Site
 from tests.support.engine.simulator.laws import last_chapter
@@ -50,7 +50,7 @@ class PlotModel(Gate):
         for inner, item in items_of_plot(key, plot):
             self.learn(inner, item)
 
-    async def complete(self, ask: Ask, on_delta: Any) -> Answer:  # noqa: ANN401, ARG002  # as a Gate
+    async def complete(self, ask: ModelRequest, on_delta: Any) -> ModelResponse:  # noqa: ANN401, ARG002  # as a Gate
         key, _, node = ask.prompt.partition("/")
         behaviour = self.plots[key].behaviours[node]
         self.made[ask.idempotency_token] += 1
@@ -60,7 +60,7 @@ class PlotModel(Gate):
         if behaviour.fails is None or failures < behaviour.fails:
             wait = behaviour.asks_to_wait * PLAYED_SECOND
             raise ProviderFault(behaviour.error_class, "as planned", retry_after_seconds=wait, usage=usage)
-        return Answer(text=str(behaviour.output), usage=usage)
+        return ModelResponse(text=str(behaviour.output), usage=usage)
 
 
 def items_of_plot(key: str, plot: Plot) -> Iterator[tuple[str, Plot]]:

@@ -11,8 +11,8 @@ from domain.runs.steps import Step, StepStatus
 from engine.children.child_ids import child_id
 from engine.children.children import OUT_OF_TIME, is_late
 from engine.children.outcome import counted_of, item_result, outcome_of
-from engine.steps.child import concurrency_of
-from engine.steps.contract import ItemsSettled, failed
+from engine.steps.child import get_child_concurrency
+from engine.steps.contract import ItemsSettled, build_failure
 from tests.support.engine.simulator.simulated_results import NoContents, at_once
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Families:
         self._are_tended = True
         for node, step, waiting in self._waiting():
             begun = self.begun.setdefault(self._key(node, step), {})
-            most = concurrency_of(self._play.plot.compiled.nodes[node])
+            most = get_child_concurrency(self._play.plot.compiled.nodes[node])
             for item in range(waiting.children):
                 if sum(not child.run.ended for child in begun.values()) >= most:
                     break
@@ -98,7 +98,7 @@ class Families:
         counted = counted_of(known, late=is_late(waiting, play.now))
         then = at_once(outcome_of(play.plot.compiled.nodes[node], waiting.children, counted, NoContents(), play.run_id))
         if then is None and items == ready and is_late(waiting, play.now):
-            then = failed(ErrorClass.TIMEOUT, OUT_OF_TIME)
+            then = build_failure(ErrorClass.TIMEOUT, OUT_OF_TIME)
         if then is not None:
             for child in begun.values():
                 child.cancel()

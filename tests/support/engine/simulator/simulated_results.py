@@ -12,9 +12,9 @@ from domain.payload import Payload
 from domain.runs.facts import RunFact, RunRetried, StepError, StepFailed, StepWaiting, Usage, WaitFor
 from domain.runs.steps import Step, StepStatus
 from engine.steps.attempts import compute_total_deadline
-from engine.steps.contract import Failed, Gave, Result, StepCall, Waits, failed
-from engine.steps.delay import output_of, until_of, wait
-from engine.steps.human import ask
+from engine.steps.contract import Failed, Result, StepCall, Succeeded, Waiting, build_failure
+from engine.steps.delay import build_delay_output, build_timer_wait, compute_wait_end
+from engine.steps.human import build_human_wait
 from tests.support.engine.simulator.random_graphs import Behaviour
 
 T = TypeVar("T")
@@ -56,13 +56,17 @@ def result_of(call: StepCall, behaviour: Behaviour, failures: int) -> Result:
     assert started_at is not None
     match call.node:
         case HumanNode(config=config):
-            return Waits(ask(call, config, Payload(), "a keyed hash", started_at))
+            return Waiting(build_human_wait(call, config, Payload(), "a keyed hash", started_at))
         case DelayNode(config=config):
             try:
-                until = until_of(call, config, started_at)
+                until = compute_wait_end(call, config, started_at)
             except ExpressionFault as fault:
-                return failed(ErrorClass.EXPRESSION, str(fault))
-            return Waits(wait(call, until, started_at)) if until > started_at else _gave(output_of(until))
+                return build_failure(ErrorClass.EXPRESSION, str(fault))
+            return (
+                Waiting(build_timer_wait(call, until, started_at))
+                if until > started_at
+                else _gave(build_delay_output(until))
+            )
         case MapNode() | WorkflowNode():
             return _waits_for_children(call, behaviour) if behaviour.items else _gave([])
         case _:
@@ -76,7 +80,7 @@ def _result_of_work(call: StepCall, behaviour: Behaviour, failures: int) -> Resu
     if behaviour.fails is None or failures < behaviour.fails:
         error = StepError(error_class=behaviour.error_class, message="as planned")
         return Failed(error, CALL, float(behaviour.asks_to_wait) or None)
-    return Gave(behaviour.output, Payload(value=behaviour.output), CALL)
+    return Succeeded(behaviour.output, Payload(value=behaviour.output), CALL)
 
 
 def _left_seconds(call: StepCall) -> float | None:
@@ -122,13 +126,13 @@ def decision(run_id: UUID, node: str, behaviour: Behaviour) -> DecideStep:
     )
 
 
-def _waits_for_children(call: StepCall, behaviour: Behaviour) -> Waits:
+def _waits_for_children(call: StepCall, behaviour: Behaviour) -> Waiting:
     """Wait for all items, or once more for those that were recorded: some of these are done."""
     since = call.run.steps[call.node.id].started_at
     assert since is not None
     kept = call.run.kept_items.get(call.node.id)
     bound = call.node.timeout_seconds
-    return Waits(
+    return Waiting(
         StepWaiting(
             node=call.node.id,
             attempt=call.attempt,
@@ -142,5 +146,5 @@ def _waits_for_children(call: StepCall, behaviour: Behaviour) -> Waits:
     )
 
 
-def _gave(output: object) -> Gave:
-    return Gave(output, Payload(value=output))
+def _gave(output: object) -> Succeeded:
+    return Succeeded(output, Payload(value=output))

@@ -16,7 +16,7 @@ from commands.runs.lifecycle import (
     retry_run,
 )
 from commands.runs.retained import with_finished_items, with_given_output
-from domain.graphs.diff import begins_the_same
+from domain.graphs.diff import is_step_unchanged
 from domain.payload import Payload
 from domain.runs.facts import (
     ItemOutcome,
@@ -52,8 +52,8 @@ def retry(play: Play, plot: Plot) -> None:
         kept = moved(play.plot.graph, plot.graph, kept)
         # What the children go by has no newer version here.
         graphs = play.plot.graph, plot.graph
-        items = tuple(node for node in items if begins_the_same(*graphs, node))
-        given = tuple(node for node in given if begins_the_same(*graphs, node))
+        items = tuple(node for node in items if is_step_unchanged(*graphs, node))
+        given = tuple(node for node in given if is_step_unchanged(*graphs, node))
         version = run.workflow_version + 1
         again = Again(workflow_version=version, kept=kept, items_kept=items, outputs_kept=given, pins=Pins())
     command = RetryRun(target_id=play.run_id, user_id="ada", newest_graph=again.pins is not None)

@@ -25,7 +25,7 @@ from domain.runs.run import Run, evolve
 from domain.runs.steps import StepStatus
 from engine.cluster.owner import Owner
 from engine.executors import is_immediate
-from engine.steps.contract import Result, StepCall, TryAgain
+from engine.steps.contract import Result, RetryDue, StepCall
 from engine.steps.run_data import RunData
 from engine.turns.first_turn import do_at_once
 from engine.turns.resolve import answered, resolved, timed_out
@@ -185,7 +185,7 @@ class Play:
     def _result(self, node: str) -> Result:
         step = self.run.steps[node]
         if step.status is StepStatus.RETRYING:
-            return TryAgain()
+            return RetryDue()
         assert step.status is StepStatus.RUNNING
         return result_of(self._call(self.run, node), self.plot.behaviours[node], failures_of(self.facts, node))
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from domain.graphs.graph import ErrorClass
-from engine.providers.provider import Answer, Ask, Provider, ProviderFault
+from engine.providers.provider import ModelRequest, ModelResponse, Provider, ProviderFault
 from engine.round_robin import RoundRobin
 
 
@@ -25,7 +25,7 @@ class TurnBounds(Struct, frozen=True, kw_only=True):
     waiting_per_workspace: int
 
 
-class Turns:
+class CallLimiter:
     """Gives turns at one provider, on one event loop.
 
     While fewer calls than allowed are under way, only workspaces that have all of theirs under way wait.
@@ -89,15 +89,15 @@ class Turns:
             return
 
 
-class TakingTurns:
+class LimitedProvider:
     """A provider that is asked in turns."""
 
-    def __init__(self, provider: Provider, turns: Turns) -> None:
+    def __init__(self, provider: Provider, turns: CallLimiter) -> None:
         """Take the provider, and who gives the turns at it."""
         self._provider = provider
         self._turns = turns
 
-    async def complete(self, ask: Ask, on_delta: Callable[[str], None]) -> Answer:
+    async def complete(self, ask: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
         """Wait for a turn and ask, as Provider says. The ask's time begins with its turn."""
         async with self._turns.turn(ask.workspace_id):
             return await self._provider.complete(ask, on_delta)

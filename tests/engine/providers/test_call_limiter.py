@@ -9,21 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.graphs.graph import ErrorClass
-from engine.providers.provider import Ask, ProviderFault
+from engine.providers.call_limiter import CallLimiter, LimitedProvider, TurnBounds
+from engine.providers.provider import ModelRequest, ProviderFault
 from engine.providers.scripted import Scripted
-from engine.providers.turns import TakingTurns, TurnBounds, Turns
 
 BUSY, SMALL, THIRD = (UUID(int=number) for number in (1, 2, 3))
 
 
-def turns(calls: int = 1, of_one: int = 100, waiting: int = 1_000) -> Turns:
-    return Turns(TurnBounds(calls=calls, calls_per_workspace=of_one, waiting_per_workspace=waiting))
+def turns(calls: int = 1, of_one: int = 100, waiting: int = 1_000) -> CallLimiter:
+    return CallLimiter(TurnBounds(calls=calls, calls_per_workspace=of_one, waiting_per_workspace=waiting))
 
 
 class Floor:
     """Calls that end when they are told to, in the order in which their turns came."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: CallLimiter) -> None:
         """Let calls take these turns."""
         self._turns = turns
         self.began: list[UUID] = []
@@ -166,8 +166,8 @@ def test_bounds_hold_and_every_call_is_made_whatever_happens(steps: list[UUID | 
 
 
 async def test_a_provider_that_takes_turns_answers_as_it_would_without() -> None:
-    asked = Ask(model="x", prompt="Hello", idempotency_token="t", timeout_seconds=1, workspace_id=BUSY)  # noqa: S106  # a token that repeats, no secret
+    asked = ModelRequest(model="x", prompt="Hello", idempotency_token="t", timeout_seconds=1, workspace_id=BUSY)  # noqa: S106  # a token that repeats, no secret
     said: list[str] = []
-    answer = await TakingTurns(Scripted(), turns()).complete(asked, said.append)
+    answer = await LimitedProvider(Scripted(), turns()).complete(asked, said.append)
     assert answer == await Scripted().complete(asked, lambda _text: None)
     assert "".join(said) == answer.text

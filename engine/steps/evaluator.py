@@ -15,7 +15,7 @@ from engine.round_robin import RoundRobin
 T = TypeVar("T")
 
 
-class SlowWork:
+class Evaluator:
     """Does what is quick at once, and what is not on a thread, a piece of each workspace in turn.
 
     No more waits than is in hand: a piece for each step under way, so the nodes of a graph times the active runs.
@@ -28,14 +28,14 @@ class SlowWork:
         self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
         self._is_busy = False
 
-    async def done(self, workspace_id: UUID, work: Callable[[Budget], T]) -> T:
+    async def evaluate(self, workspace_id: UUID, work: Callable[[Budget], T]) -> T:
         """Do the work, again where it was not quick. Raises TooMuchWork, and what the work raises."""
         try:
             return work(Budget.quick())
         except TooMuchWork:
-            return await self.beside(workspace_id, lambda: work(Budget()))
+            return await self.run_in_thread(workspace_id, lambda: work(Budget()))
 
-    async def beside(self, workspace_id: UUID, work: Callable[[], T]) -> T:
+    async def run_in_thread(self, workspace_id: UUID, work: Callable[[], T]) -> T:
         """Do work that is known to be slow, in the workspace's turn. Raises what the work raises."""
         await self._turn(workspace_id)
         try:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from domain.expressions.budget import QUICK_QUERY_WORK, Budget
 from domain.runs.run import RunStatus
-from engine.steps.slow_work import SlowWork
+from engine.steps.evaluator import Evaluator
 from store.errors import Unavailable
 from tests.support.engine.harness import HeldContents, site
 from tests.support.graphs import graph, node
@@ -23,14 +23,14 @@ async def test_slow_work_leaves_the_loop_to_others() -> None:
         budget.charge(QUICK_QUERY_WORK + 1)
         return others_went_on.wait(PATIENCE_SECONDS)
 
-    working = asyncio.create_task(SlowWork().done(ANA, takes_long))
+    working = asyncio.create_task(Evaluator().evaluate(ANA, takes_long))
     await asyncio.sleep(0)
     others_went_on.set()
     assert await working
 
 
 async def test_quick_work_is_done_at_once() -> None:
-    assert await SlowWork().done(ANA, lambda _budget: threading.current_thread()) is threading.current_thread()
+    assert await Evaluator().evaluate(ANA, lambda _budget: threading.current_thread()) is threading.current_thread()
 
 
 class Pieces:
@@ -38,7 +38,7 @@ class Pieces:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self.slow = SlowWork()
+        self.slow = Evaluator()
         self.done: list[str] = []
         self._first = threading.Event()
 
@@ -49,7 +49,7 @@ class Pieces:
                 assert self._first.wait(PATIENCE_SECONDS)
             self.done.append(name)
 
-        await self.slow.done(workspace_id, takes_long)
+        await self.slow.evaluate(workspace_id, takes_long)
 
     async def begin_all(self, *pieces: tuple[UUID, str]) -> list[asyncio.Task[None]]:
         tasks = [asyncio.create_task(self.does(workspace_id, name)) for workspace_id, name in pieces]
