@@ -1,14 +1,13 @@
 """A noun of the domain as the handler needs it: where its state begins, how facts change it, what its absence is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from msgspec import Struct
-
 from domain import asset, project, workflow
+from domain.folded import Folded
 from domain.refusal import Refusal
 from domain.runs import refusals as run_refusals
 from domain.runs import run
@@ -33,48 +32,38 @@ ASSET: Final = Noun("asset", asset.Asset(), asset.evolve, asset.AssetNotFound)
 RUN: Final = Noun("run", run.Run(), run.evolve, run_refusals.RunNotFound)
 
 
-class Loaded(Struct, Generic[S], frozen=True, kw_only=True):
-    """A stream folded up to a version. Version 0 is a stream that has not begun."""
-
-    stream_id: UUID
-    version: int
-    position: int
-    workspace_id: UUID
-    project_id: UUID | None
-    created_at: datetime | None
-    updated_at: datetime | None
-    state: S
-
-
-def absent(noun: Noun[S], stream_id: UUID, workspace_id: UUID, project_id: UUID | None) -> Loaded[S]:
-    """Give a stream that has not begun."""
-    return Loaded(
+def new_stream(noun: Noun[S], stream_id: UUID, workspace_id: UUID, project_id: UUID | None, now: datetime) -> Folded[S]:
+    """Return a stream without facts, as a command may begin it at `now`."""
+    return Folded(
         stream_id=stream_id,
-        version=0,
-        position=0,
         workspace_id=workspace_id,
         project_id=project_id,
-        created_at=None,
-        updated_at=None,
+        version=0,
+        position=0,
+        created_position=0,
+        created_at=now,
+        updated_at=now,
         state=noun.initial,
     )
 
 
-def fold(noun: Noun[S], loaded: Loaded[S], recorded: tuple[Recorded, ...] | list[Recorded]) -> Loaded[S]:
-    """Give the stream after more of its facts, which must follow its version without a gap."""
-    if not recorded:
-        return loaded
-    state = loaded.state
-    for one in recorded:
-        state = noun.evolve(state, one.fact)
+def fold(noun: Noun[S], folded: Folded[S] | None, recorded: Sequence[Recorded]) -> Folded[S]:
+    """Return the stream after more of its facts, at least one, which must follow its version without a gap."""
     first, last = recorded[0], recorded[-1]
-    return Loaded(
-        stream_id=loaded.stream_id,
-        version=last.version,
-        position=last.position,
+    if folded is None or folded.version == 0:
+        state, created_position, created_at = noun.initial, first.position, first.recorded_at
+    else:
+        state, created_position, created_at = folded.state, folded.created_position, folded.created_at
+    for each in recorded:
+        state = noun.evolve(state, each.fact)
+    return Folded(
+        stream_id=first.stream_id,
         workspace_id=first.workspace_id,
         project_id=first.project_id,
-        created_at=loaded.created_at or first.recorded_at,
+        version=last.version,
+        position=last.position,
+        created_position=created_position,
+        created_at=created_at,
         updated_at=last.recorded_at,
         state=state,
     )

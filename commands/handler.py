@@ -8,12 +8,13 @@ from uuid import UUID
 from msgspec import Struct
 from opentelemetry import trace
 
-from commands.aggregates import Loaded, Noun, absent, fold
+from commands.aggregates import Noun, fold, new_stream
 from commands.command import Command
 from commands.refusals import CommandContended, IdempotencyKeyReused, VersionMismatch
 from commands.registry import TABLE, Row
 from commands.repository import NO_PRICES, Sources, Streams
 from domain.fact import Fact, topic_of
+from domain.folded import Folded
 from domain.refusal import Refusal
 from domain.runs.prices import Priced
 from store.errors import Conflict, OutcomeUnknown, Unavailable
@@ -39,7 +40,7 @@ class Context(Struct, frozen=True, kw_only=True):
 class Outcome(Struct, frozen=True, kw_only=True):
     """The stream as the command left it. `replayed` says that an earlier sending did the work."""
 
-    loaded: Loaded[Any]
+    loaded: Folded[Any]
     replayed: bool = False
 
 
@@ -108,15 +109,18 @@ class Handler:
         row = TABLE[type(command)]
         sources = Sources(self._streams, context.workspace_id, fresh=fresh, prices=self._prices)
         gathered = await row.gather(command, sources)
-        if row.project_of is not None:
-            project_id = row.project_of(command, gathered)
-            begun = await sources.find(row.noun, command.target_id) if fresh else None
-            target = begun or absent(row.noun, command.target_id, context.workspace_id, project_id)
-        else:
+        target = None
+        if row.project_of is None:
             target = await sources.load(row.noun, command.target_id)
+        elif fresh:
+            target = await sources.find(row.noun, command.target_id)
+        now = self._clock()
+        if target is None:
+            project_id = None if row.project_of is None else row.project_of(command, gathered)
+            target = new_stream(row.noun, command.target_id, context.workspace_id, project_id, now)
         if command.if_version is not None and command.if_version != target.version:
             raise VersionMismatch
-        facts: tuple[Fact, ...] = row.decide(command, target.state, gathered, self._clock())
+        facts: tuple[Fact, ...] = row.decide(command, target.state, gathered, now)
         if not facts:
             return Outcome(loaded=target) if fresh else None
         append = Append(
@@ -132,7 +136,7 @@ class Handler:
         )
         return await self._append(row.noun, target, append, context)
 
-    async def _append(self, noun: Noun[Any], target: Loaded[Any], append: Append, context: Context) -> Outcome:
+    async def _append(self, noun: Noun[Any], target: Folded[Any], append: Append, context: Context) -> Outcome:
         accepted = await self._log.append(append)
         if isinstance(accepted, Repeated):
             if context.command_id is None:
@@ -144,7 +148,7 @@ class Handler:
         self._streams.keep(loaded)
         return Outcome(loaded=loaded)
 
-    async def _caught_up(self, noun: Noun[Any], target: Loaded[Any], version: int) -> Loaded[Any]:
+    async def _caught_up(self, noun: Noun[Any], target: Folded[Any], version: int) -> Folded[Any]:
         """Give the stream as it was right before the facts that were appended: others may have come in between."""
         try:
             return await self._streams.onward(noun, target, version) or target

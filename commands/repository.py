@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
-from commands.aggregates import Loaded, Noun, absent, fold
+from commands.aggregates import Noun, fold
 from commands.workflow_graphs import graph_of_version
+from domain.folded import Folded
 from domain.graphs.graph import Graph
 from domain.runs.prices import Priced
 from domain.workflow import WorkflowNotFound
@@ -26,46 +27,46 @@ class Streams:
         """Make the cache, which forgets the streams that were used least recently."""
         self._log = log
         # By the stream's id as an integer: a UUID hashes and compares through Python.
-        self._cached = LruCache[int, Loaded[Any]](most_cached)
+        self._cached = LruCache[int, Folded[Any]](most_cached)
 
-    async def load(self, noun: Noun[S], stream_id: UUID) -> Loaded[S] | None:
+    async def load(self, noun: Noun[S], stream_id: UUID) -> Folded[S] | None:
         """Give a folded stream, None for one that has not begun. Raises Unavailable, UnreadableEvent."""
         found = self.cached(stream_id)
         if found is not None:
-            return cast("Loaded[S]", found) if type(found.state) is type(noun.initial) else None
+            return cast("Folded[S]", found) if type(found.state) is type(noun.initial) else None
         return await self.reload(noun, stream_id)
 
-    def cached(self, stream_id: UUID) -> Loaded[Any] | None:
+    def cached(self, stream_id: UUID) -> Folded[Any] | None:
         """Give a folded stream of any noun as it is remembered, None where nothing is."""
         return self._cached.get(stream_id.int)
 
-    async def reload(self, noun: Noun[S], stream_id: UUID) -> Loaded[S] | None:
+    async def reload(self, noun: Noun[S], stream_id: UUID) -> Folded[S] | None:
         """Read what is new of a stream and fold it onto what is cached."""
         known = self._cached.get(stream_id.int)
         if known is not None and type(known.state) is not type(noun.initial):
             return None
-        loaded: Loaded[S] = absent(noun, stream_id, stream_id, None) if known is None else cast("Loaded[S]", known)
-        while page := await self._log.read_stream(stream_id, after=loaded.version, limit=PAGE):
+        loaded = cast("Folded[S] | None", known)
+        while page := await self._log.read_stream(stream_id, after=_version(loaded), limit=PAGE):
             if not belongs(noun, page[0]):
                 return None
             loaded = fold(noun, loaded, page)
             if len(page) < PAGE:
                 break
-        if loaded.version == 0:
-            return None
-        self.keep(loaded)
+        if loaded is not None:
+            self.keep(loaded)
         return loaded
 
-    async def at(self, noun: Noun[S], stream_id: UUID, version: int) -> Loaded[S] | None:
+    async def at(self, noun: Noun[S], stream_id: UUID, version: int) -> Folded[S] | None:
         """Give a stream as it was at a version, from the log and past the cache."""
-        return await self.onward(noun, absent(noun, stream_id, stream_id, None), version)
+        return await self._up_to(noun, stream_id, None, version)
 
-    async def onward(self, noun: Noun[S], loaded: Loaded[S], version: int) -> Loaded[S] | None:
+    async def onward(self, noun: Noun[S], loaded: Folded[S], version: int) -> Folded[S] | None:
         """Give a stream as it was at a version, from an earlier one on; None when it is another noun's."""
-        while loaded.version < version:
-            page = await self._log.read_stream(
-                loaded.stream_id, after=loaded.version, limit=min(PAGE, version - loaded.version)
-            )
+        return await self._up_to(noun, loaded.stream_id, loaded, version)
+
+    async def _up_to(self, noun: Noun[S], stream_id: UUID, loaded: Folded[S] | None, version: int) -> Folded[S] | None:
+        while (known := _version(loaded)) < version:
+            page = await self._log.read_stream(stream_id, after=known, limit=min(PAGE, version - known))
             if not page or not belongs(noun, page[0]):
                 return None
             loaded = fold(noun, loaded, page)
@@ -75,7 +76,7 @@ class Streams:
         """Give the graph of a workflow's version, None when there is none. Raises Unavailable."""
         return await graph_of_version(self._log, workflow_id, version)
 
-    def keep(self, loaded: Loaded[Any]) -> None:
+    def keep(self, loaded: Folded[Any]) -> None:
         """Remember a folded stream, unless a newer version is known."""
         key = loaded.stream_id.int
         known = self._cached.get(key)
@@ -85,6 +86,10 @@ class Streams:
     def forget(self, stream_id: UUID) -> None:
         """Drop a stream that will not be asked for again soon."""
         self._cached.remove(stream_id.int)
+
+
+def _version(loaded: Folded[Any] | None) -> int:
+    return 0 if loaded is None else loaded.version
 
 
 def belongs(noun: Noun[Any], recorded: Recorded) -> bool:
@@ -112,16 +117,16 @@ class Sources:
         self._streams = streams
         self._workspace_id = workspace_id
         self._fresh = fresh
-        self._found: dict[int, Loaded[Any]] = {}  # by the stream's id as an integer, as in the cache
+        self._found: dict[int, Folded[Any]] = {}  # by the stream's id as an integer, as in the cache
 
-    async def load(self, noun: Noun[S], stream_id: UUID) -> Loaded[S]:
+    async def load(self, noun: Noun[S], stream_id: UUID) -> Folded[S]:
         """Give a folded stream of the workspace and guard its version. Raises the noun's not-found refusal."""
         loaded = await self.find(noun, stream_id)
         if loaded is None:
             raise noun.not_found
         return loaded
 
-    async def find(self, noun: Noun[S], stream_id: UUID) -> Loaded[S] | None:
+    async def find(self, noun: Noun[S], stream_id: UUID) -> Folded[S] | None:
         """Give a folded stream of the workspace and guard its version, or None."""
         found = self._found.get(stream_id.int)
         if found is None:
@@ -133,9 +138,9 @@ class Sources:
         if type(found.state) is not type(noun.initial):
             return None
         self._found[stream_id.int] = found
-        return cast("Loaded[S]", found)
+        return cast("Folded[S]", found)
 
-    async def look(self, noun: Noun[S], stream_id: UUID) -> Loaded[S]:
+    async def look(self, noun: Noun[S], stream_id: UUID) -> Folded[S]:
         """Give a folded stream of which only what cannot change is used, so that it is not guarded.
 
         Raises the noun's not-found refusal.

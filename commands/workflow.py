@@ -7,10 +7,11 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from commands.aggregates import ASSET, PROJECT, WORKFLOW, Loaded
+from commands.aggregates import ASSET, PROJECT, WORKFLOW
 from commands.command import Command
 from commands.repository import Sources
 from domain.asset import AssetStatus
+from domain.folded import Folded
 from domain.graphs.graph import Graph
 from domain.graphs.references import References, find_raw_references, find_references
 from domain.graphs.validation.check import check_graph
@@ -52,7 +53,7 @@ class DuplicateWorkflow(Command, frozen=True, kw_only=True):
     name: str | None = None
 
 
-async def _active_project(sources: Sources, project_id: UUID) -> Loaded[Project]:
+async def _active_project(sources: Sources, project_id: UUID) -> Folded[Project]:
     project = await sources.load(PROJECT, project_id)
     if project.state.status is not ProjectStatus.ACTIVE:
         raise ProjectNotActive

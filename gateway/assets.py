@@ -2,16 +2,16 @@
 
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
 
 from litestar import get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import UNSET, Struct, UnsetType
 
-from commands.aggregates import ASSET, Loaded
+from commands.aggregates import ASSET
 from commands.asset import ChangeAsset, CreateAsset
 from commands.command import Command
 from domain.asset import Asset, AssetNotFound, AssetStatus, AssetType, check_content
+from domain.folded import Folded
 from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.project import ProjectNotFound
@@ -26,7 +26,7 @@ from gateway.http.preconditions import etag
 from gateway.http.query import choice_of
 from gateway.http.replies import Reply, json_reply
 from gateway.http.statuses import Status, status_set
-from gateway.projects import Dated, Name
+from gateway.projects import Name
 from projections.read_models.assets_view import AssetFilters
 from store.contents import keep
 
@@ -68,19 +68,20 @@ NEW: Final = Shape(NewAsset)
 PATCH: Final = Shape(AssetPatch, allowed=PATCH_TYPES)
 
 
-def asset_body(asset_id: UUID, asset: Asset, dated: Dated, known: Resolved = NOTHING_RESOLVED) -> AssetBody:
-    """Write an asset for the wire."""
+def asset_body(folded: Folded[Asset], known: Resolved = NOTHING_RESOLVED) -> AssetBody:
+    """Return an asset as JSON shows it."""
+    asset, asset_id = folded.state, folded.stream_id
     return AssetBody(
         id=from_uuid("ast", asset_id),
-        project_id=shown_id("prj", dated.project_id or asset_id),
+        project_id=shown_id("prj", folded.project_id or asset_id),
         type=asset.type,
         label=asset.label,
         status=asset.status,
         metadata=asset.metadata,
         version=asset.version,
         content=value_of(asset.content, known),
-        created_at=dated.created_at,
-        updated_at=dated.updated_at,
+        created_at=folded.created_at,
+        updated_at=folded.updated_at,
     )
 
 
@@ -117,7 +118,7 @@ class Assets:
         listing = await self._view.list(
             entry.workspace_id, filters=filters, limit=asked.limit, cursor=asked.cursor, sort=asked.sort
         )
-        items = [asset_body(view.id, view.state, view) for view in listing.items]
+        items = [asset_body(view) for view in listing.items]
         return self._door.paging.reply(entry.path, query, items, listing.next)
 
     async def create(self, request: AnyRequest) -> Reply:
@@ -135,7 +136,7 @@ class Assets:
             content=await keep(self._contents, entry.workspace_id, new.content),
         )
         outcome = await self._door.execute(entry, command, raw)
-        body = await self._whole(entry, outcome.loaded.stream_id, outcome.loaded.state, outcome.loaded)
+        body = await self._whole(entry, outcome.loaded)
         return written(201, outcome, body, location(f"/v1/assets/{body.id}"))
 
     async def get(self, request: AnyRequest) -> Reply:
@@ -146,7 +147,7 @@ class Assets:
         view = await self._view.get(entry.workspace_id, asset_id)
         if view is None:
             raise AssetNotFound
-        return json_reply(200, await self._whole(entry, view.id, view.state, view), etag(view.version))
+        return json_reply(200, await self._whole(entry, view), etag(view.version))
 
     async def change(self, request: AnyRequest) -> Reply:
         """Change an asset; other content makes a new version of it."""
@@ -154,7 +155,7 @@ class Assets:
         asset_id = entry.id("ast", "assetId", AssetNotFound)
         sent, raw = await self._door.read(entry, PATCH)
 
-        async def make(loaded: Loaded[Asset], version: int) -> Command:
+        async def make(loaded: Folded[Asset], version: int) -> Command:
             return ChangeAsset(
                 target_id=asset_id,
                 if_version=version,
@@ -165,7 +166,7 @@ class Assets:
             )
 
         outcome = await self._door.change(entry, ASSET, asset_id, raw, make)
-        body = await self._whole(entry, asset_id, outcome.loaded.state, outcome.loaded)
+        body = await self._whole(entry, outcome.loaded)
         return written(200, outcome, body)
 
     async def _revised(self, entry: Entry, asset: Asset, change: Any) -> Payload | UnsetType:  # noqa: ANN401  # JSON
@@ -176,6 +177,6 @@ class Assets:
         check_content(asset.type, content)
         return await keep(self._contents, entry.workspace_id, content)
 
-    async def _whole(self, entry: Entry, asset_id: UUID, asset: Asset, dated: Dated) -> AssetBody:
-        known = await resolved(self._contents, entry.workspace_id, [asset.content])
-        return asset_body(asset_id, asset, dated, known)
+    async def _whole(self, entry: Entry, folded: Folded[Asset]) -> AssetBody:
+        known = await resolved(self._contents, entry.workspace_id, [folded.state.content])
+        return asset_body(folded, known)

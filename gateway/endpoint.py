@@ -8,11 +8,12 @@ from litestar import Request
 from litestar.types import Receive
 from msgspec import Struct
 
-from commands.aggregates import Loaded, Noun
+from commands.aggregates import Noun
 from commands.command import Command
 from commands.handler import Context, Outcome
 from commands.refusals import CommandContended, VersionMismatch
 from commands.repository import Sources
+from domain.folded import Folded
 from domain.ids import Prefix
 from domain.project import ProjectNotFound
 from domain.refusal import Refusal
@@ -34,7 +35,7 @@ T = TypeVar("T", bound=Struct)
 
 ATTEMPTS: Final = 3
 AnyRequest = Request[Any, Any, Any]
-Make = Callable[[Loaded[S], int], Awaitable[Command]]
+Make = Callable[[Folded[S], int], Awaitable[Command]]
 """Makes a command from the state that it is to change, insisting on a version of it."""
 
 

@@ -2,16 +2,16 @@
 
 from collections import Counter
 from datetime import datetime
-from typing import Annotated, Any, Final, Protocol
-from uuid import UUID
+from typing import Annotated, Any, Final
 
 from litestar import get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from commands.aggregates import PROJECT, Loaded
+from commands.aggregates import PROJECT
 from commands.command import Command
 from commands.project import ChangeProject, CreateProject
+from domain.folded import Folded
 from domain.project import Project, ProjectNotFound, ProjectStatus, Role
 from domain.refusal import Problem
 from gateway.deps import Deps
@@ -70,39 +70,21 @@ class ProjectBody(Struct, frozen=True, kw_only=True):
     updated_at: datetime | None
 
 
-class Dated(Protocol):
-    """What a stream and a view of it have in common."""
-
-    @property
-    def project_id(self) -> UUID | None:
-        """Give the project that it is in."""
-        ...
-
-    @property
-    def created_at(self) -> datetime | None:
-        """Give when it began."""
-        ...
-
-    @property
-    def updated_at(self) -> datetime | None:
-        """Give when it last changed."""
-        ...
-
-
 NEW: Final = Shape(NewProject)
 PATCH: Final = Shape(ProjectPatch, allowed=PATCH_TYPES)
 
 
-def project_body(project_id: UUID, project: Project, dated: Dated) -> ProjectBody:
-    """Write a project for the wire."""
+def project_body(folded: Folded[Project]) -> ProjectBody:
+    """Return a project as JSON shows it."""
+    project = folded.state
     return ProjectBody(
-        id=shown_id("prj", project_id),
+        id=shown_id("prj", folded.stream_id),
         name=project.name,
         status=project.status,
         team=[Member(user_id=user_id, role=role) for user_id, role in project.team.items()],
         settings=project.settings,
-        created_at=dated.created_at,
-        updated_at=dated.updated_at,
+        created_at=folded.created_at,
+        updated_at=folded.updated_at,
     )
 
 
@@ -150,7 +132,7 @@ class Projects:
             cursor=asked.cursor,
             sort=asked.sort,
         )
-        items = [project_body(view.id, view.state, view) for view in listing.items]
+        items = [project_body(view) for view in listing.items]
         return self._door.paging.reply(entry.path, query, items, listing.next)
 
     async def create(self, request: AnyRequest) -> Reply:
@@ -165,7 +147,7 @@ class Projects:
             settings=new.settings,
         )
         outcome = await self._door.execute(entry, command, raw)
-        body = project_body(outcome.loaded.stream_id, outcome.loaded.state, outcome.loaded)
+        body = project_body(outcome.loaded)
         return written(201, outcome, body, location(f"/v1/projects/{body.id}"))
 
     async def get(self, request: AnyRequest) -> Reply:
@@ -176,7 +158,7 @@ class Projects:
         view = await self._view.get(entry.workspace_id, project_id)
         if view is None:
             raise ProjectNotFound
-        return json_reply(200, project_body(view.id, view.state, view), etag(view.version))
+        return json_reply(200, project_body(view), etag(view.version))
 
     async def change(self, request: AnyRequest) -> Reply:
         """Change a project."""
@@ -185,7 +167,7 @@ class Projects:
         sent, raw = await self._door.read(entry, PATCH)
         team = UNSET if isinstance(sent.team, UnsetType) else _team(sent.team)
 
-        async def make(loaded: Loaded[Project], version: int) -> Command:
+        async def make(loaded: Folded[Project], version: int) -> Command:
             return ChangeProject(
                 target_id=project_id,
                 if_version=version,
@@ -196,4 +178,4 @@ class Projects:
             )
 
         outcome = await self._door.change(entry, PROJECT, project_id, raw, make)
-        return written(200, outcome, project_body(project_id, outcome.loaded.state, outcome.loaded))
+        return written(200, outcome, project_body(outcome.loaded))

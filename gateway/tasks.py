@@ -7,6 +7,7 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
+from domain.folded import Folded
 from gateway.deps import Deps
 from gateway.endpoint import AnyRequest, Door
 from gateway.http.ids import shown_id
@@ -15,7 +16,6 @@ from gateway.http.payloads import value_of
 from gateway.http.query import choice_of, id_of
 from gateway.http.replies import Reply
 from projections.read_models.tasks_view import Assigned, Task, TaskFilters
-from projections.runtime.paging import View
 
 
 class TaskBody(Struct, frozen=True, kw_only=True):
@@ -35,14 +35,14 @@ class TaskBody(Struct, frozen=True, kw_only=True):
     waiting_since: datetime
 
 
-def task_body(view: View[Task]) -> TaskBody:
+def task_body(view: Folded[Task]) -> TaskBody:
     """Write a task for the wire."""
     waiting = view.state.waiting
     return TaskBody(
-        run_id=shown_id("run", view.id),
+        run_id=shown_id("run", view.stream_id),
         node=waiting.node,
         workflow_id=shown_id("wf", view.state.workflow_id),
-        project_id=shown_id("prj", view.project_id or view.id),
+        project_id=shown_id("prj", view.project_id or view.stream_id),
         attempt=waiting.attempt,
         assignees=waiting.assignees,
         roles=waiting.roles,

@@ -15,10 +15,11 @@ from eventsourcing.postgres import PostgresTrackingRecorder
 from eventsourcing.projection import Projection, ProjectionRunner
 from psycopg.conninfo import conninfo_to_dict
 
+from domain.folded import Folded
 from domain.runs.facts import RunFact
 from domain.runs.run import Run, evolve
 from projections.read_models.runs import WRITE, RunsProjection
-from projections.runtime.folding import Folded, Folding
+from projections.runtime.folding import Folding
 from store.log.codec import decode_fact, encode_fact
 from store.log.records import Recorded
 from store.postgres.arrays import register, texts, uuids
@@ -51,22 +52,19 @@ class RunRows(PostgresTrackingRecorder):
 
     def take(self, event: Told, tracking: Tracking) -> None:
         """Fold one event and write its run."""
-        run = self._runs.get(event.originator_id)
-        if run is None:
-            run = self._runs[event.originator_id] = Folded(
-                id=event.originator_id,
-                workspace_id=event.workspace_id,
-                project_id=event.project_id,
-                version=0,
-                position=0,
-                created_position=event.position,
-                created_at=event.recorded_at,
-                updated_at=event.recorded_at,
-                state=Run(),
-            )
+        known = self._runs.get(event.originator_id)
         fact = cast("RunFact", decode_fact(event.position, "", 1, None, event.state.encode()))
-        run.state, run.version = evolve(run.state, fact), run.version + 1
-        run.position, run.updated_at = event.position, event.recorded_at
+        run = self._runs[event.originator_id] = Folded(
+            stream_id=event.originator_id,
+            workspace_id=event.workspace_id,
+            project_id=event.project_id,
+            version=1 if known is None else known.version + 1,
+            position=event.position,
+            created_position=event.position if known is None else known.created_position,
+            created_at=event.recorded_at if known is None else known.created_at,
+            updated_at=event.recorded_at,
+            state=evolve(Run() if known is None else known.state, fact),
+        )
         with self.datastore.transaction(commit=True) as cursor:
             register(cursor)
             self._insert_tracking(cursor, tracking)

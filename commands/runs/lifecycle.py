@@ -6,11 +6,12 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from commands.aggregates import PROJECT, RUN, Loaded
+from commands.aggregates import PROJECT, RUN
 from commands.command import Command
 from commands.repository import Sources
 from commands.runs.retained import still_the_same, with_finished_items, with_given_output
 from commands.runs.start import RunSources, StartRun, gather_start
+from domain.folded import Folded
 from domain.graphs.diff import find_conflicts, find_downstream, translate_edges
 from domain.graphs.graph import Graph
 from domain.payload import Payload
@@ -206,7 +207,7 @@ def _taken_over(
     return StepReused(node=node, from_run=command.source_id, output=step.output, edges_taken=edges, reused_at=now)
 
 
-async def _active_project(sources: Sources, loaded: Loaded[Run]) -> UUID:
+async def _active_project(sources: Sources, loaded: Folded[Run]) -> UUID:
     project = await sources.load(PROJECT, loaded.project_id or loaded.stream_id)
     if project.state.status is not ProjectStatus.ACTIVE:
         raise ProjectNotActive

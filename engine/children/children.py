@@ -16,9 +16,10 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from commands.aggregates import RUN, Loaded, absent
+from commands.aggregates import RUN, new_stream
 from commands.repository import Streams
 from commands.runs.append_turn import advance
+from domain.folded import Folded
 from domain.graphs.graph import ErrorClass, Node
 from domain.runs.facts import ItemResult, Parent, RunCancelRequested, RunStarted, StepWaiting
 from domain.runs.run import Run
@@ -65,7 +66,7 @@ def is_late(waiting: StepWaiting, now: datetime) -> bool:
 class Children:
     """The children of one waiting step of one run, as its driver tends them."""
 
-    def __init__(self, nursery: Nursery, held: Loaded[Run], node: Node, waiting: StepWaiting) -> None:
+    def __init__(self, nursery: Nursery, held: Folded[Run], node: Node, waiting: StepWaiting) -> None:
         """Make it for a wait as recorded; `tend` does the work."""
         self._nursery = nursery
         self._parent = held
@@ -227,7 +228,7 @@ class Children:
             parent=Parent(run_id=parent.stream_id, node=self._node.id, item=item),
             started_at=nursery.at_once.clock(),
         )
-        child = absent(RUN, self.id_of(item), parent.workspace_id, parent.project_id)
+        child = new_stream(RUN, self.id_of(item), parent.workspace_id, parent.project_id, started.started_at)
         is_suspect = self._suspects > 0
         if is_suspect:
             turn = only_begun(child, started)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 from uuid import UUID
 
-from commands.aggregates import Loaded
+from domain.folded import Folded
 from domain.graphs.compiled import CompiledGraph
 from domain.graphs.graph import Node
 from domain.runs.facts import StepWaiting, WaitFor
@@ -46,7 +46,7 @@ class Families:
     def _rests(self, node: str, step: Step) -> bool:
         return node in self._resting and not is_late(_waiting(step), self._nursery.at_once.clock())
 
-    async def tend(self, held: Loaded[Run], node: Node, metadata: Metadata) -> ItemsSettled | None:
+    async def tend(self, held: Folded[Run], node: Node, metadata: Metadata) -> ItemsSettled | None:
         """Start and gather the children of a step; None when nothing happens for a while."""
         step = held.state.steps[node.id]
         children = self._of(held, node, step)
@@ -55,12 +55,12 @@ class Families:
             self._resting.add(node.id)
         return result
 
-    async def cancel(self, held: Loaded[Run], graph: CompiledGraph, metadata: Metadata) -> None:
+    async def cancel(self, held: Folded[Run], graph: CompiledGraph, metadata: Metadata) -> None:
         """Ask the children of a run that ends without them to end as well. Raises Unavailable."""
         for node, step in _abandoned(held.state):
             await self._of(held, graph.nodes[node], step).cancel(step, metadata)
 
-    def _of(self, held: Loaded[Run], node: Node, step: Step) -> Children:
+    def _of(self, held: Folded[Run], node: Node, step: Step) -> Children:
         children = self._children.get(node.id)
         if children is None or children.attempt != step.attempt:
             children = self._children[node.id] = Children(self._nursery, held, node, _waiting(step))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 
-from commands.aggregates import Loaded
 from commands.runs.turn import Turn
+from domain.folded import Folded
 from domain.graphs.compiled import CompiledGraph
 from domain.runs.facts import RunStarted
 from domain.runs.run import Run, evolve
@@ -25,7 +25,7 @@ from engine.turns.turn_builder import Progress
 from store.failpoint import FailPointHook, noop
 
 
-def only_begun(child: Loaded[Run], started: RunStarted) -> Turn:
+def only_begun(child: Folded[Run], started: RunStarted) -> Turn:
     """Give the start of a child, which is then driven like any run: its steps are claimed before they are done."""
     turn = Turn(evolve(child.state, started), started.started_at)
     turn.facts.append(started)
@@ -50,7 +50,7 @@ class AtOnce:
         if graph is not None:
             self.tally.took(graph, turn.facts)
 
-    async def turn(self, child: Loaded[Run], started: RunStarted, inputs: object, traceparent: str | None) -> Turn:
+    async def turn(self, child: Folded[Run], started: RunStarted, inputs: object, traceparent: str | None) -> Turn:
         """Give the whole run where its first steps are all of it and immediate, else only its start.
 
         Raises GraphMissing, Unavailable.
@@ -64,7 +64,7 @@ class AtOnce:
         return only_begun(child, started) if whole is None else whole
 
     def _whole(
-        self, child: Loaded[Run], turn: Turn, graph: CompiledGraph, inputs: object, traceparent: str | None
+        self, child: Folded[Run], turn: Turn, graph: CompiledGraph, inputs: object, traceparent: str | None
     ) -> Turn | None:
         data = RunData(inputs)
         progress = Progress(turn=turn, graph=graph, data=data, owner=self.owner, random=self.random, started=[])

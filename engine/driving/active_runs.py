@@ -7,7 +7,8 @@ from uuid import UUID
 
 import structlog
 
-from commands.aggregates import RUN, Loaded, absent, fold
+from commands.aggregates import RUN, fold
+from domain.folded import Folded
 from domain.runs.facts import Parent, RunStarted
 from domain.runs.run import Run
 from engine.children.children import Nursery
@@ -218,8 +219,7 @@ class Runs:
 
     async def _driver(self, due: Due) -> Driver | None:
         if isinstance(run := due.run, Recorded):
-            beginning = absent(RUN, run.stream_id, run.workspace_id, run.project_id)
-            return await self._driver_of(fold(RUN, beginning, (run,)), run.metadata, is_new=True)
+            return await self._driver_of(fold(RUN, None, (run,)), run.metadata, is_new=True)
         async with self._reading.turn(due.workspace_id):
             return await self._read(run)
 
@@ -232,7 +232,7 @@ class Runs:
         first = await self._parts.log.read_stream(run_id, limit=1)
         return await self._driver_of(held, first[0].metadata)
 
-    async def _driver_of(self, held: Loaded[Run], begun_by: Metadata, *, is_new: bool = False) -> Driver:
+    async def _driver_of(self, held: Folded[Run], begun_by: Metadata, *, is_new: bool = False) -> Driver:
         pinned = held.state.workflow_id, held.state.workflow_version
         graph = self._graphs.known(*pinned) or await self._graphs.load(*pinned)
         return Driver(self._parts, held, graph, begun_by, self._nursery, is_new=is_new)

@@ -8,10 +8,11 @@ from uuid import UUID
 import structlog
 from msgspec.structs import replace
 
-from commands.aggregates import RUN, Loaded
+from commands.aggregates import RUN
 from commands.runs.append_turn import advance
 from commands.runs.steps import RefuseResult
 from commands.runs.turn import Turn
+from domain.folded import Folded
 from domain.graphs.compiled import CompiledGraph
 from domain.runs.facts import Usage
 from domain.runs.run import Run, RunStatus
@@ -46,7 +47,7 @@ class Driver:
     def __init__(
         self,
         parts: Parts,
-        held: Loaded[Run],
+        held: Folded[Run],
         graph: CompiledGraph,
         begun_by: Metadata,
         nursery: Nursery,

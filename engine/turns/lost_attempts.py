@@ -6,11 +6,12 @@ from typing import Final
 
 import structlog
 
-from commands.aggregates import RUN, Loaded
+from commands.aggregates import RUN
 from commands.repository import Streams
 from commands.runs.append_turn import advance
 from commands.runs.steps import RefuseResult
 from commands.runs.turn import Turn
+from domain.folded import Folded
 from domain.graphs.graph import ErrorClass
 from domain.runs.run import Run
 from domain.runs.steps import SETTLED, Step, StepStatus
@@ -79,7 +80,7 @@ def lost_too_often(run: Run, epoch: int, most_in_a_row: int) -> list[tuple[str, 
 
 
 async def refuse(
-    log: Log, streams: Streams, held: Loaded[Run], late: list[RefuseResult], now: Callable[[], datetime], by: Metadata
+    log: Log, streams: Streams, held: Folded[Run], late: list[RefuseResult], now: Callable[[], datetime], by: Metadata
 ) -> None:
     """Record results that came too late, whatever the run has come to; what cannot be recorded is said in the log."""
     tries = 0

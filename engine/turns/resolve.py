@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from commands.aggregates import Loaded
+from domain.folded import Folded
 from domain.graphs.compiled import CompiledGraph
 from domain.graphs.configs import DecideAtDeadline
 from domain.graphs.graph import ErrorClass, HumanNode
@@ -17,7 +17,7 @@ from engine.turns.schedule import overdue
 from store.contents import ContentStore, keep, resolve
 
 
-async def resolved(contents: ContentStore, held: Loaded[Run]) -> RunData:
+async def resolved(contents: ContentStore, held: Folded[Run]) -> RunData:
     """Give the data of a run as its expressions see it. Raises Unavailable."""
     run = held.state
     data = RunData(await resolve(contents, held.workspace_id, run.inputs))
@@ -30,7 +30,7 @@ async def resolved(contents: ContentStore, held: Loaded[Run]) -> RunData:
     return data
 
 
-async def answered(contents: ContentStore, held: Loaded[Run]) -> list[tuple[str, Result]]:
+async def answered(contents: ContentStore, held: Folded[Run]) -> list[tuple[str, Result]]:
     """Give what steps come to by what is recorded of them: decisions, and outputs that a retry has kept.
 
     Raises Unavailable.
@@ -38,7 +38,7 @@ async def answered(contents: ContentStore, held: Loaded[Run]) -> list[tuple[str,
     return [*await decided(contents, held), *await given(contents, held)]
 
 
-async def decided(contents: ContentStore, held: Loaded[Run]) -> list[tuple[str, Result]]:
+async def decided(contents: ContentStore, held: Folded[Run]) -> list[tuple[str, Result]]:
     """Give what the decided steps of a run come to: `{outcome, data, comment}`. Raises Unavailable."""
     results: list[tuple[str, Result]] = []
     for node, step in held.state.steps.items():
@@ -50,7 +50,7 @@ async def decided(contents: ContentStore, held: Loaded[Run]) -> list[tuple[str, 
     return results
 
 
-async def given(contents: ContentStore, held: Loaded[Run]) -> list[tuple[str, Result]]:
+async def given(contents: ContentStore, held: Folded[Run]) -> list[tuple[str, Result]]:
     """Give what the steps come to whose outputs a retry has kept: without another call. Raises Unavailable."""
     return [
         (node, Succeeded(await resolve(contents, held.workspace_id, step.gave), step.gave))
@@ -60,7 +60,7 @@ async def given(contents: ContentStore, held: Loaded[Run]) -> list[tuple[str, Re
 
 
 async def timed_out(
-    contents: ContentStore, held: Loaded[Run], graph: CompiledGraph, now: datetime, busy: Collection[str]
+    contents: ContentStore, held: Folded[Run], graph: CompiledGraph, now: datetime, busy: Collection[str]
 ) -> list[tuple[str, Result]]:
     """Give what the steps come to whose time has come, but for those under way here. Raises Unavailable."""
     results: list[tuple[str, Result]] = []
@@ -76,7 +76,7 @@ async def timed_out(
 
 
 async def _waited(
-    contents: ContentStore, held: Loaded[Run], graph: CompiledGraph, waiting: StepWaiting
+    contents: ContentStore, held: Folded[Run], graph: CompiledGraph, waiting: StepWaiting
 ) -> Result | None:
     """Give what a wait comes to at its `until`; None for what is not settled by the clock."""
     if waiting.until is None:

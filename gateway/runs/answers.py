@@ -1,11 +1,11 @@
 """Answers to commands that set a run going: at once with 202, or with `Prefer: wait=N` once the run has ended."""
 
 from typing import Any
-from uuid import UUID
 
-from commands.aggregates import RUN, Loaded
+from commands.aggregates import RUN
 from commands.command import Command
 from commands.handler import Outcome
+from domain.folded import Folded
 from domain.payload import INLINE_BYTES, Payload
 from domain.runs.run import Run
 from gateway.deps import Deps
@@ -13,7 +13,6 @@ from gateway.endpoint import Door, Entry, location, written
 from gateway.http.payloads import resolved
 from gateway.http.preferences import wait_seconds
 from gateway.http.replies import Header, Reply
-from gateway.projects import Dated
 from gateway.runs.bodies import RunBody, payloads_of, run_body
 from gateway.runs.wait import followed
 from store.contents import keep
@@ -48,18 +47,18 @@ class RunAnswers:
             return Payload(value=value)
         return await keep(self._deps.contents, entry.workspace_id, value)
 
-    async def whole(self, entry: Entry, run_id: UUID, run: Run, dated: Dated) -> RunBody:
-        """Write a run with everything that it refers to."""
-        known = await resolved(self._deps.contents, entry.workspace_id, payloads_of(run))
-        return run_body(run_id, run, dated, known)
+    async def whole(self, entry: Entry, folded: Folded[Run]) -> RunBody:
+        """Return a run as JSON shows it, with the contents that it refers to."""
+        known = await resolved(self._deps.contents, entry.workspace_id, payloads_of(folded.state))
+        return run_body(folded, known)
 
-    async def _followed_again(self, loaded: Loaded[Run], seconds: float) -> Loaded[Run]:
+    async def _followed_again(self, loaded: Folded[Run], seconds: float) -> Folded[Run]:
         with self._deps.drain.watch(loaded.stream_id) as watch:
             now = await self._deps.streams.reload(RUN, loaded.stream_id)
             return await followed(now or loaded, watch, self._deps.streams, seconds=seconds)
 
     async def _answer(self, entry: Entry, outcome: Outcome, *more: Header) -> Reply:
-        loaded: Loaded[Run] = outcome.loaded
-        body = await self.whole(entry, loaded.stream_id, loaded.state, loaded)
+        loaded: Folded[Run] = outcome.loaded
+        body = await self.whole(entry, loaded)
         status = 200 if loaded.state.ended and more else 202
         return written(status, outcome, body, location(f"/v1/runs/{body.id}"), *more)

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
-from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
 
+from domain.folded import Folded
 from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.runs.facts import ForkedFrom, Parent, StepDecided, StepError, StepWaiting, Usage, WaitFor
@@ -15,7 +15,6 @@ from domain.runs.run_usage import took_by
 from domain.runs.steps import Step, StepStatus
 from gateway.http.ids import shown_id
 from gateway.http.payloads import NOTHING_RESOLVED, Resolved, value_of
-from gateway.projects import Dated
 
 MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -135,12 +134,13 @@ def payloads_of(run: Run) -> Iterator[Payload]:
             yield step.decision.data
 
 
-def run_body(run_id: UUID, run: Run, dated: Dated, known: Resolved = NOTHING_RESOLVED) -> RunBody:
-    """Write a run for the wire."""
+def run_body(folded: Folded[Run], known: Resolved = NOTHING_RESOLVED) -> RunBody:
+    """Return a run as JSON shows it."""
+    run, run_id = folded.state, folded.stream_id
     ended = run.status is RunStatus.COMPLETED
     return RunBody(
         id=from_uuid("run", run_id),
-        project_id=shown_id("prj", dated.project_id or run_id),
+        project_id=shown_id("prj", folded.project_id or run_id),
         workflow_id=shown_id("wf", run.workflow_id),
         workflow_version=run.workflow_version,
         status=run.status,
@@ -152,8 +152,8 @@ def run_body(run_id: UUID, run: Run, dated: Dated, known: Resolved = NOTHING_RES
         steps={node: _step(step, known) for node, step in run.steps.items()},
         metrics=_metrics(run),
         error=_error(run),
-        created_at=dated.created_at,
-        updated_at=dated.updated_at,
+        created_at=folded.created_at,
+        updated_at=folded.updated_at,
         started_at=run.started_at,
         ended_at=run.ended_at,
     )

@@ -7,7 +7,8 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
-from commands.aggregates import RUN, Loaded
+from commands.aggregates import RUN
+from domain.folded import Folded
 from domain.runs.refusals import RunNotFound
 from domain.runs.run import Run
 from gateway.deps import Deps
@@ -76,7 +77,7 @@ class RunEvents:
         if after > (await self._deps.log.head())[0]:
             raise OtherLog
 
-    async def _page(self, entry: Entry, loaded: Loaded[Run], after: int) -> Reply:
+    async def _page(self, entry: Entry, loaded: Folded[Run], after: int) -> Reply:
         limit = self._door.paging.limit(entry.query)
         found = await self._deps.log.read_stream(loaded.stream_id, past=after, limit=limit + 1)
         shown = found[: min(limit, _fitting(found, self._deps.bounds.page_bytes_max))]

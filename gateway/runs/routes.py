@@ -7,8 +7,8 @@ from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta, Struct
 
-from commands.aggregates import Loaded
 from commands.runs.start import DecideStep, StartRun
+from domain.folded import Folded
 from domain.runs.refusals import RunNotFound
 from domain.runs.run import Run, RunStatus
 from domain.workflow import WorkflowNotFound
@@ -91,7 +91,7 @@ class Runs:
         view = await self._view.get(entry.workspace_id, run_id)
         if view is None:
             raise RunNotFound
-        return json_reply(200, await self._answers.whole(entry, view.id, view.state, view), etag(view.version))
+        return json_reply(200, await self._answers.whole(entry, view), etag(view.version))
 
     async def list_of_project(self, request: AnyRequest) -> Reply:
         """List a project's runs."""
@@ -126,7 +126,7 @@ class Runs:
             cursor=asked.cursor,
             sort=asked.sort,
         )
-        items = [run_body(view.id, view.state, view) for view in listing.items]
+        items = [run_body(view) for view in listing.items]
         return self._door.paging.reply(entry.path, entry.query, items, listing.next)
 
     async def complete(self, request: AnyRequest) -> Reply:
@@ -144,5 +144,5 @@ class Runs:
             user_id=entry.caller.actor.id,
         )
         outcome = await self._door.execute(entry, command, raw)
-        loaded: Loaded[Run] = outcome.loaded
-        return written(200, outcome, await self._answers.whole(entry, run_id, loaded.state, loaded))
+        loaded: Folded[Run] = outcome.loaded
+        return written(200, outcome, await self._answers.whole(entry, loaded))

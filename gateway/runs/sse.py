@@ -12,7 +12,9 @@ from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receiv
 from bus.deltas import DeltaFollower, DeltaHub
 from bus.feed import FeedStopped
 from bus.watch import StreamWatch, WatchOverrun
-from commands.aggregates import RUN, absent, fold
+from commands.aggregates import RUN, fold
+from domain.folded import Folded
+from domain.runs.run import Run
 from gateway.drain import Drain
 from gateway.http.rejections import Draining
 from gateway.http.replies import encode
@@ -80,18 +82,20 @@ class RunStream(ASGIResponse):
         await _send(send, b"", more=False)
 
     async def _chunks(self, receive: Receive) -> AsyncIterator[bytes]:
-        run = absent(RUN, self._run_id, self._run_id, None)
-        while not run.state.ended:
+        run: Folded[Run] | None = None
+        while run is None or not run.state.ended:
             # Watched from before the log is read: so nothing can fall in between.
             with self._drain.watch(self._run_id) as watch, self._deltas.follow(self._run_id, watch.nudge) as deltas:
                 gone = asyncio.create_task(_hung_up(receive, watch))
                 try:
-                    while page := await self._log.read_stream(self._run_id, after=run.version, limit=PAGE):
+                    while page := await self._log.read_stream(
+                        self._run_id, after=0 if run is None else run.version, limit=PAGE
+                    ):
                         run = fold(RUN, run, page)
                         async for piece in self._written(page):
                             yield piece
                         await asyncio.sleep(0)  # a long replay lets everyone else have a turn
-                    while not run.state.ended:
+                    while run is None or not run.state.ended:
                         facts = await self._facts(watch)
                         if facts is None:
                             yield HEARTBEAT
@@ -102,7 +106,7 @@ class RunStream(ASGIResponse):
                         onward = continued(run, facts)
                         if onward is None:
                             break
-                        new = [one for one in facts if one.version > run.version]
+                        new = [one for one in facts if run is None or one.version > run.version]
                         run = onward
                         async for piece in self._written(new):
                             yield piece

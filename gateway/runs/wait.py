@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Sequence
 
 from bus.watch import StreamWatch, WatchOverrun
-from commands.aggregates import RUN, Loaded, fold
+from commands.aggregates import RUN, fold
 from commands.repository import Streams
+from domain.folded import Folded
 from domain.runs.facts import RUN_ENDS
 from domain.runs.run import Run
 from gateway.http.rejections import Draining
@@ -21,15 +22,16 @@ def ends_run(recorded: Recorded) -> bool:
     return type(recorded.fact) in RUN_ENDS
 
 
-def continued(loaded: Loaded[Run], facts: Sequence[Recorded]) -> Loaded[Run] | None:
+def continued(loaded: Folded[Run] | None, facts: Sequence[Recorded]) -> Folded[Run] | None:
     """Fold what is new of a run onto it; None when something in between is missing."""
-    new = [one for one in facts if one.version > loaded.version]
-    if new and new[0].version != loaded.version + 1:
+    version = 0 if loaded is None else loaded.version
+    new = [one for one in facts if one.version > version]
+    if new and new[0].version != version + 1:
         return None
-    return fold(RUN, loaded, new)
+    return fold(RUN, loaded, new) if new else loaded
 
 
-async def followed(loaded: Loaded[Run], watch: StreamWatch, streams: Streams, *, seconds: float) -> Loaded[Run]:
+async def followed(loaded: Folded[Run], watch: StreamWatch, streams: Streams, *, seconds: float) -> Folded[Run]:
     """Follow a run until it ends, or give it as it is when the time is up or nothing more can come from here.
 
     The watch must have begun before the run was loaded.
@@ -48,7 +50,7 @@ async def followed(loaded: Loaded[Run], watch: StreamWatch, streams: Streams, *,
     return loaded
 
 
-async def _as_far_as_it_is(loaded: Loaded[Run], watch: StreamWatch, streams: Streams) -> Loaded[Run]:
+async def _as_far_as_it_is(loaded: Folded[Run], watch: StreamWatch, streams: Streams) -> Folded[Run]:
     """Give a run with what is left in its watch; more than that may have come than a watch holds."""
     try:
         return await _onward(loaded, watch.rest(), streams)
@@ -56,7 +58,7 @@ async def _as_far_as_it_is(loaded: Loaded[Run], watch: StreamWatch, streams: Str
         return await streams.reload(RUN, loaded.stream_id) or loaded
 
 
-async def _onward(loaded: Loaded[Run], facts: Sequence[Recorded], streams: Streams) -> Loaded[Run]:
+async def _onward(loaded: Folded[Run], facts: Sequence[Recorded], streams: Streams) -> Folded[Run]:
     """Give a run after facts: as an engine in this process has folded it already, or else folded here."""
     if not facts:
         return loaded

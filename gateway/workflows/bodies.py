@@ -6,13 +6,14 @@ from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
 
+from domain.folded import Folded
 from domain.graphs.graph import Edge, Node
 from domain.ids import from_uuid
 from domain.workflow import Workflow, WorkflowStatus
 from gateway.http.bodies import PATCH_TYPES, Shape
 from gateway.http.ids import shown_id
 from gateway.http.statuses import Status
-from gateway.projects import Dated, Name
+from gateway.projects import Name
 
 
 class NewWorkflow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,12 +69,13 @@ JUDGE: Final = Shape(GraphToJudge, optional=True)
 DUPLICATION: Final = Shape(Duplication, optional=True)
 
 
-def workflow_body(workflow_id: UUID, workflow: Workflow, dated: Dated, last_run_id: UUID | None) -> WorkflowBody:
-    """Write a workflow for the wire."""
+def workflow_body(folded: Folded[Workflow], last_run_id: UUID | None) -> WorkflowBody:
+    """Return a workflow as JSON shows it."""
+    workflow, workflow_id = folded.state, folded.stream_id
     origin = workflow.duplicated_from
     return WorkflowBody(
         id=shown_id("wf", workflow_id),
-        project_id=shown_id("prj", dated.project_id or workflow_id),
+        project_id=shown_id("prj", folded.project_id or workflow_id),
         name=workflow.name,
         status=workflow.status,
         version=workflow.version,
@@ -81,8 +83,8 @@ def workflow_body(workflow_id: UUID, workflow: Workflow, dated: Dated, last_run_
         edges=workflow.graph.edges,
         duplicated_from=from_uuid("wf", origin) if origin is not None else None,
         last_run_id=from_uuid("run", last_run_id) if last_run_id is not None else None,
-        created_at=dated.created_at,
-        updated_at=dated.updated_at,
+        created_at=folded.created_at,
+        updated_at=folded.updated_at,
     )
 
 

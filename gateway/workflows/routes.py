@@ -7,10 +7,11 @@ from litestar import get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import UNSET, Struct, UnsetType
 
-from commands.aggregates import PROJECT, WORKFLOW, Loaded
+from commands.aggregates import PROJECT, WORKFLOW
 from commands.command import Command
 from commands.repository import Sources
 from commands.workflow import ChangeWorkflow, CreateWorkflow, DuplicateWorkflow, as_sent, known_to
+from domain.folded import Folded
 from domain.graphs.references import find_raw_references
 from domain.graphs.validation.check import GraphUnacceptable, check_graph
 from domain.ids import to_uuid
@@ -71,7 +72,7 @@ class Workflows:
         listing = await self._view.list(
             entry.workspace_id, filters=filters, limit=asked.limit, cursor=asked.cursor, sort=asked.sort
         )
-        items = [workflow_body(item.id, item.state, item, item.last_run_id) for item in listing.items]
+        items = [workflow_body(item, item.last_run_id) for item in listing.items]
         return self._door.paging.reply(entry.path, query, items, listing.next)
 
     async def create(self, request: AnyRequest) -> Reply:
@@ -90,7 +91,7 @@ class Workflows:
             graph=graph_given(new.nodes, new.edges),
         )
         outcome = await self._door.execute(entry, command, raw)
-        body = workflow_body(outcome.loaded.stream_id, outcome.loaded.state, outcome.loaded, None)
+        body = workflow_body(outcome.loaded, None)
         return written(201, outcome, body, location(f"/v1/workflows/{body.id}"))
 
     async def _all_problems(self, entry: Entry, project_id: UUID, raw: bytes, found: Problems) -> Problems:
@@ -112,7 +113,7 @@ class Workflows:
         item = await self._view.get(entry.workspace_id, workflow_id)
         if item is None:
             raise WorkflowNotFound
-        return json_reply(200, workflow_body(item.id, item.state, item, item.last_run_id), etag(item.version))
+        return json_reply(200, workflow_body(item, item.last_run_id), etag(item.version))
 
     async def change(self, request: AnyRequest) -> Reply:
         """Change a workflow; other nodes or edges make a new version of its graph."""
@@ -121,7 +122,7 @@ class Workflows:
         sent, raw = await self._door.read(entry, PATCH)
         given = graph_given(sent.nodes, sent.edges)
 
-        async def make(loaded: Loaded[Workflow], version: int) -> Command:
+        async def make(loaded: Folded[Workflow], version: int) -> Command:
             graph: dict[str, Any] | UnsetType = {**as_sent(loaded.state.graph), **given} if given else UNSET
             return ChangeWorkflow(
                 target_id=workflow_id,
@@ -134,7 +135,7 @@ class Workflows:
         outcome = await self._door.change(entry, WORKFLOW, workflow_id, raw, make)
         item = await self._view.get(entry.workspace_id, workflow_id)
         last_run_id = item.last_run_id if item is not None else None
-        return written(200, outcome, workflow_body(workflow_id, outcome.loaded.state, outcome.loaded, last_run_id))
+        return written(200, outcome, workflow_body(outcome.loaded, last_run_id))
 
     async def duplicate(self, request: AnyRequest) -> Reply:
         """Begin a workflow as a copy of another."""
@@ -148,7 +149,7 @@ class Workflows:
             name=sent.name,
         )
         outcome = await self._door.execute(entry, command, raw)
-        body = workflow_body(outcome.loaded.stream_id, outcome.loaded.state, outcome.loaded, None)
+        body = workflow_body(outcome.loaded, None)
         return written(201, outcome, body, location(f"/v1/workflows/{body.id}"))
 
     async def validate(self, request: AnyRequest) -> Reply:

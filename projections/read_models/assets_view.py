@@ -7,8 +7,9 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from domain.asset import Asset, AssetStatus, AssetType
+from domain.folded import Folded
 from domain.payload import Payload
-from projections.runtime.paging import MOST, Cursor, Listing, Sort, Version, Versions, View, listing, rank_after
+from projections.runtime.paging import MOST, Cursor, Listing, Sort, Version, Versions, listing, rank_after
 from projections.runtime.paging import version as version_of
 from projections.runtime.paging import versions as versions_of
 from projections.runtime.paging import view as view_of
@@ -76,7 +77,7 @@ class AssetsView:
         """Read from these read models."""
         self._models = models
 
-    async def get(self, workspace_id: UUID, asset_id: UUID) -> View[Asset] | None:
+    async def get(self, workspace_id: UUID, asset_id: UUID) -> Folded[Asset] | None:
         """Give one asset. Raises Unavailable."""
         row = await self._models.one(GET, {"id": asset_id, "workspace": workspace_id})
         return None if row is None else view_of(row, _asset_decoder)
@@ -89,7 +90,7 @@ class AssetsView:
         limit: int,
         cursor: Cursor | None = None,
         sort: Sort = Sort.NEWEST,
-    ) -> Listing[View[Asset]]:
+    ) -> Listing[Folded[Asset]]:
         """Give a page. Raises Unavailable; ValueError for a cursor of another order."""
         rows = await self._models.rows(
             LIST,

@@ -6,8 +6,9 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.json import Decoder
 
+from domain.folded import Folded
 from domain.project import Project, ProjectStatus
-from projections.runtime.paging import Cursor, Listing, Sort, View, listing, rank_after, view
+from projections.runtime.paging import Cursor, Listing, Sort, listing, rank_after, view
 from projections.runtime.read_pool import ReadModels
 
 GET: Final = """
@@ -51,7 +52,7 @@ class ProjectsView:
         """Read from these read models."""
         self._models = models
 
-    async def get(self, workspace_id: UUID, project_id: UUID) -> View[Project] | None:
+    async def get(self, workspace_id: UUID, project_id: UUID) -> Folded[Project] | None:
         """Give one project. Raises Unavailable."""
         row = await self._models.one(GET, {"id": project_id, "workspace": workspace_id})
         return None if row is None else view(row, _decoder)
@@ -64,7 +65,7 @@ class ProjectsView:
         limit: int,
         cursor: Cursor | None = None,
         sort: Sort = Sort.NEWEST,
-    ) -> Listing[View[Project]]:
+    ) -> Listing[Folded[Project]]:
         """Give a page. Raises Unavailable; ValueError for a cursor of another order."""
         rows = await self._models.rows(
             LIST,

@@ -6,8 +6,9 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.json import Decoder
 
+from domain.folded import Folded
 from domain.runs.run import Run, RunStatus
-from projections.runtime.paging import LEAST, MOST, Cursor, Listing, Sort, View, listing
+from projections.runtime.paging import LEAST, MOST, Cursor, Listing, Sort, listing
 from projections.runtime.paging import view as view_of
 from projections.runtime.read_pool import ReadModels
 
@@ -150,7 +151,7 @@ class RunsView:
         """Read from these read models."""
         self._models = models
 
-    async def get(self, workspace_id: UUID, run_id: UUID) -> View[Run] | None:
+    async def get(self, workspace_id: UUID, run_id: UUID) -> Folded[Run] | None:
         """Give one run. Raises Unavailable."""
         row = await self._models.one(GET, {"id": run_id, "workspace": workspace_id})
         return None if row is None else view_of(row, _decoder)
@@ -163,7 +164,7 @@ class RunsView:
         limit: int,
         cursor: Cursor | None = None,
         sort: Sort = Sort.NEWEST,
-    ) -> Listing[View[Run]]:
+    ) -> Listing[Folded[Run]]:
         """Give a page. Raises Unavailable; ValueError for a cursor of another order."""
         if cursor is not None and cursor.sort is not sort:
             message = f"the cursor belongs to the order {cursor.sort.value}, not {sort.value}"

@@ -7,8 +7,9 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.json import Decoder
 
+from domain.folded import Folded
 from domain.runs.facts import StepWaiting
-from projections.runtime.paging import Cursor, Listing, Sort, View, listing, rank_after
+from projections.runtime.paging import Cursor, Listing, Sort, listing, rank_after
 from projections.runtime.read_pool import ReadModels
 
 INBOX: Final = """
@@ -84,7 +85,7 @@ class TasksView:
         limit: int,
         cursor: Cursor | None = None,
         sort: Sort = Sort.NEWEST,
-    ) -> Listing[View[Task]]:
+    ) -> Listing[Folded[Task]]:
         """Give a page; views are of the run. Raises Unavailable; ValueError for a cursor of another order."""
         rows = await self._models.rows(
             INBOX,
@@ -104,10 +105,10 @@ class TasksView:
         return listing([_view(row) for row in rows], limit, sort)
 
 
-def _view(row: tuple[Any, ...]) -> View[Task]:
+def _view(row: tuple[Any, ...]) -> Folded[Task]:
     run, workspace, project, version, position, created_at, workflow, document = row
-    return View(
-        id=run,
+    return Folded(
+        stream_id=run,
         workspace_id=workspace,
         project_id=project,
         version=version,

@@ -6,9 +6,10 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.json import Decoder
 
+from domain.folded import Folded
 from domain.graphs.graph import Graph
 from domain.workflow import Workflow, WorkflowStatus
-from projections.runtime.paging import MOST, Cursor, Listing, Sort, Version, Versions, View, listing, rank_after
+from projections.runtime.paging import MOST, Cursor, Listing, Sort, Version, Versions, listing, rank_after
 from projections.runtime.paging import version as version_of
 from projections.runtime.paging import versions as versions_of
 from projections.runtime.read_pool import ReadModels, Row
@@ -60,7 +61,7 @@ _workflow_decoder: Final = Decoder(Workflow)
 _graph_decoder: Final = Decoder(Graph)
 
 
-class WorkflowItem(View[Workflow], frozen=True, kw_only=True):
+class WorkflowItem(Folded[Workflow], frozen=True, kw_only=True):
     """A workflow, with the run that was started last; that one is not part of its version."""
 
     last_run_id: UUID | None
@@ -129,7 +130,7 @@ class WorkflowsView:
 def _item(row: Row) -> WorkflowItem:
     stream, workspace, project, version, position, created_position, created_at, updated_at, document, last_run = row
     return WorkflowItem(
-        id=stream,
+        stream_id=stream,
         workspace_id=workspace,
         project_id=project,
         version=version,

@@ -1,13 +1,11 @@
 """Folding the streams of one noun in memory, in batches, reading from its table only those it does not remember."""
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from typing import Any, Final, Generic, LiteralString, TypeVar
-from uuid import UUID
 
-from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
+from domain.folded import Folded
 from projections.runtime.projection import Cursor, Unfoldable
 from projections.runtime.skips import Skipped
 from store.log.records import Recorded
@@ -17,20 +15,6 @@ from store.postgres.arrays import Column, documents, longs, times, uuids
 S = TypeVar("S")
 
 _encoder: Final = Encoder()
-
-
-class Folded(Struct, Generic[S], kw_only=True, gc=False):
-    """A stream on its way: folded onto in place, since a copy a fact would cost more than the fold."""
-
-    id: UUID
-    workspace_id: UUID
-    project_id: UUID | None
-    version: int
-    position: int
-    created_position: int
-    created_at: datetime
-    updated_at: datetime
-    state: S
 
 
 class Folding(Generic[S]):
@@ -78,7 +62,7 @@ class Folding(Generic[S]):
         """Give what every noun's table holds of streams, as arrays of equal length."""
         encode = _encoder.encode
         return {
-            "ids": uuids([one.id for one in streams]),
+            "ids": uuids([one.stream_id for one in streams]),
             "workspaces": uuids([one.workspace_id for one in streams]),
             "projects": uuids([one.project_id for one in streams]),
             "versions": longs([one.version for one in streams]),
@@ -92,7 +76,7 @@ class Folding(Generic[S]):
     def _remember(self, row: tuple[Any, ...]) -> None:
         stream, workspace, project, version, position, created_position, created_at, updated_at, document = row
         folded = Folded(
-            id=stream,
+            stream_id=stream,
             workspace_id=workspace,
             project_id=project,
             version=version,
@@ -111,7 +95,6 @@ class Folding(Generic[S]):
             if type(facts[0].fact) is Skipped:
                 return None  # a stream of another noun, or one that was left out from its first fact on
             folded = self._begin(facts[0])
-            self._remembered.put_unbounded(key, folded)
         evolve, state, version, last = self._evolve, folded.state, folded.version, None
         for one in facts:
             if one.version != version + 1:
@@ -127,13 +110,24 @@ class Folding(Generic[S]):
                 raise Unfoldable(one, repr(fault)) from fault
         if last is None:
             return None
-        folded.state, folded.version = state, version
-        folded.position, folded.updated_at = last.position, last.recorded_at
+        # One new record per stream and batch, 0.3 µs; a copy for each fact would cost more than the fold.
+        folded = Folded(
+            stream_id=folded.stream_id,
+            workspace_id=folded.workspace_id,
+            project_id=folded.project_id,
+            version=version,
+            position=last.position,
+            created_position=folded.created_position,
+            created_at=folded.created_at,
+            updated_at=last.recorded_at,
+            state=state,
+        )
+        self._remembered.put_unbounded(key, folded)
         return folded
 
     def _begin(self, first: Recorded) -> Folded[S]:
         return Folded(
-            id=first.stream_id,
+            stream_id=first.stream_id,
             workspace_id=first.workspace_id,
             project_id=first.project_id,
             version=0,

@@ -3,30 +3,17 @@
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
-from uuid import UUID
 
 from msgspec import Struct
 from msgspec.json import Decoder
+
+from domain.folded import Folded
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 LEAST: Final = -(2**63)
 MOST: Final = 2**63 - 1
-
-
-class View(Struct, Generic[S], frozen=True, kw_only=True):
-    """A stream folded up to a version: `position` is that of the last fact, `created_position` that of the first."""
-
-    id: UUID
-    workspace_id: UUID
-    project_id: UUID | None
-    version: int
-    position: int
-    created_position: int
-    created_at: datetime
-    updated_at: datetime
-    state: S
 
 
 class Sort(StrEnum):
@@ -73,11 +60,11 @@ class Versions(Struct, Generic[T], frozen=True, kw_only=True):
     next_before: int | None
 
 
-def view(row: tuple[Any, ...], decoder: Decoder[S]) -> View[S]:
-    """Read a row whose columns are in the order of View's fields, with the document as text in place of the state."""
+def view(row: tuple[Any, ...], decoder: Decoder[S]) -> Folded[S]:
+    """Decode a row whose columns are in the order of the fields of Folded, with the state as JSON text."""
     stream, workspace, project, version, position, created_position, created_at, updated_at, document = row
-    return View(
-        id=stream,
+    return Folded(
+        stream_id=stream,
         workspace_id=workspace,
         project_id=project,
         version=version,
@@ -89,7 +76,7 @@ def view(row: tuple[Any, ...], decoder: Decoder[S]) -> View[S]:
     )
 
 
-V = TypeVar("V", bound=View[Any])
+V = TypeVar("V", bound=Folded[Any])
 
 
 def rank_after(cursor: Cursor | None, sort: Sort) -> int:

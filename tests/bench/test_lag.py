@@ -2,7 +2,7 @@
 
 from bench.lag.facts import FACTS_OF_A_RUN, appends_of_a_run
 from bench.lag.readable import Watched
-from commands.aggregates import RUN, absent
+from commands.aggregates import RUN
 
 
 def test_a_fact_is_readable_from_the_first_look_that_finds_its_projection_there() -> None:
@@ -17,7 +17,7 @@ def test_a_run_of_the_bench_is_one_that_an_engine_could_have_driven() -> None:
     appends = appends_of_a_run()
     facts = [fact for append in appends for fact in append.facts]
     assert len(facts) == FACTS_OF_A_RUN
-    state = absent(RUN, appends[0].stream_id, appends[0].workspace_id, None).state
+    state = RUN.initial
     for fact in facts:
         state = RUN.evolve(state, fact)
     assert state.ended

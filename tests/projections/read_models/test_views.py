@@ -64,7 +64,7 @@ async def test_pages_of_runs_skip_and_repeat_nothing_while_runs_are_added(
             page = await view.list(
                 WORKSPACE, filters=RunFilters(workflow_id=workflows[0]), limit=limit, cursor=cursor, sort=sort
             )
-            seen += [one.id for one in page.items]
+            seen += [one.stream_id for one in page.items]
             if page.next is None:
                 break
             cursor = page.next
@@ -97,7 +97,7 @@ async def test_projects_come_in_each_order_page_by_page(database: str, sort: Sor
         view, seen, cursor = ProjectsView(models), list[UUID](), None
         while True:
             page = await view.list(WORKSPACE, filters=ProjectFilters(), limit=3, cursor=cursor, sort=sort)
-            seen += [one.id for one in page.items]
+            seen += [one.stream_id for one in page.items]
             cursor = page.next
             if cursor is None:
                 break
@@ -149,7 +149,7 @@ async def test_lists_filter_by_what_things_are(database: str) -> None:
         idle = await runs.list(
             WORKSPACE, filters=RunFilters(project_id=project, status=RunStatus.WAITING), limit=9, sort=Sort.OLDEST
         )
-        found = [[one.id for one in page.items] for page in (gone, named, prompts, labelled, idle)]
+        found = [[one.stream_id for one in page.items] for page in (gone, named, prompts, labelled, idle)]
         assert found == [[archived], [active], [prompt], [data], [waiting]]
 
 

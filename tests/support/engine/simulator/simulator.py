@@ -13,11 +13,12 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from commands.aggregates import RUN, Loaded, absent
+from commands.aggregates import RUN, new_stream
 from commands.runs.lifecycle import CancelRun, cancel_run
 from commands.runs.start import DecisionSources, decide_step
 from commands.runs.steps import RefuseResult
 from commands.runs.turn import Turn
+from domain.folded import Folded
 from domain.payload import Payload
 from domain.project import Project, ProjectStatus, Role
 from domain.runs.facts import Parent, Pins, RunFact, RunStarted
@@ -285,7 +286,7 @@ class Play:
         for fact in facts:
             self.run = evolve(self.run, fact)
 
-    def held(self) -> Loaded[Run]:
+    def held(self) -> Folded[Run]:
         """Give the run as an engine holds it."""
-        beginning = absent(RUN, self.run_id, NOBODY, None)
+        beginning = new_stream(RUN, self.run_id, NOBODY, None, self.now)
         return replace(beginning, version=len(self.facts), state=self.run)
