@@ -40,6 +40,7 @@ def main() -> int:
         database_url=arguments.database_url,
         seconds=arguments.seconds,
         apart=arguments.apart,
+        attempts=arguments.attempts,
     )
     try:
         result = BENCHES[arguments.name](options)
@@ -63,6 +64,7 @@ class _Arguments(argparse.Namespace):
     database_url: str | None = None
     seconds: float | None = None
     apart: bool = False
+    attempts: bool = False
 
 
 def _arguments() -> _Arguments:
@@ -73,6 +75,7 @@ def _arguments() -> _Arguments:
     parser.add_argument("--database-url", help="a PostgreSQL where databases may be made; else an embedded one")
     parser.add_argument("--seconds", type=float, help="how long a measurement takes (runs: the sustained one)")
     parser.add_argument("--apart", action="store_true", help="runs: gateway, engine and projections in a process each")
+    parser.add_argument("--attempts", action="store_true", help="runs: model steps whose every attempt is committed")
     return parser.parse_args(namespace=_Arguments())
 
 

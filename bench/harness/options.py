@@ -17,6 +17,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """How long each measurement takes (`runs`: the sustained one); None is the bench's own choice."""
     apart: bool = False
     """`runs`: gateway, engine and projections in a process each, in place of one for all."""
+    attempts: bool = False
+    """`runs`: three scripted model steps, so that each claim, call and result is committed, in place of pure steps."""
 
 
 class AppendPlan(Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ class RunsResult(Struct, frozen=True, kw_only=True):
     bench: str
     quick: bool
     apart: bool
+    attempts: bool
     machine: Machine
     postgres: dict[str, str]
     plan: RunsPlan
@@ -67,6 +68,7 @@ def runs_result(
         bench="runs",
         quick=options.quick,
         apart=options.apart,
+        attempts=options.attempts,
         machine=where,
         postgres=postgres,
         plan=plan,

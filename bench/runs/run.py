@@ -11,7 +11,7 @@ from bench.harness.progress import say
 from bench.harness.servers import postgres
 from bench.runs.load import Bench, Phase, put
 from bench.runs.result import Measured, RunsResult, is_sustained, runs_result
-from bench.runs.server import serving
+from bench.runs.server import STEPS, chain, chain_of_attempts, serving
 from bench.runs.verified import verification
 
 WARM_UP_IN_FLIGHT: Final = 16
@@ -20,11 +20,12 @@ WARM_UP_IN_FLIGHT: Final = 16
 def run(options: Options) -> RunsResult:
     """Measure, and hold the figures to the bars. Raises EmbeddedUnusable, ServerFailed."""
     plan = runs_plan(options)
+    graph = chain_of_attempts(STEPS) if options.attempts else chain(STEPS)
     with postgres(options) as database, tempfile.TemporaryDirectory(prefix="callsheet-bench-") as directory:
         where = machine(database.directory)
         conninfo = database.fresh_database("runs", ())
         say("starting the server" if not options.apart else "starting gateway, engine and projections")
-        with serving(conninfo, Path(directory), apart=options.apart) as server:
+        with serving(conninfo, Path(directory), graph, apart=options.apart) as server:
             bench = Bench(server=server, conninfo=conninfo, postgres_clock=database.clock)
             measured = asyncio.run(_measure(bench, plan))
         settings = database.settings()

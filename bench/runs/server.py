@@ -33,8 +33,22 @@ def chain(steps: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+def chain_of_attempts(steps: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return a graph of chained `prompt` steps that the scripted provider answers; each uses the answer before it."""
+    sources = ("inputs.brief", *(f"steps.{step}.output" for step in steps[:-1]))
+    nodes = [
+        {
+            "id": step,
+            "kind": "prompt",
+            "name": step,
+            "config": {"model": "scripted/bench", "template": f"Improve this: {{{{ {source} }}}}"},
+        }
+        for step, source in zip(steps, sources, strict=True)
+    ]
+    return {**chain(steps), "nodes": nodes}
+
+
 STEPS: Final = ("first", "second", "third")
-GRAPH: Final = chain(STEPS)
 
 INPUT: Final = '{"inputs":{"brief":"One page, two readers, three drafts."}}'
 
@@ -68,7 +82,7 @@ def serving(
         _await_ready(processes[0], port)
         for process in processes[1:]:
             process.wait_until(process.works)
-        workflow_id = _workflow(port, token, graph or GRAPH)
+        workflow_id = _workflow(port, token, graph or chain(STEPS))
         yield Server(
             port=port,
             token=token,
