@@ -67,6 +67,15 @@ class DeltaHub:
             self._told(run_id, delta)
         self.arrived(run_id, delta)
 
+    def sender(self, run_id: UUID, *, node: str, attempt: int) -> Callable[[str], None]:
+        """Return a function that passes on the pieces of one attempt's answer; a no-op while nobody follows the run."""
+
+        def send(text: str) -> None:
+            if self._told is not None or run_id in self._followers:
+                self.tell(run_id, Delta(node=node, attempt=attempt, text=text))
+
+        return send
+
     def arrived(self, run_id: UUID, delta: Delta) -> None:
         """Pass a delta of any process to the followers in this one."""
         for follower in self._followers.get(run_id, ()):

@@ -8,7 +8,6 @@ from typing import Any, Final, TypeVar
 
 import structlog
 from msgspec.structs import replace
-from opentelemetry import trace
 
 from domain.expressions.budget import Budget, TooMuchWork
 from domain.expressions.common import ExpressionFault
@@ -37,8 +36,8 @@ from engine.steps.transform import transform
 from store.contents import ContentStore, inline, keep
 from store.errors import ContentTooLarge, TooDeep, Unavailable, UnstorableText
 from store.log.appender import back_off_seconds
+from store.tracing import Spans
 
-tracer: Final = trace.get_tracer("callsheet")
 T = TypeVar("T")
 LARGE_OUTPUTS_AT_ONCE: Final = 8
 """Each is up to 16 MB of bytes on its way to the content store: 500 steps that end together must not hold 8 GB."""
@@ -61,6 +60,7 @@ class Executors:
     clock: Callable[[], datetime]
     shown_key: bytes
     slow: Evaluator = field(default_factory=Evaluator)
+    spans: Spans = field(default_factory=Spans)
     keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_OUTPUTS_AT_ONCE))
 
     def execute_inline(self, call: StepCall) -> Result | None:
@@ -84,7 +84,7 @@ class Executors:
     async def execute(self, call: StepCall) -> Result:
         """Carry out one attempt within its timeout. Never raises, except when it is cancelled."""
         try:
-            with tracer.start_as_current_span("step", attributes={"run": str(call.run_id), "node": call.node.id}):
+            with self.spans.open("step", run=call.run_id, node=call.node.id):
                 return await self._retry_while_unavailable(lambda: self._execute_within_timeout(call))
         except ExpressionFault as fault:
             return build_failure(ErrorClass.EXPRESSION, str(fault))

@@ -1,11 +1,10 @@
 """Wiring of the engine: its bounds, and what carries its steps out."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from random import Random
 
-from bus.deltas import Delta, DeltaHub
+from bus.deltas import DeltaHub
 from bus.feed import Feed
 from callsheet.clock import utc_now
 from callsheet.settings.load import Settings
@@ -19,7 +18,6 @@ from engine.engine import Engine, EngineBounds
 from engine.executors import Executors
 from engine.providers.choice import build_providers
 from engine.steps.child import ChildSteps
-from engine.steps.contract import StepCall
 from engine.steps.evaluator import Evaluator
 from engine.steps.prompt import Prompts
 from engine.steps.prompt_assets import PromptAssetTexts
@@ -100,7 +98,7 @@ async def executing(log: Log, settings: Settings, secret: SigningSecret, deltas:
             prompts=Prompts(
                 providers=providers,
                 prompt_assets=PromptAssetTexts(log, contents, most_kept=1_000),
-                on_delta=partial(_telling, deltas),
+                on_delta=lambda call: deltas.sender(call.run_id, node=call.node.id, attempt=call.attempt),
                 timeout_seconds=settings.model.timeout_seconds,
                 slow=slow,
             ),
@@ -111,8 +109,3 @@ async def executing(log: Log, settings: Settings, secret: SigningSecret, deltas:
             shown_key=secret.reveal().encode(),
             slow=slow,
         )
-
-
-def _telling(deltas: DeltaHub, call: StepCall) -> Callable[[str], None]:
-    """Tell those who follow the run in this process what the model writes."""
-    return lambda text: deltas.tell(call.run_id, Delta(node=call.node.id, attempt=call.attempt, text=text))

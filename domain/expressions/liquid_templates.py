@@ -24,6 +24,7 @@ from domain.expressions.budget import MOST_TEMPLATE_WORK, Budget, TooMuchWork
 from domain.expressions.common import ExpressionFault, translate_errors
 from domain.expressions.jmespath_cost import is_large_kind, work_of
 from domain.expressions.liquid_filters import as_date, as_json, multiplied_work, size_of
+from domain.expressions.liquid_plain import compile_plain_parts, render_plain
 from domain.expressions.liquid_secrets import (
     SECRETS,
     SecretsNotWhole,
@@ -44,7 +45,7 @@ class Template:
     to be given, less those that it makes itself. `parts_secrets`: it is not given any, as `expressions_secrets` says.
     """
 
-    __slots__ = ("_bound", "_source", "nodes", "parts_secrets", "roots")
+    __slots__ = ("_bound", "_plain_parts", "_source", "nodes", "parts_secrets", "roots")
 
     def __init__(
         self, source: str, bound: "_BoundTemplate | None", *, nodes: frozenset[str], roots: frozenset[str]
@@ -52,6 +53,7 @@ class Template:
         """Bind a source to its parsed form, None where it is plain text; use `compile_template`."""
         self._source = source
         self._bound = bound
+        self._plain_parts = None if bound is None else compile_plain_parts(bound.nodes)
         self.nodes = nodes
         self.roots = roots
         self.parts_secrets = bound is not None and not _shows_secrets(bound)
@@ -60,6 +62,9 @@ class Template:
         """Give the text. Raises ExpressionFault on undefined names, on errors, and over the bounds; TooMuchWork."""
         if self._bound is None:
             return self._source
+        plain = None if self._plain_parts is None else render_plain(self._plain_parts, data)
+        if plain is not None:
+            return plain
         with translate_errors("Liquid"):
             return self._bound.render_within(data, budget or Budget())
 

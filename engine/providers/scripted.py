@@ -1,7 +1,6 @@
 """The scripted provider: answers at once, without a model, always the same to the same ask, and says that it does."""
 
 import hashlib
-import re
 from collections.abc import Callable
 from typing import Final
 
@@ -17,8 +16,9 @@ from engine.providers.scripted_values import SAYS_SO, CannotMake, value_for
 
 NAME: Final = "scripted"
 QUOTED_WORDS_MAX: Final = 40
+WORDS_PER_DELTA: Final = 8
+"""A server of models sends several tokens a piece under load, too."""
 
-_WORD = re.compile(r"\s*\S+\s*")
 _canonical = msgspec.json.Encoder(order="deterministic")
 
 
@@ -28,10 +28,11 @@ class Scripted:
     async def complete(self, ask: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
         """Answer, as Provider says. A JsonOutput gets a value made from its schema."""
         text, truncated = _text_for(ask)
-        pieces: list[str] = _WORD.findall(text)
-        for piece in pieces:
-            on_delta(piece)
-        return ModelResponse(text=text, usage=_usage(ask, len(pieces)), truncated=truncated)
+        words = text.split(" ")
+        for start in range(0, len(words), WORDS_PER_DELTA):
+            piece = " ".join(words[start : start + WORDS_PER_DELTA])
+            on_delta(piece if start + WORDS_PER_DELTA >= len(words) else f"{piece} ")
+        return ModelResponse(text=text, usage=_usage(ask, len(words)), truncated=truncated)
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""
@@ -46,7 +47,7 @@ def _text_for(ask: ModelRequest) -> tuple[str, bool]:
 
 
 def _said_to(ask: ModelRequest) -> str:
-    asked = ask.prompt.replace("\0", "").split()
+    asked = ask.prompt.replace("\0", "").split(maxsplit=QUOTED_WORDS_MAX)
     quote = " ".join(asked[:QUOTED_WORDS_MAX]) + (" …" if len(asked) > QUOTED_WORDS_MAX else "")
     return f"{SAYS_SO} No model was asked. This stands in for the answer of {ask.model} ({_digest(ask)}) to: {quote}"
 

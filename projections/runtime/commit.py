@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import structlog
 from msgspec.structs import replace
-from opentelemetry import trace
 from psycopg import AsyncConnection
 
 from projections.runtime.apply import apply, is_poisonous, poison_of
@@ -16,6 +15,7 @@ from projections.runtime.parking import CHECKPOINT, Footing, error_text, footing
 from projections.runtime.projection import Projection, Unfoldable
 from store.failpoint import FailPointHook
 from store.log.records import Recorded
+from store.tracing import Spans
 
 MOVE: Final = """
 update checkpoints
@@ -55,7 +55,7 @@ class Owned:
         self._failpoint = failpoint
         self.sieve = sieve_of(projection, footing)
         self._log = structlog.get_logger("projections.follower").bind(projection=projection.name)
-        self._tracer = trace.get_tracer("callsheet")
+        self._spans = Spans()
 
     async def commit(self, facts: Sequence[Recorded], through: int) -> None:
         """Fold facts that came through the sieve, and move the checkpoint; park the workspaces that cannot be folded.
@@ -65,7 +65,7 @@ class Owned:
         committed by then stands); TimeoutError when PostgreSQL does not answer in time.
         """
         size, is_last = len(facts), False
-        with self._tracer.start_as_current_span("projection", attributes={"projection": self._projection.name}):
+        with self._spans.open("projection", projection=self._projection.name):
             while not is_last:
                 is_last = size >= len(facts)
                 end = through if is_last else facts[size - 1].position
