@@ -7,7 +7,7 @@ export PYTHON
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-long check format bench lock clean
+.PHONY: help demo dev test test-long check format docs bench lock clean
 
 help: ## Say what the targets do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,10 @@ format: ## Format the code and mend what ruff can mend
 	@.ci/setup dev
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
+
+docs: ## Generate the parts of docs/ that are derived from the code
+	@.ci/setup dev
+	$(RUN) -m callsheet.settings.page
 
 bench: ## Measure; ARGS="append --json" or "runs --json" chooses what
 	@.ci/setup dev

@@ -12,11 +12,10 @@ from uuid_utils.compat import uuid7
 
 from bench.append.event import Source, source
 from bench.harness.figures import Figures, figures
-from callsheet.settings.load import Settings
-from callsheet.wiring.core import log_bounds
 from store.errors import Conflict, Unavailable
 from store.log.log import Log
 from store.log.records import Append
+from store.settings import StoreSettings
 
 CONFLICT_EVERY: Final = 100
 TAKEN_STREAMS: Final = 1_000
@@ -88,7 +87,7 @@ async def _measure_conflicts(conninfo: str, load: Load) -> ConflictResult:
 @asynccontextmanager
 async def _serving(conninfo: str) -> AsyncGenerator[Log]:
     """Open a log and serve its appends; it is connected when the block begins."""
-    log = Log(conninfo, log_bounds(Settings()))
+    log = Log(conninfo, StoreSettings())
     log.wake_others = False  # as in the product when no other process listens: nobody pays for a NOTIFY
     async with log.opened(), asyncio.TaskGroup() as group:
         server = group.create_task(log.run())

@@ -16,14 +16,13 @@ from bench.harness.progress import say
 from bench.lag.facts import FACTS_OF_A_RUN, appends_of_a_run
 from bench.lag.processes import RELAYING, processes
 from bus.nats.relay_status import relay_standing
-from callsheet.settings.load import Settings
-from callsheet.wiring.core import log_bounds
 from callsheet.wiring.projections import PROJECTIONS
 from domain.fact import Fact
 from projections.runtime.status import standings
 from store.log.log import Log
 from store.log.records import Accepted
 from store.postgres.connections import connected
+from store.settings import StoreSettings
 
 WARM_UP_SECONDS: Final = 3.0
 LOOK_SECONDS: Final = 0.003
@@ -99,7 +98,7 @@ async def _ready(conninfo: str, *, relay_only: bool) -> None:
 
 
 async def _measured(conninfo: str, rate: int, seconds: float) -> Readable:
-    log = Log(conninfo, log_bounds(Settings()))
+    log = Log(conninfo, StoreSettings())
     watched = Watched()
     async with log.opened(), asyncio.TaskGroup() as group:
         serving = group.create_task(log.run())

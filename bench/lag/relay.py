@@ -11,9 +11,8 @@ from bench.lag.facts import FACTS_OF_A_RUN, appends_of_a_run
 from bus.feed import Feed, FeedBounds
 from bus.nats.connection import NatsAccess, connected_to_nats
 from bus.nats.relay import Relay, RelayBounds
-from callsheet.settings.load import Settings
-from callsheet.wiring.core import log_bounds
 from store.log.log import Log
+from store.settings import StoreSettings
 
 AT_ONCE: Final = 256
 WAIT_SECONDS_MAX: Final = 300.0
@@ -26,7 +25,7 @@ def relay_rate(conninfo: str, url: str, events: int) -> float:
 
 
 async def _measured(conninfo: str, url: str, events: int) -> float:
-    log = Log(conninfo, log_bounds(Settings()))
+    log = Log(conninfo, StoreSettings())
     async with log.opened() as log_id, asyncio.TaskGroup() as group:
         serving = [group.create_task(log.run())]
         await log.connected()

@@ -22,8 +22,9 @@ from bench.rebuild.reads import reading
 from callsheet.wiring.core import COMPONENTS
 from callsheet.wiring.projections import PROJECTIONS
 from projections.rebuild.report import RebuildReport
-from store.log.log import Log, LogBounds
+from store.log.log import Log
 from store.log.records import Recorded
+from store.settings import StoreSettings
 
 EVENTS: Final = 1_000_000
 EVENTS_QUICK: Final = 50_000
@@ -168,6 +169,6 @@ def _library(server: Postgres, conninfo: str) -> float:
 
 
 async def _beginning(conninfo: str) -> list[Recorded]:
-    log = Log(conninfo, LogBounds())
+    log = Log(conninfo, StoreSettings())
     async with log.opened():
         return list((await log.read_log(after=0, limit=LIBRARY_EVENTS)).events)

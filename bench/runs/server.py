@@ -16,8 +16,8 @@ from uuid_utils.compat import uuid7
 
 from bench.harness.processes import CpuClock
 from bench.harness.started import ServerFailed, Started, started
-from callsheet.settings.groups import IdentitySettings
 from gateway.identity.development_tokens import development_token
+from gateway.settings import IdentitySettings
 
 HOST: Final = "127.0.0.1"
 WAIT_SECONDS: Final = 10

@@ -8,13 +8,12 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from callsheet.clock import utc_now
-from callsheet.settings.load import Settings
-from callsheet.wiring.core import log_bounds
 from domain.payload import Payload
 from domain.runs.facts import Pins, RunStarted, StepStarted, StepWaiting, WaitFor
 from store.log.log import Log
 from store.log.records import Actor, Append, Metadata
 from store.postgres.connections import connect
+from store.settings import StoreSettings
 
 IN_FLIGHT: Final = 256
 FAR_AWAY: Final = timedelta(days=365)
@@ -34,7 +33,7 @@ async def wait_in_many(conninfo: str, runs: int) -> None:
     """Append so many runs, each with one step that waits."""
     workspace_id, project_id, workflow_id = uuid7(), uuid7(), uuid7()
     left = iter(range(runs))
-    log = Log(conninfo, log_bounds(Settings()))
+    log = Log(conninfo, StoreSettings())
 
     async def caller() -> None:
         for _ in left:

@@ -1,51 +1,38 @@
-"""Every setting of the product, read from the environment once; nothing else in the product reads it.
+"""Load every setting from environment variables; nothing else in the product reads the environment.
 
-A field of a group (`callsheet/settings/groups.py`) is the variable CALLSHEET_<GROUP>_<FIELD>, unless `named` gives it
-another; a new field needs nothing more than a type, a default and a docstring. An empty variable counts as one that is
-not set.
+Each setting is defined once: a field of a Struct in the `settings.py` of the package that uses it, with its type, its
+default and a docstring that `docs/settings.md` is generated from. Its variable is CALLSHEET_<GROUP>_<FIELD>, unless
+`named` declares another. An empty variable counts as not set.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
 
-from callsheet.settings.groups import (
-    AdminSettings,
-    AnthropicModelSettings,
-    DataSettings,
-    EngineSettings,
-    FeedSettings,
-    HttpSettings,
-    IdentitySettings,
-    LogSettings,
-    ModelSettings,
-    NatsSettings,
-    OutgoingSettings,
-    ProjectionSettings,
-    RebuildSettings,
-    SecretsSettings,
-    StoreSettings,
-)
+from bus.settings import FeedSettings, NatsSettings
+from callsheet.settings.groups import AdminSettings, DataSettings, LogSettings
 from domain.suggestions import listed, meant
+from engine.settings import AnthropicModelSettings, EngineSettings, ModelSettings, OutgoingSettings, SecretsSettings
+from gateway.settings import HttpSettings, IdentitySettings
+from projections.settings import ProjectionSettings, RebuildSettings
+from store.settings import StoreSettings
 
 PREFIX: Final = "CALLSHEET_"
 
-_Group = TypeVar("_Group", bound=Struct)
 
-
-class SettingsUnusable(Exception):  # noqa: N818  # an answer to the person who started us, who reads the message
-    """Some variables of the environment cannot be used; the message names each of them and says why."""
+class SettingsUnusable(Exception):  # noqa: N818  # an answer to the operator, who reads the message
+    """Some environment variables have invalid values; the message lists each with its problem."""
 
     def __init__(self, problems: Mapping[str, str]) -> None:
-        """Take the problems by the name of their variable."""
+        """Create it from problems by variable."""
         self.problems = dict(problems)
         super().__init__("\n".join(f"{name}: {problem}" for name, problem in self.problems.items()))
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """All settings, by what they are about."""
+    """All settings; the name of a field is the group in the names of its variables."""
 
     data: DataSettings = DataSettings()
     http: HttpSettings = HttpSettings()
@@ -64,55 +51,66 @@ class Settings(Struct, frozen=True, kw_only=True):
     secrets: SecretsSettings = SecretsSettings()
 
 
-def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the settings from an environment. Raises SettingsUnusable, which names every bad variable at once."""
-    problems: dict[str, str] = {}
-    known: set[str] = set()
-    groups: dict[str, Struct] = {}
+class Variable(Struct, frozen=True, kw_only=True):
+    """One setting: the environment variable, and the field that it sets."""
+
+    name: str
+    group: str
+    field: str
+    kind: Any
+    """Type of the field, with its constraints."""
+    default: object
+
+    def value(self, settings: Settings) -> object:
+        """Return the value that these settings have."""
+        return getattr(getattr(settings, self.group), self.field)
+
+
+def list_variables() -> Iterator[Variable]:
+    """Yield every setting, in the order of `Settings`."""
+    defaults = Settings()
     for group, kind in get_type_hints(Settings).items():
-        variables = variables_of(group, kind)
-        known.update(variables.values())
-        groups[group] = _read_group(kind, variables, environ, problems)
-    strangers = (name for name in sorted(environ) if name.startswith(PREFIX) and name not in known)
-    problems.update({name: f"there is no such setting{meant(name, sorted(known), len(known))}" for name in strangers})
-    if problems:
-        raise SettingsUnusable(problems)
-    return msgspec.convert(groups, Settings)
+        for field, hint in get_type_hints(kind, include_extras=True).items():
+            name = _declared_name(hint) or f"{PREFIX}{group}_{field}".upper()
+            default = getattr(getattr(defaults, group), field)
+            yield Variable(name=name, group=group, field=field, kind=hint, default=default)
 
 
-def variables_of(group: str, kind: type[Struct]) -> dict[str, str]:
-    """Give the variable of each field of a group."""
-    hints: dict[str, Any] = get_type_hints(kind, include_extras=True)
-    return {field: _named_in(hints[field]) or f"{PREFIX}{group}_{field}".upper() for field in kind.__struct_fields__}
-
-
-def _named_in(hint: object) -> str | None:
+def _declared_name(hint: object) -> str | None:
     extras = (part.extra for part in get_args(hint) if isinstance(part, Meta))
     return next((extra["variable"] for extra in extras if extra and "variable" in extra), None)
 
 
-def _read_group(
-    kind: type[_Group], variables: Mapping[str, str], environ: Mapping[str, str], problems: dict[str, str]
-) -> _Group:
-    """Read the fields of one group that are set, noting the ones that cannot be used."""
-    hints: dict[str, Any] = get_type_hints(kind, include_extras=True)
-    values: dict[str, object] = {}
-    for field, variable in variables.items():
-        if text := environ.get(variable, ""):
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Load the settings from environment variables. Raises SettingsUnusable, which lists all invalid ones."""
+    problems: dict[str, str] = {}
+    values: dict[str, dict[str, object]] = {}
+    known = {variable.name: variable for variable in list_variables()}
+    for variable in known.values():
+        if text := environ.get(variable.name, ""):
             try:
-                values[field] = msgspec.convert(text, hints[field], strict=False, dec_hook=_from_text)
-            except msgspec.ValidationError as wrong:
-                problems[variable] = _problem(wrong, hints[field])
-    return kind(**values)
+                parsed = msgspec.convert(text, variable.kind, strict=False, dec_hook=_parse_text)
+            except msgspec.ValidationError as invalid:
+                problems[variable.name] = _describe_problem(invalid, variable.kind)
+            else:
+                values.setdefault(variable.group, {})[variable.field] = parsed
+    unknown = (name for name in sorted(environ) if name.startswith(PREFIX) and name not in known)
+    problems.update({name: f"unknown setting{meant(name, sorted(known), len(known))}" for name in unknown})
+    if problems:
+        raise SettingsUnusable(problems)
+    groups: dict[str, Struct] = {
+        group: kind(**values.get(group, {})) for group, kind in get_type_hints(Settings).items()
+    }
+    return msgspec.convert(groups, Settings)
 
 
-def _problem(wrong: msgspec.ValidationError, hint: object) -> str:
-    """Say what is wrong with a text; of a few words that may stand there it names them all."""
-    if get_origin(hint) is Literal:
-        return f"it is one of {listed(get_args(hint))}"
-    return str(wrong).removesuffix(", got `str`")  # everything here is text
+def _describe_problem(invalid: msgspec.ValidationError, kind: object) -> str:
+    """Return the message for an invalid value; for an enumeration it lists the allowed values."""
+    if get_origin(kind) is Literal:
+        return f"must be one of {listed(get_args(kind))}"
+    return str(invalid).removesuffix(", got `str`")  # every variable is a string
 
 
-def _from_text(kind: type, text: object) -> object:
-    """Make the values that msgspec does not know itself: paths, secrets, lists of hosts."""
+def _parse_text(kind: type, text: object) -> object:
+    """Parse the types that msgspec does not know: paths, secrets, lists of hosts."""
     return kind(text)

@@ -11,7 +11,7 @@ from bus.nats.connection import NatsAccess
 from bus.nats.consumer import Carrying
 from bus.nats.jetstream import StreamBounds
 from bus.nats.relay import Relay, RelayBounds
-from callsheet.settings.groups import NatsSettings
+from bus.settings import NatsSettings
 from callsheet.settings.load import Settings
 from store.failpoint import FailPointHook
 from store.log.log import Log

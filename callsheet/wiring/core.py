@@ -39,8 +39,9 @@ from projections.runtime.read_pool import ReadBounds, ReadModels
 from projections.runtime.worker import Worker
 from store.contents import ContentStore
 from store.failpoint import FailPointHook, noop
-from store.log.log import Log, LogBounds
-from store.log.retention import RetentionBounds, keep_pruned
+from store.log.log import Log
+from store.log.retention import keep_pruned
+from store.settings import StoreSettings
 
 COMPONENTS = ("store", "engine", "bus", "projections")
 """The packages with migrations, in the order in which they are applied."""
@@ -79,7 +80,7 @@ class Core:
     checkpoints: Checkpoints
     worker: Worker
     engine: Engine
-    retention: RetentionBounds
+    store: StoreSettings
     watch: Watch
 
     def degraded(self) -> tuple[str, ...]:
@@ -108,7 +109,7 @@ class Core:
                     group.create_task(self.worker.run(), name="projections")
                 if Part.ENGINE in self.parts:
                     group.create_task(self.engine.run(), name="engine")
-                group.create_task(keep_pruned(self.log.sessions, self.retention, utc_now), name="retention")
+                group.create_task(keep_pruned(self.log.sessions, self.store, utc_now), name="retention")
 
 
 @asynccontextmanager
@@ -123,7 +124,7 @@ async def opened(
     failpoint: FailPointHook = noop,
 ) -> AsyncGenerator[Core]:
     """Make and open the parts of a process; of the projections those named. Raises UnsafeDatabase, Unavailable."""
-    log = Log(conninfo, log_bounds(settings))
+    log = Log(conninfo, settings.store)
     feed = Feed(log, feed_bounds(settings))
     models = ReadModels(conninfo, ReadBounds(statement_timeout_ms=settings.store.statement_timeout_ms))
     checkpoints = Checkpoints(models, WaitBounds())
@@ -145,7 +146,7 @@ async def opened(
             streams=streams,
             handler=Handler(log, streams, utc_now, prices_of_models(settings)),
             contents=executors.contents,
-            retention=RetentionBounds(command_ids_seconds=settings.store.command_ids_hours * 3_600),
+            store=settings.store,
             models=models,
             checkpoints=checkpoints,
             worker=worker,
@@ -157,16 +158,6 @@ async def opened(
 def feed_bounds(settings: Settings) -> FeedBounds:
     """Give the bounds of the feed."""
     return FeedBounds(buffered_events=settings.feed.buffer_events, poll_seconds=settings.feed.poll_seconds)
-
-
-def log_bounds(settings: Settings) -> LogBounds:
-    """Give the bounds of the log."""
-    return LogBounds(
-        append_queue=settings.store.append_queue_commands,
-        append_batch=settings.store.append_batch_events,
-        statement_timeout_ms=settings.store.statement_timeout_ms,
-        readers=settings.store.readers,
-    )
 
 
 def worker_of(

@@ -5,8 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
-from msgspec import Struct
-
 from store.errors import OutcomeUnknown, Unavailable
 from store.log.appender import Appender, OnBatch, OnCommit
 from store.log.codec import OPAQUE
@@ -27,44 +25,32 @@ from store.log.queries import (
 from store.log.records import Accepted, Append, Page, Recorded, Repeated
 from store.postgres.connections import Sessions, bounded
 from store.postgres.migrations import check_schema
+from store.settings import StoreSettings
 
 STRETCH: Final = 10_000  # positions that one filtered read looks at, at most
-
-
-class LogBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of one process's use of the log; `callsheet.settings.load` names and documents each."""
-
-    append_queue: int = 10_000
-    append_batch: int = 512
-    append_batch_bytes: int = 4 * 1024 * 1024
-    statement_timeout_ms: int = 5_000
-    readers: int = 4
-    readers_waiting: int = 1_000
-    read_timeout_seconds: float = 5.0
 
 
 class Log:
     """Append to the log and read it. `run` must be running, supervised, while the log is used."""
 
-    def __init__(self, conninfo: str, bounds: LogBounds) -> None:
+    def __init__(self, conninfo: str, settings: StoreSettings) -> None:
         """Make the log."""
         self._conninfo = bounded(
-            conninfo, statement_timeout_ms=bounds.statement_timeout_ms, application_name="callsheet-log"
+            conninfo, statement_timeout_ms=settings.statement_timeout_ms, application_name="callsheet-log"
         )
-        self._bounds = bounds
         self._on_commit: tuple[OnCommit, ...] = ()
         self._appender = Appender(
             self._conninfo,
-            most_waiting=bounds.append_queue,
-            most_events=bounds.append_batch,
-            most_bytes=bounds.append_batch_bytes,
+            most_waiting=settings.append_queue_commands,
+            most_events=settings.append_batch_events,
+            most_bytes=settings.append_batch_bytes,
             on_commit=self._committed,
         )
         self.sessions = Sessions(
             self._conninfo,
-            most=bounds.readers,
-            most_waiting=bounds.readers_waiting,
-            timeout_seconds=bounds.read_timeout_seconds,
+            most=settings.readers,
+            most_waiting=settings.readers_waiting,
+            timeout_seconds=settings.read_timeout_seconds,
         )
 
     @asynccontextmanager

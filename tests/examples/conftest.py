@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator
 import httpx2
 import pytest
 
-from callsheet.settings.groups import OutgoingSettings
 from callsheet.settings.load import Settings
 from callsheet.wiring.core import COMPONENTS
 from engine.egress.allow_list import AllowList
+from engine.settings import OutgoingSettings
 from store.postgres.migrations import migrate
 from tests.support.gateway.given import PATIENCE_SECONDS, Caller, new_id, serving
 

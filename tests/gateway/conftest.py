@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Generator
 import httpx2
 import pytest
 
-from callsheet.settings.groups import HttpSettings
 from callsheet.settings.load import Settings
 from callsheet.wiring.core import COMPONENTS
+from gateway.settings import HttpSettings
 from store.postgres.migrations import migrate
 from tests.support.gateway.given import PATIENCE_SECONDS, Caller, Serving, new_id, serving
 from tests.support.servers.postgres import PostgresForTests

@@ -10,8 +10,8 @@ from psycopg import AsyncConnection
 
 from bus.nats.relay_status import relay_standing
 from callsheet.wiring.core import COMPONENTS, EVERYTHING, Core
-from store.log.retention import RetentionBounds
 from store.postgres.migrations import migrate
+from store.settings import StoreSettings
 from tests.support.callsheet.separate_processes import apart
 from tests.support.servers.nats import NatsForTests
 from tests.support.waiting import eventually
@@ -51,7 +51,7 @@ async def test_the_log_and_the_feed_end_after_all_that_rest_on_them() -> None:
         "bus": Lasting("bus", 9, ended),
         "worker": Lasting("projections", 3, ended),
         "engine": Lasting("engine", 6, ended),
-        "retention": RetentionBounds(),
+        "store": StoreSettings(),
     }
     others = {one.name: cast("Any", None) for one in fields(Core) if one.name not in {*parts, "parts"}}
     running = asyncio.create_task(Core(**parts, **others, parts=EVERYTHING).run())

@@ -34,16 +34,16 @@ def test_every_bad_variable_is_named_at_once() -> None:
         "CALLSHEET_HTTP_PORT": "70000",
         "CALLSHEET_LOG_LEVEL": "loud",
         "CALLSHEET_IDENTITY_JWT_SECRET": "short",
-        "CALLSHEET_STORE_APPEND_BATCH": "512",
+        "CALLSHEET_STORE_APPEND_BATCH_EVENT": "512",
         "PATH": "/usr/bin",
     }
     with pytest.raises(SettingsUnusable) as refused:
         load_settings(environ)
     assert set(refused.value.problems) == set(environ) - {"PATH"}
     assert all(variable in str(refused.value) for variable in refused.value.problems)
-    assert refused.value.problems["CALLSHEET_LOG_LEVEL"] == "it is one of debug, info, warning, error"
-    said = "there is no such setting; did you mean CALLSHEET_STORE_APPEND_BATCH_EVENTS?"
-    assert refused.value.problems["CALLSHEET_STORE_APPEND_BATCH"] == said
+    assert refused.value.problems["CALLSHEET_LOG_LEVEL"] == "must be one of debug, info, warning, error"
+    said = "unknown setting; did you mean CALLSHEET_STORE_APPEND_BATCH_EVENTS?"
+    assert refused.value.problems["CALLSHEET_STORE_APPEND_BATCH_EVENT"] == said
 
 
 def test_a_secret_does_not_show_itself() -> None:

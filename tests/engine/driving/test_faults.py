@@ -20,7 +20,7 @@ from engine.driving.active_runs import Runs
 from engine.turns.graph_cache import Graphs
 from store.contents import keep
 from store.errors import Unavailable
-from store.log.log import LogBounds
+from store.settings import StoreSettings
 from tests.support.commands.processes import new_id
 from tests.support.engine.backends import APPENDERS, terminate
 from tests.support.engine.harness import PATIENCE_SECONDS, Site, asks, check_history, reviews, site
@@ -129,7 +129,7 @@ async def turns_of_the_loop() -> None:
 
 async def test_a_decision_that_comes_while_the_run_is_loaded_is_taken(database: str) -> None:
     raw = graph(reviews("d"), node("e"), edges=[edge("d", "e")])
-    async with site(database, bounds=LogBounds(readers=1)) as here:
+    async with site(database, bounds=StoreSettings(readers=1)) as here:
         async with here.engaged():
             run = await here.begin(raw)
             waiting = await here.step(run, "d", StepStatus.WAITING)

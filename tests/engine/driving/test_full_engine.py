@@ -13,7 +13,7 @@ from bus.feed import Feed, FeedBounds
 from commands.runs.lifecycle import CancelRun
 from domain.runs.run import RunStatus
 from engine.driving import intake
-from store.log.log import LogBounds
+from store.settings import StoreSettings
 from tests.support.engine.harness import Site, asks, reviews, site
 from tests.support.graphs import graph, node
 from tests.support.projections.given import in_background
@@ -89,7 +89,7 @@ async def test_many_who_want_to_end_are_heard_while_all_places_are_held(database
 async def test_a_log_that_cannot_be_read_for_a_while_does_not_cost_an_engine_what_it_has_in_hand(
     database: str, buffered_events: int
 ) -> None:
-    bounds = LogBounds(readers=1, read_timeout_seconds=0.5)
+    bounds = StoreSettings(readers=1, read_timeout_seconds=0.5)
     async with site(database, bounds=bounds) as there:
         feed = Feed(there.log, FeedBounds(buffered_events=buffered_events))
         here = replace(there, feed=feed)

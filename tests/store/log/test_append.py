@@ -12,8 +12,8 @@ from domain.project import ProjectCreated
 from store.errors import Conflict, FactTooLarge, QueueFull, UnstorableText
 from store.log.appender import EARLIEST_COMMANDS
 from store.log.codec import MAX_FACT_BYTES
-from store.log.log import LogBounds
 from store.log.records import Accepted, Actor, CommandId, Guard, Metadata, Repeated
+from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES
 from tests.support.store.given import CREATED, RENAMED, accepted, append, running, waits_for_the_head, whole_log
 
@@ -229,7 +229,7 @@ async def test_a_command_that_cannot_be_sent_fails_alone(database: str) -> None:
 
 
 async def test_more_waiting_commands_than_settings_allow_are_refused_at_once(database: str) -> None:
-    async with running(database, LogBounds(append_queue=3)) as log:
+    async with running(database, StoreSettings(append_queue_commands=3)) as log:
         outcomes = await asyncio.gather(*(log.append(append(uuid4(), 0)) for _ in range(5)), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [Accepted] * 3 + [QueueFull] * 2
         accepted(await log.append(append(uuid4(), 0)))

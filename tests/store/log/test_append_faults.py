@@ -9,9 +9,10 @@ from psycopg.conninfo import make_conninfo
 
 from store.errors import OutcomeUnknown, Unavailable
 from store.log.appender import LONGEST_BACK_OFF_SECONDS, back_off_seconds
-from store.log.log import Log, LogBounds
+from store.log.log import Log
 from store.log.records import Accepted, Recorded
 from store.postgres.migrations import migrate
+from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES, PostgresForTests
 from tests.support.store.given import accepted, append, running, waits_for_the_head, whole_log
 from tests.support.waiting import eventually
@@ -68,7 +69,7 @@ async def test_a_connection_killed_during_a_batch_leaves_what_was_sent_unknown_a
 
 
 async def test_while_the_log_is_not_reached_callers_are_refused_at_once_and_not_queued(database: str) -> None:
-    log = Log(database, LogBounds())
+    log = Log(database, StoreSettings())
     async with log.opened():
         with pytest.raises(Unavailable, match="not connected yet"):
             await log.append(append(uuid4(), 0))
@@ -76,7 +77,7 @@ async def test_while_the_log_is_not_reached_callers_are_refused_at_once_and_not_
 
 @EVERY_POSTGRES
 async def test_a_batch_that_waits_too_long_for_the_head_is_known_to_have_had_no_effect(database: str) -> None:
-    async with running(database, LogBounds(statement_timeout_ms=200)) as log:
+    async with running(database, StoreSettings(statement_timeout_ms=200)) as log:
         async with await psycopg.AsyncConnection.connect(database) as holder:
             await holder.execute("select from log_head for update")
             outcomes = await asyncio.gather(*(log.append(append(uuid4(), 0)) for _ in range(3)), return_exceptions=True)
@@ -136,7 +137,7 @@ async def test_a_connection_that_dies_while_idle_costs_no_command_its_outcome(da
 
 
 async def test_an_appender_that_dies_of_a_bug_fails_its_callers_at_once(database: str) -> None:
-    log = Log(database, LogBounds())
+    log = Log(database, StoreSettings())
 
     def broken(_: list[Recorded]) -> None:
         raise ZeroDivisionError
@@ -160,7 +161,7 @@ async def test_an_appender_that_dies_of_a_bug_fails_its_callers_at_once(database
 
 
 async def test_a_log_that_is_stopped_during_a_commit_says_that_the_outcome_is_unknown(database: str) -> None:
-    log = Log(database, LogBounds())
+    log = Log(database, StoreSettings())
     async with log.opened():
         serving = asyncio.create_task(log.run())
         await log.connected()

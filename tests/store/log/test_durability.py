@@ -7,9 +7,10 @@ import pytest
 
 from store.errors import UnsafeDatabase
 from store.log.durability import check_durability, check_version
-from store.log.log import Log, LogBounds
+from store.log.log import Log
 from store.postgres.connections import connect
 from store.postgres.migrations import migrate
+from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES, PostgresForTests
 from tests.support.waiting import eventually
 
@@ -41,7 +42,7 @@ async def test_every_unsafe_setting_is_named_at_once(own_postgres: PostgresForTe
     set_server(own_postgres, fsync="off", full_page_writes="off", synchronous_commit="off")
     await shows(own_postgres, "synchronous_commit", "off")
     with pytest.raises(UnsafeDatabase, match=r"fsync, full_page_writes, synchronous_commit is off"):
-        async with Log(own_postgres.conninfo, LogBounds()).opened():
+        async with Log(own_postgres.conninfo, StoreSettings()).opened():
             pass
 
 
@@ -58,7 +59,7 @@ async def test_a_setting_of_the_role_or_the_connection_counts_as_well(database: 
 
 async def test_a_server_that_comes_back_unsafe_gets_no_more_appends(own_postgres: PostgresForTests) -> None:
     await migrate(own_postgres.conninfo, ["store"])
-    log = Log(own_postgres.conninfo, LogBounds())
+    log = Log(own_postgres.conninfo, StoreSettings())
     async with log.opened():
         serving = asyncio.create_task(log.run())
         await log.connected()

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from domain.project import ProjectRenamed
 from store.errors import Conflict
-from store.log.log import Log, LogBounds
+from store.log.log import Log
 from store.log.records import Accepted, Recorded
+from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES
 from tests.support.store.given import accepted, append, running, whole_log
 
@@ -54,7 +55,7 @@ async def test_positions_are_gapless_versions_contiguous_and_each_version_has_on
     database: str, here: list[Command], there: list[Command], batch: int
 ) -> None:
     streams = [uuid4() for _ in range(4)]
-    async with running(database, LogBounds(append_batch=batch)) as ours, running(database) as theirs:
+    async with running(database, StoreSettings(append_batch_events=batch)) as ours, running(database) as theirs:
         after, _ = await ours.head()
         outcomes = await asyncio.gather(
             *(outcome(ours, streams, command) for command in here),

@@ -7,9 +7,10 @@ import pytest
 
 from domain.workflow import WorkflowArchived, WorkflowRenamed
 from store.errors import UnreadableEvent
-from store.log.log import STRETCH, Log, LogBounds
+from store.log.log import STRETCH, Log
 from store.log.queries import LogFilter
 from store.log.records import Unreadable
+from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES
 from tests.support.store.given import CREATED, RENAMED, WORKSPACE, append, running
 
@@ -152,10 +153,10 @@ async def test_a_field_that_a_newer_version_added_is_passed_over(database: str) 
 
 
 async def test_a_log_keeps_its_id_and_another_has_another(database: str) -> None:
-    async with Log(database, LogBounds()).opened() as first:
+    async with Log(database, StoreSettings()).opened() as first:
         pass
-    async with Log(database, LogBounds()).opened() as again:
+    async with Log(database, StoreSettings()).opened() as again:
         assert again == first
     change(database, "update log_head set log_id = gen_random_uuid()")
-    async with Log(database, LogBounds()).opened() as restored:
+    async with Log(database, StoreSettings()).opened() as restored:
         assert restored != first

@@ -5,7 +5,8 @@ from datetime import timedelta
 from uuid import uuid4
 
 from store.log.records import Accepted, CommandId, Repeated
-from store.log.retention import RetentionBounds, keep_pruned, prune_command_ids
+from store.log.retention import keep_pruned, prune_command_ids
+from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES
 from tests.support.store.given import accepted, append, running
 from tests.support.waiting import eventually
@@ -32,9 +33,9 @@ async def test_command_ids_are_kept_pruned_in_the_background(database: str) -> N
         for n in range(5):
             await log.append(append(uuid4(), 0, command_id=CommandId(key=bytes([n]), request_hash=b"r")))
         last = accepted(await log.append(append(uuid4(), 0, command_id=CommandId(key=b"k", request_hash=b"r"))))
-        bounds = RetentionBounds(command_ids_seconds=3600, at_most=2)
+        settings = StoreSettings(command_ids_hours=1)
         pruning = asyncio.create_task(
-            keep_pruned(log.sessions, bounds, lambda: last.recorded_at + timedelta(seconds=3600))
+            keep_pruned(log.sessions, settings, lambda: last.recorded_at + timedelta(hours=1), at_most=2)
         )
 
         async def forgotten() -> bool:

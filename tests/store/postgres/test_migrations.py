@@ -9,9 +9,10 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from store.errors import Unavailable, UnsafeDatabase
-from store.log.log import Log, LogBounds
+from store.log.log import Log
 from store.postgres.connections import connect
 from store.postgres.migrations import check_schema, migrate, migrations_of
+from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES
 
 COUNT = len(migrations_of("store"))
@@ -45,7 +46,7 @@ async def test_an_empty_database_is_brought_up_once(empty_database: str) -> None
 
 async def test_a_database_that_was_never_migrated_is_refused_with_the_command_to_run(empty_database: str) -> None:
     with pytest.raises(UnsafeDatabase, match="lacks migration 1 of store: run `callsheet migrate`"):
-        async with Log(empty_database, LogBounds()).opened():
+        async with Log(empty_database, StoreSettings()).opened():
             pass
 
 

@@ -43,8 +43,8 @@ from projections.runtime.read_pool import ReadBounds, ReadModels
 from projections.runtime.worker import Worker
 from store.contents import PostgresContents
 from store.failpoint import FailPointHook, noop
-from store.log.log import LogBounds
 from store.postgres.migrations import migrate
+from store.settings import StoreSettings
 from tests.support.commands.processes import Process, new_id, now
 from tests.support.engine.fake_model import PRICES, Gate
 from tests.support.graphs import Json, node
@@ -263,7 +263,7 @@ def check_history(facts: list[Fact]) -> None:
 
 
 @asynccontextmanager
-async def site(database: str, gate: Gate | None = None, bounds: LogBounds | None = None) -> AsyncGenerator[Site]:
+async def site(database: str, gate: Gate | None = None, bounds: StoreSettings | None = None) -> AsyncGenerator[Site]:
     """Give a process on a log, with the read model of runs."""
     await migrate(database, ["store", "engine", "projections"])
     models = ReadModels(database, ReadBounds())

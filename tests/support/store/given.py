@@ -10,8 +10,9 @@ import psycopg
 
 from domain.fact import Fact
 from domain.project import ProjectCreated, ProjectRenamed
-from store.log.log import Log, LogBounds
+from store.log.log import Log
 from store.log.records import Accepted, Actor, Append, CommandId, Guard, Metadata, Recorded, Repeated
+from store.settings import StoreSettings
 from tests.support.waiting import eventually
 
 WORKSPACE: Final = UUID("0192f000-0000-7000-8000-000000000001")
@@ -67,9 +68,9 @@ async def whole_log(log: Log) -> list[Recorded]:
 
 
 @asynccontextmanager
-async def running(conninfo: str, bounds: LogBounds | None = None) -> AsyncGenerator[Log]:
+async def running(conninfo: str, bounds: StoreSettings | None = None) -> AsyncGenerator[Log]:
     """Give a log that is open and serves appends."""
-    log = Log(conninfo, bounds or LogBounds())
+    log = Log(conninfo, bounds or StoreSettings())
     async with log.opened():
         serving = asyncio.create_task(log.run())
         try:

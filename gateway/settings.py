@@ -1,0 +1,47 @@
+"""Settings of the HTTP API, and of how its callers are identified."""
+
+from msgspec import Struct
+
+from domain.setting_types import Bytes, Count, Port, Seconds, SigningSecret
+
+
+class HttpSettings(Struct, frozen=True, kw_only=True):
+    """The HTTP API: its address, and limits of requests and responses."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; `0.0.0.0` in a container."""
+    port: Port = 8000
+    """Port to listen on; 0 selects a free one."""
+    body_bytes_max: Bytes = 1024 * 1024
+    """Maximum size of a request body in bytes; larger ones are rejected with 413."""
+    json_depth_max: Count = 64
+    """Maximum nesting depth of JSON in a request; deeper JSON is rejected with 400."""
+    prefer_wait_seconds_max: Seconds = 60
+    """Maximum time that `Prefer: wait` holds a request."""
+    position_wait_seconds_max: Seconds = 5
+    """How long a read waits for its read model to reach the position that the caller names."""
+    page_items: Count = 50
+    """Number of items per page of a list, if the caller sets no `limit`."""
+    page_items_max: Count = 200
+    """Maximum `limit` of a list."""
+    page_bytes_max: Count = 8 * 1024 * 1024
+    """Maximum size of the contents in one page of events, in bytes; a page has at least one event."""
+    heartbeat_seconds: Seconds = 15
+    """Interval between heartbeats on an idle event stream."""
+    insights_days_max: Count = 366
+    """Maximum number of days in one insights query."""
+    insights_buckets_max: Count = 50_000
+    """Maximum number of buckets that one insights query aggregates; larger queries are rejected with 422."""
+    shutdown_seconds_max: Seconds = 10
+    """How long open requests may take to complete after the process is told to stop."""
+
+
+class IdentitySettings(Struct, frozen=True, kw_only=True):
+    """Token verification."""
+
+    jwt_secret: SigningSecret | None = None
+    """Secret that signs development tokens (HS256), at least 32 characters.
+
+    If not set, one is generated and kept in the data directory."""
+    workspace_claim: str = "workspace"
+    """Claim that contains the caller's workspace id."""

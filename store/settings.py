@@ -1,0 +1,32 @@
+"""Settings of the event log: appending, reading, and how long command ids are kept."""
+
+from typing import Final
+
+from msgspec import Struct
+
+from domain.setting_types import Bytes, Count, Milliseconds, Seconds
+
+STATEMENT_TIMEOUT_MS: Final = 10_000
+
+
+class StoreSettings(Struct, frozen=True, kw_only=True):
+    """The event log and its PostgreSQL connections."""
+
+    append_queue_commands: Count = 10_000
+    """Maximum number of commands that wait to be appended; further commands fail with 503."""
+    append_batch_events: Count = 512
+    """Target number of events per append; a command is never split, so that a batch may be larger."""
+    append_batch_bytes: Bytes = 4 * 1024 * 1024
+    """Target size of one append, in bytes; a command is never split."""
+    statement_timeout_ms: Milliseconds = STATEMENT_TIMEOUT_MS
+    """Timeout of one SQL statement; also the longest time that one append can block the others."""
+    command_ids_hours: Count = 24
+    """How long a request that is repeated with the same `Idempotency-Key` gets its first response."""
+    readers: Count = 4
+    """Number of connections that read the log."""
+    readers_waiting: Count = 1_000
+    """Maximum number of reads that wait for one of these connections; further reads fail with 503."""
+    read_timeout_seconds: Seconds = 5
+    """How long a read waits for one of these connections before it fails with 503."""
+    aggregate_cache_streams: Count = 10_000
+    """Number of folded streams cached in memory (least recently used first out)."""
