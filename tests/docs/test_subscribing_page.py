@@ -61,7 +61,7 @@ def test_every_topic_is_on_the_page_with_its_fields() -> None:
 
 
 def test_every_field_of_an_envelope_is_explained() -> None:
-    section = PAGE.split("## What a message holds")[1].split("\n### ")[0]
+    section = PAGE.split("## What does a message contain?")[1].split("\n### ")[0]
     explained = {name for row in FIELD_ROW.findall(section) for name in re.findall(r"`([a-z]+)`", row)}
     assert set(Envelope.__struct_encode_fields__) - explained == {"specversion", "data_base64"}
     assert "`data_base64`" in section
@@ -86,7 +86,7 @@ async def test_the_steps_of_the_page_end_with_the_counts(
     database: str, nats_server: NatsForTests, tmp_path: Path
 ) -> None:
     install_node_packages()
-    _, dev, give, python, typescript = SHELL.findall(PAGE.split("## Subjects")[0])
+    _, dev, give, python, typescript = SHELL.findall(PAGE.split("## Which subjects are there?")[0])
     assert dev == "NATS_URL=nats://127.0.0.1:4222 make dev\n"
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")},
@@ -94,7 +94,7 @@ async def test_the_steps_of_the_page_end_with_the_counts(
         "CALLSHEET_DATA_DIRECTORY": str(tmp_path),
         "NATS_URL": nats_server.url,
     }
-    backfill = SHELL.findall(PAGE.split("## Backfill")[1])[0]
+    backfill = SHELL.findall(PAGE.split("## How do I backfill")[1])[0]
     script = "".join(typed(block, tmp_path) for block in (give, python, typescript, backfill))
     async with running_server(environ) as url:
         said = await output_of(script.replace("http://localhost:8000", url), environ)
