@@ -1,4 +1,4 @@
-"""The set-up of the environment: what it leaves alone."""
+"""`.ci/setup` does not touch an environment that is not its own."""
 
 import shutil
 import subprocess
@@ -14,10 +14,10 @@ def test_an_environment_that_lies_elsewhere_is_refused_and_left_alone(tmp_path: 
     shutil.copytree(TOP / ".ci", checkout / ".ci")
     shutil.copytree(TOP / "locks", checkout / "locks")
     (checkout / ".venv").symlink_to(elsewhere)
-    told = subprocess.run(
+    result = subprocess.run(
         [".ci/setup", "runtime"], cwd=checkout, check=False, capture_output=True, text=True, timeout=60
     )
-    assert told.returncode == 1
-    assert told.stderr.startswith(f"setup: .venv is a symbolic link to {elsewhere}")
-    assert told.stdout == ""
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"setup: .venv is a symbolic link to {elsewhere}")
+    assert result.stdout == ""
     assert list(elsewhere.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The first session of the README does what it says, typed word for word into a shell against a real server."""
+"""The session in the README works: its commands run in a shell against a real server."""
 
 import os
 import re
@@ -20,13 +20,13 @@ until curl -sS "$API/runs/$RUN/events" -H "Authorization: Bearer $TOKEN" | grep 
 """
 
 
-def typed() -> list[str]:
-    """Give what the README has its readers type in the session, one text a block."""
+def read_typed_blocks() -> list[str]:
+    """Return the shell blocks of the session."""
     session = (TOP / "README.md").read_text().split("## Start a run over HTTP")[1].split("\n## ")[0]
     return re.findall(r"^```sh\n(.*?)^```", session, re.MULTILINE | re.DOTALL)
 
 
-async def output_of(script: str, environ: dict[str, str]) -> str:
+async def run_script(script: str, environ: dict[str, str]) -> str:
     shell = await create_subprocess_exec(
         "bash", "-euo", "pipefail", "-c", script, cwd=TOP, env=environ, stdout=PIPE, stderr=STDOUT
     )
@@ -38,7 +38,7 @@ async def output_of(script: str, environ: dict[str, str]) -> str:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 async def test_the_first_session_of_the_readme_ends_with_a_completed_run(database: str, tmp_path: Path) -> None:
-    serve, begin, follow, decide = typed()
+    serve, begin, follow, decide = read_typed_blocks()
     assert serve == "make dev\n"
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")},
@@ -48,7 +48,7 @@ async def test_the_first_session_of_the_readme_ends_with_a_completed_run(databas
     async with running_server(environ) as url:
         # The stream is followed last, so that it ends by itself.
         script = (begin + UNTIL_IT_WAITS + decide + "\n" + follow).replace("http://localhost:8000", url)
-        said = await output_of(
+        said = await run_script(
             script.replace(".venv/bin/callsheet", f"{shlex.quote(sys.executable)} -m callsheet"), environ
         )
     assert "event: step.decided" in said

@@ -17,44 +17,45 @@ NAMED_IN = re.compile(r"`(\w+(?:\.\w+)?)`\s+\(`([\w/]+\.(?:py|sql))`\)")
 """A name of the code with the file that has it, as the documents write it: `take_batch` (`store/log/batch.py`)."""
 
 
-def prose(page: Path) -> str:
+def read_prose(page: Path) -> str:
     return FENCE.sub("", page.read_text())
 
 
-def links(page: Path) -> Iterator[tuple[str, str]]:
-    """Give the path and the anchor of each link that is not to another place."""
-    for target in LINK.findall(prose(page)):
+def find_links(page: Path) -> Iterator[tuple[str, str]]:
+    """Yield path and anchor of each relative link."""
+    for target in LINK.findall(read_prose(page)):
         if "://" not in target:
             path, _, anchor = target.partition("#")
             yield path, anchor
 
 
-def anchors(page: Path) -> set[str]:
-    """Give the anchors that a page's headings get."""
+def find_anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings."""
     return {
-        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in HEADING.findall(prose(page))
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+        for heading in HEADING.findall(read_prose(page))
     }
 
 
-def told(page: Path, faults: list[str]) -> list[str]:
+def list_faults(page: Path, faults: list[str]) -> list[str]:
     return [f"{page.relative_to(TOP)}: {fault}" for fault in faults]
 
 
 def test_every_relative_link_leads_to_a_file_and_a_heading() -> None:
     broken: list[str] = []
     for page in PAGES:
-        for path, anchor in links(page):
+        for path, anchor in find_links(page):
             target = page.parent / path if path else page
-            if not target.exists() or (anchor and anchor not in anchors(target)):
-                broken += told(page, [f"{path}#{anchor}"])
+            if not target.exists() or (anchor and anchor not in find_anchors(target)):
+                broken += list_faults(page, [f"{path}#{anchor}"])
     assert not broken
 
 
 def test_every_file_that_a_page_names_with_its_folder_exists() -> None:
     missing: list[str] = []
     for page in PAGES:
-        named = {text for text in CODE.findall(prose(page)) if FILE.fullmatch(text) and "/" in text}
-        missing += told(page, sorted(text for text in named if not (TOP / text).exists()))
+        named = {text for text in CODE.findall(read_prose(page)) if FILE.fullmatch(text) and "/" in text}
+        missing += list_faults(page, sorted(text for text in named if not (TOP / text).exists()))
     assert not missing
 
 
@@ -63,15 +64,15 @@ def test_every_make_target_that_a_page_names_exists() -> None:
     unknown: list[str] = []
     for page in PAGES:
         said = "\n".join((*CODE.findall(page.read_text()), *FENCE.findall(page.read_text())))
-        unknown += told(page, sorted(set(MAKE.findall(said)) - targets))
+        unknown += list_faults(page, sorted(set(MAKE.findall(said)) - targets))
     assert not unknown
 
 
 def test_every_name_that_a_page_places_in_a_file_stands_there() -> None:
     absent: list[str] = []
     for page in PAGES:
-        for name, path in NAMED_IN.findall(prose(page)):
+        for name, path in NAMED_IN.findall(read_prose(page)):
             source = (TOP / path).read_text() if (TOP / path).exists() else ""
             lacking = [part for part in name.split(".") if not re.search(rf"\b{part}\b", source)]
-            absent += told(page, [f"{name} in {path}"] if lacking else [])
+            absent += list_faults(page, [f"{name} in {path}"] if lacking else [])
     assert not absent

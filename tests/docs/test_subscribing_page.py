@@ -19,17 +19,17 @@ from bus.nats.subjects import subject_of
 from callsheet.demo.server import running_server
 from callsheet.settings.load import list_variables
 from domain.ids import to_uuid
-from tests.docs.test_first_session import output_of
+from tests.docs.test_first_session import run_script
 from tests.support.bus.given import migrated, process, published
-from tests.support.docs.topics import tables
+from tests.support.docs.topics import format_tables
 from tests.support.examples.subscribers import (
     NODE_FOLDER,
     PROGRAMS,
     Program,
     Subscriber,
-    expected,
+    count_expected,
     install_node_packages,
-    workflow_with_runs,
+    record_workflow_with_runs,
 )
 from tests.support.servers.nats import NatsForTests
 
@@ -44,20 +44,20 @@ FIELD_ROW = re.compile(r"^\| (`[a-z]+`(?:, `[a-z]+`)*) \| ", re.MULTILINE)
 COUNTED = re.compile(r"^\d{4}-\d\d-\d\d  Tagline +3 +\d +0 +0 ", re.MULTILINE)
 
 
-def envelope() -> dict[str, Any]:
-    """Give the event on the page."""
+def read_envelope() -> dict[str, Any]:
+    """Return the event on the page."""
     (text,) = ENVELOPE.findall(PAGE)
     return msgspec.json.decode(text)
 
 
-def limited_workspace() -> str:
-    """Give the one workspace that the page lets ana see."""
+def find_limited_workspace() -> str:
+    """Return the one workspace that the page's permissions let ana read."""
     (found,) = set(re.findall(r"\.callsheet\.v1\.(ws_\w+)\.>", PAGE))
     return found
 
 
 def test_every_topic_is_on_the_page_with_its_fields() -> None:
-    assert tables() in PAGE, "python -m tests.support.docs.topics prints what has to stand there"
+    assert format_tables() in PAGE, "python -m tests.support.docs.topics prints what has to stand there"
 
 
 def test_every_field_of_an_envelope_is_explained() -> None:
@@ -68,7 +68,7 @@ def test_every_field_of_an_envelope_is_explained() -> None:
 
 
 def test_the_event_on_the_page_is_one_that_we_publish_on_that_subject() -> None:
-    event = envelope()
+    event = read_envelope()
     fact = read(UUID(event["source"].removeprefix("urn:uuid:")), msgspec.json.encode(event))
     subject = subject_of(fact.workspace_id, fact.project_id, event["type"])
     assert f"| `{subject}` | " in PAGE
@@ -95,14 +95,14 @@ async def test_the_steps_of_the_page_end_with_the_counts(
         "NATS_URL": nats_server.url,
     }
     backfill = SHELL.findall(PAGE.split("## How do I backfill")[1])[0]
-    script = "".join(typed(block, tmp_path) for block in (give, python, typescript, backfill))
+    script = "".join(adapt_block(block, tmp_path) for block in (give, python, typescript, backfill))
     async with running_server(environ) as url:
-        said = await output_of(script.replace("http://localhost:8000", url), environ)
+        said = await run_script(script.replace("http://localhost:8000", url), environ)
     assert len(COUNTED.findall(said)) == 3
 
 
-def typed(block: str, folder: Path) -> str:
-    """Give a block of the page as the test types it: with this Python, and files in a folder of the test."""
+def adapt_block(block: str, folder: Path) -> str:
+    """Return a block with this Python, and with files in a folder of the test."""
     python = shlex.quote(sys.executable)
     for there, here in (
         (r"^(PATH=|\(cd ).*\n", ""),  # done by install_node_packages
@@ -116,55 +116,57 @@ def typed(block: str, folder: Path) -> str:
     return block
 
 
-class WithUsers(NatsForTests):
-    """A server with the configuration of the page; Callsheet connects as the user that may do all."""
+class NatsWithUsers(NatsForTests):
+    """A server with the configuration on the page; Callsheet connects as its own user."""
 
     @property
     def url(self) -> str:
-        return self.url_of("callsheet", "c")
+        return self.build_url("callsheet", "c")
 
-    def url_of(self, user: str, password: str) -> str:
-        """Give where it is to one of its users."""
+    def build_url(self, user: str, password: str) -> str:
+        """Return the URL for a user."""
         return super().url.replace("nats://", f"nats://{user}:{password}@")
 
 
 @pytest.fixture
-def with_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[WithUsers]:
+def with_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[NatsWithUsers]:
     """A server that knows ana."""
     monkeypatch.setenv("CALLSHEET_NATS_PASSWORD", "c")
     monkeypatch.setenv("ANA_PASSWORD", "a")
     configuration = tmp_path / "nats.conf"
     configuration.write_text(CONFIGURATION.findall(PAGE)[0])
-    server = WithUsers("-c", str(configuration))
+    server = NatsWithUsers("-c", str(configuration))
     yield server
     server.destroy()
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 async def test_a_user_of_one_workspace_counts_that_one_and_may_not_ask_for_more(
-    database: str, with_users: WithUsers, program: Program, tmp_path: Path
+    database: str, with_users: NatsWithUsers, program: Program, tmp_path: Path
 ) -> None:
     install_node_packages()
     await migrated(database)
-    ws, as_ana = limited_workspace(), ("--nats-url", with_users.url_of("ana", "a"))
+    ws, as_ana = find_limited_workspace(), ("--nats-url", with_users.build_url("ana", "a"))
     async with process(database, with_users, relays=True) as one:
-        await workflow_with_runs(one.log, 2)
-        await published(one, await workflow_with_runs(one.log, 3, workspace=to_uuid("ws", ws)))
+        await record_workflow_with_runs(one.log, 2)
+        await published(one, await record_workflow_with_runs(one.log, 3, workspace=to_uuid("ws", ws)))
         ana = Subscriber(program, with_users, tmp_path / "ana.db", *as_ana, "--inbox-prefix", "_INBOX_ana")
-        report = await ana.counted("--once", "--workspace", ws, "--durable", "ana")
-        assert report["workflows"] == await expected(one.log, workspace=to_uuid("ws", ws))
-        code, _, why = await ana.ended("--once", "--durable", "all", "--database", str(tmp_path / "all.db"))
+        report = await ana.run_and_report("--once", "--workspace", ws, "--durable", "ana")
+        assert report["workflows"] == await count_expected(one.log, workspace=to_uuid("ws", ws))
+        code, _, why = await ana.run_to_end("--once", "--durable", "all", "--database", str(tmp_path / "all.db"))
         assert (code, "permissions violation" in why.lower()) == (2, True), why
 
 
-async def test_the_server_holds_a_user_to_the_workspace_in_the_subject(database: str, with_users: WithUsers) -> None:
+async def test_the_server_holds_a_user_to_the_workspace_in_the_subject(
+    database: str, with_users: NatsWithUsers
+) -> None:
     await migrated(database)
     async with process(database, with_users, relays=True) as one:
-        await published(one, await workflow_with_runs(one.log, 1))
+        await published(one, await record_workflow_with_runs(one.log, 1))
     wider = {"durable_name": "ana", "name": "ana", "filter_subject": "callsheet.v1.>", "ack_policy": "explicit"}
     request = msgspec.json.encode({"stream_name": "CALLSHEET", "config": wider})
-    create = f"$JS.API.CONSUMER.CREATE.CALLSHEET.ana.callsheet.v1.{limited_workspace()}.>"
-    ana = await nats.connect(with_users.url_of("ana", "a"), allow_reconnect=False, inbox_prefix=b"_INBOX_ana")
+    create = f"$JS.API.CONSUMER.CREATE.CALLSHEET.ana.callsheet.v1.{find_limited_workspace()}.>"
+    ana = await nats.connect(with_users.build_url("ana", "a"), allow_reconnect=False, inbox_prefix=b"_INBOX_ana")
     try:
         answer = msgspec.json.decode((await ana.request(create, request)).data)
         assert "error" in answer, answer

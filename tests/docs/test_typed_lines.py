@@ -16,16 +16,16 @@ COMMENT = re.compile(r"(?:^|\s)#(?:\s|$)")
 """An interactive zsh hands a comment on to the command, as arguments."""
 
 
-def typed(page: Path) -> list[str]:
-    """Give the lines that are typed into a shell."""
+def read_typed_lines(page: Path) -> list[str]:
+    """Return the lines of the shell blocks."""
     return [line for block in SHELL_BLOCK.findall(page.read_text()) for line in block.splitlines()]
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(TOP)))
 def test_a_page_has_no_line_to_type_that_zsh_reads_otherwise(page: Path) -> None:
-    modified = [line for line in (*typed(page), *INLINE.findall(page.read_text())) if MODIFIER.search(line)]
-    assert modified + [line for line in typed(page) if COMMENT.search(line)] == []
+    modified = [line for line in (*read_typed_lines(page), *INLINE.findall(page.read_text())) if MODIFIER.search(line)]
+    assert modified + [line for line in read_typed_lines(page) if COMMENT.search(line)] == []
 
 
 def test_lines_to_type_are_found() -> None:
-    assert sum(len(typed(page)) for page in EVERY_PAGE) > 100
+    assert sum(len(read_typed_lines(page)) for page in EVERY_PAGE) > 100

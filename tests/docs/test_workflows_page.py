@@ -19,7 +19,7 @@ from domain.graphs.validation.semantics import KnownReferences
 from domain.ids import to_uuid
 from domain.runs.run import RunStatus
 from domain.runs.steps import StepStatus
-from tests.docs.test_first_session import UNTIL_IT_WAITS, output_of
+from tests.docs.test_first_session import UNTIL_IT_WAITS, run_script
 
 PAGE = (Path(__file__).parents[2] / "docs" / "workflows.md").read_text()
 JSON_BLOCK = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -32,19 +32,19 @@ UNTIL_IT_IS_READ = 'until call GET /runs/$RUN | grep -q \'"outputs":{"\'; do :; 
 KINDS = {str(kind.__struct_config__.tag) for kind in get_args(Node)}
 
 
-def graphs() -> list[dict[str, Any]]:
-    """Give every JSON object of the page that has nodes, those that are typed into a shell too."""
+def read_graphs() -> list[dict[str, Any]]:
+    """Return every JSON object on the page that has nodes, including those in shell blocks."""
     found = [msgspec.json.decode(text) for text in (*JSON_BLOCK.findall(PAGE), *TYPED_GRAPH.findall(PAGE))]
     objects = [cast("dict[str, Any]", value) for value in found if isinstance(value, dict)]
     return [{"nodes": value["nodes"], "edges": value.get("edges", [])} for value in objects if "nodes" in value]
 
 
-def nodes() -> list[dict[str, Any]]:
-    return [node for graph in graphs() for node in cast("list[dict[str, Any]]", graph["nodes"])]
+def read_nodes() -> list[dict[str, Any]]:
+    return [node for graph in read_graphs() for node in cast("list[dict[str, Any]]", graph["nodes"])]
 
 
-def known_to(graph: dict[str, Any]) -> KnownReferences:
-    """Let everything exist that a graph names, since the page's ids are those of no project."""
+def assume_known(graph: dict[str, Any]) -> KnownReferences:
+    """Return everything that a graph refers to as known: the ids on the page belong to no project."""
     named = find_raw_references(graph)
     configs = [cast("dict[str, Any]", node.get("config", {})) for node in graph["nodes"]]
     sets = {to_uuid("ast", str(config["dataset_id"])) for config in configs if "dataset_id" in config}
@@ -52,13 +52,13 @@ def known_to(graph: dict[str, Any]) -> KnownReferences:
     return KnownReferences(assets=assets, workflows=named.workflows)
 
 
-@pytest.mark.parametrize("graph", graphs(), ids=lambda graph: "-".join(node["id"] for node in graph["nodes"])[:60])
+@pytest.mark.parametrize("graph", read_graphs(), ids=lambda graph: "-".join(node["id"] for node in graph["nodes"])[:60])
 def test_a_graph_of_the_page_is_accepted(graph: dict[str, Any]) -> None:
-    check_graph(graph, known_to(graph))
+    check_graph(graph, assume_known(graph))
 
 
 def test_every_kind_of_node_has_a_graph_on_the_page() -> None:
-    assert {node["kind"] for node in nodes()} == KINDS
+    assert {node["kind"] for node in read_nodes()} == KINDS
 
 
 def test_every_kind_of_node_has_a_heading() -> None:
@@ -89,7 +89,7 @@ async def test_the_first_graph_of_the_page_is_made_run_decided_and_judged(databa
     async with running_server(environ) as url:
         script = f"{begin}{make}{UNTIL_IT_WAITS}{look}{follow}{UNTIL_IT_IS_READ}{read}{judge}{share}{verbs}{fail}{mend}"
         script = script.replace("http://localhost:8000", url)
-        said = await output_of(
+        said = await run_script(
             script.replace(".venv/bin/callsheet", f"{shlex.quote(sys.executable)} -m callsheet"), environ
         )
     assert '"status":"waiting"' in said

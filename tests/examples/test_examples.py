@@ -10,23 +10,23 @@ from domain.graphs.graph import Graph, Node
 from domain.graphs.validation.check import check_graph
 from domain.graphs.validation.semantics import KnownReferences
 from domain.ids import from_uuid, to_uuid
-from tests.support.examples.player import FOLDER, Json, example, play, with_ids
-from tests.support.examples.webhook import webhook
+from tests.support.examples.player import FOLDER, Json, play_example, read_example, replace_names
+from tests.support.examples.webhook import serve_webhook
 from tests.support.gateway.given import Caller, new_id
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-def ids_of(told: Json) -> dict[str, str]:
-    """Give an id to everything that an example makes."""
+def create_ids(told: Json) -> dict[str, str]:
+    """Return a new id for everything that an example creates."""
     assets = {f"asset:{asset['name']}": from_uuid("ast", new_id()) for asset in told["assets"]}
     return assets | {f"workflow:{name}": from_uuid("wf", new_id()) for name in told.get("sub_workflows", {})}
 
 
-def graphs_of(name: str) -> list[Graph]:
-    """Give the graphs of an example, its own and those of its sub-workflows, once they are accepted."""
-    told = example(name)
-    ids = ids_of(told)
+def check_graphs(name: str) -> list[Graph]:
+    """Validate and return the graphs of an example and of its sub-workflows."""
+    told = read_example(name)
+    ids = create_ids(told)
     known = KnownReferences(
         assets={to_uuid("ast", ids[f"asset:{asset['name']}"]): asset["type"] for asset in told["assets"]},
         workflows=frozenset(to_uuid("wf", made) for made in ids.values() if made.startswith("wf_")),
@@ -34,28 +34,28 @@ def graphs_of(name: str) -> list[Graph]:
     workflows = [*told.get("sub_workflows", {}).values(), told["workflow"]]
     return [
         check_graph({"nodes": sent["nodes"], "edges": sent["edges"]}, known)
-        for sent in (with_ids(workflow, ids) for workflow in workflows)
+        for sent in (replace_names(workflow, ids) for workflow in workflows)
     ]
 
 
-def picked(value: object, query: str) -> Any:  # noqa: ANN401  # JSON
+def apply_query(value: object, query: str) -> Any:  # noqa: ANN401  # JSON
     return compile_query(query).apply(value)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_graphs_of_an_example_are_accepted(name: str) -> None:
-    assert graphs_of(name)
+    assert check_graphs(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_texts_of_prompt_assets_are_templates(name: str) -> None:
-    for asset in example(name)["assets"]:
+    for asset in read_example(name)["assets"]:
         assert asset["type"] == "prompt"
         compile_template(asset["content"])
 
 
 def test_the_examples_use_every_kind_of_node() -> None:
-    used = {node.__struct_config__.tag for name in NAMES for graph in graphs_of(name) for node in graph.nodes}
+    used = {node.__struct_config__.tag for name in NAMES for graph in check_graphs(name) for node in graph.nodes}
     assert used == {kind.__struct_config__.tag for kind in get_args(Node)}
 
 
@@ -65,7 +65,7 @@ def test_every_example_is_listed() -> None:
 
 
 async def test_a_newsletter_is_written_and_sent(ada: Caller) -> None:
-    run = await play(ada, example("newsletter"))
+    run = await play_example(ada, read_example("newsletter"))
     assert run["status"] == "completed", run["error"]
     assert run["outputs"]["outbox"]["subject"] == "A boat every forty minutes"
     assert run["outputs"]["outbox"]["sections"] == run["steps"]["issue"]["output"]["sections"]
@@ -73,46 +73,46 @@ async def test_a_newsletter_is_written_and_sent(ada: Caller) -> None:
 
 
 async def test_a_newsletter_that_the_model_cannot_write_becomes_a_list_of_links(ada: Caller) -> None:
-    told = example("newsletter")
+    told = read_example("newsletter")
     stories = [{"title": story["title"], "url": story["url"]} for story in told["inputs"]["stories"]]
-    run = await play(ada, told, told["inputs"] | {"stories": stories})
+    run = await play_example(ada, told, told["inputs"] | {"stories": stories})
     assert run["status"] == "completed", run["error"]
     assert run["steps"]["issue"]["error"]["error_class"] == "expression"
-    assert picked(run, "outputs.outbox.sections[].text") == [story["url"] for story in stories]
+    assert apply_query(run, "outputs.outbox.sections[].text") == [story["url"] for story in stories]
     assert run["outputs"]["outbox"]["written_by_hand"] is True
 
 
 async def test_a_newsletter_that_is_dropped_gives_nothing(ada: Caller) -> None:
-    run = await play(ada, example("newsletter") | {"review": {"outcome": "drop"}})
+    run = await play_example(ada, read_example("newsletter") | {"review": {"outcome": "drop"}})
     assert (run["status"], run["outputs"]) == ("completed", {})
 
 
 async def test_a_launch_is_planned_and_approved(ada: Caller) -> None:
-    run = await play(ada, example("product-launch"))
+    run = await play_example(ada, read_example("product-launch"))
     assert run["status"] == "completed", run["error"]
-    assert run["outputs"]["launch_kit"]["reviewer_said"] == example("product-launch")["review"]["comment"]
+    assert run["outputs"]["launch_kit"]["reviewer_said"] == read_example("product-launch")["review"]["comment"]
 
 
 async def test_an_article_that_is_held_is_not_published(ada: Caller) -> None:
-    told = example("publishing-approval") | {"review": {"outcome": "hold", "comment": "Not this week."}}
-    run = await play(ada, told)
+    told = read_example("publishing-approval") | {"review": {"outcome": "hold", "comment": "Not this week."}}
+    run = await play_example(ada, told)
     assert run["outputs"] == {"held": {"slug": "the-lamp-that-waits", "held": True, "because": "Not this week."}}
 
 
 async def test_a_text_is_localised_for_every_market_in_order(ada: Caller) -> None:
-    told = example("localisation")
-    run = await play(ada, told)
+    told = read_example("localisation")
+    run = await play_example(ada, told)
     assert run["status"] == "completed", run["error"]
     sheet = run["outputs"]["sheet"]
-    assert [one["language"] for one in sheet["markets"]] == picked(told, "inputs.markets[].language")
+    assert [market["language"] for market in sheet["markets"]] == apply_query(told, "inputs.markets[].language")
     assert sheet["missing"] == 0
-    assert all("[scripted]" in one["text"] for one in sheet["markets"])
+    assert all("[scripted]" in market["text"] for market in sheet["markets"])
 
 
 async def test_one_market_may_fail_and_the_others_are_localised(ada: Caller) -> None:
-    told = example("localisation")
+    told = read_example("localisation")
     markets = [*told["inputs"]["markets"], {"language": "Finnish", "terms": [{"en": "noon"}]}]
-    run = await play(ada, told, told["inputs"] | {"markets": markets})
+    run = await play_example(ada, told, told["inputs"] | {"markets": markets})
     assert run["status"] == "completed", run["error"]
     assert len(run["outputs"]["sheet"]["markets"]) == len(markets) - 1
     assert run["outputs"]["sheet"]["missing"] == 1
@@ -120,14 +120,14 @@ async def test_one_market_may_fail_and_the_others_are_localised(ada: Caller) -> 
 
 
 async def test_two_markets_that_fail_are_too_many(ada: Caller) -> None:
-    told = example("localisation")
-    run = await play(ada, told, told["inputs"] | {"markets": [{"language": "Finnish", "terms": [{}]}] * 2})
+    told = read_example("localisation")
+    run = await play_example(ada, told, told["inputs"] | {"markets": [{"language": "Finnish", "terms": [{}]}] * 2})
     assert run["status"] == "failed"
     assert (run["error"]["node"], run["error"]["error_class"]) == ("markets", "child_failed")
 
 
 async def test_a_digest_is_made_of_two_runs_of_one_workflow(ada: Caller) -> None:
-    run = await play(ada, example("research-digest"))
+    run = await play_example(ada, read_example("research-digest"))
     assert run["status"] == "completed", run["error"]
     assert run["outputs"]["report"]["checked"] == "accept"
     pro, contra = (run["steps"][node]["output"]["note"]["question"] for node in ("pro", "contra"))
@@ -136,9 +136,9 @@ async def test_a_digest_is_made_of_two_runs_of_one_workflow(ada: Caller) -> None
 
 
 async def test_an_approved_article_is_published_at_its_hour(ada: Caller) -> None:
-    told = example("publishing-approval")
-    async with webhook() as hook:
-        run = await play(ada, told, told["inputs"] | {"webhook_url": hook.url})
+    told = read_example("publishing-approval")
+    async with serve_webhook() as hook:
+        run = await play_example(ada, told, told["inputs"] | {"webhook_url": hook.url})
     assert run["status"] == "completed", run["error"]
     assert run["outputs"] == {"published": {"slug": "the-lamp-that-waits", "answer": 200}}
     assert hook.sent == [
@@ -151,17 +151,17 @@ async def test_an_approved_article_is_published_at_its_hour(ada: Caller) -> None
 
 
 async def test_an_article_that_the_website_refuses_is_published_by_hand(ada: Caller) -> None:
-    told = example("publishing-approval")
-    async with webhook("400 Bad Request") as hook:
-        run = await play(ada, told, told["inputs"] | {"webhook_url": hook.url})
+    told = read_example("publishing-approval")
+    async with serve_webhook("400 Bad Request") as hook:
+        run = await play_example(ada, told, told["inputs"] | {"webhook_url": hook.url})
     assert run["status"] == "completed", run["error"]
     assert run["outputs"] == {"by_hand": {"slug": "the-lamp-that-waits", "publish_by_hand": True}}
 
 
 async def test_an_article_that_nobody_looks_at_is_held(ada: Caller) -> None:
-    told = example("publishing-approval")
+    told = read_example("publishing-approval")
     approval = next(node for node in told["workflow"]["nodes"] if node["id"] == "approval")
     approval["config"]["deadline"]["after_seconds"] = 0.05
-    run = await play(ada, {field: value for field, value in told.items() if field != "review"})
+    run = await play_example(ada, {field: value for field, value in told.items() if field != "review"})
     assert run["status"] == "completed", run["error"]
     assert run["outputs"]["held"]["held"] is True

@@ -22,28 +22,28 @@ from engine.providers.scripted import Scripted
 Json = dict[str, Any]
 ASSET = "asset:"
 EXAMPLE: Json = msgspec.json.decode((Path(__file__).parents[2] / "examples" / "product-launch.json").read_bytes())
-UUIDS = {one["name"]: UUID(f"01890a5d-ac96-774b-bcce-b302099a80{n:02x}") for n, one in enumerate(EXAMPLE["assets"])}
-CONTENTS = {from_uuid("ast", UUIDS[one["name"]]): str(one["content"]) for one in EXAMPLE["assets"]}
+UUIDS = {asset["name"]: UUID(f"01890a5d-ac96-774b-bcce-b302099a80{n:02x}") for n, asset in enumerate(EXAMPLE["assets"])}
+CONTENTS = {from_uuid("ast", UUIDS[asset["name"]]): str(asset["content"]) for asset in EXAMPLE["assets"]}
 
 
-def with_ids(value: object) -> Any:  # noqa: ANN401  # any JSON value
-    """Put the ids of created assets where the example says `asset:<name>`, as the demo does."""
+def replace_asset_names(value: object) -> Any:  # noqa: ANN401  # any JSON value
+    """Replace `asset:<name>` by the id of the asset, as the demo does."""
     if isinstance(value, dict):
-        return {key: with_ids(inner) for key, inner in cast("Json", value).items()}
+        return {key: replace_asset_names(inner) for key, inner in cast("Json", value).items()}
     if isinstance(value, list):
-        return [with_ids(inner) for inner in cast("list[object]", value)]
+        return [replace_asset_names(inner) for inner in cast("list[object]", value)]
     if isinstance(value, str) and value.startswith(ASSET):
         return from_uuid("ast", UUIDS[value.removeprefix(ASSET)])
     return value
 
 
-def graph() -> Graph:
+def check_example_graph() -> Graph:
     known = KnownReferences(assets=dict.fromkeys(UUIDS.values(), "prompt"))
-    workflow = with_ids(EXAMPLE["workflow"])
+    workflow = replace_asset_names(EXAMPLE["workflow"])
     return check_graph({"nodes": workflow["nodes"], "edges": workflow["edges"]}, known)
 
 
-async def answer_of(config: PromptConfig, data: Json) -> Any:  # noqa: ANN401  # any JSON value
+async def complete_prompt(config: PromptConfig, data: Json) -> Any:  # noqa: ANN401  # any JSON value
     template = config.template if config.asset_id is None else CONTENTS[config.asset_id]
     seen = data | {"variables": {name: compile_query(query).apply(data) for name, query in config.variables.items()}}
     prompt = compile_template(template or "").render(seen)
@@ -62,9 +62,9 @@ async def answer_of(config: PromptConfig, data: Json) -> Any:  # noqa: ANN401  #
     return value
 
 
-async def outputs_with(inputs: Json, review: Json) -> Json:
+async def compute_outputs(inputs: Json, review: Json) -> Json:
     """The output of every node that runs, in an order that the graph allows."""
-    compiled = compile_graph(graph())
+    compiled = compile_graph(check_example_graph())
     data: Json = {"inputs": inputs, "steps": {}}
     taken: set[int] = set()
     for node_id in compiled.order:
@@ -72,7 +72,7 @@ async def outputs_with(inputs: Json, review: Json) -> Json:
             continue
         match compiled.nodes[node_id]:
             case PromptNode(config=config):
-                output = await answer_of(config, data)
+                output = await complete_prompt(config, data)
             case HumanNode(config=config):
                 output = review
             case TransformNode(config=config):
@@ -87,7 +87,7 @@ async def outputs_with(inputs: Json, review: Json) -> Json:
 
 
 async def test_an_approved_launch_ends_in_a_kit() -> None:
-    outputs = await outputs_with(EXAMPLE["inputs"], EXAMPLE["review"])
+    outputs = await compute_outputs(EXAMPLE["inputs"], EXAMPLE["review"])
     assert set(outputs) == {"outline", "email", "social", "press", "review", "launch_kit"}
     kit = outputs["launch_kit"]
     assert kit["email"] == {"subject": EXAMPLE["review"]["data"]["email_subject"], "body": outputs["email"]}
@@ -98,24 +98,24 @@ async def test_an_approved_launch_ends_in_a_kit() -> None:
 
 async def test_the_press_release_is_written_only_if_the_brief_asks_for_it() -> None:
     brief = EXAMPLE["inputs"]["brief"] | {"channels": ["email", "social"]}
-    outputs = await outputs_with({"brief": brief}, EXAMPLE["review"])
+    outputs = await compute_outputs({"brief": brief}, EXAMPLE["review"])
     assert "press" not in outputs
     assert outputs["launch_kit"]["press_release"] is None
 
 
 async def test_a_rejected_launch_is_sent_back() -> None:
-    outputs = await outputs_with(EXAMPLE["inputs"], EXAMPLE["review"] | {"outcome": "reject"})
+    outputs = await compute_outputs(EXAMPLE["inputs"], EXAMPLE["review"] | {"outcome": "reject"})
     assert outputs["sent_back"] == {"sent_back": True, "reviewer_said": EXAMPLE["review"]["comment"]}
     assert "launch_kit" not in outputs
 
 
 @pytest.mark.parametrize("data", [EXAMPLE["review"]["data"], {"facts_checked": True}])
 def test_the_reviewer_fills_the_form_rightly(data: Json) -> None:
-    (form,) = (node.config.form for node in graph().nodes if isinstance(node, HumanNode))
+    (form,) = (node.config.form for node in check_example_graph().nodes if isinstance(node, HumanNode))
     assert form is not None
     assert compile_schema(form).problems(data) == ()
 
 
 def test_every_asset_is_used() -> None:
-    used = {node.config.asset_id for node in graph().nodes if isinstance(node, PromptNode)}
+    used = {node.config.asset_id for node in check_example_graph().nodes if isinstance(node, PromptNode)}
     assert used - {None} == set(CONTENTS)

@@ -13,11 +13,11 @@ import pytest
 from domain.ids import from_uuid
 from tests.support.bus.given import STREAM, Process, client_of, connected, migrated, process, published
 from tests.support.examples.subscriber_faults import (
-    committed_and_not_acknowledged,
-    delivered,
-    held,
-    keep_only,
-    log_from,
+    kill_between_commit_and_ack,
+    limit_stream,
+    lock_database,
+    read_envelopes_from,
+    wait_for_delivery,
 )
 from tests.support.examples.subscribers import (
     ELSEWHERE,
@@ -27,10 +27,10 @@ from tests.support.examples.subscribers import (
     TYPESCRIPT,
     Program,
     Subscriber,
-    expected,
+    count_expected,
     install_node_packages,
-    told_to_stop,
-    workflow_with_runs,
+    record_workflow_with_runs,
+    stop_and_report,
 )
 from tests.support.servers.nats import NatsForTests
 from tests.support.store.given import WORKSPACE
@@ -39,7 +39,7 @@ from tests.support.store.given import WORKSPACE
 # pyright: reportUnknownMemberType=false
 
 RUNS = 60
-SHAPE = jsonschema_rs.validator_for(msgspec.json.decode((FOLDER / "report.schema.json").read_bytes()))
+REPORT_SCHEMA = jsonschema_rs.validator_for(msgspec.json.decode((FOLDER / "report.schema.json").read_bytes()))
 
 
 @pytest.fixture(scope="session")
@@ -61,80 +61,80 @@ def subscriber(program: Program, nats_server: NatsForTests, tmp_path: Path) -> S
     return Subscriber(program, nats_server, tmp_path / "counts.db")
 
 
-def is_as_described(report: dict[str, Any]) -> bool:
-    SHAPE.validate(report)
+def matches_schema(report: dict[str, Any]) -> bool:
+    REPORT_SCHEMA.validate(report)
     return True
 
 
-async def all_is_counted(subscriber: Subscriber, report: dict[str, Any], one: Process) -> None:
-    """Say that a report counts all of a log, each event once."""
-    assert is_as_described(report)
-    head, _ = await one.log.head()
-    assert report["workflows"] == await expected(one.log)
+async def assert_all_counted(subscriber: Subscriber, report: dict[str, Any], node: Process) -> None:
+    """Assert that a report counts every event of a log once."""
+    assert matches_schema(report)
+    head, _ = await node.log.head()
+    assert report["workflows"] == await count_expected(node.log)
     assert [(log["first"], log["last"], log["events"]) for log in report["logs"]] == [(1, head, head)]
     assert (report["gaps"], report["unreadable"]) == ([], 0)
-    assert report == await subscriber.counted("--report")
+    assert report == await subscriber.run_and_report("--report")
 
 
 async def test_a_kill_before_the_commit_loses_nothing_and_one_after_it_counts_nothing_twice(
     database: str, nats_server: NatsForTests, subscriber: Subscriber
 ) -> None:
     await migrated(database)
-    async with process(database, nats_server, relays=True) as one:
-        await published(one, await workflow_with_runs(one.log, RUNS))
-        await subscriber.counted("--backfill", "-")  # makes the file
-        with held(subscriber.database):
-            async with subscriber.following():
-                await delivered(nats_server, subscriber.durable)
-        assert subscriber.numbers() == (0, 0)
+    async with process(database, nats_server, relays=True) as node:
+        await published(node, await record_workflow_with_runs(node.log, RUNS))
+        await subscriber.run_and_report("--backfill", "-")  # makes the file
+        with lock_database(subscriber.database):
+            async with subscriber.run_in_background():
+                await wait_for_delivery(nats_server, subscriber.durable)
+        assert subscriber.read_counts() == (0, 0)
         committed = 0
         while not committed:
-            first = await delivered(nats_server, subscriber.durable, more_than=-1)
-            committed = await committed_and_not_acknowledged(nats_server, subscriber, first)
-        await connected(one)
-        report = await subscriber.counted("--once")
+            first = await wait_for_delivery(nats_server, subscriber.durable, more_than=-1)
+            committed = await kill_between_commit_and_ack(nats_server, subscriber, first)
+        await connected(node)
+        report = await subscriber.run_and_report("--once")
         assert report["seen_before"] >= committed > 0
-        await all_is_counted(subscriber, report, one)
+        await assert_all_counted(subscriber, report, node)
 
 
 async def test_a_restart_of_nats_and_a_stream_that_is_filled_again_count_nothing_twice(
     database: str, nats_server: NatsForTests, subscriber: Subscriber
 ) -> None:
     await migrated(database)
-    async with process(database, nats_server, relays=True) as one:
-        await published(one, await workflow_with_runs(one.log, RUNS))
-        async with subscriber.following() as running:
-            await subscriber.has(await workflow_with_runs(one.log, 1))
+    async with process(database, nats_server, relays=True) as node:
+        await published(node, await record_workflow_with_runs(node.log, RUNS))
+        async with subscriber.run_in_background() as running:
+            await subscriber.wait_until_counted(await record_workflow_with_runs(node.log, 1))
             nats_server.kill()
-            last = await workflow_with_runs(one.log, RUNS)
+            last = await record_workflow_with_runs(node.log, RUNS)
             nats_server.start()
-            await subscriber.has(last)
+            await subscriber.wait_until_counted(last)
             async with client_of(nats_server) as client:
                 await client.jetstream().delete_stream(STREAM.name)
             with psycopg.connect(database, autocommit=True) as connection:
                 connection.execute("update relay_cursors set position = 0")
-            await subscriber.has(await workflow_with_runs(one.log, 1), seen_before=last)
-            report = await told_to_stop(running)
-        await all_is_counted(subscriber, report, one)
+            await subscriber.wait_until_counted(await record_workflow_with_runs(node.log, 1), seen_before=last)
+            report = await stop_and_report(running)
+        await assert_all_counted(subscriber, report, node)
 
 
 async def test_a_workspace_is_counted_alone(
     database: str, nats_server: NatsForTests, program: Program, tmp_path: Path
 ) -> None:
     await migrated(database)
-    async with process(database, nats_server, relays=True) as one:
-        await workflow_with_runs(one.log, 5)
-        await published(one, await workflow_with_runs(one.log, 3, workspace=ELSEWHERE))
+    async with process(database, nats_server, relays=True) as node:
+        await record_workflow_with_runs(node.log, 5)
+        await published(node, await record_workflow_with_runs(node.log, 3, workspace=ELSEWHERE))
         workspace = from_uuid("ws", ELSEWHERE)
         alone = Subscriber(program, nats_server, tmp_path / "alone.db", "--workspace", workspace)
-        report = await alone.counted("--once")
-        assert is_as_described(report)
-        assert report["workflows"] == await expected(one.log, workspace=ELSEWHERE)
+        report = await alone.run_and_report("--once")
+        assert matches_schema(report)
+        assert report["workflows"] == await count_expected(node.log, workspace=ELSEWHERE)
         assert (report["subject"], report["gaps"]) == (f"callsheet.v1.{workspace}.>", None)
         everything = Subscriber(program, nats_server, alone.database)
-        code, _, why = await everything.ended("--once")
+        code, _, why = await everything.run_to_end("--once")
         assert code == 2
-        assert f"counts callsheet.v1.{workspace}.>, and not callsheet.v1.>" in why
+        assert f"counts callsheet.v1.{workspace}.>, not callsheet.v1.>" in why
 
 
 @pytest.mark.long
@@ -142,66 +142,66 @@ async def test_what_the_stream_has_dropped_is_seen_as_a_gap_and_filled_from_the_
     database: str, nats_server: NatsForTests, subscriber: Subscriber
 ) -> None:
     await migrated(database)
-    async with process(database, nats_server, relays=True) as one:
-        first = await workflow_with_runs(one.log, 2)
-        await published(one, first)
-        await subscriber.counted("--once")
-        dropped = await workflow_with_runs(one.log, 2)
-        await published(one, dropped)
-        last = await workflow_with_runs(one.log, 2, workspace=ELSEWHERE)
-        await published(one, last)
-        await keep_only(nats_server, last - dropped)
-        _, _, err = await subscriber.ended("--once")
+    async with process(database, nats_server, relays=True) as node:
+        first = await record_workflow_with_runs(node.log, 2)
+        await published(node, first)
+        await subscriber.run_and_report("--once")
+        dropped = await record_workflow_with_runs(node.log, 2)
+        await published(node, dropped)
+        last = await record_workflow_with_runs(node.log, 2, workspace=ELSEWHERE)
+        await published(node, last)
+        await limit_stream(nats_server, last - dropped)
+        _, _, err = await subscriber.run_to_end("--once")
         assert f"no longer keeps {dropped - first} messages" in err
-        report = await subscriber.counted("--report")
+        report = await subscriber.run_and_report("--report")
         assert [(gap["from"], gap["through"]) for gap in report["gaps"]] == [(first + 1, dropped)]
-        code, table, _ = await subscriber.ended("--report")
+        code, table, _ = await subscriber.run_to_end("--report")
         assert (code, f"Positions {first + 1} to {dropped} of log" in table) == (0, True)
-        lines = await log_from(database, first + 1)
-        report = await subscriber.counted("--backfill", "-", stdin=lines.encode())
+        lines = await read_envelopes_from(database, first + 1)
+        report = await subscriber.run_and_report("--backfill", "-", stdin=lines.encode())
         assert report["seen_before"] > 0
-        await all_is_counted(subscriber, report, one)
+        await assert_all_counted(subscriber, report, node)
 
 
 async def test_runs_whose_start_comes_late_belong_to_their_workflow(database: str, subscriber: Subscriber) -> None:
     await migrated(database)
-    async with process(database) as one:
-        await workflow_with_runs(one.log, 4)
-        await workflow_with_runs(one.log, 4, workspace=ELSEWHERE)
-        lines = (await log_from(database, 1)).splitlines(keepends=True)
+    async with process(database) as node:
+        await record_workflow_with_runs(node.log, 4)
+        await record_workflow_with_runs(node.log, 4, workspace=ELSEWHERE)
+        lines = (await read_envelopes_from(database, 1)).splitlines(keepends=True)
         lines.reverse()
-        early = await subscriber.counted("--backfill", "-", stdin="".join(lines[:4]).encode())
+        early = await subscriber.run_and_report("--backfill", "-", stdin="".join(lines[:4]).encode())
         assert None in {row["workflow"] for row in early["workflows"]}
-        report = await subscriber.counted("--backfill", "-", stdin="".join(["\n", *lines]).encode())
-        await all_is_counted(subscriber, report, one)
+        report = await subscriber.run_and_report("--backfill", "-", stdin="".join(["\n", *lines]).encode())
+        await assert_all_counted(subscriber, report, node)
 
 
 async def test_what_cannot_be_read_stops_nothing_and_can_be_counted_later(
     database: str, nats_server: NatsForTests, subscriber: Subscriber
 ) -> None:
     await migrated(database)
-    async with process(database, nats_server, relays=True) as one:
-        await published(one, await workflow_with_runs(one.log, 1))
+    async with process(database, nats_server, relays=True) as node:
+        await published(node, await record_workflow_with_runs(node.log, 1))
         async with client_of(nats_server) as client:
             await client.jetstream().publish("callsheet.v1.x.y.z.w", b"{", headers={"Nats-Msg-Id": "strange"})
-        await published(one, await workflow_with_runs(one.log, 1, workspace=ELSEWHERE))
-        report = await subscriber.counted("--once")
-        assert is_as_described(report)
+        await published(node, await record_workflow_with_runs(node.log, 1, workspace=ELSEWHERE))
+        report = await subscriber.run_and_report("--once")
+        assert matches_schema(report)
         assert (report["unreadable"], report["gaps"]) == (1, [])
-        assert report["workflows"] == await expected(one.log)
+        assert report["workflows"] == await count_expected(node.log)
 
 
 async def test_it_says_what_is_missing(nats_server: NatsForTests, subscriber: Subscriber) -> None:
-    code, out, err = await subscriber.ended("--once")
+    code, out, err = await subscriber.run_to_end("--once")
     assert (code, out) == (2, "")
     assert "there is no stream CALLSHEET: `callsheet dev` or `project` makes it" in err
     nats_server.stop()
-    code, out, err = await subscriber.ended("--once")
+    code, out, err = await subscriber.run_to_end("--once")
     assert (code, out) == (2, "")
     assert f"NATS at {nats_server.url}: " in err
     assert "Traceback" not in err
     subscriber.database.write_text("no database")
-    code, _, err = await subscriber.ended("--report")
+    code, _, err = await subscriber.run_to_end("--report")
     assert (code, err) == (2, "subscriber: file is not a database\n")
 
 
@@ -210,13 +210,13 @@ async def test_a_new_file_with_an_old_consumer_is_refused_and_filled_by_a_replay
     database: str, nats_server: NatsForTests, subscriber: Subscriber
 ) -> None:
     await migrated(database)
-    async with process(database, nats_server, relays=True) as one:
-        await published(one, await workflow_with_runs(one.log, 2))
-        await subscriber.counted("--once")
+    async with process(database, nats_server, relays=True) as node:
+        await published(node, await record_workflow_with_runs(node.log, 2))
+        await subscriber.run_and_report("--once")
         subscriber.database.unlink()
-        code, _, err = await subscriber.ended("--once")
+        code, _, err = await subscriber.run_to_end("--once")
         assert (code, "is new, and the consumer" in err) == (2, True)
-        await all_is_counted(subscriber, await subscriber.counted("--once", "--replay"), one)
+        await assert_all_counted(subscriber, await subscriber.run_and_report("--once", "--replay"), node)
 
 
 async def test_both_programs_read_the_same_file_and_print_the_same(
@@ -224,15 +224,15 @@ async def test_both_programs_read_the_same_file_and_print_the_same(
 ) -> None:
     del node_packages
     await migrated(database)
-    async with process(database, nats_server, relays=True) as one:
-        await workflow_with_runs(one.log, 3)
-        await published(one, await workflow_with_runs(one.log, 3, workspace=ELSEWHERE))
+    async with process(database, nats_server, relays=True) as node:
+        await record_workflow_with_runs(node.log, 3)
+        await published(node, await record_workflow_with_runs(node.log, 3, workspace=ELSEWHERE))
     python, typescript = (Subscriber(program, nats_server, tmp_path / "counts.db") for program in PROGRAMS)
-    report = await python.counted("--once")
+    report = await python.run_and_report("--once")
     assert {row["workspace"] for row in report["workflows"]} == {from_uuid("ws", WORKSPACE), from_uuid("ws", ELSEWHERE)}
-    assert await typescript.counted("--report") == report
-    assert (await typescript.ended("--report"))[1] == (await python.ended("--report"))[1]
-    again = await typescript.counted("--once")
+    assert await typescript.run_and_report("--report") == report
+    assert (await typescript.run_to_end("--report"))[1] == (await python.run_to_end("--report"))[1]
+    again = await typescript.run_and_report("--once")
     assert (again["workflows"], again["seen_before"]) == (report["workflows"], report["logs"][0]["events"])
 
 

@@ -1,4 +1,4 @@
-"""What one event adds to the counts: a CloudEvents envelope in, a few numbers out."""
+"""Compute what one event adds to the counts, from its CloudEvents envelope."""
 
 import json
 from dataclasses import dataclass, field
@@ -18,18 +18,18 @@ ATTO_DIGITS = 18
 
 
 class Unreadable(Exception):
-    """It is not an event that this program can count."""
+    """The message is not an event that this program can count."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Added:
-    """What one event adds. `thing` is what it is about: `run_…`, `wf_…`."""
+class EventCounts:
+    """What one event adds. `subject` is the id of its stream: `run_…`, `wf_…`."""
 
     id: str
     log: str
     position: int
     workspace: str
-    thing: str
+    subject: str
     day: str
     workflow: str | None = None
     name: str | None = None
@@ -37,36 +37,36 @@ class Added:
     cost_atto_usd: int = 0
 
 
-def read(envelope: bytes) -> Added:
-    """Read an envelope. A topic that nothing is counted of adds nothing, and is still an event that was seen."""
+def read_envelope(envelope: bytes) -> EventCounts:
+    """Parse an envelope. A topic that is not counted has no counters; its position still counts as seen."""
     try:
         event: dict[str, Any] = json.loads(envelope)
         topic: str = event["type"]
         data = event.get("data")
         if not isinstance(data, dict):
-            raise Unreadable(f"{topic} carries no plain JSON")
+            raise Unreadable(f"{topic} has no JSON data")
         data = cast("dict[str, Any]", data)
         usage = cast("dict[str, Any]", data.get("usage") or {})
-        return Added(
+        return EventCounts(
             id=event["id"],
             log=event["id"].rpartition("-")[0],
             position=int(event["position"]),
             workspace=event["workspace"],
-            thing=event["subject"],
+            subject=event["subject"],
             day=event["time"][:10],
             workflow=type_id("wf", data["workflow_id"]) if topic == "run.started" else None,
             name=str(data["name"]) if topic in NAMES_A_WORKFLOW else None,
-            counters=_counters(topic, usage),
-            cost_atto_usd=atto_usd(usage.get("cost_usd", "0")),
+            counters=_count_topic_and_usage(topic, usage),
+            cost_atto_usd=parse_atto_usd(usage.get("cost_usd", "0")),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         raise Unreadable(f"{type(fault).__name__}: {fault}") from fault
 
 
-def _counters(topic: str, usage: dict[str, Any]) -> dict[str, int]:
-    """Count a run's start or end, and a call of a model wherever a fact tells what one took.
+def _count_topic_and_usage(topic: str, usage: dict[str, Any]) -> dict[str, int]:
+    """Count the start or end of a run, and one model call for each fact with `usage`.
 
-    `took` of `step.items-settled` is left out: those calls are told of by the facts of the child runs themselves.
+    `took` of `step.items-settled` is ignored: the facts of the child runs report the same calls.
     """
     counters: dict[str, int] = {}
     if topic in COUNTED_BY_TOPIC:
@@ -78,21 +78,21 @@ def _counters(topic: str, usage: dict[str, Any]) -> dict[str, int]:
     return counters
 
 
-def atto_usd(decimal: str) -> int:
-    """Give a decimal string as an integer of 10^-18, so that money adds up exactly."""
+def parse_atto_usd(decimal: str) -> int:
+    """Parse a decimal string into an integer of 10^-18 USD, so that sums are exact."""
     whole, _, rest = decimal.partition(".")
     if len(rest) > ATTO_DIGITS:
         raise ValueError(f"{decimal} has more than {ATTO_DIGITS} decimals")
     return int(whole + rest.ljust(ATTO_DIGITS, "0"))
 
 
-def usd(atto: int) -> str:
-    """Give it back as a decimal string."""
+def format_usd(atto: int) -> str:
+    """Format an integer of 10^-18 USD as a decimal string."""
     digits = str(atto).rjust(ATTO_DIGITS + 1, "0")
     return f"{digits[:-ATTO_DIGITS]}.{digits[-ATTO_DIGITS:]}".rstrip("0").rstrip(".")
 
 
 def type_id(prefix: str, uuid: str) -> str:
-    """Write a UUID of a fact as the HTTP API writes it: `wf_…`, 26 digits of Crockford's base 32 (TypeID 0.3)."""
+    """Format a UUID as the HTTP API does: `wf_…`, 26 digits of Crockford's base 32 (TypeID 0.3)."""
     number = UUID(uuid).int
     return f"{prefix}_{''.join(CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))}"

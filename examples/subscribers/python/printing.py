@@ -1,4 +1,4 @@
-"""How the counts are printed: a table for people, or one JSON object in the shape of report.schema.json."""
+"""Print the counts: as a table, or as one JSON object that report.schema.json describes."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -16,32 +16,32 @@ COLUMNS = {
 }
 
 
-def printed(report: dict[str, Any], *, as_json: bool) -> None:
-    """Print the counts."""
+def print_report(report: dict[str, Any], *, as_json: bool) -> None:
+    """Print a report to stdout."""
     print(json.dumps(report) if as_json else "\n".join(table(report)), flush=True)
 
 
 def table(report: dict[str, Any]) -> Iterator[str]:
-    """Write the counts for people."""
+    """Yield the lines of the table."""
     rows = [["day", "workflow", *COLUMNS.values()]]
-    for one in report["workflows"]:
-        workflow = one["name"] or one["workflow"] or "(not known yet)"
-        rows.append([one["day"], workflow, *(str(one[column]) for column in COLUMNS)])
-    yield from aligned(rows)
+    for row in report["workflows"]:
+        workflow = row["name"] or row["workflow"] or "(not known yet)"
+        rows.append([row["day"], workflow, *(str(row[column]) for column in COLUMNS)])
+    yield from align_columns(rows)
     for log in report["logs"]:
         counted = f"{log['events']} events from position {log['first']} to {log['last']}"
         yield f"Log {log['log']}: {counted}, each counted once."
     gaps: list[dict[str, Any]] = report["gaps"] or []
     for gap in gaps:
-        yield f"Positions {gap['from']} to {gap['through']} of log {gap['log']} never came."
+        yield f"Positions {gap['from']} to {gap['through']} of log {gap['log']} are missing."
     if gaps:
-        yield f"Backfill from {gaps[0]['from']}; docs/subscribing.md says how."
+        yield f"Backfill from {gaps[0]['from']}; see docs/subscribing.md."
     if report["unreadable"]:
         yield f"{report['unreadable']} events could not be read, and are not counted."
 
 
-def aligned(rows: list[list[str]]) -> Iterable[str]:
-    """Align columns: words to the left, numbers to the right."""
+def align_columns(rows: list[list[str]]) -> Iterable[str]:
+    """Yield rows as lines: text columns left-aligned, numbers right-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]

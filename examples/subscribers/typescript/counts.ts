@@ -1,19 +1,19 @@
 /**
- * What the subscriber keeps: a SQLite file in which an event and what it adds move in one transaction.
+ * The SQLite file with the counts: an event's id and what it adds are committed in one transaction.
  *
- * It is Node's own `node:sqlite`: nothing to compile or to install, and the very file that the Python subscriber keeps.
+ * Uses Node's own `node:sqlite`, so nothing is compiled or installed. The Python subscriber can use the same file.
  */
 
 import { existsSync, readFileSync } from "node:fs";
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 
-import { type Added, COUNTERS, type Counter, read, Unreadable, usd } from "./facts.ts";
+import { COUNTERS, type Counter, type EventCounts, formatUsd, readEnvelope, Unreadable } from "./facts.ts";
 
 export const EVERY_FACT = "callsheet.v1.>";
 const SCHEMA = readFileSync(new URL("../schema.sql", import.meta.url), "utf8");
 const GAPS_SHOWN = 100;
 
-/** The positions between those that were counted. */
+/** Ranges of missing positions. */
 const GAPS = `
 select log, position - missing as "from", position - 1 as through
   from (select log, position, position - 1 - lag(position, 1, 0) over (partition by log order by position) as missing
@@ -23,11 +23,11 @@ select log, position - missing as "from", position - 1 as through
  limit ?
 `;
 
-/** The file counts something else. */
+/** The file does not exist, or counts the events of another filter. */
 export class WrongFile extends Error {}
 
-/** What came of a batch. */
-export interface Taken {
+/** How many events of a batch were counted, and the highest position. */
+export interface BatchResult {
   counted: number;
   seenBefore: number;
   unreadable: number;
@@ -36,7 +36,7 @@ export interface Taken {
 
 type Row = Record<string, unknown>;
 
-/** In the shape of report.schema.json. */
+/** The counts, as report.schema.json describes them. */
 export interface Report {
   readonly subject: string;
   readonly logs: readonly { log: string; first: number; last: number; events: number }[];
@@ -54,23 +54,23 @@ export type WorkflowDay = Record<Counter, number> & {
   cost_usd: string;
 };
 
-/** The counts of one file. */
+/** The counts in one SQLite file. */
 export class Counts {
   readonly subject: string;
   readonly #database: DatabaseSync;
 
-  /** Open the file, or make it for the facts of a filter; without one it has to be there. Throws WrongFile. */
+  /** Open the file, or create it for a filter. With `subject` null it must exist. Throws WrongFile. */
   constructor(path: string, subject: string | null) {
-    if (subject === null && !existsSync(path)) throw new WrongFile(`there is no ${path}`);
+    if (subject === null && !existsSync(path)) throw new WrongFile(`${path} does not exist`);
     this.#database = new DatabaseSync(path, { timeout: 30_000 });
     this.#database.exec(`pragma journal_mode = wal; pragma synchronous = full; ${SCHEMA}`);
-    // It is looked at first, so that opening a file that is there never waits for whoever writes to it.
+    // Read before writing: opening an existing file must not wait for its writer.
     if (this.#scope() === null) {
       this.#run("insert into scope (one, subject) values (1, ?) on conflict do nothing", subject ?? EVERY_FACT);
     }
     this.subject = this.#scope() ?? EVERY_FACT;
     if (subject !== null && subject !== this.subject) {
-      throw new WrongFile(`${path} counts ${this.subject}, and not ${subject}: name another file with --database`);
+      throw new WrongFile(`${path} counts ${this.subject}, not ${subject}: choose another file with --database`);
     }
   }
 
@@ -83,68 +83,68 @@ export class Counts {
     this.#database.close();
   }
 
-  /** Tell whether nothing was ever counted here. */
+  /** Return whether nothing was ever counted in this file. */
   isNew(): boolean {
     return this.#all("select 1 from events union all select 1 from unreadable limit 1").length === 0;
   }
 
-  /** Count a batch of (id, envelope). When this returns, all of it is on disk, and may be acknowledged. */
-  take(envelopes: readonly (readonly [id: string, envelope: string])[]): Taken {
-    const taken: Taken = { counted: 0, seenBefore: 0, unreadable: 0, position: 0 };
+  /** Count a batch of (id, envelope). On return it is on disk and may be acknowledged. */
+  applyBatch(envelopes: readonly (readonly [id: string, envelope: string])[]): BatchResult {
+    const result: BatchResult = { counted: 0, seenBefore: 0, unreadable: 0, position: 0 };
     this.#database.exec("begin immediate");
     try {
-      for (const [id, envelope] of envelopes) this.#takeOne(id, envelope, taken);
-      this.#run("update scope set seen_before = seen_before + ?", taken.seenBefore);
+      for (const [id, envelope] of envelopes) this.#applyEvent(id, envelope, result);
+      this.#run("update scope set seen_before = seen_before + ?", result.seenBefore);
       this.#database.exec("commit");
     } catch (fault) {
       this.#database.exec("rollback");
       throw fault;
     }
-    return taken;
+    return result;
   }
 
-  #takeOne(id: string, envelope: string, taken: Taken): void {
-    let added: Added;
+  #applyEvent(id: string, envelope: string, result: BatchResult): void {
+    let added: EventCounts;
     try {
-      added = read(envelope);
+      added = readEnvelope(envelope);
     } catch (fault) {
       if (!(fault instanceof Unreadable)) throw fault;
-      taken.unreadable += 1;
+      result.unreadable += 1;
       this.#run("insert into unreadable values (?, ?) on conflict do nothing", id, fault.message);
       return;
     }
-    taken.position = Math.max(taken.position, added.position);
-    if (this.#isFirst(added)) {
-      taken.counted += 1;
+    result.position = Math.max(result.position, added.position);
+    if (this.#insertId(added)) {
+      result.counted += 1;
       this.#add(added);
     } else {
-      taken.seenBefore += 1;
+      result.seenBefore += 1;
     }
   }
 
-  /** Write down the event's id. This is the whole of the dedupe: a second time there is no row to insert. */
-  #isFirst(added: Added): boolean {
+  /** Insert the event's id; return whether it was new. This is the complete deduplication. */
+  #insertId(added: EventCounts): boolean {
     const statement = "insert into events (id, log, position) values (?, ?, ?) on conflict do nothing";
     return this.#run(statement, added.id, added.log, added.position) === 1;
   }
 
-  #add(added: Added): void {
+  #add(added: EventCounts): void {
     this.#run("delete from unreadable where id = ?", added.id);
     if (added.workflow !== null) {
-      this.#run("insert into runs values (?, ?) on conflict do nothing", added.thing, added.workflow);
+      this.#run("insert into runs values (?, ?) on conflict do nothing", added.subject, added.workflow);
     }
     if (added.name !== null) {
       this.#run(
         `insert into workflows values (?, ?, ?) on conflict (workflow) do update
          set name = excluded.name, position = excluded.position where excluded.position > position`,
-        added.thing, added.name, added.position,
+        added.subject, added.name, added.position,
       );
     }
     if (Object.keys(added.counters).length > 0) this.#addToCounts(added);
   }
 
-  #addToCounts(added: Added): void {
-    const found = this.#all("select cost_atto_usd from counts where run = ? and day = ?", added.thing, added.day)[0];
+  #addToCounts(added: EventCounts): void {
+    const found = this.#all("select cost_atto_usd from counts where run = ? and day = ?", added.subject, added.day)[0];
     const cost = added.costAttoUsd + (found === undefined ? 0n : BigInt(String(found["cost_atto_usd"])));
     this.#run(
       `insert into counts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (run, day) do update set
@@ -153,7 +153,7 @@ export class Counts {
            model_calls = model_calls + excluded.model_calls,
            input_tokens = input_tokens + excluded.input_tokens,
            output_tokens = output_tokens + excluded.output_tokens, cost_atto_usd = excluded.cost_atto_usd`,
-      added.thing, added.day, added.workspace,
+      added.subject, added.day, added.workspace,
       ...COUNTERS.map((name) => added.counters[name] ?? 0),
       cost.toString(),
     );
@@ -167,7 +167,7 @@ export class Counts {
     return this.#database.prepare(statement).all(...values);
   }
 
-  /** Give all that is counted. */
+  /** Return the counts. */
   report(): Report {
     const logs = this.#all("select log, min(position), max(position), count(*) from events group by log order by log");
     const filtered = this.subject !== EVERY_FACT;
@@ -179,7 +179,7 @@ export class Counts {
         last: Number(row["max(position)"]),
         events: Number(row["count(*)"]),
       })),
-      // With a filter most positions are those of others, and nothing can be told from what lies between.
+      // With a filter most positions belong to other subjects, so gaps mean nothing.
       gaps: filtered ? null : this.#all(GAPS, GAPS_SHOWN).map((row) => ({
         log: String(row["log"]), from: Number(row["from"]), through: Number(row["through"]),
       })),
@@ -189,31 +189,31 @@ export class Counts {
     };
   }
 
-  /** Sum the runs up by workspace, workflow and day; the workflow is null while `run.started` has not come. */
+  /** Sum runs by workspace, workflow and day. The workflow is null until `run.started` has arrived. */
   #workflows(): WorkflowDay[] {
     const sums = new Map<string, { row: WorkflowDay; cost: bigint }>();
-    for (const one of this.#database.prepare(
+    for (const row of this.#database.prepare(
       `select workspace, runs.workflow, workflows.name, day,
               started, completed, failed, cancelled, model_calls, input_tokens, output_tokens, cost_atto_usd
          from counts left join runs using (run) left join workflows using (workflow)
         order by workspace, coalesce(runs.workflow, ''), day`,
     ).iterate() as Iterable<Row>) {
-      const key = [one["workspace"], one["workflow"], one["day"]].join(" ");
+      const key = [row["workspace"], row["workflow"], row["day"]].join(" ");
       let sum = sums.get(key);
-      if (sum === undefined) sums.set(key, (sum = { row: emptyRow(one), cost: 0n }));
-      for (const name of COUNTERS) sum.row[name] += Number(one[name]);
-      sum.cost += BigInt(String(one["cost_atto_usd"]));
+      if (sum === undefined) sums.set(key, (sum = { row: emptyRow(row), cost: 0n }));
+      for (const name of COUNTERS) sum.row[name] += Number(row[name]);
+      sum.cost += BigInt(String(row["cost_atto_usd"]));
     }
-    return [...sums.values()].map(({ row, cost }) => ({ ...row, cost_usd: usd(cost) }));
+    return [...sums.values()].map(({ row, cost }) => ({ ...row, cost_usd: formatUsd(cost) }));
   }
 }
 
-function emptyRow(one: Row): WorkflowDay {
+function emptyRow(row: Row): WorkflowDay {
   return {
-    workspace: String(one["workspace"]),
-    workflow: one["workflow"] === null ? null : String(one["workflow"]),
-    name: one["name"] === null ? null : String(one["name"]),
-    day: String(one["day"]),
+    workspace: String(row["workspace"]),
+    workflow: row["workflow"] === null ? null : String(row["workflow"]),
+    name: row["name"] === null ? null : String(row["name"]),
+    day: String(row["day"]),
     started: 0, completed: 0, failed: 0, cancelled: 0, model_calls: 0, input_tokens: 0, output_tokens: 0,
     cost_usd: "0",
   };

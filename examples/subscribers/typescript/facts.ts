@@ -1,4 +1,4 @@
-/** What one event adds to the counts: a CloudEvents envelope in, a few numbers out. */
+/** Compute what one event adds to the counts, from its CloudEvents envelope. */
 
 export const COUNTERS = [
   "started", "completed", "failed", "cancelled", "model_calls", "input_tokens", "output_tokens",
@@ -18,16 +18,16 @@ const ATTO_DIGITS = 18;
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** It is not an event that this program can count. */
+/** The message is not an event that this program can count. */
 export class Unreadable extends Error {}
 
-/** What one event adds. `thing` is what it is about: `run_…`, `wf_…`. */
-export interface Added {
+/** What one event adds. `subject` is the id of its stream: `run_…`, `wf_…`. */
+export interface EventCounts {
   readonly id: string;
   readonly log: string;
   readonly position: number;
   readonly workspace: string;
-  readonly thing: string;
+  readonly subject: string;
   readonly day: string;
   readonly workflow: string | null;
   readonly name: string | null;
@@ -35,45 +35,45 @@ export interface Added {
   readonly costAttoUsd: bigint;
 }
 
-/** Read an envelope. A topic that nothing is counted of adds nothing, and is still an event that was seen. */
-export function read(envelope: string): Added {
-  const event = objectOf("the envelope", parsed(envelope));
-  const topic = textOf(event, "type");
-  const data = objectOf(`the data of ${topic}`, event["data"]);
-  const usage = data["usage"] === undefined ? null : objectOf("usage", data["usage"]);
-  const id = textOf(event, "id");
+/** Parse an envelope. A topic that is not counted has no counters; its position still counts as seen. */
+export function readEnvelope(envelope: string): EventCounts {
+  const event = requireObject("the envelope", parseJson(envelope));
+  const topic = requireString(event, "type");
+  const data = requireObject(`the data of ${topic}`, event["data"]);
+  const usage = data["usage"] === undefined ? null : requireObject("usage", data["usage"]);
+  const id = requireString(event, "id");
   return {
     id,
     log: id.slice(0, id.lastIndexOf("-")),
-    position: countOf("position", Number(textOf(event, "position"))),
-    workspace: textOf(event, "workspace"),
-    thing: textOf(event, "subject"),
-    day: textOf(event, "time").slice(0, 10),
-    workflow: topic === "run.started" ? typeId("wf", textOf(data, "workflow_id")) : null,
-    name: NAMES_A_WORKFLOW.includes(topic) ? textOf(data, "name") : null,
-    counters: counters(topic, usage),
-    costAttoUsd: usage?.["cost_usd"] === undefined ? 0n : attoUsd(textOf(usage, "cost_usd")),
+    position: requireCount("position", Number(requireString(event, "position"))),
+    workspace: requireString(event, "workspace"),
+    subject: requireString(event, "subject"),
+    day: requireString(event, "time").slice(0, 10),
+    workflow: topic === "run.started" ? typeId("wf", requireString(data, "workflow_id")) : null,
+    name: NAMES_A_WORKFLOW.includes(topic) ? requireString(data, "name") : null,
+    counters: countTopicAndUsage(topic, usage),
+    costAttoUsd: usage?.["cost_usd"] === undefined ? 0n : parseAttoUsd(requireString(usage, "cost_usd")),
   };
 }
 
 /**
- * Count a run's start or end, and a call of a model wherever a fact tells what one took.
+ * Count the start or end of a run, and one model call for each fact with `usage`.
  *
- * `took` of `step.items-settled` is left out: those calls are told of by the facts of the child runs themselves.
+ * `took` of `step.items-settled` is ignored: the facts of the child runs report the same calls.
  */
-function counters(topic: string, usage: Json | null): Partial<Record<Counter, number>> {
+function countTopicAndUsage(topic: string, usage: Json | null): Partial<Record<Counter, number>> {
   const counted = COUNTED_BY_TOPIC[topic];
   return {
     ...(counted === undefined ? {} : { [counted]: 1 }),
     ...(usage === null ? {} : {
       model_calls: 1,
-      input_tokens: countOf("input_tokens", usage["input_tokens"]),
-      output_tokens: countOf("output_tokens", usage["output_tokens"]),
+      input_tokens: requireCount("input_tokens", usage["input_tokens"]),
+      output_tokens: requireCount("output_tokens", usage["output_tokens"]),
     }),
   };
 }
 
-function parsed(text: string): unknown {
+function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (fault) {
@@ -81,42 +81,42 @@ function parsed(text: string): unknown {
   }
 }
 
-function objectOf(what: string, value: unknown): Json {
+function requireObject(what: string, value: unknown): Json {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new Unreadable(`${what} is no JSON object`);
+    throw new Unreadable(`${what} is not a JSON object`);
   }
   return value as Json;
 }
 
-function textOf(object: Json, field: string): string {
+function requireString(object: Json, field: string): string {
   const value = object[field];
-  if (typeof value !== "string") throw new Unreadable(`${field} is no text`);
+  if (typeof value !== "string") throw new Unreadable(`${field} is not a string`);
   return value;
 }
 
-function countOf(what: string, value: unknown): number {
+function requireCount(what: string, value: unknown): number {
   if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) {
-    throw new Unreadable(`${what} is no count`);
+    throw new Unreadable(`${what} is not a count`);
   }
   return value;
 }
 
-/** Give a decimal string as an integer of 10^-18, so that money adds up exactly. */
-export function attoUsd(decimal: string): bigint {
-  if (!/^[0-9]+(\.[0-9]{1,18})?$/.test(decimal)) throw new Unreadable(`${decimal} is no cost`);
+/** Parse a decimal string into an integer of 10^-18 USD, so that sums are exact. */
+export function parseAttoUsd(decimal: string): bigint {
+  if (!/^[0-9]+(\.[0-9]{1,18})?$/.test(decimal)) throw new Unreadable(`${decimal} is not a cost`);
   const [whole = "0", rest = ""] = decimal.split(".");
   return BigInt(whole + rest.padEnd(ATTO_DIGITS, "0"));
 }
 
-/** Give it back as a decimal string. */
-export function usd(atto: bigint): string {
+/** Format an integer of 10^-18 USD as a decimal string. */
+export function formatUsd(atto: bigint): string {
   const digits = atto.toString().padStart(ATTO_DIGITS + 1, "0");
   return `${digits.slice(0, -ATTO_DIGITS)}.${digits.slice(-ATTO_DIGITS)}`.replace(/\.?0+$/, "");
 }
 
-/** Write a UUID of a fact as the HTTP API writes it: `wf_…`, 26 digits of Crockford's base 32 (TypeID 0.3). */
+/** Format a UUID as the HTTP API does: `wf_…`, 26 digits of Crockford's base 32 (TypeID 0.3). */
 export function typeId(prefix: string, uuid: string): string {
-  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(uuid)) throw new Unreadable(`${uuid} is no UUID`);
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(uuid)) throw new Unreadable(`${uuid} is not a UUID`);
   let number = BigInt(`0x${uuid.replaceAll("-", "")}`);
   let digits = "";
   for (let place = 0; place < 26; place += 1, number >>= 5n) digits = CROCKFORD.charAt(Number(number & 31n)) + digits;

@@ -1,4 +1,4 @@
-/** The options of the subscriber: those of the Python one. */
+/** The subscriber's options, the same as those of the Python one. */
 
 import { parseArgs } from "node:util";
 
@@ -21,22 +21,22 @@ export interface Options {
 
 const USAGE = `usage: node subscriber.ts [options]
 
-Counts runs, and what models cost, by workflow and day, from the facts that Callsheet publishes on NATS.
+Count runs and model cost by workflow and day, from the events that Callsheet publishes on NATS.
 
   --nats-url URL             or NATS_URL; nats://127.0.0.1:4222 unless named
-  --stream NAME              the stream on JetStream; CALLSHEET unless named
+  --stream NAME              the JetStream stream; CALLSHEET unless named
   --workspace ID             only the facts of this workspace (ws_…)
-  --durable NAME             the consumer's name; one consumer and one file belong together
-  --database FILE            the SQLite file with the counts; <durable>.db unless named
-  --ack-wait-seconds N       when the unacknowledged is delivered again; 30
-  --inbox-prefix SUBJECT     under which subject answers may come to us; _INBOX
-  --replay                   have all that the stream keeps delivered once more
-  --once                     end when all that there is has been counted
-  --report                   only print what the file holds
-  --backfill FILE            count envelopes from a file, or from stdin (-), one a line
+  --durable NAME             the consumer's name; use one consumer per file
+  --database FILE            the SQLite file with the counts; default <durable>.db
+  --ack-wait-seconds N       time until unacknowledged messages are redelivered; 30
+  --inbox-prefix SUBJECT     the subject prefix of replies; _INBOX
+  --replay                   have everything in the stream delivered again
+  --once                     end when everything has been counted
+  --report                   only print the counts of the file
+  --backfill FILE            count envelopes from a file, or from stdin (-), one per line
   --json                     print the counts as one JSON object`;
 
-export function optionsOf(): Options {
+export function parseOptions(): Options {
   const { values } = parseArgs({
     options: {
       "nats-url": { type: "string", default: process.env["NATS_URL"] ?? "nats://127.0.0.1:4222" },

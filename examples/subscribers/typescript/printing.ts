@@ -1,4 +1,4 @@
-/** How the counts are printed: a table for people, or one JSON object in the shape of report.schema.json. */
+/** Print the counts: as a table, or as one JSON object that report.schema.json describes. */
 
 import type { Report, WorkflowDay } from "./counts.ts";
 
@@ -13,29 +13,29 @@ const COLUMNS = {
   cost_usd: "cost USD",
 } as const satisfies Partial<Record<keyof WorkflowDay, string>>;
 
-export function printed(report: Report, asJson: boolean): void {
+export function printReport(report: Report, asJson: boolean): void {
   console.log(asJson ? JSON.stringify(report) : table(report).join("\n"));
 }
 
 function table(report: Report): string[] {
   const columns = Object.keys(COLUMNS) as (keyof typeof COLUMNS)[];
-  const rows = report.workflows.map((one) => [
-    one.day, one.name ?? one.workflow ?? "(not known yet)", ...columns.map((column) => String(one[column])),
+  const rows = report.workflows.map((row) => [
+    row.day, row.name ?? row.workflow ?? "(not known yet)", ...columns.map((column) => String(row[column])),
   ]);
-  const lines = aligned([["day", "workflow", ...Object.values(COLUMNS)], ...rows]);
+  const lines = alignColumns([["day", "workflow", ...Object.values(COLUMNS)], ...rows]);
   for (const log of report.logs) {
     const counted = `${log.events} events from position ${log.first} to ${log.last}`;
     lines.push(`Log ${log.log}: ${counted}, each counted once.`);
   }
   const gaps = report.gaps ?? [];
-  for (const gap of gaps) lines.push(`Positions ${gap.from} to ${gap.through} of log ${gap.log} never came.`);
-  if (gaps[0] !== undefined) lines.push(`Backfill from ${gaps[0].from}; docs/subscribing.md says how.`);
+  for (const gap of gaps) lines.push(`Positions ${gap.from} to ${gap.through} of log ${gap.log} are missing.`);
+  if (gaps[0] !== undefined) lines.push(`Backfill from ${gaps[0].from}; see docs/subscribing.md.`);
   if (report.unreadable > 0) lines.push(`${report.unreadable} events could not be read, and are not counted.`);
   return lines;
 }
 
-/** Align columns: words to the left, numbers to the right. */
-function aligned(rows: readonly string[][]): string[] {
+/** Return rows as lines: text columns left-aligned, numbers right-aligned. */
+function alignColumns(rows: readonly string[][]): string[] {
   const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
   return rows.map((row) => row.map((cell, column) =>
     column < 2 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)).join("  "));

@@ -27,11 +27,11 @@ PLAIN: Final[dict[type[Type], str]] = {
 }
 
 
-def tables() -> str:
-    """Give both tables: the topics, and the objects that their fields hold."""
+def format_tables() -> str:
+    """Return both tables: the topics, and the objects in their fields."""
     parts: dict[type, None] = {}
-    topics = [_row(kind, parts) for kind in sorted(get_args(AnyFact), key=topic_of)]
-    objects = [f"| `{part.__name__}` | {_fields(part, parts)} |" for part in _growing(parts)]
+    topics = [_format_row(kind, parts) for kind in sorted(get_args(AnyFact), key=topic_of)]
+    objects = [f"| `{part.__name__}` | {_format_fields(part, parts)} |" for part in _iterate_growing(parts)]
     lines = [
         "| topic | says | data |",
         "|---|---|---|",
@@ -44,60 +44,62 @@ def tables() -> str:
     return "\n".join(lines)
 
 
-def _row(kind: type, parts: dict[type, None]) -> str:
+def _format_row(kind: type, parts: dict[type, None]) -> str:
     says = (kind.__doc__ or "").partition("\n")[0]
-    return f"| `{topic_of(kind)}` | {says} | {_fields(kind, parts) or 'nothing more'} |"
+    return f"| `{topic_of(kind)}` | {says} | {_format_fields(kind, parts) or 'nothing more'} |"
 
 
-def _growing(parts: dict[type, None]) -> Iterator[type]:
-    """Give each part, and those that are found while the ones before are written."""
+def _iterate_growing(parts: dict[type, None]) -> Iterator[type]:
+    """Yield each part, including those added while earlier ones are formatted."""
     done = 0
     while done < len(parts):
         yield list(parts)[done]
         done += 1
 
 
-def _fields(kind: type, parts: dict[type, None]) -> str:
+def _format_fields(kind: type, parts: dict[type, None]) -> str:
     found = inspect.type_info(kind)
     assert isinstance(found, StructType)
-    return ", ".join(_field(field, parts) for field in found.fields)
+    return ", ".join(_format_field(field, parts) for field in found.fields)
 
 
-def _field(field: inspect.Field, parts: dict[type, None]) -> str:
-    """Write a field; one with a default is left out of the data where it has that value."""
+def _format_field(field: inspect.Field, parts: dict[type, None]) -> str:
+    """Format a field. Fields with a default are omitted from `data` if they have it."""
     nullable = isinstance(field.type, UnionType) and field.type.includes_none
     after = " or null" if field.required and nullable else ""
-    return f"`{field.encode_name}`{'' if field.required else '?'} {_words(field.type, parts)}{after}"
+    return f"`{field.encode_name}`{'' if field.required else '?'} {_format_type(field.type, parts)}{after}"
 
 
-def _words(found: Type, parts: dict[type, None]) -> str:
+def _format_type(found: Type, parts: dict[type, None]) -> str:
     match found:
         case Metadata(type=inner, extra={"personal": True}):
-            return f"personal {_words(inner, parts)}"
+            return f"personal {_format_type(inner, parts)}"
         case Metadata(type=inner):
-            return _words(inner, parts)
+            return _format_type(inner, parts)
         case UnionType(types=types):
-            return " or ".join(_words(one, parts) for one in types if not isinstance(one, inspect.NoneType))
+            return " or ".join(
+                _format_type(member, parts) for member in types if not isinstance(member, inspect.NoneType)
+            )
         case StructType(cls=cls) if cls in ELSEWHERE:
             return ELSEWHERE[cls]
         case StructType(cls=cls):
             parts[cls] = None
             return f"`{cls.__name__}`"
         case inspect.EnumType(cls=cls):
-            return _choices(cls)
+            return _format_choices(cls)
         case inspect.DictType(value_type=inspect.CustomType()):
             return "object"
         case inspect.DictType(key_type=key, value_type=inner):
-            return f"object of {_words(inner, parts)} by {_words(key, parts)}"
+            return f"object of {_format_type(inner, parts)} by {_format_type(key, parts)}"
         case inspect.VarTupleType(item_type=inner) | inspect.ListType(item_type=inner):
-            return f"list of {_words(inner, parts)}"
+            return f"list of {_format_type(inner, parts)}"
         case _:
             return PLAIN[type(found)]
 
 
-def _choices(kind: type[enum.Enum]) -> str:
-    return " / ".join(f"`{one.value}`" for one in kind)
+def _format_choices(kind: type[enum.Enum]) -> str:
+    return " / ".join(f"`{member.value}`" for member in kind)
 
 
 if __name__ == "__main__":
-    print(tables())  # noqa: T201  # what it is for
+    print(format_tables())  # noqa: T201  # what it is for

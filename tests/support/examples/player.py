@@ -1,4 +1,4 @@
-"""An example played over HTTP, as a client would: made with what it needs, run, answered, read at its end.
+"""Play an example over HTTP: create what it needs, run it, decide its human steps, read the result.
 
 The file of an example holds a `project`, its `assets` (named as `asset:<name>` where a graph needs their ids), perhaps
 `sub_workflows` by name (named as `workflow:<name>`, and made in their order before the workflow), the `workflow`, the
@@ -22,43 +22,43 @@ LONGEST_SECONDS: Final = 120
 FOLDER: Final = Path(__file__).parents[3] / "examples"
 
 
-def example(name: str) -> Json:
-    """Give an example as its file has it."""
+def read_example(name: str) -> Json:
+    """Return an example as stored in its file."""
     return msgspec.json.decode((FOLDER / f"{name}.json").read_bytes())
 
 
-def with_ids(value: Json, ids: dict[str, str]) -> Json:
-    """Put the ids of what was made in place of their names."""
+def replace_names(value: Json, ids: dict[str, str]) -> Json:
+    """Replace names by the ids of what was created."""
     text = json.dumps(value)
     for name, made in ids.items():
         text = text.replace(json.dumps(name), json.dumps(made))
     return cast("Json", json.loads(text))
 
 
-async def play(caller: Caller, told: Json, inputs: Json | None = None) -> Json:
-    """Make an example, run it with its inputs or others, and give the run once it has ended."""
-    project = created(await caller.post("/v1/projects", told["project"]))["id"]
+async def play_example(caller: Caller, plan: Json, inputs: Json | None = None) -> Json:
+    """Create an example, run it with its inputs or others, and return the run after its end."""
+    project = created(await caller.post("/v1/projects", plan["project"]))["id"]
     ids: dict[str, str] = {}
-    for asset in told["assets"]:
+    for asset in plan["assets"]:
         sent = {field: value for field, value in asset.items() if field != "name"}
         made = created(await caller.post(f"/v1/projects/{project}/assets", sent))
         ids[f"asset:{asset['name']}"] = made["id"]
-    for name, workflow in told.get("sub_workflows", {}).items():
-        made = created(await caller.post(f"/v1/projects/{project}/workflows", with_ids(workflow, ids)))
+    for name, workflow in plan.get("sub_workflows", {}).items():
+        made = created(await caller.post(f"/v1/projects/{project}/workflows", replace_names(workflow, ids)))
         ids[f"workflow:{name}"] = made["id"]
-    workflow = created(await caller.post(f"/v1/projects/{project}/workflows", with_ids(told["workflow"], ids)))
-    sent = {"inputs": told["inputs"] if inputs is None else inputs}
+    workflow = created(await caller.post(f"/v1/projects/{project}/workflows", replace_names(plan["workflow"], ids)))
+    sent = {"inputs": plan["inputs"] if inputs is None else inputs}
     begun = await caller.post(f"/v1/workflows/{workflow['id']}:run", sent)
     assert begun.status_code == 202, begun.text
     run = begun.json()["id"]
     async with asyncio.timeout(LONGEST_SECONDS):
-        position = await _followed(caller, run, told.get("review"))
+        position = await _follow_and_decide(caller, run, plan.get("review"))
     ended = await caller.get(f"/v1/runs/{run}", headers={"callsheet-min-position": position})
     return ended.json()
 
 
-async def _followed(caller: Caller, run: str, review: Json | None) -> str:
-    """Follow a run to its last event, deciding what waits for a person; gives the last position."""
+async def _follow_and_decide(caller: Caller, run: str, review: Json | None) -> str:
+    """Follow a run to its last event and decide its human steps. Return the last position."""
     position = ""
     headers = {
         "authorization": f"Bearer {token_of(caller.workspace_id, caller.user_id)}",

@@ -1,4 +1,4 @@
-"""What is done to the example subscribers: killed at a chosen moment, robbed of messages, given the log."""
+"""Faults for the example subscribers: kills at chosen moments, and lost messages."""
 
 import json
 import sqlite3
@@ -26,7 +26,7 @@ from tests.support.waiting import eventually
 COMMIT_SECONDS_MAX: Final = 3
 
 
-async def consumer_of(server: NatsForTests, name: str) -> ConsumerInfo | None:
+async def read_consumer(server: NatsForTests, name: str) -> ConsumerInfo | None:
     async with client_of(server) as client:
         try:
             return await client.jetstream().consumer_info(STREAM.name, name)
@@ -34,13 +34,13 @@ async def consumer_of(server: NatsForTests, name: str) -> ConsumerInfo | None:
             return None
 
 
-async def delivered(server: NatsForTests, name: str, *, more_than: int = 0) -> int:
-    """Wait until more than so many messages were delivered; gives how many."""
+async def wait_for_delivery(server: NatsForTests, name: str, *, more_than: int = 0) -> int:
+    """Wait until more than `more_than` messages were delivered. Return how many."""
     found = 0
 
     async def came() -> bool:
         nonlocal found
-        info = await consumer_of(server, name)
+        info = await read_consumer(server, name)
         found = info.delivered.consumer_seq if info is not None and info.delivered is not None else 0
         return found > more_than
 
@@ -48,35 +48,35 @@ async def delivered(server: NatsForTests, name: str, *, more_than: int = 0) -> i
     return found
 
 
-async def keep_only(server: NatsForTests, messages: int) -> None:
-    """Let the stream drop its oldest messages, as it does by age and size."""
+async def limit_stream(server: NatsForTests, messages: int) -> None:
+    """Limit the stream, so that it drops its oldest messages."""
     async with client_of(server) as client:
         jetstream = client.jetstream()
         there = (await jetstream.stream_info(STREAM.name)).config
         await jetstream.update_stream(there.evolve(max_msgs=messages))
 
 
-async def committed_and_not_acknowledged(server: NatsForTests, subscriber: Subscriber, first: int) -> int:
-    """Kill a subscriber after it has committed and before it is heard; gives how much it has committed.
+async def kill_between_commit_and_ack(server: NatsForTests, subscriber: Subscriber, first: int) -> int:
+    """Kill a subscriber between its commit and its acknowledgement. Return the number of events committed.
 
-    That is nothing, where the server was stopped before what it had delivered was on its way.
+    0 if the server was stopped before the delivered messages were sent.
     """
-    with held(subscriber.database) as connection:
-        async with subscriber.following():
-            await delivered(server, subscriber.durable, more_than=first)
-            # The server hangs when it is acknowledged to, and is killed before it reads that.
+    with lock_database(subscriber.database) as connection:
+        async with subscriber.run_in_background():
+            await wait_for_delivery(server, subscriber.durable, more_than=first)
+            # The server is paused while it is acknowledged to, and killed before it reads that.
             server.pause()
             connection.close()
             with move_on_after(COMMIT_SECONDS_MAX):
-                await subscriber.has(1)
+                await subscriber.wait_until_counted(1)
             server.kill()
     server.start()
-    return subscriber.numbers()[0]
+    return subscriber.read_counts()[0]
 
 
 @contextmanager
-def held(database: Path) -> Generator[sqlite3.Connection]:
-    """Let nobody else write to a file, until the connection is closed."""
+def lock_database(database: Path) -> Generator[sqlite3.Connection]:
+    """Lock a SQLite file for writing until the connection is closed."""
     connection = sqlite3.connect(database, isolation_level=None)
     connection.execute("begin immediate")
     try:
@@ -85,8 +85,8 @@ def held(database: Path) -> Generator[sqlite3.Connection]:
         connection.close()
 
 
-async def log_from(database: str, position: int) -> str:
-    """Give what `callsheet events tail --json` prints from a position on; the test of the page runs the command."""
+async def read_envelopes_from(database: str, position: int) -> str:
+    """Return what `callsheet events tail --json` prints from a position on (a test of the page runs the command)."""
     async with await psycopg.AsyncConnection.connect(database) as connection:
         head, log_id = await head_of(connection)
         found, _ = await page_after(connection, position - 1, head, head, LogFilter())

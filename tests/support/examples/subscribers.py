@@ -1,4 +1,4 @@
-"""What the tests of the example subscribers have in common: the programs as processes, and what they ought to count."""
+"""The example subscribers as processes, and what they have to count."""
 
 import asyncio
 import json
@@ -85,8 +85,8 @@ def install_node_packages() -> None:
     )
     if installed.returncode != 0:
         raise AssertionError(
-            f"`npm ci` in {TYPESCRIPT.relative_to(TOP)} could not install what the TypeScript one needs; it asks "
-            f"the registry of npm for that, once. It said:\n{installed.stdout}{installed.stderr}"
+            f"`npm ci` in {TYPESCRIPT.relative_to(TOP)} failed to install the packages of the TypeScript "
+            f"subscriber from the npm registry. Output:\n{installed.stdout}{installed.stderr}"
         )
     done.write_bytes(lock.read_bytes())
 
@@ -95,13 +95,13 @@ class Subscriber:
     """A program with a file of its own."""
 
     def __init__(self, program: Program, server: NatsForTests, database: Path, *arguments: str) -> None:
-        """Say which program, on which server, with which file."""
+        """Prepare a program for a server and a file."""
         self._command = (*program.command, "--nats-url", server.url, "--database", str(database), *arguments)
         self.durable = f"analytics-{program.name}"
         self.database = database
 
-    async def ended(self, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
-        """Run it to its end; gives its exit code, and what it said on stdout and stderr."""
+    async def run_to_end(self, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+        """Run it to its end. Return exit code, stdout and stderr."""
         process = await asyncio.create_subprocess_exec(
             *self._command, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=self.database.parent
         )
@@ -110,15 +110,15 @@ class Subscriber:
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()
 
-    async def counted(self, *arguments: str, stdin: bytes = b"") -> dict[str, Any]:
-        """Run it to its end, which has to be a good one, and give its report."""
-        code, out, err = await self.ended(*arguments, "--json", stdin=stdin)
+    async def run_and_report(self, *arguments: str, stdin: bytes = b"") -> dict[str, Any]:
+        """Run it to its end, which must be successful. Return its report."""
+        code, out, err = await self.run_to_end(*arguments, "--json", stdin=stdin)
         assert code == 0, err
         return cast("dict[str, Any]", json.loads(out))
 
     @asynccontextmanager
-    async def following(self, *arguments: str) -> AsyncGenerator[Process]:
-        """Let it follow for as long as the block lasts; then it is killed, if it has not ended."""
+    async def run_in_background(self, *arguments: str) -> AsyncGenerator[Process]:
+        """Run it for the duration of the block; then kill it, if it has not ended."""
         command = (*self._command, "--json", "--ack-wait-seconds", "1", *arguments)
         process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, cwd=self.database.parent)
         try:
@@ -128,8 +128,8 @@ class Subscriber:
                 process.kill()
             await process.communicate()
 
-    def numbers(self) -> tuple[int, int]:
-        """Give how many events its file holds, and how many deliveries of them came again."""
+    def read_counts(self) -> tuple[int, int]:
+        """Return the numbers of events and of duplicate deliveries in its file."""
         if not self.database.exists():
             return 0, 0
         with closing(sqlite3.connect(self.database)) as connection:
@@ -139,19 +139,19 @@ class Subscriber:
             except sqlite3.OperationalError:  # the tables are not there yet
                 return 0, 0
 
-    async def has(self, events: int, *, seen_before: int = 0) -> None:
-        """Wait until it has counted so many events, and met so many of them again."""
+    async def wait_until_counted(self, events: int, *, seen_before: int = 0) -> None:
+        """Wait until it has counted `events` events and `seen_before` duplicates."""
 
         async def holds() -> bool:
-            counted, again = self.numbers()
+            counted, again = self.read_counts()
             return counted >= events and again >= seen_before
 
         what = f"{events} events are counted, and {seen_before} seen again"
         await eventually(holds, what=what, seconds=SECONDS_MAX)
 
 
-async def told_to_stop(process: Process) -> dict[str, Any]:
-    """Stop a following one as Ctrl-C would, and give its last report."""
+async def stop_and_report(process: Process) -> dict[str, Any]:
+    """Stop a running subscriber as Ctrl-C would. Return its last report."""
     process.send_signal(signal.SIGINT)
     async with asyncio.timeout(SECONDS_MAX):
         out, _ = await process.communicate()
@@ -162,8 +162,8 @@ async def told_to_stop(process: Process) -> dict[str, Any]:
 # --- what is counted ----------------------------------------------------------------------------------------------
 
 
-async def workflow_with_runs(log: Log, runs: int, *, workspace: UUID = WORKSPACE) -> int:
-    """Record a workflow and runs of it that end in several ways; gives the last position."""
+async def record_workflow_with_runs(log: Log, runs: int, *, workspace: UUID = WORKSPACE) -> int:
+    """Record a workflow and runs of it that end in several ways. Return the last position."""
     project, workflow = uuid7(), uuid7()
     named = (WorkflowCreated(name="Draft", graph=Graph(nodes=())), WorkflowRenamed(name="Launch"))
     await _record(log, workflow, named, workspace, project)
@@ -171,7 +171,7 @@ async def workflow_with_runs(log: Log, runs: int, *, workspace: UUID = WORKSPACE
         started = RunStarted(
             workflow_id=workflow, workflow_version=1, inputs=Payload(value={}), pins=Pins(), started_at=NOW
         )
-        await _record(log, uuid7(), (started, *_rest(number)), workspace, project)
+        await _record(log, uuid7(), (started, *_make_run_facts(number)), workspace, project)
     return (await log.head())[0]
 
 
@@ -179,8 +179,8 @@ async def _record(log: Log, stream: UUID, facts: Sequence[Fact], workspace: UUID
     await log.append(append(stream, 0, *facts, workspace=workspace, project=project))
 
 
-def _rest(number: int) -> tuple[Fact, ...]:
-    """Give what follows the start of a run: calls of models, one without a price, and one of three ends."""
+def _make_run_facts(number: int) -> tuple[Fact, ...]:
+    """Return the facts after the start of a run: model calls, one without a price, and one of three ends."""
     usage = Usage(model="m", input_tokens=number, output_tokens=7, latency_ms=1.5, cost_usd="0.000000000000000003")
     free = Usage(model="m", input_tokens=1, output_tokens=1, latency_ms=1.5)
     begun = StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=NOW)
@@ -195,8 +195,8 @@ def _rest(number: int) -> tuple[Fact, ...]:
     return begun, rejected, done, ends[number % len(ends)]
 
 
-async def expected(log: Log, *, workspace: UUID | None = None) -> list[dict[str, Any]]:
-    """Count what the log holds, from its facts and with decimals; the programs do from envelopes and with integers."""
+async def count_expected(log: Log, *, workspace: UUID | None = None) -> list[dict[str, Any]]:
+    """Count the log from its facts, with decimals; the programs count envelopes, with integers."""
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     workflows: dict[UUID, UUID] = {}
     names: dict[UUID, str] = {}
@@ -214,17 +214,17 @@ async def expected(log: Log, *, workspace: UUID | None = None) -> list[dict[str,
         workflow = workflows[event.stream_id]
         day = event.recorded_at.astimezone(UTC).date().isoformat()
         key = (from_uuid("ws", event.workspace_id), from_uuid("wf", workflow), day)
-        _add(rows.setdefault(key, _nothing(*key, names[workflow])), cast("Fact", event.fact))
+        _add_fact(rows.setdefault(key, _make_empty_row(*key, names[workflow])), cast("Fact", event.fact))
     return [{**row, "cost_usd": f"{row['cost_usd'].normalize():f}"} for _, row in sorted(rows.items())]
 
 
-def _nothing(workspace: str, workflow: str, day: str, name: str) -> dict[str, Any]:
+def _make_empty_row(workspace: str, workflow: str, day: str, name: str) -> dict[str, Any]:
     numbers = ("started", "completed", "failed", "cancelled", "model_calls", "input_tokens", "output_tokens")
     which = {"workspace": workspace, "workflow": workflow, "name": name, "day": day}
     return {**which, **dict.fromkeys(numbers, 0), "cost_usd": Decimal(0)}
 
 
-def _add(row: dict[str, Any], fact: Fact) -> None:
+def _add_fact(row: dict[str, Any], fact: Fact) -> None:
     match fact:
         case RunStarted():
             row["started"] += 1

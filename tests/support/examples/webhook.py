@@ -11,7 +11,7 @@ import msgspec
 
 @dataclass
 class Webhook:
-    """What has been called so far; `url` is where."""
+    """The requests received so far, and the `url` to call."""
 
     url: str
     status: str
@@ -23,14 +23,14 @@ class Webhook:
         length = int(head.split("content-length:")[1].split("\r\n")[0])
         self.sent.append(msgspec.json.decode(await reader.readexactly(length)))
         body = b'{"received": true}'
-        told = f"HTTP/1.1 {self.status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        writer.write(told.encode() + b"Connection: close\r\n\r\n" + body)
+        head_lines = f"HTTP/1.1 {self.status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        writer.write(head_lines.encode() + b"Connection: close\r\n\r\n" + body)
         await writer.drain()
         writer.close()
 
 
 @asynccontextmanager
-async def webhook(status: str = "200 OK") -> AsyncGenerator[Webhook]:
+async def serve_webhook(status: str = "200 OK") -> AsyncGenerator[Webhook]:
     """Serve on a free port for the length of a block."""
     found = Webhook(url="", status=status)
     server = await asyncio.start_server(found.answer, "127.0.0.1", 0)
