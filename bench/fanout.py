@@ -12,10 +12,10 @@ from msgspec import Struct
 from bench.harness.figures import Bar, bar
 from bench.harness.machine import Machine, machine
 from bench.harness.options import Options
-from bench.harness.progress import say
+from bench.harness.progress import print_progress
 from bench.harness.servers import postgres
 from bench.harness.started import ServerFailed
-from bench.runs.server import HOST, Server, chain, serving
+from bench.runs.server import HOST, Server, chain, serve_workflow
 
 ITEMS: Final = 1_000
 CONCURRENCY: Final = 100
@@ -44,9 +44,9 @@ def run(options: Options) -> FanoutResult:
     with postgres(options) as database, tempfile.TemporaryDirectory(prefix="callsheet-bench-") as directory:
         where = machine(database.directory)
         conninfo = database.fresh_database("fanout", ())
-        say("starting the server")
+        print_progress("starting the server")
         with (
-            serving(conninfo, Path(directory), chain(["only"])) as server,
+            serve_workflow(conninfo, Path(directory), chain(["only"])) as server,
             httpx2.Client(
                 base_url=f"http://{HOST}:{server.port}",
                 headers={"authorization": f"Bearer {server.token}", "prefer": f"wait={WAIT_SECONDS}"},
@@ -70,7 +70,7 @@ def run(options: Options) -> FanoutResult:
 
 
 def _parent(client: httpx2.Client, server: Server) -> str:
-    """Make the workflow that maps over the server's own, beside it."""
+    """Create a workflow that maps over the server's workflow; return its id."""
     child = _answer(client.get(f"/v1/workflows/{server.workflow_id}"))
     config = {"workflow_id": server.workflow_id, "items": "inputs.items", "concurrency": CONCURRENCY}
     graph = {"nodes": [{"id": "each", "kind": "map", "config": config}], "edges": []}
@@ -85,7 +85,7 @@ def _rate(client: httpx2.Client, workflow_id: str) -> float:
     elapsed = time.perf_counter() - begun
     if answer["status"] != "completed":
         raise ServerFailed(f"the run did not complete within {WAIT_SECONDS} seconds: it is {answer['status']}")
-    say(f"  {ITEMS / elapsed:,.0f} items/s")
+    print_progress(f"  {ITEMS / elapsed:,.0f} items/s")
     return ITEMS / elapsed
 
 

@@ -12,10 +12,10 @@ from msgspec import Struct
 from bench.harness.figures import Bar, bar
 from bench.harness.machine import Machine, machine
 from bench.harness.options import Options
-from bench.harness.progress import say
+from bench.harness.progress import print_progress
 from bench.harness.servers import postgres
 from bench.harness.started import ServerFailed
-from bench.runs.server import HOST, chain, serving
+from bench.runs.server import HOST, chain, serve_workflow
 
 STEPS: Final = 500
 STRETCH: Final = 100
@@ -58,8 +58,11 @@ def run(options: Options) -> LongRunResult:
     with postgres(options) as database, tempfile.TemporaryDirectory(prefix="callsheet-bench-") as directory:
         where = machine(database.directory)
         conninfo = database.fresh_database("long_run", ())
-        say("starting the server")
-        with serving(conninfo, Path(directory), graph) as server, psycopg.connect(conninfo, autocommit=True) as log:
+        print_progress("starting the server")
+        with (
+            serve_workflow(conninfo, Path(directory), graph) as server,
+            psycopg.connect(conninfo, autocommit=True) as log,
+        ):
             url = f"http://{HOST}:{server.port}/v1/workflows/{server.workflow_id}:run"
             headers = {"authorization": f"Bearer {server.token}", "prefer": f"wait={WAIT_SECONDS}"}
             ends = [_ends(log, url, headers) for _ in range(runs + 1)][1:]  # the first warms up
@@ -91,5 +94,5 @@ def _ends(log: psycopg.Connection[Any], url: str, headers: dict[str, str]) -> tu
     if len(at) != STEPS:
         raise ServerFailed(f"{len(at)} steps of {STEPS} were recorded")
     start, end = (at[STRETCH] - at[0]) / STRETCH, (at[-1] - at[-1 - STRETCH]) / STRETCH
-    say(f"  a step takes {start:.3f} ms at the start, {end:.3f} ms at the end")
+    print_progress(f"  a step takes {start:.3f} ms at the start, {end:.3f} ms at the end")
     return start, end

@@ -40,13 +40,13 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """Makes commands of one event each; all that changes from one to the next is the stream."""
+    """Source of commands with one event each; only the stream id differs."""
 
     workspace_id: UUID
     project_id: UUID
 
     def command(self, stream_id: UUID) -> Append:
-        """Give a command that begins a stream."""
+        """Return a command that begins a stream."""
         return Append(
             stream_id=stream_id,
             expected_version=0,
@@ -58,10 +58,10 @@ class Source(Struct, frozen=True, kw_only=True):
 
 
 def source() -> Source:
-    """Make the source of commands of a new workspace."""
+    """Create the source for a new workspace."""
     return Source(workspace_id=uuid7(), project_id=uuid7())
 
 
 def row() -> Row:
-    """Say how large an event is."""
+    """Return the size of an event."""
     return Row(topic=TOPIC, state_bytes=len(STATE), metadata_bytes=len(METADATA_TEXT))

@@ -7,7 +7,7 @@ from msgspec import Struct
 from psycopg import Connection
 
 from bench.append.event import METADATA_TEXT, STATE, TOPIC
-from bench.harness.progress import say
+from bench.harness.progress import print_progress
 
 CHUNK: Final = 100_000
 EVENTS_A_STREAM: Final = 8
@@ -60,7 +60,7 @@ def grow(conninfo: str, events: int) -> None:
         for first in range(1, events + 1, CHUNK):
             last = min(events, first + CHUNK - 1)
             _write(connection, first, last)
-            say(f"  a log of {last:,} events")
+            print_progress(f"  a log of {last:,} events")
 
 
 def _write(connection: Connection, first: int, last: int) -> None:
@@ -73,8 +73,8 @@ def _write(connection: Connection, first: int, last: int) -> None:
         connection.execute(MOVE_HEAD, [last])
 
 
-def state_of(conninfo: str) -> LogState:
-    """Look at a log after its measurements."""
+def read_state(conninfo: str) -> LogState:
+    """Read the state of a log after its measurements."""
     with psycopg.connect(conninfo) as connection:
         found = connection.execute(STATE_OF_LOG).fetchone()
     if found is None:

@@ -55,7 +55,7 @@ def find_pgbench(directory: Path) -> Path | None:
 
 
 def prepare(conninfo: str) -> None:
-    """Make the table: one index less than ours, no head row, no order, so the comparison is in its favour."""
+    """Create the table: one index fewer than ours, no head row, no order, so the comparison is in its favour."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute(TABLE)
 
@@ -78,12 +78,12 @@ def measure(pgbench: Path, conninfo: str, clients: int, seconds: float) -> Pgben
         )  # fmt: skip
     return PgbenchFigures(
         clients=clients,
-        appends_per_second=round(_found(r"tps = ([0-9.]+)", done.stdout), 1),
-        mean_ms=_found(r"latency average = ([0-9.]+) ms", done.stdout),
+        appends_per_second=round(_parse_figure(r"tps = ([0-9.]+)", done.stdout), 1),
+        mean_ms=_parse_figure(r"latency average = ([0-9.]+) ms", done.stdout),
     )
 
 
-def _found(pattern: str, output: str) -> float:
+def _parse_figure(pattern: str, output: str) -> float:
     match = re.search(pattern, output)
     if match is None:
         message = f"pgbench said something else than expected:\n{output}"

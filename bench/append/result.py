@@ -101,7 +101,7 @@ class AppendResult(Struct, frozen=True, kw_only=True):
 
 
 def no_rounds(threads: Sequence[int], clients: Sequence[int]) -> Rounds:
-    """Give the place where the rounds are gathered."""
+    """Return empty rounds to append to."""
     return Rounds(
         empty={n: [] for n in IN_FLIGHT_APPENDS},
         grown={n: [] for n in IN_FLIGHT_APPENDS},
@@ -119,8 +119,8 @@ def append_result(
     concurrencies = [_concurrency(n, rounds.empty[n], rounds.grown[n]) for n in IN_FLIGHT_APPENDS]
     stock = [_stock(threads, found) for threads, found in rounds.stock.items()]
     pgbench = [_pgbench(clients, found) for clients, found in rounds.pgbench.items() if found]
-    best = max(one.appends_per_second for one in concurrencies)
-    best_pgbench = max((one.appends_per_second for one in pgbench), default=None)
+    best = max(entry.appends_per_second for entry in concurrencies)
+    best_pgbench = max((entry.appends_per_second for entry in pgbench), default=None)
     result = AppendResult(
         bench="append",
         quick=options.quick,
@@ -128,11 +128,11 @@ def append_result(
         postgres=postgres,
         plan=plan,
         row=row(),
-        ratio_to_stock=round(best / max(one.appends_per_second for one in stock), 2),
+        ratio_to_stock=round(best / max(entry.appends_per_second for entry in stock), 2),
         ratio_to_pgbench=None if best_pgbench is None else round(best / best_pgbench, 2),
-        collapse=collapse({one.in_flight: one.appends_per_second for one in concurrencies}),
-        grown_collapse=collapse({one.in_flight: one.grown_appends_per_second for one in concurrencies}),
-        grown_ratio={one.in_flight: one.grown_ratio for one in concurrencies},
+        collapse=collapse({entry.in_flight: entry.appends_per_second for entry in concurrencies}),
+        grown_collapse=collapse({entry.in_flight: entry.grown_appends_per_second for entry in concurrencies}),
+        grown_ratio={entry.in_flight: entry.grown_ratio for entry in concurrencies},
         concurrencies=concurrencies,
         stock=stock,
         pgbench=pgbench,
@@ -166,19 +166,19 @@ def _stock(threads: int, rounds: Sequence[Figures]) -> Stock:
 def _pgbench(clients: int, rounds: Sequence[PgbenchFigures]) -> PgbenchFigures:
     return PgbenchFigures(
         clients=clients,
-        appends_per_second=statistics.median(one.appends_per_second for one in rounds),
-        mean_ms=statistics.median(one.mean_ms for one in rounds),
+        appends_per_second=statistics.median(entry.appends_per_second for entry in rounds),
+        mean_ms=statistics.median(entry.mean_ms for entry in rounds),
     )
 
 
 def _conflicts(rounds: Sequence[ConflictResult], plain: Sequence[Figures]) -> Conflicts:
-    found = median_figures([one.figures for one in rounds])
+    found = median_figures([entry.figures for entry in rounds])
     without = median_figures(plain).per_second
-    sent = sum(one.count.conflicting_sent for one in rounds)
-    refused = sum(one.count.conflicting_refused for one in rounds)
-    accepted = sum(one.count.accepted for one in rounds)
-    failed = sum(one.count.others_failed for one in rounds)
-    grew_by = sum(one.log_grew_by for one in rounds)
+    sent = sum(entry.count.conflicting_sent for entry in rounds)
+    refused = sum(entry.count.conflicting_refused for entry in rounds)
+    accepted = sum(entry.count.accepted for entry in rounds)
+    failed = sum(entry.count.others_failed for entry in rounds)
+    grew_by = sum(entry.log_grew_by for entry in rounds)
     return Conflicts(
         in_every=rounds[0].in_every,
         appends_per_second=found.per_second,
@@ -197,10 +197,10 @@ def _conflicts(rounds: Sequence[ConflictResult], plain: Sequence[Figures]) -> Co
 
 def _bars(result: AppendResult) -> list[Bar]:
     conflicts, log = result.conflicts, result.grown_log
-    grown = [one for one in result.concurrencies if one.in_flight >= GROWN_FROM_IN_FLIGHT]
+    grown = [entry for entry in result.concurrencies if entry.in_flight >= GROWN_FROM_IN_FLIGHT]
     return [
         bar("ratio_to_stock", result.ratio_to_stock, ">=", RATIO_TO_STOCK),
-        *(bar(f"grown_ratio at {one.in_flight} in flight", one.grown_ratio, ">=", GROWN_RATIO) for one in grown),
+        *(bar(f"grown_ratio at {entry.in_flight} in flight", entry.grown_ratio, ">=", GROWN_RATIO) for entry in grown),
         bar("collapse on an empty log", result.collapse, ">=", COLLAPSE),
         bar("collapse on the grown log", result.grown_collapse, ">=", COLLAPSE),
         bar("1 % conflicts: other callers that failed", conflicts.others_failed, "<=", 0),

@@ -1,4 +1,4 @@
-"""The figures of a measurement: rates, percentiles, medians over rounds, collapse, and the bars they are held to."""
+"""Rates, percentiles, medians over rounds, and the bars that they must reach."""
 
 import operator
 import statistics
@@ -11,7 +11,7 @@ HOLDS: Final[Mapping[str, Callable[[float, float], bool]]] = {">=": operator.ge,
 
 
 class Bar(Struct, frozen=True, kw_only=True):
-    """One promise: what was measured, what it is held to, and whether it holds. None: it was not measured."""
+    """One promise: the measured value, the required one, and whether it holds. None: not measured."""
 
     name: str
     value: float | None
@@ -29,13 +29,13 @@ class Figures(Struct, frozen=True, kw_only=True):
 
 
 def bar(name: str, value: float | None, comparison: Literal[">=", "<="], required: float) -> Bar:
-    """Hold a value to a bar; what was not measured does not hold."""
+    """Compare a value with its bar; a value that was not measured fails."""
     held = value is not None and HOLDS[comparison](value, required)
     return Bar(name=name, value=value, comparison=comparison, required=required, held=held)
 
 
 def figures(latencies_seconds: Sequence[float], elapsed_seconds: float) -> Figures:
-    """Sum up the latencies of everything that ended within a time."""
+    """Return rate and percentiles of the requests that ended within a time."""
     ordered = sorted(latencies_seconds)
     return Figures(
         per_second=round(len(ordered) / elapsed_seconds, 1),
@@ -45,32 +45,32 @@ def figures(latencies_seconds: Sequence[float], elapsed_seconds: float) -> Figur
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Give a percentile of ordered values by the nearest rank; 0 when there are none."""
+    """Return a percentile of sorted values by nearest rank; 0 if there are none."""
     if not ordered:
         return 0.0
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 def median_figures(rounds: Sequence[Figures]) -> Figures:
-    """Give the median of each figure over the rounds."""
+    """Return the median of each figure over the rounds."""
     return Figures(
-        per_second=statistics.median(one.per_second for one in rounds),
-        p50_ms=statistics.median(one.p50_ms for one in rounds),
-        p99_ms=statistics.median(one.p99_ms for one in rounds),
+        per_second=statistics.median(entry.per_second for entry in rounds),
+        p50_ms=statistics.median(entry.p50_ms for entry in rounds),
+        p99_ms=statistics.median(entry.p99_ms for entry in rounds),
     )
 
 
 def median_ratio(rounds: Sequence[Figures], beside: Sequence[Figures]) -> float:
-    """Give the median of the ratios of rates that were measured in the same round."""
+    """Return the median of the ratios of rates measured in the same round."""
     return round(
-        statistics.median(one.per_second / other.per_second for one, other in zip(rounds, beside, strict=True)), 3
+        statistics.median(entry.per_second / other.per_second for entry, other in zip(rounds, beside, strict=True)), 3
     )
 
 
 def collapse(rates: Mapping[int, float]) -> float:
-    """Give the lowest ratio of a concurrency's rate to the best rate at a lower concurrency.
+    """Return the lowest ratio of a concurrency's rate to the best rate at a lower concurrency.
 
-    1.0 or more says that no concurrency was slower than a lower one.
+    1.0 or more means that no concurrency was slower than a lower entry.
     """
     ordered = [rate for _, rate in sorted(rates.items())]
     ratios = [rate / max(ordered[:place]) for place, rate in enumerate(ordered) if place]

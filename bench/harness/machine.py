@@ -1,4 +1,4 @@
-"""What a figure was measured on: a number without its machine says nothing."""
+"""Description of the machine: a figure means nothing without it."""
 
 import os
 import platform
@@ -59,7 +59,7 @@ def _processor() -> str:
 
 
 def _sync_ms(directory: Path) -> float:
-    """Write a page and sync it, again and again: near zero says that the disk is memory, or that it lies."""
+    """Write a page and sync it repeatedly: near zero means that the disk is memory, or does not sync."""
     times: list[float] = []
     with tempfile.TemporaryFile(dir=directory) as file:
         for _ in range(SYNCS):
@@ -73,7 +73,7 @@ def _sync_ms(directory: Path) -> float:
 
 
 def _loop_ms() -> float:
-    """Make small objects, again and again: what a core does with this interpreter in this hour."""
+    """Create small objects repeatedly: what one core does with this interpreter right now."""
     times: list[float] = []
     for _ in range(LOOPS):
         kept: dict[int, tuple[int, str]] = {}

@@ -1,4 +1,4 @@
-"""What the person who runs a bench may choose, and what follows from it."""
+"""Command line options of the benches, and the plans that follow from them."""
 
 from msgspec import Struct
 
@@ -7,14 +7,14 @@ IN_FLIGHT_RUNS = (1, 16, 64, 128, 256)
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """The choices of one run of the benches."""
+    """Options of one invocation."""
 
     quick: bool = False
-    """A shortened form: it shows that everything works, its figures are no figures."""
+    """Short form: it shows that everything works; its figures mean nothing."""
     database_url: str | None = None
-    """A PostgreSQL to measure on, where databases may be made; None starts the embedded one."""
+    """Connection string of a PostgreSQL where databases may be created; None starts the embedded one."""
     seconds: float | None = None
-    """How long each measurement takes (`runs`: the sustained one); None is the bench's own choice."""
+    """Length of each measurement (`runs`: of the sustained one); None is the default of the bench."""
     apart: bool = False
     """`runs`: gateway, engine and projections in a process each, in place of one for all."""
     attempts: bool = False
@@ -40,14 +40,14 @@ class RunsPlan(Struct, frozen=True, kw_only=True):
 
 
 def append_plan(options: Options) -> AppendPlan:
-    """Give the plan of `append`."""
+    """Return the plan of `append`."""
     if options.quick:
         return AppendPlan(seconds=options.seconds or 1.0, warm_up_seconds=0.3, rounds=1, grown_events=100_000)
     return AppendPlan(seconds=options.seconds or 4.0)
 
 
 def runs_plan(options: Options) -> RunsPlan:
-    """Give the plan of `runs`."""
+    """Return the plan of `runs`."""
     if options.quick:
         sustained = options.seconds or 3.0
         return RunsPlan(seconds=1.0, warm_up_seconds=0.5, sustained_seconds=sustained, sustained_tries=1)

@@ -1,4 +1,4 @@
-"""How much processor time a process and its children have taken, read from /proc; nothing where there is no /proc."""
+"""CPU time of a process and its children, read from /proc; None on systems without /proc."""
 
 import os
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from msgspec import Struct
 
 
 class CpuClock(Struct, frozen=True, kw_only=True):
-    """Which processes to add up: one, or one with all its children, ended ones too."""
+    """The processes to add up: one, or one with all its children, including ended ones."""
 
     pid: int
     with_children: bool = False
 
     def seconds(self) -> float | None:
-        """Give the processor seconds taken until now; None where they cannot be known."""
+        """Return the CPU seconds used so far; None if unknown."""
         own = _seconds(self.pid, ended_children=self.with_children)
         if own is None or not self.with_children:
             return own
@@ -22,13 +22,13 @@ class CpuClock(Struct, frozen=True, kw_only=True):
 
 
 def total(clocks: Sequence[CpuClock]) -> float | None:
-    """Give the processor seconds of several processes; None where those of one cannot be known."""
+    """Return the CPU seconds of several processes; None if those of one are unknown."""
     seconds = [clock.seconds() for clock in clocks]
-    return None if None in seconds else sum(one for one in seconds if one is not None)
+    return None if None in seconds else sum(value for value in seconds if value is not None)
 
 
 def share(before: float | None, after: float | None, elapsed_seconds: float) -> float | None:
-    """Give the share of one core that was taken between two readings; None where they could not be read."""
+    """Return the share of one core used between two readings; None if a reading is missing."""
     return None if before is None or after is None else round((after - before) / elapsed_seconds, 2)
 
 
@@ -46,7 +46,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Give the fields after the name of the program, which may hold spaces."""
+    """Return the fields after the program name, which may contain spaces; None if the process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:  # no /proc here, or the process has just ended

@@ -1,8 +1,8 @@
-"""What a bench says while it works: on stderr, so that stdout holds the result alone."""
+"""Progress messages on stderr, so that stdout holds only the result."""
 
 import sys
 
 
-def say(text: str) -> None:
-    """Tell the person who waits what is being done."""
+def print_progress(text: str) -> None:
+    """Print a progress message to stderr."""
     print(text, file=sys.stderr, flush=True)

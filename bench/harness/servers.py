@@ -1,4 +1,4 @@
-"""The PostgreSQL that is measured: the embedded one in a temporary directory, or one of the person's own."""
+"""The PostgreSQL that is measured: the embedded one in a temporary directory, or a given one."""
 
 import asyncio
 import tempfile
@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from bench.harness.options import Options
 from bench.harness.processes import CpuClock
-from bench.harness.progress import say
+from bench.harness.progress import print_progress
 from callsheet.embedded.postgres import EmbeddedPostgres
 from store.postgres.migrations import migrate
 
@@ -27,14 +27,14 @@ SETTINGS: Final = "select name, current_setting(name) from pg_settings where nam
 
 
 class Postgres(Struct, frozen=True, kw_only=True):
-    """A running server: how to reach it, and, when it is ours, where it lives and its processor clock."""
+    """A running server: its connection string and, if embedded, its directory and CPU clock."""
 
     conninfo: str
     directory: Path | None
     clock: CpuClock | None
 
     def fresh_database(self, name: str, components: Sequence[str]) -> str:
-        """Make an empty database of ours anew, migrate some components into it, and give its connection string."""
+        """Create an empty database, replacing an old one, migrate components, and return its connection string."""
         self.drop_database(name)
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(PREFIX + name)))
@@ -43,35 +43,35 @@ class Postgres(Struct, frozen=True, kw_only=True):
         return self.of_database(name)
 
     def of_database(self, name: str) -> str:
-        """Give the connection string of a database of ours."""
+        """Return the connection string of a bench database."""
         return make_conninfo(self.conninfo, dbname=PREFIX + name)
 
     def drop_database(self, name: str) -> None:
-        """Drop a database of ours; nobody may be using it."""
+        """Drop a bench database, which must not be in use."""
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             connection.execute(sql.SQL("drop database if exists {}").format(sql.Identifier(PREFIX + name)))
 
     def settings(self) -> dict[str, str]:
-        """Give the settings that decide what the figures mean."""
+        """Return the PostgreSQL settings that the figures depend on."""
         with psycopg.connect(self.conninfo) as connection:
             return dict(connection.execute(SETTINGS, [list(TOLD)]).fetchall())
 
     def checkpoint(self) -> None:
-        """Write everything out now, so that what was done before costs the next measurement nothing."""
+        """Run a checkpoint, so that earlier writes do not slow the next measurement."""
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             connection.execute("checkpoint")
 
 
 @contextmanager
 def postgres(options: Options) -> Generator[Postgres]:
-    """Run, or reach, the server to measure on. Raises EmbeddedUnusable."""
+    """Start or connect to the server to measure. Raises EmbeddedUnusable."""
     if options.database_url is not None:
         yield Postgres(conninfo=options.database_url, directory=None, clock=None)
         return
     with tempfile.TemporaryDirectory(prefix="callsheet-bench-") as path:
         directory = Path(path)
         directory.chmod(0o711)  # as root the server runs under an account of its own, which must pass here
-        say(f"starting an embedded PostgreSQL in {directory}")
+        print_progress(f"starting an embedded PostgreSQL in {directory}")
         server = EmbeddedPostgres(directory)
         try:
             conninfo = server.start()

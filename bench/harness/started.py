@@ -1,4 +1,4 @@
-"""Processes of `callsheet` that a bench starts, waits for and stops."""
+"""`callsheet` processes that a bench starts, waits for and stops."""
 
 import signal
 import subprocess
@@ -16,39 +16,39 @@ START_SECONDS_MAX: Final = 60
 STOP_SECONDS_MAX: Final = 30
 POLL_SECONDS: Final = 0.05
 WORKING: Final = "callsheet.working"
-"""What a process without a gateway says once it is ready."""
+"""Log event of a process without a gateway once it is ready."""
 
 
 class ServerFailed(Exception):  # noqa: N818  # an answer to the person who waits, who reads the message
-    """A process did not come up, or refused what the bench needs; the message holds what it said."""
+    """A process did not start, or refused a request of the bench; the message quotes its output."""
 
 
-class Started(Struct, frozen=True, kw_only=True):
-    """A process of `callsheet` that was started, and where what it says goes."""
+class CallsheetProcess(Struct, frozen=True, kw_only=True):
+    """A `callsheet` process and the file with its output."""
 
     process: subprocess.Popen[bytes]
     output: Path
 
     @property
     def clock(self) -> CpuClock:
-        """Give its processor clock."""
+        """Return the CPU clock of the process."""
         return CpuClock(pid=self.process.pid)
 
-    def works(self) -> bool:
-        """Tell whether it has said that it is ready."""
-        return WORKING in self._said()
+    def is_working(self) -> bool:
+        """Return whether the process has reported that it is ready."""
+        return WORKING in self._read_output()
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
-        """Wait until something holds, for as long as it runs. Raises ServerFailed."""
+        """Wait until a condition holds while the process runs. Raises ServerFailed."""
         deadline = time.monotonic() + START_SECONDS_MAX
         while self.process.poll() is None and time.monotonic() < deadline:
             if holds():
                 return
             time.sleep(POLL_SECONDS)
-        raise ServerFailed(f"the process did not come up; it said:\n{self._said()[-4_000:]}")
+        raise ServerFailed(f"the process did not come up; it said:\n{self._read_output()[-4_000:]}")
 
     def stop(self) -> None:
-        """Stop it in order, or else kill it."""
+        """Stop the process gracefully; kill it after a timeout."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(STOP_SECONDS_MAX)
@@ -56,12 +56,12 @@ class Started(Struct, frozen=True, kw_only=True):
             self.process.kill()
             self.process.wait()
 
-    def _said(self) -> str:
+    def _read_output(self) -> str:
         return self.output.read_text(errors="replace")
 
 
-def started(command: Sequence[str], environment: Mapping[str, str], directory: Path) -> Started:
-    """Start `callsheet` with a command; what it says goes to a file of the directory, named for the command."""
+def start_process(command: Sequence[str], environment: Mapping[str, str], directory: Path) -> CallsheetProcess:
+    """Start `callsheet` with a command; its output goes to `<command>.log` in the directory."""
     output = directory / f"{command[0]}.log"
     with output.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603  # our own program
@@ -72,4 +72,4 @@ def started(command: Sequence[str], environment: Mapping[str, str], directory: P
             stderr=log,
             start_new_session=True,  # Ctrl-C reaches the bench alone, which stops its processes in order
         )
-    return Started(process=process, output=output)
+    return CallsheetProcess(process=process, output=output)

@@ -21,7 +21,7 @@ FACTS_OF_A_RUN: Final = 2 + 2 * len(STEPS)
 
 
 def appends_of_a_run() -> list[Append]:
-    """Give the appends of one run: its start, a step's end with the next one's start, and its end."""
+    """Return the appends of one run: its start, each step's end with the next one's start, and its end."""
     now = datetime.now(UTC)
     steps = [
         (
@@ -46,10 +46,10 @@ def appends_of_a_run() -> list[Append]:
         *zip(ends[:-1], begins[1:], strict=True),
         (ends[-1], ended),
     ]
-    return _numbered(uuid7(), groups)
+    return _build_appends(uuid7(), groups)
 
 
-def _numbered(run_id: UUID, groups: list[tuple[Fact, ...]]) -> list[Append]:
+def _build_appends(run_id: UUID, groups: list[tuple[Fact, ...]]) -> list[Append]:
     appends: list[Append] = []
     version = 0
     for facts in groups:

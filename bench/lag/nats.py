@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.harness.progress import say
+from bench.harness.progress import print_progress
 from bench.harness.started import ServerFailed
 from bench.runs.server import HOST
 
@@ -26,7 +26,7 @@ def nats(directory: Path) -> Generator[str]:
     if program is None:
         raise ServerFailed("there is no nats-server: it comes with `make lock`'s development packages, or install one")
     port = _free_port()
-    say("starting NATS")
+    print_progress("starting NATS")
     output = directory / "nats.log"
     process = subprocess.Popen(  # noqa: S603  # a program of the environment
         [program, "-a", HOST, "-p", str(port), "-js", "-sd", str(directory / "nats"), "-l", str(output)],

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.harness.progress import say
-from bench.harness.started import Started, started
+from bench.harness.progress import print_progress
+from bench.harness.started import CallsheetProcess, start_process
 from bench.runs.server import FOREIGN
 
 RELAYING: Final = ("timers",)
@@ -30,7 +30,7 @@ class Processes:
             "CALLSHEET_DATA_DIRECTORY": str(directory / "callsheet"),
         }
         self._directory = directory
-        self.started: list[Started] = []
+        self.started: list[CallsheetProcess] = []
 
     def relaying(self) -> None:
         """Start the process that will relay, as the first one that can. Raises ServerFailed."""
@@ -41,20 +41,20 @@ class Processes:
         self._start("projecting", (), ONLY_NATS)
 
     def _start(self, name: str, projections: tuple[str, ...], environ: dict[str, str]) -> None:
-        say(f"starting the process that is {name}")
+        print_progress(f"starting the process that is {name}")
         directory = self._directory / name
         directory.mkdir()
-        one = started(("project", *projections), {**self._environ, **environ}, directory)
-        self.started.append(one)
-        one.wait_until(one.works)
+        process = start_process(("project", *projections), {**self._environ, **environ}, directory)
+        self.started.append(process)
+        process.wait_until(process.is_working)
 
 
 @contextmanager
 def processes(conninfo: str, url: str, directory: Path) -> Generator[Processes]:
-    """Give what starts processes, and stop them at the end of the block."""
+    """Yield a function that starts processes, which are stopped at the end of the block."""
     made = Processes(conninfo, url, directory)
     try:
         yield made
     finally:
-        for one in made.started:
-            one.stop()
+        for process in made.started:
+            process.stop()

@@ -12,7 +12,7 @@ import uvloop
 from msgspec import Struct
 
 from bench.harness.figures import percentile
-from bench.harness.progress import say
+from bench.harness.progress import print_progress
 from bench.lag.facts import FACTS_OF_A_RUN, appends_of_a_run
 from bench.lag.processes import RELAYING, processes
 from bus.nats.relay_status import relay_standing
@@ -55,23 +55,23 @@ class Watched:
     """When each projection was first seen to stand where it did."""
 
     def __init__(self) -> None:
-        """See nothing yet."""
+        """Create it without observations."""
         self._positions: dict[str, list[int]] = {}
         self._times: dict[str, list[float]] = {}
 
     def saw(self, projection: str, position: int, at: float) -> None:
-        """Take one look at one projection."""
+        """Read the checkpoint of one projection once."""
         positions = self._positions.setdefault(projection, [0])
         if position > positions[-1]:
             positions.append(position)
             self._times.setdefault(projection, [0.0]).append(at)
 
     def stands(self, projection: str) -> int:
-        """Give where a projection was last seen."""
+        """Return the last observed position of a projection."""
         return self._positions.get(projection, [0])[-1]
 
     def readable_at(self, projection: str, position: int) -> float:
-        """Give when a projection was first seen at or after a position."""
+        """Return when a projection was first observed at or after a position."""
         return self._times[projection][bisect.bisect_left(self._positions[projection], position)]
 
 
@@ -82,7 +82,7 @@ def readable(conninfo: str, url: str, directory: Path, *, rate: int, seconds: fl
         uvloop.run(_ready(conninfo, relay_only=True))
         start.projecting()
         uvloop.run(_ready(conninfo, relay_only=False))
-        return uvloop.run(_measured(conninfo, rate, seconds))
+        return uvloop.run(_measure(conninfo, rate, seconds))
 
 
 async def _ready(conninfo: str, *, relay_only: bool) -> None:
@@ -97,42 +97,42 @@ async def _ready(conninfo: str, *, relay_only: bool) -> None:
             await asyncio.sleep(0.1)
 
 
-async def _measured(conninfo: str, rate: int, seconds: float) -> Readable:
+async def _measure(conninfo: str, rate: int, seconds: float) -> Readable:
     log = Log(conninfo, StoreSettings())
     watched = Watched()
     async with log.opened(), asyncio.TaskGroup() as group:
         serving = group.create_task(log.run())
-        looking = group.create_task(_look(conninfo, watched))
+        looking = group.create_task(_poll_checkpoints(conninfo, watched))
         await log.connected()
-        say(f"appending {rate:,} events/s for {seconds:.0f} s")
-        begun, committed = await _appended(log, rate, WARM_UP_SECONDS + seconds)
-        await _caught_up(watched, committed)
+        print_progress(f"appending {rate:,} events/s for {seconds:.0f} s")
+        begun, committed = await _append_facts(log, rate, WARM_UP_SECONDS + seconds)
+        await _wait_until_caught_up(watched, committed)
         serving.cancel()
         looking.cancel()
-    return _summed_up(watched, [one for one in committed if one.at > begun + WARM_UP_SECONDS], seconds)
+    return _summarize(watched, [fact for fact in committed if fact.at > begun + WARM_UP_SECONDS], seconds)
 
 
-async def _appended(log: Log, rate: int, seconds: float) -> tuple[float, list[Committed]]:
+async def _append_facts(log: Log, rate: int, seconds: float) -> tuple[float, list[Committed]]:
     """Begin runs at a steady pace, each of them one append after the other."""
     committed: list[Committed] = []
 
-    async def carry_out() -> None:
+    async def append_run() -> None:
         for append in appends_of_a_run():
             answer = await log.append(append)
             at = time.perf_counter()
             assert isinstance(answer, Accepted)  # noqa: S101  # no command carries an id
-            committed.extend(Committed(type(one.fact), one.position, at) for one in answer.recorded)
+            committed.extend(Committed(type(fact.fact), fact.position, at) for fact in answer.recorded)
 
     begun = time.perf_counter()
     every = FACTS_OF_A_RUN / rate
     async with asyncio.TaskGroup() as group:
         for number in range(int(seconds / every)):
             await asyncio.sleep(max(0.0, begun + number * every - time.perf_counter()))
-            group.create_task(carry_out())
+            group.create_task(append_run())
     return begun, committed
 
 
-async def _look(conninfo: str, watched: Watched) -> None:
+async def _poll_checkpoints(conninfo: str, watched: Watched) -> None:
     async with connected(conninfo) as connection:
         cursor: psycopg.AsyncCursor[tuple[str, int]] = connection.cursor(binary=True)  # pyright: ignore[reportAssignmentType]  # the two columns of CHECKPOINTS
         while True:
@@ -144,11 +144,11 @@ async def _look(conninfo: str, watched: Watched) -> None:
             await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _caught_up(watched: Watched, committed: Sequence[Committed]) -> None:
+async def _wait_until_caught_up(watched: Watched, committed: Sequence[Committed]) -> None:
     """Wait until every projection has committed the last fact that it wants."""
     async with asyncio.timeout(CAUGHT_UP_SECONDS_MAX):
         for name, wants in _wants().items():
-            last = max((one.position for one in committed if one.kind in wants), default=0)
+            last = max((fact.position for fact in committed if fact.kind in wants), default=0)
             while watched.stands(name) < last:  # noqa: ASYNC110  # seen from outside: nothing here could set an event
                 await asyncio.sleep(LOOK_SECONDS)
 
@@ -157,14 +157,15 @@ def _wants() -> dict[str, frozenset[type[Fact]]]:
     return {name: make().wants for name, make in PROJECTIONS.items()}
 
 
-def _summed_up(watched: Watched, committed: Sequence[Committed], seconds: float) -> Readable:
+def _summarize(watched: Watched, committed: Sequence[Committed], seconds: float) -> Readable:
     by_projection = {
-        name: [watched.readable_at(name, one.position) - one.at for one in committed if one.kind in wants]
+        name: [watched.readable_at(name, fact.position) - fact.at for fact in committed if fact.kind in wants]
         for name, wants in _wants().items()
     }
     latest = sorted(
-        max(watched.readable_at(name, one.position) for name, wants in _wants().items() if one.kind in wants) - one.at
-        for one in committed
+        max(watched.readable_at(name, fact.position) for name, wants in _wants().items() if fact.kind in wants)
+        - fact.at
+        for fact in committed
     )
     return Readable(
         events=len(committed),

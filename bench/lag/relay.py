@@ -6,7 +6,7 @@ from typing import Final
 
 import uvloop
 
-from bench.harness.progress import say
+from bench.harness.progress import print_progress
 from bench.lag.facts import FACTS_OF_A_RUN, appends_of_a_run
 from bus.feed import Feed, FeedBounds
 from bus.nats.connection import NatsAccess, connected_to_nats
@@ -21,15 +21,15 @@ POLL_SECONDS: Final = 0.01
 
 def relay_rate(conninfo: str, url: str, events: int) -> float:
     """Fill a log, let the relay publish all of it, and give the events per second."""
-    return uvloop.run(_measured(conninfo, url, events))
+    return uvloop.run(_measure(conninfo, url, events))
 
 
-async def _measured(conninfo: str, url: str, events: int) -> float:
+async def _measure(conninfo: str, url: str, events: int) -> float:
     log = Log(conninfo, StoreSettings())
     async with log.opened() as log_id, asyncio.TaskGroup() as group:
         serving = [group.create_task(log.run())]
         await log.connected()
-        say(f"filling a log with {events:,} events")
+        print_progress(f"filling a log with {events:,} events")
         await _fill(log, events)
         feed = Feed(log, FeedBounds())
         serving.append(group.create_task(feed.run()))
@@ -42,7 +42,7 @@ async def _measured(conninfo: str, url: str, events: int) -> float:
                 while relay.position < head:  # noqa: ASYNC110  # the relay tells nobody, in the product either
                     await asyncio.sleep(POLL_SECONDS)
             rate = head / (time.perf_counter() - begun)
-            say(f"  {rate:,.0f} events/s")
+            print_progress(f"  {rate:,.0f} events/s")
             for task in reversed(serving):
                 task.cancel()
     return rate

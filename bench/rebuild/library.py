@@ -83,14 +83,14 @@ class Runs(Projection[RunRows]):
 
     @singledispatchmethod
     def process_event(self, domain_event: Any, tracking: Tracking) -> None:  # noqa: ANN401  # the library's
-        """Take one event."""
+        """Process one event."""
         self.view.take(domain_event, tracking)
 
 
 def measure(conninfo: str, facts: list[Recorded]) -> float:
-    """Give how many events a second the runner folds, of those that `runs` wants."""
+    """Return how many events a second the runner folds, of those that `runs` handles."""
     wants = RunsProjection.wants
-    events = [_told(one) for one in facts if type(one.fact) in wants]
+    events = [_to_library_event(event) for event in facts if type(event.fact) in wants]
     env = _environment(conninfo)
     application = Upstream(env)
     for event in events:
@@ -104,16 +104,16 @@ def measure(conninfo: str, facts: list[Recorded]) -> float:
         return len(events) / (time.perf_counter() - begun)
 
 
-def _told(one: Recorded) -> Told:
+def _to_library_event(event: Recorded) -> Told:
     return Told(
-        originator_id=one.stream_id,
-        originator_version=one.version,
-        timestamp=one.recorded_at,
-        state=encode_fact(one.fact).decode(),
-        workspace_id=one.workspace_id,
-        project_id=one.project_id or one.stream_id,
-        position=one.position,
-        recorded_at=one.recorded_at,
+        originator_id=event.stream_id,
+        originator_version=event.version,
+        timestamp=event.recorded_at,
+        state=encode_fact(event.fact).decode(),
+        workspace_id=event.workspace_id,
+        project_id=event.project_id or event.stream_id,
+        position=event.position,
+        recorded_at=event.recorded_at,
     )
 
 

@@ -15,7 +15,7 @@ import psycopg
 from msgspec import Struct
 from psycopg import Connection
 
-from bench.harness.progress import say
+from bench.harness.progress import print_progress
 from domain.asset import AssetContentRevised, AssetCreated, AssetType
 from domain.fact import Fact, topic_of
 from domain.graphs.graph import ErrorClass, Graph
@@ -118,7 +118,7 @@ def generate(conninfo: str, events: int) -> None:
             last = min(events, first + CHUNK - 1)
             _write(connection, [next(facts) for _ in range(first, last + 1)], first)
         connection.execute("vacuum analyze events")
-    say(f"  a log of {events:,} events")
+    print_progress(f"  a log of {events:,} events")
 
 
 def _write(connection: Connection, rows: Sequence[Row], first: int) -> None:
@@ -150,19 +150,19 @@ def _moment(position: int) -> datetime:
 
 
 def _history(chance: random.Random) -> Iterator[Row]:
-    """Give facts for ever: the projects first, then runs that overlap, with a change of a name now and then."""
+    """Yield facts without end: the projects first, then runs that overlap, with a change of a name now and then."""
     ids = _ids()
     homes = [_home(ids, number) for number in range(PROJECTS)]
     written = 0
     for home in homes:
-        for row in _furnished(home):
+        for row in _create_project_facts(home):
             written += 1
             yield row
     runs: list[Iterator[Row]] = []
     while True:
         written += 1
         if chance.random() < 0.005:  # noqa: PLR2004  # five in a thousand
-            yield _changed(chance, chance.choice(homes))
+            yield _create_change(chance, chance.choice(homes))
             continue
         while len(runs) < UNDER_WAY:
             runs.append(_run(next(ids), chance.choice(homes), chance.randrange(100), _moment(written)))
@@ -175,7 +175,7 @@ def _history(chance: random.Random) -> Iterator[Row]:
 
 
 def _ids() -> Iterator[UUID]:
-    """Give ids of version 7 (RFC 9562), one a millisecond."""
+    """Yield UUIDs of version 7 (RFC 9562), one a millisecond."""
     since = int(BEGAN.timestamp() * 1_000)
     chance = random.Random(7)  # noqa: S311  # as above
     while True:
@@ -186,18 +186,21 @@ def _ids() -> Iterator[UUID]:
 def _home(ids: Iterator[UUID], number: int) -> Home:
     workspace = UUID(int=0x0192F00000007000800000000000B000 + number % WORKSPACES)
     project = next(ids)
-    streams = [Stream(id=one, workspace_id=workspace, project_id=project) for one in (project, next(ids), next(ids))]
+    streams = [
+        Stream(id=stream_id, workspace_id=workspace, project_id=project)
+        for stream_id in (project, next(ids), next(ids))
+    ]
     return Home(project=streams[0], workflow=streams[1], prompt=streams[2])
 
 
-def _furnished(home: Home) -> Iterator[Row]:
+def _create_project_facts(home: Home) -> Iterator[Row]:
     yield home.project, ProjectCreated(name="Launch", owner="usr_ada")
     content = Payload(value={"template": "Write about {{ inputs.topic }}."})
     yield home.prompt, AssetCreated(type=AssetType.PROMPT, label="Brief", metadata={}, content=content)
     yield home.workflow, WorkflowCreated(name="Campaign", graph=GRAPH)
 
 
-def _changed(chance: random.Random, home: Home) -> Row:
+def _create_change(chance: random.Random, home: Home) -> Row:
     number = chance.randrange(10**6)
     match number % 3:
         case 0:
@@ -217,14 +220,14 @@ def _run(run_id: UUID, home: Home, kind: int, at: datetime) -> Iterator[Row]:
 
 
 def _course(kind: int, at: datetime) -> Iterator[Fact]:
-    """Give what follows the start of a run, by its kind: a number below a hundred."""
+    """Return the facts after the start of a run, by its kind: a number below 100."""
     yield from _step("brief", at)
-    yield _begun("draft", 1, at)
+    yield _start_step("draft", 1, at)
     if kind < 62:  # noqa: PLR2004  # of a hundred
-        yield _answered(1, at)
+        yield _complete_step(1, at)
     elif kind < 82:  # noqa: PLR2004  # of a hundred
-        yield _answered(1, at)
-        yield _begun("review", 1, at)
+        yield _complete_step(1, at)
+        yield _start_step("review", 1, at)
         yield StepWaiting(
             node="review", attempt=1, waiting_for=WaitFor.HUMAN, until=at + timedelta(days=1), roles=("editor",),
             outcomes=("approve", "reject"), shown=Payload(value={"text": ANSWER}), shown_hash="5" * 64,
@@ -236,11 +239,11 @@ def _course(kind: int, at: datetime) -> Iterator[Fact]:
         )  # fmt: skip
         yield StepCompleted(node="review", attempt=1, output=Payload(value={"outcome": "approve"}), completed_at=at)
     elif kind < 92:  # noqa: PLR2004  # of a hundred
-        yield _failed(1, at, retry_at=at + timedelta(seconds=2))
-        yield _begun("draft", 2, at)
-        yield _answered(2, at)
+        yield _fail_step(1, at, retry_at=at + timedelta(seconds=2))
+        yield _start_step("draft", 2, at)
+        yield _complete_step(2, at)
     elif kind < 97:  # noqa: PLR2004  # of a hundred
-        yield _failed(1, at, retry_at=None)
+        yield _fail_step(1, at, retry_at=None)
         yield RunFailed(node="draft", error=_error(), failed_at=at)
         return
     else:
@@ -252,16 +255,16 @@ def _course(kind: int, at: datetime) -> Iterator[Fact]:
 
 
 def _step(node: str, at: datetime) -> Iterator[Fact]:
-    yield _begun(node, 1, at)
+    yield _start_step(node, 1, at)
     output = Payload(value={"title": "A new lamp", "tags": ["light", "home"]})
     yield StepCompleted(node=node, attempt=1, output=output, edges_taken=(0,), completed_at=at)
 
 
-def _begun(node: str, attempt: int, at: datetime) -> Fact:
+def _start_step(node: str, attempt: int, at: datetime) -> Fact:
     return StepStarted(node=node, attempt=attempt, executor="engine-1", epoch=1, started_at=at)
 
 
-def _answered(attempt: int, at: datetime) -> Fact:
+def _complete_step(attempt: int, at: datetime) -> Fact:
     usage = Usage(
         model=MODEL, input_tokens=412, output_tokens=96, latency_ms=812.5, first_token_ms=140.25, cost_usd="0.00021"
     )
@@ -269,7 +272,7 @@ def _answered(attempt: int, at: datetime) -> Fact:
     return StepCompleted(node="draft", attempt=attempt, output=output, edges_taken=(1,), usage=usage, completed_at=at)
 
 
-def _failed(attempt: int, at: datetime, *, retry_at: datetime | None) -> Fact:
+def _fail_step(attempt: int, at: datetime, *, retry_at: datetime | None) -> Fact:
     return StepFailed(node="draft", attempt=attempt, error=_error(), retry_at=retry_at, failed_at=at)
 
 

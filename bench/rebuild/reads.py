@@ -19,7 +19,7 @@ class Readers:
     """Reads until told to stop; `p99_ms` is of what was read since the last time it was asked."""
 
     def __init__(self, models: ReadModels, known: list[tuple[UUID, UUID]]) -> None:
-        """Make it."""
+        """Create it without samples."""
         self._view = RunsView(models)
         self._known = known
         self._took_ms: list[float] = []
@@ -40,14 +40,14 @@ class Readers:
         self._took_ms.append((time.perf_counter() - begun) * 1_000)
 
     def p99_ms(self) -> float:
-        """Give the p99 of what was read since this was asked last."""
+        """Return the p99 of the reads since the last call."""
         took, self._took_ms = sorted(self._took_ms), []
         return round(percentile(took, 99), 3)
 
 
 @asynccontextmanager
 async def reading(conninfo: str) -> AsyncGenerator[Readers]:
-    """Let readers read for as long as the block lasts."""
+    """Run readers until the end of the block."""
     models = ReadModels(conninfo, ReadBounds())
     async with models.opened():
         async with models.connection() as connection:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from bench.harness.figures import Bar, bar
 from bench.harness.machine import Machine, machine
 from bench.harness.options import Options
-from bench.harness.progress import say
+from bench.harness.progress import print_progress
 from bench.harness.servers import Postgres, postgres
 from bench.rebuild import library as rebuild_library
 from bench.rebuild.log import generate
@@ -65,17 +65,17 @@ def run(options: Options) -> RebuildResult:
     with postgres(options) as server:
         where = machine(server.directory)
         conninfo = server.fresh_database("rebuild", COMPONENTS)
-        say(f"generating a log of {events:,} events")
+        print_progress(f"generating a log of {events:,} events")
         generate(conninfo, events)
         with psycopg.connect(conninfo, autocommit=True) as connection:
             for name in PROJECTIONS:
                 connection.execute(STAND, [name, events])
         server.checkpoint()
-        say("filling the live tables")
-        _rebuilt(conninfo, "--all")
-        measured = {name: _told(name, events, _rebuilt(conninfo, name)) for name in PROJECTIONS}
-        measured["all"] = _told("all", events, _rebuilt(conninfo, "--all"))
-        rates = {name: round(events / one.report.seconds, 1) for name, one in measured.items()}
+        print_progress("filling the live tables")
+        _rebuild_and_prune(conninfo, "--all")
+        measured = {name: _report(name, events, _rebuild_and_prune(conninfo, name)) for name in PROJECTIONS}
+        measured["all"] = _report("all", events, _rebuild_and_prune(conninfo, "--all"))
+        rates = {name: round(events / measurement.report.seconds, 1) for name, measurement in measured.items()}
         quiet, during = asyncio.run(_reads(conninfo, rates["runs"] / 2))
         library = _library(server, conninfo)
         server.drop_database("rebuild")
@@ -92,7 +92,7 @@ def _result(
     during: float,
     library: float,
 ) -> RebuildResult:
-    peak = max(one.peak_mb for one in measured.values())
+    peak = max(measurement.peak_mb for measurement in measured.values())
     ratio, reads = round(rates["runs"] / library, 1), round(during / quiet, 2)
     return RebuildResult(
         machine=where,
@@ -100,7 +100,7 @@ def _result(
         events=events,
         events_per_second=rates,
         peak_mb=peak,
-        same=all(one.report.same for one in measured.values()),
+        same=all(measurement.report.same for measurement in measured.values()),
         library_events_per_second=round(library, 1),
         ratio_to_library=ratio,
         reads_p99_ms=quiet,
@@ -116,14 +116,14 @@ def _result(
     )
 
 
-def _rebuilt(conninfo: str, *arguments: str) -> Measured:
+def _rebuild_and_prune(conninfo: str, *arguments: str) -> Measured:
     """Rebuild, and drop what was replaced."""
-    measured = _replaced(conninfo, *arguments)
-    _pruned(conninfo)
+    measured = _run_rebuild(conninfo, *arguments)
+    _prune(conninfo)
     return measured
 
 
-def _replaced(conninfo: str, *arguments: str) -> Measured:
+def _run_rebuild(conninfo: str, *arguments: str) -> Measured:
     """Run the command and wait for it; gives its answer and the most memory that it had."""
     command = [*PROJECTIONS_COMMAND, "rebuild", "--json", *arguments]
     with tempfile.TemporaryFile() as answer:
@@ -135,36 +135,36 @@ def _replaced(conninfo: str, *arguments: str) -> Measured:
     return Measured(report=report, peak_mb=round(used.ru_maxrss / KILOBYTE, 1))
 
 
-def _pruned(conninfo: str) -> None:
+def _prune(conninfo: str) -> None:
     command = [*PROJECTIONS_COMMAND, "prune"]
     subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, "DATABASE_URL": conninfo})  # noqa: S603  # as above
 
 
-def _told(name: str, events: int, measured: Measured) -> Measured:
+def _report(name: str, events: int, measured: Measured) -> Measured:
     rate = events / measured.report.seconds
-    say(f"  {name:<10} {rate:>10,.0f} events/s  {measured.peak_mb:>6.0f} MB")
+    print_progress(f"  {name:<10} {rate:>10,.0f} events/s  {measured.peak_mb:>6.0f} MB")
     return measured
 
 
 async def _reads(conninfo: str, rate: float) -> tuple[float, float]:
-    """Give the p99 of reads without a rebuild, and during one at a rate."""
-    say(f"reading beside a rebuild at {rate:,.0f} events/s")
+    """Return the p99 of reads without a rebuild, and during one at a given rate."""
+    print_progress(f"reading beside a rebuild at {rate:,.0f} events/s")
     async with reading(conninfo) as readers:
         await asyncio.sleep(QUIET_SECONDS)
         quiet = readers.p99_ms()
-        await asyncio.to_thread(_replaced, conninfo, "runs", "--rate", str(max(1, int(rate))))
+        await asyncio.to_thread(_run_rebuild, conninfo, "runs", "--rate", str(max(1, int(rate))))
         during = readers.p99_ms()
-        await asyncio.to_thread(_pruned, conninfo)
+        await asyncio.to_thread(_prune, conninfo)
         return quiet, during
 
 
 def _library(server: Postgres, conninfo: str) -> float:
-    """Let the library fold the beginning of the same log, in a database of its own."""
-    say("the library's ProjectionRunner")
+    """Fold the beginning of the same log with the library, in a separate database."""
+    print_progress("the library's ProjectionRunner")
     facts = asyncio.run(_beginning(conninfo))
     rate = rebuild_library.measure(server.fresh_database("library", COMPONENTS), facts)
     server.drop_database("library")
-    say(f"  {'library':<10} {rate:>10,.0f} events/s")
+    print_progress(f"  {'library':<10} {rate:>10,.0f} events/s")
     return rate
 
 

@@ -26,7 +26,7 @@ ENDED: Final = "ended"
 
 
 class ClientLoad(Struct, frozen=True, kw_only=True):
-    """What to send: one request, made by hand, again and again on so many connections."""
+    """One prepared request, sent repeatedly on `in_flight` connections."""
 
     host: str
     port: int
@@ -37,7 +37,7 @@ class ClientLoad(Struct, frozen=True, kw_only=True):
 
 
 class ClientReport(Struct, frozen=True, kw_only=True):
-    """What came of it. The figures are of the time after the warm-up, the counts of everything that was sent."""
+    """The result. Figures cover the time after the warm-up, counts everything that was sent."""
 
     figures: Figures
     client_cpu: float
@@ -47,17 +47,17 @@ class ClientReport(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True):
-    """The part of a run that the client looks at."""
+    """The fields of a run that the client reads."""
 
     id: str
     status: str
 
 
 class Tally:
-    """Counts the answers of all connections."""
+    """Counts the responses of all connections."""
 
     def __init__(self) -> None:
-        """Begin at nothing; counting begins with the warm-up's end."""
+        """Start at zero; counting begins when the warm-up ends."""
         self.sending = True
         self.counting = False
         self.latencies: list[float] = []
@@ -66,8 +66,8 @@ class Tally:
         self.failures: list[str] = []
         self._decoder = msgspec.json.Decoder(Answer)
 
-    def answered(self, head: bytes, body: bytes, seconds: float) -> None:
-        """Count an answer: a run that has completed, or a failure."""
+    def count_response(self, head: bytes, body: bytes, seconds: float) -> None:
+        """Count a response: a completed run, or a failure."""
         try:
             completed = head.startswith(OK) and self._decoder.decode(body).status == "completed"
         except msgspec.MsgspecError:
@@ -80,7 +80,7 @@ class Tally:
             self.latencies.append(seconds)
 
     def fail(self, reason: str) -> None:
-        """Count a failure, and keep the first ones."""
+        """Count a failure and keep the first few messages."""
         self.failed += 1
         if len(self.failures) < FAILURES_TOLD:
             self.failures.append(reason)
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
     """One keep-alive connection with one request in flight (HTTP/1.1, RFC 9112, bodies by Content-Length)."""
 
     def __init__(self, request: bytes, tally: Tally) -> None:
-        """Make it; it sends as soon as it is connected."""
+        """Create it; it sends as soon as it is connected."""
         self._request = request
         self._tally = tally
         self._received = b""
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._send(self._transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take a piece of an answer; when it is whole, count it and send the next request."""
+        """Buffer a piece of a response; once it is complete, count it and send the next request."""
         received = self._received + data if self._received else data
         end = received.find(END_OF_HEAD)
         body_at = end + len(END_OF_HEAD)
@@ -115,7 +115,7 @@ class Connection(asyncio.Protocol):
             return
         self._received = b""
         self._waiting = False
-        self._tally.answered(received[:end], received[body_at:], time.perf_counter() - self._begun)
+        self._tally.count_response(received[:end], received[body_at:], time.perf_counter() - self._begun)
         if self._transport is None:
             return
         if self._tally.sending:
@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End; an answer that had not come yet is a failure."""
+        """Handle the end of the connection; a missing response is a failure."""
         if self._waiting:
             self._tally.fail(f"connection lost before the answer: {exc}")
         if not self.done.done():
@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
 
 
 def content_length(head: bytes) -> int:
-    """Give the length of the body that follows a head; 0 when it does not say."""
+    """Return the Content-Length of a response head; 0 if it has none."""
     lower = head.lower()
     at = lower.find(LENGTH)
     if at < 0:
@@ -146,7 +146,7 @@ def content_length(head: bytes) -> int:
 
 
 async def drive(load: ClientLoad) -> ClientReport:
-    """Put the load on the server."""
+    """Send the load and return the report."""
     tally = Tally()
     loop = asyncio.get_running_loop()
     request = load.request.encode()
@@ -155,13 +155,13 @@ async def drive(load: ClientLoad) -> ClientReport:
     ]
     connections = [protocol for _, protocol in await asyncio.gather(*opened)]
     await asyncio.sleep(load.warm_up_seconds)
-    tell(BEGAN)
+    write_line(BEGAN)
     tally.counting = True
     cpu_before, begun = time.process_time(), time.perf_counter()
     await asyncio.sleep(load.seconds)
     tally.counting = tally.sending = False
     elapsed, cpu = time.perf_counter() - begun, time.process_time() - cpu_before
-    tell(ENDED)
+    write_line(ENDED)
     _, unanswered = await asyncio.wait([connection.done for connection in connections], timeout=ANSWER_SECONDS_MAX)
     for _ in unanswered:
         tally.fail(f"no answer within {ANSWER_SECONDS_MAX} s")
@@ -174,15 +174,15 @@ async def drive(load: ClientLoad) -> ClientReport:
     )
 
 
-def tell(line: str) -> None:
-    """Write a line for the bench."""
+def write_line(line: str) -> None:
+    """Write a line for the parent process."""
     print(line, flush=True)
 
 
 def main() -> None:
-    """Do what stdin says."""
+    """Run the load read from stdin."""
     load = msgspec.json.decode(sys.stdin.buffer.read(), type=ClientLoad)
-    tell(msgspec.json.encode(uvloop.run(drive(load))).decode())
+    write_line(msgspec.json.encode(uvloop.run(drive(load))).decode())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How far the read models are behind the log, sampled while runs are going on."""
+"""Lag of the read models behind the log, sampled during a load."""
 
 import asyncio
 from contextlib import suppress
@@ -36,17 +36,17 @@ class Lag(Struct, frozen=True, kw_only=True):
 
 
 class LagSampler:
-    """Samples the lag until it is told to stop."""
+    """Samples the lag until `stop` is called."""
 
     def __init__(self, conninfo: str) -> None:
-        """Make it; it does nothing until `run`."""
+        """Create it; sampling starts with `run`."""
         self._conninfo = conninfo
         self._stopping = asyncio.Event()
         self._samples: list[float] = []
 
     async def run(self) -> Lag:
         """Sample ten times a second."""
-        wanted = _wanted()
+        wanted = _find_run_projections()
         async with await connect(self._conninfo) as connection:
             cursor = connection.cursor(binary=True)
             while not self._stopping.is_set():
@@ -58,12 +58,12 @@ class LagSampler:
         return lag(self._samples)
 
     def stop(self) -> None:
-        """Let `run` return."""
+        """End `run` after the current sample."""
         self._stopping.set()
 
 
 def lag(samples_ms: list[float]) -> Lag:
-    """Sum up samples."""
+    """Return the percentiles of samples."""
     ordered = sorted(samples_ms)
     return Lag(
         samples=len(ordered),
@@ -73,7 +73,11 @@ def lag(samples_ms: list[float]) -> Lag:
     )
 
 
-def _wanted() -> dict[str, list[str]]:
-    """Give the projections that want every fact of runs."""
+def _find_run_projections() -> dict[str, list[str]]:
+    """Return the names of the projections that handle every fact of runs."""
     of_runs = frozenset(get_args(RunFact))
-    return {"projections": [one.name for make in PROJECTIONS.values() for one in (make(),) if of_runs <= one.wants]}
+    return {
+        "projections": [
+            projection.name for make in PROJECTIONS.values() for projection in (make(),) if of_runs <= projection.wants
+        ]
+    }

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from bench.harness.processes import CpuClock, share, total
-from bench.harness.progress import say
+from bench.harness.progress import print_progress
 from bench.runs.client import BEGAN, ENDED, ClientLoad, ClientReport
 from bench.runs.lag import Lag, LagSampler
 from bench.runs.server import HOST, Server
@@ -50,7 +50,7 @@ class Clocks(Struct, frozen=True, kw_only=True):
     postgres: float | None
 
 
-async def put(bench: Bench, in_flight: int, seconds: float, warm_up_seconds: float) -> Phase:
+async def measure_load(bench: Bench, in_flight: int, seconds: float, warm_up_seconds: float) -> Phase:
     """Run one client process, and read clocks and lag while it measures."""
     load = ClientLoad(
         host=HOST, port=bench.server.port, request=bench.server.run_request, in_flight=in_flight,
@@ -72,7 +72,7 @@ async def put(bench: Bench, in_flight: int, seconds: float, warm_up_seconds: flo
     lag = await sampling
     report = msgspec.json.decode(await client.stdout.read(), type=ClientReport)
     await client.wait()
-    return _told(_phase(load, report, lag, before, after))
+    return _report(_phase(load, report, lag, before, after))
 
 
 async def _line(stdout: asyncio.StreamReader, expected: str) -> None:
@@ -113,12 +113,12 @@ def _phase(
     )
 
 
-def _told(phase: Phase) -> Phase:
-    say(
+def _report(phase: Phase) -> Phase:
+    print_progress(
         f"  {phase.in_flight:>4} in flight  {phase.runs_per_second:>7,.0f} runs/s  p50 {phase.p50_ms:>7.2f} ms"
         f"  p99 {phase.p99_ms:>7.2f} ms  lag p99 {phase.lag_ms_p99:>6,.0f} ms"
         f"  cpu client {phase.client_cpu} server {phase.server_cpu} postgres {phase.postgres_cpu}"
     )
     for failure in phase.failures:
-        say(f"    failed: {failure}")
+        print_progress(f"    failed: {failure}")
     return phase

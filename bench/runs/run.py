@@ -7,11 +7,11 @@ from typing import Final
 
 from bench.harness.machine import machine
 from bench.harness.options import IN_FLIGHT_RUNS, Options, RunsPlan, runs_plan
-from bench.harness.progress import say
+from bench.harness.progress import print_progress
 from bench.harness.servers import postgres
-from bench.runs.load import Bench, Phase, put
+from bench.runs.load import Bench, Phase, measure_load
 from bench.runs.result import Measured, RunsResult, is_sustained, runs_result
-from bench.runs.server import STEPS, chain, chain_of_attempts, serving
+from bench.runs.server import STEPS, chain, chain_of_attempts, serve_workflow
 from bench.runs.verified import verification
 
 WARM_UP_IN_FLIGHT: Final = 16
@@ -24,8 +24,8 @@ def run(options: Options) -> RunsResult:
     with postgres(options) as database, tempfile.TemporaryDirectory(prefix="callsheet-bench-") as directory:
         where = machine(database.directory)
         conninfo = database.fresh_database("runs", ())
-        say("starting the server" if not options.apart else "starting gateway, engine and projections")
-        with serving(conninfo, Path(directory), graph, apart=options.apart) as server:
+        print_progress("starting the server" if not options.apart else "starting gateway, engine and projections")
+        with serve_workflow(conninfo, Path(directory), graph, apart=options.apart) as server:
             bench = Bench(server=server, conninfo=conninfo, postgres_clock=database.clock)
             measured = asyncio.run(_measure(bench, plan))
         settings = database.settings()
@@ -35,16 +35,16 @@ def run(options: Options) -> RunsResult:
 
 async def _measure(bench: Bench, plan: RunsPlan) -> Measured:
     """Load the server at every concurrency for a short time, then at the best for long, and count what came of it."""
-    warm_up = await put(bench, WARM_UP_IN_FLIGHT, plan.warm_up_seconds, 0.0)
-    short = [await put(bench, n, plan.seconds, plan.warm_up_seconds) for n in IN_FLIGHT_RUNS]
+    warm_up = await measure_load(bench, WARM_UP_IN_FLIGHT, plan.warm_up_seconds, 0.0)
+    short = [await measure_load(bench, n, plan.seconds, plan.warm_up_seconds) for n in IN_FLIGHT_RUNS]
     sustained: list[Phase] = []
     for candidate in sorted(short, key=_rate, reverse=True)[: plan.sustained_tries]:
-        say(f"  sustained for {plan.sustained_seconds:.0f} s:")
-        sustained.append(await put(bench, candidate.in_flight, plan.sustained_seconds, plan.warm_up_seconds))
+        print_progress(f"  sustained for {plan.sustained_seconds:.0f} s:")
+        sustained.append(await measure_load(bench, candidate.in_flight, plan.sustained_seconds, plan.warm_up_seconds))
         if is_sustained(sustained[-1]):
             break
     everything = [warm_up, *short, *sustained]
-    say("counting the runs in the log and in the read model")
+    print_progress("counting the runs in the log and in the read model")
     found = await verification(
         bench.conninfo,
         completed=sum(phase.completed for phase in everything),

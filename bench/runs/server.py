@@ -15,18 +15,18 @@ from msgspec import Struct
 from uuid_utils.compat import uuid7
 
 from bench.harness.processes import CpuClock
-from bench.harness.started import ServerFailed, Started, started
+from bench.harness.started import CallsheetProcess, ServerFailed, start_process
 from gateway.identity.development_tokens import development_token
 from gateway.settings import IdentitySettings
 
 HOST: Final = "127.0.0.1"
 WAIT_SECONDS: Final = 10
 FOREIGN: Final = ("CALLSHEET_", "OPENAI_", "PG", "DATABASE_URL", "NATS_")
-"""Variables of the person's shell that would change what is measured."""
+"""Prefixes of shell variables that would change the result."""
 
 
 def chain(steps: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Give a graph of steps in a chain that do nothing: what is left is the price of a step."""
+    """Return a graph of chained steps that do nothing, so that only the cost of a step is measured."""
     return {
         "nodes": [{"id": step, "kind": "transform", "name": step, "config": {}} for step in steps],
         "edges": [{"from": step, "to": following} for step, following in itertools.pairwise(steps)],
@@ -54,7 +54,7 @@ INPUT: Final = '{"inputs":{"brief":"One page, two readers, three drafts."}}'
 
 
 class Server(Struct, frozen=True, kw_only=True):
-    """A server that answers, the request that runs the workflow, and the processor clocks of its processes."""
+    """A ready server, the request that runs the workflow, and the CPU clocks of its processes."""
 
     port: int
     token: str
@@ -64,7 +64,7 @@ class Server(Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def serving(
+def serve_workflow(
     conninfo: str, directory: Path, graph: Mapping[str, Any] | None = None, *, apart: bool = False
 ) -> Generator[Server]:
     """Run a server with one workflow (the three steps) over a database for a block's length. Raises ServerFailed.
@@ -75,13 +75,13 @@ def serving(
     port = _free_port()
     door = ["serve" if apart else "dev", "--host", HOST, "--port", str(port)]
     commands = [door, ["work"], ["project"]] if apart else [door]
-    environment = environment_of(conninfo, directory, secret)
-    processes = [started(command, environment, directory) for command in commands]
+    environment = build_environment(conninfo, directory, secret)
+    processes = [start_process(command, environment, directory) for command in commands]
     try:
         token = _token(secret)
         _await_ready(processes[0], port)
         for process in processes[1:]:
-            process.wait_until(process.works)
+            process.wait_until(process.is_working)
         workflow_id = _workflow(port, token, graph or chain(STEPS))
         yield Server(
             port=port,
@@ -95,8 +95,8 @@ def serving(
             process.stop()
 
 
-def environment_of(conninfo: str, directory: Path, secret: str) -> dict[str, str]:
-    """Give the environment of a process of `callsheet` over a database: the person's, less what would change it."""
+def build_environment(conninfo: str, directory: Path, secret: str) -> dict[str, str]:
+    """Return the environment of a `callsheet` process: the shell's, without variables that change the result."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     return {
         **kept,
@@ -123,7 +123,7 @@ def _token(secret: str) -> str:
     )
 
 
-def _await_ready(process: Started, port: int) -> None:
+def _await_ready(process: CallsheetProcess, port: int) -> None:
     def answers() -> bool:
         try:
             return httpx2.get(f"http://{HOST}:{port}/readyz").is_success
@@ -134,19 +134,19 @@ def _await_ready(process: Started, port: int) -> None:
 
 
 def _workflow(port: int, token: str, graph: Mapping[str, Any]) -> str:
-    """Make a project with the workflow and give the workflow's id."""
+    """Create a project with the workflow; return the workflow's id."""
     with httpx2.Client(base_url=f"http://{HOST}:{port}", headers={"Authorization": f"Bearer {token}"}) as client:
-        project = _made(client.post("/v1/projects", json={"name": "bench"}))
+        project = _read_created(client.post("/v1/projects", json={"name": "bench"}))
         body = {"name": "a chain of steps", **graph}
         answer = client.post(f"/v1/projects/{project['id']}/workflows", json=body)
-        workflow_id = str(_made(answer)["id"])
+        workflow_id = str(_read_created(answer)["id"])
         # What is measured reads it later: it has to be there for readers, too.
         position = {"callsheet-min-position": answer.headers["callsheet-position"]}
-        _made(client.get(f"/v1/workflows/{workflow_id}", headers=position))
+        _read_created(client.get(f"/v1/workflows/{workflow_id}", headers=position))
         return workflow_id
 
 
-def _made(response: httpx2.Response) -> dict[str, Any]:
+def _read_created(response: httpx2.Response) -> dict[str, Any]:
     if not response.is_success:
         raise ServerFailed(f"{response.request.url} was answered with {response.status_code}: {response.text}")
     return response.json()

@@ -1,4 +1,4 @@
-"""Whether every run that a client was told of is completed in the log, and in the read model too."""
+"""Check that every run reported to a client is completed in the log and in the read model."""
 
 import asyncio
 from typing import Any, Final, LiteralString
@@ -25,7 +25,7 @@ READ_MODEL: Final = "select count(*), count(*) filter (where status = 'completed
 
 
 class Verification(Struct, frozen=True, kw_only=True):
-    """The counts of three witnesses: what clients were told, what the log holds, what the read model says."""
+    """Counts from three sources: the clients, the log and the read model."""
 
     completed_for_clients: int
     failed_for_clients: int
@@ -40,7 +40,7 @@ class Verification(Struct, frozen=True, kw_only=True):
 async def verification(conninfo: str, *, completed: int, failed: int) -> Verification:
     """Wait until the read model has taken the whole log, and count."""
     async with await connect(conninfo) as connection:
-        await _settled(connection)
+        await _wait_for_read_model(connection)
         started, ended, steps, gapless = await _row(connection, LOG)
         in_model, completed_in_model = await _row(connection, READ_MODEL)
     return Verification(
@@ -55,15 +55,15 @@ async def verification(conninfo: str, *, completed: int, failed: int) -> Verific
     )
 
 
-def holds(found: Verification, steps: int) -> bool:
-    """Tell whether all witnesses agree that every run completed, with so many steps each."""
+def is_consistent(found: Verification, steps: int) -> bool:
+    """Return whether clients, log and read model agree that every run completed with so many steps."""
     runs = found.completed_for_clients
     counts = (found.started_in_log, found.completed_in_log, found.in_read_model, found.completed_in_read_model)
     agreed = all(count == runs for count in counts) and found.steps_completed_in_log == runs * steps
     return agreed and found.gapless and runs > 0 and found.failed_for_clients == 0
 
 
-async def _settled(connection: AsyncConnection[tuple[Any, ...]]) -> None:
+async def _wait_for_read_model(connection: AsyncConnection[tuple[Any, ...]]) -> None:
     async with asyncio.timeout(SETTLE_SECONDS_MAX):
         while not (await _row(connection, STANDS))[0]:  # noqa: ASYNC110  # another process's work: there is nothing to await
             await asyncio.sleep(POLL_SECONDS)

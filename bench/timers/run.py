@@ -14,11 +14,11 @@ from bench.harness.figures import Bar, bar
 from bench.harness.machine import Machine, machine
 from bench.harness.options import Options
 from bench.harness.processes import CpuClock
-from bench.harness.progress import say
+from bench.harness.progress import print_progress
 from bench.harness.servers import Postgres, postgres
-from bench.harness.started import ServerFailed, started
-from bench.runs.server import environment_of
-from bench.timers.log import folded, wait_in_many
+from bench.harness.started import ServerFailed, start_process
+from bench.runs.server import build_environment
+from bench.timers.log import wait_for_read_models, wait_in_many
 from callsheet.wiring.core import COMPONENTS
 
 TIMERS: Final = 100_000
@@ -91,11 +91,11 @@ def _sum(idle: Idle) -> float:
 
 def _fill(conninfo: str, directory: Path, timers: int) -> None:
     """Have so many runs wait for a time far away, and the read models know of them."""
-    say(f"  beginning {timers:,} runs that wait")
+    print_progress(f"  beginning {timers:,} runs that wait")
     asyncio.run(wait_in_many(conninfo, timers))
-    worker = started(["project"], environment_of(conninfo, directory, secrets.token_urlsafe(48)), directory)
+    worker = start_process(["project"], build_environment(conninfo, directory, secrets.token_urlsafe(48)), directory)
     try:
-        found = asyncio.run(folded(conninfo))
+        found = asyncio.run(wait_for_read_models(conninfo))
     finally:
         worker.stop()
     if found != timers:
@@ -105,19 +105,19 @@ def _fill(conninfo: str, directory: Path, timers: int) -> None:
 def _idle(database: Postgres, conninfo: str, directory: Path, seconds: float) -> Idle:
     """Run an engine that has nothing to do, and read the clocks around some rounds of it."""
     database.checkpoint()
-    engine = started(["work"], environment_of(conninfo, directory, secrets.token_urlsafe(48)), directory)
+    engine = start_process(["work"], build_environment(conninfo, directory, secrets.token_urlsafe(48)), directory)
     try:
-        engine.wait_until(engine.works)
+        engine.wait_until(engine.is_working)
         time.sleep(SETTLING_SECONDS)
         rounds = [_round(engine.clock, database.clock, seconds) for _ in range(ROUNDS)]
     finally:
         engine.stop()
-    postgres_seconds = [one.postgres for one in rounds if one.postgres is not None]
+    postgres_seconds = [row.postgres for row in rounds if row.postgres is not None]
     idle = Idle(
-        engine=round(statistics.median(one.engine for one in rounds), 3),
+        engine=round(statistics.median(row.engine for row in rounds), 3),
         postgres=round(statistics.median(postgres_seconds), 3) if postgres_seconds else None,
     )
-    say(f"  {seconds:.0f} s idle: engine {idle.engine} s of processor time, PostgreSQL {idle.postgres} s")
+    print_progress(f"  {seconds:.0f} s idle: engine {idle.engine} s of processor time, PostgreSQL {idle.postgres} s")
     return idle
 
 
