@@ -15,10 +15,10 @@ from bench.harness.figures import percentile
 from bench.harness.progress import print_progress
 from bench.lag.facts import FACTS_OF_A_RUN, appends_of_a_run
 from bench.lag.processes import RELAYING, processes
-from bus.nats.relay_status import relay_standing
+from bus.nats.relay_status import read_relay_status
 from callsheet.wiring.projections import PROJECTIONS
 from domain.fact import Fact
-from projections.runtime.status import standings
+from projections.runtime.status import read_projection_statuses
 from store.log.log import Log
 from store.log.records import Accepted
 from store.postgres.connections import connected
@@ -89,10 +89,10 @@ async def _ready(conninfo: str, *, relay_only: bool) -> None:
     """Wait until one process relays, and then until every projection is followed."""
     async with connected(conninfo) as connection, asyncio.timeout(READY_SECONDS_MAX):
         while True:
-            relays = (await relay_standing(connection)).holder is not None
-            found = await standings(connection)
+            relays = (await read_relay_status(connection)).holder is not None
+            found = await read_projection_statuses(connection)
             wanted = RELAYING if relay_only else tuple(PROJECTIONS)
-            if relays and all(found.of(name).followed_by for name in wanted):
+            if relays and all(found.get(name).followed_by for name in wanted):
                 return
             await asyncio.sleep(0.1)
 

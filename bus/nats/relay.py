@@ -4,8 +4,6 @@ One process relays at a time, by a session lock; the others stand by. What was p
 published again: JetStream knows the ids of its last two minutes, and subscribers know events by their id.
 """
 
-import asyncio
-import random
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Final
@@ -21,21 +19,17 @@ from bus.feed import Feed
 from bus.nats.cloudevents import MEDIA_TYPE, Stored, write
 from bus.nats.jetstream import StreamBounds, StreamUnusable, ensure_stream
 from bus.nats.publisher import CONTENT_TYPE, MESSAGE_ID, POSITION, Message, NotPublished, Publisher, publishing
-from bus.nats.relay_status import relay_name
+from bus.nats.relay_status import LOCK, SESSION_LABEL
 from bus.nats.subjects import subject_of
 from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
-from store.log.appender import back_off_seconds
 from store.log.event_id import mark_of, marked
-from store.postgres.connections import bounded, cancellable, connected
-from store.postgres.lock_holder import Standby
+from store.postgres.connections import ASYNC_COMMIT, bounded, cancellable
+from store.postgres.exclusive import ExclusiveRole, Progress, RoleBounds, RoleLost
+from store.postgres.lock_status import name_session
+from store.retrying import BackOff, Retrying
 
 CARRIER: Final = "nats"
-
-LOCK: Final = 1919251553
-
-OWN: Final = "select pg_try_advisory_lock(1919251553, hashtext(%b::text))"
-"""Become the one relay of a carrier, for as long as the connection lives."""
 
 BEGIN: Final = "insert into relay_cursors (carrier) values (%b) on conflict do nothing"
 """Make the cursor of a carrier that has none: then the whole log is published."""
@@ -60,8 +54,8 @@ select notification_id, originator_id, originator_version, workspace_id, project
 """
 """Read a stretch of the log as it stands there, in order of position, without the records of outside libraries."""
 
-# A cursor that PostgreSQL loses in a crash costs some messages published twice; so moving it waits for no disk.
-RELAXED: Final = "set synchronous_commit = off"
+LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable, RoleLost)
+"""What a new connection may mend."""
 
 
 class RelayBounds(Struct, frozen=True, kw_only=True):
@@ -87,10 +81,6 @@ class Relaying(StrEnum):
     """NATS does not take what is published; a person has to look."""
 
 
-class CursorTaken(Exception):  # noqa: N818  # tells the relay to stand by
-    """The cursor is not where this relay left it: another one relays."""
-
-
 class Relay:
     """Relays for this process whenever no other one does. One is made for the process, and run on every connection."""
 
@@ -105,48 +95,60 @@ class Relay:
     ) -> None:
         """Make the relay; it does nothing until `run`."""
         self._conninfo = bounded(
-            conninfo, statement_timeout_ms=bounds.statement_timeout_ms, application_name=relay_name()
+            conninfo, statement_timeout_ms=bounds.statement_timeout_ms, application_name=name_session(SESSION_LABEL)
         )
         self._log_id = log_id
         self._mark = mark_of(log_id)
         self._feed = feed
         self._bounds = bounds
         self._failpoint = failpoint
+        self._role = ExclusiveRole(
+            LOCK, CARRIER, RoleBounds(standby_seconds=bounds.standby_seconds, hung_seconds=bounds.hung_seconds)
+        )
+        self._back_off = BackOff()
         self._logger = structlog.get_logger("bus.relay")
         self.doing = Relaying.AWAY
         self.fault: str | None = None
         self.position = 0
 
     async def run(self, client: Client) -> None:
-        """Relay over a connection until cancelled; what goes wrong is tried again, with jittered back-off."""
-        failures = 0
+        """Relay over a connection to NATS until cancelled; retry with back-off."""
         try:
-            while True:
-                begun_at = self.position
-                try:
-                    async with connected(self._conninfo) as connection:
+            async for attempt in Retrying(
+                *LOST, NotPublished, StreamUnusable, back_off=self._back_off, on_failure=self._interrupted
+            ):
+                with attempt:
+                    async with self._role.hold(self._conninfo, self._stand_by, self._hung_relay_ended) as connection:
                         await self._serve(connection, client)
-                except (psycopg.OperationalError, psycopg.InterfaceError, Unavailable, CursorTaken) as lost:
-                    self.doing = Relaying.AWAY
-                    self._logger.warning("relay.interrupted", reason=str(lost).strip())
-                except (NotPublished, StreamUnusable) as refused:
-                    self.doing, self.fault = Relaying.REFUSED, str(refused)
-                    if failures.bit_count() <= 1:  # ever more seldom: a refusal may last until a person has seen to it
-                        self._logger.warning("relay.refused", reason=self.fault, position=self.position, tries=failures)
-                failures = 1 if self.position > begun_at else failures + 1
-                await asyncio.sleep(back_off_seconds(failures))
         finally:
             self.doing = Relaying.AWAY
 
+    def _interrupted(self, fault: Exception, failures: int) -> None:
+        if isinstance(fault, LOST):
+            self.doing = Relaying.AWAY
+            self._logger.warning("relay.interrupted", reason=str(fault).strip())
+            return
+        self.doing, self.fault = Relaying.REFUSED, str(fault)
+        if failures.bit_count() == 1:  # after 1, 2, 4, 8 … failures: a refusal may last until a person acts
+            self._logger.warning("relay.refused", reason=self.fault, position=self.position, tries=failures)
+
+    async def _stand_by(self, connection: AsyncConnection[Any]) -> Progress:
+        self.doing, self.fault = Relaying.STANDING_BY, None
+        row = await (await connection.execute(CURSOR, [CARRIER])).fetchone()
+        return Progress(0 if row is None else row[0], self._feed.through)
+
+    def _hung_relay_ended(self, session: str, position: int) -> None:
+        self._logger.warning("relay.hung_relay_ended", session=session, position=position)
+
     async def _serve(self, connection: AsyncConnection[Any], client: Client) -> None:
-        await self._own(connection)
         with cancellable():
             await ensure_stream(client, self._bounds.stream)
-        await connection.execute(RELAXED)
+        # A cursor that is lost in a crash costs some messages published twice.
+        await connection.execute(ASYNC_COMMIT)
         await connection.execute(BEGIN, [CARRIER])
         row = await (await connection.execute(CURSOR, [CARRIER])).fetchone()
         if row is None:
-            raise CursorTaken("the cursor is gone")
+            raise RoleLost("the cursor is gone")
         self.position = row[0]
         if self.doing is not Relaying.REFUSED:
             self._logger.info("relay.relaying", position=self.position)
@@ -155,19 +157,6 @@ class Relay:
             while True:
                 await self._feed.moved(self.position)
                 await self._step(connection, publisher)
-
-    async def _own(self, connection: AsyncConnection[Any]) -> None:
-        standby = Standby(LOCK, CARRIER, self._bounds.hung_seconds)
-        while True:
-            row = await (await connection.execute(OWN, [CARRIER])).fetchone()
-            if row is not None and row[0]:
-                return
-            self.doing, self.fault = Relaying.STANDING_BY, None
-            row = await (await connection.execute(CURSOR, [CARRIER])).fetchone()
-            position = 0 if row is None else row[0]
-            if (ended := await standby.look(connection, position, self._feed.through)) is not None:
-                self._logger.warning("relay.hung_relay_ended", session=ended, position=position)
-            await asyncio.sleep(self._bounds.standby_seconds * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, nothing secret
 
     async def _step(self, connection: AsyncConnection[Any], publisher: Publisher) -> None:
         """Publish one page of what is committed, and move the cursor once all of it is acknowledged."""
@@ -201,5 +190,6 @@ class Relay:
     async def _move(self, connection: AsyncConnection[Any], position: int) -> None:
         move = {"carrier": CARRIER, "position": position, "expected": self.position}
         if await (await connection.execute(MOVE, move)).fetchone() is None:
-            raise CursorTaken("another relay has moved the cursor")
+            raise RoleLost("another relay has moved the cursor")
         self.position = position
+        self._back_off.reset()

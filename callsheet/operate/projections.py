@@ -16,7 +16,7 @@ from callsheet.operate.printing import ATTENTION, count, duration, json_option, 
 from callsheet.startup import refusals
 from callsheet.wiring.projections import PROJECTIONS
 from domain.fact import topic_of
-from projections.runtime.status import Standing, Standings, standings
+from projections.runtime.status import ProjectionStatus, ProjectionStatuses, read_projection_statuses
 
 LAG_SECONDS_MAX: Final = 10.0
 """How far behind a projection may be before `status` says that somebody has to look."""
@@ -35,7 +35,7 @@ class Listed(Struct, frozen=True, kw_only=True):
 class Status(Struct, frozen=True, kw_only=True):
     """Where one projection stands, and what somebody has to look at, if anything."""
 
-    standing: Standing
+    standing: ProjectionStatus
     attention: tuple[str, ...]
 
 
@@ -57,7 +57,7 @@ def projections() -> None:
 def list_command(*, as_json: bool) -> None:
     """List the projections: what each folds, and how far it has come."""
     with refusals():
-        found = listed(ask(standings))
+        found = listed(ask(read_projection_statuses))
     if as_json:
         print_json(found)
         return
@@ -91,7 +91,7 @@ def status(*, names: tuple[str, ...], lag_seconds_max: float, as_json: bool) -> 
     """
     chosen = named(names)
     with refusals():
-        found = statuses(ask(standings), chosen, lag_seconds_max=lag_seconds_max)
+        found = statuses(ask(read_projection_statuses), chosen, lag_seconds_max=lag_seconds_max)
     if as_json:
         print_json(found)
     else:
@@ -107,7 +107,7 @@ def named(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names)) or tuple(PROJECTIONS)
 
 
-def listed(found: Standings) -> tuple[Listed, ...]:
+def listed(found: ProjectionStatuses) -> tuple[Listed, ...]:
     """List the projections of this version in their order, and then what is left of others."""
     made = {name: make() for name, make in PROJECTIONS.items()}
     ours = tuple(
@@ -116,7 +116,7 @@ def listed(found: Standings) -> tuple[Listed, ...]:
             topics=tuple(sorted(topic_of(kind) for kind in one.wants)),
             tables=one.tables,
             known=True,
-            position=found.of(name).position,
+            position=found.get(name).position,
         )
         for name, one in made.items()
     )
@@ -127,13 +127,15 @@ def listed(found: Standings) -> tuple[Listed, ...]:
     )
 
 
-def statuses(found: Standings, names: Sequence[str], *, lag_seconds_max: float) -> Statuses:
+def statuses(found: ProjectionStatuses, names: Sequence[str], *, lag_seconds_max: float) -> Statuses:
     """Judge each projection."""
-    judged = tuple(Status(standing=one, attention=tuple(_faults(one, lag_seconds_max))) for one in map(found.of, names))
+    judged = tuple(
+        Status(standing=one, attention=tuple(_faults(one, lag_seconds_max))) for one in map(found.get, names)
+    )
     return Statuses(head=found.head, healthy=not any(one.attention for one in judged), projections=judged)
 
 
-def _faults(one: Standing, lag_seconds_max: float) -> Sequence[str]:
+def _faults(one: ProjectionStatus, lag_seconds_max: float) -> Sequence[str]:
     nobody = ("nobody follows",) if one.followed_by is None else ()
     late = (f"over {duration(lag_seconds_max)} behind",) if one.lag_seconds > lag_seconds_max else ()
     parked = (f"{one.parked} parked",) if one.parked else ()

@@ -9,7 +9,7 @@ from typing import Final
 import rich_click as click
 from msgspec import Struct
 
-from bus.nats.relay_status import RelayStanding, relay_standing
+from bus.nats.relay_status import RelayStatus, read_relay_status
 from callsheet.help_text import OF_OPERATORS, examples
 from callsheet.operate.asking import ask
 from callsheet.operate.printing import ATTENTION, count, duration, json_option, moment, print_json, print_table
@@ -19,11 +19,11 @@ LAG_SECONDS_MAX: Final = 10.0
 """How far behind the relay may be before `status` says that somebody has to look."""
 
 
-class RelayStatus(Struct, frozen=True, kw_only=True):
+class RelayReport(Struct, frozen=True, kw_only=True):
     """The answer of `status`: where the relay stands, and what somebody has to look at, if anything."""
 
     healthy: bool
-    standing: RelayStanding
+    standing: RelayStatus
     attention: tuple[str, ...]
 
 
@@ -47,7 +47,7 @@ def status(*, lag_seconds_max: float, as_json: bool) -> None:
     Exits with 3 when somebody has to look: no process relays, or the lag is over its bound.
     """
     with refusals():
-        found = relay_status(ask(relay_standing), lag_seconds_max=lag_seconds_max)
+        found = judge(ask(read_relay_status), lag_seconds_max=lag_seconds_max)
     if as_json:
         print_json(found)
     else:
@@ -55,13 +55,13 @@ def status(*, lag_seconds_max: float, as_json: bool) -> None:
     sys.exit(0 if found.healthy else ATTENTION)
 
 
-def relay_status(standing: RelayStanding, *, lag_seconds_max: float) -> RelayStatus:
+def judge(standing: RelayStatus, *, lag_seconds_max: float) -> RelayReport:
     """Judge where the relay stands."""
     attention = tuple(_attention(standing, lag_seconds_max))
-    return RelayStatus(healthy=not attention, standing=standing, attention=attention)
+    return RelayReport(healthy=not attention, standing=standing, attention=attention)
 
 
-def _attention(standing: RelayStanding, lag_seconds_max: float) -> list[str]:
+def _attention(standing: RelayStatus, lag_seconds_max: float) -> list[str]:
     said: list[str] = []
     if standing.holder is None:
         said.append("no process relays" if standing.begun else "nothing was ever relayed, and no process does")
@@ -70,7 +70,7 @@ def _attention(standing: RelayStanding, lag_seconds_max: float) -> list[str]:
     return said
 
 
-def _print(found: RelayStatus) -> None:
+def _print(found: RelayReport) -> None:
     standing = found.standing
     print_table(
         ("cursor", "head", "lag (events)", "lag", "moved", "relayed by", "standing by"),

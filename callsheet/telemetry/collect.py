@@ -4,13 +4,13 @@ import asyncio
 import time
 from typing import Final
 
-from bus.nats.relay_status import RelayStanding, relay_standing
+from bus.nats.relay_status import RelayStatus, read_relay_status
 from callsheet.telemetry.metrics import Metrics, Values, alone
 from engine.engine import Engine
 from gateway.http.request_counts import Answers
 from projections.runtime.follower import Following
 from projections.runtime.read_pool import ReadModels
-from projections.runtime.status import Standings, standings
+from projections.runtime.status import ProjectionStatuses, read_projection_statuses
 from projections.runtime.worker import Worker
 from store.errors import Unavailable
 from store.log.log import Log
@@ -42,8 +42,8 @@ class Watch:
         self.answers = Answers()
         self._looking = asyncio.Lock()
         self._looked_at = -FRESH_SECONDS
-        self._standings: Standings | None = None
-        self._relay: RelayStanding | None = None
+        self._projections: ProjectionStatuses | None = None
+        self._relay: RelayStatus | None = None
         self._show(metrics)
 
     async def page(self) -> bytes:
@@ -57,11 +57,11 @@ class Watch:
     async def _look(self) -> None:
         try:
             async with self._models.connection() as connection:
-                self._standings = await standings(connection)
-                relay = await relay_standing(connection)
+                self._projections = await read_projection_statuses(connection)
+                relay = await read_relay_status(connection)
                 self._relay = relay if relay.begun else None
         except Unavailable:
-            self._standings = self._relay = None
+            self._projections = self._relay = None
 
     def _show(self, metrics: Metrics) -> None:
         metrics.gauge("up", "1 for each part that this process keeps going.", self._up)
@@ -98,20 +98,20 @@ class Watch:
         return [({"part": part}, 1) for part in self._parts]
 
     def _database(self) -> Values:
-        return alone(int(self._standings is not None))
+        return alone(int(self._projections is not None))
 
     def _head(self) -> Values:
-        return () if self._standings is None else alone(self._standings.head)
+        return () if self._projections is None else alone(self._projections.head)
 
     def _queue(self) -> Values:
         return alone(self._log.waiting)
 
     def _each(self, field: str) -> Values:
-        found = () if self._standings is None else self._standings.projections.values()
+        found = () if self._projections is None else self._projections.projections.values()
         return [({"projection": one.projection}, getattr(one, field)) for one in found]
 
     def _followed(self) -> Values:
-        found = () if self._standings is None else self._standings.projections.values()
+        found = () if self._projections is None else self._projections.projections.values()
         return [({"projection": one.projection}, int(one.followed_by is not None)) for one in found]
 
     def _here(self) -> Values:

@@ -8,11 +8,12 @@ from msgspec import Struct
 from psycopg import AsyncConnection
 
 from projections.rebuild.faults import RebuildRefused
+from store.postgres.exclusive import ExclusiveRole
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
-OWN: Final = "select pg_try_advisory_lock(1380271692, hashtext(%b::text))"
-"""Become the one rebuild of a projection, for as long as the connection lives."""
+LOCK: Final = 1380271692
+"""The kind of the role "rebuilds a projection"; see `store/postgres/exclusive.py`."""
 
 BEGIN_CHECKPOINT: Final = "insert into checkpoints (projection) values (%b) on conflict do nothing"
 """Make the checkpoint of a projection that nobody has followed yet."""
@@ -88,11 +89,9 @@ class Rebuild(Struct, kw_only=True):
 
 
 async def own(connection: Connection, names: Sequence[str]) -> None:
-    """Take projections in hand, until the connection ends. Raises RebuildRefused."""
+    """Acquire the role of rebuilding projections, until the connection ends. Raises RebuildRefused."""
     for name in sorted(names):
-        cursor = await connection.execute(OWN, [name])
-        row = await cursor.fetchone()
-        if row is None or not row[0]:
+        if not await ExclusiveRole(LOCK, name).try_acquire(connection):
             raise RebuildRefused(f"another process is rebuilding {name} now")
 
 

@@ -21,13 +21,10 @@ from projections.rebuild.report import ProjectionReport, RebuildReport
 from projections.rebuild.swapping import abandon, swap
 from projections.runtime.projection import Projection
 from store.postgres.arrays import register
-from store.postgres.connections import bounded, connected
+from store.postgres.connections import ASYNC_COMMIT, bounded, connected
 from store.postgres.migrations import migrations_of
 
 Connection = AsyncConnection[tuple[Any, ...]]
-
-RELAXED: Final = "set synchronous_commit = off"
-"""Rows and position move together: a crash costs a moment of folding again; see `projections/runtime/follower.py`."""
 
 ONE_PROCESS: Final = "set max_parallel_workers_per_gather = 0; set max_parallel_maintenance_workers = 0"
 """Let no statement take more than one processor."""
@@ -115,7 +112,7 @@ async def _connections(conninfo: str, bounds: RebuildBounds) -> AsyncGenerator[t
     patient = _patient(conninfo, bounds.statement_timeout_ms)
     async with connected(patient) as writing, connected(patient) as reading:
         register(writing)
-        await writing.execute(RELAXED)
+        await writing.execute(ASYNC_COMMIT)  # a crash costs a moment of folding again
         yield writing, reading
 
 

@@ -15,6 +15,7 @@ from projections.runtime.parking import CHECKPOINT, Footing, error_text, footing
 from projections.runtime.projection import Projection, Unfoldable
 from store.failpoint import FailPointHook
 from store.log.records import Recorded
+from store.postgres.exclusive import RoleLost
 from store.tracing import Spans
 
 MOVE: Final = """
@@ -24,10 +25,6 @@ update checkpoints
 returning revision
 """
 """Move the checkpoint from where this worker left it; it moves nothing where somebody else has changed it."""
-
-
-class CheckpointTaken(Exception):  # noqa: N818  # tells the follower to stand by
-    """The checkpoint is not where this worker left it: another worker has the projection."""
 
 
 class LeftOutChanged(Exception):  # noqa: N818  # tells the follower to begin again from the checkpoint
@@ -61,7 +58,7 @@ class Owned:
         """Fold facts that came through the sieve, and move the checkpoint; park the workspaces that cannot be folded.
 
         Behind a fact that could not be folded there may be more: so few are tried next, and then twice as many each
-        time, for PostgreSQL does not say which of them it refuses. Raises CheckpointTaken, LeftOutChanged (what is
+        time, for PostgreSQL does not say which of them it refuses. Raises RoleLost, LeftOutChanged (what is
         committed by then stands); TimeoutError when PostgreSQL does not answer in time.
         """
         size, is_last = len(facts), False
@@ -100,7 +97,7 @@ class Owned:
         try:
             async with asyncio.timeout(self._commit_seconds):
                 await self._write(facts, through, poison)
-        except (CheckpointTaken, LeftOutChanged):
+        except (RoleLost, LeftOutChanged):
             raise
         except Exception as fault:
             if not is_poisonous(fault):
@@ -135,12 +132,12 @@ class Owned:
         self._failpoint("rows.committed")
 
     async def _explain(self, connection: AsyncConnection[Any]) -> None:
-        """Say why the checkpoint did not move. Raises CheckpointTaken, LeftOutChanged."""
+        """Say why the checkpoint did not move. Raises RoleLost, LeftOutChanged."""
         cursor = connection.cursor(binary=True)
         await cursor.execute(CHECKPOINT, [self._projection.name])
         row = await cursor.fetchone()
         if row is None or row[0] != self.footing.position:
-            raise CheckpointTaken
+            raise RoleLost("another worker has moved the checkpoint")
         raise LeftOutChanged
 
     async def _poison_of(self, facts: Sequence[Recorded], fault: Exception) -> Unfoldable:

@@ -1,7 +1,6 @@
 """Following the log for one projection: own it, fold what comes in batches, move rows and checkpoint together."""
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -14,28 +13,21 @@ from msgspec import Struct
 from psycopg import AsyncConnection
 
 from projections.runtime.checkpoints import Checkpoints
-from projections.runtime.commit import CheckpointTaken, LeftOutChanged, Owned
+from projections.runtime.commit import LeftOutChanged, Owned
 from projections.runtime.event_filter import NOTHING_PARKED
 from projections.runtime.parking import CHECKPOINT, Footing, footing_of
 from projections.runtime.projection import Projection, Reader
-from projections.runtime.status import worker_name
+from projections.runtime.status import LOCK, label_session
 from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
 from store.log.records import Page, Recorded
 from store.postgres.arrays import register
-from store.postgres.connections import bounded, connected
-from store.postgres.lock_holder import Standby
+from store.postgres.connections import ASYNC_COMMIT, bounded
+from store.postgres.exclusive import ExclusiveRole, Progress, RoleBounds, RoleLost
+from store.postgres.lock_status import name_session
+from store.retrying import BackOff, BackOffBounds, Retrying
 
-LOCK: Final = 1886547818
-
-OWN: Final = "select pg_try_advisory_lock(1886547818, hashtext(%b::text))"
-"""Become the one worker of a projection, for as long as the connection lives."""
-
-# A read model can be built again from the log, and PostgreSQL loses the tail of its rows and its checkpoint together:
-# so a crash costs a moment of folding again, and a commit need not wait for the disk.
-RELAXED: Final = "set synchronous_commit = off"
-
-LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable, TimeoutError)
+LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable, TimeoutError, RoleLost)
 """What a new connection may mend."""
 
 
@@ -57,8 +49,7 @@ class WorkerBounds(Struct, frozen=True, kw_only=True):
     checkpoint_seconds: float = 0.5
     standby_seconds: float = 1.0
     hung_seconds: float = 10.0
-    back_off_seconds: float = 0.05
-    back_off_seconds_max: float = 5.0
+    back_off: BackOffBounds = BackOffBounds(longest_seconds=5.0)
     statement_timeout_ms: int = 30_000
     commit_seconds: float = 60.0
     stalled_seconds: float = 30.0
@@ -90,7 +81,7 @@ class Follower:
         self._conninfo = bounded(
             conninfo,
             statement_timeout_ms=bounds.statement_timeout_ms,
-            application_name=worker_name(projection.name),
+            application_name=name_session(label_session(projection.name)),
         )
         self._feed = feed
         self._projection = projection
@@ -102,7 +93,12 @@ class Follower:
         self._revision = 0
         self._parked: Mapping[UUID, int] = NOTHING_PARKED
         self._committed_at = 0.0
-        self._failures = 0
+        self._role = ExclusiveRole(
+            LOCK,
+            projection.name,
+            RoleBounds(standby_seconds=bounds.standby_seconds, hung_seconds=bounds.hung_seconds),
+        )
+        self._back_off = BackOff(bounds.back_off)
         self._busy_since: float | None = None
         self._log = structlog.get_logger("projections.follower").bind(projection=projection.name)
         self.doing = Following.CONNECTING
@@ -140,28 +136,36 @@ class Follower:
         A lost connection is made again with jittered back-off, also when PostgreSQL does not answer in time. What
         cannot be folded parks its workspace. Anything unexpected is raised.
         """
-        while True:
-            try:
-                async with connected(self._conninfo) as connection:
-                    await self._serve(connection)
-            except (*LOST, CheckpointTaken) as lost:
-                self._log.warning("projection.interrupted", reason=str(lost).strip() or repr(lost))
-            finally:
-                self._projection.forget()
-                self._checkpoints.followed(self.name, here=False)
-            self.doing = Following.CONNECTING
-            self._busy(busy=True)
-            self._failures += 1
-            await asyncio.sleep(self._back_off_seconds())
+        async for attempt in Retrying(*LOST, back_off=self._back_off, on_failure=self._interrupted):
+            with attempt:
+                try:
+                    async with self._role.hold(self._conninfo, self._stand_by, self._hung_worker_ended) as connection:
+                        await self._serve(connection)
+                finally:
+                    self._projection.forget()
+                    self._checkpoints.followed(self.name, here=False)
 
-    def _back_off_seconds(self) -> float:
-        longest = self._bounds.back_off_seconds * 2 ** min(self._failures, 10)
-        return random.uniform(0.5, 1.0) * min(self._bounds.back_off_seconds_max, longest)  # noqa: S311  # jitter, nothing secret
+    def _interrupted(self, fault: Exception, _failures: int) -> None:
+        self._log.warning("projection.interrupted", reason=str(fault).strip() or repr(fault))
+        self.doing = Following.CONNECTING
+        self._busy(busy=True)
+
+    async def _stand_by(self, connection: AsyncConnection[Any]) -> Progress:
+        """Return how far the worker that has the projection has come."""
+        self.doing = Following.STANDING_BY
+        cursor = await connection.execute(CHECKPOINT, [self.name])
+        row = await cursor.fetchone()
+        position = 0 if row is None else row[0]
+        self._busy(busy=position == self._position and position < self._feed.through)
+        self._position = position
+        return Progress(position, self._feed.through)
+
+    def _hung_worker_ended(self, session: str, position: int) -> None:
+        self._log.warning("projection.hung_worker_ended", session=session, position=position)
 
     async def _serve(self, connection: AsyncConnection[Any]) -> None:
-        await self._own(connection)
         register(connection)
-        await connection.execute(RELAXED)
+        await connection.execute(ASYNC_COMMIT)  # a crash costs a moment of folding again
         owned = Owned(
             connection,
             self._projection,
@@ -190,27 +194,6 @@ class Follower:
     def _came_to(self, position: int) -> None:
         self._position = position
         self._checkpoints.moved(self.name, position, revision=self._revision)
-
-    async def _own(self, connection: AsyncConnection[Any]) -> None:
-        standby = Standby(LOCK, self.name, self._bounds.hung_seconds)
-        while True:
-            cursor = await connection.execute(OWN, [self.name])
-            row = await cursor.fetchone()
-            if row is not None and row[0]:
-                return
-            self.doing = Following.STANDING_BY
-            await self._watch_other(connection, standby)
-            await asyncio.sleep(self._bounds.standby_seconds * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, nothing secret
-
-    async def _watch_other(self, connection: AsyncConnection[Any], standby: Standby) -> None:
-        """See whether the worker that has the projection moves it, and end the session of one that hangs."""
-        cursor = await connection.execute(CHECKPOINT, [self.name])
-        row = await cursor.fetchone()
-        position = 0 if row is None else row[0]
-        self._busy(busy=position == self._position and position < self._feed.through)
-        self._position = position
-        if (ended := await standby.look(connection, position, self._feed.through)) is not None:
-            self._log.warning("projection.hung_worker_ended", session=ended, position=position)
 
     async def _step(self, owned: Owned) -> None:
         try:
@@ -251,6 +234,6 @@ class Follower:
         self._committed_at = time.monotonic()
         if facts:
             self._on_batch(self.name, len(facts), self._committed_at - begun_at)
-        self._failures = 0
+        self._back_off.reset()
         if owned.footing.revision != before:
             self._stands(owned.footing)

@@ -25,6 +25,12 @@ BOUNDS: Final = {
 }
 """What holds unless the connection string says otherwise; seconds, and milliseconds for the last."""
 
+ASYNC_COMMIT: Final = "set synchronous_commit = off"
+"""Commit without waiting for the disk: for what can be computed again from the log.
+
+A crash loses the last commits, rows and their checkpoint together: the work is repeated, and nothing is skipped.
+"""
+
 
 def bounded(conninfo: str, *, statement_timeout_ms: int, application_name: str) -> str:
     """Add the bounds of time to a connection string: nothing holds the head row, or waits, for ever; times are in UTC.

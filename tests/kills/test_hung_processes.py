@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any, Final
 import pytest
 from psycopg import AsyncConnection
 
-from bus.nats.relay_status import relay_standing
+from bus.nats.relay_status import read_relay_status
 from callsheet.wiring.core import COMPONENTS
-from projections.runtime.status import standings
+from projections.runtime.status import read_projection_statuses
 from store.log.event_id import mark_of, marked
 from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
@@ -24,7 +23,7 @@ from tests.support.kills.environment import PATIENCE_SECONDS, TOP
 from tests.support.kills.projection_process import STOP_VARIABLE
 from tests.support.servers.nats import NatsForTests
 from tests.support.store.given import running
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, wait_until_stopped
 
 HASTE: Final = {
     "CALLSHEET_PROJECTION_HUNG_SECONDS": "1",
@@ -65,7 +64,7 @@ class Two:
         """Wait until a process has the projection, and so many stand by."""
 
         async def holds() -> bool:
-            stands = (await standings(self.connection)).of(TOLD)
+            stands = (await read_projection_statuses(self.connection)).get(TOLD)
             owner = stands.followed_by
             return owner is not None and owner.process.startswith(f"{one.pid}.") and stands.standing_by == standing_by
 
@@ -75,7 +74,7 @@ class Two:
         """Wait until a process relays, and so many stand by."""
 
         async def holds() -> bool:
-            stands = await relay_standing(self.connection)
+            stands = await read_relay_status(self.connection)
             holder = stands.holder
             return holder is not None and holder.process.startswith(f"{one.pid}.") and stands.standing_by == standing_by
 
@@ -89,7 +88,7 @@ class Two:
 
     async def published(self, position: int) -> None:
         async def stands() -> bool:
-            return (await relay_standing(self.connection)).cursor >= position
+            return (await read_relay_status(self.connection)).cursor >= position
 
         await eventually(stands, what=f"position {position} is published", seconds=PATIENCE_SECONDS)
 
@@ -98,17 +97,6 @@ class Two:
             if one.returncode is None:
                 one.kill()
             await one.wait()
-
-
-async def hangs(one: asyncio.subprocess.Process) -> None:
-    """Wait until a process is stopped."""
-
-    async def stopped() -> bool:
-        asked = await asyncio.create_subprocess_exec("ps", "-o", "state=", "-p", str(one.pid), stdout=PIPE)
-        told, _ = await asked.communicate()
-        return told.strip().startswith(b"T")
-
-    await eventually(stopped, what=f"{one.pid} is stopped", seconds=PATIENCE_SECONDS)
 
 
 @asynccontextmanager
@@ -137,7 +125,7 @@ async def test_a_worker_that_hangs_is_followed_by_another_and_commits_nothing_wh
             first.send_signal(signal.SIGSTOP)
         else:
             await record(log)
-        await hangs(first)  # before there is more: one that hangs with nothing to do is left alone
+        await wait_until_stopped(first)  # before there is more: one that hangs with nothing to do is left alone
         await here.folded(await record(log, 3))
         await here.works(second, standing_by=0)
         first.send_signal(signal.SIGCONT)

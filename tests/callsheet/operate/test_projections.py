@@ -9,8 +9,9 @@ from pathlib import Path
 import psycopg
 
 from callsheet.wiring.projections import PROJECTIONS
-from projections.runtime.status import standings, worker_name
+from projections.runtime.status import label_session, read_projection_statuses
 from store.postgres.connections import connected
+from store.postgres.lock_status import name_session
 from tests.support.callsheet.operate import answered, migrated, project_with_names, said
 from tests.support.callsheet.separate_processes import apart
 from tests.support.waiting import eventually
@@ -88,8 +89,8 @@ def test_the_worker_that_follows_is_named_and_another_stands_by(database: str, t
 
         async def both() -> bool:
             async with connected(database) as connection:
-                found = await standings(connection)
-            return all(found.of(name).followed_by and found.of(name).standing_by == 1 for name in PROJECTIONS)
+                found = await read_projection_statuses(connection)
+            return all(found.get(name).followed_by and found.get(name).standing_by == 1 for name in PROJECTIONS)
 
         asyncio.run(eventually(both, what="one worker has each projection and one stands by", seconds=30))
         told = answered(database, "projections", "status")
@@ -116,8 +117,8 @@ def test_the_list_names_what_each_folds_and_what_another_version_left(database: 
 
 
 def test_a_process_is_still_known_where_its_name_is_long() -> None:
-    assert worker_name("x" * 20).startswith(f"callsheet-projection-{'x' * 20}@{os.getpid()}.")
-    assert len(worker_name("x" * 20)) <= 63
+    assert name_session(label_session("x" * 20)).startswith(f"callsheet-projection-{'x' * 20}@{os.getpid()}.")
+    assert len(name_session(label_session("x" * 20))) <= 63
 
 
 def test_a_worker_of_some_projections_leaves_the_others_alone(database: str, tmp_path: Path) -> None:
@@ -126,8 +127,8 @@ def test_a_worker_of_some_projections_leaves_the_others_alone(database: str, tmp
 
         async def followed() -> bool:
             async with connected(database) as connection:
-                found = await standings(connection)
-            return {name for name in PROJECTIONS if found.of(name).followed_by} == {"projects", "timers"}
+                found = await read_projection_statuses(connection)
+            return {name for name in PROJECTIONS if found.get(name).followed_by} == {"projects", "timers"}
 
         asyncio.run(eventually(followed, what="the two that were named are followed, and no other", seconds=30))
     refused = said(database, "project", "projects", "nothing")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from bus.nats.relay_status import relay_standing
+from bus.nats.relay_status import read_relay_status
 from tests.support.callsheet.operate import answered, migrated, project_with_names, said
 from tests.support.callsheet.separate_processes import apart
 from tests.support.servers.nats import NatsForTests
@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 async def asked(database: str) -> dict[str, Any]:
     """Ask as the command does, on a loop that is there already."""
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-        return msgspec.to_builtins(await relay_standing(connection))
+        return msgspec.to_builtins(await read_relay_status(connection))
 
 
 def test_where_nothing_was_ever_relayed_somebody_has_to_look(database: str) -> None:

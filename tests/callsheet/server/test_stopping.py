@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from psycopg import AsyncConnection
 
-from bus.nats.relay_status import relay_standing
+from bus.nats.relay_status import read_relay_status
 from callsheet.wiring.core import COMPONENTS, EVERYTHING, Core
 from store.postgres.migrations import migrate
 from store.settings import StoreSettings
@@ -69,7 +69,7 @@ async def test_a_process_that_relays_stops_without_a_fault(
     async with await AsyncConnection.connect(database, autocommit=True) as connection:
 
         async def relays() -> bool:
-            stands = await relay_standing(connection)
+            stands = await read_relay_status(connection)
             return stands.begun and stands.holder is not None
 
         variables = {"NATS_URL": nats_server.url, "CALLSHEET_NATS_STREAM_BYTES": str(64 * 1024 * 1024)}

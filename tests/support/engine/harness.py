@@ -44,6 +44,7 @@ from projections.runtime.worker import Worker
 from store.contents import PostgresContents
 from store.failpoint import FailPointHook, noop
 from store.postgres.migrations import migrate
+from store.retrying import BackOffBounds
 from store.settings import StoreSettings
 from tests.support.commands.processes import Process, new_id, now
 from tests.support.engine.fake_model import PRICES, Gate
@@ -275,7 +276,7 @@ async def site(database: str, gate: Gate | None = None, bounds: StoreSettings | 
             feed,
             [RunsProjection(most_remembered=100), TimersProjection()],
             Checkpoints(models, WaitBounds()),
-            WorkerBounds(standby_seconds=0.05, checkpoint_seconds=0.05, back_off_seconds=0.01),
+            WorkerBounds(standby_seconds=0.05, checkpoint_seconds=0.05, back_off=BackOffBounds(first_seconds=0.02)),
         )
         async with in_background(feed.run()), in_background(worker.run()):
             contents = HeldContents(PostgresContents(log.sessions), asyncio.Event())

@@ -24,10 +24,13 @@ from store.log.log import Log
 from store.log.records import Recorded
 from store.postgres.arrays import register
 from store.postgres.migrations import migrate
+from store.retrying import BackOffBounds
 from tests.support.store.given import METADATA, WORKSPACE, accepted, append, running
 
 NOW: Final = datetime(2026, 5, 1, 12, 30, 0, 123_456, tzinfo=UTC)
-PROMPT_BOUNDS: Final = WorkerBounds(standby_seconds=0.05, checkpoint_seconds=0.05, back_off_seconds=0.01)
+PROMPT_BOUNDS: Final = WorkerBounds(
+    standby_seconds=0.05, checkpoint_seconds=0.05, back_off=BackOffBounds(first_seconds=0.02)
+)
 PROMPT_WAITS: Final = WaitBounds(poll_seconds=0.02, followed_poll_seconds=0.05)
 PATIENCE_SECONDS: Final = 15.0
 
