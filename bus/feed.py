@@ -13,22 +13,14 @@ from operator import attrgetter
 from uuid import UUID
 
 import structlog
-from msgspec import Struct
 
 from bus.delayed_fetch import Patience
+from bus.settings import FeedSettings
 from bus.watch import StreamWatch, Watching
 from store.errors import Unavailable
 from store.log.appender import back_off_seconds
 from store.log.log import Log
 from store.log.records import Page, Recorded
-
-
-class FeedBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of the feed; `callsheet.settings.load` names and documents each."""
-
-    buffered_events: int = 20_000
-    page_events: int = 2_000
-    poll_seconds: float = 1.0
 
 
 class Feed:
@@ -37,11 +29,11 @@ class Feed:
     Recent facts are kept in a bounded buffer; a reader that has fallen behind it reads the log instead.
     """
 
-    def __init__(self, log: Log, bounds: FeedBounds) -> None:
+    def __init__(self, log: Log, settings: FeedSettings) -> None:
         """Make the feed and let the log tell it of commits; it follows nothing until `run`."""
         self._log = log
         log.tell(self._committed)
-        self._bounds = bounds
+        self._settings = settings
         self._buffer: list[Recorded] = []
         self._buffered_after = 0  # every fact after this position, up to `through`, is in the buffer
         self._through = -1
@@ -118,7 +110,7 @@ class Feed:
 
     async def _pause(self) -> None:
         """Wait until somebody says that there is more, or until the next look is due."""
-        jittered = self._bounds.poll_seconds * random.uniform(0.8, 1.2)  # noqa: S311  # jitter, nothing secret
+        jittered = self._settings.poll_seconds * random.uniform(0.8, 1.2)  # noqa: S311  # jitter, nothing secret
         with suppress(TimeoutError):
             async with asyncio.timeout(jittered):
                 await self._behind.wait()
@@ -129,7 +121,7 @@ class Feed:
 
     async def _catch_up(self) -> None:
         """Read the log until a page is not full. What was committed meanwhile is told of, and looked for after it."""
-        limit = self._bounds.page_events
+        limit = self._settings.page_events
         while True:
             after = self._through
             page = await self._log.read_next(after=after, limit=limit)
@@ -142,8 +134,8 @@ class Feed:
     def _extend(self, recorded: list[Recorded], through: int) -> None:
         self._buffer.extend(recorded)
         self._through = through
-        if len(self._buffer) > 2 * self._bounds.buffered_events:
-            kept = self._buffer[-self._bounds.buffered_events :]
+        if len(self._buffer) > 2 * self._settings.buffer_events:
+            kept = self._buffer[-self._settings.buffer_events :]
             self._buffered_after = kept[0].position - 1
             self._buffer = kept
         if self._watches:

@@ -100,3 +100,13 @@ class NatsSettings(Struct, frozen=True, kw_only=True):
     """How long an unresponsive relay may leave events unpublished before a standby terminates its PostgreSQL session.
 
     Must be longer than `CALLSHEET_NATS_RELAY_ACK_SECONDS`."""
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """URLs of the NATS servers; none if NATS is not used."""
+        return () if self.url is None else self.url.reveal()
+
+    @property
+    def stream_seconds(self) -> float:
+        """How long the stream retains an event."""
+        return self.stream_hours * 3_600.0

@@ -9,7 +9,6 @@ from uuid import UUID
 
 import psycopg
 import structlog
-from msgspec import Struct
 
 from bus.feed import Feed
 from commands.repository import Streams
@@ -20,11 +19,11 @@ from engine.cluster.membership import Membership, joined
 from engine.cluster.owner import Owner
 from engine.driving.active_runs import Runs
 from engine.driving.intake import Intake, begun, page_after
-from engine.driving.takeover import Takeover, TakeoverBounds
-from engine.driving.timers import TimerBounds, Timers
+from engine.driving.takeover import Takeover
+from engine.driving.timers import Timers
 from engine.executors import Executors
+from engine.settings import EngineSettings
 from engine.turns.context import Parts
-from engine.turns.data_limit import RUN_DATA_BYTES
 from engine.turns.graph_cache import Graphs
 from engine.turns.step_counts import StepTally
 from projections.read_models.runs_view import RunsView
@@ -53,19 +52,6 @@ STEADY_SECONDS: Final = 10.0
 """A membership that lasted so long was no failure of the ones before."""
 
 
-class EngineBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of an engine; `callsheet.settings.load` names and documents each."""
-
-    active_runs: int = 2_000
-    ending_runs: int = 100
-    graphs: int = 1_000
-    child_rest_seconds: float = 1.0
-    lost_attempts_in_a_row: int = 5
-    run_data_bytes: int = RUN_DATA_BYTES
-    timers: TimerBounds = TimerBounds()
-    takeover: TakeoverBounds = TakeoverBounds()
-
-
 class Engine:
     """One engine process. `run` must be running, supervised."""
 
@@ -83,7 +69,7 @@ class Engine:
         timers: TimersView,
         clock: Callable[[], datetime],
         random: Random,
-        bounds: EngineBounds,
+        settings: EngineSettings,
         failpoint: FailPointHook = noop,
     ) -> None:
         """Make an engine; it does nothing until `run`."""
@@ -98,9 +84,9 @@ class Engine:
         self._timers = timers
         self._clock = clock
         self._random = random
-        self._bounds = bounds
+        self._settings = settings
         self._failpoint = failpoint
-        self._graphs = Graphs(log, most_kept=bounds.graphs)
+        self._graphs = Graphs(log, most_kept=settings.kept_graphs)
         self._membership: Membership | None = None
         self._stuck: dict[UUID, str] = {}
         self._runs_in_hand: Runs | None = None
@@ -134,7 +120,7 @@ class Engine:
         while True:
             joined_at = loop.time()
             try:
-                async with joined(self._conninfo, self._name, self._bounds.takeover.lease_seconds) as membership:
+                async with joined(self._conninfo, self._name, self._settings.lease_seconds) as membership:
                     joined_at = loop.time()
                     self._membership = membership
                     self._logger.info("engine.joined", engine=self._name, epoch=membership.epoch)
@@ -154,33 +140,33 @@ class Engine:
             owner=Owner(self._name, membership.epoch),
             clock=self._clock,
             random=self._random,
-            held_back_off_seconds=self._bounds.timers.held_back_off_seconds,
-            child_rest_seconds=self._bounds.child_rest_seconds,
-            lost_attempts_in_a_row=self._bounds.lost_attempts_in_a_row,
-            run_data_bytes=self._bounds.run_data_bytes,
+            held_back_off_seconds=self._settings.held_back_off_seconds,
+            child_rest_seconds=self._settings.child_rest_seconds,
+            lost_attempts_in_a_row=self._settings.lost_attempts_in_a_row,
+            run_data_bytes=self._settings.run_data_bytes,
             failpoint=self._failpoint,
             tally=self.tally,
         )
 
     async def _drive_all(self, membership: Membership) -> None:
         parts = self._parts(membership)
-        bounds = self._bounds
-        leases = Leases(self._log.sessions, membership.epoch, bounds.takeover.lease_delay_seconds)
+        settings = self._settings
+        leases = Leases(self._log.sessions, membership.epoch, settings.lease_delay_seconds)
         try:
             async with asyncio.TaskGroup() as group:
                 runs = Runs(
                     parts,
                     self._graphs,
                     group,
-                    bounds.active_runs,
-                    most_ending=bounds.ending_runs,
+                    settings.active_runs,
+                    most_ending=settings.ending_runs,
                     membership=membership,
                     leases=leases,
                 )
                 self._stuck = runs.stuck
                 self._runs_in_hand = runs
-                timers = Timers(self._timers, runs, self._clock, self._bounds.timers, self._failpoint)
-                takeover = Takeover(membership, leases, runs, bounds.takeover, self._random, on_gone=timers.look_now)
+                timers = Timers(self._timers, runs, self._clock, self._settings, self._failpoint)
+                takeover = Takeover(membership, leases, runs, settings, self._random, on_gone=timers.look_now)
                 position = await self._runs.position()
                 group.create_task(timers.run())
                 group.create_task(takeover.keep_alive())

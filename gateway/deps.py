@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from msgspec import Struct
-
 from bus.deltas import DeltaHub
 from commands.handler import Handler
 from commands.repository import Streams
 from gateway.drain import Drain
 from gateway.http.request_counts import Answers
 from gateway.identity.tokens import Identity
+from gateway.settings import HttpSettings
 from projections.insights.view import InsightsView
 from projections.read_models.assets_view import AssetsView
 from projections.read_models.projects_view import ProjectsView
@@ -22,20 +21,6 @@ from projections.read_models.workflows_view import WorkflowsView
 from projections.runtime.checkpoints import Checkpoints
 from store.contents import ContentStore
 from store.log.log import Log
-
-
-class GatewayBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of requests; `callsheet.settings.load` names and documents each."""
-
-    body_bytes_max: int = 1024 * 1024
-    json_depth_max: int = 64
-    prefer_wait_seconds_max: float = 60
-    position_wait_seconds_max: float = 5
-    page_items: int = 50
-    page_items_max: int = 200
-    page_bytes_max: int = 8 * 1024 * 1024
-    heartbeat_seconds: float = 15
-    insights_days_max: int = 366
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,4 +50,4 @@ class Deps:
     degraded: Callable[[], tuple[str, ...]]
     metrics: Callable[[], Awaitable[bytes]]
     answers: Answers
-    bounds: GatewayBounds
+    settings: HttpSettings

@@ -70,9 +70,9 @@ class Door:
     def __init__(self, deps: Deps) -> None:
         """Make it of what the gateway is built from."""
         self._deps = deps
-        self._bounds = deps.bounds
+        self._settings = deps.settings
         self.mark = LogMark(deps.log_id)
-        self.paging = Paging(self.mark, items=deps.bounds.page_items, items_max=deps.bounds.page_items_max)
+        self.paging = Paging(self.mark, items=deps.settings.page_items, items_max=deps.settings.page_items_max)
 
     def enter(self, request: AnyRequest, scope: str, *parameters: str) -> Entry:
         """Tell who asks, whether they may, and what their query says: `parameters` are those that the route takes.
@@ -102,11 +102,11 @@ class Door:
 
     def shaped(self, entry: Entry, shape: Shape[T], raw: bytes) -> T:
         """Read the bytes of a body. Raises what `gateway.http.bodies` raises."""
-        return shape.read(raw, entry.headers, depth_max=self._bounds.json_depth_max)
+        return shape.read(raw, entry.headers, depth_max=self._settings.json_depth_max)
 
     async def raw(self, entry: Entry) -> bytes:
         """Read the body's bytes alone."""
-        return await read_body(entry.receive, entry.headers, bytes_max=self._bounds.body_bytes_max)
+        return await read_body(entry.receive, entry.headers, bytes_max=self._settings.body_bytes_max)
 
     async def execute(self, entry: Entry, command: Command, raw: bytes) -> Outcome:
         """Execute a command for the caller. Raises what the handler raises."""
@@ -143,7 +143,7 @@ class Door:
         text = entry.headers.get(b"callsheet-min-position")
         if text is not None:
             position = self.mark.read(text.decode("latin-1").strip())
-            timeout = self._bounds.position_wait_seconds_max
+            timeout = self._settings.position_wait_seconds_max
             await self._deps.checkpoints.wait_for(projection, position, timeout, workspace_id=entry.workspace_id)
 
     async def project(self, entry: Entry, projection: str) -> UUID:

@@ -8,9 +8,10 @@ import uvloop
 
 from bench.harness.progress import print_progress
 from bench.lag.facts import FACTS_OF_A_RUN, appends_of_a_run
-from bus.feed import Feed, FeedBounds
-from bus.nats.connection import NatsAccess, connected_to_nats
-from bus.nats.relay import Relay, RelayBounds
+from bus.feed import Feed
+from bus.nats.connection import connected_to_nats
+from bus.nats.relay import Relay
+from bus.settings import FeedSettings, NatsServers, NatsSettings
 from store.log.log import Log
 from store.settings import StoreSettings
 
@@ -31,10 +32,10 @@ async def _measure(conninfo: str, url: str, events: int) -> float:
         await log.connected()
         print_progress(f"filling a log with {events:,} events")
         await _fill(log, events)
-        feed = Feed(log, FeedBounds())
+        feed = Feed(log, FeedSettings())
         serving.append(group.create_task(feed.run()))
-        relay = Relay(conninfo, log_id, feed, RelayBounds())
-        async with connected_to_nats(NatsAccess(servers=(url,)), "bench") as session:
+        relay = Relay(conninfo, log_id, feed, NatsSettings())
+        async with connected_to_nats(NatsSettings(url=NatsServers(url)), "bench") as session:
             begun = time.perf_counter()
             serving.append(group.create_task(relay.run(session.client)))
             async with asyncio.timeout(WAIT_SECONDS_MAX):

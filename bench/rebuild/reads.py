@@ -9,7 +9,8 @@ from uuid import UUID
 
 from bench.harness.figures import percentile
 from projections.read_models.runs_view import RunsView
-from projections.runtime.read_pool import ReadBounds, ReadModels
+from projections.runtime.read_pool import ReadModels
+from projections.settings import ProjectionSettings
 
 READS_PER_SECOND = 100
 KNOWN = "select id, workspace_id from runs order by id limit 5000"
@@ -48,7 +49,7 @@ class Readers:
 @asynccontextmanager
 async def reading(conninfo: str) -> AsyncGenerator[Readers]:
     """Run readers until the end of the block."""
-    models = ReadModels(conninfo, ReadBounds())
+    models = ReadModels(conninfo, ProjectionSettings())
     async with models.opened():
         async with models.connection() as connection:
             known = [(row[0], row[1]) for row in await (await connection.execute(KNOWN)).fetchall()]

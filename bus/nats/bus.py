@@ -8,16 +8,16 @@ import asyncio
 from typing import Final
 
 import structlog
-from msgspec import Struct
 from nats.errors import Error
 
 from bus.deltas import DeltaHub
 from bus.feed import Feed
 from bus.listener import Listener
-from bus.nats.connection import NatsAccess, NatsAway, answered_within, connected_to_nats
+from bus.nats.connection import NatsAway, answered_within, connected_to_nats
 from bus.nats.consumer import Carrying
 from bus.nats.deltas import NatsDeltas
 from bus.nats.relay import Relay, Relaying
+from bus.settings import NatsSettings
 from store.log.appender import back_off_seconds
 from store.log.log import Log
 
@@ -25,42 +25,32 @@ STEADY_SECONDS: Final = 10.0
 """A connection that lasted so long was no failure of the ones before."""
 
 
-class NatsBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of the bus over NATS; `callsheet.settings.load` names and documents each."""
-
-    patience_seconds: float = 0.1
-    pending_events: int = 20_000
-    unsent_deltas: int = 10_000
-
-
 class NatsBus:
     """Carries over NATS while it is there; while it is not, facts come as they do without it."""
 
     def __init__(  # what a bus is made of
         self,
-        access: NatsAccess,
         listener: Listener,
         log: Log,
         feed: Feed,
         carrying: Carrying,
         relay: Relay | None,
-        bounds: NatsBounds,
+        settings: NatsSettings,
         *,
         name: str,
     ) -> None:
         """Make it; it carries nothing until `run`. `relay`: this process may be the one that publishes."""
-        self._access = access
         self._listener = listener
         self._log = log
         self._feed = feed
         self._carrying = carrying
         self._relay = relay
-        self._bounds = bounds
+        self._settings = settings
         self._name = name
         self._away: str | None = "not connected yet"
         self._logger = structlog.get_logger("bus.nats")
         self.deltas = DeltaHub()
-        self._nats_deltas = NatsDeltas(self.deltas, bounds.unsent_deltas)
+        self._nats_deltas = NatsDeltas(self.deltas, settings.unsent_deltas)
         feed.be_patient(self._patience_seconds)
 
     @property
@@ -85,7 +75,7 @@ class NatsBus:
     def _patience_seconds(self) -> float:
         """Give how long to wait for NATS; who relays is the first to need what is new."""
         relays = self._relay is not None and self._relay.doing is Relaying.RELAYING
-        return 0.0 if relays or not self.connected else self._bounds.patience_seconds
+        return 0.0 if relays or not self.connected else self._settings.patience_seconds
 
     async def run(self) -> None:
         """Carry until cancelled; while NATS is away try again, with jittered back-off."""
@@ -109,9 +99,9 @@ class NatsBus:
             await asyncio.sleep(back_off_seconds(failures))
 
     async def _serve(self) -> None:
-        async with connected_to_nats(self._access, self._name) as session, asyncio.TaskGroup() as group:
+        async with connected_to_nats(self._settings, self._name) as session, asyncio.TaskGroup() as group:
             group.create_task(session.until_lost())
-            async with answered_within(self._access.connect_seconds):
+            async with answered_within(self._settings.connect_seconds):
                 await self._carrying.subscribe(session.client)
             group.create_task(self._nats_deltas.run(session.client))
             if self._relay is not None:

@@ -4,14 +4,13 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from msgspec import Struct
 from nats.aio.client import Client
 from nats.errors import Error
 
+from bus.settings import NatsSettings
 from store.postgres.connections import cancellable
 
 LOOK_SECONDS: Final = 0.5
@@ -25,27 +24,13 @@ class NatsAway(Exception):  # noqa: N818  # expected: the bus goes on without it
     """NATS is not reached, or the connection to it was lost."""
 
 
-class NatsAccess(Struct, frozen=True, kw_only=True):
-    """How NATS is reached; `callsheet.settings.load` names and documents each."""
-
-    servers: tuple[str, ...]
-    user: str | None = None
-    password: str | None = None
-    token: str | None = None
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
-    connect_seconds: float = 5.0
-    ping_seconds: float = 10.0
-
-
-def tls_of(access: NatsAccess) -> ssl.SSLContext | None:
-    """Give the TLS context that the files make; None, when there are none. Raises OSError for files of no use."""
-    if access.ca_file is None and access.certificate_file is None:
+def tls_of(settings: NatsSettings) -> ssl.SSLContext | None:
+    """Return the TLS context for the certificate files; None if there are none. Raises OSError for files of no use."""
+    if settings.ca_file is None and settings.certificate_file is None:
         return None
-    context = ssl.create_default_context(cafile=access.ca_file)
-    if access.certificate_file is not None:
-        context.load_cert_chain(access.certificate_file, access.key_file)
+    context = ssl.create_default_context(cafile=settings.ca_file)
+    if settings.certificate_file is not None:
+        context.load_cert_chain(settings.certificate_file, settings.key_file)
     return context
 
 
@@ -80,7 +65,7 @@ async def answered_within(seconds: float) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def connected_to_nats(access: NatsAccess, name: str) -> AsyncGenerator[NatsSession]:
+async def connected_to_nats(settings: NatsSettings, name: str) -> AsyncGenerator[NatsSession]:
     """Hold a connection for the length of a block. Raises NatsAway when there is none to be had."""
     client, lost = Client(), asyncio.Event()
 
@@ -92,9 +77,9 @@ async def connected_to_nats(access: NatsAccess, name: str) -> AsyncGenerator[Nat
 
     try:
         try:
-            async with answered_within(access.connect_seconds * len(access.servers)):
+            async with answered_within(settings.connect_seconds * len(settings.servers)):
                 with cancellable():
-                    await client.connect(**_options(access, name), closed_cb=closed, error_cb=told)
+                    await client.connect(**_options(settings, name), closed_cb=closed, error_cb=told)
         except (Error, OSError, ValueError) as away:  # ValueError: what answers is no NATS
             raise NatsAway(str(away) or type(away).__name__) from away
         if not client.is_connected:  # nats-py takes any line, and also none, for the answer to its first ping
@@ -115,16 +100,16 @@ async def _close(client: Client, *, told_of: bool) -> None:
             await asyncio.gather(client.close(), return_exceptions=True)
 
 
-def _options(access: NatsAccess, name: str) -> dict[str, Any]:
+def _options(settings: NatsSettings, name: str) -> dict[str, Any]:
     return {
-        "servers": list(access.servers),
+        "servers": list(settings.servers),
         "name": name,
-        "user": access.user,
-        "password": access.password,
-        "token": access.token,
-        "tls": tls_of(access),
-        "connect_timeout": access.connect_seconds,
-        "ping_interval": access.ping_seconds,
+        "user": settings.user,
+        "password": None if settings.password is None else settings.password.reveal(),
+        "token": None if settings.token is None else settings.token.reveal(),
+        "tls": tls_of(settings),
+        "connect_timeout": settings.connect_seconds,
+        "ping_interval": settings.ping_seconds,
         "max_outstanding_pings": 2,
         "allow_reconnect": False,
         "max_reconnect_attempts": 1,  # of each server, within the one attempt to connect

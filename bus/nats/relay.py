@@ -11,16 +11,16 @@ from uuid import UUID
 
 import psycopg
 import structlog
-from msgspec import Struct
 from nats.aio.client import Client
 from psycopg import AsyncConnection
 
 from bus.feed import Feed
 from bus.nats.cloudevents import MEDIA_TYPE, Stored, write
-from bus.nats.jetstream import StreamBounds, StreamUnusable, ensure_stream
+from bus.nats.jetstream import StreamUnusable, ensure_stream
 from bus.nats.publisher import CONTENT_TYPE, MESSAGE_ID, POSITION, Message, NotPublished, Publisher, publishing
 from bus.nats.relay_status import LOCK, SESSION_LABEL
 from bus.nats.subjects import subject_of
+from bus.settings import NatsSettings
 from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
 from store.log.event_id import mark_of, marked
@@ -28,6 +28,7 @@ from store.postgres.connections import ASYNC_COMMIT, bounded, cancellable
 from store.postgres.exclusive import ExclusiveRole, Progress, RoleBounds, RoleLost
 from store.postgres.lock_status import name_session
 from store.retrying import BackOff, Retrying
+from store.settings import STATEMENT_TIMEOUT_MS
 
 CARRIER: Final = "nats"
 
@@ -58,17 +59,6 @@ LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable, Ro
 """What a new connection may mend."""
 
 
-class RelayBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of the relay; `callsheet.settings.load` names and documents each."""
-
-    page_events: int = 1_000
-    ack_seconds: float = 10.0
-    standby_seconds: float = 1.0
-    hung_seconds: float = 15.0
-    statement_timeout_ms: int = 10_000
-    stream: StreamBounds = StreamBounds()
-
-
 class Relaying(StrEnum):
     """What a relay is doing."""
 
@@ -89,21 +79,24 @@ class Relay:
         conninfo: str,
         log_id: UUID,
         feed: Feed,
-        bounds: RelayBounds,
+        settings: NatsSettings,
         *,
+        statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
         failpoint: FailPointHook = noop,
     ) -> None:
         """Make the relay; it does nothing until `run`."""
         self._conninfo = bounded(
-            conninfo, statement_timeout_ms=bounds.statement_timeout_ms, application_name=name_session(SESSION_LABEL)
+            conninfo, statement_timeout_ms=statement_timeout_ms, application_name=name_session(SESSION_LABEL)
         )
         self._log_id = log_id
         self._mark = mark_of(log_id)
         self._feed = feed
-        self._bounds = bounds
+        self._settings = settings
         self._failpoint = failpoint
         self._role = ExclusiveRole(
-            LOCK, CARRIER, RoleBounds(standby_seconds=bounds.standby_seconds, hung_seconds=bounds.hung_seconds)
+            LOCK,
+            CARRIER,
+            RoleBounds(standby_seconds=settings.relay_standby_seconds, hung_seconds=settings.relay_hung_seconds),
         )
         self._back_off = BackOff()
         self._logger = structlog.get_logger("bus.relay")
@@ -142,7 +135,7 @@ class Relay:
 
     async def _serve(self, connection: AsyncConnection[Any], client: Client) -> None:
         with cancellable():
-            await ensure_stream(client, self._bounds.stream)
+            await ensure_stream(client, self._settings)
         # A cursor that is lost in a crash costs some messages published twice.
         await connection.execute(ASYNC_COMMIT)
         await connection.execute(BEGIN, [CARRIER])
@@ -153,14 +146,14 @@ class Relay:
         if self.doing is not Relaying.REFUSED:
             self._logger.info("relay.relaying", position=self.position)
         self.doing, self.fault = Relaying.RELAYING, None
-        async with publishing(client, self._bounds.ack_seconds) as publisher:
+        async with publishing(client, self._settings.relay_ack_seconds) as publisher:
             while True:
                 await self._feed.moved(self.position)
                 await self._step(connection, publisher)
 
     async def _step(self, connection: AsyncConnection[Any], publisher: Publisher) -> None:
         """Publish one page of what is committed, and move the cursor once all of it is acknowledged."""
-        through, limit = self._feed.through, self._bounds.page_events
+        through, limit = self._feed.through, self._settings.relay_page_events
         stretch = {"after": self.position, "through": through, "limit": limit}
         cursor = connection.cursor(binary=True)
         await cursor.execute(STRETCH, stretch, prepare=True)

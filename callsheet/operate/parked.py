@@ -28,7 +28,7 @@ from callsheet.operate.printing import (
     print_table,
 )
 from callsheet.startup import refusals
-from callsheet.wiring.projections import PROJECTIONS, retry_bounds
+from callsheet.wiring.projections import PROJECTIONS
 from domain.ids import from_uuid, to_uuid
 from projections.parked.queries import (
     HistoryRow,
@@ -204,11 +204,11 @@ async def _retried(
 ) -> list[Retried]:
     """Retry one workspace, or each that is parked, one after another."""
     found: list[Retried] = []
-    bounds = retry_bounds(operator_settings())
+    settings = operator_settings().projection
     task = progress.add_task("")  # one line, however many they are
     async for each, position in each_parked(connection, name, workspace):
         told = _teller(progress, task, each, position)
-        retrying = Retry(connection, PROJECTIONS[name](), each, bounds, told)
+        retrying = Retry(connection, PROJECTIONS[name](), each, settings, told)
         try:
             found.append(await retrying.run(by))
         except NotParked:

@@ -26,7 +26,7 @@ from callsheet.server.gc_tuning import tune_garbage_collector
 from callsheet.settings.load import Settings
 from callsheet.startup import UNUSABLE, database_of, refusals
 from callsheet.wiring.projections import PROJECTIONS
-from callsheet.wiring.rebuild import rebuild_bounds, wanted_of
+from callsheet.wiring.rebuild import wanted_of
 from projections.rebuild import ledger, rebuilding
 from projections.rebuild.bounds import Tell
 from projections.rebuild.faults import RebuildPoisoned, RebuildRefused
@@ -164,11 +164,11 @@ def _rebuild(
 
 
 async def _rebuilt(conninfo: str, settings: Settings, wanted: rebuilding.Wanted, tell: Tell) -> RebuildReport:
-    return await rebuilding.rebuild(conninfo, wanted, rebuild_bounds(settings), tell, utc_now)
+    return await rebuilding.rebuild(conninfo, wanted, settings.rebuild, tell, utc_now)
 
 
 def _abandon(conninfo: str, settings: Settings, names: Sequence[str], *, as_json: bool) -> None:
-    gone = _run(rebuilding.abandoned(conninfo, names, rebuild_bounds(settings)))
+    gone = _run(rebuilding.abandoned(conninfo, names, settings.rebuild))
     if as_json:
         print_json(Abandoned(abandoned=tuple(gone)))
     else:

@@ -10,7 +10,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from bus.bus import Bus
-from bus.feed import Feed, FeedBounds
+from bus.feed import Feed
 from callsheet.clock import utc_now
 from callsheet.settings.load import Settings
 from callsheet.telemetry.collect import Watch
@@ -18,13 +18,13 @@ from callsheet.wiring.bus import bus_of
 from callsheet.wiring.engine import engine_of, executing
 from callsheet.wiring.metrics import metrics_of
 from callsheet.wiring.models import prices_of_models
-from callsheet.wiring.projections import ALL_PROJECTIONS, projections_of, worker_bounds
+from callsheet.wiring.projections import ALL_PROJECTIONS, projections_of
 from commands.handler import Handler
 from commands.repository import Streams
 from domain.setting_types import SigningSecret
 from engine.engine import Engine
 from gateway.app import build_app
-from gateway.deps import Deps, GatewayBounds
+from gateway.deps import Deps
 from gateway.drain import Drain
 from gateway.identity.tokens import Identity
 from projections.insights.view import InsightsView
@@ -33,9 +33,9 @@ from projections.read_models.projects_view import ProjectsView
 from projections.read_models.runs_view import RunsView
 from projections.read_models.tasks_view import TasksView
 from projections.read_models.workflows_view import WorkflowsView
-from projections.runtime.checkpoints import Checkpoints, WaitBounds
+from projections.runtime.checkpoints import Checkpoints
 from projections.runtime.follower import OnBatch
-from projections.runtime.read_pool import ReadBounds, ReadModels
+from projections.runtime.read_pool import ReadModels
 from projections.runtime.worker import Worker
 from store.contents import ContentStore
 from store.failpoint import FailPointHook, noop
@@ -125,9 +125,9 @@ async def opened(
 ) -> AsyncGenerator[Core]:
     """Make and open the parts of a process; of the projections those named. Raises UnsafeDatabase, Unavailable."""
     log = Log(conninfo, settings.store)
-    feed = Feed(log, feed_bounds(settings))
-    models = ReadModels(conninfo, ReadBounds(statement_timeout_ms=settings.store.statement_timeout_ms))
-    checkpoints = Checkpoints(models, WaitBounds())
+    feed = Feed(log, settings.feed)
+    models = ReadModels(conninfo, settings.projection, statement_timeout_ms=settings.store.statement_timeout_ms)
+    checkpoints = Checkpoints(models)
     streams = Streams(log, most_cached=settings.store.aggregate_cache_streams)
     async with AsyncExitStack() as stack:
         log_id = await stack.enter_async_context(log.opened())
@@ -155,11 +155,6 @@ async def opened(
         )
 
 
-def feed_bounds(settings: Settings) -> FeedBounds:
-    """Give the bounds of the feed."""
-    return FeedBounds(buffered_events=settings.feed.buffer_events, poll_seconds=settings.feed.poll_seconds)
-
-
 def worker_of(
     conninfo: str,
     feed: Feed,
@@ -170,9 +165,7 @@ def worker_of(
     on_batch: OnBatch,
 ) -> Worker:
     """Make the worker of the projections that are named."""
-    return Worker(
-        conninfo, feed, projections_of(projections), checkpoints, worker_bounds(settings), failpoint, on_batch
-    )
+    return Worker(conninfo, feed, projections_of(projections), checkpoints, settings.projection, failpoint, on_batch)
 
 
 def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Drain) -> Callable[..., Awaitable[None]]:
@@ -201,15 +194,6 @@ def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Dra
             degraded=core.degraded,
             metrics=core.watch.page,
             answers=core.watch.answers,
-            bounds=GatewayBounds(
-                body_bytes_max=http.body_bytes_max,
-                json_depth_max=http.json_depth_max,
-                prefer_wait_seconds_max=http.prefer_wait_seconds_max,
-                page_items=http.page_items,
-                page_items_max=http.page_items_max,
-                page_bytes_max=http.page_bytes_max,
-                heartbeat_seconds=http.heartbeat_seconds,
-                insights_days_max=http.insights_days_max,
-            ),
+            settings=http,
         )
     )

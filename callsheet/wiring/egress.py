@@ -4,7 +4,7 @@ from callsheet.settings.load import Settings
 from engine.egress.allow_list import AllowList
 from engine.egress.guard import Guard
 from engine.steps.evaluator import Evaluator
-from engine.steps.http.step import HttpBounds, HttpSteps
+from engine.steps.http.step import HttpSteps
 
 
 def guard_of(settings: Settings) -> Guard:
@@ -18,10 +18,6 @@ def http_steps_of(settings: Settings, slow: Evaluator) -> HttpSteps:
     return HttpSteps(
         guard_of(settings),
         {} if file is None else file.secrets,
-        HttpBounds(
-            timeout_seconds=settings.outgoing.timeout_seconds,
-            connect_seconds=settings.outgoing.connect_seconds,
-            connections=settings.outgoing.connections,
-        ),
+        settings.outgoing,
         slow,
     )

@@ -9,12 +9,10 @@ from bus.feed import Feed
 from callsheet.clock import utc_now
 from callsheet.settings.load import Settings
 from callsheet.wiring.egress import http_steps_of
-from callsheet.wiring.models import model_settings, turn_bounds
+from callsheet.wiring.models import model_settings
 from commands.repository import Streams
 from domain.setting_types import SigningSecret
-from engine.driving.takeover import TakeoverBounds
-from engine.driving.timers import TimerBounds
-from engine.engine import Engine, EngineBounds
+from engine.engine import Engine
 from engine.executors import Executors
 from engine.providers.choice import build_providers
 from engine.steps.child import ChildSteps
@@ -27,31 +25,6 @@ from projections.runtime.read_pool import ReadModels
 from store.contents import PostgresContents
 from store.failpoint import FailPointHook
 from store.log.log import Log
-
-
-def engine_bounds(settings: Settings) -> EngineBounds:
-    """Give the bounds of the engine."""
-    engine = settings.engine
-    return EngineBounds(
-        active_runs=engine.active_runs,
-        ending_runs=engine.ending_runs,
-        child_rest_seconds=engine.child_rest_seconds,
-        lost_attempts_in_a_row=engine.lost_attempts_in_a_row,
-        run_data_bytes=engine.run_data_bytes,
-        graphs=engine.kept_graphs,
-        timers=TimerBounds(
-            poll_seconds=engine.timer_poll_seconds,
-            page_timers=engine.timer_page,
-            heard_timers=engine.timers_in_memory,
-            held_back_off_seconds=engine.held_back_off_seconds,
-        ),
-        takeover=TakeoverBounds(
-            lease_seconds=engine.lease_seconds,
-            heartbeat_seconds=engine.heartbeat_seconds,
-            lease_delay_seconds=engine.lease_delay_seconds,
-            grace_seconds=engine.takeover_grace_seconds,
-        ),
-    )
 
 
 def engine_of(  # noqa: PLR0913  # what an engine is made of, by name
@@ -79,7 +52,7 @@ def engine_of(  # noqa: PLR0913  # what an engine is made of, by name
         timers=TimersView(models),
         clock=utc_now,
         random=Random(),  # noqa: S311  # jitter of retries, nothing secret
-        bounds=engine_bounds(settings),
+        settings=settings.engine,
         failpoint=failpoint,
     )
 
@@ -89,7 +62,7 @@ async def executing(log: Log, settings: Settings, secret: SigningSecret, deltas:
     """Hold the executors of steps, and the connections of their calls, open for as long as the block lasts."""
     contents = PostgresContents(log.sessions)
     async with AsyncExitStack() as stack:
-        providers = build_providers(model_settings(settings), turn_bounds(settings))
+        providers = build_providers(model_settings(settings), settings.model)
         stack.push_async_callback(providers.close)
         slow = Evaluator()  # one for all kinds of steps: the interpreter does one piece at a time anyway
         http = http_steps_of(settings, slow)

@@ -6,7 +6,6 @@ from callsheet.settings.load import Settings
 from callsheet.wiring.egress import guard_of
 from domain.runs.prices import Priced
 from engine.providers.anthropic import AnthropicSettings
-from engine.providers.call_limiter import TurnBounds
 from engine.providers.choice import DEFAULT, ProviderSettings
 from engine.providers.openai_compatible import OpenAiSettings
 
@@ -37,15 +36,6 @@ def model_settings(settings: Settings) -> list[ProviderSettings]:
             )
         )
     return found
-
-
-def turn_bounds(settings: Settings) -> TurnBounds:
-    """Give the bounds of calls at each provider."""
-    return TurnBounds(
-        calls=settings.model.calls,
-        calls_per_workspace=settings.model.calls_per_workspace,
-        waiting_per_workspace=settings.model.waiting_per_workspace,
-    )
 
 
 def prices_of_models(settings: Settings) -> Mapping[str, Priced]:

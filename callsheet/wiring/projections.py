@@ -5,9 +5,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final
 
-from callsheet.settings.load import Settings
 from projections.insights.projection import InsightsProjection
-from projections.parked.retry import RetryBounds
 from projections.read_models.assets import AssetsProjection
 from projections.read_models.history import HistoryProjection
 from projections.read_models.projects import ProjectsProjection
@@ -16,7 +14,6 @@ from projections.read_models.runs import RunsProjection
 from projections.read_models.tasks import TasksProjection
 from projections.read_models.timers import TimersProjection
 from projections.read_models.workflows import WorkflowsProjection
-from projections.runtime.follower import WorkerBounds
 from projections.runtime.projection import Projection
 
 REMEMBERED: Final = 5_000
@@ -44,21 +41,3 @@ ALL_PROJECTIONS: Final = tuple(PROJECTIONS)
 def projections_of(names: Sequence[str]) -> tuple[Projection, ...]:
     """Make the projections that are named afresh."""
     return tuple(PROJECTIONS[name]() for name in names)
-
-
-def worker_bounds(settings: Settings) -> WorkerBounds:
-    """Give the bounds of following the log."""
-    projection = settings.projection
-    return WorkerBounds(
-        batch_events=projection.batch_events,
-        commit_seconds=projection.commit_seconds,
-        stalled_seconds=projection.stalled_seconds,
-        standby_seconds=projection.standby_seconds,
-        hung_seconds=projection.hung_seconds,
-    )
-
-
-def retry_bounds(settings: Settings) -> RetryBounds:
-    """Give the bounds of a retry of what is parked."""
-    projection = settings.projection
-    return RetryBounds(page_events=projection.batch_events, commit_seconds=projection.commit_seconds)

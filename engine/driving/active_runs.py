@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from typing import Final
 from uuid import UUID
 
 import structlog
@@ -17,7 +16,7 @@ from engine.cluster.leases import Leases
 from engine.cluster.membership import Membership
 from engine.driving.driver import Driver, RunLost
 from engine.driving.slots import Due, Places
-from engine.providers.call_limiter import CallLimiter, TurnBounds
+from engine.providers.call_limiter import CallLimiter
 from engine.turns.context import Parts
 from engine.turns.graph_cache import Graphs
 from engine.turns.lost_attempts import RunTaken
@@ -25,7 +24,6 @@ from store.errors import Unavailable
 from store.log.appender import back_off_seconds
 from store.log.records import Metadata, Recorded
 
-READING: Final = TurnBounds(calls=16, calls_per_workspace=12, waiting_per_workspace=sys.maxsize)
 """So many runs are read from the log at a time, so many of one workspace: the others wait for their turn."""
 
 
@@ -68,7 +66,7 @@ class Runs:
         self._drivers: dict[UUID, Driver | int] = {}
         self.places = Places(most_active)
         self.freed = asyncio.Event()
-        self._reading = CallLimiter(READING)
+        self._reading = CallLimiter(calls=16, calls_per_workspace=12, waiting_per_workspace=sys.maxsize)
         self._ending = Places(most_ending)
         self.stuck: dict[UUID, str] = {}
 

@@ -10,29 +10,17 @@ from typing import Final
 from uuid import UUID
 
 import structlog
-from msgspec import Struct
 
 from engine.cluster.leases import Leases, Left
 from engine.cluster.membership import Membership
 from engine.driving.active_runs import Runs
+from engine.settings import EngineSettings
 from store.errors import Unavailable
 
 PAGE_RUNS: Final = 200
 FIRST_ID: Final = UUID(int=0)
 LEFT_WAITING_SECONDS: Final = 10.0
 """The look at all runs that wait is dear: one that had to leave some out for want of places is made again so late."""
-
-
-class TakeoverBounds(Struct, frozen=True, kw_only=True):
-    """How engines watch each other; `callsheet.settings.load` names and documents each.
-
-    A run that changed within the last `grace_seconds` may be in a hand that has no lease of it yet.
-    """
-
-    lease_seconds: float = 5.0
-    heartbeat_seconds: float = 1.0
-    lease_delay_seconds: float = 0.25
-    grace_seconds: float = 2.0
 
 
 class Takeover:
@@ -43,7 +31,7 @@ class Takeover:
         membership: Membership,
         leases: Leases,
         runs: Runs,
-        bounds: TakeoverBounds,
+        settings: EngineSettings,
         random: Random,
         *,
         on_gone: Callable[[], None],
@@ -52,7 +40,7 @@ class Takeover:
         self._membership = membership
         self._leases = leases
         self._runs = runs
-        self._bounds = bounds
+        self._settings = settings
         self._random = random
         self._on_gone = on_gone
         self._gone = asyncio.Event()
@@ -62,7 +50,7 @@ class Takeover:
     async def keep_alive(self) -> None:
         """Renew the membership at every heartbeat. Raises MembershipLost, OperationalError."""
         while True:
-            await asyncio.sleep(self._bounds.heartbeat_seconds)
+            await asyncio.sleep(self._settings.heartbeat_seconds)
             if await self._membership.beat():
                 self._gone.set()
 
@@ -78,14 +66,14 @@ class Takeover:
                 structlog.get_logger("engine").warning("engine.takeover_delayed", reason=str(away))
                 if wide:
                     self._gone.set()
-                await asyncio.sleep(self._bounds.heartbeat_seconds)
+                await asyncio.sleep(self._settings.heartbeat_seconds)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._bounds.heartbeat_seconds * self._random.uniform(0.8, 1.2)):
+                async with asyncio.timeout(self._settings.heartbeat_seconds * self._random.uniform(0.8, 1.2)):
                     await self._gone.wait()
 
     async def _look(self, *, wide: bool) -> None:
         # What a lone engine has not in hand nobody has: when it begins, or is left alone, it need not wait.
-        grace_seconds = 0.0 if wide and self._membership.is_alone else self._bounds.grace_seconds
+        grace_seconds = 0.0 if wide and self._membership.is_alone else self._settings.takeover_grace_seconds
         if wide:
             await self._end()  # first, for those need not wait for places
         await self._take(partial(self._leases.abandoned, grace_seconds=grace_seconds))

@@ -13,12 +13,12 @@ from typing import Final, Protocol
 from uuid import UUID
 
 import structlog
-from msgspec import Struct
 from msgspec.structs import replace
 
 from domain.fact import Fact
 from domain.runs.facts import StepFailed
 from engine.failpoints import FailPoint
+from engine.settings import EngineSettings
 from projections.read_models.timers import due_at_of
 from projections.read_models.timers_view import BEGINNING, TimersView
 from store.errors import Unavailable
@@ -29,15 +29,6 @@ from store.log.records import Recorded
 SHORTEST_SLEEP_SECONDS: Final = 0.001
 CROWDED_POLL_SECONDS: Final = 1.0
 """What is due and found no room is looked for again so soon."""
-
-
-class TimerBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of the timers; `callsheet.settings.load` names and documents each."""
-
-    poll_seconds: float = 10.0
-    page_timers: int = 500
-    heard_timers: int = 10_000
-    held_back_off_seconds: float = 60.0
 
 
 class Wakes(Protocol):
@@ -61,14 +52,14 @@ class Timers:
         view: TimersView,
         runs: Wakes,
         clock: Callable[[], datetime],
-        bounds: TimerBounds,
+        settings: EngineSettings,
         failpoint: FailPointHook = noop,
     ) -> None:
         """Make it; it does nothing until `run`."""
         self._view = view
         self._runs = runs
         self._clock = clock
-        self._bounds = bounds
+        self._settings = settings
         self._failpoint = failpoint
         self._heard: list[tuple[datetime, UUID, UUID]] = []  # a heap, by time
         self._read_at = self._poll_at = clock()
@@ -80,14 +71,14 @@ class Timers:
         due_at = due_at_of(recorded.fact)
         if due_at is None or due_at > self._soon() or self._is_held(recorded.fact):
             return
-        if len(self._heard) < self._bounds.heard_timers:
+        if len(self._heard) < self._settings.timers_in_memory:
             heapq.heappush(self._heard, (due_at, recorded.stream_id, recorded.workspace_id))
         else:
             self._read_at = min(self._read_at, due_at)
         self._nearer.set()
 
     def _soon(self) -> datetime:
-        return self._clock() + timedelta(seconds=2 * self._bounds.poll_seconds)
+        return self._clock() + timedelta(seconds=2 * self._settings.timer_poll_seconds)
 
     def look_now(self) -> None:
         """Look at all that is due, as at a poll: an engine has gone, and a step may have come due in its hand."""
@@ -98,7 +89,7 @@ class Timers:
         """Tell whether the driver of the run waits itself."""
         if not isinstance(fact, StepFailed) or fact.retry_at is None:
             return False
-        return (fact.retry_at - fact.failed_at).total_seconds() <= self._bounds.held_back_off_seconds
+        return (fact.retry_at - fact.failed_at).total_seconds() <= self._settings.held_back_off_seconds
 
     async def run(self) -> None:
         """Have runs looked at when their time has come, until cancelled."""
@@ -128,10 +119,10 @@ class Timers:
         if now >= self._poll_at:
             # From the beginning: a row may have come late, since the read model follows the log.
             self._taken_until = BEGINNING.due_at
-            self._poll_at = now + timedelta(seconds=self._bounds.poll_seconds)
+            self._poll_at = now + timedelta(seconds=self._settings.timer_poll_seconds)
         after = replace(BEGINNING, due_at=self._taken_until)
         crowded: set[UUID] = set()
-        while page := await self._view.due(now, self._bounds.page_timers, after, list(crowded)):
+        while page := await self._view.due(now, self._settings.timer_page, after, list(crowded)):
             for run_id, workspace_id in dict.fromkeys((timer.run_id, timer.workspace_id) for timer in page):
                 if not self._wake(run_id, workspace_id):
                     crowded.add(workspace_id)

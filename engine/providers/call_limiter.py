@@ -10,19 +10,9 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-from msgspec import Struct
-
 from domain.graphs.graph import ErrorClass
 from engine.providers.provider import ModelRequest, ModelResponse, Provider, ProviderFault
 from engine.round_robin import RoundRobin
-
-
-class TurnBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of calls at one provider, in one process; `callsheet.settings.load` names and documents each."""
-
-    calls: int
-    calls_per_workspace: int
-    waiting_per_workspace: int
 
 
 class CallLimiter:
@@ -31,9 +21,11 @@ class CallLimiter:
     While fewer calls than allowed are under way, only workspaces that have all of theirs under way wait.
     """
 
-    def __init__(self, bounds: TurnBounds) -> None:
-        """Begin with nobody calling and nobody waiting."""
-        self._bounds = bounds
+    def __init__(self, *, calls: int, calls_per_workspace: int, waiting_per_workspace: int) -> None:
+        """Create it with no calls in progress and none waiting."""
+        self._calls_max = calls
+        self._calls_per_workspace_max = calls_per_workspace
+        self._waiting_per_workspace_max = waiting_per_workspace
         self._calling: Counter[UUID] = Counter()
         self._calls = 0
         self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
@@ -51,7 +43,7 @@ class CallLimiter:
             self._end(workspace_id)
 
     async def _wait(self, workspace_id: UUID) -> None:
-        if self._waiting.waiting(workspace_id) >= self._bounds.waiting_per_workspace:
+        if self._waiting.waiting(workspace_id) >= self._waiting_per_workspace_max:
             raise ProviderFault(ErrorClass.OVERLOADED, "too many calls of this workspace wait for the model provider")
         called = asyncio.get_running_loop().create_future()
         self._waiting.put(workspace_id, called)
@@ -65,7 +57,7 @@ class CallLimiter:
             raise
 
     def _may_call(self, workspace_id: UUID) -> bool:
-        return self._calls < self._bounds.calls and self._calling[workspace_id] < self._bounds.calls_per_workspace
+        return self._calls < self._calls_max and self._calling[workspace_id] < self._calls_per_workspace_max
 
     def _begin(self, workspace_id: UUID) -> None:
         self._calls += 1

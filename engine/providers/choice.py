@@ -7,10 +7,11 @@ from msgspec import Struct
 
 from domain.graphs.graph import ErrorClass
 from engine.providers.anthropic import Anthropic, AnthropicSettings
-from engine.providers.call_limiter import CallLimiter, LimitedProvider, TurnBounds
+from engine.providers.call_limiter import CallLimiter, LimitedProvider
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
 from engine.providers.provider import Provider, ProviderFault
 from engine.providers.scripted import NAME, Scripted
+from engine.settings import ModelSettings
 
 DEFAULT: Final = "default"
 """The model of this name is the one that the provider's settings name."""
@@ -58,21 +59,29 @@ class Providers:
 ProviderSettings = OpenAiSettings | AnthropicSettings
 
 
-def build_providers(settings: Iterable[ProviderSettings], bounds: TurnBounds | None = None) -> Providers:
+def build_providers(settings: Iterable[ProviderSettings], limits: ModelSettings | None = None) -> Providers:
     """Set up a provider for each of the settings; of none, the scripted one stands in. Raises ValueError.
 
-    With bounds each of them is asked in turns.
+    With limits each provider has a queue of calls.
     """
     return Providers(
         {
             one.name: ConfiguredProvider(
                 provider=_build_provider(one)
-                if bounds is None
-                else LimitedProvider(_build_provider(one), CallLimiter(bounds)),
+                if limits is None
+                else LimitedProvider(_build_provider(one), _build_limiter(limits)),
                 default_model=one.default_model,
             )
             for one in settings
         }
+    )
+
+
+def _build_limiter(limits: ModelSettings) -> CallLimiter:
+    return CallLimiter(
+        calls=limits.calls,
+        calls_per_workspace=limits.calls_per_workspace,
+        waiting_per_workspace=limits.waiting_per_workspace,
     )
 
 

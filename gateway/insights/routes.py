@@ -34,7 +34,7 @@ class Insights:
         """Make it of what the gateway is built from."""
         self._view = deps.insights
         self._clock = deps.clock
-        self._days_max = deps.bounds.insights_days_max
+        self._days_max = deps.settings.insights_days_max
         self._door = door
 
     def routes(self) -> list[HTTPRouteHandler]:

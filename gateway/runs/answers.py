@@ -25,7 +25,7 @@ class RunAnswers:
         """Make them of what the gateway is built from."""
         self._deps = deps
         self._door = door
-        self._wait_seconds_max = deps.bounds.prefer_wait_seconds_max
+        self._wait_seconds_max = deps.settings.prefer_wait_seconds_max
 
     async def execute(self, entry: Entry, command: Command, raw: bytes) -> Reply:
         """Execute a command that a run is the target of; with `Prefer: wait=N` hold the answer until the run ends."""

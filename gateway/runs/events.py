@@ -62,7 +62,7 @@ class RunEvents:
             self._deps.deltas,
             run_id,
             after=after,
-            heartbeat_seconds=self._deps.bounds.heartbeat_seconds,
+            heartbeat_seconds=self._deps.settings.heartbeat_seconds,
             write=write,
         )
 
@@ -80,7 +80,7 @@ class RunEvents:
     async def _page(self, entry: Entry, loaded: Folded[Run], after: int) -> Reply:
         limit = self._door.paging.limit(entry.query)
         found = await self._deps.log.read_stream(loaded.stream_id, past=after, limit=limit + 1)
-        shown = found[: min(limit, _fitting(found, self._deps.bounds.page_bytes_max))]
+        shown = found[: min(limit, _fitting(found, self._deps.settings.page_bytes_max))]
         items = await self._bodies(entry, shown)
         return page_reply(entry.path, entry.query, items, items[-1].id if len(found) > len(shown) else None)
 

@@ -96,7 +96,7 @@ class Workflows:
 
     async def _all_problems(self, entry: Entry, project_id: UUID, raw: bytes, found: Problems) -> Problems:
         """Add the graph's problems to those of the other fields. Raises ProjectNotFound."""
-        sent = decode_any(raw, self._deps.bounds.json_depth_max)
+        sent = decode_any(raw, self._deps.settings.json_depth_max)
         if not isinstance(sent, dict):
             return found
         fields = cast("dict[str, Any]", sent)

@@ -13,6 +13,7 @@ from projections.runtime.event_filter import Sieve
 from projections.runtime.parking import error_text, topic_as_stored
 from projections.runtime.projection import Cursor, Projection, Unfoldable
 from projections.runtime.skips import skips_of
+from projections.settings import ProjectionSettings
 from store.log.queries import LOG, LogFilter, log_parameters, recorded_or_unreadable
 from store.log.records import Recorded
 from store.postgres.arrays import register
@@ -68,13 +69,8 @@ returning position
 """
 """Let the workspace go on with the others; whoever follows the projection notices by the revision."""
 
-
-class RetryBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of a retry; `callsheet.settings.load` names and documents each."""
-
-    page_events: int = 2_000
-    stretch_positions: int = 10_000
-    commit_seconds: float = 60.0
+STRETCH_POSITIONS: Final = 10_000
+"""Number of positions that one read of the log covers at most."""
 
 
 class Retried(Struct, frozen=True, kw_only=True):
@@ -107,14 +103,17 @@ class Retry:
         connection: AsyncConnection[Any],
         projection: Projection,
         workspace_id: UUID,
-        bounds: RetryBounds,
+        settings: ProjectionSettings,
         told: Callable[[int, int], None] = lambda _position, _checkpoint: None,
+        *,
+        stretch_positions: int = STRETCH_POSITIONS,
     ) -> None:
         """Make it, with a projection that remembers nothing; `told` hears how far it is, and how far it has to go."""
         self._connection = connection
         self._projection = projection
         self._workspace_id = workspace_id
-        self._bounds = bounds
+        self._settings = settings
+        self._stretch_positions = stretch_positions
         self._told = told
         self._sieve = Sieve(projection.wants)
         self._from = 0
@@ -144,9 +143,9 @@ class Retry:
         """Fold a page; says what it stopped at, and whether the workspace is unparked."""
         checkpoint = await self._checkpoint(CHECKPOINT)
         self._told(self._from - 1, checkpoint)
-        last = checkpoint - self._from < self._bounds.stretch_positions
+        last = checkpoint - self._from < self._stretch_positions
         try:
-            async with asyncio.timeout(self._bounds.commit_seconds):
+            async with asyncio.timeout(self._settings.commit_seconds):
                 if last:
                     return None, await self._unpark()
                 facts, through = await self._page(checkpoint, self._from - 1)
@@ -164,7 +163,7 @@ class Retry:
             while through < checkpoint:
                 page, through = await self._page(checkpoint, through)
                 facts.extend(page)
-                if len(facts) > self._bounds.page_events:
+                if len(facts) > self._settings.batch_events:
                     break
             whole = through >= checkpoint
             await self._fold(facts)
@@ -183,13 +182,13 @@ class Retry:
         """Fold what comes before the fact that cannot be folded, and stay parked at it. Raises a fault of no fact."""
         while True:
             poison = await poison_of(
-                self._connection, self._projection, facts, fault, try_seconds=self._bounds.commit_seconds
+                self._connection, self._projection, facts, fault, try_seconds=self._settings.commit_seconds
             )
             if poison is None:
                 raise fault
             facts = [one for one in facts if one.position < poison.position]
             try:
-                async with asyncio.timeout(self._bounds.commit_seconds), self._connection.transaction():
+                async with asyncio.timeout(self._settings.commit_seconds), self._connection.transaction():
                     await self._fold(facts)
                     await self._insist(STOP, {"expected": self._from, **_parameters(poison)})
             except _CannotFold as earlier:
@@ -211,8 +210,8 @@ class Retry:
 
     async def _page(self, checkpoint: int, after: int) -> tuple[list[Recorded], int]:
         """Read what is to be folded next, and say through which position it was looked for."""
-        through = min(checkpoint, after + self._bounds.stretch_positions)
-        limit = self._bounds.page_events
+        through = min(checkpoint, after + self._stretch_positions)
+        limit = self._settings.batch_events
         only = LogFilter(workspace_id=self._workspace_id)
         cursor = self._cursor()
         await cursor.execute(LOG, log_parameters(after, through, limit, only))

@@ -1,22 +1,9 @@
-"""The bounds of a rebuild, and what it says of itself while it goes on."""
+"""The settings of a rebuild, and what it says of itself while it goes on."""
 
 from collections.abc import Callable
 from enum import StrEnum
 
 from msgspec import Struct
-
-
-class RebuildBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of a rebuild; `callsheet.settings.load` names and documents each."""
-
-    page_events: int = 10_000
-    near_events: int = 2_000
-    swap_events_max: int = 2_000
-    swap_wait_ms: int = 500
-    swap_tries: int = 40
-    swap_pause_seconds: float = 0.5
-    statement_timeout_ms: int = 3_600_000
-    samples: int = 10
 
 
 class Phase(StrEnum):

@@ -8,13 +8,14 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from domain.fact import topic_of
-from projections.rebuild.bounds import Phase, Progress, RebuildBounds, Tell
+from projections.rebuild.bounds import Phase, Progress, Tell
 from projections.rebuild.faults import RebuildPoisoned, RebuildRefused
 from projections.rebuild.leaving_out import LeavingOut
 from projections.rebuild.ledger import MOVE, Rebuild, as_moved
 from projections.rebuild.pages import LogPages
 from projections.runtime.apply import apply, is_poisonous, poison_of
 from projections.runtime.projection import Projection, Unfoldable
+from projections.settings import RebuildSettings
 from store.log.records import Page, Recorded
 
 Batch = tuple[Projection, list[Recorded]]
@@ -29,7 +30,7 @@ class Building:
         reading: AsyncConnection[Any],
         rebuild: Rebuild,
         projections: Sequence[Projection],
-        bounds: RebuildBounds,
+        settings: RebuildSettings,
         tell: Tell,
         *,
         events_per_second: float | None = None,
@@ -40,13 +41,13 @@ class Building:
         self._projections = projections
         self._tell = tell
         self._rate = events_per_second
-        page_events = bounds.page_events
+        page_events = settings.page_events
         if events_per_second is not None:
             # Two pages a second: it goes on evenly, and a run is written once or twice and not with every few facts.
             page_events = max(1, min(page_events, int(events_per_second / 2)))
         wanted = sorted({topic_of(kind) for one in projections for kind in one.wants})
         self._leaving_out = LeavingOut(rebuild, projections)
-        self._try_seconds = bounds.statement_timeout_ms / 1_000
+        self._try_seconds = settings.statement_timeout_ms / 1_000
         self._pages = LogPages(reading, wanted, page_events=page_events, ahead=events_per_second is None)
         self.events = 0
 

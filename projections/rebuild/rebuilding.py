@@ -12,7 +12,7 @@ from msgspec import Struct
 from psycopg import AsyncConnection
 
 from projections.rebuild import generation, ledger
-from projections.rebuild.bounds import Phase, RebuildBounds, Tell
+from projections.rebuild.bounds import Phase, Tell
 from projections.rebuild.building import Building
 from projections.rebuild.comparing import SNAPSHOT, Sides, compared
 from projections.rebuild.faults import RebuildRefused, SwapPostponed
@@ -20,6 +20,7 @@ from projections.rebuild.ledger import REPORT, Rebuild
 from projections.rebuild.report import ProjectionReport, RebuildReport
 from projections.rebuild.swapping import abandon, swap
 from projections.runtime.projection import Projection
+from projections.settings import RebuildSettings
 from store.postgres.arrays import register
 from store.postgres.connections import ASYNC_COMMIT, bounded, connected
 from store.postgres.migrations import migrations_of
@@ -58,7 +59,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 async def rebuild(
-    conninfo: str, wanted: Wanted, bounds: RebuildBounds, tell: Tell, clock: Callable[[], datetime]
+    conninfo: str, wanted: Wanted, settings: RebuildSettings, tell: Tell, clock: Callable[[], datetime]
 ) -> RebuildReport:
     """Rebuild projections beside the live ones and put the result in their place.
 
@@ -66,22 +67,22 @@ async def rebuild(
     RebuildRefused, RebuildPoisoned, psycopg.OperationalError.
     """
     begun = time.monotonic()
-    async with _connections(conninfo, bounds) as (writing, reading):
+    async with _connections(conninfo, settings) as (writing, reading):
         if wanted.gives_way:
             await writing.execute(ONE_PROCESS)
         live, path = await generation.live_schema(writing)
         one = await _taken(writing, wanted)
         await generation.look_in(writing, f"{one.schema}, {path}")
         building = Building(
-            writing, reading, one, wanted.projections, bounds, tell, events_per_second=wanted.events_per_second
+            writing, reading, one, wanted.projections, settings, tell, events_per_second=wanted.events_per_second
         )
-        await _near(writing, building, wanted, bounds.near_events)
+        await _near(writing, building, wanted, settings.near_events)
         if one.indexes:
             building.told(Phase.INDEXING, building.position)
         await generation.make_indexes(writing, one, wanted.tables)
-        await _near(writing, building, wanted, bounds.near_events)
-        reports = await _compared(conninfo, building, one, wanted, live, bounds)
-        stands = await _swapped(writing, one, building, wanted, live, bounds)
+        await _near(writing, building, wanted, settings.near_events)
+        reports = await _compared(conninfo, building, one, wanted, live, settings)
+        stands = await _swapped(writing, one, building, wanted, live, settings)
         seconds = time.monotonic() - begun
         report = RebuildReport(
             id=one.id,
@@ -97,9 +98,9 @@ async def rebuild(
         return report
 
 
-async def abandoned(conninfo: str, names: Sequence[str], bounds: RebuildBounds) -> list[int]:
+async def abandoned(conninfo: str, names: Sequence[str], settings: RebuildSettings) -> list[int]:
     """Give up what was begun of these projections, and give the numbers of those rebuilds. Raises RebuildRefused."""
-    async with _connections(conninfo, bounds) as (connection, _):
+    async with _connections(conninfo, settings) as (connection, _):
         await ledger.own(connection, names)
         found = await ledger.unfinished(connection, names)
         for one in found:
@@ -108,8 +109,8 @@ async def abandoned(conninfo: str, names: Sequence[str], bounds: RebuildBounds) 
 
 
 @asynccontextmanager
-async def _connections(conninfo: str, bounds: RebuildBounds) -> AsyncGenerator[tuple[Connection, Connection]]:
-    patient = _patient(conninfo, bounds.statement_timeout_ms)
+async def _connections(conninfo: str, settings: RebuildSettings) -> AsyncGenerator[tuple[Connection, Connection]]:
+    patient = _patient(conninfo, settings.statement_timeout_ms)
     async with connected(patient) as writing, connected(patient) as reading:
         register(writing)
         await writing.execute(ASYNC_COMMIT)  # a crash costs a moment of folding again
@@ -161,12 +162,12 @@ async def _near(connection: Connection, building: Building, wanted: Wanted, near
 
 
 async def _compared(
-    conninfo: str, building: Building, one: Rebuild, wanted: Wanted, live: str, bounds: RebuildBounds
+    conninfo: str, building: Building, one: Rebuild, wanted: Wanted, live: str, settings: RebuildSettings
 ) -> tuple[ProjectionReport, ...]:
     """Compare every table at the position that a snapshot of the live ones is of."""
-    patient = _patient(conninfo, bounds.statement_timeout_ms)
+    patient = _patient(conninfo, settings.statement_timeout_ms)
     async with connected(patient) as former, connected(patient) as new:
-        await former.execute(IDLE, [str(bounds.statement_timeout_ms)])
+        await former.execute(IDLE, [str(settings.statement_timeout_ms)])
         if wanted.gives_way:
             await former.execute(ONE_PROCESS)
             await new.execute(ONE_PROCESS)
@@ -178,7 +179,7 @@ async def _compared(
         sides = Sides(former=former, former_schema=live, new=new, new_schema=one.schema, at_once=not wanted.gives_way)
         reports: list[ProjectionReport] = []
         for projection in wanted.projections:
-            tables = [await compared(sides, table, samples=bounds.samples) for table in projection.tables]
+            tables = [await compared(sides, table, samples=settings.sampled_differences) for table in projection.tables]
             reports.append(
                 ProjectionReport(projection=projection.name, compared_at=stands[projection.name], tables=tuple(tables))
             )
@@ -186,13 +187,13 @@ async def _compared(
 
 
 async def _swapped(
-    connection: Connection, one: Rebuild, building: Building, wanted: Wanted, live: str, bounds: RebuildBounds
+    connection: Connection, one: Rebuild, building: Building, wanted: Wanted, live: str, settings: RebuildSettings
 ) -> dict[str, int]:
-    for _ in range(bounds.swap_tries):
-        await _near(connection, building, wanted, bounds.near_events)
+    for _ in range(settings.swap_tries):
+        await _near(connection, building, wanted, settings.near_events)
         building.told(Phase.SWAPPING, building.position)
         try:
-            return await swap(connection, one, building, wanted.tables, live, bounds)
+            return await swap(connection, one, building, wanted.tables, live, settings)
         except SwapPostponed:
-            await asyncio.sleep(bounds.swap_pause_seconds)
-    raise RebuildRefused(f"the live tables could not be had in {bounds.swap_tries} tries: --resume to go on trying")
+            await asyncio.sleep(settings.swap_pause_seconds)
+    raise RebuildRefused(f"the live tables could not be had in {settings.swap_tries} tries: --resume to go on trying")

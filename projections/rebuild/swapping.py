@@ -12,11 +12,12 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
-from projections.rebuild.bounds import Phase, RebuildBounds
+from projections.rebuild.bounds import Phase
 from projections.rebuild.building import Building
 from projections.rebuild.faults import RebuildRefused, SwapPostponed
 from projections.rebuild.generation import drop_schema, move_tables
 from projections.rebuild.ledger import END, Rebuild
+from projections.settings import RebuildSettings
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -40,7 +41,7 @@ async def swap(
     building: Building,
     tables: Sequence[str],
     live: str,
-    bounds: RebuildBounds,
+    settings: RebuildSettings,
 ) -> dict[str, int]:
     """Bring the generation to exactly where the live tables are and put it in their place.
 
@@ -49,8 +50,8 @@ async def swap(
     positions, left_out = rebuild.positions, rebuild.left_out
     try:
         async with connection.transaction():
-            stands = await _held(connection, rebuild, tables, live, bounds)
-            await _replace(connection, rebuild, building, tables, live, stands, bounds)
+            stands = await _held(connection, rebuild, tables, live, settings)
+            await _replace(connection, rebuild, building, tables, live, stands, settings)
     except BaseException as fault:
         rebuild.positions, rebuild.left_out = positions, left_out
         building.forget()
@@ -67,9 +68,9 @@ async def _replace(
     tables: Sequence[str],
     live: str,
     stands: dict[str, int],
-    bounds: RebuildBounds,
+    settings: RebuildSettings,
 ) -> None:
-    if building.behind(stands) > bounds.swap_events_max:
+    if building.behind(stands) > settings.swap_events_max:
         raise SwapPostponed("the live projections moved on")
     await building.look()
     await building.up_to(stands, Phase.SWAPPING)
@@ -82,9 +83,9 @@ async def _replace(
 
 
 async def _held(
-    connection: Connection, rebuild: Rebuild, tables: Sequence[str], live: str, bounds: RebuildBounds
+    connection: Connection, rebuild: Rebuild, tables: Sequence[str], live: str, settings: RebuildSettings
 ) -> dict[str, int]:
-    await connection.execute(WAIT, [str(bounds.swap_wait_ms)])
+    await connection.execute(WAIT, [str(settings.swap_wait_ms)])
     for name in tables:
         await connection.execute(SQL("lock table {} in access exclusive mode").format(Identifier(live, name)))
     cursor = await connection.execute(STAND, [list(rebuild.projections)])

@@ -20,12 +20,10 @@ ALL: Final = "select projection, position, revision from checkpoints"
 PARKED: Final = "select workspace_id, from_position from parked where projection = %(projection)b"
 """Read what is parked in a projection."""
 
-
-class WaitBounds(Struct, frozen=True, kw_only=True):
-    """How waiting for another process's worker looks at the table; see `callsheet.settings.load`."""
-
-    poll_seconds: float = 0.05
-    followed_poll_seconds: float = 1.0
+POLL_SECONDS: Final = 0.05
+"""How often the table is read for checkpoints that another process moves."""
+FOLLOWED_POLL_SECONDS: Final = 1.0
+"""How often it is read for those that this process moves: only in case that a change was missed."""
 
 
 class ProjectionBehind(Unavailable):
@@ -53,10 +51,17 @@ class Checkpoints:
     wait looks at the table every `poll_seconds` for all of them.
     """
 
-    def __init__(self, models: ReadModels, bounds: WaitBounds) -> None:
+    def __init__(
+        self,
+        models: ReadModels,
+        *,
+        poll_seconds: float = POLL_SECONDS,
+        followed_poll_seconds: float = FOLLOWED_POLL_SECONDS,
+    ) -> None:
         """Know nothing yet."""
         self._models = models
-        self._bounds = bounds
+        self._poll_seconds = poll_seconds
+        self._followed_poll_seconds = followed_poll_seconds
         self._positions: dict[str, int] = {}
         self._followed: set[str] = set()
         self._left_out: dict[str, LeftOut] = {}
@@ -123,15 +128,14 @@ class Checkpoints:
             raise ProjectionParked(f"the workspace is parked in {projection}, before position {position}")
 
     async def _wait(self, one: Waiter) -> None:
-        bounds = self._bounds
         while not one.reached:
             if one.projection in self._followed:
                 self._waiters.leave(one)
-                await one.woken(bounds.followed_poll_seconds)
+                await one.woken(self._followed_poll_seconds)
             elif self._waiters.looks(one):
                 await self.look()
                 if not one.reached:
-                    await one.woken(bounds.poll_seconds * random.uniform(0.8, 1.2))  # noqa: S311  # jitter, nothing secret
+                    await one.woken(self._poll_seconds * random.uniform(0.8, 1.2))  # noqa: S311  # jitter, nothing secret
             else:
                 await one.woken(None)
 
@@ -141,7 +145,7 @@ class Checkpoints:
         Of a projection that is followed here only what is parked is taken. Raises Unavailable.
         """
         async with self._looking:
-            if time.monotonic() - self._looked_at >= self._bounds.poll_seconds / 2:
+            if time.monotonic() - self._looked_at >= self._poll_seconds / 2:
                 await self._look()
 
     async def _look_from_now(self) -> None:

@@ -9,7 +9,6 @@ from uuid import UUID
 
 import psycopg
 import structlog
-from msgspec import Struct
 from psycopg import AsyncConnection
 
 from projections.runtime.checkpoints import Checkpoints
@@ -18,6 +17,7 @@ from projections.runtime.event_filter import NOTHING_PARKED
 from projections.runtime.parking import CHECKPOINT, Footing, footing_of
 from projections.runtime.projection import Projection, Reader
 from projections.runtime.status import LOCK, label_session
+from projections.settings import ProjectionSettings
 from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
 from store.log.records import Page, Recorded
@@ -39,20 +39,8 @@ def unmeasured(_projection: str, _facts: int, _seconds: float) -> None:
     """Measure nothing."""
 
 
-class WorkerBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of following; `callsheet.settings.load` names and documents each."""
-
-    batch_events: int = 2_000
-    gather_seconds_min: float = 0.03
-    gather_seconds_max: float = 0.15
-    gather_seconds_per_event: float = 0.0002
-    checkpoint_seconds: float = 0.5
-    standby_seconds: float = 1.0
-    hung_seconds: float = 10.0
-    back_off: BackOffBounds = BackOffBounds(longest_seconds=5.0)
-    statement_timeout_ms: int = 30_000
-    commit_seconds: float = 60.0
-    stalled_seconds: float = 30.0
+STATEMENT_TIMEOUT_MS: Final = 30_000
+BACK_OFF: Final = BackOffBounds(longest_seconds=5.0)
 
 
 class Following(StrEnum):
@@ -73,20 +61,20 @@ class Follower:
         feed: Reader,
         projection: Projection,
         checkpoints: Checkpoints,
-        bounds: WorkerBounds,
+        settings: ProjectionSettings,
         failpoint: FailPointHook = noop,
         on_batch: OnBatch = unmeasured,
     ) -> None:
         """Make the follower; it does nothing until `run`. `failpoint` is a test hook."""
         self._conninfo = bounded(
             conninfo,
-            statement_timeout_ms=bounds.statement_timeout_ms,
+            statement_timeout_ms=STATEMENT_TIMEOUT_MS,
             application_name=name_session(label_session(projection.name)),
         )
         self._feed = feed
         self._projection = projection
         self._checkpoints = checkpoints
-        self._bounds = bounds
+        self._settings = settings
         self._failpoint = failpoint
         self._on_batch = on_batch
         self._position = 0  # what this worker has folded may be a little ahead of the checkpoint's row
@@ -96,9 +84,9 @@ class Follower:
         self._role = ExclusiveRole(
             LOCK,
             projection.name,
-            RoleBounds(standby_seconds=bounds.standby_seconds, hung_seconds=bounds.hung_seconds),
+            RoleBounds(standby_seconds=settings.standby_seconds, hung_seconds=settings.hung_seconds),
         )
-        self._back_off = BackOff(bounds.back_off)
+        self._back_off = BackOff(BACK_OFF)
         self._busy_since: float | None = None
         self._log = structlog.get_logger("projections.follower").bind(projection=projection.name)
         self.doing = Following.CONNECTING
@@ -122,7 +110,7 @@ class Follower:
     def stalled(self) -> bool:
         """Tell whether there has been something to fold for long, and nobody has folded it."""
         busy_since = self._busy_since
-        return busy_since is not None and time.monotonic() - busy_since > self._bounds.stalled_seconds
+        return busy_since is not None and time.monotonic() - busy_since > self._settings.stalled_seconds
 
     def _busy(self, *, busy: bool) -> None:
         if not busy:
@@ -170,7 +158,7 @@ class Follower:
             connection,
             self._projection,
             await footing_of(connection, self.name),
-            commit_seconds=self._bounds.commit_seconds,
+            commit_seconds=self._settings.commit_seconds,
             failpoint=self._failpoint,
         )
         self._checkpoints.followed(self.name, here=True)
@@ -199,15 +187,15 @@ class Follower:
         try:
             # Where the row lags behind, a pause in the log must not leave it there: other processes read it.
             lags = owned.footing.position != self._position
-            async with asyncio.timeout(self._bounds.checkpoint_seconds if lags else None):
+            async with asyncio.timeout(self._settings.checkpoint_seconds if lags else None):
                 self._busy(busy=self._feed.through > self._position)
-                page = await self._feed.read(self._position, self._bounds.batch_events)
+                page = await self._feed.read(self._position, self._settings.batch_events)
                 self._busy(busy=True)
         except TimeoutError:
             await self._commit(owned, (), self._position)
             return
         await self._take(owned, page)
-        if len(page.events) < self._bounds.batch_events:
+        if len(page.events) < self._settings.batch_events:
             await self._gather(len(page.events))
 
     async def _gather(self, events: int) -> None:
@@ -216,13 +204,13 @@ class Follower:
         The fact that ends a pause is folded at once. The pause after it is short, but it bounds the transactions a
         second: they, and not the facts, are what costs when there is little load.
         """
-        bounds = self._bounds
-        longest = min(bounds.gather_seconds_max, events * bounds.gather_seconds_per_event)
-        await asyncio.sleep(max(bounds.gather_seconds_min, longest))
+        settings = self._settings
+        longest = min(settings.gather_seconds_max, events * settings.gather_seconds_per_event)
+        await asyncio.sleep(max(settings.gather_seconds_min, longest))
 
     async def _take(self, owned: Owned, page: Page) -> None:
         facts = owned.sieve.take(page.events, self._position)
-        if facts or time.monotonic() - self._committed_at > self._bounds.checkpoint_seconds:
+        if facts or time.monotonic() - self._committed_at > self._settings.checkpoint_seconds:
             await self._commit(owned, facts, page.through)
         # Facts that the projection does not want change no row, so that it stands past them at once; the row follows.
         self._came_to(page.through)

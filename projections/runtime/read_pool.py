@@ -4,35 +4,29 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, LiteralString
 
-from msgspec import Struct
 from psycopg import AsyncConnection
 
+from projections.settings import ProjectionSettings
 from store.postgres.connections import Sessions, bounded
 from store.postgres.migrations import check_schema
+from store.settings import STATEMENT_TIMEOUT_MS
 
 Row = tuple[Any, ...]
 Parameters = Mapping[str, Any]
 
 
-class ReadBounds(Struct, frozen=True, kw_only=True):
-    """The bounds of one process's reads of read models; `callsheet.settings.load` names and documents each."""
-
-    readers: int = 4
-    most_waiting: int = 1_000
-    statement_timeout_ms: int = 5_000
-    read_timeout_seconds: float = 5.0
-
-
 class ReadModels:
     """Reads the tables of read models, for as long as `opened` lasts."""
 
-    def __init__(self, conninfo: str, bounds: ReadBounds) -> None:
+    def __init__(
+        self, conninfo: str, settings: ProjectionSettings, *, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS
+    ) -> None:
         """Make the pool, closed."""
         self._sessions = Sessions(
-            bounded(conninfo, statement_timeout_ms=bounds.statement_timeout_ms, application_name="callsheet-views"),
-            most=bounds.readers,
-            most_waiting=bounds.most_waiting,
-            timeout_seconds=bounds.read_timeout_seconds,
+            bounded(conninfo, statement_timeout_ms=statement_timeout_ms, application_name="callsheet-views"),
+            most=settings.readers,
+            most_waiting=settings.readers_waiting,
+            timeout_seconds=settings.read_timeout_seconds,
         )
 
     @asynccontextmanager
@@ -49,7 +43,7 @@ class ReadModels:
         return rows[0] if rows else None
 
     async def rows(self, query: LiteralString, parameters: Parameters) -> list[Row]:
-        """Give all rows; the query bounds them. Raises Unavailable."""
+        """Return all rows; the query bounds their number. Raises Unavailable."""
         return await self._sessions.rows(query, parameters)
 
     def connection(self) -> AbstractAsyncContextManager[AsyncConnection[Row]]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from projections.runtime.checkpoints import Checkpoints
-from projections.runtime.follower import Follower, Following, OnBatch, WorkerBounds, unmeasured
+from projections.runtime.follower import Follower, Following, OnBatch, unmeasured
 from projections.runtime.projection import Projection, Reader
+from projections.settings import ProjectionSettings
 from store.failpoint import FailPointHook, noop
 
 
@@ -30,13 +31,13 @@ class Worker:
         feed: Reader,
         projections: Sequence[Projection],
         checkpoints: Checkpoints,
-        bounds: WorkerBounds,
+        settings: ProjectionSettings,
         failpoint: FailPointHook = noop,
         on_batch: OnBatch = unmeasured,
     ) -> None:
         """Make the worker; it does nothing until `run`. `failpoint` is a test hook."""
         self._followers = [
-            Follower(conninfo, feed, one, checkpoints, bounds, failpoint, on_batch) for one in projections
+            Follower(conninfo, feed, one, checkpoints, settings, failpoint, on_batch) for one in projections
         ]
 
     async def run(self) -> None:

@@ -12,10 +12,11 @@ from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bus.feed import Feed, FeedBounds
+from bus.feed import Feed
 from bus.nats.cloudevents import write
 from bus.nats.consumer import Carrying
 from bus.nats.publisher import POSITION
+from bus.settings import FeedSettings
 from store.log.log import Log
 from store.log.records import Recorded
 from tests.support.bus.memory_log import LOG_ID, STREAM, MemoryLog, stored
@@ -105,7 +106,7 @@ class Play:
         self._turns = turns
         self._read = 0
         self.log = MemoryLog(self._next_turns)
-        bounds = FeedBounds(buffered_events=buffered, page_events=page, poll_seconds=1_000)
+        bounds = FeedSettings(buffer_events=buffered, page_events=page, poll_seconds=1_000)
         self.feed = Feed(cast("Log", self.log), bounds)
         self.feed.be_patient(lambda: 0.0005 if patient else 0.0)
         self.carrying = Carrying(LOG_ID, self.feed, 1_000)

@@ -110,7 +110,7 @@ async def test_a_restart_of_nats_and_a_stream_that_is_filled_again_count_nothing
             nats_server.start()
             await subscriber.wait_until_counted(last)
             async with client_of(nats_server) as client:
-                await client.jetstream().delete_stream(STREAM.name)
+                await client.jetstream().delete_stream(STREAM.stream)
             with psycopg.connect(database, autocommit=True) as connection:
                 connection.execute("update relay_cursors set position = 0")
             await subscriber.wait_until_counted(await record_workflow_with_runs(node.log, 1), seen_before=last)

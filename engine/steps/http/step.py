@@ -1,4 +1,4 @@
-"""HTTP steps: render a request, send it through the guard, and read its answer within bounds.
+"""HTTP steps: render a request, send it through the guard, and read its response within bounds.
 
 The transport is used without the client around it: that one would log URLs, and they may hold secrets.
 """
@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import httpx2
-from msgspec import Struct
 
 from domain.expressions.common import ExpressionFault
 from domain.graphs.configs import HttpConfig
 from domain.graphs.graph import ErrorClass
 from engine.egress.guard import Guard, GuardedTransport, OutgoingRefused
+from engine.settings import OutgoingSettings
 from engine.steps.contract import Failed, StepCall, build_failure
 from engine.steps.evaluator import Evaluator
 from engine.steps.http.errors import HttpFault, fault_of_status, fault_of_transport, is_fault
@@ -30,27 +30,19 @@ TOO_MUCH_SHOWN: Final = (
 )
 
 
-class HttpBounds(Struct, frozen=True, kw_only=True):
-    """How long things may take and how many there may be."""
-
-    timeout_seconds: float = 30.0
-    connect_seconds: float = 10.0
-    connections: int = 100
-
-
 class HttpSteps:
     """Carries out http steps; used by all of them at once, on one event loop."""
 
     def __init__(
-        self, guard: Guard, secrets: Mapping[str, HttpSecret], bounds: HttpBounds, slow: Evaluator | None = None
+        self, guard: Guard, secrets: Mapping[str, HttpSecret], settings: OutgoingSettings, slow: Evaluator | None = None
     ) -> None:
         """Make ready; nothing is connected yet."""
         self._guard = guard
         self._secrets = dict(secrets)
-        self._bounds = bounds
+        self._settings = settings
         self._slow = slow or Evaluator()
         self._redactor = Redactor(secret.reveal() for secret in self._secrets.values())
-        self._transport = GuardedTransport(guard, connections_max=bounds.connections)
+        self._transport = GuardedTransport(guard, connections_max=settings.connections)
 
     async def call(self, call: StepCall, config: HttpConfig) -> dict[str, Any] | Failed:
         """Call once and give `{status, headers, body}`. Raises nothing of its own."""
@@ -81,7 +73,7 @@ class HttpSteps:
     async def _within_time(
         self, call: StepCall, request: httpx2.Request, config: HttpConfig, redactor: Redactor
     ) -> dict[str, Any]:
-        seconds = call.node.timeout_seconds or self._bounds.timeout_seconds
+        seconds = call.node.timeout_seconds or self._settings.timeout_seconds
         try:
             async with asyncio.timeout(seconds):
                 return await self._exchange(call, request, config, redactor)
@@ -93,7 +85,7 @@ class HttpSteps:
     async def _exchange(
         self, call: StepCall, request: httpx2.Request, config: HttpConfig, redactor: Redactor
     ) -> dict[str, Any]:
-        wait = self._bounds.connect_seconds
+        wait = self._settings.connect_seconds
         request.extensions["timeout"] = {"connect": wait, "pool": wait, "read": None, "write": None}
         response = await self._transport.handle_async_request(request)
         try:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from nats.js.api import RetentionPolicy, StreamConfig, SubjectTransform
 
-from bus.nats.jetstream import StreamBounds, StreamUnusable, ensure_stream
+from bus.nats.jetstream import StreamUnusable, ensure_stream
+from bus.settings import NatsSettings
 from tests.support.bus.given import STREAM, client_of, ids_in_stream, ids_up_to, migrated, process, published, record
 from tests.support.servers.nats import NatsForTests
 
@@ -19,12 +20,12 @@ async def test_a_stream_is_made_checked_and_changed_and_left_alone_when_it_is_ri
     async with client_of(nats_server) as client:
         jetstream = client.jetstream()
         await ensure_stream(client, STREAM)
-        first = await jetstream.stream_info(STREAM.name)
+        first = await jetstream.stream_info(STREAM.stream)
         await ensure_stream(client, STREAM)
-        assert (await jetstream.stream_info(STREAM.name)).config == first.config
-        await ensure_stream(client, StreamBounds(keep_bytes=STREAM.keep_bytes, keep_seconds=60.0))
-        changed = (await jetstream.stream_info(STREAM.name)).config
-        assert (changed.max_age, changed.max_bytes) == (60.0, STREAM.keep_bytes)
+        assert (await jetstream.stream_info(STREAM.stream)).config == first.config
+        await ensure_stream(client, NatsSettings(stream_bytes=STREAM.stream_bytes, stream_hours=1))
+        changed = (await jetstream.stream_info(STREAM.stream)).config
+        assert (changed.max_age, changed.max_bytes) == (3_600.0, STREAM.stream_bytes)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ async def test_limits_that_would_drop_facts_are_taken_off_a_stream(
 ) -> None:
     await migrated(database)
     async with client_of(nats_server) as client:
-        await client.jetstream().add_stream(StreamConfig(name=STREAM.name, subjects=["callsheet.v1.>"], **limits))
+        await client.jetstream().add_stream(StreamConfig(name=STREAM.stream, subjects=["callsheet.v1.>"], **limits))
     async with process(database, nats_server, relays=True) as one:
         last = await record(one.log, 10)
         await published(one, last)
@@ -47,11 +48,11 @@ async def test_limits_that_would_drop_facts_are_taken_off_a_stream(
 @pytest.mark.parametrize(
     "theirs",
     [
-        StreamConfig(name=STREAM.name, subjects=["theirs.>"]),
-        StreamConfig(name=STREAM.name, subjects=["callsheet.v1.>"], retention=RetentionPolicy.WORK_QUEUE),
+        StreamConfig(name=STREAM.stream, subjects=["theirs.>"]),
+        StreamConfig(name=STREAM.stream, subjects=["callsheet.v1.>"], retention=RetentionPolicy.WORK_QUEUE),
         StreamConfig(name="THEIRS", subjects=["callsheet.>"]),
         StreamConfig(
-            name=STREAM.name,
+            name=STREAM.stream,
             subjects=["callsheet.v1.>"],
             subject_transform=SubjectTransform(src="callsheet.v1.>", dest="theirs.>"),
         ),

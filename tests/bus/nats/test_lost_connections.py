@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from nats.aio.msg import Msg
 
-from bus.nats.connection import NatsAccess, NatsAway, NatsSession, connected_to_nats
+from bus.nats.connection import NatsAway, NatsSession, connected_to_nats
+from bus.settings import NatsServers, NatsSettings
 from tests.support.bus.breaking_nats import BreakingNats, Ending, Point
 from tests.support.bus.given import migrated, process, settled
 from tests.support.waiting import eventually
@@ -42,7 +43,7 @@ async def test_after_a_connection_that_breaks_off_the_next_one_carries(
         await eventually(carries, what="the second connection carries", seconds=SOON)
 
 
-async def publish_until_lost(access: NatsAccess) -> None:
+async def publish_until_lost(access: NatsSettings) -> None:
     """Publish more and more over one connection. Raises NatsAway, in a group."""
 
     async def publish(session: NatsSession) -> None:
@@ -58,7 +59,7 @@ async def test_a_connection_that_takes_nothing_any_more_is_lost_also_while_much_
     server = BreakingNats(Point.ANSWERED, Ending.SILENT)
     async with server.serving(), asyncio.timeout(SOON):
         with pytest.raises(ExceptionGroup) as lost:
-            await publish_until_lost(NatsAccess(servers=(server.url,), ping_seconds=0.1))
+            await publish_until_lost(NatsSettings(url=NatsServers(server.url), ping_seconds=0.1))
         assert lost.group_contains(NatsAway)
 
 
@@ -67,7 +68,10 @@ async def test_a_connection_that_takes_nothing_any_more_is_lost_also_while_much_
 async def test_a_connection_that_is_given_up_while_it_closes_leaves_nothing_behind(point: Point, turns: int) -> None:
     before = asyncio.all_tasks()
     server = BreakingNats(point, Ending.CLOSED)
-    async with server.serving(), connected_to_nats(NatsAccess(servers=(server.url,)), "callsheet test") as session:
+    async with (
+        server.serving(),
+        connected_to_nats(NatsSettings(url=NatsServers(server.url)), "callsheet test") as session,
+    ):
         await session.client.subscribe("a", cb=ignored)
         while not session.client.is_closed:  # noqa: ASYNC110  # turns, not time
             await asyncio.sleep(0)
@@ -82,7 +86,7 @@ async def test_a_server_that_does_not_answer_the_first_ping_has_not_taken_the_co
     server = BreakingNats(Point.ASKED, ending)
     async with server.serving():
         with pytest.raises(NatsAway, match="did not take the connection"):
-            async with connected_to_nats(NatsAccess(servers=(server.url,)), "callsheet test"):
+            async with connected_to_nats(NatsSettings(url=NatsServers(server.url)), "callsheet test"):
                 pass
 
 
@@ -91,14 +95,14 @@ async def test_a_server_that_cannot_be_reached_is_waited_for_once() -> None:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         waiting.connect(full.getsockname())  # its queue is full now: whoever comes next hears nothing
-        access = NatsAccess(servers=(f"nats://127.0.0.1:{full.getsockname()[1]}",), connect_seconds=1.0)
+        access = NatsSettings(url=NatsServers(f"nats://127.0.0.1:{full.getsockname()[1]}"), connect_seconds=1.0)
         with pytest.raises(NatsAway, match="did not answer in time"):
             async with asyncio.timeout(2 * access.connect_seconds), connected_to_nats(access, "callsheet test"):
                 pass
 
 
 async def test_without_its_certificates_nats_is_away() -> None:
-    access = NatsAccess(servers=("nats://127.0.0.1:1",), ca_file=Path("/nowhere/ca.pem"))
+    access = NatsSettings(url=NatsServers("nats://127.0.0.1:1"), ca_file=Path("/nowhere/ca.pem"))
     with pytest.raises(NatsAway, match="No such file"):
         async with connected_to_nats(access, "callsheet test"):
             pass

@@ -190,7 +190,7 @@ async def test_a_stream_that_is_deleted_under_the_relay_is_made_again(database: 
         before = await record(one.log, 5)
         await published(one, before)
         async with client_of(nats_server) as client:
-            await client.jetstream().delete_stream(STREAM.name)
+            await client.jetstream().delete_stream(STREAM.stream)
         last = await record(one.log, 5)
         await published(one, last)
         assert await ids_in_stream(nats_server) == await ids_up_to(one, last, after=before)

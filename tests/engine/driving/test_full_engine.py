@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from bus.feed import Feed, FeedBounds
+from bus.feed import Feed
+from bus.settings import FeedSettings
 from commands.runs.lifecycle import CancelRun
 from domain.runs.run import RunStatus
 from engine.driving import intake
@@ -91,7 +92,7 @@ async def test_a_log_that_cannot_be_read_for_a_while_does_not_cost_an_engine_wha
 ) -> None:
     bounds = StoreSettings(readers=1, read_timeout_seconds=0.5)
     async with site(database, bounds=bounds) as there:
-        feed = Feed(there.log, FeedBounds(buffered_events=buffered_events))
+        feed = Feed(there.log, FeedSettings(buffer_events=buffered_events))
         here = replace(there, feed=feed)
         with capture_logs() as said:
             async with in_background(feed.run()), here.engaged(active_runs=4, heartbeat_seconds=600.0) as engine:

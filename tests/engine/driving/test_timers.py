@@ -10,9 +10,11 @@ from uuid import UUID
 
 from domain.runs.facts import StepWaiting, WaitFor
 from engine.cluster.owner import Owner
-from engine.driving.timers import TimerBounds, Timers
+from engine.driving.timers import Timers
+from engine.settings import EngineSettings
 from projections.read_models.timers_view import TimersView
-from projections.runtime.read_pool import Parameters, ReadBounds, ReadModels, Row
+from projections.runtime.read_pool import Parameters, ReadModels, Row
+from projections.settings import ProjectionSettings
 from store.log.records import Recorded
 from store.postgres.migrations import migrate
 from tests.support.commands.processes import new_id, now
@@ -70,7 +72,8 @@ class Woken:
 async def models_of(database: str, *, timers: int, after_seconds: float) -> AsyncGenerator[CountedModels]:
     """Give read models with so many timers, due so much later."""
     await migrate(database, ["store", "projections"])
-    models = CountedModels(database, ReadBounds(readers=1))
+    # 60 s: on a busy machine the insert of all timers takes longer than a statement may in production.
+    models = CountedModels(database, ProjectionSettings(readers=1), statement_timeout_ms=60_000)
     async with models.opened():
         async with models.connection() as connection:
             await connection.execute(INSERT, {"many": timers, "after": after_seconds})
@@ -84,17 +87,17 @@ def waits_until(until: datetime) -> Recorded:
 
 
 async def test_many_pending_timers_cost_two_statements_and_one_row_a_poll(database: str) -> None:
-    bounds = TimerBounds(poll_seconds=0.2)
+    settings = EngineSettings(timer_poll_seconds=0.2)
     async with models_of(database, timers=MANY, after_seconds=3_600) as models:
         woken = Woken()
         began_at = now()
-        async with in_background(Timers(TimersView(models), woken, now, bounds).run()):
+        async with in_background(Timers(TimersView(models), woken, now, settings).run()):
 
             async def polled() -> bool:
                 return models.statements >= 10
 
             await eventually(polled, what="the table was polled five times", seconds=60)
-            polls = 1 + (now() - began_at) / timedelta(seconds=bounds.poll_seconds)
+            polls = 1 + (now() - began_at) / timedelta(seconds=settings.timer_poll_seconds)
             statements, read = models.statements, models.read
     assert statements <= 2 * polls
     assert read <= polls
@@ -104,8 +107,8 @@ async def test_many_pending_timers_cost_two_statements_and_one_row_a_poll(databa
 async def test_every_due_timer_is_taken_from_the_table_page_by_page(database: str) -> None:
     async with models_of(database, timers=25, after_seconds=-1) as models:
         woken = Woken()
-        bounds = TimerBounds(poll_seconds=3_600, page_timers=10)
-        async with in_background(Timers(TimersView(models), woken, now, bounds).run()):
+        settings = EngineSettings(timer_poll_seconds=3_600, timer_page=10)
+        async with in_background(Timers(TimersView(models), woken, now, settings).run()):
 
             async def all_woken() -> bool:
                 return len(woken.times) >= 25 and models.statements >= 5
@@ -124,8 +127,8 @@ async def test_a_workspace_without_room_keeps_nobody_from_being_woken_and_is_loo
             )
         woken = Woken()
         woken.full.add(WORKSPACE)
-        bounds = TimerBounds(poll_seconds=3_600, page_timers=10)
-        timers = Timers(TimersView(models), woken, now, bounds)
+        settings = EngineSettings(timer_poll_seconds=3_600, timer_page=10)
+        timers = Timers(TimersView(models), woken, now, settings)
         async with in_background(timers.run()):
 
             async def others_woken() -> bool:
@@ -151,7 +154,7 @@ async def test_a_workspace_without_room_keeps_nobody_from_being_woken_and_is_loo
 async def test_a_nearer_time_that_is_heard_of_ends_the_sleep(database: str) -> None:
     async with models_of(database, timers=1, after_seconds=3_600) as models:
         woken = Woken()
-        timers = Timers(TimersView(models), woken, now, TimerBounds(poll_seconds=3_600))
+        timers = Timers(TimersView(models), woken, now, EngineSettings(timer_poll_seconds=3_600))
         async with in_background(timers.run()):
 
             async def read() -> bool:
@@ -177,7 +180,7 @@ async def test_a_nearer_time_that_is_heard_of_ends_the_sleep(database: str) -> N
 async def test_a_timer_that_comes_into_the_table_late_is_found_at_the_next_poll(database: str) -> None:
     async with models_of(database, timers=0, after_seconds=0) as models:
         woken = Woken()
-        async with in_background(Timers(TimersView(models), woken, now, TimerBounds(poll_seconds=0.05)).run()):
+        async with in_background(Timers(TimersView(models), woken, now, EngineSettings(timer_poll_seconds=0.05)).run()):
 
             async def polled() -> bool:
                 return models.statements >= 4

@@ -6,8 +6,8 @@ from pathlib import Path
 from uuid import UUID
 
 from domain.runs.run import RunStatus
-from engine.driving.timers import TimerBounds
 from engine.failpoints import FailPoint
+from engine.settings import EngineSettings
 from tests.engine.driving.test_waiting import LONG_SECONDS, until_waiting, waiting_of, waits
 from tests.kills.test_two_engines import until_joined, until_shared
 from tests.support.engine.harness import PATIENCE_SECONDS, site
@@ -18,7 +18,7 @@ from tests.support.kills.graphs import asks
 from tests.support.kills.load import Load
 from tests.support.waiting import eventually
 
-RARELY = TimerBounds(poll_seconds=LONG_SECONDS)
+RARELY = EngineSettings(timer_poll_seconds=LONG_SECONDS)
 SOON_SECONDS = 0.3
 TIMERS = 10
 DIES_OF_THE_THIRD = f"{FailPoint.TIMER_DUE}:2"

@@ -17,7 +17,7 @@ from engine.children.children import Nursery
 from engine.children.inline_child import AtOnce
 from engine.cluster.owner import Owner
 from engine.driving.driver import Driver
-from engine.driving.timers import TimerBounds
+from engine.settings import EngineSettings
 from engine.turns.graph_cache import Graphs
 from tests.support.commands.processes import now
 from tests.support.engine.harness import Gate, Site, asks, check_history, reviews, site
@@ -218,7 +218,7 @@ async def test_a_long_back_off_is_left_to_a_timer(database: str) -> None:
     }
     async with site(database) as here:
         run = await here.begin(graph(asks("a", "moody", retry=retry)))
-        async with here.engaged(timers=TimerBounds(held_back_off_seconds=0)):
+        async with here.engaged(timers=EngineSettings(held_back_off_seconds=0)):
             await here.ended(run)
         facts = await here.of(run)
     starts = [fact for fact in facts if isinstance(fact, StepStarted)]
@@ -251,7 +251,7 @@ async def test_no_attempt_is_made_that_would_begin_after_the_total_timeout(datab
 
 
 async def test_a_timer_is_taken_from_its_table_when_nobody_heard_of_it(database: str) -> None:
-    poll = TimerBounds(poll_seconds=0.05, heard_timers=0)
+    poll = EngineSettings(timer_poll_seconds=0.05, timers_in_memory=0)
     async with site(database) as here, here.engaged(timers=poll):
         run = await here.begin(DELAYED)
         await here.ended(run)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.graphs.graph import ErrorClass
-from engine.providers.call_limiter import CallLimiter, LimitedProvider, TurnBounds
+from engine.providers.call_limiter import CallLimiter, LimitedProvider
 from engine.providers.provider import ModelRequest, ProviderFault
 from engine.providers.scripted import Scripted
 
@@ -17,7 +17,7 @@ BUSY, SMALL, THIRD = (UUID(int=number) for number in (1, 2, 3))
 
 
 def turns(calls: int = 1, of_one: int = 100, waiting: int = 1_000) -> CallLimiter:
-    return CallLimiter(TurnBounds(calls=calls, calls_per_workspace=of_one, waiting_per_workspace=waiting))
+    return CallLimiter(calls=calls, calls_per_workspace=of_one, waiting_per_workspace=waiting)
 
 
 class Floor:

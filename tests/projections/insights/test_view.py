@@ -12,7 +12,8 @@ from projections.insights.buckets import DAY, HOUR
 from projections.insights.figures import Window
 from projections.insights.measures import Measures
 from projections.insights.view import InsightsView, WindowTooLarge, stretches
-from projections.runtime.read_pool import ReadBounds, ReadModels
+from projections.runtime.read_pool import ReadModels
+from projections.settings import ProjectionSettings
 from tests.support.projections.given import tables_of
 from tests.support.projections.recommendations import PROJECT, WORKFLOW
 from tests.support.store.given import WORKSPACE
@@ -47,7 +48,7 @@ def test_stretches_cover_each_hour_of_a_window_and_of_its_past_once(start_hour: 
 
 async def test_ninety_days_cost_their_days_and_add_up_as_their_hours_do(database: str) -> None:
     window = window_of(7, 90 * 24)
-    models = ReadModels(database, ReadBounds(readers=1))
+    models = ReadModels(database, ProjectionSettings(readers=1))
     async with tables_of(database) as connection, models.opened():
         for grain, each in ((HOUR, 1), (DAY, 24)):
             measures = Measures(started=each)

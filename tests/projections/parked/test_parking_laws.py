@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from psycopg import AsyncConnection
 
-from projections.runtime.read_pool import ReadBounds, ReadModels
+from projections.runtime.read_pool import ReadModels
+from projections.settings import ProjectionSettings
 from store.postgres.migrations import migrate
 from tests.support.projections.schedules import Step, schedules
 from tests.support.projections.simulator import COUNTS, Play
@@ -18,7 +19,7 @@ laws = settings(deadline=None, suppress_health_check=[HealthCheck.function_scope
 async def stage(database: str) -> AsyncGenerator[Play]:
     """Tables, and connections to them, which all schedules share: each begins by clearing the tables."""
     await migrate(database, ["store", "projections"])
-    models = ReadModels(database, ReadBounds(readers=1))
+    models = ReadModels(database, ProjectionSettings(readers=1))
     async with models.opened(), await AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute("set synchronous_commit = off")
         await connection.execute(COUNTS.encode())

@@ -24,7 +24,8 @@ from projections.read_models.runs_view import RunsView
 from projections.read_models.workflows import WorkflowsProjection
 from projections.read_models.workflows_view import WorkflowsView
 from projections.runtime.projection import Projection, Unfoldable
-from projections.runtime.read_pool import ReadBounds, ReadModels
+from projections.runtime.read_pool import ReadModels
+from projections.settings import ProjectionSettings
 from store.log.records import Recorded
 from tests.support.projections import histories
 from tests.support.projections.given import applied, new_id, recorded, tables_of
@@ -61,7 +62,7 @@ async def check(
     """Project a history in batches, each delivered twice, and compare every row with the domain's fold."""
     ids = [new_id() for _ in range(4)]
     facts = recorded([(ids[stream], fact) for stream, fact in history])
-    models = ReadModels(database, ReadBounds(readers=1))
+    models = ReadModels(database, ProjectionSettings(readers=1))
     async with tables_of(database) as connection, models.opened():
         projection = kind.project(remembered)
         for batch in batches(facts, cuts):

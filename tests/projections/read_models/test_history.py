@@ -8,7 +8,8 @@ from domain.project import ProjectCreated, ProjectRenamed
 from projections.read_models import history_view
 from projections.read_models.history import HistoryProjection
 from projections.read_models.history_view import HistoryFilters, HistoryView
-from projections.runtime.read_pool import ReadBounds, ReadModels
+from projections.runtime.read_pool import ReadModels
+from projections.settings import ProjectionSettings
 from store.log.records import Page
 from tests.support.projections.given import NOW, applied, new_id, recorded, tables_of
 from tests.support.projections.run_histories import log_them
@@ -25,7 +26,7 @@ async def test_a_history_is_the_projects_part_of_the_log(database: str) -> None:
             for stream in (HERE, THERE)
         ]
     )
-    models = ReadModels(database, ReadBounds(readers=1))
+    models = ReadModels(database, ProjectionSettings(readers=1))
     async with tables_of(database) as connection, models.opened():
         await log_them(connection, facts)
         await applied(connection, HistoryProjection(), facts)
@@ -54,7 +55,7 @@ async def test_a_history_is_the_projects_part_of_the_log(database: str) -> None:
 async def test_a_rare_filter_looks_so_far_and_says_how_far(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history_view, "LOOKED_AT", 3)  # so that a short history is a long one
     facts = recorded([(HERE, ProjectRenamed(name=str(number))) for number in range(7)])
-    models = ReadModels(database, ReadBounds(readers=1))
+    models = ReadModels(database, ProjectionSettings(readers=1))
     async with tables_of(database) as connection, models.opened():
         await log_them(connection, facts)
         await applied(connection, HistoryProjection(), facts)

@@ -23,7 +23,8 @@ from domain.runs.facts import (
 )
 from projections.read_models.timers import TimersProjection
 from projections.read_models.timers_view import NEXT, Timer, TimersView
-from projections.runtime.read_pool import ReadBounds, ReadModels
+from projections.runtime.read_pool import ReadModels
+from projections.settings import ProjectionSettings
 from tests.support.projections.given import NOW, applied, new_id, recorded, tables_of
 from tests.support.store.given import WORKSPACE
 
@@ -86,7 +87,7 @@ HISTORIES: list[tuple[str, list[Fact], list[Timer]]] = [
 async def test_a_timer_is_pending_while_its_step_is_due_by_the_clock(
     database: str, facts: list[Fact], pending: list[Timer], batch: int
 ) -> None:
-    models = ReadModels(database, ReadBounds(readers=1))
+    models = ReadModels(database, ProjectionSettings(readers=1))
     other = new_id()
     history = recorded([(other, waiting(LATER, "untouched")), *((RUN, fact) for fact in facts)])
     async with tables_of(database) as connection, models.opened():
@@ -99,7 +100,7 @@ async def test_a_timer_is_pending_while_its_step_is_due_by_the_clock(
 
 
 async def test_due_timers_come_in_pages_the_earliest_first(database: str) -> None:
-    models = ReadModels(database, ReadBounds(readers=1))
+    models = ReadModels(database, ProjectionSettings(readers=1))
     async with tables_of(database) as connection, models.opened():
         view = TimersView(models)
         facts = [(new_id(), waiting(NOW + timedelta(seconds=second), "w")) for second in (3, 1, 2, 9)]

@@ -24,7 +24,8 @@ from projections.read_models.runs_view import RunFilters, RunsView
 from projections.read_models.workflows import WorkflowsProjection
 from projections.read_models.workflows_view import WorkflowFilters, WorkflowsView
 from projections.runtime.paging import Cursor, Sort
-from projections.runtime.read_pool import ReadBounds, ReadModels
+from projections.runtime.read_pool import ReadModels
+from projections.settings import ProjectionSettings
 from tests.support.projections.given import NOW, applied, new_id, recorded, tables_of
 from tests.support.store.given import WORKSPACE
 
@@ -53,7 +54,7 @@ async def test_pages_of_runs_skip_and_repeat_nothing_while_runs_are_added(
     workflows = [new_id() for _ in range(3)]
     everything = [workflow for part in (before, *inserts) for workflow in part]
     facts = recorded([(new_id(), run_started(workflows[number])) for number in everything], project=new_id())
-    models = ReadModels(database, ReadBounds(readers=1))
+    models = ReadModels(database, ProjectionSettings(readers=1))
     async with tables_of(database) as connection, models.opened():
         await clear(connection)
         projection, view = RunsProjection(most_remembered=3), RunsView(models)
@@ -91,7 +92,7 @@ async def test_projects_come_in_each_order_page_by_page(database: str, sort: Sor
         ]
     )
     order = ids if sort in {Sort.OLDEST, Sort.NEWEST} else [ids[n] for n in touched]
-    models = ReadModels(database, ReadBounds(readers=1))
+    models = ReadModels(database, ProjectionSettings(readers=1))
     async with tables_of(database) as connection, models.opened():
         await applied(connection, ProjectsProjection(most_remembered=3), facts)
         view, seen, cursor = ProjectsView(models), list[UUID](), None
@@ -105,7 +106,7 @@ async def test_projects_come_in_each_order_page_by_page(database: str, sort: Sor
 
 
 async def test_a_cursor_of_another_order_is_refused(database: str) -> None:
-    models = ReadModels(database, ReadBounds(readers=1))
+    models = ReadModels(database, ProjectionSettings(readers=1))
     async with tables_of(database), models.opened():
         cursor = Cursor(Sort.OLDEST, 1)
         with pytest.raises(ValueError, match="created_at"):
@@ -131,7 +132,7 @@ async def test_lists_filter_by_what_things_are(database: str) -> None:
         ],
         project=project,
     )
-    models = ReadModels(database, ReadBounds(readers=1))
+    models = ReadModels(database, ProjectionSettings(readers=1))
     async with tables_of(database) as connection, models.opened():
         await applied(connection, ProjectsProjection(most_remembered=9), facts[:3])
         await applied(connection, AssetsProjection(most_remembered=9), facts[3:5])
@@ -165,7 +166,7 @@ async def test_nothing_of_another_workspace_is_seen(database: str) -> None:
         workspace=OTHER_WORKSPACE,
         project=project,
     )
-    models = ReadModels(database, ReadBounds(readers=1))
+    models = ReadModels(database, ProjectionSettings(readers=1))
     async with tables_of(database) as connection, models.opened():
         await applied(connection, ProjectsProjection(most_remembered=9), facts[:1])
         await applied(connection, WorkflowsProjection(most_remembered=9), facts[1:2])
@@ -205,7 +206,7 @@ async def test_versions_of_a_graph_and_of_a_content_stay_readable(database: str)
             *((asset, AssetContentRevised(version=n, content=Payload(value=n))) for n in (2, 3)),
         ]
     )
-    models = ReadModels(database, ReadBounds(readers=1))
+    models = ReadModels(database, ProjectionSettings(readers=1))
     async with tables_of(database) as connection, models.opened():
         await applied(connection, WorkflowsProjection(most_remembered=9), facts[:3])
         await applied(connection, AssetsProjection(most_remembered=9), facts[3:])
@@ -230,7 +231,7 @@ async def test_the_last_run_of_a_workflow_does_not_change_its_version(database: 
             (last, run_started(workflow)),
         ]
     )
-    models = ReadModels(database, ReadBounds(readers=1))
+    models = ReadModels(database, ProjectionSettings(readers=1))
     async with tables_of(database) as connection, models.opened():
         await applied(connection, WorkflowsProjection(most_remembered=9), facts)
         item = await WorkflowsView(models).get(WORKSPACE, workflow)

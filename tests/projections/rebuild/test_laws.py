@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.fact import Fact
-from projections.rebuild.bounds import RebuildBounds
+from projections.settings import RebuildSettings
 from tests.support.projections import histories
 from tests.support.projections.given import PATIENCE_SECONDS, in_background, new_id, world_of
 from tests.support.projections.rebuilds import everything, named, rebuilt
@@ -55,6 +55,6 @@ async def check(database: str, told: list[list[tuple[int, Fact]]], page_events: 
             for projection in live:
                 await checkpoints.wait_for(projection.name, head, PATIENCE_SECONDS)
             before = await everything(world)
-            report = await rebuilt(database, named(), bounds=RebuildBounds(page_events=page_events))
+            report = await rebuilt(database, named(), bounds=RebuildSettings(page_events=page_events))
             assert report.same, report
             assert await everything(world) == before

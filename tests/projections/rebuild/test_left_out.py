@@ -5,9 +5,10 @@ from typing import LiteralString
 import pytest
 
 from domain.project import ProjectCreated, ProjectRenamed
-from projections.rebuild.bounds import Progress, RebuildBounds
+from projections.rebuild.bounds import Progress
 from projections.rebuild.faults import RebuildPoisoned, RebuildRefused
 from projections.runtime.projection import Projection
+from projections.settings import RebuildSettings
 from tests.support.projections.broken_projections import OtherProjects, as_it_is, not_to_our_taste
 from tests.support.projections.given import PATIENCE_SECONDS, World, in_background, new_id, world_of
 from tests.support.projections.rebuilds import named, quiet, rebuilt, rows_of
@@ -64,7 +65,7 @@ async def test_what_is_changed_behind_a_rebuild_is_not_quietly_missed(database: 
                 raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            await rebuilt(database, named("projects"), bounds=RebuildBounds(page_events=1), tell=stop)
+            await rebuilt(database, named("projects"), bounds=RebuildSettings(page_events=1), tell=stop)
         await executed(world, "delete from parked")
         await executed(world, "update checkpoints set revision = revision + 1")
         with pytest.raises(RebuildRefused, match="what projects leaves out was changed behind rebuild 1"):
@@ -74,7 +75,7 @@ async def test_what_is_changed_behind_a_rebuild_is_not_quietly_missed(database: 
 async def test_a_fact_that_cannot_be_folded_is_named_and_what_came_before_is_kept(database: str) -> None:
     async with world_of(database) as world:
         await three_projects(world, named("projects")[0])
-        bounds = RebuildBounds(page_events=1)
+        bounds = RebuildSettings(page_events=1)
         with pytest.raises(RebuildPoisoned, match=r"projects: event 2 of stream .* not to our taste"):
             await rebuilt(database, [OtherProjects(not_to_our_taste)], bounds=bounds, tell=quiet)
         report = await rebuilt(database, named("projects"), resume=True)

@@ -1,6 +1,6 @@
 """Rebuilding beside live traffic: the same rows, swapped under the same names, with a report that says so."""
 
-from projections.rebuild.bounds import RebuildBounds
+from projections.settings import RebuildSettings
 from tests.support.projections.given import PATIENCE_SECONDS, in_background, world_of
 from tests.support.projections.rebuilds import everything, named, rebuilt, rows_of, traffic
 from tests.support.servers.postgres import EVERY_POSTGRES
@@ -37,6 +37,6 @@ async def test_projections_that_stand_far_apart_are_rebuilt_together(database: s
             last = await traffic(world, 20)
             await checkpoints.wait_for("runs", last, PATIENCE_SECONDS)
         stands = await world.checkpoint("runs")  # behind `last` by what it does not want: the row follows later
-        report = await rebuilt(database, named("tasks", "runs"), bounds=RebuildBounds(near_events=10))
+        report = await rebuilt(database, named("tasks", "runs"), bounds=RebuildSettings(swap_events_max=10))
         assert (report.same, report.swapped_at) == (True, {"tasks": 0, "runs": stands})
         assert len(await rows_of(world, "runs")) == 20

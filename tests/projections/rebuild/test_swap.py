@@ -10,8 +10,8 @@ from psycopg import AsyncConnection
 
 from domain.project import ProjectArchived, ProjectCreated
 from projections.read_models.runs_view import RunsView
-from projections.rebuild.bounds import RebuildBounds
 from projections.rebuild.faults import RebuildRefused
+from projections.settings import RebuildSettings
 from tests.support.projections.broken_projections import OtherProjects, shouting
 from tests.support.projections.given import PATIENCE_SECONDS, World, in_background, new_id, world_of
 from tests.support.projections.rebuilds import BOUNDS, everything, named, rebuilt, rows_of, run_of, traffic
@@ -100,7 +100,7 @@ async def test_a_swap_waits_for_whoever_holds_the_tables_only_so_long_and_tries_
         await traffic(world, 5)
         async with await AsyncConnection.connect(database) as holder:
             await holder.execute("select count(*) from runs")
-            bounds = RebuildBounds(swap_wait_ms=50, swap_tries=2, swap_pause_seconds=0.01)
+            bounds = RebuildSettings(swap_wait_ms=50, swap_tries=2, swap_pause_seconds=0.01)
             with pytest.raises(RebuildRefused, match="could not be had in 2 tries"):
                 await rebuilt(database, named("runs"), bounds=bounds)
             await folded_by_somebody(world)

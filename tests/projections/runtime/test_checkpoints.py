@@ -7,9 +7,17 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from projections.runtime.checkpoints import Checkpoints, ProjectionBehind
-from projections.runtime.read_pool import Parameters, ReadBounds, ReadModels, Row
-from tests.support.projections.given import PATIENCE_SECONDS, PROMPT_WAITS, Tally, in_background, world_of
+from projections.runtime.checkpoints import ProjectionBehind
+from projections.runtime.read_pool import Parameters, ReadModels, Row
+from projections.settings import ProjectionSettings
+from tests.support.projections.given import (
+    PATIENCE_SECONDS,
+    POLL_SECONDS,
+    Tally,
+    in_background,
+    prompt_checkpoints,
+    world_of,
+)
 from tests.support.waiting import eventually
 
 
@@ -61,9 +69,9 @@ READERS = 1_000
 
 async def test_a_thousand_who_wait_for_another_process_share_one_look_at_the_table(database: str) -> None:
     async with world_of(database) as world:
-        models = CountedModels(database, ReadBounds())
+        models = CountedModels(database, ProjectionSettings())
         async with models.opened(), asyncio.TaskGroup() as group:
-            checkpoints = Checkpoints(models, PROMPT_WAITS)
+            checkpoints = prompt_checkpoints(models)
             waiting = [group.create_task(checkpoints.wait_for("tally", 6, PATIENCE_SECONDS)) for _ in range(READERS)]
             await asyncio.sleep(0)
             begun_at, used = time.monotonic(), time.process_time()
@@ -73,7 +81,7 @@ async def test_a_thousand_who_wait_for_another_process_share_one_look_at_the_tab
 
             await eventually(looked, what="the table has been looked at fifty times")
             busy = (time.process_time() - used) / (time.monotonic() - begun_at)
-            assert models.looks <= 2 + (time.monotonic() - begun_at) / (0.8 * PROMPT_WAITS.poll_seconds)
+            assert models.looks <= 2 + (time.monotonic() - begun_at) / (0.8 * POLL_SECONDS)
             assert busy < 0.5, f"waiting took {busy:.0%} of a processor"
             async with in_background(world.worker(world.checkpoints(), Tally()).run()):
                 await world.rename_often(5)

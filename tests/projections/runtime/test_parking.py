@@ -7,10 +7,11 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from bus.feed import Feed, FeedBounds
+from bus.feed import Feed
+from bus.settings import FeedSettings
 from domain.project import ProjectCreated, ProjectRenamed
 from projections.parked.queries import history_rows, skipped_rows
-from projections.parked.retry import NotParked, Retried, Retry, RetryBounds
+from projections.parked.retry import NotParked, Retried, Retry
 from projections.parked.skip import ParkedElsewhere, Skip, skip
 from projections.read_models.projects import ProjectsProjection
 from projections.read_models.timers import TimersProjection
@@ -19,6 +20,7 @@ from projections.runtime.commit import Owned
 from projections.runtime.parking import footing_of
 from projections.runtime.projection import Cursor, Projection, Unfoldable
 from projections.runtime.worker import Worker
+from projections.settings import ProjectionSettings
 from store.log.records import Recorded
 from store.postgres.arrays import register
 from store.postgres.connections import connected
@@ -35,7 +37,7 @@ from tests.support.projections.given import (
 )
 from tests.support.store.given import WORKSPACE
 
-SMALL = RetryBounds(page_events=3, stretch_positions=4)
+SMALL = ProjectionSettings(batch_events=3)
 OTHER = UUID("0192f000-0000-7000-8000-00000000000b")
 
 
@@ -85,7 +87,7 @@ class Fussy(ProjectsProjection):
 
 async def retry(world: World, projection: Projection, workspace: UUID = WORKSPACE) -> Retried:
     async with connected(world.conninfo) as connection:
-        return await Retry(connection, projection, workspace, SMALL).run("ada")
+        return await Retry(connection, projection, workspace, SMALL, stretch_positions=4).run("ada")
 
 
 async def names(world: World) -> set[str]:
@@ -190,7 +192,7 @@ async def test_an_event_that_cannot_be_read_parks_its_workspace_in_those_that_wa
             await connection.execute(
                 "update events set state = 'not JSON' where notification_id = %s", [facts[1].position]
             )
-        feed = Feed(world.log, FeedBounds(poll_seconds=0.05))  # one that has not seen the event
+        feed = Feed(world.log, FeedSettings(poll_seconds=0.05))  # one that has not seen the event
         worker = Worker(
             database,
             feed,

@@ -8,18 +8,18 @@ from uuid import UUID
 
 import nats
 import uuid_utils.compat
+from msgspec import structs
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from bus.bus import Bus
-from bus.feed import Feed, FeedBounds
+from bus.feed import Feed
 from bus.in_process import InProcessBus
 from bus.listener import Listener
-from bus.nats.bus import NatsBounds, NatsBus
-from bus.nats.connection import NatsAccess
+from bus.nats.bus import NatsBus
 from bus.nats.consumer import Carrying
-from bus.nats.jetstream import StreamBounds
-from bus.nats.relay import Relay, RelayBounds
+from bus.nats.relay import Relay
+from bus.settings import FeedSettings, NatsServers, NatsSettings
 from domain.project import ProjectCreated, ProjectRenamed
 from store.failpoint import FailPointHook, noop
 from store.log.event_id import mark_of, marked
@@ -35,7 +35,7 @@ from tests.support.waiting import eventually
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 COMPONENTS: Final = ("store", "engine", "bus", "projections")
-STREAM: Final = StreamBounds(keep_bytes=64 * 1024 * 1024)
+STREAM: Final = NatsSettings(stream_bytes=64 * 1024 * 1024)
 SLOW_POLL_SECONDS: Final = 30.0
 """A poll that no test waits for: what comes earlier was woken or carried."""
 
@@ -95,7 +95,7 @@ async def process(
     *,
     relays: bool = False,
     poll_seconds: float = SLOW_POLL_SECONDS,
-    bounds: RelayBounds | None = None,
+    bounds: NatsSettings | None = None,
     patience_seconds: float = 0.1,
     connect_seconds: float = 5.0,
     failpoint: FailPointHook = noop,
@@ -103,16 +103,17 @@ async def process(
     """Be a process on a log for as long as the block lasts, with a bus over NATS if there is a server."""
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(running(database))
-        feed = Feed(log, FeedBounds(poll_seconds=poll_seconds))
+        feed = Feed(log, FeedSettings(poll_seconds=poll_seconds))
         _, log_id = await log.head()
         listener = Listener(database, poll_seconds=0.2)
         made: Bus = InProcessBus(listener, log, feed)
         if server is not None:
             relay = Relay(database, log_id, feed, bounds or relay_bounds(), failpoint=failpoint) if relays else None
             carrying = Carrying(log_id, feed, 20_000)
-            over = NatsBounds(patience_seconds=patience_seconds)
-            access = NatsAccess(servers=(server.url,), connect_seconds=connect_seconds)
-            made = NatsBus(access, listener, log, feed, carrying, relay, over, name="callsheet test")
+            over = NatsSettings(
+                url=NatsServers(server.url), connect_seconds=connect_seconds, patience_seconds=patience_seconds
+            )
+            made = NatsBus(listener, log, feed, carrying, relay, over, name="callsheet test")
         one = Process(log, feed, made)
         for work in (feed.run(), made.run()):
             await stack.enter_async_context(in_background(work))
@@ -121,9 +122,11 @@ async def process(
         yield one
 
 
-def relay_bounds(*, page_events: int = 100, ack_seconds: float = 5.0) -> RelayBounds:
-    """Give bounds of a relay that takes over quickly and publishes small pages."""
-    return RelayBounds(page_events=page_events, ack_seconds=ack_seconds, standby_seconds=0.1, stream=STREAM)
+def relay_bounds(*, page_events: int = 100, ack_seconds: float = 5.0) -> NatsSettings:
+    """Return settings of a relay that takes over quickly and publishes small pages."""
+    return structs.replace(
+        STREAM, relay_page_events=page_events, relay_ack_seconds=ack_seconds, relay_standby_seconds=0.1
+    )
 
 
 async def migrated(database: str) -> str:
@@ -179,7 +182,7 @@ async def client_of(server: NatsForTests) -> AsyncGenerator[Client]:
         await client.close()
 
 
-async def ids_in_stream(server: NatsForTests, name: str = STREAM.name) -> list[str]:
+async def ids_in_stream(server: NatsForTests, name: str = STREAM.stream) -> list[str]:
     """Read the event ids of all that the stream keeps, in its order."""
     async with client_of(server) as client:
         jetstream = client.jetstream()

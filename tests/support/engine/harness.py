@@ -9,7 +9,10 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from bus.feed import Feed, FeedBounds
+from msgspec import structs
+
+from bus.feed import Feed
+from bus.settings import FeedSettings
 from commands.aggregates import RUN
 from commands.handler import Handler
 from commands.repository import Streams
@@ -20,15 +23,14 @@ from domain.runs.facts import StepCompleted, StepFailed, StepSkipped, StepStarte
 from domain.runs.run import Run, RunStatus
 from domain.runs.steps import StepStatus
 from engine.cluster.owner import Owner
-from engine.driving.takeover import TakeoverBounds
-from engine.driving.timers import TimerBounds
 from engine.egress.guard import Guard
-from engine.engine import Engine, EngineBounds
+from engine.engine import Engine
 from engine.executors import Executors
 from engine.providers.choice import ConfiguredProvider, Providers
+from engine.settings import EngineSettings, OutgoingSettings
 from engine.steps.child import ChildSteps
 from engine.steps.contract import StepCall
-from engine.steps.http.step import HttpBounds, HttpSteps
+from engine.steps.http.step import HttpSteps
 from engine.steps.prompt import Prompts
 from engine.steps.prompt_assets import PromptAssetTexts
 from engine.turns.context import Parts
@@ -37,14 +39,13 @@ from projections.read_models.runs import RunsProjection
 from projections.read_models.runs_view import RunsView
 from projections.read_models.timers import TimersProjection
 from projections.read_models.timers_view import TimersView
-from projections.runtime.checkpoints import Checkpoints, WaitBounds
-from projections.runtime.follower import WorkerBounds
-from projections.runtime.read_pool import ReadBounds, ReadModels
+from projections.runtime.checkpoints import Checkpoints
+from projections.runtime.read_pool import ReadModels
 from projections.runtime.worker import Worker
+from projections.settings import ProjectionSettings
 from store.contents import PostgresContents
 from store.failpoint import FailPointHook, noop
 from store.postgres.migrations import migrate
-from store.retrying import BackOffBounds
 from store.settings import StoreSettings
 from tests.support.commands.processes import Process, new_id, now
 from tests.support.engine.fake_model import PRICES, Gate
@@ -54,7 +55,7 @@ from tests.support.store.given import WORKSPACE, running
 from tests.support.waiting import eventually
 
 PATIENCE_SECONDS = 30.0
-TIMERS = TimerBounds()
+TIMERS = EngineSettings()
 
 
 @dataclass
@@ -108,7 +109,7 @@ class Site(Process):
                 on_delta=_no_deltas,
                 timeout_seconds=60,
             ),
-            http=self.http or HttpSteps(Guard(), {}, HttpBounds()),
+            http=self.http or HttpSteps(Guard(), {}, OutgoingSettings()),
             children=ChildSteps(log=self.log, contents=self.contents),
             contents=self.contents,
             clock=now,
@@ -119,7 +120,7 @@ class Site(Process):
         self,
         name: str = "first",
         active_runs: int = 100,
-        timers: TimerBounds = TIMERS,
+        timers: EngineSettings = TIMERS,
         heartbeat_seconds: float = 0.05,
         failpoint: FailPointHook = noop,
         ending_runs: int = 100,
@@ -137,18 +138,16 @@ class Site(Process):
             clock=now,
             random=Random(1),  # noqa: S311  # jitter
             failpoint=failpoint,
-            bounds=EngineBounds(
+            settings=structs.replace(
+                timers,
                 active_runs=active_runs,
                 ending_runs=ending_runs,
-                graphs=10,
+                kept_graphs=10,
                 run_data_bytes=self.run_data_bytes,
-                timers=timers,
-                takeover=TakeoverBounds(
-                    lease_seconds=max(5.0, 2 * heartbeat_seconds),
-                    heartbeat_seconds=heartbeat_seconds,
-                    lease_delay_seconds=0.02,
-                    grace_seconds=0.2,
-                ),
+                lease_seconds=max(5.0, 2 * heartbeat_seconds),
+                heartbeat_seconds=heartbeat_seconds,
+                lease_delay_seconds=0.02,
+                takeover_grace_seconds=0.2,
             ),
         )
 
@@ -169,7 +168,7 @@ class Site(Process):
         self,
         name: str = "first",
         active_runs: int = 100,
-        timers: TimerBounds = TIMERS,
+        timers: EngineSettings = TIMERS,
         heartbeat_seconds: float = 0.05,
         failpoint: FailPointHook = noop,
         ending_runs: int = 100,
@@ -267,16 +266,16 @@ def check_history(facts: list[Fact]) -> None:
 async def site(database: str, gate: Gate | None = None, bounds: StoreSettings | None = None) -> AsyncGenerator[Site]:
     """Give a process on a log, with the read model of runs."""
     await migrate(database, ["store", "engine", "projections"])
-    models = ReadModels(database, ReadBounds())
+    models = ReadModels(database, ProjectionSettings())
     async with running(database, bounds) as log, models.opened():
         streams = Streams(log, most_cached=1_000)
-        feed = Feed(log, FeedBounds(poll_seconds=0.05))
+        feed = Feed(log, FeedSettings(poll_seconds=0.05))
         worker = Worker(
             database,
             feed,
             [RunsProjection(most_remembered=100), TimersProjection()],
-            Checkpoints(models, WaitBounds()),
-            WorkerBounds(standby_seconds=0.05, checkpoint_seconds=0.05, back_off=BackOffBounds(first_seconds=0.02)),
+            Checkpoints(models),
+            ProjectionSettings(standby_seconds=0.05, checkpoint_seconds=0.05),
         )
         async with in_background(feed.run()), in_background(worker.run()):
             contents = HeldContents(PostgresContents(log.sessions), asyncio.Event())

@@ -29,7 +29,7 @@ COMMIT_SECONDS_MAX: Final = 3
 async def read_consumer(server: NatsForTests, name: str) -> ConsumerInfo | None:
     async with client_of(server) as client:
         try:
-            return await client.jetstream().consumer_info(STREAM.name, name)
+            return await client.jetstream().consumer_info(STREAM.stream, name)
         except NotFoundError:
             return None
 
@@ -52,7 +52,7 @@ async def limit_stream(server: NatsForTests, messages: int) -> None:
     """Limit the stream, so that it drops its oldest messages."""
     async with client_of(server) as client:
         jetstream = client.jetstream()
-        there = (await jetstream.stream_info(STREAM.name)).config
+        there = (await jetstream.stream_info(STREAM.stream)).config
         await jetstream.update_stream(there.evolve(max_msgs=messages))
 
 

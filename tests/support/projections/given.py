@@ -12,27 +12,30 @@ import uuid_utils.compat
 from msgspec import Struct
 from psycopg import AsyncConnection
 
-from bus.feed import Feed, FeedBounds
+from bus.feed import Feed
+from bus.settings import FeedSettings
 from domain.fact import Fact
 from domain.project import ProjectCreated, ProjectRenamed
-from projections.runtime.checkpoints import Checkpoints, WaitBounds
-from projections.runtime.follower import WorkerBounds
+from projections.runtime.checkpoints import Checkpoints
 from projections.runtime.projection import Cursor, Projection, Unfoldable
-from projections.runtime.read_pool import ReadBounds, ReadModels
+from projections.runtime.read_pool import ReadModels
 from projections.runtime.worker import Worker
+from projections.settings import ProjectionSettings
 from store.log.log import Log
 from store.log.records import Recorded
 from store.postgres.arrays import register
 from store.postgres.migrations import migrate
-from store.retrying import BackOffBounds
 from tests.support.store.given import METADATA, WORKSPACE, accepted, append, running
 
 NOW: Final = datetime(2026, 5, 1, 12, 30, 0, 123_456, tzinfo=UTC)
-PROMPT_BOUNDS: Final = WorkerBounds(
-    standby_seconds=0.05, checkpoint_seconds=0.05, back_off=BackOffBounds(first_seconds=0.02)
-)
-PROMPT_WAITS: Final = WaitBounds(poll_seconds=0.02, followed_poll_seconds=0.05)
+PROMPT_BOUNDS: Final = ProjectionSettings(standby_seconds=0.05, checkpoint_seconds=0.05)
+POLL_SECONDS: Final = 0.02
 PATIENCE_SECONDS: Final = 15.0
+
+
+def prompt_checkpoints(models: ReadModels) -> Checkpoints:
+    """Return checkpoints that are read often enough for tests."""
+    return Checkpoints(models, poll_seconds=POLL_SECONDS, followed_poll_seconds=0.05)
 
 
 def new_id() -> UUID:
@@ -48,7 +51,7 @@ class World(Struct, frozen=True, kw_only=True):
     models: ReadModels
 
     def checkpoints(self) -> Checkpoints:
-        return Checkpoints(self.models, PROMPT_WAITS)
+        return prompt_checkpoints(self.models)
 
     def worker(self, checkpoints: Checkpoints, *projections: Projection) -> Worker:
         return Worker(self.conninfo, self.feed, projections, checkpoints, PROMPT_BOUNDS)
@@ -78,9 +81,9 @@ class World(Struct, frozen=True, kw_only=True):
 @asynccontextmanager
 async def world_of(database: str) -> AsyncGenerator[World]:
     await migrate(database, ["store", "projections"])
-    models = ReadModels(database, ReadBounds())
+    models = ReadModels(database, ProjectionSettings())
     async with running(database) as log, models.opened():
-        feed = Feed(log, FeedBounds(poll_seconds=0.05))
+        feed = Feed(log, FeedSettings(poll_seconds=0.05))
         async with in_background(feed.run()):
             async with models.connection() as connection:
                 await connection.execute(CREATE_TALLY)

@@ -24,13 +24,14 @@ from domain.runs.facts import (
     WaitFor,
 )
 from domain.workflow import WorkflowCreated, WorkflowRenamed
-from projections.rebuild.bounds import Progress, RebuildBounds
+from projections.rebuild.bounds import Progress
 from projections.rebuild.rebuilding import Wanted, rebuild
 from projections.rebuild.report import RebuildReport
 from projections.runtime.projection import Projection
+from projections.settings import RebuildSettings
 from tests.support.projections.given import NOW, World, new_id
 
-BOUNDS: Final = RebuildBounds(page_events=50, swap_pause_seconds=0.05)
+BOUNDS: Final = RebuildSettings(page_events=50, swap_pause_seconds=0.05)
 TABLES: Final = tuple(table for make in PROJECTIONS.values() for table in make().tables)
 
 
@@ -48,7 +49,7 @@ async def rebuilt(
     projections: Sequence[Projection],
     *,
     resume: bool = False,
-    bounds: RebuildBounds = BOUNDS,
+    bounds: RebuildSettings = BOUNDS,
     tell: Callable[[Progress], None] = quiet,
 ) -> RebuildReport:
     wanted = Wanted(projections=tuple(projections), resume=resume)

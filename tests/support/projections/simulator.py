@@ -11,14 +11,15 @@ from psycopg import AsyncConnection
 
 from domain.project import Project, ProjectCreated, ProjectFact, ProjectRenamed, evolve
 from projections.parked.queries import ParkedRow, parked_rows, skipped_rows
-from projections.parked.retry import NotParked, Retried, Retry, RetryBounds
+from projections.parked.retry import NotParked, Retried, Retry
 from projections.parked.skip import Skip, skip
 from projections.read_models.projects import ProjectsProjection
-from projections.runtime.checkpoints import Checkpoints, WaitBounds
-from projections.runtime.follower import Follower, WorkerBounds
+from projections.runtime.checkpoints import Checkpoints
+from projections.runtime.follower import Follower
 from projections.runtime.projection import Cursor
 from projections.runtime.read_pool import ReadModels
 from projections.runtime.skips import Skipped
+from projections.settings import ProjectionSettings
 from store.log.codec import encode_fact, encode_metadata
 from store.log.records import Page, Recorded, Unreadable
 from store.postgres.connections import connected
@@ -41,8 +42,8 @@ insert into events (notification_id, originator_version, recorded_at, originator
                     state_format, topic, metadata, state)
 values (%b, %b, now(), %b, %b, %b, 1, 'project.renamed', %b::json, %b)
 """
-PAGES: Final = RetryBounds(page_events=2, stretch_positions=3)
-BOUNDS: Final = WorkerBounds(
+PAGES: Final = ProjectionSettings(batch_events=2)
+BOUNDS: Final = ProjectionSettings(
     batch_events=7, gather_seconds_min=0, gather_seconds_max=0, checkpoint_seconds=1_000, standby_seconds=0.005
 )
 
@@ -192,7 +193,7 @@ class Play:
 
     def _follower(self) -> Follower:
         self._feed = Given(self._log)
-        checkpoints = Checkpoints(self._models, WaitBounds())
+        checkpoints = Checkpoints(self._models)
         return Follower(self._conninfo, self._feed, Ledger(self), checkpoints, self._bounds, self._reached)
 
     def _reached(self, point: str) -> None:
@@ -216,7 +217,7 @@ class Play:
         async with AsyncExitStack() as stack:
             connection = await stack.enter_async_context(connected(self._conninfo))
             try:
-                return await Retry(connection, ledger, workspace, PAGES, told).run("ada")
+                return await Retry(connection, ledger, workspace, PAGES, told, stretch_positions=3).run("ada")
             except (NotParked, Crash):
                 return None
 

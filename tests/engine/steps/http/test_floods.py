@@ -16,7 +16,8 @@ from domain.graphs.graph import ErrorClass
 from engine.egress.guard import GuardedTransport
 from engine.egress.stream import ANSWER_BYTES_MAX, BARREN_BYTES_MAX, PIECE_LINES_MAX, OutgoingStream
 from engine.providers.provider import ModelRequest, ProviderFault
-from engine.steps.http.step import HttpBounds, HttpSteps
+from engine.settings import OutgoingSettings
+from engine.steps.http.step import HttpSteps
 from tests.engine.providers.conftest import LOCAL, speaking
 from tests.engine.steps.http.test_step import fault_of, heard
 
@@ -97,7 +98,7 @@ def floods() -> Generator[Callable[..., Flooder]]:
 
 @pytest.fixture
 async def steps() -> AsyncGenerator[HttpSteps]:
-    steps = HttpSteps(LOCAL, {}, HttpBounds(timeout_seconds=PATIENCE_SECONDS))
+    steps = HttpSteps(LOCAL, {}, OutgoingSettings(timeout_seconds=PATIENCE_SECONDS))
     yield steps
     await steps.close()
 

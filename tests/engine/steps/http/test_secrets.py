@@ -13,8 +13,9 @@ import msgspec
 import pytest
 
 from domain.graphs.graph import ErrorClass
+from engine.settings import OutgoingSettings
 from engine.steps.http.secrets import SHOWN_CHARACTERS_MAX, SHOWN_MAX, HttpSecret, Redactor
-from engine.steps.http.step import TOO_MUCH_SHOWN, HttpBounds, HttpSteps
+from engine.steps.http.step import TOO_MUCH_SHOWN, HttpSteps
 from tests.engine.providers.conftest import LOCAL
 from tests.engine.steps.http.test_step import fault_of
 
@@ -91,7 +92,7 @@ def test_many_short_texts_are_looked_through_together() -> None:
     ],
 )
 async def test_a_request_that_makes_too_much_of_secrets_is_not_sent(body: str) -> None:
-    steps = HttpSteps(LOCAL, {"token": HttpSecret(SECRET, None)}, HttpBounds())
+    steps = HttpSteps(LOCAL, {"token": HttpSecret(SECRET, None)}, OutgoingSettings())
     fault = await fault_of(steps, NOBODY, method="POST", body=body)
     await steps.close()
     assert (fault.error.error_class, fault.error.message) == (ErrorClass.BAD_REQUEST, TOO_MUCH_SHOWN)

@@ -12,9 +12,10 @@ from domain.graphs.graph import ErrorClass, HttpNode
 from domain.graphs.validation.check import check_graph
 from engine.egress.allow_list import AllowList
 from engine.egress.guard import Guard
+from engine.settings import OutgoingSettings
 from engine.steps.contract import Failed, StepCall
 from engine.steps.http.secrets import HttpSecret
-from engine.steps.http.step import UNTOLD, HttpBounds, HttpSteps
+from engine.steps.http.step import UNTOLD, HttpSteps
 from engine.steps.run_data import RunData
 from tests.support.graphs import KNOWN, graph, node
 from tests.support.servers.web import STATUSES, WebServer
@@ -38,7 +39,9 @@ def web_server() -> Generator[WebServer]:
 @pytest.fixture
 async def steps() -> AsyncGenerator[HttpSteps]:
     """Http steps that may call the servers of the tests."""
-    steps = HttpSteps(Guard(allowed=AllowList("127.0.0.1")), SECRETS, HttpBounds(timeout_seconds=PATIENCE_SECONDS))
+    steps = HttpSteps(
+        Guard(allowed=AllowList("127.0.0.1")), SECRETS, OutgoingSettings(timeout_seconds=PATIENCE_SECONDS)
+    )
     yield steps
     await steps.close()
 
@@ -191,7 +194,7 @@ async def test_an_answer_beyond_the_bounds_is_no_output(
 
 
 async def test_a_slow_body_runs_out_of_time(web_server: WebServer) -> None:
-    hasty = HttpSteps(Guard(allowed=AllowList("127.0.0.1")), {}, HttpBounds(timeout_seconds=0.5))
+    hasty = HttpSteps(Guard(allowed=AllowList("127.0.0.1")), {}, OutgoingSettings(timeout_seconds=0.5))
     fault = await fault_of(hasty, web_server.url("/slow"))
     await hasty.close()
     assert fault.error.error_class is ErrorClass.TIMEOUT

@@ -13,7 +13,8 @@ from domain.runs.run import RunStatus
 from domain.runs.steps import StepStatus
 from engine.egress.allow_list import AllowList
 from engine.egress.guard import Guard
-from engine.steps.http.step import HttpBounds, HttpSteps
+from engine.settings import OutgoingSettings
+from engine.steps.http.step import HttpSteps
 from tests.support.commands.processes import new_id
 from tests.support.engine.child_graphs import maps, runs
 from tests.support.engine.golden.graphs import (
@@ -75,7 +76,7 @@ async def delays(here: Site) -> UUID:
 
 @asynccontextmanager
 async def web(plain: Site) -> AsyncGenerator[tuple[Site, WebServer]]:
-    steps = HttpSteps(Guard(allowed=AllowList("127.0.0.1")), {}, HttpBounds(timeout_seconds=60))
+    steps = HttpSteps(Guard(allowed=AllowList("127.0.0.1")), {}, OutgoingSettings(timeout_seconds=60))
     with WebServer() as server:
         yield replace(plain, http=steps), server
     await steps.close()
