@@ -69,7 +69,7 @@ class Executors:
         if not isinstance(node, TransformNode):
             return None
         try:
-            output = transform(call, node.config, Budget.quick())
+            output = transform(call, node.config, Budget.inline())
             payload = reuse_payload(call, output) or inline(output)
         except TooMuchWork:
             return None

@@ -1,27 +1,35 @@
 """Conditions: CEL over a run's `inputs` and `steps`, as written in `when` on an edge.
 
-CEL has no evaluation budget in `common-expression-language`, so the source is short, holds at most one comprehension,
-and the data that a comprehension may walk is capped, as is the work that it could come to (`expressions_work`). Only
-the paths that a condition names are handed over, because converting a whole run's data took 4 ms where the paths took
-20 µs.
+`common-expression-language` has no evaluation budget and cannot be interrupted. So the source is short and holds at
+most one comprehension, the data is bounded, and the work is estimated before evaluation: the library clones a variable
+each time it is named, and the result of `map` or `filter` at every element. `inputs.a.map(x, inputs.a)` took 66 ms over
+100 elements and a minute over 1,000, and blocked the process meanwhile.
+
+Only the paths that a condition names are passed: converting all data of a run took 4 ms, converting the paths 20 µs.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 import cel
 
-from domain.expressions.cel_cost import Path, Shape, check_work
+from domain.expressions.budget import ITEMS_PER_WORK, TooMuchWork, measure_work
 from domain.expressions.common import ExpressionFault, hint_at_template, shorten, translate_errors
-from domain.json_bounds import is_within_bounds
+from domain.json_bounds import child_values, is_within_bounds
 from domain.suggestions import meant
 
 LONGEST_CONDITION = 1024
 LONGEST_LIST = 1_000
 MOST_ITEMS_COMPREHENDED = 20_000
 MOST_ITEMS = 200_000
+CONDITION_WORK_MAX: Final = 500_000
+"""In units of `domain.expressions.budget`; about a quarter of a second, on the event loop."""
+MENTIONS_UNWEIGHED: Final = 4
+GATHERING_MACROS: Final = frozenset({"map", "filter"})
+
+Path = tuple[str, ...]
 
 ROOTS_IN_ORDER = ("inputs", "steps")
 ROOTS = frozenset(ROOTS_IN_ORDER)
@@ -59,12 +67,33 @@ class _Token(NamedTuple):
 _NOTHING = _Token("end", "")
 
 
+class _Shape(NamedTuple):
+    """What the source of a condition tells about its work.
+
+    `outer` and `inner` are the paths named before and within its comprehension, each as often as it is named; `macro`
+    is that comprehension, `tokens` the number of tokens after its name, `bound` how many of them name its element;
+    `sums` counts the `+` signs, each of which may clone all that has been added up before.
+    """
+
+    outer: tuple[Path, ...]
+    inner: tuple[Path, ...]
+    macro: str | None
+    tokens: int
+    bound: int
+    sums: int
+
+    @property
+    def is_cheap(self) -> bool:
+        """Return whether the bounds on data alone keep the work small."""
+        return self.macro is None and self.sums == 0 and len(self.outer) <= MENTIONS_UNWEIGHED
+
+
 class Condition:
     """A compiled condition. `nodes` are the node ids that it certainly names as `steps.<id>`."""
 
     __slots__ = ("_longest", "_most_items", "_paths", "_program", "_shape", "nodes")
 
-    def __init__(self, program: cel.Program, paths: tuple[Path, ...], shape: Shape) -> None:
+    def __init__(self, program: cel.Program, paths: tuple[Path, ...], shape: _Shape) -> None:
         """Bind a program to the paths of the data that it names; use `compile_condition`."""
         comprehends = shape.macro is not None
         self._program = program
@@ -75,15 +104,17 @@ class Condition:
         self.nodes: frozenset[str] = frozenset(path[1] for path in paths if path[0] == "steps" and len(path) > 1)
 
     def holds(self, inputs: dict[str, object], steps: dict[str, object]) -> bool:
-        """Evaluate. Raises ExpressionFault on an error, on data over the caps, and when the result is no boolean."""
+        """Evaluate. Raises ExpressionFault on an error, on too much data or work, and when the result is no boolean."""
         roots: dict[str, object] = {"inputs": inputs, "steps": steps}
         seen: dict[str, object] = {}
         for path in self._paths:
-            self._show(roots, path, seen)
-        check_work(self._shape, seen)
+            self._copy_path(roots, path, seen)
+        _check_work(self._shape, seen)
         result = self._execute(seen)
         if not isinstance(result, bool):
-            raise ExpressionFault(f"CEL: the condition gave {type(result).__name__}, not true or false")
+            raise ExpressionFault(
+                f"CEL: the condition must be true or false, its value is of type {type(result).__name__}"
+            )
         return result
 
     def _execute(self, seen: dict[str, object]) -> object:
@@ -91,30 +122,32 @@ class Condition:
             with translate_errors("CEL"):
                 return cast("object", self._program.execute(seen))
         except ExpressionFault as fault:
-            told = _of_types(str(fault.__cause__))
+            told = _explain_type_error(str(fault.__cause__))
             if told is None:
                 raise
             advice = "convert it with int(), double() or string(), and ask first whether it may be null"
             raise ExpressionFault(f"CEL: {told}: {advice}") from fault
 
-    def _show(self, roots: dict[str, object], path: Path, seen: dict[str, object]) -> None:
-        """Copy the value at a path, as far as it exists, into what the program sees. No path covers another."""
+    def _copy_path(self, roots: dict[str, object], path: Path, seen: dict[str, object]) -> None:
+        """Copy the value at a path, as far as it exists, into the program's data. No path is a prefix of another."""
         source, copy = roots, seen
         for key in path[:-1]:
             inner = source.get(key)
             if not isinstance(inner, dict):
                 if key in source:
-                    copy[key] = self._bounded(inner)
+                    copy[key] = self._check_bounds(inner)
                 return
             source = cast("dict[str, object]", inner)
             copy = cast("dict[str, object]", copy.setdefault(key, {}))
         if path[-1] in source:
-            copy[path[-1]] = self._bounded(source[path[-1]])
+            copy[path[-1]] = self._check_bounds(source[path[-1]])
 
-    def _bounded(self, value: object) -> object:
+    def _check_bounds(self, value: object) -> object:
         if is_within_bounds(value, items_max=self._most_items, length_max=self._longest):
             return value
-        raise ExpressionFault("CEL: the condition reads more data than a condition may")
+        raise ExpressionFault(
+            f"CEL: the condition reads too much data. Limit: {self._most_items} values, {self._longest} in one list"
+        )
 
 
 @lru_cache(maxsize=2048)
@@ -128,13 +161,13 @@ def compile_condition(source: str) -> Condition:
     _refuse_unknown_names(program, bound)
     if bound and "matches" in program.functions():
         raise ExpressionFault("CEL: matches() cannot stand beside a comprehension, it would compile once per element")
-    return Condition(program, _without_prefixed({path for _, path in _paths(tokens)}), _shape(tokens, bound))
+    return Condition(program, _drop_covered_paths({path for _, path in _paths(tokens)}), _shape(tokens, bound))
 
 
-def _shape(tokens: list[_Token], bound: list[str]) -> Shape:
-    """Say what is named before and within the comprehension, if there is one; what comes after counts as within."""
+def _shape(tokens: list[_Token], bound: list[str]) -> _Shape:
+    """Return the paths named before and within the comprehension, if any; what follows it counts as within."""
     begins = next(_macros(tokens), len(tokens))
-    return Shape(
+    return _Shape(
         outer=tuple(path for at, path in _paths(tokens) if at < begins),
         inner=tuple(path for at, path in _paths(tokens) if at > begins),
         macro=tokens[begins].text if bound else None,
@@ -142,6 +175,52 @@ def _shape(tokens: list[_Token], bound: list[str]) -> Shape:
         bound=sum(token.text in bound for token in tokens[begins:]),
         sums=sum(token.text == "+" for token in tokens),
     )
+
+
+def _check_work(shape: _Shape, seen: Mapping[str, object]) -> None:
+    """Raise TooMuchWork when the condition could exceed CONDITION_WORK_MAX with this data."""
+    if not shape.is_cheap and _estimate_work(shape, seen) > CONDITION_WORK_MAX:
+        raise TooMuchWork(
+            "CEL: the condition would do too much work with this data. Compare a part of it instead of the whole, "
+            "or pick what the condition needs in a transform step before it"
+        )
+
+
+def _estimate_work(shape: _Shape, seen: Mapping[str, object]) -> int:
+    values = {path: _value_at(seen, path) for path in {*shape.outer, *shape.inner}}
+    works = {path: measure_work(value) for path, value in values.items()}
+    outer = sum(works[path] for path in shape.outer)
+    inner = sum(works[path] for path in shape.inner)
+    clones = 1 + shape.sums
+    if shape.macro is None:
+        return clones * outer
+    longest = max(map(_longest_collection, values.values()), default=0)
+    rounds = longest * max(1, len(shape.outer)) if longest else shape.tokens
+    elements = outer * max(1, shape.bound)
+    each_round = 1 + shape.tokens // ITEMS_PER_WORK + inner
+    if shape.macro in GATHERING_MACROS:  # what has been gathered is cloned in every round
+        return clones * rounds * (rounds * each_round + elements)
+    return clones * (rounds * each_round + elements)
+
+
+def _longest_collection(value: object) -> int:
+    longest = 0
+    pending = [value]
+    while pending:
+        children = child_values(pending.pop())
+        longest = max(longest, len(children))
+        pending.extend(children)
+    return longest
+
+
+def _value_at(seen: Mapping[str, object], path: Path) -> object:
+    """Return the value at a path; None where it does not exist."""
+    value: Any = seen
+    for key in path:
+        if not isinstance(value, dict):
+            return None
+        value = cast("dict[str, object]", value).get(key)
+    return value
 
 
 def _parse(source: str) -> cel.Program:
@@ -155,18 +234,18 @@ def _parse(source: str) -> cel.Program:
         raise ExpressionFault(where + hint_at_template(source)) from fault
 
 
-def _of_types(said: str) -> str | None:
-    """Say in a few words that types do not fit. The library needs many, or says that it does not know the function."""
-    if said.startswith("No such overload"):
-        return "an operator or a function was given a type that it does not take, as in '2' > 1"
-    if operation := UNSUPPORTED.match(said):
-        return f"{operation[1]} cannot be done, as the types differ"
-    called = UNDEFINED.match(said)
-    return f"{called[1]}() was given a type that it does not take" if called and called[1] in FUNCTIONS else None
+def _explain_type_error(message: str) -> str | None:
+    """Return a short message for a type error; the library's is long, or calls the function unknown. Else None."""
+    if message.startswith("No such overload"):
+        return "an operator or a function does not accept this type, as in '2' > 1"
+    if operation := UNSUPPORTED.match(message):
+        return f"{operation[1]} is not supported between these types"
+    called = UNDEFINED.match(message)
+    return f"{called[1]}() does not accept this type" if called and called[1] in FUNCTIONS else None
 
 
 def _bound_names(tokens: list[_Token]) -> list[str]:
-    """Give the variables that comprehension macros bind: `x` in `list.exists(x, …)`."""
+    """Return the variables that comprehension macros bind: `x` in `list.exists(x, …)`."""
     bound = [tokens[at + 2].text for at in _macros(tokens)]
     if len(bound) > 1:
         raise ExpressionFault("CEL: a condition has at most one of all, exists, exists_one, map and filter")
@@ -176,7 +255,7 @@ def _bound_names(tokens: list[_Token]) -> list[str]:
 
 
 def _macros(tokens: list[_Token]) -> Iterator[int]:
-    """Give the places where comprehension macros stand: `exists` in `list.exists(x, …)`."""
+    """Yield the indexes of comprehension macros: of `exists` in `list.exists(x, …)`."""
     for at in range(1, len(tokens) - 2):
         if tokens[at].text in MACROS and tokens[at - 1].text == "." and tokens[at + 1].text == "(":
             yield at
@@ -194,7 +273,7 @@ def _refuse_unknown_names(program: cel.Program, bound: list[str]) -> None:
 
 
 def _paths(tokens: list[_Token]) -> Iterator[tuple[int, Path]]:
-    """Give each longest static path that starts at a root, with its place: `steps.review.output`, `inputs["a"]`."""
+    """Yield each longest static path from a root, with its index: `steps.review.output`, `inputs["a"]`."""
     for at, token in enumerate(tokens):
         if token.kind == "name" and token.text in ROOTS and (at == 0 or tokens[at - 1].text != "."):
             yield at, (token.text, *_keys_after(tokens, at + 1))
@@ -213,6 +292,6 @@ def _keys_after(tokens: list[_Token], at: int) -> Iterator[str]:
             return
 
 
-def _without_prefixed(paths: set[Path]) -> tuple[Path, ...]:
-    """Leave out each path that another one already covers, so that no copy overwrites another."""
+def _drop_covered_paths(paths: set[Path]) -> tuple[Path, ...]:
+    """Return the paths that have no prefix among the others, so that no copy overwrites another."""
     return tuple(sorted(path for path in paths if not any(path[:size] in paths for size in range(1, len(path)))))

@@ -1,22 +1,23 @@
 """Queries: JMESPath over a run's data, as written in transforms and wherever a value is picked.
 
-The language has no loops, yet it can multiply: `[@,@]|[@,@]|…` doubles at each step, and `join` repeats its glue. How
-often a query can repeat its input is read off its syntax tree when it is compiled; what it does with its data is
-counted while it is applied (`expressions_query_work`).
+The language has no loops, but it multiplies: `[@,@]|[@,@]|…` doubles at each step, `join` repeats its separator, and
+literals in projections need no data at all. How often a query can repeat its input is read from its syntax tree when it
+is compiled; its work is charged while it runs. `[@,@,…]|[]|[@,@,…]|[]` over half a million numbers used all memory of
+the process, and a wide selection from each of 100,000 objects blocked it for minutes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sized
 from functools import lru_cache
 from itertools import takewhile
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, Final, NotRequired, TypedDict, cast
 
 import jmespath
 from jmespath.functions import Functions, signature
 from jmespath.parser import ParsedResult
+from jmespath.visitor import TreeInterpreter
 
-from domain.expressions.budget import Budget
+from domain.expressions.budget import CHARACTERS_PER_WORK, ITEMS_PER_WORK, Budget, measure_work
 from domain.expressions.common import ExpressionFault, hint_at_template, shorten, translate_errors
-from domain.expressions.jmespath_cost import BudgetedInterpreter
 
 LONGEST_QUERY = 4096
 DEEPEST_QUERY = 60
@@ -24,6 +25,11 @@ MOST_COPIES = 1_000
 LONGEST_JOIN = 10_000_000
 LONGEST_RESULT = 16_000_000
 COPIES_UNWEIGHED = 4
+
+CALL_WORK: Final = 4
+SORTS: Final = frozenset({"max_by", "min_by", "sort", "sort_by"})
+WALKS_ALL: Final = frozenset({"contains", "to_string"})
+"""Functions that look at all of their arguments, at any depth."""
 
 KNOWN_FUNCTIONS = frozenset(Functions.FUNCTION_TABLE)
 
@@ -37,13 +43,67 @@ class _Syntax(TypedDict):
 
 
 class _BoundedFunctions(Functions):
-    """The standard functions, with a bound on the one whose result is a product of its arguments."""
+    """The standard functions; `join`, whose result is a product of its arguments, is bounded."""
 
     @signature({"types": ["string"]}, {"types": ["array-string"]})
     def _func_join(self, separator: str, strings: list[str]) -> str:
         if len(separator) * len(strings) + sum(map(len, strings)) > LONGEST_JOIN:
-            raise ExpressionFault("JMESPath: join would make too long a text")
+            raise ExpressionFault(f"JMESPath: the result of join is too long. Limit: {LONGEST_JOIN} characters")
         return separator.join(strings)
+
+
+class BudgetedInterpreter(TreeInterpreter):
+    """Charges a budget for each part of a query applied to a value, and for what is copied or compared."""
+
+    def __init__(self, functions: Functions, budget: Budget) -> None:
+        """Bind the functions and the budget; use `Query.apply`."""
+        super().__init__()
+        self._functions = functions
+        self._budget = budget
+        self._methods: dict[str, Callable[[Any, Any], Any]] = {}
+
+    def visit(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the library's interface
+        """Apply a part of the query. Called for each part and each element, so it avoids every call that it can."""
+        budget = self._budget
+        if budget.left <= 0:
+            budget.charge(1)
+        budget.left -= 1
+        kind = node["type"]
+        method = self._methods.get(kind)
+        if method is None:
+            method = self._methods[kind] = getattr(self, f"visit_{kind}")
+        return method(node, value)
+
+    def visit_flatten(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
+        """Flatten a list, after charging for its length."""
+        base = self.visit(node["children"][0], value)
+        if not isinstance(base, list):
+            return None
+        parts = cast("list[Any]", base)
+        self._budget.charge(sum(_length(part) for part in parts) // ITEMS_PER_WORK + len(parts) // ITEMS_PER_WORK)
+        return [item for part in parts for item in (cast("list[Any]", part) if isinstance(part, list) else [part])]
+
+    def visit_slice(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
+        """Slice a list, which copies at most all of it."""
+        self._budget.charge(_length(value) // ITEMS_PER_WORK)
+        return super().visit_slice(node, value)
+
+    def visit_comparator(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
+        """Compare two values, which may be large."""
+        left, right = (self.visit(child, value) for child in node["children"])
+        if _may_be_large(left) and _may_be_large(right):
+            self._budget.charge(min(measure_work(left), measure_work(right)))
+        compared: Any = {"value": node["value"], "children": [_literal(left), _literal(right)]}
+        return super().visit_comparator(compared, value)
+
+    def visit_function_expression(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
+        """Call a function, after charging for its arguments."""
+        name = str(node["value"])
+        arguments = [self.visit(child, value) for child in node["children"]]
+        lengths = sum(map(_length, arguments))
+        work = sum(map(measure_work, arguments)) if name in WALKS_ALL else lengths // ITEMS_PER_WORK
+        self._budget.charge(CALL_WORK + (4 * work if name in SORTS else work))
+        return self._functions.call_function(name, arguments)
 
 
 class Query:
@@ -64,15 +124,15 @@ class Query:
         self.roots = roots
 
     def apply(self, data: object, budget: Budget | None = None) -> Any:  # noqa: ANN401  # JSON in, JSON out
-        """Give the JSON value that the query picks, None where it picks nothing. Raises ExpressionFault.
+        """Return the JSON value that the query picks, None where it picks nothing. Raises ExpressionFault, TooMuchWork.
 
-        Queries that are applied for one step may share a budget of work.
+        All expressions of a step share a budget.
         """
         with translate_errors("JMESPath"):
             interpreter = BudgetedInterpreter(self._functions, budget or Budget())
             result = interpreter.visit(self._parsed.parsed, data)
-        if self._copies > COPIES_UNWEIGHED and size_of(result) > LONGEST_RESULT:
-            raise ExpressionFault("JMESPath: the result would be too large")
+        if self._copies > COPIES_UNWEIGHED and estimate_json_size(result) > LONGEST_RESULT:
+            raise ExpressionFault(f"JMESPath: the result is too large. Limit: {LONGEST_RESULT} characters of JSON")
         return result
 
 
@@ -80,12 +140,12 @@ class Query:
 def compile_query(source: str) -> Query:
     """Compile JMESPath. Raises ExpressionFault with the reason when it cannot be used."""
     if len(source) > LONGEST_QUERY:
-        raise ExpressionFault(f"JMESPath: a query has at most {LONGEST_QUERY} characters")
+        raise ExpressionFault(f"JMESPath: the query is too long. Limit: {LONGEST_QUERY} characters")
     parsed = _parse(source)
     tree = cast("_Syntax", parsed.parsed)
     copies = _copies(tree, DEEPEST_QUERY)
     if copies > MOST_COPIES:
-        raise ExpressionFault("JMESPath: the query would repeat its data too many times")
+        raise ExpressionFault(f"JMESPath: the query repeats its data too many times. Limit: {MOST_COPIES}")
     paths = tuple(_paths(tree))
     nodes = frozenset(path[1] for path in paths if path[0] == "steps" and len(path) > 1)
     return Query(parsed, nodes=nodes, roots=frozenset(path[0] for path in paths), copies=copies)
@@ -99,23 +159,23 @@ def _parse(source: str) -> ParsedResult:
         raise ExpressionFault(fault.message + hint_at_template(source)) from fault
 
 
-def size_of(value: object) -> int:
-    """Give about how many characters a JSON value takes when it is written.
+def estimate_json_size(value: object) -> int:
+    """Return about how many characters a JSON value takes when it is encoded.
 
-    A copy is the same object in memory and takes room only when it is written: so each is measured once, and the last
-    level first, without calls within calls.
+    A copy is the same object in memory and takes room only when it is encoded, so each object is measured once.
+    Iterative, innermost values first.
     """
     sizes: dict[int, int] = {}
     pending: list[object] = [value]
     while pending:
         item = pending[-1]
         inner = _inner(item)
-        unknown = [one for one in inner if id(one) not in sizes]
+        unknown = [child for child in inner if id(child) not in sizes]
         if unknown:
             pending.extend(unknown)
             continue
         own = len(item) if isinstance(item, str) else 2
-        sizes[id(item)] = own + sum(sizes[id(one)] for one in inner) + len(inner)
+        sizes[id(item)] = own + sum(sizes[id(child)] for child in inner) + len(inner)
         pending.pop()
     return sizes[id(value)]
 
@@ -128,11 +188,11 @@ def _inner(value: object) -> list[object]:
 
 
 def _copies(tree: _Syntax, depth: int) -> int:
-    """Give how many times the result can hold the input, at most; refuse unknown functions and deep nesting."""
+    """Return how many times the result can hold the input, at most. Raises ExpressionFault."""
     if depth == 0:
-        raise ExpressionFault("JMESPath: the query is too deeply nested")
+        raise ExpressionFault(f"JMESPath: the query is nested too deeply. Limit: {DEEPEST_QUERY} levels")
     if tree["type"] == "function_expression" and tree.get("value") not in KNOWN_FUNCTIONS:
-        raise ExpressionFault(f"JMESPath: there is no function '{shorten(str(tree.get('value')))}'")
+        raise ExpressionFault(f"JMESPath: unknown function '{shorten(str(tree.get('value')))}'")
     children = [_copies(cast("_Syntax", child), depth - 1) for child in tree["children"] if isinstance(child, dict)]
     if tree["type"] in {"multi_select_list", "multi_select_dict", "function_expression"}:
         return min(sum(children), MOST_COPIES + 1)
@@ -143,16 +203,16 @@ def _copies(tree: _Syntax, depth: int) -> int:
 
 
 def _paths(tree: _Syntax) -> Iterator[tuple[str, ...]]:
-    """Walk the parts of a query that see the whole data, and give each path of names there: `steps.draft`, `inputs`.
+    """Yield the paths of names in the parts of a query that see the whole data: `steps.draft`, `inputs`.
 
-    Within projections, filters, pipes and `&…`, names are relative to what stands before them.
+    Within projections, filters, pipes and `&…`, names are relative to what precedes them.
     """
     children = [cast("_Syntax", child) for child in tree["children"] if isinstance(child, dict)]
     match tree["type"]:
         case "field":
             yield (str(tree.get("value")),)
         case "subexpression":
-            yield from _dotted(children)
+            yield from _dotted_paths(children)
         case "pipe" | "projection" | "value_projection" | "filter_projection" | "index_expression" | "flatten":
             yield from _paths(children[0])
         case "expref":
@@ -162,13 +222,27 @@ def _paths(tree: _Syntax) -> Iterator[tuple[str, ...]]:
                 yield from _paths(child)
 
 
-def _dotted(children: list[_Syntax]) -> Iterator[tuple[str, ...]]:
-    """Give the paths of `a.b.c`: what comes after the first part is relative to it, and `@` is the whole data."""
+def _dotted_paths(children: list[_Syntax]) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of `a.b.c`: what follows the first part is relative to it; `@` is the whole data."""
     first, *rest = children
     if first["type"] == "current":
-        yield from _dotted(rest) if len(rest) > 1 else _paths(rest[0])
+        yield from _dotted_paths(rest) if len(rest) > 1 else _paths(rest[0])
     elif first["type"] == "field":
         names = takewhile(lambda child: child["type"] == "field", children)
         yield tuple(str(child.get("value")) for child in names)
     else:
         yield from _paths(first)
+
+
+def _length(value: object) -> int:
+    if isinstance(value, str):
+        return len(value) // CHARACTERS_PER_WORK
+    return len(cast("Sized", value)) if isinstance(value, (list, dict)) else 1
+
+
+def _literal(value: object) -> dict[str, object]:
+    return {"type": "literal", "children": [], "value": value}
+
+
+def _may_be_large(value: object) -> bool:
+    return isinstance(value, (str, list, dict))

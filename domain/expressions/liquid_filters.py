@@ -1,4 +1,4 @@
-"""Filters of templates that the library has otherwise or not at all, and what filters cost: times, and JSON."""
+"""Template filters that replace or extend the library's (`date`, `json`), and the work of filters."""
 
 import re
 from collections.abc import Sized
@@ -14,13 +14,13 @@ LONGEST_NUMBER_BITS = 256
 DATE_FORMAT = re.compile(r"(?:[^%]|%-?[A-Za-z%]){0,100}")
 
 
-def as_json(value: object) -> str:
-    """Write a value as JSON; what is none as a text."""
+def format_json(value: object) -> str:
+    """Return a value as JSON; a value that is not JSON as a string."""
     return msgspec.json.encode(value, enc_hook=str).decode()
 
 
-def as_date(value: object, form: object) -> str:
-    """Write a time in UTC; unlike the library's filter it knows no `now` and fills no gaps from today's date."""
+def format_date(value: object, form: object) -> str:
+    """Format a time in UTC. Unlike the library's filter it has no `now` and takes no missing parts from today."""
     if not isinstance(form, str) or not DATE_FORMAT.fullmatch(form):
         raise ExpressionFault("Liquid: date needs a format such as '%Y-%m-%d'")
     try:
@@ -34,8 +34,8 @@ def as_date(value: object, form: object) -> str:
     return moment.strftime(form)
 
 
-def size_of(value: object) -> int:
-    """Give how much work it is to go through a value: characters, elements, bytes of a number."""
+def measure_size(value: object) -> int:
+    """Return the size of a value as filters see it: characters, elements, bytes of a number."""
     if isinstance(value, range):
         return max(0, value.stop - value.start)
     if isinstance(value, int):
@@ -43,8 +43,8 @@ def size_of(value: object) -> int:
     return len(cast("Sized", value)) if isinstance(value, (str, list, tuple, dict)) else 1
 
 
-def multiplied_work(name: str, values: tuple[object, ...], sizes: list[int]) -> int:
-    """Give the work of the filters whose cost is a product of sizes, before they are applied."""
+def estimate_product(name: str, values: tuple[object, ...], sizes: list[int]) -> int:
+    """Return the work, in items, of filters whose cost is a product of sizes. Raises ExpressionFault."""
     match name:
         case "replace" if len(values) > 1:
             occurrences = str(values[0]).count(str(values[1]))
@@ -54,6 +54,6 @@ def multiplied_work(name: str, values: tuple[object, ...], sizes: list[int]) -> 
         case "uniq":
             return sizes[0] * sizes[0] // 100
         case "times" if max(sizes) > LONGEST_NUMBER_BITS // 8:
-            raise ExpressionFault("Liquid: a number grew too large")
+            raise ExpressionFault(f"Liquid: the product of `times` is too large. Limit: {LONGEST_NUMBER_BITS} bits")
         case _:
             return 0

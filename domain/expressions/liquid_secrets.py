@@ -1,7 +1,7 @@
-"""Secrets in templates: shown whole and in known forms only, so that what comes back can be cut out again.
+"""Secrets in templates: used whole and in known forms only, so that the response can be redacted.
 
-Whoever draws a workflow could otherwise have a secret sent in parts to a host that echoes them, or ask of it letter by
-letter, and read it in the run.
+Otherwise the author of a workflow could send a secret in parts to a host that echoes them, or test it letter by letter,
+and read it in the run.
 """
 
 from abc import abstractmethod
@@ -21,38 +21,38 @@ SECRETS: Final = "secrets"
 KEEPING: Final = frozenset(
     {"append", "base64_encode", "base64_url_safe_encode", "escape", "json", "prepend", "url_encode"}
 )
-"""Filters that keep all of what they are given."""
+"""Filters whose result holds all of their input."""
 NOT_WHOLE: Final = (
-    "a secret is only shown whole, as {{ secrets.name }}, with no filters but "
-    f"{', '.join(sorted(KEEPING))}, and not in tags"
+    "A secret can only be used whole, as {{ secrets.name }}, outside of tags. Allowed filters: "
+    f"{', '.join(sorted(KEEPING))}."
 )
 
 
 class SecretTexts(Mapping[str, str]):
-    """The secrets as templates are given them."""
+    """The secrets as templates see them."""
 
     @abstractmethod
     def show(self, text: str) -> None:
-        """Hear what an output with a secret in it came to, and each of its filters."""
+        """Record the text of an output that holds a secret, and the result of each of its filters."""
 
 
 class SecretsNotWhole(ExpressionFault):
-    """A template looks at a secret otherwise than whole."""
+    """A template uses a secret other than as a whole."""
 
     def __init__(self) -> None:
-        """Say how it may be looked at."""
+        """Create it with the allowed forms in the message."""
         super().__init__(f"Liquid: {NOT_WHOLE}")
 
 
-def outputs_of_whole_secrets(nodes: Iterable[Node], context: RenderContext) -> Iterator[OutputNode]:
-    """Give the outputs that may look at secrets. Raises SecretsNotWhole where a template names one anywhere else."""
+def find_secret_outputs(nodes: Iterable[Node], context: RenderContext) -> Iterator[OutputNode]:
+    """Yield the outputs that may read secrets. Raises SecretsNotWhole where a template names a secret elsewhere."""
     for node in nodes:
         named = any(path.path[0] == SECRETS for expression in node.expressions() for path in _paths(expression))
         if named and not (isinstance(node, OutputNode) and _keeps_whole(node.expression)):
             raise SecretsNotWhole
         if named and isinstance(node, OutputNode):
             yield node
-        below = outputs_of_whole_secrets(node.children(context, include_partials=False), context)
+        below = find_secret_outputs(node.children(context, include_partials=False), context)
         if isinstance(node, (CaptureNode, IfChangedNode)) and any(below):
             raise SecretsNotWhole  # what is captured could be taken apart further down, or is compared
         yield from below
@@ -63,13 +63,13 @@ def _keeps_whole(shown: Expression) -> bool:
         return False  # one with a condition
     for part in shown.children():
         named = [path for path in _paths(part) if path.path[0] == SECRETS or path.children()]
-        if named and not (part is named[0] and _is_one(named[0])):
+        if named and not (part is named[0] and _is_whole_secret(named[0])):
             return False  # as in inputs[secrets.name], or (1..secrets.name)
     return {applied.name for applied in shown.filters or ()} <= KEEPING
 
 
-def _is_one(named: Path) -> bool:
-    """Tell whether a path is `secrets.name`, and neither a part of one nor all of them."""
+def _is_whole_secret(named: Path) -> bool:
+    """Return whether a path is `secrets.name`: neither a part of a secret nor all of them."""
     path = named.path
     return len(path) == 2 and path[0] == SECRETS and isinstance(path[1], str)  # noqa: PLR2004  # those two
 

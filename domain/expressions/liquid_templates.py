@@ -1,8 +1,8 @@
 """Templates: Liquid over a run's data, as written in prompts, addresses, headers and bodies.
 
 `python-liquid` bounds nesting, output and stored variables. This module adds what a run needs beyond that: no clock
-(the same run renders the same text for ever), no other files, and one budget of work for loops and filters together.
-Undefined names are faults, except where an author plainly asks: in `if`/`unless`/`case` and with `default`.
+(a run always renders the same text), no other files, and the step's budget of work for loops and filters together.
+Undefined names are faults, except where the author tests for them: in `if`/`unless`/`case` and with `default`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,16 +20,15 @@ from liquid.stringify import to_liquid_string
 from liquid.undefined import UNDEFINED
 from liquid.utils import ReadOnlyChainMap
 
-from domain.expressions.budget import MOST_TEMPLATE_WORK, Budget, TooMuchWork
+from domain.expressions.budget import ITEMS_PER_WORK, Budget, measure_work
 from domain.expressions.common import ExpressionFault, translate_errors
-from domain.expressions.jmespath_cost import is_large_kind, work_of
-from domain.expressions.liquid_filters import as_date, as_json, multiplied_work, size_of
+from domain.expressions.liquid_filters import estimate_product, format_date, format_json, measure_size
 from domain.expressions.liquid_plain import compile_plain_parts, render_plain
 from domain.expressions.liquid_secrets import (
     SECRETS,
     SecretsNotWhole,
     SecretTexts,
-    outputs_of_whole_secrets,
+    find_secret_outputs,
 )
 
 LONGEST_TEMPLATE = 65_536
@@ -41,8 +40,9 @@ FILTER_COST = 20
 class Template:
     """A compiled template.
 
-    `nodes` are the node ids that it certainly names as `steps.<id>`; `roots` are the names that it certainly expects
-    to be given, less those that it makes itself. `parts_secrets`: it is not given any, as `expressions_secrets` says.
+    `nodes` are the node ids that it certainly names as `steps.<id>`; `roots` are the names that it certainly expects in
+    its data, without those that it assigns itself. `parts_secrets`: it uses a secret other than as a whole, and is not
+    given any (`liquid_secrets`).
     """
 
     __slots__ = ("_bound", "_plain_parts", "_source", "nodes", "parts_secrets", "roots")
@@ -59,7 +59,7 @@ class Template:
         self.parts_secrets = bound is not None and not _shows_secrets(bound)
 
     def render(self, data: Mapping[str, object], budget: Budget | None = None) -> str:
-        """Give the text. Raises ExpressionFault on undefined names, on errors, and over the bounds; TooMuchWork."""
+        """Return the text. Raises ExpressionFault on undefined names, errors and exceeded bounds; TooMuchWork."""
         if self._bound is None:
             return self._source
         plain = None if self._plain_parts is None else render_plain(self._plain_parts, data)
@@ -73,7 +73,7 @@ class Template:
 def compile_template(source: str) -> Template:
     """Compile Liquid. Raises ExpressionFault with the reason when it cannot be used."""
     if len(source) > LONGEST_TEMPLATE:
-        raise ExpressionFault(f"Liquid: a template has at most {LONGEST_TEMPLATE} characters")
+        raise ExpressionFault(f"Liquid: the template is too long. Limit: {LONGEST_TEMPLATE} characters")
     if "{{" not in source and "{%" not in source:
         return Template(source, None, nodes=frozenset(), roots=frozenset())
     with translate_errors("Liquid"):
@@ -97,25 +97,23 @@ class _Absent(FalsyStrictUndefined):
 class _Context(RenderContext):
     """A render context without a clock, and with a budget of work."""
 
-    __slots__ = ("known_work", "may_show", "secrets", "work_left")
+    __slots__ = ("budget", "known_work", "may_show", "secrets")
 
     def __init__(self, template: BoundTemplate, *, globals: Mapping[str, object] | None = None) -> None:  # noqa: A002  # the library's name
         super().__init__(template, globals=globals)
         # The library's own chain also holds `now` and `today`.
         self.scope = ReadOnlyChainMap(self.locals, self.globals, self.counters)
-        self.work_left = MOST_TEMPLATE_WORK
+        self.budget = Budget()
         self.known_work: dict[int, int] = {}
         self.may_show = False
         self.secrets: SecretTexts | None = None
 
-    def charge(self, work: int) -> None:
-        """Take work off the budget. Raises TooMuchWork when none is left."""
-        self.work_left -= work
-        if self.work_left < 0:
-            raise TooMuchWork("Liquid: the template does too much work")
+    def charge_items(self, count: int) -> None:
+        """Charge for characters or list items that the library handles one by one. Raises TooMuchWork."""
+        self.budget.charge(count // ITEMS_PER_WORK)
 
     def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
-        """Give what a name stands for, and charge for it: `if` and `case` may compare it with another, whole."""
+        """Resolve a name, and charge for its value: `if` and `case` may compare all of it with another."""
         secrets = self.scope.get(SECRETS) if path[0] == SECRETS else None
         if isinstance(secrets, SecretTexts):
             if not self.may_show:
@@ -124,71 +122,71 @@ class _Context(RenderContext):
         value = super().get(path, token=token, default=default)
         if isinstance(secrets, SecretTexts) and not isinstance(value, (str, Undefined)):
             raise SecretsNotWhole  # the library's own `size` and `first`, of all of them
-        if is_large_kind(value):
+        if _may_be_large(value):
             known = self.known_work.get(id(value))
             if known is None:
-                known = self.known_work[id(value)] = work_of(value)
-            self.charge(known)
+                known = self.known_work[id(value)] = measure_work(value)
+            self.budget.charge(known)
         return value
 
     def raise_for_loop_limit(self, length: int = 1) -> None:
         super().raise_for_loop_limit(length)
         source_length = self.template.matter.get(_SOURCE_LENGTH)
         # The body of a loop is at most the whole source, so this bounds the nodes rendered.
-        self.charge(length * (source_length if isinstance(source_length, int) else 1))
+        self.charge_items(length * (source_length if isinstance(source_length, int) else 1))
 
     def assign(self, key: str, val: object) -> None:
-        self.charge(len(self.locals) + (size_of(val) if isinstance(val, range) else 1))
+        self.charge_items(len(self.locals) + (measure_size(val) if isinstance(val, range) else 1))
         super().assign(key, val)
 
     def filter(self, name: str, token: Token | None) -> Callable[..., object]:
         apply = super().filter(name, token)
 
-        def charged(*values: object, **named: object) -> object:
-            sizes = [size_of(value) for value in (*values, *named.values())]
-            self.charge(FILTER_COST + sum(sizes) + multiplied_work(name, values, sizes))
+        def apply_and_charge(*values: object, **named: object) -> object:
+            sizes = [measure_size(value) for value in (*values, *named.values())]
+            self.charge_items(FILTER_COST + sum(sizes) + estimate_product(name, values, sizes))
             result = apply(*values, **named)
-            self.charge(size_of(result))
+            self.charge_items(measure_size(result))
             if self.secrets is not None:
                 self.secrets.show(to_liquid_string(result, autoescape=False))
             return result
 
-        return charged
+        return apply_and_charge
 
 
 class _BoundTemplate(BoundTemplate):
     context_class = _Context
 
     def render_within(self, data: Mapping[str, object], budget: Budget) -> str:
-        """Render as the library does, with the work that a budget has for one template."""
+        """Render as the library does, charging the budget."""
         context = _Context(self, globals=self.make_globals(data))
-        context.work_left = budget.template_work
+        context.budget = budget
         buffer = self._get_buffer()
         self.render_with_context(context, buffer)
         return buffer.getvalue()
 
 
 class _JsonOutputNode(OutputNode):
-    """An output statement that writes lists and objects as JSON, where the library would write Python."""
+    """An output statement that writes lists and objects as JSON; the library would write Python literals."""
 
     may_show = False
-    """Whether it may look at secrets."""
+    """Whether it may read secrets."""
 
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
-        value = self._evaluated(context)
+        value = self._evaluate(context)
         text = (
-            as_json(cast("object", value))
+            format_json(cast("object", value))
             if isinstance(value, (dict, list))
             else to_liquid_string(value, autoescape=False)
         )
         if isinstance(context, _Context):
-            context.charge(len(text))
+            context.charge_items(len(text))
             if context.secrets is not None:
                 context.secrets.show(text)
                 context.secrets = None
         return buffer.write(text)
 
-    def _evaluated(self, context: RenderContext) -> object:
+    def _evaluate(self, context: RenderContext) -> object:
         if isinstance(context, _Context):
             context.may_show = self.may_show
         try:
@@ -227,29 +225,33 @@ def _environment() -> Environment:
         del environment.tags[tag]
     environment.add_tag(_JsonOutput)
     environment.add_tag(_JsonEcho)
-    environment.add_filter("date", as_date)
-    environment.add_filter("json", as_json)
+    environment.add_filter("date", format_date)
+    environment.add_filter("json", format_json)
     return environment
+
+
+def _may_be_large(value: object) -> bool:
+    return isinstance(value, (str, list, dict))
 
 
 def _refuse_unknown_filters(bound: BoundTemplate, analysis: TemplateAnalysis) -> None:
     for name in analysis.filters:
         if name not in bound.env.filters:
-            raise ExpressionFault(f"Liquid: there is no filter '{name}'")
+            raise ExpressionFault(f"Liquid: unknown filter '{name}'")
 
 
 def _refuse_long_ranges(bound: BoundTemplate) -> None:
-    """Refuse ranges where nothing else bounds them.
+    """Raise ExpressionFault for ranges that nothing else bounds.
 
-    Of `for i in (1..n) reversed` the library makes the whole list before it checks the loop limit, and it looks through
-    all of `(1..n) contains 'x'`.
+    For `for i in (1..n) reversed` the library builds the whole list before it checks the loop limit; for
+    `(1..n) contains 'x'` it walks all of the range.
     """
     for expression in _expressions(bound.nodes, RenderContext(bound)):
         if isinstance(expression, LoopExpression) and expression.reversed:
             if isinstance(expression.iterable, RangeLiteral):
-                raise ExpressionFault("Liquid: a range cannot be reversed")
+                raise ExpressionFault("Liquid: a range cannot be `reversed`; loop over the range without it")
         elif isinstance(expression, ContainsExpression) and isinstance(expression.left, RangeLiteral):
-            raise ExpressionFault("Liquid: a range cannot be looked through with contains")
+            raise ExpressionFault("Liquid: `contains` does not accept a range; compare with `>=` and `<=`")
 
 
 def _expressions(nodes: Iterable[Node], context: RenderContext) -> Iterator[Expression]:
@@ -267,9 +269,9 @@ def _with_parts(expressions: Iterable[Expression]) -> Iterator[Expression]:
 
 
 def _shows_secrets(bound: BoundTemplate) -> bool:
-    """Let outputs look at secrets; tell whether the template names none elsewhere, in which case none may."""
+    """Allow outputs to read secrets; return False, and allow none, where the template names a secret elsewhere."""
     try:
-        showing = list(outputs_of_whole_secrets(bound.nodes, RenderContext(bound)))
+        showing = list(find_secret_outputs(bound.nodes, RenderContext(bound)))
     except SecretsNotWhole:
         return False
     for node in showing:
@@ -285,9 +287,9 @@ def _named_nodes(analysis: TemplateAnalysis) -> frozenset[str]:
 
 
 def _roots(analysis: TemplateAnalysis) -> frozenset[str]:
-    """Give the names that come from outside; one that the template assigns anywhere may be its own everywhere.
+    """Return the names that come from outside; a name that the template assigns anywhere counts as its own.
 
-    A loop may read what an earlier turn of it assigned, further down: so order says nothing.
+    Order does not matter: a loop may read what its previous iteration assigned further down.
     """
     firsts = (variable.segments[0] for variables in analysis.globals.values() for variable in variables)
     return frozenset(name for name in firsts if isinstance(name, str) and name not in analysis.locals)

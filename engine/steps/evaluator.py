@@ -31,7 +31,7 @@ class Evaluator:
     async def evaluate(self, workspace_id: UUID, work: Callable[[Budget], T]) -> T:
         """Do the work, again where it was not quick. Raises TooMuchWork, and what the work raises."""
         try:
-            return work(Budget.quick())
+            return work(Budget.inline())
         except TooMuchWork:
             return await self.run_in_thread(workspace_id, lambda: work(Budget()))
 

@@ -5,7 +5,7 @@ import threading
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from domain.expressions.budget import QUICK_QUERY_WORK, Budget
+from domain.expressions.budget import INLINE_WORK_MAX, Budget
 from domain.runs.run import RunStatus
 from engine.steps.evaluator import Evaluator
 from store.errors import Unavailable
@@ -20,7 +20,7 @@ async def test_slow_work_leaves_the_loop_to_others() -> None:
     others_went_on = threading.Event()
 
     def takes_long(budget: Budget) -> bool:
-        budget.charge(QUICK_QUERY_WORK + 1)
+        budget.charge(INLINE_WORK_MAX + 1)
         return others_went_on.wait(PATIENCE_SECONDS)
 
     working = asyncio.create_task(Evaluator().evaluate(ANA, takes_long))
@@ -44,7 +44,7 @@ class Pieces:
 
     async def does(self, workspace_id: UUID, name: str) -> None:
         def takes_long(budget: Budget) -> None:
-            budget.charge(QUICK_QUERY_WORK + 1)
+            budget.charge(INLINE_WORK_MAX + 1)
             if not self.done:
                 assert self._first.wait(PATIENCE_SECONDS)
             self.done.append(name)

@@ -7,7 +7,7 @@ import pytest
 from domain.expressions.budget import Budget
 from domain.expressions.cel import compile_condition
 from domain.expressions.common import ExpressionFault
-from domain.expressions.jmespath_queries import compile_query, size_of
+from domain.expressions.jmespath_queries import compile_query, estimate_json_size
 from domain.expressions.liquid_templates import compile_template
 
 MANY: list[object] = [{"kind": "email", "tags": ["a", "b"]} for _ in range(1_000)]
@@ -57,7 +57,7 @@ def test_a_query_whose_copies_would_not_fit_is_a_fault_before_they_are_written()
 def test_a_value_is_measured_as_it_would_be_written() -> None:
     values: list[object] = [None, "abc", {"a": [1, 2], "b": {}}, [["x"] * 3] * 1_000]
     for value in values:
-        assert size_of(value) == pytest.approx(len(json.dumps(value)), rel=0.8)
+        assert estimate_json_size(value) == pytest.approx(len(json.dumps(value)), rel=0.8)
 
 
 TEN = f"[{','.join('@' * 10)}]"
