@@ -1,12 +1,13 @@
-"""A noun of the domain as the handler needs it: where its state begins, how facts change it, what its absence is."""
+"""The kinds of streams: the initial state of each, how facts change it, and how its absence is refused."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 from uuid import UUID
 
 from domain import asset, project, workflow
+from domain.fact import Fact
 from domain.folded import Folded
 from domain.refusal import Refusal
 from domain.runs import refusals as run_refusals
@@ -14,22 +15,27 @@ from domain.runs import run
 from store.log.records import Recorded
 
 S = TypeVar("S")
+F = TypeVar("F", bound=Fact)
 
 
 @dataclass(frozen=True, slots=True)
 class Noun(Generic[S]):
-    """One kind of stream. `evolve` takes the noun's own facts only; a stream never holds another noun's."""
+    """One kind of stream. A stream holds the facts of one noun only, so `evolve` never sees another's."""
 
     name: str
     initial: S
-    evolve: Callable[[S, Any], S]
+    evolve: Callable[[S, Fact], S]
     not_found: type[Refusal]
 
 
-PROJECT: Final = Noun("project", project.Project(), project.evolve, project.ProjectNotFound)
-WORKFLOW: Final = Noun("workflow", workflow.Workflow(), workflow.evolve, workflow.WorkflowNotFound)
-ASSET: Final = Noun("asset", asset.Asset(), asset.evolve, asset.AssetNotFound)
-RUN: Final = Noun("run", run.Run(), run.evolve, run_refusals.RunNotFound)
+def _noun(name: str, initial: S, evolve: Callable[[S, F], S], not_found: type[Refusal]) -> Noun[S]:
+    return Noun(name, initial, cast("Callable[[S, Fact], S]", evolve), not_found)
+
+
+PROJECT: Final = _noun("project", project.Project(), project.evolve, project.ProjectNotFound)
+WORKFLOW: Final = _noun("workflow", workflow.Workflow(), workflow.evolve, workflow.WorkflowNotFound)
+ASSET: Final = _noun("asset", asset.Asset(), asset.evolve, asset.AssetNotFound)
+RUN: Final = _noun("run", run.Run(), run.evolve, run_refusals.RunNotFound)
 
 
 def new_stream(noun: Noun[S], stream_id: UUID, workspace_id: UUID, project_id: UUID | None, now: datetime) -> Folded[S]:
@@ -47,15 +53,20 @@ def new_stream(noun: Noun[S], stream_id: UUID, workspace_id: UUID, project_id: U
     )
 
 
-def fold(noun: Noun[S], folded: Folded[S] | None, recorded: Sequence[Recorded]) -> Folded[S]:
-    """Return the stream after more of its facts, at least one, which must follow its version without a gap."""
+def fold(noun: Noun[S], folded: Folded[S] | None, recorded: Sequence[Recorded], *, state: S | None = None) -> Folded[S]:
+    """Return the stream after more of its facts, at least one, which must follow its version without a gap.
+
+    `state` is the state after these facts, if the caller knows it already.
+    """
     first, last = recorded[0], recorded[-1]
     if folded is None or folded.version == 0:
-        state, created_position, created_at = noun.initial, first.position, first.recorded_at
+        before, created_position, created_at = noun.initial, first.position, first.recorded_at
     else:
-        state, created_position, created_at = folded.state, folded.created_position, folded.created_at
-    for each in recorded:
-        state = noun.evolve(state, each.fact)
+        before, created_position, created_at = folded.state, folded.created_position, folded.created_at
+    if state is None:
+        state = before
+        for each in recorded:
+            state = noun.evolve(state, each.fact)
     return Folded(
         stream_id=first.stream_id,
         workspace_id=first.workspace_id,

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from msgspec import UNSET, UnsetType
 
-from commands.aggregates import ASSET, PROJECT
-from commands.command import Command
+from commands.aggregates import ASSET
+from commands.command import Command, InProject
 from commands.repository import Sources
 from domain.asset import (
     Asset,
@@ -22,10 +22,9 @@ from domain.asset import (
     check_content,
 )
 from domain.payload import Payload
-from domain.project import ProjectNotActive, ProjectStatus
 
 
-class CreateAsset(Command, frozen=True, kw_only=True):
+class CreateAsset(Command[Asset], frozen=True, kw_only=True):
     """Begin an asset in a project; content that is large is in the content store already."""
 
     project_id: UUID
@@ -35,7 +34,7 @@ class CreateAsset(Command, frozen=True, kw_only=True):
     content: Payload
 
 
-class ChangeAsset(Command, frozen=True, kw_only=True):
+class ChangeAsset(Command[Asset], frozen=True, kw_only=True):
     """Change what is given of an asset; other content makes a new version."""
 
     label: str | UnsetType = UNSET
@@ -44,23 +43,19 @@ class ChangeAsset(Command, frozen=True, kw_only=True):
     status: AssetStatus | UnsetType = UNSET
 
 
-async def gather_creation(command: CreateAsset, sources: Sources) -> UUID:
+async def gather_new_asset(command: CreateAsset, sources: Sources) -> InProject:
     """Load the project, which must be active."""
-    project = await sources.load(PROJECT, command.project_id)
-    if project.state.status is not ProjectStatus.ACTIVE:
-        raise ProjectNotActive
-    return command.project_id
+    await sources.load_active_project(command.project_id)
+    return InProject(project_id=command.project_id)
 
 
-async def gather_change(command: ChangeAsset, sources: Sources) -> None:
+async def gather_asset_change(command: ChangeAsset, sources: Sources) -> None:
     """Load the project of the asset, which must be active."""
     asset = await sources.load(ASSET, command.target_id)
-    project = await sources.load(PROJECT, asset.project_id or command.target_id)
-    if project.state.status is not ProjectStatus.ACTIVE:
-        raise ProjectNotActive
+    await sources.load_active_project(asset.project_id or command.target_id)
 
 
-def create_asset(command: CreateAsset, asset: Asset, _gathered: UUID, _now: datetime) -> tuple[AssetFact, ...]:
+def create_asset(command: CreateAsset, asset: Asset, _gathered: InProject, _now: datetime) -> tuple[AssetFact, ...]:
     """Decide that an asset begins. Raises AssetContentUnacceptable."""
     if asset.status is not AssetStatus.ABSENT:
         return ()
@@ -69,7 +64,7 @@ def create_asset(command: CreateAsset, asset: Asset, _gathered: UUID, _now: date
 
 
 def change_asset(command: ChangeAsset, asset: Asset, _gathered: None, _now: datetime) -> tuple[AssetFact, ...]:
-    """Decide the facts of a change; what is the same already gives none.
+    """Decide the facts of a change; values that are the same already add none.
 
     Raises AssetNotActive, AssetContentUnacceptable.
     """

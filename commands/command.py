@@ -1,12 +1,76 @@
-"""What every command has in common."""
+"""A command, and how one is decided: what is gathered for it, and the decider that turns it into facts."""
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
 
+from commands.aggregates import Noun
+from commands.repository import Sources
+from domain.fact import Fact, topic_of
 
-class Command(Struct, frozen=True, kw_only=True):
-    """An intent. `target_id` is the stream that it may change; `if_version` is the version it insists on (If-Match)."""
+S = TypeVar("S")
+G = TypeVar("G")
+C = TypeVar("C")
+
+ATTEMPTS: Final = 3
+"""How often a command is decided in all while others move its stream."""
+ATTEMPTS_BESIDE: Final = 20
+"""The same for a command that few facts contradict: a conflict may be a fact of the same kind on another step."""
+
+
+class Command(Struct, Generic[S], frozen=True, kw_only=True):
+    """An intent that concerns one stream, whose folded state is an `S`.
+
+    `target_id` is that stream; `if_version` is the version that the caller requires (If-Match), None for any.
+    """
 
     target_id: UUID
     if_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decider(Generic[C, S, G]):
+    """How one command is decided.
+
+    `gather` loads what the decision rests on beside the target's own state; every stream that it loads guards the
+    append. `decide` is a pure function of command, state, what was gathered, and the time; it returns the facts to
+    append, none for a no-op, or raises a Refusal. `find_project` is set where the command begins a stream, and returns
+    the project that the stream will belong to. `contradicted_by` are the facts that conflict with the decision when
+    they reach the stream meanwhile; None: every fact does.
+    """
+
+    command: type[C]
+    noun: Noun[S]
+    gather: Callable[[C, Sources], Awaitable[G]]
+    decide: Callable[[C, S, G, datetime], tuple[Fact, ...]]
+    find_project: Callable[[G], UUID] | None = None
+    contradicted_by: tuple[type[Fact], ...] | None = None
+
+    @property
+    def attempts(self) -> int:
+        """Return how often the command is decided before it is refused as contended."""
+        return ATTEMPTS if self.contradicted_by is None else ATTEMPTS_BESIDE
+
+    @property
+    def contradicting_topics(self) -> tuple[str, ...] | None:
+        """Return the topics of `contradicted_by`."""
+        return None if self.contradicted_by is None else tuple(map(topic_of, self.contradicted_by))
+
+
+class InProject(Struct, frozen=True, kw_only=True):
+    """What is gathered for a command that begins a stream: at least the project that the stream will belong to."""
+
+    project_id: UUID
+
+
+def find_project(gathered: InProject) -> UUID:
+    """Return the project of a stream that begins."""
+    return gathered.project_id
+
+
+async def gather_nothing(_command: object, _sources: Sources) -> None:
+    """Load nothing: the command is decided on its own stream alone."""

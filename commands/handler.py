@@ -1,46 +1,62 @@
-"""The handler: the only place that loads, decides and appends."""
+"""The handler: loads what a command is decided on, decides, appends, and decides again after a conflict."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
 from opentelemetry import trace
 
-from commands.aggregates import Noun, fold, new_stream
-from commands.command import Command
-from commands.refusals import CommandContended, IdempotencyKeyReused, VersionMismatch
-from commands.registry import TABLE, Row
+from commands.aggregates import Noun, new_stream
+from commands.command import Command, Decider
+from commands.registry import find_decider
 from commands.repository import NO_PRICES, Sources, Streams
-from domain.fact import Fact, topic_of
 from domain.folded import Folded
-from domain.refusal import Refusal
+from domain.refusal import Refusal, RefusalKind
 from domain.runs.prices import Priced
-from store.errors import Conflict, OutcomeUnknown, Unavailable
+from store.errors import Conflict
 from store.log.log import Log
-from store.log.records import Append, CommandId, Metadata, Repeated
+from store.log.records import CommandId, Metadata, Repeated
 
-ATTEMPTS: Final = 3
-ATTEMPTS_BESIDE: Final = 20
-"""For a command that only some facts contradict: what looked like one of them may be of another step."""
+S = TypeVar("S")
 
 # Without an SDK a span started by hand costs 1 µs; as the current one it would cost 12.
 tracer: Final = trace.get_tracer("callsheet")
 
 
+class CommandContended(Refusal):
+    """Other requests kept changing the same resource. Read it again and retry the request."""
+
+    code = "contended"
+
+
+class IdempotencyKeyReused(Refusal):
+    """This `Idempotency-Key` was used with a different request. Send a new key for a new request."""
+
+    code = "idempotency_key_reused"
+    kind = RefusalKind.UNACCEPTABLE
+
+
+class VersionMismatch(Refusal):
+    """The resource has changed since the version in `If-Match`. Read it again and send its current `ETag`."""
+
+    code = "version_mismatch"
+    kind = RefusalKind.STALE
+
+
 class Context(Struct, frozen=True, kw_only=True):
-    """What surrounds a command: whose workspace, the metadata of its facts, and its id where it may be sent again."""
+    """What surrounds a command: the workspace, the metadata of its facts, and its id if it may be sent again."""
 
     workspace_id: UUID
     metadata: Metadata
     command_id: CommandId | None = None
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
-    """The stream as the command left it. `replayed` says that an earlier sending did the work."""
+class Outcome(Struct, Generic[S], frozen=True, kw_only=True):
+    """The stream as the command left it. `replayed`: an earlier request with the same command id did the work."""
 
-    loaded: Folded[Any]
+    loaded: Folded[S]
     replayed: bool = False
 
 
@@ -54,20 +70,20 @@ class Handler:
         clock: Callable[[], datetime],
         prices: Mapping[str, Priced] = NO_PRICES,
     ) -> None:
-        """Make the handler; `clock` gives the time in UTC, `prices` are what models cost today, for runs to pin."""
+        """Create the handler; `clock` returns the time in UTC, `prices` are those of models today, for runs to pin."""
         self._prices = prices
         self._log = log
         self._streams = streams
         self._clock = clock
 
-    async def execute(self, command: Command, context: Context) -> Outcome:
-        """Decide a command and append its facts; on a conflict reload and decide again, a few times in all.
+    async def execute(self, command: Command[S], context: Context) -> Outcome[S]:
+        """Decide a command and append its facts; on a conflict decide again on fresh state, a few times in all.
 
         Raises a Refusal; CommandContended when the stream kept moving; Unavailable, OutcomeUnknown, FactTooLarge.
         """
         span = tracer.start_span("command")
         try:
-            return await self._execute(command, context)
+            return await self._retry_on_conflict(find_decider(command), command, context)
         except Refusal:
             raise
         except Exception as fault:
@@ -78,101 +94,79 @@ class Handler:
                 span.set_attributes({"command": type(command).__name__, "workspace": str(context.workspace_id)})
             span.end()
 
-    async def _execute(self, command: Command, context: Context) -> Outcome:
-        earlier = await self._earlier(command, context)
-        if earlier is not None:
-            return earlier
-        attempts = ATTEMPTS if TABLE[type(command)].contradicted_by is None else ATTEMPTS_BESIDE
-        for attempt in range(attempts):
+    async def _retry_on_conflict(
+        self, decider: Decider[Command[S], S, object], command: Command[S], context: Context
+    ) -> Outcome[S]:
+        if context.command_id is not None:
+            earlier = await self._find_earlier(decider.noun, context.command_id)
+            if earlier is not None:
+                return earlier
+        for attempt in range(decider.attempts):
             fresh = attempt > 0
             try:
-                outcome = await self._attempt(command, context, fresh=fresh)
+                outcome = await self._attempt(decider, command, context, fresh=fresh)
             except Conflict:
                 continue
             except Refusal:
                 if not fresh:
                     continue
-                # The same request may have been accepted since it was looked for, and be the reason of the refusal.
-                earlier = await self._earlier(command, context)
-                if earlier is None:
+                # The same request may have been accepted since the look above, and be the reason of the refusal.
+                earlier = context.command_id and await self._find_earlier(decider.noun, context.command_id)
+                if not earlier:
                     raise
                 return earlier
             if outcome is not None:
                 return outcome
         raise CommandContended
 
-    async def _attempt(self, command: Command, context: Context, *, fresh: bool) -> Outcome | None:
-        """Decide once. None, like a refusal, says that nothing is to be done: true only if what was read is fresh.
+    async def _attempt(
+        self, decider: Decider[Command[S], S, object], command: Command[S], context: Context, *, fresh: bool
+    ) -> Outcome[S] | None:
+        """Decide once and append. Return None when the command is a no-op against state that may be stale.
 
-        Facts that were decided on a state that lags are found out by the append; where there are none, nothing is.
+        Facts decided on stale state conflict in the append; a no-op appends nothing, so it, like a refusal, has to be
+        confirmed on fresh state.
         """
-        row = TABLE[type(command)]
         sources = Sources(self._streams, context.workspace_id, fresh=fresh, prices=self._prices)
-        gathered = await row.gather(command, sources)
+        gathered = await decider.gather(command, sources)
         target = None
-        if row.project_of is None:
-            target = await sources.load(row.noun, command.target_id)
+        if decider.find_project is None:
+            target = await sources.load(decider.noun, command.target_id)
         elif fresh:
-            target = await sources.find(row.noun, command.target_id)
+            target = await sources.find(decider.noun, command.target_id)
         now = self._clock()
         if target is None:
-            project_id = None if row.project_of is None else row.project_of(command, gathered)
-            target = new_stream(row.noun, command.target_id, context.workspace_id, project_id, now)
+            project_id = None if decider.find_project is None else decider.find_project(gathered)
+            target = new_stream(decider.noun, command.target_id, context.workspace_id, project_id, now)
         if command.if_version is not None and command.if_version != target.version:
             raise VersionMismatch
-        facts: tuple[Fact, ...] = row.decide(command, target.state, gathered, now)
+        facts = decider.decide(command, target.state, gathered, now)
         if not facts:
             return Outcome(loaded=target) if fresh else None
-        append = Append(
-            stream_id=target.stream_id,
-            expected_version=target.version,
-            workspace_id=target.workspace_id,
-            project_id=target.project_id,
-            facts=facts,
-            metadata=context.metadata,
+        appended = await self._streams.append(
+            decider.noun,
+            target,
+            facts,
+            context.metadata,
             guards=sources.guards(target.stream_id),
             command_id=context.command_id,
-            contradicted_by=_topics(row) if command.if_version is None else None,
+            contradicted_by=decider.contradicting_topics if command.if_version is None else None,
         )
-        return await self._append(row.noun, target, append, context)
+        if isinstance(appended, Repeated):
+            return await self._replay(decider.noun, context.command_id, appended)
+        self._streams.keep(appended)
+        return Outcome(loaded=appended)
 
-    async def _append(self, noun: Noun[Any], target: Folded[Any], append: Append, context: Context) -> Outcome:
-        accepted = await self._log.append(append)
-        if isinstance(accepted, Repeated):
-            if context.command_id is None:
-                raise OutcomeUnknown("a command without an id was answered as a repeat")
-            return await self._replay_of(noun, context.command_id, accepted)
-        version = accepted.version - len(accepted.recorded)
-        before = target if target.version == version else await self._caught_up(noun, target, version)
-        loaded = fold(noun, before, accepted.recorded)
-        self._streams.keep(loaded)
-        return Outcome(loaded=loaded)
+    async def _find_earlier(self, noun: Noun[S], command_id: CommandId) -> Outcome[S] | None:
+        """Return the outcome of an earlier request with this command id, None if none was accepted."""
+        repeated = await self._log.repeated(command_id.key)
+        return None if repeated is None else await self._replay(noun, command_id, repeated)
 
-    async def _caught_up(self, noun: Noun[Any], target: Folded[Any], version: int) -> Folded[Any]:
-        """Give the stream as it was right before the facts that were appended: others may have come in between."""
-        try:
-            return await self._streams.onward(noun, target, version) or target
-        except Unavailable as away:
-            raise OutcomeUnknown(f"it was done, and what it came to cannot be read: {away}") from away
-
-    async def _earlier(self, command: Command, context: Context) -> Outcome | None:
-        """Give what an earlier sending of the command came to, None where there was none that was accepted."""
-        if context.command_id is None:
-            return None
-        repeated = await self._log.repeated(context.command_id.key)
-        if repeated is None:
-            return None
-        return await self._replay_of(TABLE[type(command)].noun, context.command_id, repeated)
-
-    async def _replay_of(self, noun: Noun[Any], command_id: CommandId, repeated: Repeated) -> Outcome:
-        """Render the first outcome again, from the fold at the version that it had."""
-        if repeated.request_hash != command_id.request_hash:
+    async def _replay(self, noun: Noun[S], command_id: CommandId | None, repeated: Repeated) -> Outcome[S]:
+        """Return the first outcome again: the stream at the version that it had then."""
+        if command_id is None or repeated.request_hash != command_id.request_hash:
             raise IdempotencyKeyReused
-        loaded = await self._streams.at(noun, repeated.stream_id, repeated.version)
-        if loaded is None:
+        stream = await self._streams.read_at(noun, repeated.stream_id, repeated.version)
+        if stream is None:
             raise IdempotencyKeyReused
-        return Outcome(loaded=loaded, replayed=True)
-
-
-def _topics(row: Row) -> tuple[str, ...] | None:
-    return None if row.contradicted_by is None else tuple(map(topic_of, row.contradicted_by))
+        return Outcome(loaded=stream, replayed=True)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec import UNSET, UnsetType
 
-from commands.command import Command
+from commands.command import Command, InProject
 from commands.repository import Sources
 from domain.project import (
     LastOwner,
@@ -24,7 +24,7 @@ from domain.project import (
 )
 
 
-class CreateProject(Command, frozen=True, kw_only=True):
+class CreateProject(Command[Project], frozen=True, kw_only=True):
     """Begin a project with its creator as owner, and with a first team and settings where they are given."""
 
     name: str
@@ -33,7 +33,7 @@ class CreateProject(Command, frozen=True, kw_only=True):
     settings: dict[str, object] = {}
 
 
-class ChangeProject(Command, frozen=True, kw_only=True):
+class ChangeProject(Command[Project], frozen=True, kw_only=True):
     """Change what is given of a project; `team` and `settings` are the whole new ones."""
 
     name: str | UnsetType = UNSET
@@ -42,12 +42,13 @@ class ChangeProject(Command, frozen=True, kw_only=True):
     settings: dict[str, object] | UnsetType = UNSET
 
 
-async def gather_nothing(_command: object, _sources: Sources) -> None:
-    """Load nothing: the command is decided on its own stream alone."""
+async def gather_new_project(command: CreateProject, _sources: Sources) -> InProject:
+    """Return the project's own id: its stream belongs to itself."""
+    return InProject(project_id=command.target_id)
 
 
 def create_project(
-    command: CreateProject, project: Project, _gathered: None, _now: datetime
+    command: CreateProject, project: Project, _gathered: InProject, _now: datetime
 ) -> tuple[ProjectFact, ...]:
     """Decide that a project begins. The creator stays an owner, whatever the first team says of them."""
     if project.status is not ProjectStatus.ABSENT:
@@ -62,37 +63,37 @@ def create_project(
 def change_project(
     command: ChangeProject, project: Project, _gathered: None, _now: datetime
 ) -> tuple[ProjectFact, ...]:
-    """Decide the facts of a change; what is the same already gives none. Raises ProjectNotActive, LastOwner."""
+    """Decide the facts of a change; values that are the same already add none. Raises ProjectNotActive, LastOwner."""
     restores = command.status is ProjectStatus.ACTIVE
     changes = [
-        *_renamed(command, project),
-        *_settings_changed(command, project),
-        *_team_changed(command, project),
+        *_rename(command, project),
+        *_change_settings(command, project),
+        *_change_team(command, project),
     ]
     if changes and project.status is ProjectStatus.ARCHIVED and not restores:
         raise ProjectNotActive
-    return (*_restored(command, project), *changes, *_archived(command, project))
+    return (*_restore(command, project), *changes, *_archive(command, project))
 
 
-def _restored(command: ChangeProject, project: Project) -> tuple[ProjectFact, ...]:
+def _restore(command: ChangeProject, project: Project) -> tuple[ProjectFact, ...]:
     return (ProjectRestored(),) if command.status is ProjectStatus.ACTIVE is not project.status else ()
 
 
-def _archived(command: ChangeProject, project: Project) -> tuple[ProjectFact, ...]:
+def _archive(command: ChangeProject, project: Project) -> tuple[ProjectFact, ...]:
     return (ProjectArchived(),) if command.status is ProjectStatus.ARCHIVED is not project.status else ()
 
 
-def _renamed(command: ChangeProject, project: Project) -> tuple[ProjectFact, ...]:
+def _rename(command: ChangeProject, project: Project) -> tuple[ProjectFact, ...]:
     return () if command.name in (UNSET, project.name) else (ProjectRenamed(name=str(command.name)),)
 
 
-def _settings_changed(command: ChangeProject, project: Project) -> tuple[ProjectFact, ...]:
+def _change_settings(command: ChangeProject, project: Project) -> tuple[ProjectFact, ...]:
     if isinstance(command.settings, UnsetType) or command.settings == project.settings:
         return ()
     return (ProjectSettingsChanged(settings=command.settings),)
 
 
-def _team_changed(command: ChangeProject, project: Project) -> tuple[ProjectFact, ...]:
+def _change_team(command: ChangeProject, project: Project) -> tuple[ProjectFact, ...]:
     if isinstance(command.team, UnsetType):
         return ()
     team, new = project.team, command.team

@@ -1,82 +1,99 @@
-"""The table of commands: for each its noun, what it is decided against, and its decider."""
+"""Every command with its decider."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
-from uuid import UUID
+from collections.abc import Mapping
+from typing import Final, TypeVar, cast
 
-from commands import asset, project, workflow
-from commands.aggregates import ASSET, PROJECT, RUN, WORKFLOW, Noun
-from commands.command import Command
-from commands.repository import Sources
-from commands.runs import lifecycle as run_again
-from commands.runs import start as run
-from domain.fact import Fact
+from commands.aggregates import ASSET, PROJECT, RUN, WORKFLOW
+from commands.asset import ChangeAsset, CreateAsset, change_asset, create_asset, gather_asset_change, gather_new_asset
+from commands.command import Command, Decider, find_project, gather_nothing
+from commands.project import ChangeProject, CreateProject, change_project, create_project, gather_new_project
+from commands.runs.lifecycle import (
+    CONTRADICTS_A_CANCEL,
+    CancelRun,
+    ForkRun,
+    RetryRun,
+    cancel_run,
+    fork_run,
+    gather_fork,
+    gather_retry,
+    retry_run,
+)
+from commands.runs.start import (
+    CONTRADICTS_A_DECISION,
+    DecideStep,
+    StartRun,
+    decide_step,
+    gather_decision,
+    gather_start,
+    start_run,
+)
+from commands.workflow import (
+    ChangeWorkflow,
+    CreateWorkflow,
+    DuplicateWorkflow,
+    change_workflow,
+    create_workflow,
+    duplicate_workflow,
+    gather_duplication,
+    gather_new_workflow,
+    gather_workflow_change,
+)
 
-Gather = Callable[[Any, Sources], Awaitable[Any]]
-Decide = Callable[[Any, Any, Any, datetime], tuple[Fact, ...]]
-ProjectOf = Callable[[Any, Any], UUID | None]
+S = TypeVar("S")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """How one command is handled. A row with `project_of` begins a stream, in the project that it gives.
-
-    What is decided by a row with `contradicted_by` stands beside whatever happens meanwhile, but for these facts.
-    """
-
-    noun: Noun[Any]
-    gather: Gather
-    decide: Decide
-    project_of: ProjectOf | None = None
-    contradicted_by: tuple[type[Fact], ...] | None = None
-
-
-def _itself(command: Command, _gathered: object) -> UUID:
-    return command.target_id
-
-
-def _first(_command: Command, gathered: tuple[UUID, ...]) -> UUID:
-    return gathered[0]
-
-
-def _gathered(_command: Command, gathered: UUID) -> UUID:
-    return gathered
-
-
-def _of_fork(_command: Command, gathered: run_again.Fork) -> UUID:
-    return gathered.project_id
-
-
-def _of_run(_command: Command, gathered: run.RunSources) -> UUID:
-    return gathered.project_id
-
-
-TABLE: Final[Mapping[type[Command], Row]] = {
-    project.CreateProject: Row(
-        noun=PROJECT, gather=project.gather_nothing, decide=project.create_project, project_of=_itself
+_PROJECTS: Final = (
+    Decider(
+        command=CreateProject,
+        noun=PROJECT,
+        gather=gather_new_project,
+        decide=create_project,
+        find_project=find_project,
     ),
-    project.ChangeProject: Row(noun=PROJECT, gather=project.gather_nothing, decide=project.change_project),
-    workflow.CreateWorkflow: Row(
-        noun=WORKFLOW, gather=workflow.gather_creation, decide=workflow.create_workflow, project_of=_first
+    Decider(command=ChangeProject, noun=PROJECT, gather=gather_nothing, decide=change_project),
+)
+_WORKFLOWS: Final = (
+    Decider(
+        command=CreateWorkflow,
+        noun=WORKFLOW,
+        gather=gather_new_workflow,
+        decide=create_workflow,
+        find_project=find_project,
     ),
-    workflow.ChangeWorkflow: Row(noun=WORKFLOW, gather=workflow.gather_change, decide=workflow.change_workflow),
-    workflow.DuplicateWorkflow: Row(
-        noun=WORKFLOW, gather=workflow.gather_duplication, decide=workflow.duplicate_workflow, project_of=_first
+    Decider(command=ChangeWorkflow, noun=WORKFLOW, gather=gather_workflow_change, decide=change_workflow),
+    Decider(
+        command=DuplicateWorkflow,
+        noun=WORKFLOW,
+        gather=gather_duplication,
+        decide=duplicate_workflow,
+        find_project=find_project,
     ),
-    asset.CreateAsset: Row(noun=ASSET, gather=asset.gather_creation, decide=asset.create_asset, project_of=_gathered),
-    asset.ChangeAsset: Row(noun=ASSET, gather=asset.gather_change, decide=asset.change_asset),
-    run.StartRun: Row(noun=RUN, gather=run.gather_start, decide=run.start_run, project_of=_of_run),
-    run.DecideStep: Row(
-        noun=RUN, gather=run.gather_decision, decide=run.decide_step, contradicted_by=run.CONTRADICTS_A_DECISION
-    ),
-    run_again.CancelRun: Row(
+)
+_ASSETS: Final = (
+    Decider(command=CreateAsset, noun=ASSET, gather=gather_new_asset, decide=create_asset, find_project=find_project),
+    Decider(command=ChangeAsset, noun=ASSET, gather=gather_asset_change, decide=change_asset),
+)
+_RUNS: Final = (
+    Decider(command=StartRun, noun=RUN, gather=gather_start, decide=start_run, find_project=find_project),
+    Decider(
+        command=DecideStep,
         noun=RUN,
-        gather=run_again.gather_nothing,
-        decide=run_again.cancel_run,
-        contradicted_by=run_again.CONTRADICTS_A_CANCEL,
+        gather=gather_decision,
+        decide=decide_step,
+        contradicted_by=CONTRADICTS_A_DECISION,
     ),
-    run_again.RetryRun: Row(noun=RUN, gather=run_again.gather_retry, decide=run_again.retry_run),
-    run_again.ForkRun: Row(noun=RUN, gather=run_again.gather_fork, decide=run_again.fork_run, project_of=_of_fork),
+    Decider(
+        command=CancelRun, noun=RUN, gather=gather_nothing, decide=cancel_run, contradicted_by=CONTRADICTS_A_CANCEL
+    ),
+    Decider(command=RetryRun, noun=RUN, gather=gather_retry, decide=retry_run),
+    Decider(command=ForkRun, noun=RUN, gather=gather_fork, decide=fork_run, find_project=find_project),
+)
+
+DECIDERS: Final[Mapping[type, object]] = {
+    decider.command: decider for decider in (*_PROJECTS, *_WORKFLOWS, *_ASSETS, *_RUNS)
 }
+
+
+def find_decider(command: Command[S]) -> Decider[Command[S], S, object]:
+    """Return the decider of a command."""
+    # Each decider was checked against its own command above; a mapping cannot express that key and value match.
+    return cast("Decider[Command[S], S, object]", DECIDERS[type(command)])

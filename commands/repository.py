@@ -1,17 +1,19 @@
-"""Loading folded streams, with a bounded cache by version, so that a hot stream costs no read."""
+"""Folded streams: loading them through a bounded cache, and the only place that appends to them."""
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar, cast
 from uuid import UUID
 
-from commands.aggregates import Noun, fold
-from commands.workflow_graphs import graph_of_version
+from commands.aggregates import PROJECT, Noun, fold
+from domain.fact import Fact
 from domain.folded import Folded
 from domain.graphs.graph import Graph
+from domain.project import Project, ProjectNotActive, ProjectStatus
 from domain.runs.prices import Priced
-from domain.workflow import WorkflowNotFound
+from domain.workflow import WorkflowCreated, WorkflowGraphRevised, WorkflowNotFound, graph_of
+from store.errors import OutcomeUnknown, Unavailable
 from store.log.log import Log
-from store.log.records import Guard, Recorded
+from store.log.records import Append, CommandId, Guard, Metadata, Recorded, Repeated
 from store.lru import LruCache
 
 S = TypeVar("S")
@@ -21,95 +23,161 @@ PAGE: Final = 1_000
 
 
 class Streams:
-    """Folded streams of one process. What is cached may lag behind the log; expected versions and guards notice."""
+    """The folded streams of one process.
+
+    A cached stream may lag behind the log: the expected version and the guards of an append find that out.
+    """
 
     def __init__(self, log: Log, *, most_cached: int) -> None:
-        """Make the cache, which forgets the streams that were used least recently."""
+        """Create an empty cache that evicts the least recently used streams."""
         self._log = log
         # By the stream's id as an integer: a UUID hashes and compares through Python.
-        self._cached = LruCache[int, Folded[Any]](most_cached)
+        self._cache = LruCache[int, Folded[object]](most_cached)
 
     async def load(self, noun: Noun[S], stream_id: UUID) -> Folded[S] | None:
-        """Give a folded stream, None for one that has not begun. Raises Unavailable, UnreadableEvent."""
-        found = self.cached(stream_id)
-        if found is not None:
-            return cast("Folded[S]", found) if type(found.state) is type(noun.initial) else None
-        return await self.reload(noun, stream_id)
+        """Return a folded stream, None if it has no facts. Raises Unavailable, UnreadableEvent."""
+        cached = self.find_cached(stream_id)
+        return await self.reload(noun, stream_id) if cached is None else _narrow(noun, cached)
 
-    def cached(self, stream_id: UUID) -> Folded[Any] | None:
-        """Give a folded stream of any noun as it is remembered, None where nothing is."""
-        return self._cached.get(stream_id.int)
+    def find_cached(self, stream_id: UUID) -> Folded[object] | None:
+        """Return a folded stream of any noun if it is cached."""
+        return self._cache.get(stream_id.int)
 
     async def reload(self, noun: Noun[S], stream_id: UUID) -> Folded[S] | None:
-        """Read what is new of a stream and fold it onto what is cached."""
-        known = self._cached.get(stream_id.int)
-        if known is not None and type(known.state) is not type(noun.initial):
+        """Read what is new of a stream, fold it onto what is cached, and return it; None for no facts of this noun."""
+        cached = self._cache.get(stream_id.int)
+        stream = None if cached is None else _narrow(noun, cached)
+        if cached is not None and stream is None:
             return None
-        loaded = cast("Folded[S] | None", known)
-        while page := await self._log.read_stream(stream_id, after=_version(loaded), limit=PAGE):
+        while page := await self._log.read_stream(stream_id, after=_version(stream), limit=PAGE):
             if not belongs(noun, page[0]):
                 return None
-            loaded = fold(noun, loaded, page)
+            stream = fold(noun, stream, page)
             if len(page) < PAGE:
                 break
-        if loaded is not None:
-            self.keep(loaded)
-        return loaded
+        if stream is not None:
+            self.keep(stream)
+        return stream
 
-    async def at(self, noun: Noun[S], stream_id: UUID, version: int) -> Folded[S] | None:
-        """Give a stream as it was at a version, from the log and past the cache."""
-        return await self._up_to(noun, stream_id, None, version)
+    async def read_at(self, noun: Noun[S], stream_id: UUID, version: int) -> Folded[S] | None:
+        """Return a stream as it was at a version, from the log and past the cache; None if it is another noun's."""
+        return await self._read_until(noun, stream_id, None, version)
 
-    async def onward(self, noun: Noun[S], loaded: Folded[S], version: int) -> Folded[S] | None:
-        """Give a stream as it was at a version, from an earlier one on; None when it is another noun's."""
-        return await self._up_to(noun, loaded.stream_id, loaded, version)
+    async def append(  # the parts of an append, by name
+        self,
+        noun: Noun[S],
+        stream: Folded[S],
+        facts: tuple[Fact, ...],
+        metadata: Metadata,
+        *,
+        state: S | None = None,
+        guards: tuple[Guard, ...] = (),
+        command_id: CommandId | None = None,
+        contradicted_by: tuple[str, ...] | None = None,
+    ) -> Folded[S] | Repeated:
+        """Append facts that were decided on a stream and return the stream after them, or what a repeat came to.
 
-    async def _up_to(self, noun: Noun[S], stream_id: UUID, loaded: Folded[S] | None, version: int) -> Folded[S] | None:
-        while (known := _version(loaded)) < version:
+        `state` is the state after the facts if the caller has folded them. With `contradicted_by` only facts of these
+        topics conflict; None: any fact since `stream.version` does. Raises Conflict when the stream or a guard has
+        moved; Unavailable, OutcomeUnknown, FactTooLarge.
+        """
+        accepted = await self._log.append(
+            Append(
+                stream_id=stream.stream_id,
+                expected_version=stream.version,
+                workspace_id=stream.workspace_id,
+                project_id=stream.project_id,
+                facts=facts,
+                metadata=metadata,
+                guards=guards,
+                command_id=command_id,
+                contradicted_by=contradicted_by,
+            )
+        )
+        if isinstance(accepted, Repeated):
+            if command_id is None:
+                raise OutcomeUnknown("a command without an id was answered as a repeat")
+            return accepted
+        version = accepted.version - len(accepted.recorded)
+        before = stream if stream.version == version else await self._catch_up(noun, stream, version)
+        return fold(noun, before, accepted.recorded, state=state)
+
+    async def _catch_up(self, noun: Noun[S], stream: Folded[S], version: int) -> Folded[S]:
+        """Return the stream right before the facts that were appended: other facts may have come in between."""
+        try:
+            return await self._read_until(noun, stream.stream_id, stream, version) or stream
+        except Unavailable as fault:
+            raise OutcomeUnknown(f"the command was accepted, but its result cannot be read: {fault}") from fault
+
+    async def _read_until(
+        self, noun: Noun[S], stream_id: UUID, stream: Folded[S] | None, version: int
+    ) -> Folded[S] | None:
+        while (known := _version(stream)) < version:
             page = await self._log.read_stream(stream_id, after=known, limit=min(PAGE, version - known))
             if not page or not belongs(noun, page[0]):
                 return None
-            loaded = fold(noun, loaded, page)
-        return loaded
+            stream = fold(noun, stream, page)
+        return stream
 
-    async def graph(self, workflow_id: UUID, version: int) -> Graph | None:
-        """Give the graph of a workflow's version, None when there is none. Raises Unavailable."""
-        return await graph_of_version(self._log, workflow_id, version)
+    async def read_graph(self, workflow_id: UUID, version: int) -> Graph | None:
+        """Return the graph of a workflow's version, None when there is none. Raises Unavailable."""
+        return await read_graph(self._log, workflow_id, version)
 
-    def keep(self, loaded: Folded[Any]) -> None:
-        """Remember a folded stream, unless a newer version is known."""
-        key = loaded.stream_id.int
-        known = self._cached.get(key)
-        if known is None or known.version <= loaded.version:
-            self._cached.put(key, loaded)
+    def keep(self, stream: Folded[object]) -> None:
+        """Cache a folded stream, unless a newer version is cached."""
+        key = stream.stream_id.int
+        cached = self._cache.get(key)
+        if cached is None or cached.version <= stream.version:
+            self._cache.put(key, stream)
 
     def forget(self, stream_id: UUID) -> None:
         """Drop a stream that will not be asked for again soon."""
-        self._cached.remove(stream_id.int)
+        self._cache.remove(stream_id.int)
 
 
-def _version(loaded: Folded[Any] | None) -> int:
-    return 0 if loaded is None else loaded.version
+def _version(stream: Folded[object] | None) -> int:
+    return 0 if stream is None else stream.version
 
 
-def belongs(noun: Noun[Any], recorded: Recorded) -> bool:
-    """Tell whether a fact is of a noun: ids of all nouns share one space, and a caller may mix them up."""
+def _narrow(noun: Noun[S], stream: Folded[object]) -> Folded[S] | None:
+    """Return the stream if it is of the noun: a caller may send the id of another noun's stream."""
+    return cast("Folded[S]", stream) if type(stream.state) is type(noun.initial) else None
+
+
+def belongs(noun: Noun[S], recorded: Recorded) -> bool:
+    """Return whether a fact is of a noun: ids of all nouns share one space, and a caller may mix them up."""
     tag = recorded.fact.__struct_config__.tag
     topic = tag if isinstance(tag, str) else ""
     return topic.startswith(f"{noun.name}.") or (noun.name == "run" and topic.startswith("step."))
 
 
-class Sources:
-    """Loads what a command is decided against, each stream once, and remembers it as guards of the append.
+async def read_graph(log: Log, workflow_id: UUID, version: int) -> Graph | None:
+    """Return the graph of a workflow's version from the log, None when there is none. Raises Unavailable.
 
-    A stream that is asked for again is as it was: while something else was read it may have moved, and a decision that
-    rests on two versions of one stream would pass for one on the newer.
+    A folded workflow holds its newest graph only.
+    """
+    after = 0
+    while page := await log.read_stream(workflow_id, after=after, limit=PAGE):
+        after = page[-1].version
+        for recorded in page:
+            if isinstance(recorded.fact, WorkflowCreated | WorkflowGraphRevised):
+                found = graph_of(recorded.fact)
+                if found is not None and found[0] == version:
+                    return found[1]
+    return None
+
+
+class Sources:
+    """Loads what a command is decided against, each stream once; each loaded version guards the append.
+
+    A stream that is loaded again is as it was the first time: it may have moved meanwhile, and a decision that rests on
+    two versions of one stream would pass for one on the newer.
     """
 
     def __init__(
         self, streams: Streams, workspace_id: UUID, *, fresh: bool, prices: Mapping[str, Priced] = NO_PRICES
     ) -> None:
-        """Make the loader; `fresh` reads past the cache, for a second decision after a conflict.
+        """Create the loader for one decision; `fresh` reads past the cache, for a second decision after a conflict.
 
         `prices` are those of models today, by the names that graphs use; a run pins what it needs of them.
         """
@@ -117,46 +185,53 @@ class Sources:
         self._streams = streams
         self._workspace_id = workspace_id
         self._fresh = fresh
-        self._found: dict[int, Folded[Any]] = {}  # by the stream's id as an integer, as in the cache
+        self._found: dict[int, Folded[object]] = {}  # by the stream's id as an integer, as in the cache
 
     async def load(self, noun: Noun[S], stream_id: UUID) -> Folded[S]:
-        """Give a folded stream of the workspace and guard its version. Raises the noun's not-found refusal."""
-        loaded = await self.find(noun, stream_id)
-        if loaded is None:
+        """Return a folded stream of the workspace and guard its version. Raises the noun's not-found refusal."""
+        stream = await self.find(noun, stream_id)
+        if stream is None:
             raise noun.not_found
-        return loaded
+        return stream
+
+    async def load_active_project(self, project_id: UUID) -> Folded[Project]:
+        """Return a project in which something may begin or change. Raises ProjectNotFound, ProjectNotActive."""
+        project = await self.load(PROJECT, project_id)
+        if project.state.status is not ProjectStatus.ACTIVE:
+            raise ProjectNotActive
+        return project
 
     async def find(self, noun: Noun[S], stream_id: UUID) -> Folded[S] | None:
-        """Give a folded stream of the workspace and guard its version, or None."""
+        """Return a folded stream of the workspace and guard its version, or None."""
         found = self._found.get(stream_id.int)
         if found is None:
-            found = None if self._fresh else self._streams.cached(stream_id)
+            found = None if self._fresh else self._streams.find_cached(stream_id)
             if found is None:
                 found = await self._streams.reload(noun, stream_id)
             if found is None or found.workspace_id != self._workspace_id:
                 return None
-        if type(found.state) is not type(noun.initial):
-            return None
-        self._found[stream_id.int] = found
-        return cast("Folded[S]", found)
+        stream = _narrow(noun, found)
+        if stream is not None:
+            self._found[stream_id.int] = stream
+        return stream
 
-    async def look(self, noun: Noun[S], stream_id: UUID) -> Folded[S]:
-        """Give a folded stream of which only what cannot change is used, so that it is not guarded.
+    async def load_unguarded(self, noun: Noun[S], stream_id: UUID) -> Folded[S]:
+        """Return a folded stream without guarding it, for a decision that uses only what cannot change.
 
         Raises the noun's not-found refusal.
         """
-        loaded = await self._streams.reload(noun, stream_id)
-        if loaded is None or loaded.workspace_id != self._workspace_id:
+        stream = await self._streams.reload(noun, stream_id)
+        if stream is None or stream.workspace_id != self._workspace_id:
             raise noun.not_found
-        return loaded
+        return stream
 
-    async def graph(self, workflow_id: UUID, version: int) -> Graph:
-        """Give the graph of a version that a run is pinned to, which never changes. Raises WorkflowNotFound."""
-        graph = await self._streams.graph(workflow_id, version)
+    async def load_graph(self, workflow_id: UUID, version: int) -> Graph:
+        """Return the graph of a version that a run is pinned to, which never changes. Raises WorkflowNotFound."""
+        graph = await self._streams.read_graph(workflow_id, version)
         if graph is None:
             raise WorkflowNotFound
         return graph
 
     def guards(self, target: UUID) -> tuple[Guard, ...]:
-        """Give the versions that the decision rests on; the target's own is its expected version."""
-        return tuple([Guard(one.stream_id, one.version) for key, one in self._found.items() if key != target.int])
+        """Return the versions that the decision rests on, but for the target's: that is the expected version."""
+        return tuple([Guard(found.stream_id, found.version) for key, found in self._found.items() if key != target.int])

@@ -5,18 +5,16 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
-from commands.aggregates import ASSET, PROJECT, WORKFLOW
-from commands.command import Command
+from commands.aggregates import ASSET, WORKFLOW
+from commands.command import Command, InProject
 from commands.repository import Sources
 from domain.asset import AssetStatus
-from domain.folded import Folded
 from domain.graphs.graph import Graph
 from domain.graphs.references import References, find_raw_references, find_references
 from domain.graphs.validation.check import check_graph
 from domain.graphs.validation.semantics import KnownReferences
-from domain.project import Project, ProjectNotActive, ProjectStatus
 from domain.workflow import (
     Workflow,
     WorkflowArchived,
@@ -29,7 +27,7 @@ from domain.workflow import (
 )
 
 
-class CreateWorkflow(Command, frozen=True, kw_only=True):
+class CreateWorkflow(Command[Workflow], frozen=True, kw_only=True):
     """Begin a workflow in a project; `graph` is the JSON as sent."""
 
     project_id: UUID
@@ -37,7 +35,7 @@ class CreateWorkflow(Command, frozen=True, kw_only=True):
     graph: dict[str, Any]
 
 
-class ChangeWorkflow(Command, frozen=True, kw_only=True):
+class ChangeWorkflow(Command[Workflow], frozen=True, kw_only=True):
     """Change what is given of a workflow; what is given of the graph (`nodes`, `edges`) makes a new version."""
 
     name: str | UnsetType = UNSET
@@ -45,7 +43,7 @@ class ChangeWorkflow(Command, frozen=True, kw_only=True):
     graph: dict[str, Any] | UnsetType = UNSET
 
 
-class DuplicateWorkflow(Command, frozen=True, kw_only=True):
+class DuplicateWorkflow(Command[Workflow], frozen=True, kw_only=True):
     """Begin a workflow as a copy of another, perhaps in another project and under another name."""
 
     source_id: UUID
@@ -53,14 +51,7 @@ class DuplicateWorkflow(Command, frozen=True, kw_only=True):
     name: str | None = None
 
 
-async def _active_project(sources: Sources, project_id: UUID) -> Folded[Project]:
-    project = await sources.load(PROJECT, project_id)
-    if project.state.status is not ProjectStatus.ACTIVE:
-        raise ProjectNotActive
-    return project
-
-
-async def known_to(sources: Sources, project_id: UUID, named: References) -> KnownReferences:
+async def load_known_references(sources: Sources, project_id: UUID, named: References) -> KnownReferences:
     """Load what a graph refers to; only active assets and workflows of the same project count as known."""
     assets: dict[UUID, str] = {}
     for asset_id in named.assets:
@@ -75,35 +66,43 @@ async def known_to(sources: Sources, project_id: UUID, named: References) -> Kno
     return KnownReferences(assets=assets, workflows=frozenset(workflows))
 
 
-async def gather_creation(command: CreateWorkflow, sources: Sources) -> tuple[UUID, KnownReferences]:
+class NewWorkflow(InProject, frozen=True, kw_only=True):
+    """What a workflow begins with: the assets and workflows that its graph may refer to."""
+
+    known: KnownReferences
+
+
+async def gather_new_workflow(command: CreateWorkflow, sources: Sources) -> NewWorkflow:
     """Load the project, which must be active, and what the graph refers to."""
-    await _active_project(sources, command.project_id)
-    return command.project_id, await known_to(sources, command.project_id, find_raw_references(command.graph))
+    await sources.load_active_project(command.project_id)
+    known = await load_known_references(sources, command.project_id, find_raw_references(command.graph))
+    return NewWorkflow(project_id=command.project_id, known=known)
 
 
 def create_workflow(
-    command: CreateWorkflow, workflow: Workflow, gathered: tuple[UUID, KnownReferences], _now: datetime
+    command: CreateWorkflow, workflow: Workflow, gathered: NewWorkflow, _now: datetime
 ) -> tuple[WorkflowFact, ...]:
     """Decide that a workflow begins. Raises GraphUnacceptable with every problem of the graph at once."""
     if workflow.status is not WorkflowStatus.ABSENT:
         return ()
-    return (WorkflowCreated(name=command.name, graph=check_graph(command.graph, gathered[1])),)
+    return (WorkflowCreated(name=command.name, graph=check_graph(command.graph, gathered.known)),)
 
 
-async def gather_change(command: ChangeWorkflow, sources: Sources) -> KnownReferences:
+async def gather_workflow_change(command: ChangeWorkflow, sources: Sources) -> KnownReferences:
     """Load the project, which must be active, and what the new graph refers to."""
     workflow = await sources.load(WORKFLOW, command.target_id)
     project_id = workflow.project_id or command.target_id
-    await _active_project(sources, project_id)
+    await sources.load_active_project(project_id)
     if isinstance(command.graph, UnsetType):
         return KnownReferences(assets={}, workflows=frozenset())
-    return await known_to(sources, project_id, find_raw_references(as_sent(workflow.state.graph) | command.graph))
+    graph = to_json_graph(workflow.state.graph) | command.graph
+    return await load_known_references(sources, project_id, find_raw_references(graph))
 
 
 def change_workflow(
     command: ChangeWorkflow, workflow: Workflow, known: KnownReferences, _now: datetime
 ) -> tuple[WorkflowFact, ...]:
-    """Decide the facts of a change; what is the same already gives none.
+    """Decide the facts of a change; values that are the same already add none.
 
     A graph given in part keeps the rest of the old one (RFC 7396). Raises GraphUnacceptable, WorkflowNotActive.
     """
@@ -111,7 +110,7 @@ def change_workflow(
     if not isinstance(command.name, UnsetType) and command.name != workflow.name:
         facts.append(WorkflowRenamed(name=command.name))
     if not isinstance(command.graph, UnsetType):
-        graph = check_graph(as_sent(workflow.graph) | command.graph, known)
+        graph = check_graph(to_json_graph(workflow.graph) | command.graph, known)
         if graph != workflow.graph:
             facts.append(WorkflowGraphRevised(version=workflow.version + 1, graph=graph))
     if command.status is WorkflowStatus.ARCHIVED is not workflow.status:
@@ -121,7 +120,7 @@ def change_workflow(
     return tuple(facts)
 
 
-class Copied(Struct, frozen=True, kw_only=True):
+class Copied(NewWorkflow, frozen=True, kw_only=True):
     """What a copy is made from, as loaded."""
 
     name: str
@@ -129,35 +128,36 @@ class Copied(Struct, frozen=True, kw_only=True):
     graph: Graph
 
 
-async def gather_duplication(command: DuplicateWorkflow, sources: Sources) -> tuple[UUID, Copied, KnownReferences]:
+async def gather_duplication(command: DuplicateWorkflow, sources: Sources) -> Copied:
     """Load the source, the project that the copy goes to, and what the graph refers to as seen from there."""
     source = await sources.load(WORKFLOW, command.source_id)
     project_id = command.project_id or source.project_id or command.source_id
-    await _active_project(sources, project_id)
-    copied = Copied(
+    await sources.load_active_project(project_id)
+    known = await load_known_references(sources, project_id, find_references(source.state.graph))
+    return Copied(
+        project_id=project_id,
+        known=known,
         name=source.state.name,
         version=source.state.version,
         graph=source.state.graph,
     )
-    return project_id, copied, await known_to(sources, project_id, find_references(source.state.graph))
 
 
-def as_sent(graph: Graph) -> dict[str, Any]:
-    """Give a graph as a caller would send it (lists, not tuples), so that a copy is judged as a new one is."""
+def to_json_graph(graph: Graph) -> dict[str, Any]:
+    """Return a graph as a caller would send it (lists, not tuples), so that a copy is checked as a new one is."""
     return msgspec.json.decode(msgspec.json.encode(graph), type=dict[str, Any])
 
 
 def duplicate_workflow(
-    command: DuplicateWorkflow, workflow: Workflow, gathered: tuple[UUID, Copied, KnownReferences], _now: datetime
+    command: DuplicateWorkflow, workflow: Workflow, copied: Copied, _now: datetime
 ) -> tuple[WorkflowFact, ...]:
     """Decide that a copy begins. Raises GraphUnacceptable where the target project lacks what the graph refers to."""
     if workflow.status is not WorkflowStatus.ABSENT:
         return ()
-    _, copied, known = gathered
     return (
         WorkflowCreated(
             name=command.name or f"{copied.name} (copy)",
-            graph=check_graph(as_sent(copied.graph), known),
+            graph=check_graph(to_json_graph(copied.graph), copied.known),
             duplicated_from=command.source_id,
             duplicated_version=copied.version,
         ),

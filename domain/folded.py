@@ -6,10 +6,10 @@ from uuid import UUID
 
 from msgspec import Struct
 
-S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
 
 
-class Folded(Struct, Generic[S], frozen=True, kw_only=True, gc=False):
+class Folded(Struct, Generic[S_co], frozen=True, kw_only=True, gc=False):
     """The state of one stream after `version` facts; version 0 is a stream without facts.
 
     `created_position` and `created_at` are those of the first fact, `position` and `updated_at` those of the last.
@@ -24,4 +24,4 @@ class Folded(Struct, Generic[S], frozen=True, kw_only=True, gc=False):
     created_position: int
     created_at: datetime
     updated_at: datetime
-    state: S
+    state: S_co

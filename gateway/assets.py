@@ -155,7 +155,7 @@ class Assets:
         asset_id = entry.id("ast", "assetId", AssetNotFound)
         sent, raw = await self._door.read(entry, PATCH)
 
-        async def make(loaded: Folded[Asset], version: int) -> Command:
+        async def make(loaded: Folded[Asset], version: int) -> Command[Asset]:
             return ChangeAsset(
                 target_id=asset_id,
                 if_version=version,

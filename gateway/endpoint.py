@@ -10,8 +10,7 @@ from msgspec import Struct
 
 from commands.aggregates import Noun
 from commands.command import Command
-from commands.handler import Context, Outcome
-from commands.refusals import CommandContended, VersionMismatch
+from commands.handler import CommandContended, Context, Outcome, VersionMismatch
 from commands.repository import Sources
 from domain.folded import Folded
 from domain.ids import Prefix
@@ -35,7 +34,7 @@ T = TypeVar("T", bound=Struct)
 
 ATTEMPTS: Final = 3
 AnyRequest = Request[Any, Any, Any]
-Make = Callable[[Folded[S], int], Awaitable[Command]]
+Make = Callable[[Folded[S], int], Awaitable[Command[S]]]
 """Makes a command from the state that it is to change, insisting on a version of it."""
 
 
@@ -108,7 +107,7 @@ class Door:
         """Read the body's bytes alone."""
         return await read_body(entry.receive, entry.headers, bytes_max=self._settings.body_bytes_max)
 
-    async def execute(self, entry: Entry, command: Command, raw: bytes) -> Outcome:
+    async def execute(self, entry: Entry, command: Command[S], raw: bytes) -> Outcome[S]:
         """Execute a command for the caller. Raises what the handler raises."""
         caller = entry.caller
         trace = entry.trace
@@ -119,7 +118,7 @@ class Door:
         )
         return await self._deps.handler.execute(command, context)
 
-    async def change(self, entry: Entry, noun: Noun[S], target_id: UUID, raw: bytes, make: Make[S]) -> Outcome:
+    async def change(self, entry: Entry, noun: Noun[S], target_id: UUID, raw: bytes, make: Make[S]) -> Outcome[S]:
         """Change something that there is: make the command from the state as it is and insist on that version.
 
         A merge patch means a change of what is there now, so when that moves in between it is merged again.
@@ -156,7 +155,7 @@ class Door:
         return project_id
 
 
-def written(status: int, outcome: Outcome, body: Any, *more: Header) -> Reply:  # noqa: ANN401  # a wire struct
+def written(status: int, outcome: Outcome[S], body: Any, *more: Header) -> Reply:  # noqa: ANN401  # a wire struct
     """Reply to a write: the thing as it is now, its version and the position to read from."""
     loaded = outcome.loaded
     position = (b"callsheet-position", b"%d" % loaded.position)

@@ -167,7 +167,7 @@ class Projects:
         sent, raw = await self._door.read(entry, PATCH)
         team = UNSET if isinstance(sent.team, UnsetType) else _team(sent.team)
 
-        async def make(loaded: Folded[Project], version: int) -> Command:
+        async def make(loaded: Folded[Project], version: int) -> Command[Project]:
             return ChangeProject(
                 target_id=project_id,
                 if_version=version,

@@ -6,16 +6,14 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from commands.aggregates import PROJECT, RUN
-from commands.command import Command
+from commands.aggregates import RUN
+from commands.command import Command, InProject
 from commands.repository import Sources
 from commands.runs.retained import still_the_same, with_finished_items, with_given_output
 from commands.runs.start import RunSources, StartRun, gather_start
-from domain.folded import Folded
 from domain.graphs.diff import find_conflicts, find_downstream, translate_edges
 from domain.graphs.graph import Graph
 from domain.payload import Payload
-from domain.project import ProjectNotActive, ProjectStatus
 from domain.runs.facts import (
     RUN_ENDS,
     ForkedFrom,
@@ -45,21 +43,21 @@ CONTRADICTS_A_CANCEL: Final = (RunCancelRequested, *RUN_ENDS)
 """After these a wish to cancel is no news, or too late; whatever the steps come to meanwhile, it stands."""
 
 
-class CancelRun(Command, frozen=True, kw_only=True):
+class CancelRun(Command[Run], frozen=True, kw_only=True):
     """End a run: whatever it has under way is aborted."""
 
     user_id: str
     reason: str | None = None
 
 
-class RetryRun(Command, frozen=True, kw_only=True):
+class RetryRun(Command[Run], frozen=True, kw_only=True):
     """Go on with a run that failed or was cancelled, from where it stopped; perhaps on the newest graph."""
 
     user_id: str
     newest_graph: bool = False
 
 
-class ForkRun(Command, frozen=True, kw_only=True):
+class ForkRun(Command[Run], frozen=True, kw_only=True):
     """Begin a run from a step of another; what lies before the step is taken over. None: the inputs stay."""
 
     source_id: UUID
@@ -78,18 +76,13 @@ class Again(Struct, frozen=True, kw_only=True):
     pins: Pins | None
 
 
-class Fork(Struct, frozen=True, kw_only=True):
+class Fork(InProject, frozen=True, kw_only=True):
     """What a fork begins with."""
 
-    project_id: UUID
     source: Run
     workflow_version: int
     kept: Kept
     pins: Pins
-
-
-async def gather_nothing(_command: CancelRun, _sources: Sources) -> None:
-    """Load nothing: the run itself says whether it can be cancelled."""
 
 
 def cancel_run(command: CancelRun, run: Run, _gathered: None, now: datetime) -> tuple[RunFact, ...]:
@@ -104,7 +97,7 @@ def cancel_run(command: CancelRun, run: Run, _gathered: None, now: datetime) -> 
 async def gather_retry(command: RetryRun, sources: Sources) -> Again:
     """Find out what is kept, in which graph. Raises ProjectNotActive, CompletedPartChanged."""
     loaded = await sources.load(RUN, command.target_id)
-    await _active_project(sources, loaded)
+    await sources.load_active_project(loaded.project_id or loaded.stream_id)
     run = loaded.state
     kept = kept_by_retry(run)
     given = with_given_output(run)
@@ -157,10 +150,10 @@ def retry_run(command: RetryRun, run: Run, gathered: Again, now: datetime) -> tu
 
 async def gather_fork(command: ForkRun, sources: Sources) -> Fork:
     """Find out what is taken over, in which graph. Raises StepNotFound, ProjectNotActive, CompletedPartChanged."""
-    loaded = await sources.look(RUN, command.source_id)
-    project_id = await _active_project(sources, loaded)
+    loaded = await sources.load_unguarded(RUN, command.source_id)
+    project = await sources.load_active_project(loaded.project_id or loaded.stream_id)
     run = loaded.state
-    old = await sources.graph(run.workflow_id, run.workflow_version)
+    old = await sources.load_graph(run.workflow_id, run.workflow_version)
     kept = kept_by_fork(old, run, command.node)
     version, pins, graph = run.workflow_version, run.pins, old
     if command.newest_graph:
@@ -169,7 +162,7 @@ async def gather_fork(command: ForkRun, sources: Sources) -> Fork:
         version, pins, kept = newest.workflow_version, newest.pins, moved(old, graph, kept)
     if all(node.id != command.node for node in graph.nodes):
         raise StepNotFound(f"The graph has no step '{command.node[:63]}'.")
-    return Fork(project_id=project_id, source=run, workflow_version=version, kept=kept, pins=pins)
+    return Fork(project_id=project.stream_id, source=run, workflow_version=version, kept=kept, pins=pins)
 
 
 def kept_by_fork(graph: Graph, run: Run, node: str) -> Kept:
@@ -207,21 +200,14 @@ def _taken_over(
     return StepReused(node=node, from_run=command.source_id, output=step.output, edges_taken=edges, reused_at=now)
 
 
-async def _active_project(sources: Sources, loaded: Folded[Run]) -> UUID:
-    project = await sources.load(PROJECT, loaded.project_id or loaded.stream_id)
-    if project.state.status is not ProjectStatus.ACTIVE:
-        raise ProjectNotActive
-    return project.stream_id
-
-
 async def _newest(command: RetryRun | ForkRun, sources: Sources, run: Run) -> RunSources:
     start = StartRun(target_id=command.target_id, workflow_id=run.workflow_id, inputs=run.inputs)
     return await gather_start(start, sources)
 
 
 async def _graphs(sources: Sources, run: Run, newest: RunSources) -> tuple[Graph, Graph]:
-    old = await sources.graph(run.workflow_id, run.workflow_version)
-    return old, await sources.graph(run.workflow_id, newest.workflow_version)
+    old = await sources.load_graph(run.workflow_id, run.workflow_version)
+    return old, await sources.load_graph(run.workflow_id, newest.workflow_version)
 
 
 def moved(old: Graph, new: Graph, kept: Kept) -> Kept:

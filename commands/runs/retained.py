@@ -59,7 +59,7 @@ async def _pinned_the_same(named: References, pins: tuple[Pins, Pins], sources: 
         version = before.workflows.get(workflow)
         if version is None or after.workflows.get(workflow) != version:
             return False
-        within = find_references(await sources.graph(workflow, version))
+        within = find_references(await sources.load_graph(workflow, version))
         found_assets |= within.assets
         open_workflows.extend(within.workflows)
     return all(after.assets.get(asset) == before.assets.get(asset) for asset in found_assets)

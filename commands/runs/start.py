@@ -7,13 +7,13 @@ from uuid import UUID
 from msgspec import Struct
 
 from commands.aggregates import PROJECT, RUN, WORKFLOW
-from commands.command import Command
+from commands.command import Command, InProject
 from commands.repository import Sources
 from commands.runs.pins import gather_pins
 from domain.expressions.common import ExpressionFault
 from domain.graphs.validation.json_schema import compile_schema
 from domain.payload import Payload
-from domain.project import Project, ProjectNotActive, ProjectStatus
+from domain.project import Project
 from domain.refusal import Problem
 from domain.runs.facts import (
     RUN_ENDS,
@@ -43,14 +43,14 @@ CONTRADICTS_A_DECISION: Final = (StepDecided, StepFailed, *RUN_ENDS)
 """What ends the wait for a person: a decision, the failure of a step, the end of the run. Other steps may go on."""
 
 
-class StartRun(Command, frozen=True, kw_only=True):
+class StartRun(Command[Run], frozen=True, kw_only=True):
     """Start a run of a workflow's current version."""
 
     workflow_id: UUID
     inputs: Payload
 
 
-class DecideStep(Command, frozen=True, kw_only=True):
+class DecideStep(Command[Run], frozen=True, kw_only=True):
     """Decide a step that waits for a person; `data` answers its form."""
 
     node: str
@@ -61,10 +61,9 @@ class DecideStep(Command, frozen=True, kw_only=True):
     user_id: str
 
 
-class RunSources(Struct, frozen=True, kw_only=True):
-    """What a run starts from, as loaded and guarded."""
+class RunSources(InProject, frozen=True, kw_only=True):
+    """What a run starts from: the current version of the workflow, and the versions of all that it depends on."""
 
-    project_id: UUID
     workflow_version: int
     pins: Pins
 
@@ -75,9 +74,7 @@ async def gather_start(command: StartRun, sources: Sources) -> RunSources:
     if workflow.state.status is not WorkflowStatus.ACTIVE:
         raise WorkflowNotActive
     project_id = workflow.project_id or command.workflow_id
-    project = await sources.load(PROJECT, project_id)
-    if project.state.status is not ProjectStatus.ACTIVE:
-        raise ProjectNotActive
+    await sources.load_active_project(project_id)
     return RunSources(
         project_id=project_id,
         workflow_version=workflow.state.version,
@@ -113,7 +110,7 @@ async def gather_decision(command: DecideStep, sources: Sources) -> DecisionSour
     project = await sources.load(PROJECT, run.project_id or command.target_id)
     if command.node in run.state.steps:
         return DecisionSources(project=project.state)
-    graph = await sources.graph(run.state.workflow_id, run.state.workflow_version)
+    graph = await sources.load_graph(run.state.workflow_id, run.state.workflow_version)
     return DecisionSources(project=project.state, has_node=any(node.id == command.node for node in graph.nodes))
 
 

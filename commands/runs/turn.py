@@ -1,14 +1,19 @@
-"""A turn of a run: commands decided one after the other, whose facts are appended together or not at all."""
+"""A turn of a run: commands decided one after the other, whose facts are appended together in one transaction."""
 
 from datetime import datetime
 
+from commands.aggregates import RUN
+from commands.repository import Streams
 from commands.runs.steps import RefuseResult, StepCommand, decide
+from domain.folded import Folded
 from domain.runs.facts import RunFact
 from domain.runs.run import Run, evolve
+from store.errors import OutcomeUnknown
+from store.log.records import Metadata, Repeated
 
 
 class Turn:
-    """Gathers the facts of several commands, each decided on what the earlier ones came to."""
+    """Collects the facts of several commands, each decided on the state after the earlier ones."""
 
     __slots__ = ("facts", "now", "run")
 
@@ -31,3 +36,16 @@ class Turn:
         end = self.facts.pop()
         self.give(command)
         self.facts.append(end)
+
+
+async def append_turn(streams: Streams, held: Folded[Run], turn: Turn, metadata: Metadata) -> Folded[Run]:
+    """Append the facts of a turn, with the held version as the expected one, and return the run after them.
+
+    Raises Conflict when someone else moved the run; Unavailable, OutcomeUnknown, FactTooLarge.
+    """
+    if not turn.facts:
+        return held
+    appended = await streams.append(RUN, held, tuple(turn.facts), metadata, state=turn.run)
+    if isinstance(appended, Repeated):
+        raise OutcomeUnknown("a turn was answered as a repeat")
+    return appended

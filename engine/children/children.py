@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from commands.aggregates import RUN, new_stream
 from commands.repository import Streams
-from commands.runs.append_turn import advance
+from commands.runs.turn import append_turn
 from domain.folded import Folded
 from domain.graphs.graph import ErrorClass, Node
 from domain.runs.facts import ItemResult, Parent, RunCancelRequested, RunStarted, StepWaiting
@@ -235,7 +235,7 @@ class Children:
         else:
             turn = await nursery.at_once.turn(child, started, inputs, metadata.traceparent)
         try:
-            await advance(nursery.log, child, turn, metadata)
+            await append_turn(nursery.streams, child, turn, metadata)
         except Conflict:
             await self._look(item)
             return

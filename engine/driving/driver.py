@@ -9,9 +9,8 @@ import structlog
 from msgspec.structs import replace
 
 from commands.aggregates import RUN
-from commands.runs.append_turn import advance
 from commands.runs.steps import RefuseResult
-from commands.runs.turn import Turn
+from commands.runs.turn import Turn, append_turn
 from domain.folded import Folded
 from domain.graphs.compiled import CompiledGraph
 from domain.runs.facts import Usage
@@ -104,7 +103,7 @@ class Driver:
                         self._parts.failpoint(FailPoint.UNCLAIMED)
                     if progress.turn.run.ended:
                         await self._leave_nothing_behind(progress.turn)
-                    self._held = await advance(self._parts.log, self._held, progress.turn, self._metadata())
+                    self._held = await append_turn(self._parts.streams, self._held, progress.turn, self._metadata())
                     self._parts.tally.took(self._graph, progress.turn.facts)
                 except (Conflict, Unavailable) as fault:
                     failures += 1
@@ -296,5 +295,5 @@ class Driver:
             await asyncio.sleep(back_off_seconds(1))
         if (taken_by := claimed_since(before.state, self._held.state, self._parts.owner.epoch)) is not None:
             parts, unrecorded = self._parts, late(before.state, self._results)
-            await refuse(parts.log, parts.streams, self._held, unrecorded, parts.clock, self._metadata())
+            await refuse(parts.streams, self._held, unrecorded, parts.clock, self._metadata())
             raise RunTaken(taken_by)

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from commands.workflow_graphs import graph_of_version
+from commands.repository import read_graph
 from domain.graphs.compiled import CompiledGraph, compile_graph
 from store.log.log import Log
 from store.lru import LruCache
@@ -26,7 +26,7 @@ class Graphs:
 
     async def load(self, workflow_id: UUID, version: int) -> CompiledGraph:
         """Read and compile a graph. Raises GraphMissing, Unavailable."""
-        graph = await graph_of_version(self._log, workflow_id, version)
+        graph = await read_graph(self._log, workflow_id, version)
         if graph is None:
             raise GraphMissing(f"version {version} of workflow {workflow_id}")
         compiled = compile_graph(graph)

@@ -8,16 +8,14 @@ import structlog
 
 from commands.aggregates import RUN
 from commands.repository import Streams
-from commands.runs.append_turn import advance
 from commands.runs.steps import RefuseResult
-from commands.runs.turn import Turn
+from commands.runs.turn import Turn, append_turn
 from domain.folded import Folded
 from domain.graphs.graph import ErrorClass
 from domain.runs.run import Run
 from domain.runs.steps import SETTLED, Step, StepStatus
 from engine.steps.contract import Failed, Result, Succeeded, build_failure
 from store.errors import Conflict, Unavailable
-from store.log.log import Log
 from store.log.records import Metadata
 
 MOST_TRIES: Final = 10
@@ -80,7 +78,7 @@ def lost_too_often(run: Run, epoch: int, most_in_a_row: int) -> list[tuple[str, 
 
 
 async def refuse(
-    log: Log, streams: Streams, held: Folded[Run], late: list[RefuseResult], now: Callable[[], datetime], by: Metadata
+    streams: Streams, held: Folded[Run], late: list[RefuseResult], now: Callable[[], datetime], by: Metadata
 ) -> None:
     """Record results that came too late, whatever the run has come to; what cannot be recorded is said in the log."""
     tries = 0
@@ -89,7 +87,7 @@ async def refuse(
         for one in late:
             turn.give(one)
         try:
-            streams.keep(await advance(log, held, turn, by))
+            streams.keep(await append_turn(streams, held, turn, by))
         except (Conflict, Unavailable) as fault:
             tries += 1
             if tries >= MOST_TRIES:

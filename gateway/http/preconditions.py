@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from commands.refusals import VersionMismatch
+from commands.handler import VersionMismatch
 from gateway.http.rejections import Malformed
 
 TAGS: Final = re.compile(rb'\s*(?:W/)?"[\x21\x23-\x7e]*"\s*(?:,\s*(?:W/)?"[\x21\x23-\x7e]*"\s*)*')

@@ -27,7 +27,7 @@ class RunAnswers:
         self._door = door
         self._wait_seconds_max = deps.settings.prefer_wait_seconds_max
 
-    async def execute(self, entry: Entry, command: Command, raw: bytes) -> Reply:
+    async def execute(self, entry: Entry, command: Command[Run], raw: bytes) -> Reply:
         """Execute a command that a run is the target of; with `Prefer: wait=N` hold the answer until the run ends."""
         seconds = wait_seconds(entry.headers.get(b"prefer"), seconds_max=self._wait_seconds_max)
         if not seconds:
@@ -57,7 +57,7 @@ class RunAnswers:
             now = await self._deps.streams.reload(RUN, loaded.stream_id)
             return await followed(now or loaded, watch, self._deps.streams, seconds=seconds)
 
-    async def _answer(self, entry: Entry, outcome: Outcome, *more: Header) -> Reply:
+    async def _answer(self, entry: Entry, outcome: Outcome[Run], *more: Header) -> Reply:
         loaded: Folded[Run] = outcome.loaded
         body = await self.whole(entry, loaded)
         status = 200 if loaded.state.ended and more else 202

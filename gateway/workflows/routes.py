@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 from commands.aggregates import PROJECT, WORKFLOW
 from commands.command import Command
 from commands.repository import Sources
-from commands.workflow import ChangeWorkflow, CreateWorkflow, DuplicateWorkflow, as_sent, known_to
+from commands.workflow import ChangeWorkflow, CreateWorkflow, DuplicateWorkflow, load_known_references, to_json_graph
 from domain.folded import Folded
 from domain.graphs.references import find_raw_references
 from domain.graphs.validation.check import GraphUnacceptable, check_graph
@@ -122,8 +122,8 @@ class Workflows:
         sent, raw = await self._door.read(entry, PATCH)
         given = graph_given(sent.nodes, sent.edges)
 
-        async def make(loaded: Folded[Workflow], version: int) -> Command:
-            graph: dict[str, Any] | UnsetType = {**as_sent(loaded.state.graph), **given} if given else UNSET
+        async def make(loaded: Folded[Workflow], version: int) -> Command[Workflow]:
+            graph: dict[str, Any] | UnsetType = {**to_json_graph(loaded.state.graph), **given} if given else UNSET
             return ChangeWorkflow(
                 target_id=workflow_id,
                 if_version=version,
@@ -158,7 +158,7 @@ class Workflows:
         workflow_id = entry.id("wf", "workflowId", WorkflowNotFound)
         sent, _ = await self._door.read(entry, JUDGE)
         loaded = await Sources(self._deps.streams, entry.workspace_id, fresh=False).load(WORKFLOW, workflow_id)
-        graph = graph_given(sent.nodes, sent.edges) or as_sent(loaded.state.graph)
+        graph = graph_given(sent.nodes, sent.edges) or to_json_graph(loaded.state.graph)
         problems = await self._problems(entry, loaded.project_id or workflow_id, graph)
         return json_reply(200, Judgement(valid=not problems, problems=problems))
 
@@ -167,7 +167,7 @@ class Workflows:
         sources = Sources(self._deps.streams, entry.workspace_id, fresh=False)
         await sources.load(PROJECT, project_id)
         try:
-            check_graph(graph, await known_to(sources, project_id, find_raw_references(graph)))
+            check_graph(graph, await load_known_references(sources, project_id, find_raw_references(graph)))
         except GraphUnacceptable as fault:
             return fault.problems
         return ()

@@ -5,9 +5,9 @@ from datetime import datetime
 
 import pytest
 
-from commands.handler import ATTEMPTS
+from commands.command import ATTEMPTS
+from commands.handler import CommandContended, IdempotencyKeyReused, VersionMismatch
 from commands.project import ChangeProject, CreateProject
-from commands.refusals import CommandContended, IdempotencyKeyReused, VersionMismatch
 from commands.runs.start import StartRun
 from commands.workflow import ChangeWorkflow
 from domain.fact import topic_of

@@ -100,7 +100,7 @@ async def test_a_stream_is_loaded_as_its_own_noun_only(database: str) -> None:
             for index, noun in enumerate(nouns):
                 loaded = [await streams.load(noun, stream) is not None for stream in ids]
                 reloaded = [await streams.reload(noun, stream) is not None for stream in ids]
-                past = [await streams.at(noun, stream, 1) is not None for stream in ids]
+                past = [await streams.read_at(noun, stream, 1) is not None for stream in ids]
                 assert loaded == reloaded == past == [index == other for other in range(4)], noun.name
 
 
@@ -193,7 +193,7 @@ async def test_the_cache_forgets_what_was_used_least_recently(database: str) -> 
 async def test_an_older_fold_does_not_replace_a_newer_one(database: str) -> None:
     async with process(database) as one:
         project = await one.project()
-        old = await one.streams.at(PROJECT, project, 1)
+        old = await one.streams.read_at(PROJECT, project, 1)
         await one.does(ChangeProject(target_id=project, name="Relaunch"))
         assert old is not None
         one.streams.keep(old)

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.workflow import ChangeWorkflow, Copied, CreateWorkflow, DuplicateWorkflow, as_sent
+from commands.workflow import ChangeWorkflow, Copied, CreateWorkflow, DuplicateWorkflow, NewWorkflow, to_json_graph
 from domain.graphs.graph import Graph
 from domain.graphs.validation.check import GraphUnacceptable
 from domain.graphs.validation.semantics import KnownReferences
@@ -23,15 +23,16 @@ ID = UUID("0192f000-0000-7000-8000-0000000000c1")
 SOURCE = UUID("0192f000-0000-7000-8000-0000000000c2")
 PROJECT = UUID("0192f000-0000-7000-8000-0000000000a1")
 NOTHING_KNOWN = KnownReferences()
+NEW = NewWorkflow(project_id=PROJECT, known=NOTHING_KNOWN)
 CHAIN = graph(node("a"), node("b"), edges=[edge("a", "b")])
 FAULTY = graph(node("a"), node("a"), edges=[edge("a", "zz", when="1 +")])
 
 
-def read(raw: Json) -> Graph:
+def parse_graph(raw: Json) -> Graph:
     return msgspec.convert(raw, Graph)
 
 
-CREATED = WorkflowCreated(name="Launch", graph=read(CHAIN))
+CREATED = WorkflowCreated(name="Launch", graph=parse_graph(CHAIN))
 
 
 def create(raw: Json) -> CreateWorkflow:
@@ -43,20 +44,20 @@ def change(**fields: object) -> ChangeWorkflow:
 
 
 def test_a_workflow_begins_with_version_1_of_its_graph() -> None:
-    given().when(create(CHAIN), (PROJECT, NOTHING_KNOWN)).then(CREATED).and_again_nothing()
+    given().when(create(CHAIN), NEW).then(CREATED).and_again_nothing()
 
 
 def test_every_problem_of_a_graph_is_told_at_once() -> None:
-    given().when(create(FAULTY), (PROJECT, NOTHING_KNOWN)).refuses(
-        GraphUnacceptable, "/nodes/1/id", "/edges/0/to", "/edges/0/when"
-    )
+    given().when(create(FAULTY), NEW).refuses(GraphUnacceptable, "/nodes/1/id", "/edges/0/to", "/edges/0/when")
 
 
 def test_a_graph_may_name_what_its_project_has() -> None:
     raw = graph(prompt(asset_id=PROMPT, template=None))
     del raw["nodes"][0]["config"]["template"]
-    given().when(create(raw), (PROJECT, KNOWN)).then(WorkflowCreated(name="Launch", graph=read(raw)))
-    given().when(create(raw), (PROJECT, NOTHING_KNOWN)).refuses(GraphUnacceptable, "/nodes/0/config/asset_id")
+    given().when(create(raw), NewWorkflow(project_id=PROJECT, known=KNOWN)).then(
+        WorkflowCreated(name="Launch", graph=parse_graph(raw))
+    )
+    given().when(create(raw), NEW).refuses(GraphUnacceptable, "/nodes/0/config/asset_id")
 
 
 def test_a_workflow_is_renamed_without_a_new_version() -> None:
@@ -64,9 +65,11 @@ def test_a_workflow_is_renamed_without_a_new_version() -> None:
 
 
 def test_another_graph_is_the_next_version() -> None:
-    revised = WorkflowGraphRevised(version=2, graph=read(graph(node("c"))))
+    revised = WorkflowGraphRevised(version=2, graph=parse_graph(graph(node("c"))))
     given(CREATED).when(change(graph=graph(node("c"))), KNOWN).then(revised).and_again_nothing()
-    given(CREATED, revised).when(change(graph=CHAIN), KNOWN).then(WorkflowGraphRevised(version=3, graph=read(CHAIN)))
+    given(CREATED, revised).when(change(graph=CHAIN), KNOWN).then(
+        WorkflowGraphRevised(version=3, graph=parse_graph(CHAIN))
+    )
 
 
 def test_the_same_graph_is_no_new_version() -> None:
@@ -76,14 +79,14 @@ def test_the_same_graph_is_no_new_version() -> None:
 def test_new_nodes_alone_keep_the_edges() -> None:
     nodes = [node("a"), node("b", name="Second")]
     given(CREATED).when(change(graph={"nodes": nodes}), KNOWN).then(
-        WorkflowGraphRevised(version=2, graph=read({"nodes": nodes, "edges": CHAIN["edges"]}))
+        WorkflowGraphRevised(version=2, graph=parse_graph({"nodes": nodes, "edges": CHAIN["edges"]}))
     )
 
 
 def test_new_edges_alone_keep_the_nodes() -> None:
     edges = [edge("a", "b", when="inputs.go")]
     given(CREATED).when(change(graph={"edges": edges}), KNOWN).then(
-        WorkflowGraphRevised(version=2, graph=read({"nodes": CHAIN["nodes"], "edges": edges}))
+        WorkflowGraphRevised(version=2, graph=parse_graph({"nodes": CHAIN["nodes"], "edges": edges}))
     )
 
 
@@ -118,32 +121,30 @@ def duplicate(name: str | None = None) -> DuplicateWorkflow:
     return DuplicateWorkflow(target_id=ID, source_id=SOURCE, name=name)
 
 
-def copied(raw: Json) -> Copied:
-    return Copied(name="Launch", version=4, graph=read(raw))
+def source(raw: Json, known: KnownReferences = KNOWN) -> Copied:
+    return Copied(project_id=PROJECT, known=known, name="Launch", version=4, graph=parse_graph(raw))
 
 
 def test_a_copy_says_which_version_of_what_it_was_made_from() -> None:
-    given().when(duplicate(), (PROJECT, copied(CHAIN), KNOWN)).then(
-        WorkflowCreated(name="Launch (copy)", graph=read(CHAIN), duplicated_from=SOURCE, duplicated_version=4)
+    given().when(duplicate(), source(CHAIN)).then(
+        WorkflowCreated(name="Launch (copy)", graph=parse_graph(CHAIN), duplicated_from=SOURCE, duplicated_version=4)
     ).and_again_nothing()
 
 
 def test_a_copy_may_have_a_name_of_its_own() -> None:
-    given().when(duplicate("Spring"), (PROJECT, copied(CHAIN), KNOWN)).then(
-        WorkflowCreated(name="Spring", graph=read(CHAIN), duplicated_from=SOURCE, duplicated_version=4)
+    given().when(duplicate("Spring"), source(CHAIN)).then(
+        WorkflowCreated(name="Spring", graph=parse_graph(CHAIN), duplicated_from=SOURCE, duplicated_version=4)
     )
 
 
 def test_a_copy_is_refused_where_the_project_lacks_what_the_graph_names() -> None:
     raw = graph(prompt(asset_id=PROMPT))
     del raw["nodes"][0]["config"]["template"]
-    given().when(duplicate(), (PROJECT, copied(raw), NOTHING_KNOWN)).refuses(
-        GraphUnacceptable, "/nodes/0/config/asset_id"
-    )
+    given().when(duplicate(), source(raw, NOTHING_KNOWN)).refuses(GraphUnacceptable, "/nodes/0/config/asset_id")
 
 
-def test_a_graph_is_given_back_as_it_was_sent() -> None:
-    assert as_sent(read(CHAIN)) == {
+def test_a_graph_is_returned_as_it_was_sent() -> None:
+    assert to_json_graph(parse_graph(CHAIN)) == {
         "nodes": [{"id": "a", "kind": "transform"}, {"id": "b", "kind": "transform"}],
         "edges": [{"from": "a", "to": "b"}],
     }

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from commands.command import Command
-from commands.refusals import VersionMismatch
+from commands.handler import VersionMismatch
 from commands.runs.lifecycle import CancelRun
 from commands.runs.start import DecideStep
 from domain.fact import Fact, topic_of
@@ -27,6 +27,7 @@ from domain.runs.facts import (
     WaitFor,
 )
 from domain.runs.refusals import RunNotRunning, StepAlreadyDecided
+from domain.runs.run import Run
 from store.log.records import Append, CommandId
 from tests.support.commands.processes import Process, meanwhile, new_id, now, process
 from tests.support.commands.scenario import NOW
@@ -89,7 +90,7 @@ class Meanwhile:
 
 
 async def when(
-    database: str, command: type[Command], *facts: Fact, version: int | None = None
+    database: str, command: type[Command[Run]], *facts: Fact, version: int | None = None
 ) -> tuple[list[str], int]:
     """Give what came to a run that is cancelled or decided while these facts come to it, and how often that took.
 
@@ -113,7 +114,9 @@ async def when(
 
 
 @pytest.mark.parametrize("command", [CancelRun, DecideStep])
-async def test_what_other_steps_come_to_meanwhile_does_not_contradict_it(database: str, command: type[Command]) -> None:
+async def test_what_other_steps_come_to_meanwhile_does_not_contradict_it(
+    database: str, command: type[Command[Run]]
+) -> None:
     said = "run.cancel-requested" if command is CancelRun else "step.decided"
     topics, decisions = await when(database, command, *OTHER_STEPS)
     assert topics == ["step.started", "step.completed", "step.started", said]
@@ -135,7 +138,7 @@ async def test_a_failure_meanwhile_may_be_of_this_step_so_that_it_is_decided_aga
     ],
 )
 async def test_what_contradicts_it_has_it_decided_again(
-    database: str, command: type[Command], fact: Fact, refusal: type[Refusal]
+    database: str, command: type[Command[Run]], fact: Fact, refusal: type[Refusal]
 ) -> None:
     with pytest.raises(refusal):
         await when(database, command, *OTHER_STEPS, fact)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Thread
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import uuid_utils.compat
@@ -21,6 +21,8 @@ from store.log.log import Log
 from store.log.records import Append, CommandId, Recorded
 from tests.support.graphs import graph, node
 from tests.support.store.given import METADATA, WORKSPACE, running
+
+S = TypeVar("S")
 
 ELSEWHERE: Final = UUID("0192f000-0000-7000-8000-000000000002")
 """Another workspace."""
@@ -41,20 +43,22 @@ def context(command_id: CommandId | None = None, workspace: UUID = WORKSPACE) ->
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process. `state` is the folded stream that a command left."""
+    """One process. `state` is the state that a command leaves."""
 
     log: Log
     streams: Streams
     handler: Handler
 
-    async def does(self, command: Command, command_id: CommandId | None = None, workspace: UUID = WORKSPACE) -> Outcome:
+    async def does(
+        self, command: Command[S], command_id: CommandId | None = None, workspace: UUID = WORKSPACE
+    ) -> Outcome[S]:
         return await self.handler.execute(command, context(command_id, workspace))
 
-    async def state(self, command: Command) -> Any:  # noqa: ANN401  # the state of whichever noun
+    async def state(self, command: Command[S]) -> S:
         return (await self.does(command)).loaded.state
 
-    async def refused(self, command: Command, workspace: UUID = WORKSPACE) -> type[Refusal] | None:
-        """Give how a command is refused; None when it is not."""
+    async def refused(self, command: Command[Any], workspace: UUID = WORKSPACE) -> type[Refusal] | None:
+        """Return the refusal of a command; None if it is accepted."""
         try:
             await self.does(command, workspace=workspace)
         except Refusal as refusal:
@@ -77,7 +81,7 @@ class Process:
 
 @asynccontextmanager
 async def process(database: str, clock: Callable[[], datetime] = now) -> AsyncGenerator[Process]:
-    """Give a process that serves commands."""
+    """Yield a process that serves commands."""
     async with running(database) as log:
         streams = Streams(log, most_cached=100)
         yield Process(log, streams, Handler(log, streams, clock))
@@ -85,7 +89,7 @@ async def process(database: str, clock: Callable[[], datetime] = now) -> AsyncGe
 
 @contextmanager
 def meanwhile(database: str) -> Generator[Callable[[Append], None]]:
-    """Give what appends from another thread and returns once that is on disk: for the middle of a decision."""
+    """Yield a function that appends from another thread and returns once that is on disk: for races with a decision."""
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever)
     thread.start()

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import pytest
 
 from commands.aggregates import ASSET, PROJECT, RUN, WORKFLOW, Noun
-from commands.command import Command
-from commands.registry import TABLE
+from commands.command import Command, Decider
+from commands.registry import DECIDERS
 from commands.runs.steps import StepCommand
 from commands.runs.turn import Turn
 from domain.fact import Fact, topic_of
@@ -20,12 +20,12 @@ _NOUNS: Final = {"project": PROJECT, "workflow": WORKFLOW, "asset": ASSET, "run"
 
 
 def noun_of(fact: Fact) -> Noun[Any]:
-    """Give the noun whose stream holds a fact."""
+    """Return the noun whose stream holds a fact."""
     return _NOUNS[topic_of(type(fact)).partition(".")[0]]
 
 
 def folded(noun: Noun[Any], *facts: Fact) -> Any:  # noqa: ANN401  # the state of whichever noun
-    """Give the state that facts come to."""
+    """Return the state after facts."""
     state = noun.initial
     for fact in facts:
         state = noun.evolve(state, fact)
@@ -33,26 +33,26 @@ def folded(noun: Noun[Any], *facts: Fact) -> Any:  # noqa: ANN401  # the state o
 
 
 class Given:
-    """What has happened, and then the command that is decided on it."""
+    """The facts of one stream, and the command that is decided on them."""
 
     def __init__(self, *facts: Fact) -> None:
-        """Begin with the facts of one stream."""
+        """Start with the facts of one stream."""
         self._facts = facts
         self._decide: Callable[[], tuple[Fact, ...]] | None = None
         self._again: Callable[[tuple[Fact, ...]], tuple[Fact, ...]] | None = None
 
-    def when(self, command: Command, gathered: object = None) -> Self:
-        """Say what is decided, against what was gathered from other streams."""
-        row = TABLE[type(command)]
+    def when(self, command: Command[Any], gathered: object = None) -> Self:
+        """Decide this command, against what was gathered from other streams."""
+        decider = cast("Decider[Any, Any, Any]", DECIDERS[type(command)])
 
         def decide(more: tuple[Fact, ...] = ()) -> tuple[Fact, ...]:
-            return row.decide(command, folded(row.noun, *self._facts, *more), gathered, NOW)
+            return decider.decide(command, folded(decider.noun, *self._facts, *more), gathered, NOW)
 
         self._decide, self._again = decide, decide
         return self
 
     def when_the_engine_says(self, *commands: StepCommand) -> Self:
-        """Say what an engine decides in one turn."""
+        """Decide these commands of an engine in one turn."""
 
         def decide(more: tuple[Fact, ...] = ()) -> tuple[Fact, ...]:
             run: Run = folded(RUN, *self._facts, *more)
@@ -65,19 +65,19 @@ class Given:
         return self
 
     def then(self, *facts: Fact) -> "Given":
-        """Say which facts the decision gives: all of them, in order."""
+        """Assert the facts of the decision: all of them, in order."""
         assert self._decide is not None
         assert self._decide() == facts
         return self
 
     def and_again_nothing(self) -> None:
-        """Say that the same intent once more gives no new facts."""
+        """Assert that the same intent once more adds no facts."""
         assert self._decide is not None
         assert self._again is not None
         assert self._again(self._decide()) == ()
 
     def refuses(self, refusal: type[Refusal], *pointers: str) -> Refusal:
-        """Say that the command is declined, with problems at these JSON pointers; gives the refusal."""
+        """Assert that the command is refused, with problems at these JSON pointers; return the refusal."""
         assert self._decide is not None
         with pytest.raises(refusal) as caught:
             self._decide()
@@ -86,5 +86,5 @@ class Given:
 
 
 def given(*facts: Fact) -> Given:
-    """Begin a scenario."""
+    """Start a scenario on the facts of one stream."""
     return Given(*facts)

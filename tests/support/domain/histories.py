@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -11,9 +11,9 @@ from msgspec import UNSET
 
 from commands.aggregates import ASSET, PROJECT, RUN, WORKFLOW, Noun
 from commands.asset import ChangeAsset, CreateAsset
-from commands.command import Command
+from commands.command import Command, Decider, InProject
 from commands.project import ChangeProject, CreateProject
-from commands.registry import TABLE
+from commands.registry import DECIDERS
 from commands.runs.start import DecideStep, DecisionSources, RunSources, StartRun
 from commands.runs.steps import (
     CompleteRun,
@@ -26,7 +26,7 @@ from commands.runs.steps import (
     WaitInStep,
 )
 from commands.runs.turn import Turn
-from commands.workflow import ChangeWorkflow, Copied, CreateWorkflow, DuplicateWorkflow
+from commands.workflow import ChangeWorkflow, Copied, CreateWorkflow, DuplicateWorkflow, NewWorkflow
 from domain.asset import AssetStatus, AssetType
 from domain.fact import Fact
 from domain.graphs.graph import ErrorClass, Graph
@@ -156,12 +156,14 @@ starts: Final[st.SearchStrategy[Any]] = st.builds(
 run_commands: Final[st.SearchStrategy[list[Any]]] = st.lists(step_commands | decisions, max_size=25)
 runs: Final[st.SearchStrategy[list[Any]]] = st.tuples(starts, run_commands).map(lambda drawn: [drawn[0], *drawn[1]])
 
-COPIED: Final = Copied(name="Flow", version=2, graph=msgspec.convert(GRAPHS[1], Graph))
-GATHERED: Final[dict[type[Command], object]] = {
-    CreateAsset: ID,
-    CreateWorkflow: (ID, KnownReferences()),
+COPIED: Final = Copied(
+    project_id=ID, known=KnownReferences(), name="Flow", version=2, graph=msgspec.convert(GRAPHS[1], Graph)
+)
+GATHERED: Final[dict[type[Command[Any]], object]] = {
+    CreateAsset: InProject(project_id=ID),
+    CreateWorkflow: NewWorkflow(project_id=ID, known=KnownReferences()),
     ChangeWorkflow: KnownReferences(),
-    DuplicateWorkflow: (ID, COPIED, KnownReferences()),
+    DuplicateWorkflow: COPIED,
     StartRun: RunSources(project_id=ID, workflow_version=1, pins=Pins(assets={ID: 2}, flags={"x": True})),
     DecideStep: DecisionSources(
         project=Project(status=ProjectStatus.ACTIVE, team={"ada": Role.OWNER, "bo": Role.OWNER})
@@ -169,10 +171,11 @@ GATHERED: Final[dict[type[Command], object]] = {
 }
 
 
-def decided(command: Command, state: object, now: datetime = NOW) -> tuple[Fact, ...]:
-    """Give the facts that a command comes to; none when it is refused."""
+def decided(command: Command[Any], state: object, now: datetime = NOW) -> tuple[Fact, ...]:
+    """Return the facts of a command; none when it is refused."""
     try:
-        return TABLE[type(command)].decide(command, state, GATHERED.get(type(command)), now)
+        decider = cast("Decider[Any, Any, Any]", DECIDERS[type(command)])
+        return decider.decide(command, state, GATHERED.get(type(command)), now)
     except Refusal:
         return ()
 
@@ -184,8 +187,8 @@ def fold(noun: Noun[S], facts: Iterable[Fact]) -> S:
     return state
 
 
-def history(noun: Noun[Any], commands: Iterable[Command | StepCommand]) -> tuple[list[Fact], list[Any]]:
-    """Give the facts that commands come to, and the state after each command, folded as it goes."""
+def history(noun: Noun[Any], commands: Iterable[Command[Any] | StepCommand]) -> tuple[list[Fact], list[Any]]:
+    """Return the facts of commands, and the state after each command, folded as it goes."""
     facts: list[Fact] = []
     states: list[Any] = [noun.initial]
     now = NOW

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.workflow_graphs import graph_of_version
+from commands.repository import read_graph
 from domain.runs.facts import RunFact
 from domain.runs.run import Run
 from domain.runs.steps import Step
@@ -34,7 +34,7 @@ async def graphs_of(here: Site, facts: list[RunFact]) -> dict[str, Any]:
         version = getattr(fact, "workflow_version", None)
         if version is not None:
             run = msgspec.structs.replace(run, workflow_id=getattr(fact, "workflow_id", run.workflow_id))
-            graphs[str(version)] = msgspec.to_builtins(await graph_of_version(here.log, run.workflow_id, version))
+            graphs[str(version)] = msgspec.to_builtins(await read_graph(here.log, run.workflow_id, version))
     return graphs
 
 

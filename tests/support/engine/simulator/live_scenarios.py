@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from commands.refusals import CommandContended
+from commands.handler import CommandContended
 from domain.ids import from_uuid
 from domain.refusal import Refusal
 from domain.runs.facts import ItemOutcome, RunFact, RunRetried, StepItemsSettled, StepWaiting, Usage, WaitFor
