@@ -101,7 +101,7 @@ def check_content(asset_type: AssetType, content: object) -> None:
 
 
 def evolve(asset: Asset, fact: AssetFact) -> Asset:
-    """Give the asset as it is after one more fact. Takes any history; never refuses."""
+    """Return the asset after one more fact. Accepts any history; never refuses."""
     match fact:
         case AssetCreated():
             return Asset(
@@ -125,7 +125,7 @@ def evolve(asset: Asset, fact: AssetFact) -> Asset:
 
 
 def content_of(fact: AssetFact) -> tuple[int, Payload] | None:
-    """Give the version and the content that a fact brought, if it brought one."""
+    """Return the version and the content that a fact brought, if it brought one."""
     match fact:
         case AssetCreated():
             return 1, fact.content

@@ -115,7 +115,7 @@ class LastOwner(Refusal):
 
 
 def evolve(project: Project, fact: ProjectFact) -> Project:
-    """Give the project as it is after one more fact. Takes any history; never refuses."""
+    """Return the project after one more fact. Accepts any history; never refuses."""
     match fact:
         case ProjectCreated():
             return Project(status=ProjectStatus.ACTIVE, name=fact.name, team={fact.owner: Role.OWNER})

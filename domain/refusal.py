@@ -35,7 +35,7 @@ class Refusal(Exception):  # noqa: N818  # a refusal is an answer, not an error
     kind: ClassVar[RefusalKind] = RefusalKind.CONFLICT
 
     def __init__(self, detail: str | None = None, problems: tuple[Problem, ...] = ()) -> None:
-        """Make the refusal; `detail` says more than the docstring where there is more to say."""
+        """Create the refusal; `detail` says more than the docstring where there is more to say."""
         self.detail = detail if detail is not None else (type(self).__doc__ or "")
         self.problems = problems
         super().__init__(self.detail)

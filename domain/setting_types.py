@@ -26,7 +26,7 @@ class Secret:
         return f"{type(self).__name__}(...)"
 
     def reveal(self) -> str:
-        """Give the text itself."""
+        """Return the text itself."""
         return self._text
 
 

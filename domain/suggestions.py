@@ -1,4 +1,4 @@
-"""What somebody may have meant who wrote a name that is not known: for the messages of faults."""
+"""“Did you mean …?” suggestions for error messages."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -17,6 +17,6 @@ def listed(known: Iterable[str]) -> str:
 
 
 def meant(name: str, known: Iterable[str], most: int = NAMES_MAX) -> str:
-    """Give `; did you mean …?` with the known name that is nearest, of `most`, and nothing where none is near."""
+    """Return `; did you mean …?` with the known name that is nearest, of `most`, and nothing where none is near."""
     near = get_close_matches(name, list(islice(known, most)), n=1) if len(name) <= LONGEST_NAME else []
     return f"; did you mean {near[0]}?" if near else ""

@@ -73,7 +73,7 @@ class WorkflowNotActive(Refusal):
 
 
 def evolve(workflow: Workflow, fact: WorkflowFact) -> Workflow:
-    """Give the workflow as it is after one more fact. Takes any history; never refuses."""
+    """Return the workflow after one more fact. Accepts any history; never refuses."""
     match fact:
         case WorkflowCreated():
             return Workflow(
@@ -94,7 +94,7 @@ def evolve(workflow: Workflow, fact: WorkflowFact) -> Workflow:
 
 
 def graph_of(fact: WorkflowFact) -> tuple[int, Graph] | None:
-    """Give the version and the graph that a fact brought, if it brought one."""
+    """Return the version and the graph that a fact brought, if it brought one."""
     match fact:
         case WorkflowCreated():
             return 1, fact.graph

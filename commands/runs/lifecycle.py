@@ -51,7 +51,7 @@ class CancelRun(Command[Run], frozen=True, kw_only=True):
 
 
 class RetryRun(Command[Run], frozen=True, kw_only=True):
-    """Go on with a run that failed or was cancelled, from where it stopped; perhaps on the newest graph."""
+    """Resume a run that failed or was cancelled, from where it stopped; perhaps on the newest graph."""
 
     user_id: str
     newest_graph: bool = False
@@ -117,7 +117,7 @@ async def gather_retry(command: RetryRun, sources: Sources) -> Again:
 
 
 def kept_by_retry(run: Run) -> Kept:
-    """Give what a run keeps when it goes on: all that has settled, but for the steps that it failed at.
+    """Return what a run keeps when it goes on: all that has settled, but for the steps that it failed at.
 
     A step that failed and yet led on, by its default or its fallback, is a part of what happened.
     """
@@ -166,7 +166,7 @@ async def gather_fork(command: ForkRun, sources: Sources) -> Fork:
 
 
 def kept_by_fork(graph: Graph, run: Run, node: str) -> Kept:
-    """Give what a fork from a step takes over: what has completed or was skipped, and does not lie behind the step.
+    """Return what a fork from a step takes over: what has completed or was skipped, and does not lie behind the step.
 
     Nor may it lie behind a step that has not: such a step is done anew, and all that follows from it.
     """
@@ -211,7 +211,7 @@ async def _graphs(sources: Sources, run: Run, newest: RunSources) -> tuple[Graph
 
 
 def moved(old: Graph, new: Graph, kept: Kept) -> Kept:
-    """Give what is kept with the places of the edges in a newer graph. Raises CompletedPartChanged."""
+    """Return what is kept with the places of the edges in a newer graph. Raises CompletedPartChanged."""
     problems = find_conflicts(old, new, kept)
     if problems:
         raise CompletedPartChanged(problems=problems)

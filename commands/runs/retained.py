@@ -13,12 +13,12 @@ from domain.runs.run import Run
 
 
 def with_given_output(run: Run) -> tuple[str, ...]:
-    """Give the nodes of steps that gave an output and have not completed: an edge out of them could not be decided."""
+    """Return the nodes of steps that gave an output and failed: no edge out of them could be decided."""
     return tuple(node for node, step in run.steps.items() if step.gave is not None)
 
 
 def with_finished_items(run: Run, kept: Iterable[str]) -> tuple[str, ...]:
-    """Give the nodes of steps that are not kept themselves and have children that completed."""
+    """Return the nodes of steps that are not kept themselves and have children that completed."""
     nodes = dict.fromkeys((*run.steps, *run.kept_items))
     done = set(kept)
     return tuple(
@@ -31,7 +31,7 @@ def with_finished_items(run: Run, kept: Iterable[str]) -> tuple[str, ...]:
 async def still_the_same(
     nodes: Iterable[str], graphs: tuple[Graph, Graph], pins: tuple[Pins, Pins], sources: Sources
 ) -> tuple[str, ...]:
-    """Give those of the nodes that would do the very same by a newer graph and newer pins.
+    """Return those of the nodes that would do the very same by a newer graph and newer pins.
 
     What leads to them is kept, so that they would see the same, and a map the same items. Raises WorkflowNotFound.
     """
@@ -48,7 +48,7 @@ async def still_the_same(
 
 
 async def _pinned_the_same(named: References, pins: tuple[Pins, Pins], sources: Sources) -> bool:
-    """Tell whether what is named, and all that its workflows name, however deep, is pinned at the same versions."""
+    """Return whether what is named, and all that its workflows name, however deep, is pinned at the same versions."""
     before, after = pins
     found_assets, open_workflows, looked_at = set(named.assets), list(named.workflows), set[UUID]()
     while open_workflows:

@@ -256,7 +256,7 @@ def _rejected(command: RejectAnswer, now: datetime) -> AnswerRejected:
 
 
 def _can_reject(command: RejectAnswer, run: Run) -> bool:
-    """Tell whether an attempt is under way that has not got to this repair: the same may be said twice."""
+    """Return whether an attempt is under way that has not got to this repair: the same may be said twice."""
     step = run.steps.get(command.node)
     if step is None or step.status is not StepStatus.RUNNING:
         return False
@@ -290,6 +290,6 @@ def _is_running(run: Run, node: str) -> bool:
 
 
 def _is_open(run: Run, node: str) -> bool:
-    """Tell whether an attempt was claimed and has come to nothing yet; things may be said twice."""
+    """Return whether an attempt was claimed and has come to nothing yet; things may be said twice."""
     step = run.steps.get(node)
     return step is not None and step.status is not StepStatus.RETRYING and step.status not in SETTLED

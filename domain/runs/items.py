@@ -16,7 +16,7 @@ class KeptItems(Struct, frozen=True, kw_only=True, gc=False):
 
 
 def finished_items(step: Step | None, before: KeptItems | None) -> KeptItems | None:
-    """Give what has completed of a step's children; `before` is what it was begun with, and stands until it waits."""
+    """Return what has completed of a step's children; `before` is what it was begun with, and stands until it waits."""
     waiting = step.waiting if step is not None else None
     if step is None or waiting is None or waiting.waiting_for is not WaitFor.CHILD:
         return before

@@ -30,12 +30,12 @@ class Priced(Struct, frozen=True, kw_only=True):
 
 
 def prices_of(graph: Graph, table: Mapping[str, Priced]) -> dict[str, object]:
-    """Give the prices of the models that a graph names, by the models' own names, for a run to pin."""
+    """Return the prices of the models that a graph names, by the models' own names, for a run to pin."""
     return {found.model: msgspec.to_builtins(found.price) for found in _named_in(graph, table)}
 
 
 def with_cost(usage: Usage, pinned: Mapping[str, object]) -> Usage:
-    """Give what a call took with its cost by the pinned prices; as it is where the price is not known, or the tokens.
+    """Return what a call took with its cost by the pinned prices; as it is where the price is not known, or the tokens.
 
     No call takes none: some servers do not count, and their answers are not free.
     """

@@ -102,12 +102,12 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
     @property
     def ended(self) -> bool:
-        """Tell whether nothing more will happen, unless somebody retries the run."""
+        """Return whether nothing more will happen, unless somebody retries the run."""
         return self.status in ENDED
 
 
 def evolve(run: Run, fact: RunFact) -> Run:
-    """Give the run as it is after one more fact. Takes any history; never refuses."""
+    """Return the run after one more fact. Accepts any history; never refuses."""
     match fact:
         case StepStarted():
             return _claimed(run, fact)
@@ -149,7 +149,7 @@ def _started(fact: RunStarted) -> Run:
 
 
 def _closed(run: Run) -> Run:
-    """Give the run with every step that had not settled cancelled."""
+    """Return the run with every step that had not settled cancelled."""
     if not run.busy and not run.waiting:
         return run if run.failing_node is None else replace(run, failing_node=None)
     steps = {
@@ -251,7 +251,7 @@ def _begun_anew(run: Run, node: str, old: Step) -> Run:
 
 
 def _resumed(run: Run, fact: StepWaiting) -> Run:
-    """Give the run with a step waiting once more: for the children that had not completed, if the fact says so."""
+    """Return the run with a step waiting once more: for the children that had not completed, if the fact says so."""
     steps = run.steps
     if fact.resumes:
         steps = {**steps, fact.node: replace(steps[fact.node], items=run.kept_items[fact.node].results)}
@@ -276,5 +276,5 @@ def _moved(run: Run, node: str, old: Step | None, new: Step) -> Run:
 
 
 def _status(run: Run, busy: int, waiting: int) -> RunStatus:
-    """Give the status of a run by its steps; one that is about to fail waits for nobody, whatever its steps do."""
+    """Return the status of a run by its steps; one that is about to fail waits for nobody, whatever its steps do."""
     return RunStatus.WAITING if waiting and not busy and run.failing_node is None else RunStatus.RUNNING

@@ -9,7 +9,7 @@ from domain.runs.usage import Took, added
 
 
 def took_by(run: Run) -> Took:
-    """Give the sum over every call that was ever made for a run, with its children that have settled, and theirs."""
+    """Return the sum over every call that was ever made for a run, with its children that have settled, and theirs."""
     own = [*run.earlier, *(usage for step in run.steps.values() for usage in usages_of(step))]
     return reduce(added, map(_took_by_call, own), run.children_took)
 

@@ -85,17 +85,17 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
     @property
     def failures(self) -> int:
-        """Give how many attempts have failed by themselves, the one under way or the last one included."""
+        """Return how many attempts have failed by themselves, the one under way or the last one included."""
         return self.attempt - self.lost
 
     @property
     def ends_its_run(self) -> bool:
-        """Tell whether this step has failed for good, with nothing to go on with in its place."""
+        """Return whether this step has failed for good, with nothing to go on with in its place."""
         return self.status is StepStatus.FAILED and not self.continued and not self.edges_taken
 
     @property
     def waits_for_children(self) -> bool:
-        """Tell whether runs that this step has begun, or is about to, are under way."""
+        """Return whether runs that this step has begun, or is about to, are under way."""
         waiting = self.waiting
         return self.status is StepStatus.WAITING and waiting is not None and waiting.waiting_for is WaitFor.CHILD
 
@@ -114,7 +114,7 @@ StepFact = (
 
 
 def evolve_step(step: Step | None, fact: StepFact) -> Step:
-    """Give one step as it is after one more fact about it. Takes any history; never refuses."""
+    """Return a step after one more fact about it. Accepts any history; never refuses."""
     match fact:
         case StepStarted():
             return _started(step, fact)
@@ -187,14 +187,14 @@ def _failed(step: Step | None, fact: StepFailed) -> Step:
 
 
 def given(step: Step, at: datetime) -> Step:
-    """Give a step that had given its output when it failed as a retry goes on with it: only its edges are open."""
+    """Return a step that had given its output when it failed as a retry goes on with it: only its edges are open."""
     return replace(
         step, status=StepStatus.GIVEN, edges_taken=(), error=None, retry_at=None, started_at=at, ended_at=None
     )
 
 
 def _usage_kept(step: Step | None) -> Usage | None:
-    """Give what the call of a step took whose output is kept: the facts that settle it do not tell of it again."""
+    """Return what the call of a step took whose output is kept: the facts that settle it do not tell of it again."""
     return step.usage if step is not None and step.status is StepStatus.GIVEN else None
 
 
@@ -214,7 +214,7 @@ def _with(earlier: tuple[Usage, ...], usage: Usage | None) -> tuple[Usage, ...]:
 
 
 def bytes_of(step: Step | None) -> int:
-    """Give how many bytes a step has kept beside the log: of its output, or of what its children are started with."""
+    """Return how many bytes a step has kept beside the log: of its output, or of what its children are started with."""
     if step is None:
         return 0
     if step.status is StepStatus.WAITING and step.waiting is not None:
@@ -224,5 +224,5 @@ def bytes_of(step: Step | None) -> int:
 
 
 def usages_of(step: Step) -> tuple[Usage, ...]:
-    """Give what every call of a model took for this step."""
+    """Return what every call of a model took for this step."""
     return _with(step.earlier, step.usage)

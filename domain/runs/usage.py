@@ -15,7 +15,7 @@ class Took(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
 
 def added(one: Took, other: Took) -> Took:
-    """Give two sums together; money exactly."""
+    """Return two sums together; money exactly."""
     costs = [Decimal(took.cost_usd) for took in (one, other) if took.cost_usd is not None]
     return Took(
         model_calls=one.model_calls + other.model_calls,
