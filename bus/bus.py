@@ -6,17 +6,17 @@ from bus.deltas import DeltaHub
 
 
 class Bus(Protocol):
-    """Brings to the feed of this process what others commit, as soon as it can; what it loses the log has."""
+    """Bring other processes' commits to the feed of this process. Delivery is best effort: the log has what is lost."""
 
     @property
     def deltas(self) -> DeltaHub:
-        """Give what passes deltas to those who follow a run."""
+        """Return the hub that passes deltas to the followers of a run."""
         ...
 
     async def run(self) -> None:
-        """Carry until cancelled; what is away is tried again."""
+        """Run until cancelled; reconnect with back-off."""
         ...
 
-    def degraded(self) -> tuple[str, ...]:
-        """Say what does not go on here just now, for `/readyz`."""
+    def list_degraded(self) -> tuple[str, ...]:
+        """Return what does not work here at the moment, for `/readyz`."""
         ...

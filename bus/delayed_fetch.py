@@ -1,14 +1,14 @@
-"""Patience: waiting a little for what will probably come by itself, before it is fetched."""
+"""Wait a short time for events that a bus will probably deliver, before reading them from the log."""
 
 import asyncio
 from collections.abc import Callable
 
 
-class Patience:
-    """Fetches what was announced and has not come in time. It looks once a wait, however much is announced."""
+class DelayedFetch:
+    """Fetch announced events that have not arrived in time. One timer serves all announcements."""
 
     def __init__(self, through: Callable[[], int], fetch: Callable[[], None]) -> None:
-        """Take what says how far everything has come, and what fetches the rest; at first there is no patience."""
+        """Create it without a delay. `through` returns the last position that has arrived; `fetch` reads the rest."""
         self.seconds: Callable[[], float] = lambda: 0.0
         self._through = through
         self._fetch = fetch
@@ -16,7 +16,7 @@ class Patience:
         self._looking: asyncio.TimerHandle | None = None
 
     def expect(self, position: int) -> None:
-        """Say that everything up to a position is to come."""
+        """Expect every event up to a position."""
         self._announced = max(self._announced, position)
         if self._looking is None:
             self._wait()
@@ -29,7 +29,7 @@ class Patience:
             self._looking = asyncio.get_running_loop().call_later(seconds, self._look, self._announced)
 
     def _look(self, expected: int) -> None:
-        """Fetch if what was expected then is not there; what was announced since gets its own time."""
+        """Fetch if an expected event is missing; events announced since then get their own delay."""
         self._looking = None
         if self._through() < expected:
             self._fetch()

@@ -1,4 +1,4 @@
-"""The in-process bus: what this process commits it knows at once; what others commit PostgreSQL tells by NOTIFY."""
+"""The in-process bus: commits of this process reach its feed directly, those of others by PostgreSQL NOTIFY."""
 
 from bus.deltas import DeltaHub
 from bus.feed import Feed
@@ -7,19 +7,19 @@ from store.log.log import Log
 
 
 class InProcessBus:
-    """Carries facts within the process and wakes across processes. Deltas stay in the process."""
+    """Carry facts within the process, and wake-ups between processes. Deltas stay in the process."""
 
     def __init__(self, listener: Listener, log: Log, feed: Feed) -> None:
-        """Make it; it carries nothing until `run`."""
+        """Create the bus; it carries nothing until `run`."""
         self._listener = listener
         self._log = log
         self._feed = feed
         self.deltas = DeltaHub()
 
     async def run(self) -> None:
-        """Carry until cancelled."""
+        """Run until cancelled."""
         await self._listener.run(self._log, self._feed)
 
-    def degraded(self) -> tuple[str, ...]:
-        """Say what does not go on; the feed's own poll makes up for a listener that has lost its connection."""
+    def list_degraded(self) -> tuple[str, ...]:
+        """Return nothing: while the listener has no connection the poll of the feed replaces it."""
         return ()

@@ -1,4 +1,4 @@
-"""Wakes the feed when another process commits: PostgreSQL NOTIFY, at most one a batch, and only when anyone listens."""
+"""Wake the feed when another process commits: one PostgreSQL NOTIFY a batch, and only when a process listens."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 
 from bus.feed import Feed
 from store.log.log import Log
-from store.postgres.connections import connected
+from store.postgres.connections import open_connection
 
 APPLICATION_NAME: Final = "callsheet-listener"
 
@@ -22,19 +22,19 @@ select count(*) from pg_stat_activity where datname = current_database() and app
 
 
 class Listener:
-    """Listens for other processes' commits, and tells the log whether anyone else listens to ours."""
+    """Listen for other processes' commits, and set whether this process must notify others of its own."""
 
     def __init__(self, conninfo: str, *, poll_seconds: float) -> None:
-        """Make the listener; the count of listeners is looked at every `poll_seconds`, with jitter."""
+        """Create the listener; it counts the listeners every `poll_seconds`, with jitter."""
         self._conninfo = make_conninfo(conninfo, application_name=APPLICATION_NAME)
         self._poll_seconds = poll_seconds
         self._log = structlog.get_logger("bus.listener")
 
     async def run(self, log: Log, feed: Feed) -> None:
-        """Listen until cancelled. Without a connection the feed's own poll carries on."""
+        """Listen until cancelled. Without a connection the poll of the feed replaces it."""
         while True:
             try:
-                async with connected(self._conninfo) as connection:
+                async with open_connection(self._conninfo) as connection:
                     await connection.execute("listen callsheet_log")
                     await self._listen(connection, log, feed)
             except psycopg.OperationalError as lost:
@@ -48,6 +48,6 @@ class Listener:
             row = await cursor.fetchone()
             log.wake_others = row is None or row[0] > 1
             jittered = self._poll_seconds * random.uniform(0.8, 1.2)  # noqa: S311  # jitter, nothing secret
-            # Counted once a poll, and not once a notification: there may be hundreds a second.
-            async for told in connection.notifies(timeout=jittered):
-                feed.committed_elsewhere(int(told.payload))
+            # Counted once a poll and not once a notification: there may be hundreds of those a second.
+            async for notification in connection.notifies(timeout=jittered):
+                feed.announce(int(notification.payload))

@@ -1,4 +1,4 @@
-"""Looking into the log as it stands there, undecoded: also at what this version of the code cannot read."""
+"""Read rows of the log without decoding them, so that events of other versions of the code are shown too."""
 
 from typing import Any, Final, LiteralString
 from uuid import UUID
@@ -10,8 +10,8 @@ from store.log.queries import HEAD, LogFilter, log_parameters
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
-STRETCH: Final = 10_000
-"""Positions that one query looks at, at most: a rare filter cannot hold a connection."""
+POSITIONS_A_QUERY: Final = 10_000
+"""Positions that one query scans at most: a filter that matches little cannot hold a connection."""
 
 AFTER: Final = """
 select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
@@ -42,29 +42,29 @@ select notification_id, originator_id, originator_version, workspace_id, project
 """Read the same from its end."""
 
 
-async def head_of(connection: Connection) -> tuple[int, UUID]:
-    """Give the last position and the log's id."""
+async def read_head(connection: Connection) -> tuple[int, UUID]:
+    """Return the last position and the id of the log."""
     row = await (await connection.execute(HEAD)).fetchone()
     if row is None:
         raise TypeError("the log has no head row")
     return row[0], row[1]
 
 
-async def page_after(
+async def read_page(
     connection: Connection, after: int, head: int, limit: int, only: LogFilter
 ) -> tuple[list[Stored], int]:
-    """Give matching events after a position, oldest first, and how far it looked: to the head at most."""
-    through = min(head, after + STRETCH)
+    """Return matching events after a position, oldest first, and the position scanned up to: the head at most."""
+    through = min(head, after + POSITIONS_A_QUERY)
     rows = await _rows(connection, AFTER, after, through, limit, only)
     return rows, rows[-1].position if len(rows) == limit else through
 
 
-async def latest(connection: Connection, head: int, most: int, only: LogFilter) -> list[Stored]:
-    """Give the last matching events up to a position, oldest first; looks back to the start of the log for them."""
+async def read_latest(connection: Connection, head: int, most: int, only: LogFilter) -> list[Stored]:
+    """Return the last matching events up to a position, oldest first; scans back to the start of the log."""
     found: list[Stored] = []
     through = head
     while through > 0 and len(found) < most:
-        after = max(0, through - STRETCH)
+        after = max(0, through - POSITIONS_A_QUERY)
         found += await _rows(connection, BEFORE, after, through, most - len(found), only)
         through = after
     return found[::-1]

@@ -10,18 +10,18 @@ from store.log.records import Recorded, Unreadable
 MOST_UNTAKEN: Final = 1_000
 
 Wakes = Callable[[Recorded], bool]
-"""Says whether a fact is one that the watcher waits for."""
+"""Return whether the watcher waits for a fact."""
 
 
-class WatchOverrun(Exception):  # noqa: N818  # tells the watcher to read the log instead
-    """More came than a watch keeps; what it missed is in the log."""
+class WatchOverrun(Exception):  # noqa: N818  # expected: the watcher reads the log instead
+    """More facts arrived than a watch buffers; the log has them."""
 
 
 class StreamWatch:
-    """Gathers the facts of one stream for one watcher, up to a bound."""
+    """Buffer the facts of one stream for one watcher, up to a limit."""
 
     def __init__(self) -> None:
-        """Make a watch that has seen nothing, and that wakes its watcher for every fact."""
+        """Create an empty watch that wakes its watcher for every fact."""
         self._untaken: list[Recorded] = []
         self._wakes: Wakes | None = None
         self._due = False
@@ -30,14 +30,14 @@ class StreamWatch:
         self._fault: Exception | None = None
 
     def until(self, wakes: Wakes) -> None:
-        """Wake the watcher only for some facts, with all that came before: each wake of a task has its price."""
+        """Wake the watcher only for facts that `wakes` accepts, with all before them: waking a task is expensive."""
         self._wakes = wakes
-        self._due = self._missed or any(wakes(one) for one in self._untaken)
+        self._due = self._missed or any(wakes(recorded) for recorded in self._untaken)
 
     def take(self, recorded: Recorded) -> None:
-        """Keep a fact for the watcher; past the bound let all go and remember that.
+        """Append a fact; when the buffer is full drop all of it, and raise WatchOverrun at the next read.
 
-        An event that cannot be read stops the watch: nobody can fold the stream past it.
+        An event that cannot be decoded stops the watch: the stream cannot be folded past it.
         """
         if isinstance(recorded.fact, Unreadable):
             self.stop(UnreadableEvent(recorded.position, recorded.fact.topic, recorded.fact.reason))
@@ -52,12 +52,12 @@ class StreamWatch:
             self._wake()
 
     def nudge(self) -> None:
-        """Wake the watcher though there may be no fact: `facts` then gives what there is, perhaps nothing."""
+        """Wake the watcher though there may be no fact: `facts` then returns what there is, perhaps nothing."""
         self._due = True
         self._wake()
 
     def stop(self, fault: Exception) -> None:
-        """Tell the watcher that nothing more will come, and why."""
+        """End the watch: the watcher raises `fault`."""
         self._fault = fault
         self._wake()
 
@@ -66,7 +66,7 @@ class StreamWatch:
             self._ready.set_result(None)
 
     async def facts(self) -> list[Recorded]:
-        """Wait for facts and take all there are. Raises WatchOverrun, or what stopped the watch."""
+        """Wait for facts; remove and return them. Raises WatchOverrun, or what stopped the watch."""
         while not self._due:
             if self._fault is not None:
                 raise self._fault
@@ -76,7 +76,7 @@ class StreamWatch:
         return self.rest()
 
     def rest(self) -> list[Recorded]:
-        """Take what there is, without waiting. Raises WatchOverrun."""
+        """Remove and return the buffered facts without waiting. Raises WatchOverrun."""
         if self._missed:
             self._missed = False
             raise WatchOverrun
@@ -85,7 +85,7 @@ class StreamWatch:
 
 
 class Watching:
-    """A watch for as long as a block lasts. Written out: two generators as context managers took 2 µs a run more."""
+    """A watch for the length of a block. A class: two generator-based context managers took 2 µs a run more."""
 
     def __init__(
         self,
@@ -94,21 +94,21 @@ class Watching:
         stream: int,
         among: set[StreamWatch] | None = None,
     ) -> None:
-        """Take the watch, and where it is while it is open: with those of its stream, and perhaps among others."""
+        """Create the context; while it is open the watch is in `by_stream` and, if given, in the set `among`."""
         self.watch = watch
         self._by_stream = by_stream
         self._stream = stream
         self._among = among
 
     def __enter__(self) -> StreamWatch:
-        """Begin."""
+        """Register the watch."""
         self._by_stream.setdefault(self._stream, set()).add(self.watch)
         if self._among is not None:
             self._among.add(self.watch)
         return self.watch
 
     def __exit__(self, *_fault: object) -> None:
-        """End."""
+        """Remove the watch."""
         watches = self._by_stream[self._stream]
         watches.discard(self.watch)
         if not watches:

@@ -13,7 +13,7 @@ day is opened again at once::
 
     async for attempt in Retrying(psycopg.Error, on_failure=log_failure):
         with attempt:
-            async with connected(conninfo) as connection:
+            async with open_connection(conninfo) as connection:
                 attempt.reset()
                 await serve(connection)
 

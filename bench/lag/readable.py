@@ -21,7 +21,7 @@ from domain.fact import Fact
 from projections.runtime.status import read_projection_statuses
 from store.log.log import Log
 from store.log.records import Accepted
-from store.postgres.connections import connected
+from store.postgres.connections import open_connection
 from store.settings import StoreSettings
 
 WARM_UP_SECONDS: Final = 3.0
@@ -87,7 +87,7 @@ def readable(conninfo: str, url: str, directory: Path, *, rate: int, seconds: fl
 
 async def _ready(conninfo: str, *, relay_only: bool) -> None:
     """Wait until one process relays, and then until every projection is followed."""
-    async with connected(conninfo) as connection, asyncio.timeout(READY_SECONDS_MAX):
+    async with open_connection(conninfo) as connection, asyncio.timeout(READY_SECONDS_MAX):
         while True:
             relays = (await read_relay_status(connection)).holder is not None
             found = await read_projection_statuses(connection)
@@ -133,7 +133,7 @@ async def _append_facts(log: Log, rate: int, seconds: float) -> tuple[float, lis
 
 
 async def _poll_checkpoints(conninfo: str, watched: Watched) -> None:
-    async with connected(conninfo) as connection:
+    async with open_connection(conninfo) as connection:
         cursor: psycopg.AsyncCursor[tuple[str, int]] = connection.cursor(binary=True)  # pyright: ignore[reportAssignmentType]  # the two columns of CHECKPOINTS
         while True:
             await cursor.execute(CHECKPOINTS, prepare=True)

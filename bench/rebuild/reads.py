@@ -50,7 +50,7 @@ class Readers:
 async def reading(conninfo: str) -> AsyncGenerator[Readers]:
     """Run readers until the end of the block."""
     models = ReadModels(conninfo, ProjectionSettings())
-    async with models.opened():
+    async with models.open():
         async with models.connection() as connection:
             known = [(row[0], row[1]) for row in await (await connection.execute(KNOWN)).fetchall()]
         readers = Readers(models, known)

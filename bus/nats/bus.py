@@ -1,7 +1,7 @@
-"""The bus over NATS: facts come from the relay, deltas from whoever tells them, and PostgreSQL still says what is new.
+"""The bus over NATS: facts from the relay, deltas from any process, and PostgreSQL NOTIFY announces new positions.
 
-`NOTIFY` names the position that was committed. While NATS carries, the log is read only for what has not come over it
-within a short patience: so a lost message, or a relay that is gone, costs that long and no event.
+While NATS is connected the log is read only for announced events that NATS has not delivered within a short delay. So
+a lost message, or a relay that is down, costs that delay and no event.
 """
 
 import asyncio
@@ -14,32 +14,32 @@ from bus.deltas import DeltaHub
 from bus.feed import Feed
 from bus.listener import Listener
 from bus.nats.connection import NatsAway, answered_within, connected_to_nats
-from bus.nats.consumer import Carrying
+from bus.nats.consumer import FactConsumer
 from bus.nats.deltas import NatsDeltas
 from bus.nats.relay import Relay, Relaying
 from bus.settings import NatsSettings
-from store.log.appender import back_off_seconds
 from store.log.log import Log
+from store.retrying import Retrying, join_reasons
 
 STEADY_SECONDS: Final = 10.0
-"""A connection that lasted so long was no failure of the ones before."""
+"""A connection that lasted that long starts the back-off over when it is lost."""
 
 
 class NatsBus:
-    """Carries over NATS while it is there; while it is not, facts come as they do without it."""
+    """Carry facts and deltas over NATS while it is connected; otherwise facts are read from the log."""
 
-    def __init__(  # what a bus is made of
+    def __init__(  # the parts of a bus
         self,
         listener: Listener,
         log: Log,
         feed: Feed,
-        carrying: Carrying,
+        carrying: FactConsumer,
         relay: Relay | None,
         settings: NatsSettings,
         *,
         name: str,
     ) -> None:
-        """Make it; it carries nothing until `run`. `relay`: this process may be the one that publishes."""
+        """Create the bus; it carries nothing until `run`. `relay` is None in a process that never relays."""
         self._listener = listener
         self._log = log
         self._feed = feed
@@ -51,20 +51,20 @@ class NatsBus:
         self._logger = structlog.get_logger("bus.nats")
         self.deltas = DeltaHub()
         self._nats_deltas = NatsDeltas(self.deltas, settings.unsent_deltas)
-        feed.be_patient(self._patience_seconds)
+        feed.delay_fetch(self._fetch_delay_seconds)
 
     @property
-    def connected(self) -> bool:
-        """Tell whether NATS carries now."""
+    def is_connected(self) -> bool:
+        """Return whether NATS is connected."""
         return self._away is None
 
     @property
     def relay(self) -> Relay | None:
-        """Give the relay of this process, if it is one that may relay."""
+        """Return the relay of this process; None when it never relays."""
         return self._relay
 
-    def degraded(self) -> tuple[str, ...]:
-        """Say what does not go on: facts still come, but later; subscribers outside wait."""
+    def list_degraded(self) -> tuple[str, ...]:
+        """Return what does not work: facts still arrive, but later; outside subscribers wait."""
         said: list[str] = []
         if self._away is not None:
             said.append(f"NATS is away: {self._away}")
@@ -72,31 +72,29 @@ class NatsBus:
             said.append(f"the relay cannot publish: {self._relay.fault}")
         return tuple(said)
 
-    def _patience_seconds(self) -> float:
-        """Give how long to wait for NATS; who relays is the first to need what is new."""
+    def _fetch_delay_seconds(self) -> float:
+        """Return the delay before the log is read: zero for the process that relays, which must read it first."""
         relays = self._relay is not None and self._relay.doing is Relaying.RELAYING
-        return 0.0 if relays or not self.connected else self._settings.patience_seconds
+        return 0.0 if relays or not self.is_connected else self._settings.patience_seconds
 
     async def run(self) -> None:
-        """Carry until cancelled; while NATS is away try again, with jittered back-off."""
+        """Run until cancelled; while NATS is unavailable retry with back-off."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listener.run(self._log, self._feed), name="listener")
             group.create_task(self._keep_connected(), name="nats")
 
     async def _keep_connected(self) -> None:
-        failures = 0
-        loop = asyncio.get_running_loop()
-        while True:
-            begun_at = loop.time()
-            try:
+        async for attempt in Retrying(
+            NatsAway, Error, OSError, on_failure=self._handle_failure, steady_seconds=STEADY_SECONDS
+        ):
+            with attempt:
                 await self._serve()
-            except* (NatsAway, Error, OSError) as away:
-                reason = "; ".join(str(one) for one in away.exceptions)
-                if self._away is None or failures == 0:
-                    self._logger.warning("bus.nats_away", reason=reason)
-                self._away = reason
-            failures = 1 if loop.time() - begun_at > STEADY_SECONDS else failures + 1
-            await asyncio.sleep(back_off_seconds(failures))
+
+    def _handle_failure(self, fault: Exception, failures: int) -> None:
+        reason = join_reasons(fault)
+        if self._away is None or failures == 1:
+            self._logger.warning("bus.nats_away", reason=reason)
+        self._away = reason
 
     async def _serve(self) -> None:
         async with connected_to_nats(self._settings, self._name) as session, asyncio.TaskGroup() as group:

@@ -1,4 +1,4 @@
-"""The envelope: how a fact travels, as a CloudEvents 1.0 event in JSON (structured mode).
+"""The envelope of a fact on the bus: a CloudEvents 1.0 event in JSON (structured mode).
 
 Source: CloudEvents 1.0.2, JSON event format, and its distributed tracing extension.
 """
@@ -30,13 +30,13 @@ PREFIXES: Final[dict[str, Prefix]] = {
     "api-key": "key",
     "announcement": "ws",
 }
-"""The kind of id that a stream has, by the noun of its facts."""
+"""The id prefix of a stream, by the noun of its facts."""
 
 
 class Envelope(Struct, frozen=True, kw_only=True):
-    """A fact with what surrounds it. The names after `time` are extension attributes, but for the data.
+    """A fact with its context. The names after `time`, except for the data, are extension attributes.
 
-    Positions are strings, since an integer of CloudEvents ends at 2^31.
+    Positions are strings, since CloudEvents integers end at 2^31.
     """
 
     id: str
@@ -59,26 +59,26 @@ class Envelope(Struct, frozen=True, kw_only=True):
     project: str | UnsetType = UNSET
     """The project, if the fact belongs to one: `prj_…`."""
     actorkind: ActorKind | UnsetType = UNSET
-    """Who did it: `user`, `api_key`, `engine` or `system`."""
+    """The kind of actor: `user`, `api_key`, `engine` or `system`."""
     actorid: str | UnsetType = UNSET
-    """Their id."""
+    """The id of the actor."""
     correlationid: str | UnsetType = UNSET
     """The trace that the fact belongs to."""
     causation: str | UnsetType = UNSET
-    """The position of the fact that led to it, if one did."""
+    """The position of the fact that caused it, if any."""
     traceparent: str | UnsetType = UNSET
     """The W3C trace context of the request, if there was one."""
     schemaversion: int | UnsetType = UNSET
-    """By which version of the fact's schema the data is written."""
+    """The version of the fact's schema that the data is written in."""
     datacontenttype: str = JSON
     data: Raw | UnsetType = UNSET
     """The fact as the log holds it."""
     data_base64: str | UnsetType = UNSET
-    """In the place of `data`: bytes that are no plain JSON."""
+    """Instead of `data`: bytes that are not plain JSON."""
 
 
 class Stored(Struct, frozen=True):
-    """A row of the log as it stands there, in the order of its columns; nothing of it has been decoded."""
+    """A row of the log in the order of its columns, not decoded."""
 
     position: int
     stream_id: UUID
@@ -93,8 +93,8 @@ class Stored(Struct, frozen=True):
     metadata: str
 
 
-class NotUnderstood(Exception):  # noqa: N818  # tells a reader to read the log instead
-    """An envelope holds nothing that this code can take as the next fact of its log."""
+class UnusableEnvelope(Exception):  # noqa: N818  # expected: read the log instead
+    """An envelope cannot be decoded as a fact of this log."""
 
 
 _encoder: Final = msgspec.json.Encoder()
@@ -102,27 +102,27 @@ _decoder: Final = msgspec.json.Decoder(Envelope)
 _any_json: Final = msgspec.json.Decoder()
 
 
-def write(log_id: UUID, stored: Stored) -> bytes:
-    """Write a row as an envelope. What cannot be decoded is carried all the same: the relay judges nothing."""
+def encode_envelope(log_id: UUID, stored: Stored) -> bytes:
+    """Encode a row as an envelope, also when this code cannot decode its fact."""
     return _encoder.encode(
         Envelope(
             id=marked(mark_of(log_id), stored.position),
             source=log_id.urn,
             type=stored.topic,
-            subject=_subject(stored.topic, stored.stream_id),
+            subject=_format_subject(stored.topic, stored.stream_id),
             time=stored.recorded_at,
             position=str(stored.position),
             workspace=from_uuid("ws", stored.workspace_id),
             project=UNSET if stored.project_id is None else from_uuid("prj", stored.project_id),
             streamversion=stored.version,
-            **_surroundings(stored),
-            **_data(stored),
+            **_encode_metadata(stored),
+            **_encode_data(stored),
         )
     )
 
 
-def _surroundings(stored: Stored) -> dict[str, Any]:
-    """Give what the metadata says; nothing, when it is not what this code writes."""
+def _encode_metadata(stored: Stored) -> dict[str, Any]:
+    """Return the attributes from the metadata; none when this code cannot decode it."""
     try:
         metadata = decode_metadata(stored.position, stored.topic, stored.metadata)
     except UnreadableEvent:
@@ -137,7 +137,7 @@ def _surroundings(stored: Stored) -> dict[str, Any]:
     }
 
 
-def _data(stored: Stored) -> dict[str, Any]:
+def _encode_data(stored: Stored) -> dict[str, Any]:
     if stored.state_format == PLAIN_JSON and stored.key_id is None and _is_json(stored.state):
         return {"data": Raw(stored.state)}
     return {"data_base64": b64encode(stored.state).decode(), "datacontenttype": OPAQUE}
@@ -151,37 +151,37 @@ def _is_json(state: bytes) -> bool:
     return True
 
 
-def read(log_id: UUID, payload: bytes) -> Recorded:
-    """Read what `write` wrote for a log. Raises NotUnderstood."""
+def decode_envelope(log_id: UUID, payload: bytes) -> Recorded:
+    """Decode an envelope that `encode_envelope` wrote for this log. Raises UnusableEnvelope."""
     try:
         envelope = _decoder.decode(payload)
         if envelope.source != log_id.urn:
-            raise NotUnderstood(f"{envelope.id} is of another log")
-        return _recorded(envelope)
+            raise UnusableEnvelope(f"{envelope.id} is of another log")
+        return _to_recorded(envelope)
     except (msgspec.MsgspecError, ValueError, UnreadableEvent, RecursionError) as fault:
-        raise NotUnderstood(str(fault)) from fault
+        raise UnusableEnvelope(str(fault)) from fault
 
 
-def _recorded(envelope: Envelope) -> Recorded:
+def _to_recorded(envelope: Envelope) -> Recorded:
     position = int(envelope.position)
     if not isinstance(envelope.data, Raw):
-        raise NotUnderstood(f"{envelope.id} carries no plain JSON")
+        raise UnusableEnvelope(f"{envelope.id} carries no plain JSON")
     return Recorded(
         position=position,
-        stream_id=_stream(envelope.type, envelope.subject),
+        stream_id=_parse_subject(envelope.type, envelope.subject),
         version=envelope.streamversion,
         workspace_id=to_uuid("ws", envelope.workspace),
         project_id=None if envelope.project is UNSET else to_uuid("prj", envelope.project),
         fact=decode_fact(position, envelope.type, PLAIN_JSON, None, bytes(envelope.data)),
-        metadata=_metadata(envelope),
+        metadata=_decode_metadata(envelope),
         recorded_at=envelope.time,
     )
 
 
-def _metadata(envelope: Envelope) -> Metadata:
+def _decode_metadata(envelope: Envelope) -> Metadata:
     kind, actor, correlation = envelope.actorkind, envelope.actorid, envelope.correlationid
     if kind is UNSET or actor is UNSET or correlation is UNSET or envelope.schemaversion is UNSET:
-        raise NotUnderstood(f"{envelope.id} does not say by whom it is")
+        raise UnusableEnvelope(f"{envelope.id} does not say by whom it is")
     return Metadata(
         actor=Actor(kind, actor),
         correlation_id=correlation,
@@ -191,11 +191,11 @@ def _metadata(envelope: Envelope) -> Metadata:
     )
 
 
-def _subject(topic: str, stream_id: UUID) -> str:
+def _format_subject(topic: str, stream_id: UUID) -> str:
     prefix = PREFIXES.get(topic.partition(".")[0])
     return str(stream_id) if prefix is None else from_uuid(prefix, stream_id)
 
 
-def _stream(topic: str, subject: str) -> UUID:
+def _parse_subject(topic: str, subject: str) -> UUID:
     prefix = PREFIXES.get(topic.partition(".")[0])
     return UUID(subject) if prefix is None else to_uuid(prefix, subject)

@@ -1,4 +1,4 @@
-"""One connection to NATS, from its opening to its loss; whoever holds it opens the next one."""
+"""One connection to NATS, from its opening to its loss; the caller opens the next one."""
 
 import asyncio
 import ssl
@@ -14,17 +14,17 @@ from bus.settings import NatsSettings
 from store.postgres.connections import cancellable
 
 LOOK_SECONDS: Final = 0.5
-"""How often a session looks whether its connection is still there, as nats-py does not tell of every loss."""
+"""Interval for checking that the connection is still open: nats-py does not report every loss."""
 
 CLOSE_SECONDS: Final = 1.0
-"""How long a connection may take to close; one that hangs has bytes to send that nobody takes."""
+"""Limit for closing a connection; one that hangs has unsent bytes that the server does not read."""
 
 
-class NatsAway(Exception):  # noqa: N818  # expected: the bus goes on without it, and tries again
-    """NATS is not reached, or the connection to it was lost."""
+class NatsAway(Exception):  # noqa: N818  # expected: the bus works without NATS, and retries
+    """NATS cannot be reached, or the connection to it was lost."""
 
 
-def tls_of(settings: NatsSettings) -> ssl.SSLContext | None:
+def create_tls_context(settings: NatsSettings) -> ssl.SSLContext | None:
     """Return the TLS context for the certificate files; None if there are none. Raises OSError for files of no use."""
     if settings.ca_file is None and settings.certificate_file is None:
         return None
@@ -35,17 +35,17 @@ def tls_of(settings: NatsSettings) -> ssl.SSLContext | None:
 
 
 class NatsSession:
-    """An open connection. nats-py would connect again by itself; then nobody could tell what was missed meanwhile."""
+    """An open connection. It never reconnects by itself: then missed messages would go unnoticed."""
 
     def __init__(self, client: Client, lost: asyncio.Event) -> None:
-        """Take a connected client, and what tells that it is no more."""
+        """Wrap a connected client; `lost` is set when its connection is lost."""
         self.client = client
         self._lost = lost
 
     async def until_lost(self) -> None:
-        """Wait, and raise NatsAway when the connection is lost.
+        """Wait until the connection is lost, and raise NatsAway.
 
-        nats-py calls nobody when its own closing breaks off, or hangs, over what it had still to send.
+        nats-py calls no callback when its own closing fails or hangs over unsent bytes; so this polls too.
         """
         while self.client.is_connected:
             with suppress(TimeoutError):
@@ -56,7 +56,7 @@ class NatsSession:
 
 @asynccontextmanager
 async def answered_within(seconds: float) -> AsyncGenerator[None]:
-    """Bound what waits for the server. Raises NatsAway when the time is over."""
+    """Limit how long a block waits for the server. Raises NatsAway when the time is over."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -66,23 +66,23 @@ async def answered_within(seconds: float) -> AsyncGenerator[None]:
 
 @asynccontextmanager
 async def connected_to_nats(settings: NatsSettings, name: str) -> AsyncGenerator[NatsSession]:
-    """Hold a connection for the length of a block. Raises NatsAway when there is none to be had."""
+    """Open a connection for the length of a block. Raises NatsAway when that fails."""
     client, lost = Client(), asyncio.Event()
 
-    async def closed() -> None:
+    async def on_closed() -> None:
         lost.set()
 
-    async def told(fault: Exception) -> None:
+    async def log_error(fault: Exception) -> None:
         structlog.get_logger("bus.nats").debug("nats.told", reason=str(fault))
 
     try:
         try:
             async with answered_within(settings.connect_seconds * len(settings.servers)):
                 with cancellable():
-                    await client.connect(**_options(settings, name), closed_cb=closed, error_cb=told)
-        except (Error, OSError, ValueError) as away:  # ValueError: what answers is no NATS
+                    await client.connect(**_options(settings, name), closed_cb=on_closed, error_cb=log_error)
+        except (Error, OSError, ValueError) as away:  # ValueError: the server is not NATS
             raise NatsAway(str(away) or type(away).__name__) from away
-        if not client.is_connected:  # nats-py takes any line, and also none, for the answer to its first ping
+        if not client.is_connected:  # nats-py accepts any line, and also none, as the answer to its first ping
             raise NatsAway("the server did not take the connection")
         yield NatsSession(client, lost)
     finally:
@@ -90,13 +90,13 @@ async def connected_to_nats(settings: NatsSettings, name: str) -> AsyncGenerator
 
 
 async def _close(client: Client, *, told_of: bool) -> None:
-    """Close a client, whatever state it is in; what goes wrong with that concerns nobody any more."""
+    """Close a client in whatever state it is; failures to close are ignored."""
     if client.is_closed and not told_of:
-        # Its own closing broke off or hangs. It has to do all of it, or it leaves tasks behind.
-        client._status = Client.DISCONNECTED  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no public way
+        # Its own closing failed or hangs. Run all of it again, or it leaves tasks behind.
+        client._status = Client.DISCONNECTED  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # there is no public way
     with suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_SECONDS):
-            # In a task of its own: where two wait for a transport to close, the end of one cancels the other.
+            # In its own task: when two tasks wait for a transport to close, the end of one cancels the other.
             await asyncio.gather(client.close(), return_exceptions=True)
 
 
@@ -107,12 +107,12 @@ def _options(settings: NatsSettings, name: str) -> dict[str, Any]:
         "user": settings.user,
         "password": None if settings.password is None else settings.password.reveal(),
         "token": None if settings.token is None else settings.token.reveal(),
-        "tls": tls_of(settings),
+        "tls": create_tls_context(settings),
         "connect_timeout": settings.connect_seconds,
         "ping_interval": settings.ping_seconds,
         "max_outstanding_pings": 2,
         "allow_reconnect": False,
-        "max_reconnect_attempts": 1,  # of each server, within the one attempt to connect
+        "max_reconnect_attempts": 1,  # per server, within the one attempt to connect
         "reconnect_time_wait": 0.1,
-        "no_echo": True,  # what this process publishes it knows
+        "no_echo": True,  # this process knows what it publishes
     }

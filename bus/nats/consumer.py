@@ -1,4 +1,4 @@
-"""Carrying facts from NATS into the feed: what arrives together is handed over together."""
+"""Consume facts from NATS into the feed: messages that arrive together are added together."""
 
 import asyncio
 from typing import Final
@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bus.feed import Feed
-from bus.nats.cloudevents import NotUnderstood, read
+from bus.nats.cloudevents import UnusableEnvelope, decode_envelope
 from bus.nats.publisher import POSITION
 from bus.nats.subjects import EVERY_FACT
 from store.log.records import Recorded
@@ -21,11 +21,11 @@ from store.postgres.connections import cancellable
 MOST_PENDING_BYTES: Final = 64 * 1024 * 1024
 
 
-class Carrying:
-    """Takes every fact that NATS brings, in whatever order, and lets the feed decide which of them is next."""
+class FactConsumer:
+    """Decode every fact from NATS, in any order, and add it to the feed, which decides which fact is next."""
 
     def __init__(self, log_id: UUID, feed: Feed, most_pending: int) -> None:
-        """Make it; `most_pending` messages may wait in the client, then the newest are dropped and the log is read."""
+        """Create the consumer. Past `most_pending` waiting messages the newest are dropped, and the log is read."""
         self._log_id = log_id
         self._feed = feed
         self._most_pending = most_pending
@@ -36,33 +36,33 @@ class Carrying:
         self.not_understood = 0
 
     async def subscribe(self, client: Client) -> None:
-        """Carry over a connection from now on; what came before is in the log."""
+        """Subscribe over a connection; the feed reads earlier facts from the log."""
         with cancellable():
             await client.subscribe(
                 EVERY_FACT,
-                cb=self._arrived,
+                cb=self._receive,
                 pending_msgs_limit=self._most_pending,
                 pending_bytes_limit=MOST_PENDING_BYTES,
             )
             await client.flush()
         self._feed.wake()
 
-    async def _arrived(self, message: Msg) -> None:
-        # The header spares the decoding of what this process knows already.
+    async def _receive(self, message: Msg) -> None:
+        # The header avoids decoding facts that the feed has already.
         position = (message.headers or {}).get(POSITION, "")
         if position.isdecimal() and int(position) <= self._feed.through:
             return
         try:
-            self._together.append(read(self._log_id, message.data))
-        except NotUnderstood as odd:
-            self._tell(message, odd)
+            self._together.append(decode_envelope(self._log_id, message.data))
+        except UnusableEnvelope as odd:
+            self._log_unusable(message, odd)
             self._feed.wake()
             return
         if self._handing_over is None:
             self._handing_over = asyncio.get_running_loop().call_soon(self._hand_over)
 
-    def _tell(self, message: Msg, odd: NotUnderstood) -> None:
-        """Log what nobody here understands, ever more seldom: a stranger must not fill our logs."""
+    def _log_unusable(self, message: Msg, odd: UnusableEnvelope) -> None:
+        """Log an unusable message, after 1, 2, 4, 8 … of them: an outsider must not fill the logs."""
         self.not_understood += 1
         if self.not_understood.bit_count() == 1:
             times = self.not_understood
@@ -72,5 +72,5 @@ class Carrying:
     def _hand_over(self) -> None:
         together, self._together, self._handing_over = self._together, [], None
         before = self._feed.through
-        self._feed.arrived(together)
+        self._feed.add_arrived(together)
         self.carried += self._feed.through - before

@@ -1,4 +1,4 @@
-"""The stream on JetStream that keeps facts for outside subscribers: set up, and checked at every start."""
+"""The JetStream stream that keeps facts for outside subscribers: created, and checked at every start."""
 
 # nats-py is typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -17,17 +17,17 @@ from bus.settings import NatsSettings
 from store.log.codec import MAX_FACT_BYTES
 
 LARGEST_MESSAGE: Final = 2 * MAX_FACT_BYTES
-"""A fact in its envelope, also when its bytes are written in base64."""
+"""A fact of the largest size in its envelope, also in base64."""
 
 DUPLICATE_WINDOW_SECONDS: Final = 120.0
 
 
-class StreamUnusable(Exception):  # noqa: N818  # an answer to the person who runs NATS
-    """The stream cannot be had as it has to be; the message says what an operator has to mend."""
+class StreamUnusable(Exception):  # noqa: N818  # a message for the operator of NATS
+    """The stream cannot be created or configured; the message says what an operator has to fix."""
 
 
 async def ensure_stream(client: Client, settings: NatsSettings) -> None:
-    """Make the stream, or bring it to what the settings say; nothing happens when it is so already.
+    """Create the stream, or update it to the settings; a no-op when it matches them.
 
     Raises StreamUnusable.
     """
@@ -46,7 +46,7 @@ async def _ensure(jetstream: JetStreamContext, settings: NatsSettings) -> None:
     try:
         there = (await jetstream.stream_info(settings.stream)).config
     except NotFoundError:
-        await jetstream.add_stream(_wanted(StreamConfig(), settings))
+        await jetstream.add_stream(_build_config(StreamConfig(), settings))
         structlog.get_logger("bus.stream").info("stream.made", stream=settings.stream)
         return
     others = there.retention not in (None, RetentionPolicy.LIMITS) or there.sealed or there.no_ack
@@ -54,14 +54,14 @@ async def _ensure(jetstream: JetStreamContext, settings: NatsSettings) -> None:
         raise StreamUnusable(f"the stream {settings.stream} is there, and is not one that keeps facts for all who ask")
     if there.subjects and EVERY_FACT not in there.subjects:
         raise StreamUnusable(f"the stream {settings.stream} is there, for other subjects: {', '.join(there.subjects)}")
-    wanted = _wanted(there, settings)
+    wanted = _build_config(there, settings)
     if wanted != there:
         await jetstream.update_stream(wanted)
         structlog.get_logger("bus.stream").info("stream.changed", stream=settings.stream)
 
 
-def _wanted(there: StreamConfig, settings: NatsSettings) -> StreamConfig:
-    """Give the stream as it has to be, and for the rest as it is: an operator may have added to it."""
+def _build_config(there: StreamConfig, settings: NatsSettings) -> StreamConfig:
+    """Return the configuration with our fields set; others are left as they are, an operator may have set them."""
     return there.evolve(
         name=settings.stream,
         subjects=there.subjects or [EVERY_FACT],
@@ -71,7 +71,7 @@ def _wanted(there: StreamConfig, settings: NatsSettings) -> StreamConfig:
         num_replicas=settings.stream_replicas,
         max_age=settings.stream_seconds,
         max_bytes=settings.stream_bytes,
-        max_msgs=-1,  # no other limit than the two above: it would drop facts that subscribers have not seen
+        max_msgs=-1,  # no limit but the two above: it would drop facts that subscribers have not seen
         max_msgs_per_subject=-1,
         max_msg_size=-1,
         duplicate_window=min(DUPLICATE_WINDOW_SECONDS, settings.stream_seconds),

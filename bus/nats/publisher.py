@@ -1,6 +1,6 @@
-"""Publishing to JetStream in batches: all of a batch is sent, then all of it is acknowledged.
+"""Publish to JetStream in batches: send all of a batch, then wait until all of it is acknowledged.
 
-nats-py's own asynchronous publish makes a future, a timer and a task a message; a counter does for a batch.
+nats-py's `publish_async` creates a future, a timer and a task for each message; here a counter serves a batch.
 """
 
 # nats-py is typed in part only.
@@ -29,7 +29,7 @@ class NotPublished(Exception):  # noqa: N818  # expected: the batch is published
 
 
 class Message(Struct, frozen=True):
-    """What is published: where, as what, under which id."""
+    """A message to publish; its headers hold the id that JetStream deduplicates by."""
 
     subject: str
     payload: bytes
@@ -41,7 +41,7 @@ class _Refusal(Struct, frozen=True):
 
 
 class _Ack(Struct, frozen=True):
-    """What JetStream answers to a publish (ADR-1 of NATS)."""
+    """The response of JetStream to a publish (NATS ADR-1)."""
 
     stream: str = ""
     error: _Refusal | None = None
@@ -51,10 +51,10 @@ _acks: Final = msgspec.json.Decoder(_Ack)
 
 
 class Publisher:
-    """Publishes one batch after the other over one connection."""
+    """Publish one batch after the other over one connection."""
 
     def __init__(self, client: Client, inbox: str, ack_seconds: float) -> None:
-        """Make it; `publishing` opens its inbox."""
+        """Create it; `publishing` subscribes to its inbox."""
         self._client = client
         self._inbox = inbox
         self._ack_seconds = ack_seconds
@@ -71,8 +71,10 @@ class Publisher:
         self._settled = asyncio.get_running_loop().create_future()
         try:
             with cancellable():
-                for one in messages:
-                    await self._client.publish(one.subject, one.payload, reply=self._token, headers=one.headers)
+                for message in messages:
+                    await self._client.publish(
+                        message.subject, message.payload, reply=self._token, headers=message.headers
+                    )
             async with asyncio.timeout(self._ack_seconds):
                 await self._settled
         except TimeoutError:
@@ -82,12 +84,12 @@ class Publisher:
         finally:
             self._settled = None
 
-    async def answered(self, message: Msg) -> None:
-        """Take an acknowledgement, or what came in its place."""
+    async def receive_ack(self, message: Msg) -> None:
+        """Count an acknowledgement, or fail the batch for any other response."""
         settled = self._settled
         if settled is None or settled.done() or message.subject != self._token:
-            return  # of a batch that was given up
-        if fault := _fault(message):
+            return  # of an abandoned batch
+        if fault := _find_fault(message):
             settled.set_exception(NotPublished(fault))
             return
         self._unacknowledged -= 1
@@ -95,10 +97,10 @@ class Publisher:
             settled.set_result(None)
 
 
-def _fault(message: Msg) -> str | None:
-    """Tell what is wrong with an answer; None for an acknowledgement."""
+def _find_fault(message: Msg) -> str | None:
+    """Return what is wrong with a response; None for an acknowledgement."""
     if not message.data:
-        return "no stream takes facts"  # the server answers for it: there are no responders (status 503)
+        return "no stream takes facts"  # the server answers by itself: no responders (status 503)
     try:
         ack = _acks.decode(message.data)
     except msgspec.MsgspecError as fault:
@@ -110,11 +112,11 @@ def _fault(message: Msg) -> str | None:
 
 @asynccontextmanager
 async def publishing(client: Client, ack_seconds: float) -> AsyncGenerator[Publisher]:
-    """Give a publisher for the length of a block, with an inbox of its own."""
+    """Yield a publisher with its own inbox."""
     inbox = client.new_inbox()
     publisher = Publisher(client, inbox, ack_seconds)
     with cancellable():
-        subscription = await client.subscribe(f"{inbox}.*", cb=publisher.answered)
+        subscription = await client.subscribe(f"{inbox}.*", cb=publisher.receive_ack)
     try:
         yield publisher
     finally:

@@ -1,7 +1,8 @@
-"""The relay: publishes what has been committed, in order of position, and remembers how far it came in PostgreSQL.
+"""The relay: publish committed facts in order of position; its cursor is a row in PostgreSQL.
 
-One process relays at a time, by a session lock; the others stand by. What was published and not remembered is
-published again: JetStream knows the ids of its last two minutes, and subscribers know events by their id.
+One process relays at a time (`store/postgres/exclusive.py`); the others stand by. Facts that were published before
+the cursor moved are published again after a crash: JetStream deduplicates ids for two minutes, and subscribers know
+events by their id.
 """
 
 from collections.abc import Sequence
@@ -15,16 +16,16 @@ from nats.aio.client import Client
 from psycopg import AsyncConnection
 
 from bus.feed import Feed
-from bus.nats.cloudevents import MEDIA_TYPE, Stored, write
+from bus.nats.cloudevents import MEDIA_TYPE, Stored, encode_envelope
 from bus.nats.jetstream import StreamUnusable, ensure_stream
 from bus.nats.publisher import CONTENT_TYPE, MESSAGE_ID, POSITION, Message, NotPublished, Publisher, publishing
 from bus.nats.relay_status import LOCK, SESSION_LABEL
-from bus.nats.subjects import subject_of
+from bus.nats.subjects import format_subject
 from bus.settings import NatsSettings
 from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
 from store.log.event_id import mark_of, marked
-from store.postgres.connections import ASYNC_COMMIT, bounded, cancellable
+from store.postgres.connections import ASYNC_COMMIT, add_bounds, cancellable
 from store.postgres.exclusive import ExclusiveRole, Progress, RoleBounds, RoleLost
 from store.postgres.lock_status import name_session
 from store.retrying import BackOff, Retrying
@@ -33,7 +34,7 @@ from store.settings import STATEMENT_TIMEOUT_MS
 CARRIER: Final = "nats"
 
 BEGIN: Final = "insert into relay_cursors (carrier) values (%b) on conflict do nothing"
-"""Make the cursor of a carrier that has none: then the whole log is published."""
+"""Create the cursor of a carrier without one: then the whole log is published."""
 
 CURSOR: Final = "select position from relay_cursors where carrier = %b"
 """Read how far a carrier has come."""
@@ -43,7 +44,7 @@ update relay_cursors set position = %(position)b::bigint, moved_at = now()
  where carrier = %(carrier)b and position = %(expected)b::bigint
 returning position
 """
-"""Move the cursor from where this relay left it; it moves nothing where another relay has been."""
+"""Move the cursor from where this relay left it; it matches no row when another relay has moved it."""
 
 STRETCH: Final = """
 select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
@@ -53,7 +54,7 @@ select notification_id, originator_id, originator_version, workspace_id, project
  order by notification_id
  limit %(limit)b::int
 """
-"""Read a stretch of the log as it stands there, in order of position, without the records of outside libraries."""
+"""Read a part of the log in order of position, without the records of outside libraries."""
 
 LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable, RoleLost)
 """What a new connection may mend."""
@@ -68,11 +69,11 @@ class Relaying(StrEnum):
     """Another process relays."""
     RELAYING = "relaying"
     REFUSED = "refused"
-    """NATS does not take what is published; a person has to look."""
+    """NATS refuses what is published; an operator has to act."""
 
 
 class Relay:
-    """Relays for this process whenever no other one does. One is made for the process, and run on every connection."""
+    """Relay whenever no other process does. A process creates one, and runs it on every connection to NATS."""
 
     def __init__(
         self,
@@ -84,8 +85,8 @@ class Relay:
         statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
         failpoint: FailPointHook = noop,
     ) -> None:
-        """Make the relay; it does nothing until `run`."""
-        self._conninfo = bounded(
+        """Create the relay; it does nothing until `run`."""
+        self._conninfo = add_bounds(
             conninfo, statement_timeout_ms=statement_timeout_ms, application_name=name_session(SESSION_LABEL)
         )
         self._log_id = log_id
@@ -108,15 +109,15 @@ class Relay:
         """Relay over a connection to NATS until cancelled; retry with back-off."""
         try:
             async for attempt in Retrying(
-                *LOST, NotPublished, StreamUnusable, back_off=self._back_off, on_failure=self._interrupted
+                *LOST, NotPublished, StreamUnusable, back_off=self._back_off, on_failure=self._handle_failure
             ):
                 with attempt:
-                    async with self._role.hold(self._conninfo, self._stand_by, self._hung_relay_ended) as connection:
+                    async with self._role.hold(self._conninfo, self._stand_by, self._log_ended_relay) as connection:
                         await self._serve(connection, client)
         finally:
             self.doing = Relaying.AWAY
 
-    def _interrupted(self, fault: Exception, failures: int) -> None:
+    def _handle_failure(self, fault: Exception, failures: int) -> None:
         if isinstance(fault, LOST):
             self.doing = Relaying.AWAY
             self._logger.warning("relay.interrupted", reason=str(fault).strip())
@@ -130,7 +131,7 @@ class Relay:
         row = await (await connection.execute(CURSOR, [CARRIER])).fetchone()
         return Progress(0 if row is None else row[0], self._feed.through)
 
-    def _hung_relay_ended(self, session: str, position: int) -> None:
+    def _log_ended_relay(self, session: str, position: int) -> None:
         self._logger.warning("relay.hung_relay_ended", session=session, position=position)
 
     async def _serve(self, connection: AsyncConnection[Any], client: Client) -> None:
@@ -148,7 +149,7 @@ class Relay:
         self.doing, self.fault = Relaying.RELAYING, None
         async with publishing(client, self._settings.relay_ack_seconds) as publisher:
             while True:
-                await self._feed.moved(self.position)
+                await self._feed.wait_past(self.position)
                 await self._step(connection, publisher)
 
     async def _step(self, connection: AsyncConnection[Any], publisher: Publisher) -> None:
@@ -169,15 +170,15 @@ class Relay:
     def _messages(self, rows: Sequence[Stored]) -> list[Message]:
         return [
             Message(
-                subject_of(one.workspace_id, one.project_id, one.topic),
-                write(self._log_id, one),
+                format_subject(row.workspace_id, row.project_id, row.topic),
+                encode_envelope(self._log_id, row),
                 {
-                    MESSAGE_ID: marked(self._mark, one.position),
-                    POSITION: str(one.position),
+                    MESSAGE_ID: marked(self._mark, row.position),
+                    POSITION: str(row.position),
                     CONTENT_TYPE: MEDIA_TYPE,
                 },
             )
-            for one in rows
+            for row in rows
         ]
 
     async def _move(self, connection: AsyncConnection[Any], position: int) -> None:

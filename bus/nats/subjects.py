@@ -1,4 +1,4 @@
-"""Subjects: where on NATS a fact is published, as `callsheet.v1.{workspace}.{project}.{noun}.{fact}`."""
+"""NATS subjects of facts, `callsheet.v1.{workspace}.{project}.{noun}.{fact}`, and of deltas."""
 
 import re
 from functools import lru_cache
@@ -11,17 +11,17 @@ ROOT: Final = "callsheet.v1"
 EVERY_FACT: Final = f"{ROOT}.>"
 NO_PROJECT: Final = "_"
 
-# A delta is no fact: its subject lies outside EVERY_FACT, so that no stream ever keeps it.
+# Deltas are not facts: their subjects are outside of EVERY_FACT, so that no stream stores them.
 DELTAS: Final = "callsheet.deltas.v1"
 
 STRANGE: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
 @lru_cache(maxsize=10_000)
-def subject_of(workspace_id: UUID, project_id: UUID | None, topic: str) -> str:
-    """Give the subject of a fact: six tokens, always, so that a subscriber can filter by any of them.
+def format_subject(workspace_id: UUID, project_id: UUID | None, topic: str) -> str:
+    """Return the subject of a fact: always six tokens, so that a subscriber can filter by any of them.
 
-    `_` stands where there is no project. A topic that this code does not know is published too, whatever it holds.
+    A fact without a project has `_` as project. Topics of other versions of the code are published too.
     """
     workspace = from_uuid("ws", workspace_id)
     project = NO_PROJECT if project_id is None else from_uuid("prj", project_id)
@@ -29,11 +29,11 @@ def subject_of(workspace_id: UUID, project_id: UUID | None, topic: str) -> str:
     return f"{ROOT}.{workspace}.{project}.{_token(noun)}.{_token(fact)}"
 
 
-def deltas_subject(run_id: UUID) -> str:
-    """Give the subject of the deltas of one run."""
+def format_deltas_subject(run_id: UUID) -> str:
+    """Return the subject of the deltas of one run."""
     return f"{DELTAS}.{from_uuid('run', run_id)}"
 
 
 def _token(text: str) -> str:
-    """Make one token of a text: what NATS gives a meaning, and what it refuses, becomes `_`."""
+    """Return a text as one token: characters that NATS interprets or refuses become `_`."""
     return STRANGE.sub("_", text) or "_"

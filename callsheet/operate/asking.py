@@ -13,7 +13,7 @@ from callsheet.startup import database_of, settings_with
 from callsheet.telemetry.logging import configure_logging
 from callsheet.wiring.core import COMPONENTS
 from store.errors import Unavailable
-from store.postgres.connections import bounded, connected
+from store.postgres.connections import add_bounds, open_connection
 from store.postgres.migrations import check_schema
 
 APPLICATION_NAME: Final = "callsheet-operate"
@@ -60,7 +60,7 @@ async def asked(
 ) -> T:
     """Ask over a connection of its own. Raises Unavailable, UnsafeDatabase."""
     try:
-        async with connected(_patient(conninfo, settings, name)) as connection:
+        async with open_connection(_patient(conninfo, settings, name)) as connection:
             await check_schema(connection, COMPONENTS)
             return await question(connection)
     except psycopg.OperationalError as fault:
@@ -70,6 +70,6 @@ async def asked(
 def _patient(conninfo: str, settings: Settings, name: str) -> str:
     timeout = settings.store.statement_timeout_ms
     try:
-        return bounded(conninfo, statement_timeout_ms=timeout, application_name=name)
+        return add_bounds(conninfo, statement_timeout_ms=timeout, application_name=name)
     except psycopg.ProgrammingError:  # what it says quotes the string, and so perhaps a password
         raise Unavailable("the database is named by neither a URL nor a connection string of PostgreSQL") from None

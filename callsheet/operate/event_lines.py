@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from bus.nats.cloudevents import Stored, write
+from bus.nats.cloudevents import Stored, encode_envelope
 from bus.raw_reads import Connection
 from callsheet.operate.printing import plain
 from domain.ids import to_uuid
@@ -31,7 +31,7 @@ def line_of(log_id: UUID, stored: Stored) -> str:
 
 def envelope_of(log_id: UUID, stored: Stored) -> dict[str, Any]:
     """Give an event as subscribers get it, as a JSON object."""
-    return cast("dict[str, Any]", msgspec.json.decode(write(log_id, stored)))
+    return cast("dict[str, Any]", msgspec.json.decode(encode_envelope(log_id, stored)))
 
 
 def unreadable(stored: Stored) -> str | None:

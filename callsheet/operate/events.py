@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from bus.listener import APPLICATION_NAME
 from bus.nats.cloudevents import Stored
-from bus.raw_reads import Connection, head_of, latest, page_after
+from bus.raw_reads import Connection, read_head, read_latest, read_page
 from callsheet.help_text import OF_OPERATORS, examples
 from callsheet.operate.asking import Interrupted, ask
 from callsheet.operate.event_lines import envelope_of, line_of, stream_id_of, unreadable, with_contents
@@ -128,7 +128,7 @@ def tail(
 
 async def _tail(connection: Connection, asked: Asked) -> None:
     await connection.execute("listen callsheet_log")
-    head, log_id = await head_of(connection)
+    head, log_id = await read_head(connection)
     left = most = sys.maxsize if asked.limit is None else asked.limit
     after = head
     if asked.begin is not None:
@@ -136,19 +136,19 @@ async def _tail(connection: Connection, asked: Asked) -> None:
         left = most = left if asked.last is None else min(left, asked.last)
     else:
         last = LAST_EVENTS if asked.last is None else asked.last
-        found = (await latest(connection, head, last, asked.only))[:left]
+        found = (await read_latest(connection, head, last, asked.only))[:left]
         await _print(connection, log_id, found, asked)
         left -= len(found)
     while left > 0:
         while after < head and left > 0:
-            found, after = await page_after(connection, after, head, min(PAGE_EVENTS, left), asked.only)
+            found, after = await read_page(connection, after, head, min(PAGE_EVENTS, left), asked.only)
             await _print(connection, log_id, found, asked)
             left -= len(found)
         if not asked.follow or left <= 0:
             break
         async for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
             pass
-        head, _ = await head_of(connection)
+        head, _ = await read_head(connection)
     if left == most and not asked.as_json:
         click.echo(f"callsheet: no event to show; the log ends at {head}", err=True)
 
@@ -198,14 +198,14 @@ def _position(text: str) -> tuple[str | None, int]:
 async def _show(
     connection: Connection, wanted: list[tuple[str | None, int]], *, contents: bool
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    head, log_id = await head_of(connection)
+    head, log_id = await read_head(connection)
     shown: list[dict[str, Any]] = []
     absent: list[str] = []
     for mark, position in wanted:
         if mark not in (None, mark_of(log_id)):
             absent.append(f"{mark}-{position} is of another log: this one is {mark_of(log_id)}")
             continue
-        found, _ = await page_after(connection, position - 1, min(head, position), 1, LogFilter())
+        found, _ = await read_page(connection, position - 1, min(head, position), 1, LogFilter())
         if not found:
             absent.append(f"there is no event {position}: the log ends at {head}")
             continue

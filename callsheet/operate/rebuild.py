@@ -30,7 +30,7 @@ from callsheet.wiring.rebuild import wanted_of
 from projections.rebuild import ledger, rebuilding
 from projections.rebuild.bounds import Tell
 from projections.rebuild.faults import RebuildPoisoned, RebuildRefused
-from projections.rebuild.pruning import Replaced, prune, replaced
+from projections.rebuild.pruning import Replaced, list_replaced, prune
 from projections.rebuild.report import RebuildReport
 
 FAILED: Final = 1
@@ -108,7 +108,7 @@ def prune_command(*, as_json: bool) -> None:
 
 
 async def _pruned(connection: ledger.Connection) -> list[Replaced]:
-    kept = await replaced(connection)
+    kept = await list_replaced(connection)
     await prune(connection, kept)
     return kept
 
@@ -137,7 +137,7 @@ def _chosen(
     conninfo: str, settings: Settings, names: Sequence[str], *, everything: bool, unfinished: bool
 ) -> tuple[str, ...]:
     """Give the projections that are meant; those of the one rebuild that was left, where nothing is named."""
-    open_ones = _run(asked(conninfo, settings, lambda one: ledger.unfinished(one, tuple(PROJECTIONS))))
+    open_ones = _run(asked(conninfo, settings, lambda one: ledger.find_unfinished(one, tuple(PROJECTIONS))))
     if names or everything:
         return named(names)
     if not unfinished:
@@ -163,12 +163,12 @@ def _rebuild(
     sys.exit(0 if report.same else ATTENTION)
 
 
-async def _rebuilt(conninfo: str, settings: Settings, wanted: rebuilding.Wanted, tell: Tell) -> RebuildReport:
+async def _rebuilt(conninfo: str, settings: Settings, wanted: rebuilding.RebuildRequest, tell: Tell) -> RebuildReport:
     return await rebuilding.rebuild(conninfo, wanted, settings.rebuild, tell, utc_now)
 
 
 def _abandon(conninfo: str, settings: Settings, names: Sequence[str], *, as_json: bool) -> None:
-    gone = _run(rebuilding.abandoned(conninfo, names, settings.rebuild))
+    gone = _run(rebuilding.abandon_unfinished(conninfo, names, settings.rebuild))
     if as_json:
         print_json(Abandoned(abandoned=tuple(gone)))
     else:

@@ -41,7 +41,7 @@ class Admin:
     async def _ready(self) -> tuple[int, bytes, bytes]:
         try:
             await self._core.log.head()
-            await self._core.checkpoints.look()
+            await self._core.checkpoints.refresh()
         except Unavailable as away:
             return 503, JSON, msgspec.json.encode({"status": "unavailable", "reason": str(away)})
         degraded = self._core.degraded()

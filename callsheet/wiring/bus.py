@@ -7,7 +7,7 @@ from bus.feed import Feed
 from bus.in_process import InProcessBus
 from bus.listener import Listener
 from bus.nats.bus import NatsBus
-from bus.nats.consumer import Carrying
+from bus.nats.consumer import FactConsumer
 from bus.nats.relay import Relay
 from callsheet.settings.load import Settings
 from store.failpoint import FailPointHook
@@ -35,5 +35,5 @@ def bus_of(  # what a bus is made of
     if relayed is not None:
         timeout_ms = settings.store.statement_timeout_ms
         relay = Relay(conninfo, log_id, feed, nats, statement_timeout_ms=timeout_ms, failpoint=relayed)
-    carrying = Carrying(log_id, feed, nats.pending_events)
-    return NatsBus(listener, log, feed, carrying, relay, nats, name=f"callsheet {name}")
+    consumer = FactConsumer(log_id, feed, nats.pending_events)
+    return NatsBus(listener, log, feed, consumer, relay, nats, name=f"callsheet {name}")

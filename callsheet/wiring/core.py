@@ -85,14 +85,14 @@ class Core:
 
     def degraded(self) -> tuple[str, ...]:
         """Say what does not go on in this process, for `/readyz`; the logs say why, and whose it is."""
-        parked = self.checkpoints.parked()
+        parked = self.checkpoints.count_parked()
         stalled = (one.name for one in self.worker.health() if one.stalled)
         let_go = len(self.engine.stuck)
         return (
             *(f"workspaces parked in the projection {name}: {count}" for name, count in sorted(parked.items())),
             *(f"the projection {name} does not move, and the log does" for name in stalled),
             *((f"{let_go} runs were let go by the engine",) if let_go else ()),
-            *self.bus.degraded(),
+            *self.bus.list_degraded(),
         )
 
     async def run(self) -> None:
@@ -131,7 +131,7 @@ async def opened(
     streams = Streams(log, most_cached=settings.store.aggregate_cache_streams)
     async with AsyncExitStack() as stack:
         log_id = await stack.enter_async_context(log.opened())
-        await stack.enter_async_context(models.opened())
+        await stack.enter_async_context(models.open())
         metrics = stack.enter_context(metrics_of(log))
         bus = bus_of(settings, conninfo, log, log_id, feed, name, failpoint if Part.PROJECTIONS in parts else None)
         executors = await stack.enter_async_context(executing(log, settings, secret, bus.deltas))

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from callsheet.wiring.projections import PROJECTIONS
-from projections.rebuild.rebuilding import Wanted
+from projections.rebuild.rebuilding import RebuildRequest
 
 
-def wanted_of(names: Sequence[str], *, resume: bool, rate: float | None) -> Wanted:
+def wanted_of(names: Sequence[str], *, resume: bool, rate: float | None) -> RebuildRequest:
     """Give what is to be rebuilt, made afresh."""
     made = tuple(PROJECTIONS[name]() for name in names)
-    return Wanted(projections=made, resume=resume, events_per_second=rate)
+    return RebuildRequest(projections=made, resume=resume, events_per_second=rate)

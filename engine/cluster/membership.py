@@ -15,7 +15,7 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 
-from store.postgres.connections import bounded, connected
+from store.postgres.connections import add_bounds, open_connection
 
 LOCK_CLASS: Final = 0x65_6E_67_69  # "engi"; the migrations name it too
 
@@ -120,8 +120,10 @@ def _weight(run_id: UUID, epoch: int) -> bytes:
 @asynccontextmanager
 async def joined(conninfo: str, name: str, lease_seconds: float) -> AsyncGenerator[Membership]:
     """Be one of the engines of a log for as long as the block lasts. Raises MembershipLost, OperationalError."""
-    patience = bounded(conninfo, statement_timeout_ms=int(lease_seconds * 1_000), application_name="callsheet-engine")
-    async with connected(patience) as connection:
+    patience = add_bounds(
+        conninfo, statement_timeout_ms=int(lease_seconds * 1_000), application_name="callsheet-engine"
+    )
+    async with open_connection(patience) as connection:
         row = await (await connection.execute(EPOCH)).fetchone()
         if row is None:
             raise TypeError("nextval answered nothing")

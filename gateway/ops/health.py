@@ -41,7 +41,7 @@ class Health:
         if self._deps.drain.begun:
             raise Draining
         await self._deps.log.head()
-        await self._deps.checkpoints.look()
+        await self._deps.checkpoints.refresh()
         return json_reply(200, HealthBody(status="ready", degraded=self._deps.degraded()))
 
     async def openapi(self, request: AnyRequest) -> Reply:

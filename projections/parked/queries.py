@@ -1,4 +1,4 @@
-"""What projections leave out, for those who watch over them: what is parked and skipped, and how it came to that."""
+"""Queries for operators: parked workspaces, skipped facts, and their history."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ select p.projection, p.workspace_id, p.from_position, p.stream_id, p.version, p.
  order by p.parked_at, p.projection, p.workspace_id
  limit %(limit)b
 """
-"""Read what is parked, the longest parked first, with how much of the log has come since."""
+"""Read parked workspaces, the longest parked first, with the number of positions since."""
 
 SKIPPED: Final = """
 select projection, position, workspace_id, stream_id, version, topic, error, rest_of_stream, skipped_by, why, skipped_at
@@ -28,7 +28,7 @@ select projection, position, workspace_id, stream_id, version, topic, error, res
  order by skipped_at desc, projection, position
  limit %(limit)b
 """
-"""Read what people have had skipped, the last first."""
+"""Read skipped facts, the latest first."""
 
 HISTORY: Final = """
 select projection, workspace_id, position, happened, by_whom, detail, at
@@ -37,7 +37,7 @@ select projection, workspace_id, position, happened, by_whom, detail, at
  order by id desc
  limit %(limit)b
 """
-"""Read what has become of a workspace in a projection, the last first."""
+"""Read the history of a workspace in a projection, the latest first."""
 
 EACH: Final = """
 select workspace_id, from_position, parked_at
@@ -54,11 +54,11 @@ select workspace_id, from_position, parked_at
 NOW: Final = "select clock_timestamp()"
 
 MOST: Final = 1_000
-"""How many rows are shown."""
+"""The maximum number of rows."""
 
 
 class ParkedRow(Struct, frozen=True, kw_only=True):
-    """A workspace that a projection leaves out from a position on. `behind` counts the positions since."""
+    """A workspace that a projection excludes from a position on. `behind` counts the positions since."""
 
     projection: str
     workspace_id: UUID
@@ -72,7 +72,7 @@ class ParkedRow(Struct, frozen=True, kw_only=True):
 
 
 class SkippedRow(Struct, frozen=True, kw_only=True):
-    """A fact that a projection passes over for ever."""
+    """A fact that a projection excludes for ever."""
 
     projection: str
     position: int
@@ -88,7 +88,7 @@ class SkippedRow(Struct, frozen=True, kw_only=True):
 
 
 class HistoryRow(Struct, frozen=True, kw_only=True):
-    """One thing that happened to a workspace in a projection: parked, retried, skipped or unparked."""
+    """An entry in the history of a workspace in a projection: parked, retried, skipped or unparked."""
 
     projection: str
     workspace_id: UUID
@@ -102,7 +102,7 @@ class HistoryRow(Struct, frozen=True, kw_only=True):
 async def parked_rows(
     connection: AsyncConnection[Any], projection: str | None = None, workspace_id: UUID | None = None
 ) -> list[ParkedRow]:
-    """Give what is parked, of one projection or workspace where they are named; a thousand at most."""
+    """Return parked workspaces, optionally of one projection or workspace; at most a thousand."""
     cursor = await _execute(connection, PARKED, projection, workspace_id)
     return [
         ParkedRow(
@@ -123,9 +123,9 @@ async def parked_rows(
 async def each_parked(
     connection: AsyncConnection[Any], projection: str, workspace_id: UUID | None = None
 ) -> AsyncIterator[tuple[UUID, int]]:
-    """Give every workspace that is parked in a projection now, or the one that is named, and from which position on.
+    """Yield every workspace that is parked in a projection now, or a given one, with its position.
 
-    What is parked meanwhile is not among them, so that whoever retries each comes to an end.
+    Workspaces parked meanwhile are not included, so that a caller who retries each of them finishes.
     """
     ((before,),) = await (await connection.execute(NOW)).fetchall()
     at, after = datetime.min.replace(tzinfo=UTC), UUID(int=0)
@@ -143,7 +143,7 @@ async def each_parked(
 async def skipped_rows(
     connection: AsyncConnection[Any], projection: str | None = None, workspace_id: UUID | None = None
 ) -> list[SkippedRow]:
-    """Give what is skipped, of one projection or workspace where they are named; a thousand at most."""
+    """Return skipped facts, optionally of one projection or workspace; at most a thousand."""
     cursor = await _execute(connection, SKIPPED, projection, workspace_id)
     return [
         SkippedRow(
@@ -164,7 +164,7 @@ async def skipped_rows(
 
 
 async def history_rows(connection: AsyncConnection[Any], projection: str, workspace_id: UUID) -> list[HistoryRow]:
-    """Give what has become of a workspace in a projection, the last first; a thousand at most."""
+    """Return the history of a workspace in a projection, the latest first; at most a thousand."""
     cursor = await _execute(connection, HISTORY, projection, workspace_id)
     return [
         HistoryRow(

@@ -1,4 +1,4 @@
-"""Retrying: folds what was parked of a workspace, page by page, and unparks it at the live checkpoint."""
+"""Retry a parked workspace: fold its facts page by page, and unpark it at the live checkpoint."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -8,11 +8,11 @@ from uuid import UUID
 from msgspec import Struct
 from psycopg import AsyncConnection
 
-from projections.runtime.apply import apply, is_poisonous, poison_of
-from projections.runtime.event_filter import Sieve
-from projections.runtime.parking import error_text, topic_as_stored
+from projections.runtime.apply import apply, find_poison, is_poisonous
+from projections.runtime.event_filter import EventFilter
+from projections.runtime.parking import format_error, read_topic
 from projections.runtime.projection import Cursor, Projection, Unfoldable
-from projections.runtime.skips import skips_of
+from projections.runtime.skips import load_skips
 from projections.settings import ProjectionSettings
 from store.log.queries import LOG, LogFilter, log_parameters, recorded_or_unreadable
 from store.log.records import Recorded
@@ -25,20 +25,20 @@ select projection, workspace_id, from_position, 'retried', %(by)b, ''
  where projection = %(projection)b and workspace_id = %(workspace)b
 returning position
 """
-"""Write down that somebody retries a workspace; gives from where, and nothing where it is not parked."""
+"""Record that a workspace is retried; return its position, or no row when it is not parked."""
 
 CHECKPOINT: Final = "select position from checkpoints where projection = %b"
-"""Read how far the others have been folded."""
+"""Read the live checkpoint."""
 
 LOCK: Final = "select position from checkpoints where projection = %b for update"
-"""Read it, and let nobody move it until this transaction ends."""
+"""Read the live checkpoint and lock it until the transaction ends."""
 
 ADVANCE: Final = """
 update parked set from_position = %(onward)b::bigint
  where projection = %(projection)b and workspace_id = %(workspace)b and from_position = %(expected)b::bigint
 returning from_position
 """
-"""Say that all before a position has been folded; it changes nothing where somebody else has."""
+"""Record that everything before a position is folded; it matches no row when another process did."""
 
 STOP: Final = """
 with stopped as (
@@ -52,7 +52,7 @@ insert into parking_history (projection, workspace_id, position, happened, by_wh
 select projection, workspace_id, from_position, 'parked', 'retry', error from stopped
 returning position
 """
-"""Say that the workspace stays parked, at this fact, and write that down."""
+"""Record that the workspace stays parked at this fact."""
 
 UNPARK: Final = """
 with unparked as (
@@ -67,14 +67,14 @@ insert into parking_history (projection, workspace_id, position, happened, by_wh
 select projection, workspace_id, %(position)b::bigint, 'unparked', 'retry', '' from unparked
 returning position
 """
-"""Let the workspace go on with the others; whoever follows the projection notices by the revision."""
+"""Unpark the workspace; the worker of the projection notices the new revision."""
 
 STRETCH_POSITIONS: Final = 10_000
 """Number of positions that one read of the log covers at most."""
 
 
 class Retried(Struct, frozen=True, kw_only=True):
-    """What came of a retry: all before `position` is folded; `error` says why it stays parked there, if it does."""
+    """The result: everything before `position` is folded; `error` says why it stays parked there, if it does."""
 
     projection: str
     workspace_id: UUID
@@ -83,19 +83,19 @@ class Retried(Struct, frozen=True, kw_only=True):
     error: str | None
 
 
-class NotParked(Exception):  # noqa: N818  # an answer to the person who asked
+class NotParked(Exception):  # noqa: N818  # a message for the operator
     """The workspace is not parked in the projection."""
 
 
-class RetriedByAnother(Exception):  # noqa: N818  # an answer to the person who asked
-    """Somebody else is retrying the same workspace in the same projection."""
+class RetriedByAnother(Exception):  # noqa: N818  # a message for the operator
+    """Another process is retrying the same workspace in the same projection."""
 
 
 class Retry:
-    """One retry of one workspace, over one connection that commits every statement by itself.
+    """One retry of one workspace, over one connection in autocommit mode.
 
     The others are folded meanwhile: only the last pages, which lead up to their checkpoint, hold it for a moment. What
-    was folded stays so when the retry ends early, and the next one goes on from there.
+    is folded stays folded when the retry ends early, and the next retry continues from there.
     """
 
     def __init__(
@@ -108,14 +108,14 @@ class Retry:
         *,
         stretch_positions: int = STRETCH_POSITIONS,
     ) -> None:
-        """Make it, with a projection that remembers nothing; `told` hears how far it is, and how far it has to go."""
+        """Create it, with a projection whose caches are empty; `told` is called with the position and the target."""
         self._connection = connection
         self._projection = projection
         self._workspace_id = workspace_id
         self._settings = settings
         self._stretch_positions = stretch_positions
         self._told = told
-        self._sieve = Sieve(projection.wants)
+        self._filter = EventFilter(projection.wants)
         self._from = 0
         self._folded = 0
 
@@ -127,7 +127,9 @@ class Retry:
         if row is None:
             raise NotParked
         self._from = row[0]
-        self._sieve = Sieve(self._projection.wants, skips=await skips_of(self._connection, self._projection.name))
+        self._filter = EventFilter(
+            self._projection.wants, skips=await load_skips(self._connection, self._projection.name)
+        )
         while True:
             poison, done = await self._onward()
             if poison is not None or done:
@@ -136,11 +138,11 @@ class Retry:
                     workspace_id=self._workspace_id,
                     folded=self._folded,
                     position=self._from,
-                    error=None if poison is None else error_text(poison),
+                    error=None if poison is None else format_error(poison),
                 )
 
     async def _onward(self) -> tuple[Unfoldable | None, bool]:
-        """Fold a page; says what it stopped at, and whether the workspace is unparked."""
+        """Fold a page; return the poison fact that it stopped at, and whether the workspace is unparked."""
         checkpoint = await self._checkpoint(CHECKPOINT)
         self._told(self._from - 1, checkpoint)
         last = checkpoint - self._from < self._stretch_positions
@@ -155,7 +157,7 @@ class Retry:
             return await self._stop(stopped.facts, stopped.fault), False
 
     async def _unpark(self) -> bool:
-        """Fold the last pages with the checkpoint held still; false where it has gone on too far meanwhile."""
+        """Fold the last pages with the checkpoint locked; return False when it is too far ahead."""
         async with self._connection.transaction():
             checkpoint = await self._checkpoint(LOCK)
             facts: list[Recorded] = []
@@ -179,14 +181,14 @@ class Retry:
         self._from, self._folded = onward, self._folded + len(facts)
 
     async def _stop(self, facts: Sequence[Recorded], fault: Exception) -> Unfoldable:
-        """Fold what comes before the fact that cannot be folded, and stay parked at it. Raises a fault of no fact."""
+        """Fold the facts before the poison fact, and stay parked at it. Raises faults that no fact caused."""
         while True:
-            poison = await poison_of(
+            poison = await find_poison(
                 self._connection, self._projection, facts, fault, try_seconds=self._settings.commit_seconds
             )
             if poison is None:
                 raise fault
-            facts = [one for one in facts if one.position < poison.position]
+            facts = [fact for fact in facts if fact.position < poison.position]
             try:
                 async with asyncio.timeout(self._settings.commit_seconds), self._connection.transaction():
                     await self._fold(facts)
@@ -198,7 +200,7 @@ class Retry:
             return poison
 
     async def _fold(self, facts: Sequence[Recorded]) -> None:
-        """Fold facts within the transaction. Raises _CannotFold, and forgets what it folded then."""
+        """Fold facts within the transaction. Raises _CannotFold, with the caches cleared."""
         try:
             async with self._connection.pipeline():
                 await apply(self._projection, self._cursor(), facts)
@@ -209,14 +211,14 @@ class Retry:
             raise _CannotFold(facts, fault) from fault
 
     async def _page(self, checkpoint: int, after: int) -> tuple[list[Recorded], int]:
-        """Read what is to be folded next, and say through which position it was looked for."""
+        """Return the next facts to fold, and the position that they were searched up to."""
         through = min(checkpoint, after + self._stretch_positions)
         limit = self._settings.batch_events
         only = LogFilter(workspace_id=self._workspace_id)
         cursor = self._cursor()
         await cursor.execute(LOG, log_parameters(after, through, limit, only))
         events = [recorded_or_unreadable(row) for row in await cursor.fetchall()]
-        return self._sieve.take(events, after), events[-1].position if len(events) == limit else through
+        return self._filter.select(events, after), events[-1].position if len(events) == limit else through
 
     async def _checkpoint(self, query: Any) -> int:  # noqa: ANN401  # a literal
         cursor = self._cursor()
@@ -240,7 +242,7 @@ class Retry:
 
 
 class _CannotFold(Exception):  # noqa: N818  # within a retry only
-    """Facts could not be folded; which of them is at fault is found out once the transaction is over."""
+    """Facts could not be folded; the poison fact is determined after the transaction."""
 
     def __init__(self, facts: Sequence[Recorded], fault: Exception) -> None:
         super().__init__(repr(fault))
@@ -253,6 +255,6 @@ def _parameters(poison: Unfoldable) -> dict[str, object]:
         "position": poison.position,
         "stream": poison.recorded.stream_id,
         "version": poison.recorded.version,
-        "topic": topic_as_stored(poison),
-        "error": error_text(poison),
+        "topic": read_topic(poison),
+        "error": format_error(poison),
     }

@@ -1,4 +1,4 @@
-"""Skipping: a person says that a projection is to pass over a fact, and why; it is kept for ever."""
+"""Skip a fact of a projection for ever, with the reason that an operator gave."""
 
 from typing import Any, Final
 from uuid import UUID
@@ -24,13 +24,13 @@ select projection, workspace_id, position, 'skipped', %(by)b,
   from skipped_now
 returning position
 """
-"""Skip the fact at which a workspace is parked, and write that down; nothing happens where it is parked elsewhere."""
+"""Skip the fact that a workspace is parked at, and record it; a no-op when it is parked elsewhere."""
 
 
 class Skip(Struct, frozen=True, kw_only=True):
-    """What a person said: the fact at which the workspace is parked is to be left out, with what follows in its stream.
+    """A request to skip the fact that a workspace is parked at, optionally with the rest of its stream.
 
-    After the first fact of a stream the rest is always left out: there is nothing to fold it onto.
+    Skipping the first fact of a stream always skips the rest: there is no state to fold it onto.
     """
 
     projection: str
@@ -41,12 +41,12 @@ class Skip(Struct, frozen=True, kw_only=True):
     why: str
 
 
-class ParkedElsewhere(Exception):  # noqa: N818  # an answer to the person who asked
-    """The workspace is not parked at this fact: nothing is skipped that nobody has looked at."""
+class ParkedElsewhere(Exception):  # noqa: N818  # a message for the operator
+    """The workspace is not parked at this fact: only facts that an operator has seen are skipped."""
 
 
 async def skip(connection: AsyncConnection[Any], said: Skip) -> None:
-    """Write down that the fact is skipped; a retry then obeys it. Raises ParkedElsewhere."""
+    """Record that the fact is skipped; a retry then obeys it. Raises ParkedElsewhere."""
     cursor = connection.cursor(binary=True)
     await cursor.execute(
         SKIP,

@@ -79,7 +79,7 @@ class AssetsView:
 
     async def get(self, workspace_id: UUID, asset_id: UUID) -> Folded[Asset] | None:
         """Give one asset. Raises Unavailable."""
-        row = await self._models.one(GET, {"id": asset_id, "workspace": workspace_id})
+        row = await self._models.first(GET, {"id": asset_id, "workspace": workspace_id})
         return None if row is None else view_of(row, _asset_decoder)
 
     async def list(
@@ -109,7 +109,7 @@ class AssetsView:
 
     async def version(self, workspace_id: UUID, asset_id: UUID, number: int) -> Version[Payload] | None:
         """Give one version of the content. Raises Unavailable."""
-        row = await self._models.one(VERSION, {"id": asset_id, "workspace": workspace_id, "number": number})
+        row = await self._models.first(VERSION, {"id": asset_id, "workspace": workspace_id, "number": number})
         return None if row is None else version_of(row, _content_decoder)
 
     async def versions(

@@ -54,7 +54,7 @@ class ProjectsView:
 
     async def get(self, workspace_id: UUID, project_id: UUID) -> Folded[Project] | None:
         """Give one project. Raises Unavailable."""
-        row = await self._models.one(GET, {"id": project_id, "workspace": workspace_id})
+        row = await self._models.first(GET, {"id": project_id, "workspace": workspace_id})
         return None if row is None else view(row, _decoder)
 
     async def list(

@@ -153,7 +153,7 @@ class RunsView:
 
     async def get(self, workspace_id: UUID, run_id: UUID) -> Folded[Run] | None:
         """Give one run. Raises Unavailable."""
-        row = await self._models.one(GET, {"id": run_id, "workspace": workspace_id})
+        row = await self._models.first(GET, {"id": run_id, "workspace": workspace_id})
         return None if row is None else view_of(row, _decoder)
 
     async def list(
@@ -184,5 +184,5 @@ class RunsView:
 
     async def position(self) -> int:
         """Give the position up to which the runs have been folded. Raises Unavailable."""
-        row = await self._models.one(CHECKPOINT, {})
+        row = await self._models.first(CHECKPOINT, {})
         return 0 if row is None else row[0]

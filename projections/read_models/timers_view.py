@@ -67,10 +67,10 @@ class TimersView:
 
     async def next_after(self, now: datetime) -> datetime | None:
         """Give when the first timer is due that is not due yet. Raises Unavailable."""
-        row = await self._models.one(NEXT, {"now": now})
+        row = await self._models.first(NEXT, {"now": now})
         return None if row is None else row[0]
 
     async def position(self) -> int:
         """Give the position up to which the timers have been folded. Raises Unavailable."""
-        row = await self._models.one(CHECKPOINT, {})
+        row = await self._models.first(CHECKPOINT, {})
         return 0 if row is None else row[0]

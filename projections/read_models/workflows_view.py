@@ -84,7 +84,7 @@ class WorkflowsView:
 
     async def get(self, workspace_id: UUID, workflow_id: UUID) -> WorkflowItem | None:
         """Give one workflow. Raises Unavailable."""
-        row = await self._models.one(GET, {"id": workflow_id, "workspace": workspace_id})
+        row = await self._models.first(GET, {"id": workflow_id, "workspace": workspace_id})
         return None if row is None else _item(row)
 
     async def list(
@@ -113,7 +113,7 @@ class WorkflowsView:
 
     async def version(self, workspace_id: UUID, workflow_id: UUID, number: int) -> Version[Graph] | None:
         """Give one version of the graph. Raises Unavailable."""
-        row = await self._models.one(VERSION, {"id": workflow_id, "workspace": workspace_id, "number": number})
+        row = await self._models.first(VERSION, {"id": workflow_id, "workspace": workspace_id, "number": number})
         return None if row is None else version_of(row, _graph_decoder)
 
     async def versions(

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class Phase(StrEnum):
-    """What a rebuild is doing."""
+    """The phase of a rebuild."""
 
     FOLDING = "folding"
     INDEXING = "indexing"
@@ -16,13 +16,13 @@ class Phase(StrEnum):
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """How far a rebuild has come: positions of the log, of which `target` is where the live projection stands."""
+    """Progress in positions of the log; `target` is the position of the live projection."""
 
     phase: Phase
     position: int
     target: int
     events: int
-    """How many facts were folded in this sitting."""
+    """Facts folded since the start or the last resume."""
 
 
 Tell = Callable[[Progress], None]

@@ -1,6 +1,6 @@
-"""Comparing the live tables with a generation's at one position, without holding up whoever writes either.
+"""Compare the live tables with a generation's at one position, without blocking their writers.
 
-The live tables are seen by a snapshot; the rebuild is brought to exactly where that snapshot's checkpoint stands.
+The live tables are read in a snapshot; the rebuild is advanced to exactly the checkpoint of that snapshot.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ Connection = AsyncConnection[tuple[Any, ...]]
 Row = tuple[str, int]
 
 SNAPSHOT: Final = "begin isolation level repeatable read read only"
-"""See what is committed now, and nothing that comes later."""
+"""Read only what is committed now."""
 
 HASH: Final = SQL("""
 select count(*), coalesce(sum(hashtextextended(row_text, 0)::numeric), 0)::text,
        coalesce(sum(hashtextextended(row_text, 1)::numeric), 0)::text
   from {} as t cross join lateral (select t::text as row_text) as whole
 """)
-"""Sum up the hashes of all rows: a sum does not depend on their order, and unlike an exclusive or it counts them."""
+"""Sum the hashes of all rows: independent of their order, and unlike an exclusive or it counts duplicates."""
 
 KEY: Final = """
 select a.attname::text
@@ -66,7 +66,7 @@ class Sides(Struct, frozen=True, kw_only=True):
     at_once: bool = True
 
 
-async def compared(sides: Sides, table: str, *, samples: int) -> TableReport:
+async def compare(sides: Sides, table: str, *, samples: int) -> TableReport:
     """Compare one table; only where the hashes differ are its rows gone through one by one."""
     former, new = await _hashes(sides, table)
     found = _Found(samples)
@@ -132,7 +132,7 @@ async def _rows(connection: Connection, schema: str, table: str, key: Composed) 
 
 
 async def _merge(former: AsyncIterator[Row], new: AsyncIterator[Row], found: _Found) -> None:
-    """Go through two sides in the order of their keys, and note what is not the same."""
+    """Merge two sides in the order of their keys, and record the differences."""
     ours, theirs = await anext(former, None), await anext(new, None)
     while ours is not None or theirs is not None:
         if theirs is None or (ours is not None and ours[0] < theirs[0]):
@@ -149,21 +149,23 @@ async def _merge(former: AsyncIterator[Row], new: AsyncIterator[Row], found: _Fo
 
 
 async def _name_columns(sides: Sides, table: str, key: Composed, found: _Found) -> None:
-    """Say of the sampled rows that are in both which columns differ."""
-    keys = [one.key for one in found.samples if one.kind == "changed"]
+    """Return the samples with the differing columns of rows that are on both sides."""
+    keys = [sample.key for sample in found.samples if sample.kind == "changed"]
     if not keys:
         return
     former = await _whole(sides.former, Identifier(sides.former_schema, table), key, keys)
     new = await _whole(sides.new, Identifier(sides.new_schema, table), key, keys)
     found.samples = [
-        one
-        if one.kind != "changed"
+        sample
+        if sample.kind != "changed"
         else Difference(
-            key=one.key,
-            kind=one.kind,
-            columns=tuple(name for name, value in former[one.key].items() if bytes(new[one.key][name]) != bytes(value)),
+            key=sample.key,
+            kind=sample.kind,
+            columns=tuple(
+                name for name, value in former[sample.key].items() if bytes(new[sample.key][name]) != bytes(value)
+            ),
         )
-        for one in found.samples
+        for sample in found.samples
     ]
 
 

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
 from projections.rebuild.ledger import INDEXES, Rebuild
-from store.postgres.migrations import migrations_of
+from store.postgres.migrations import list_migrations
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -22,7 +22,7 @@ select n.nspname, current_setting('search_path')
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where c.oid = 'checkpoints'::regclass
 """
-"""Read which schema the live tables are in, and how the connection finds them."""
+"""Read the schema of the live tables, and the search path."""
 
 TABLES: Final = """
 select c.relname::text
@@ -39,14 +39,14 @@ select i.relname::text, pg_get_indexdef(i.oid)
  where n.nspname = %b::text and not x.indisunique
  order by i.relname
 """
-"""Read the indexes of a schema that uphold nothing: only readers need them."""
+"""Read the indexes of a schema that enforce no constraint: only readers need them."""
 
 SEARCH: Final = "select set_config('search_path', %b::text, %b::boolean)"
 """Say where names are looked up, for this transaction only or for the connection."""
 
 
 async def live_schema(connection: Connection) -> tuple[str, str]:
-    """Give the schema of the live tables, and the search path by which the connection finds them."""
+    """Return the schema of the live tables, and the search path that the connection finds them by."""
     cursor = await connection.execute(LIVE)
     row = await cursor.fetchone()
     assert row is not None  # a row of one table's oid  # noqa: S101
@@ -54,19 +54,19 @@ async def live_schema(connection: Connection) -> tuple[str, str]:
 
 
 async def look_in(connection: Connection, path: str, *, only_this_transaction: bool = False) -> None:
-    """Let the statements of a connection find their tables along a search path."""
+    """Set the search path of a connection."""
     await connection.execute(SEARCH, [path, only_this_transaction])
 
 
 async def make_tables(connection: Connection, rebuild: Rebuild, tables: Sequence[str]) -> None:
-    """Make the empty tables of a rebuild, within a transaction of the caller's.
+    """Create the empty tables of a rebuild, in the caller's transaction.
 
-    Indexes that only readers need are made once the rows are there, as keeping them up would cost more than the rows.
+    Indexes that only readers need are created after the rows: maintaining them would cost more than the rows.
     """
     schema = rebuild.schema
     await connection.execute(SQL("create schema {}").format(Identifier(schema)))
     await look_in(connection, schema, only_this_transaction=True)
-    for migration in migrations_of(COMPONENT):
+    for migration in list_migrations(COMPONENT):
         # The text comes from our own files, so it is as literal as a string in the source.
         await connection.execute(cast("LiteralString", migration.sql), prepare=False)
     cursor = await connection.execute(TABLES, [schema])
@@ -80,12 +80,12 @@ async def make_tables(connection: Connection, rebuild: Rebuild, tables: Sequence
 
 
 async def keep_indexes(connection: Connection, rebuild: Rebuild) -> None:
-    """Write down which indexes are still to be made."""
+    """Record which indexes are still to be created."""
     await connection.execute(INDEXES, {"id": rebuild.id, "indexes": rebuild.indexes})
 
 
 async def make_indexes(connection: Connection, rebuild: Rebuild, tables: Sequence[str]) -> None:
-    """Make the indexes that were put off, and let the planner know what is in the tables."""
+    """Create the deferred indexes, and analyze the tables."""
     while rebuild.indexes:
         async with connection.transaction():
             # PostgreSQL wrote this definition itself, of an index that a migration of ours had made.
@@ -97,12 +97,12 @@ async def make_indexes(connection: Connection, rebuild: Rebuild, tables: Sequenc
 
 
 async def move_tables(connection: Connection, tables: Sequence[str], source: str, target: str) -> None:
-    """Move tables, with their indexes, from one schema to another, within a transaction of the caller's."""
+    """Move tables, with their indexes, from one schema to another, in the caller's transaction."""
     for name in tables:
         move = SQL("alter table {} set schema {}").format(Identifier(source, name), Identifier(target))
         await connection.execute(move)
 
 
 async def drop_schema(connection: Connection, schema: str) -> None:
-    """Drop a schema of a rebuild with all that is in it, if it is there."""
+    """Drop a schema of a rebuild and everything in it, if it exists."""
     await connection.execute(SQL("drop schema if exists {} cascade").format(Identifier(schema)))

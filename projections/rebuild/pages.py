@@ -23,12 +23,12 @@ select notification_id, originator_id, originator_version, workspace_id, project
 
 
 class LogPages:
-    """Reads the log over a connection of its own, one page ahead of whoever takes them."""
+    """Read the log over its own connection, one page ahead of the caller."""
 
     def __init__(
         self, connection: AsyncConnection[Any], wanted: Sequence[str], *, page_events: int, ahead: bool = True
     ) -> None:
-        """Make it; `page_events` positions are looked at a page. Not `ahead`: a page is read once it is asked for."""
+        """Create it; a page scans `page_events` positions. Without `ahead` a page is read when it is asked for."""
         self._connection = connection
         self._wanted = list(wanted)
         self._page_events = page_events
@@ -36,7 +36,7 @@ class LogPages:
 
     @asynccontextmanager
     async def between(self, after: int, through: int) -> AsyncGenerator[AsyncIterator[Page]]:
-        """Give the pages from after one position through another; what cannot be read is there as `Unreadable`."""
+        """Return the pages after one position through another; events that cannot be decoded are `Unreadable`."""
         ahead: list[asyncio.Task[Page]] = []
         try:
             yield self._pages(after, through, ahead)

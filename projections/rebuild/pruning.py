@@ -1,4 +1,4 @@
-"""Dropping the tables that rebuilds have replaced; until then they can be looked at."""
+"""Drop the tables that rebuilds have replaced; until then they can be queried."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,21 +11,21 @@ from projections.rebuild.ledger import PRUNED, REPLACED
 
 
 class Replaced(Struct, frozen=True, kw_only=True):
-    """The former tables of some projections, which a rebuild has replaced."""
+    """The tables of some projections that a rebuild has replaced."""
 
     id: int
     projections: tuple[str, ...]
 
 
-async def replaced(connection: AsyncConnection[tuple[Any, ...]]) -> list[Replaced]:
-    """Give what is kept, oldest first."""
+async def list_replaced(connection: AsyncConnection[tuple[Any, ...]]) -> list[Replaced]:
+    """Return the replaced tables that still exist, oldest first."""
     cursor = await connection.execute(REPLACED)
     return [Replaced(id=number, projections=tuple(names)) for number, names in await cursor.fetchall()]
 
 
 async def prune(connection: AsyncConnection[tuple[Any, ...]], kept: Sequence[Replaced]) -> None:
-    """Drop former tables, each rebuild's by itself."""
-    for one in kept:
+    """Drop replaced tables, in one transaction per rebuild."""
+    for replaced in kept:
         async with connection.transaction():
-            await drop_schema(connection, f"replaced_{one.id}")
-            await connection.execute(PRUNED, {"id": one.id})
+            await drop_schema(connection, f"replaced_{replaced.id}")
+            await connection.execute(PRUNED, {"id": replaced.id})

@@ -1,4 +1,4 @@
-"""A rebuild from its beginning, or from where it was left, to the swap and its report, beside the live tables."""
+"""Rebuild projections beside the live tables: begin or resume, fold, compare, swap, report."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from projections.rebuild import generation, ledger
 from projections.rebuild.bounds import Phase, Tell
 from projections.rebuild.building import Building
-from projections.rebuild.comparing import SNAPSHOT, Sides, compared
+from projections.rebuild.comparing import SNAPSHOT, Sides, compare
 from projections.rebuild.faults import RebuildRefused, SwapPostponed
 from projections.rebuild.ledger import REPORT, Rebuild
 from projections.rebuild.report import ProjectionReport, RebuildReport
@@ -22,70 +22,70 @@ from projections.rebuild.swapping import abandon, swap
 from projections.runtime.projection import Projection
 from projections.settings import RebuildSettings
 from store.postgres.arrays import register
-from store.postgres.connections import ASYNC_COMMIT, bounded, connected
-from store.postgres.migrations import migrations_of
+from store.postgres.connections import ASYNC_COMMIT, add_bounds, open_connection
+from store.postgres.migrations import list_migrations
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
 ONE_PROCESS: Final = "set max_parallel_workers_per_gather = 0; set max_parallel_maintenance_workers = 0"
-"""Let no statement take more than one processor."""
+"""Disable parallel queries: a statement uses one processor."""
 
 IDLE: Final = "select set_config('idle_in_transaction_session_timeout', %b::text, false)"
-"""Let a snapshot wait for the rebuild to reach it, in milliseconds."""
+"""Set how long a snapshot may wait for the rebuild to reach it, in milliseconds."""
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
-    """What somebody wants rebuilt, and how."""
+class RebuildRequest(Struct, frozen=True, kw_only=True):
+    """A request to rebuild projections."""
 
     projections: tuple[Projection, ...]
     resume: bool = False
     events_per_second: float | None = None
-    """How fast at most. What is held back also gives way: it takes one processor at a time, for the sake of others."""
+    """Rate limit. A limited rebuild also uses one processor at a time, to leave capacity for others."""
 
     @property
     def gives_way(self) -> bool:
-        """Tell whether others come first."""
+        """Return whether the rebuild leaves capacity for others."""
         return self.events_per_second is not None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Give the names of the projections."""
-        return tuple(one.name for one in self.projections)
+        """Return the names of the projections."""
+        return tuple(projection.name for projection in self.projections)
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Give the tables of all of them."""
-        return tuple(table for one in self.projections for table in one.tables)
+        """Return the tables of all projections."""
+        return tuple(table for projection in self.projections for table in projection.tables)
 
 
 async def rebuild(
-    conninfo: str, wanted: Wanted, settings: RebuildSettings, tell: Tell, clock: Callable[[], datetime]
+    conninfo: str, request: RebuildRequest, settings: RebuildSettings, tell: Tell, clock: Callable[[], datetime]
 ) -> RebuildReport:
-    """Rebuild projections beside the live ones and put the result in their place.
+    """Rebuild projections beside the live ones, and replace these by the result.
 
-    It may be cancelled or killed at any moment: what is committed is gone on from with `resume`. Raises
+    It may be cancelled or killed at any time: `resume` continues from what is committed. Raises
     RebuildRefused, RebuildPoisoned, psycopg.OperationalError.
     """
     begun = time.monotonic()
     async with _connections(conninfo, settings) as (writing, reading):
-        if wanted.gives_way:
+        if request.gives_way:
             await writing.execute(ONE_PROCESS)
         live, path = await generation.live_schema(writing)
-        one = await _taken(writing, wanted)
-        await generation.look_in(writing, f"{one.schema}, {path}")
+        ongoing = await _begin_or_resume(writing, request)
+        await generation.look_in(writing, f"{ongoing.schema}, {path}")
         building = Building(
-            writing, reading, one, wanted.projections, settings, tell, events_per_second=wanted.events_per_second
+            writing, reading, ongoing, request.projections, settings, tell, events_per_second=request.events_per_second
         )
-        await _near(writing, building, wanted, settings.near_events)
-        if one.indexes:
-            building.told(Phase.INDEXING, building.position)
-        await generation.make_indexes(writing, one, wanted.tables)
-        await _near(writing, building, wanted, settings.near_events)
-        reports = await _compared(conninfo, building, one, wanted, live, settings)
-        stands = await _swapped(writing, one, building, wanted, live, settings)
+        await _catch_up(writing, building, request, settings.near_events)
+        if ongoing.indexes:
+            building.report(Phase.INDEXING, building.position)
+        await generation.make_indexes(writing, ongoing, request.tables)
+        await _catch_up(writing, building, request, settings.near_events)
+        reports = await _compare(conninfo, building, ongoing, request, live, settings)
+        stands = await _swap_when_possible(writing, ongoing, building, request, live, settings)
         seconds = time.monotonic() - begun
         report = RebuildReport(
-            id=one.id,
+            id=ongoing.id,
             projections=reports,
             events=building.events,
             seconds=round(seconds, 3),
@@ -94,106 +94,115 @@ async def rebuild(
             ended_at=clock(),
             same=not any(each.different for each in reports),
         )
-        await writing.execute(REPORT, {"id": one.id, "report": msgspec.json.encode(report).decode()})
+        await writing.execute(REPORT, {"id": ongoing.id, "report": msgspec.json.encode(report).decode()})
         return report
 
 
-async def abandoned(conninfo: str, names: Sequence[str], settings: RebuildSettings) -> list[int]:
-    """Give up what was begun of these projections, and give the numbers of those rebuilds. Raises RebuildRefused."""
+async def abandon_unfinished(conninfo: str, names: Sequence[str], settings: RebuildSettings) -> list[int]:
+    """Abandon the unfinished rebuilds of these projections, and return their ids. Raises RebuildRefused."""
     async with _connections(conninfo, settings) as (connection, _):
-        await ledger.own(connection, names)
-        found = await ledger.unfinished(connection, names)
-        for one in found:
-            await abandon(connection, one)
-        return [one.id for one in found]
+        await ledger.acquire_roles(connection, names)
+        found = await ledger.find_unfinished(connection, names)
+        for ongoing in found:
+            await abandon(connection, ongoing)
+        return [ongoing.id for ongoing in found]
 
 
 @asynccontextmanager
 async def _connections(conninfo: str, settings: RebuildSettings) -> AsyncGenerator[tuple[Connection, Connection]]:
     patient = _patient(conninfo, settings.statement_timeout_ms)
-    async with connected(patient) as writing, connected(patient) as reading:
+    async with open_connection(patient) as writing, open_connection(patient) as reading:
         register(writing)
         await writing.execute(ASYNC_COMMIT)  # a crash costs a moment of folding again
         yield writing, reading
 
 
 def _patient(conninfo: str, timeout_ms: int) -> str:
-    return bounded(conninfo, statement_timeout_ms=timeout_ms, application_name="callsheet-rebuild")
+    return add_bounds(conninfo, statement_timeout_ms=timeout_ms, application_name="callsheet-rebuild")
 
 
-async def _taken(connection: Connection, wanted: Wanted) -> Rebuild:
-    """Begin a rebuild, or take up the one that was left. Raises RebuildRefused."""
-    await ledger.own(connection, wanted.names)
-    found = await ledger.unfinished(connection, wanted.names)
+async def _begin_or_resume(connection: Connection, request: RebuildRequest) -> Rebuild:
+    """Begin a rebuild, or resume the unfinished one. Raises RebuildRefused."""
+    await ledger.acquire_roles(connection, request.names)
+    found = await ledger.find_unfinished(connection, request.names)
     if not found:
-        if wanted.resume:
+        if request.resume:
             raise RebuildRefused("there is no rebuild of these projections to resume")
-        return await _begun(connection, wanted)
-    one = found[0]
-    named = ", ".join(one.projections)
-    if not wanted.resume:
+        return await _begin(connection, request)
+    ongoing = found[0]
+    named = ", ".join(ongoing.projections)
+    if not request.resume:
         raise RebuildRefused(
-            f"rebuild {one.id} of {', '.join(one.projections)} has not ended: --resume or --abandon it"
+            f"rebuild {ongoing.id} of {', '.join(ongoing.projections)} has not ended: --resume or --abandon it"
         )
-    if len(found) > 1 or set(one.projections) != set(wanted.names):
-        raise RebuildRefused(f"rebuild {one.id} is of {named}: name just these to resume it")
-    if one.migrations != len(migrations_of(generation.COMPONENT)):
-        raise RebuildRefused(f"the tables were migrated after rebuild {one.id} began: --abandon it, and begin anew")
-    return one
+    if len(found) > 1 or set(ongoing.projections) != set(request.names):
+        raise RebuildRefused(f"rebuild {ongoing.id} is of {named}: name just these to resume it")
+    if ongoing.migrations != len(list_migrations(generation.COMPONENT)):
+        raise RebuildRefused(f"the tables were migrated after rebuild {ongoing.id} began: --abandon it, and begin anew")
+    return ongoing
 
 
-async def _begun(connection: Connection, wanted: Wanted) -> Rebuild:
+async def _begin(connection: Connection, request: RebuildRequest) -> Rebuild:
     async with connection.transaction():
-        one = await ledger.begin(connection, wanted.names, migrations=len(migrations_of(generation.COMPONENT)))
+        ongoing = await ledger.insert_rebuild(
+            connection, request.names, migrations=len(list_migrations(generation.COMPONENT))
+        )
         _, path = await generation.live_schema(connection)
-        await generation.make_tables(connection, one, wanted.tables)
+        await generation.make_tables(connection, ongoing, request.tables)
         await generation.look_in(connection, path)
-        await generation.keep_indexes(connection, one)
-    return one
+        await generation.keep_indexes(connection, ongoing)
+    return ongoing
 
 
-async def _near(connection: Connection, building: Building, wanted: Wanted, near: int) -> None:
-    """Fold until the live projections are near."""
+async def _catch_up(connection: Connection, building: Building, request: RebuildRequest, near: int) -> None:
+    """Fold until the live projections are at most `near` positions ahead."""
     while True:
-        targets = await ledger.checkpoints(connection, wanted.names)
-        await building.up_to(targets)
-        if building.behind(await ledger.checkpoints(connection, wanted.names)) <= near:
+        targets = await ledger.read_checkpoints(connection, request.names)
+        await building.fold_up_to(targets)
+        if building.count_behind(await ledger.read_checkpoints(connection, request.names)) <= near:
             return
 
 
-async def _compared(
-    conninfo: str, building: Building, one: Rebuild, wanted: Wanted, live: str, settings: RebuildSettings
+async def _compare(
+    conninfo: str, building: Building, ongoing: Rebuild, request: RebuildRequest, live: str, settings: RebuildSettings
 ) -> tuple[ProjectionReport, ...]:
-    """Compare every table at the position that a snapshot of the live ones is of."""
+    """Compare every table at the position of a snapshot of the live ones."""
     patient = _patient(conninfo, settings.statement_timeout_ms)
-    async with connected(patient) as former, connected(patient) as new:
+    async with open_connection(patient) as former, open_connection(patient) as new:
         await former.execute(IDLE, [str(settings.statement_timeout_ms)])
-        if wanted.gives_way:
+        if request.gives_way:
             await former.execute(ONE_PROCESS)
             await new.execute(ONE_PROCESS)
         await former.execute(SNAPSHOT)
-        stands = await ledger.checkpoints(former, wanted.names)
-        await building.up_to(stands, Phase.COMPARING)
-        building.told(Phase.COMPARING, building.position)
+        stands = await ledger.read_checkpoints(former, request.names)
+        await building.fold_up_to(stands, Phase.COMPARING)
+        building.report(Phase.COMPARING, building.position)
         await new.execute(SNAPSHOT)
-        sides = Sides(former=former, former_schema=live, new=new, new_schema=one.schema, at_once=not wanted.gives_way)
+        sides = Sides(
+            former=former, former_schema=live, new=new, new_schema=ongoing.schema, at_once=not request.gives_way
+        )
         reports: list[ProjectionReport] = []
-        for projection in wanted.projections:
-            tables = [await compared(sides, table, samples=settings.sampled_differences) for table in projection.tables]
+        for projection in request.projections:
+            tables = [await compare(sides, table, samples=settings.sampled_differences) for table in projection.tables]
             reports.append(
                 ProjectionReport(projection=projection.name, compared_at=stands[projection.name], tables=tuple(tables))
             )
         return tuple(reports)
 
 
-async def _swapped(
-    connection: Connection, one: Rebuild, building: Building, wanted: Wanted, live: str, settings: RebuildSettings
+async def _swap_when_possible(
+    connection: Connection,
+    ongoing: Rebuild,
+    building: Building,
+    request: RebuildRequest,
+    live: str,
+    settings: RebuildSettings,
 ) -> dict[str, int]:
     for _ in range(settings.swap_tries):
-        await _near(connection, building, wanted, settings.near_events)
-        building.told(Phase.SWAPPING, building.position)
+        await _catch_up(connection, building, request, settings.near_events)
+        building.report(Phase.SWAPPING, building.position)
         try:
-            return await swap(connection, one, building, wanted.tables, live, settings)
+            return await swap(connection, ongoing, building, request.tables, live, settings)
         except SwapPostponed:
             await asyncio.sleep(settings.swap_pause_seconds)
     raise RebuildRefused(f"the live tables could not be had in {settings.swap_tries} tries: --resume to go on trying")

@@ -36,7 +36,7 @@ class ProjectionReport(Struct, frozen=True, kw_only=True):
 
     @property
     def different(self) -> int:
-        """Give how many rows are not the same."""
+        """Return the number of differing rows."""
         return sum(table.different for table in self.tables)
 
 

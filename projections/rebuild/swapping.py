@@ -1,4 +1,4 @@
-"""Putting a generation in the place of the live tables, in one transaction, while others read and write them.
+"""Replace the live tables by a generation, in one transaction, while others read and write them.
 
 The tables are locked before the checkpoints, as a worker does it, and the wait for them is shorter than the time
 after which PostgreSQL looks for deadlocks: where the two meet, it is the swap that tries again. Readers wait for as
@@ -22,17 +22,17 @@ from projections.settings import RebuildSettings
 Connection = AsyncConnection[tuple[Any, ...]]
 
 WAIT: Final = "select set_config('lock_timeout', %b::text, true)"
-"""Bound the wait for the tables, in milliseconds."""
+"""Limit the wait for the tables, in milliseconds."""
 
 STAND: Final = """
 select projection, position from checkpoints where projection = any (%b::text[]) order by projection for update
 """
-"""Hold the live projections where they stand."""
+"""Lock the checkpoints of the live projections."""
 
 REPLACE: Final = """
 update checkpoints set generation = %b::bigint, revision = revision + 1 where projection = any (%b::text[])
 """
-"""Say which tables are live now; by the revision a worker notices, and forgets what it remembers of the others."""
+"""Record which tables are live now; workers notice the new revision and clear their caches."""
 
 
 async def swap(
@@ -43,18 +43,18 @@ async def swap(
     live: str,
     settings: RebuildSettings,
 ) -> dict[str, int]:
-    """Bring the generation to exactly where the live tables are and put it in their place.
+    """Advance the generation to exactly the position of the live tables, and replace them.
 
-    Gives where each projection stood. Raises SwapPostponed where that cannot be done at once: nothing has changed.
+    Returns the position of each projection. Raises SwapPostponed when it must be retried: nothing has changed.
     """
-    positions, left_out = rebuild.positions, rebuild.left_out
+    positions, left_out = rebuild.positions, rebuild.exclusions
     try:
         async with connection.transaction():
-            stands = await _held(connection, rebuild, tables, live, settings)
+            stands = await _lock_live(connection, rebuild, tables, live, settings)
             await _replace(connection, rebuild, building, tables, live, stands, settings)
     except BaseException as fault:
-        rebuild.positions, rebuild.left_out = positions, left_out
-        building.forget()
+        rebuild.positions, rebuild.exclusions = positions, left_out
+        building.forget_state()
         if isinstance(fault, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
             raise SwapPostponed("the live tables are in use") from fault
         raise
@@ -70,10 +70,10 @@ async def _replace(
     stands: dict[str, int],
     settings: RebuildSettings,
 ) -> None:
-    if building.behind(stands) > settings.swap_events_max:
+    if building.count_behind(stands) > settings.swap_events_max:
         raise SwapPostponed("the live projections moved on")
-    await building.look()
-    await building.up_to(stands, Phase.SWAPPING)
+    await building.refresh_exclusions()
+    await building.fold_up_to(stands, Phase.SWAPPING)
     await connection.execute(SQL("create schema {}").format(Identifier(rebuild.replaced_schema)))
     await move_tables(connection, tables, live, rebuild.replaced_schema)
     await move_tables(connection, tables, rebuild.schema, live)
@@ -82,7 +82,7 @@ async def _replace(
     await _end(connection, rebuild, "swapped")
 
 
-async def _held(
+async def _lock_live(
     connection: Connection, rebuild: Rebuild, tables: Sequence[str], live: str, settings: RebuildSettings
 ) -> dict[str, int]:
     await connection.execute(WAIT, [str(settings.swap_wait_ms)])
@@ -99,7 +99,7 @@ async def _end(connection: Connection, rebuild: Rebuild, state: str) -> None:
 
 
 async def abandon(connection: Connection, rebuild: Rebuild) -> None:
-    """Give a rebuild up, and drop what it has made. Raises RebuildRefused."""
+    """Abandon a rebuild, and drop its tables. Raises RebuildRefused."""
     async with connection.transaction():
         await drop_schema(connection, rebuild.schema)
         await _end(connection, rebuild, "abandoned")

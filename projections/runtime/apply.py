@@ -1,4 +1,4 @@
-"""Applying facts to a projection, and finding the one that it cannot fold."""
+"""Apply facts to a projection, and find the fact that it cannot fold."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,36 +12,36 @@ from store.errors import Unavailable
 from store.log.records import Recorded, Unreadable
 
 ONE: Final = "select 1"
-"""Ask for a row, so that all that came before in the pipeline has been carried out once it is here."""
+"""Return a row: once it is here, everything before it in the pipeline has been executed."""
 
 OF_THE_DATABASE: Final = (psycopg.Error, Unavailable, TimeoutError)
-"""What goes wrong without any fact being at fault."""
+"""Errors that no fact causes."""
 
 OF_A_FACT: Final = (Unfoldable, psycopg.DataError, psycopg.IntegrityError)
-"""What goes wrong because of what a fact says."""
+"""Errors that the content of a fact causes."""
 
 
 async def apply(projection: Projection, cursor: Cursor, facts: Sequence[Recorded]) -> None:
-    """Fold facts and write what they change. Raises Unfoldable, also for an event that cannot be read."""
-    # Kinds first: to look at every fact for one that cannot be read took four times as long.
-    if Unreadable in {type(one.fact) for one in facts}:
-        raise next(unfoldable for one in facts if (unfoldable := _unread(one)) is not None)
+    """Fold facts and write the changed rows. Raises Unfoldable, also for an event that cannot be decoded."""
+    # A set of the types first: checking every fact took four times as long.
+    if Unreadable in {type(recorded.fact) for recorded in facts}:
+        raise next(unfoldable for recorded in facts if (unfoldable := _unread(recorded)) is not None)
     if facts:
         await projection.apply(cursor, facts)
 
 
-def _unread(one: Recorded) -> Unfoldable | None:
-    if isinstance(one.fact, Unreadable):
-        return Unfoldable(one, f"{one.fact.topic} cannot be read: {one.fact.reason}")
+def _unread(recorded: Recorded) -> Unfoldable | None:
+    if isinstance(recorded.fact, Unreadable):
+        return Unfoldable(recorded, f"{recorded.fact.topic} cannot be read: {recorded.fact.reason}")
     return None
 
 
 def is_poisonous(fault: Exception) -> bool:
-    """Tell whether a fault may come from a fact: a bug that one fact brings out must not stop all the others."""
+    """Return whether a fact may be the cause: a bug that one fact triggers must not stop all the others."""
     return isinstance(fault, OF_A_FACT) or not isinstance(fault, OF_THE_DATABASE)
 
 
-async def poison_of(
+async def find_poison(
     connection: AsyncConnection[Any],
     projection: Projection,
     facts: Sequence[Recorded],
@@ -49,7 +49,7 @@ async def poison_of(
     *,
     try_seconds: float,
 ) -> Unfoldable | None:
-    """Find the fact because of which facts could not be applied; None where they can.
+    """Return the fact because of which facts could not be applied; None when they can be.
 
     PostgreSQL names no row of a batch, so that the shortest beginning that fails is looked for by halves: its last
     fact is the one. Nothing is written, and the projection is left with nothing remembered. Raises TimeoutError.
@@ -67,13 +67,13 @@ async def poison_of(
             return found
         else:
             failing, fault = middle, found
-    return None if failing > len(facts) else Unfoldable(facts[failing - 1], said_of(fault))
+    return None if failing > len(facts) else Unfoldable(facts[failing - 1], format_fault(fault))
 
 
 async def _try(
     connection: AsyncConnection[Any], projection: Projection, facts: Sequence[Recorded], try_seconds: float
 ) -> Exception | None:
-    """Apply facts and take it back; gives what went wrong, if it may come from a fact."""
+    """Apply facts and roll back; return what went wrong, if a fact may be the cause."""
     try:
         async with asyncio.timeout(try_seconds), connection.pipeline(), connection.transaction(force_rollback=True):
             await apply(projection, connection.cursor(binary=True), facts)
@@ -89,8 +89,8 @@ async def _try(
     return None
 
 
-def said_of(fault: Exception) -> str:
-    """Say what went wrong, without the row that PostgreSQL quotes: it may hold what is nobody's business."""
+def format_fault(fault: Exception) -> str:
+    """Return the error without the row that PostgreSQL quotes: it may hold private data."""
     if isinstance(fault, psycopg.Error) and fault.diag.message_primary:
         return fault.diag.message_primary
     return repr(fault)

@@ -1,4 +1,4 @@
-"""Where each projection stands, and waiting until one stands far enough."""
+"""Positions of projections, and waiting until a projection has reached a position."""
 
 import asyncio
 import random
@@ -15,10 +15,10 @@ from projections.runtime.waiters import Waiter, Waiters
 from store.errors import Unavailable
 
 ALL: Final = "select projection, position, revision from checkpoints"
-"""Read every checkpoint, and the revision of what the projection leaves out."""
+"""Read every checkpoint, and the revision of its parked and skipped facts."""
 
 PARKED: Final = "select workspace_id, from_position from parked where projection = %(projection)b"
-"""Read what is parked in a projection."""
+"""Read the workspaces that are parked in a projection."""
 
 POLL_SECONDS: Final = 0.05
 """How often the table is read for checkpoints that another process moves."""
@@ -27,28 +27,28 @@ FOLLOWED_POLL_SECONDS: Final = 1.0
 
 
 class ProjectionBehind(Unavailable):
-    """The projection did not come to the position in time."""
+    """The projection did not reach the position in time."""
 
 
 class ProjectionParked(Unavailable):
-    """The workspace is parked in the projection, before the position: waiting does not help, a person has to look."""
+    """The workspace is parked before the position: waiting does not help, an operator has to act."""
 
 
-class LeftOut(Struct, frozen=True, kw_only=True):
-    """What is parked in a projection, at a revision."""
+class ParkedWorkspaces(Struct, frozen=True, kw_only=True):
+    """The parked workspaces of a projection, at a revision."""
 
     revision: int = -1
     parked: Mapping[UUID, int] = NOTHING_PARKED
 
 
-NOTHING_KNOWN: Final = LeftOut()
+NOTHING_KNOWN: Final = ParkedWorkspaces()
 
 
 class Checkpoints:
-    """Positions of projections: told by this process's worker, or else read from the table.
+    """Positions of projections, reported by this process's worker or read from the table.
 
-    The worker tells at once, so that most waits cost no query. Where another process does the work, one of those who
-    wait looks at the table every `poll_seconds` for all of them.
+    The worker reports at once, so that most waits cost no query. Where another process has the projection, one waiter
+    polls the table every `poll_seconds` for all of them.
     """
 
     def __init__(
@@ -58,63 +58,63 @@ class Checkpoints:
         poll_seconds: float = POLL_SECONDS,
         followed_poll_seconds: float = FOLLOWED_POLL_SECONDS,
     ) -> None:
-        """Know nothing yet."""
+        """Create it without known positions."""
         self._models = models
         self._poll_seconds = poll_seconds
         self._followed_poll_seconds = followed_poll_seconds
         self._positions: dict[str, int] = {}
         self._followed: set[str] = set()
-        self._left_out: dict[str, LeftOut] = {}
+        self._left_out: dict[str, ParkedWorkspaces] = {}
         self._waiters = Waiters(lambda projection: projection not in self._followed)
-        self._looking = asyncio.Lock()
-        self._looked_at = 0.0
+        self._refreshing = asyncio.Lock()
+        self._refreshed_at = 0.0
 
     def position(self, projection: str) -> int:
-        """Give the last position known here; 0 where none is."""
+        """Return the last known position; 0 when none is known."""
         return self._positions.get(projection, 0)
 
-    def moved(self, projection: str, position: int, *, revision: int | None = None) -> None:
-        """Say that a projection stands here, with all before it readable, less what was left out at a revision.
+    def advance(self, projection: str, position: int, *, revision: int | None = None) -> None:
+        """Set the position of a projection: everything up to it is readable, except what a revision excludes.
 
-        A worker that has not noticed yet that a workspace is no longer parked says nothing about that workspace.
+        Ignored at an older revision: that worker has not noticed yet that a workspace is no longer parked.
         """
         if revision is not None and revision < self._left_out.get(projection, NOTHING_KNOWN).revision:
             return
         self._positions[projection] = position
-        self._waiters.moved(projection, position)
+        self._waiters.advance(projection, position)
 
-    def followed(self, projection: str, *, here: bool) -> None:
-        """Say whether this process's worker is the one that moves a projection."""
+    def set_followed(self, projection: str, *, here: bool) -> None:
+        """Set whether this process's worker owns a projection."""
         (self._followed.add if here else self._followed.discard)(projection)
-        self._waiters.hand_on()
+        self._waiters.elect_poller()
 
-    def left_out(self, projection: str, revision: int, parked: Mapping[UUID, int]) -> None:
-        """Say what is parked in a projection; to be said before `moved`, which lets readers go on."""
+    def set_parked(self, projection: str, revision: int, parked: Mapping[UUID, int]) -> None:
+        """Set the parked workspaces of a projection; call it before `advance`, which wakes the waiters."""
         if revision >= self._left_out.get(projection, NOTHING_KNOWN).revision:
-            self._left_out[projection] = LeftOut(revision=revision, parked=parked)
+            self._left_out[projection] = ParkedWorkspaces(revision=revision, parked=parked)
 
-    def parked(self) -> dict[str, int]:
-        """Give how many workspaces are parked in each projection that has any, as far as it is known here."""
-        return {projection: len(one.parked) for projection, one in self._left_out.items() if one.parked}
+    def count_parked(self) -> dict[str, int]:
+        """Return the known number of parked workspaces of each projection that has any."""
+        return {projection: len(known.parked) for projection, known in self._left_out.items() if known.parked}
 
     async def wait_for(
         self, projection: str, position: int, timeout_seconds: float, *, workspace_id: UUID | None = None
     ) -> None:
-        """Return once a projection stands at the position or past it, and the workspace, if one is named, with it.
+        """Wait until a projection has reached a position and, if given, the workspace is not parked before it.
 
         Raises ProjectionBehind after the time, ProjectionParked, Unavailable.
         """
         if workspace_id is not None and self._is_parked(projection, position, workspace_id):
-            await self._look_from_now()  # a person may have mended it since, in another process
+            await self._refresh_from_now()  # an operator may have retried it in another process
             self._refuse_parked(projection, position, workspace_id)
         if self._positions.get(projection, -1) >= position:
             return
-        with self._waiters.waiting(projection, position) as one:
+        with self._waiters.register(projection, position) as waiter:
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    await self._wait(one)
+                    await self._wait(waiter)
             except TimeoutError as late:
-                message = f"{projection} did not come to position {position} within {timeout_seconds} s"
+                message = f"{projection} did not reach position {position} within {timeout_seconds} s"
                 raise ProjectionBehind(message) from late
         if workspace_id is not None:
             self._refuse_parked(projection, position, workspace_id)
@@ -127,48 +127,48 @@ class Checkpoints:
         if self._is_parked(projection, position, workspace_id):
             raise ProjectionParked(f"the workspace is parked in {projection}, before position {position}")
 
-    async def _wait(self, one: Waiter) -> None:
-        while not one.reached:
-            if one.projection in self._followed:
-                self._waiters.leave(one)
-                await one.woken(self._followed_poll_seconds)
-            elif self._waiters.looks(one):
-                await self.look()
-                if not one.reached:
-                    await one.woken(self._poll_seconds * random.uniform(0.8, 1.2))  # noqa: S311  # jitter, nothing secret
+    async def _wait(self, waiter: Waiter) -> None:
+        while not waiter.reached:
+            if waiter.projection in self._followed:
+                self._waiters.release_polling(waiter)
+                await waiter.wait(self._followed_poll_seconds)
+            elif self._waiters.claim_polling(waiter):
+                await self.refresh()
+                if not waiter.reached:
+                    await waiter.wait(self._poll_seconds * random.uniform(0.8, 1.2))  # noqa: S311  # jitter, nothing secret
             else:
-                await one.woken(None)
+                await waiter.wait(None)
 
-    async def look(self) -> None:
-        """Read every checkpoint, and what is parked where that has changed, unless somebody did just now.
+    async def refresh(self) -> None:
+        """Read every checkpoint, and changed parked workspaces, unless another waiter has just done so.
 
-        Of a projection that is followed here only what is parked is taken. Raises Unavailable.
+        For a projection of this process only parked workspaces are used. Raises Unavailable.
         """
-        async with self._looking:
-            if time.monotonic() - self._looked_at >= self._poll_seconds / 2:
-                await self._look()
+        async with self._refreshing:
+            if time.monotonic() - self._refreshed_at >= self._poll_seconds / 2:
+                await self._refresh()
 
-    async def _look_from_now(self) -> None:
-        """Look, or share a look that begins after this call: so that however many ask, one is under way at a time."""
+    async def _refresh_from_now(self) -> None:
+        """Read, or share a read that starts after this call: only one runs at a time however many callers ask."""
         asked_at = time.monotonic()
-        async with self._looking:
-            if self._looked_at < asked_at:
-                await self._look()
+        async with self._refreshing:
+            if self._refreshed_at < asked_at:
+                await self._refresh()
 
-    async def _look(self) -> None:
+    async def _refresh(self) -> None:
         looked_at = time.monotonic()
         for projection, position, revision in await self._models.rows(ALL, {}):
-            noticed = await self._look_at_parked(projection, revision)
+            noticed = await self._refresh_parked(projection, revision)
             if noticed or projection not in self._followed:
-                self.moved(projection, position)
-        self._looked_at = looked_at
+                self.advance(projection, position)
+        self._refreshed_at = looked_at
 
-    async def _look_at_parked(self, projection: str, revision: int) -> bool:
-        """Read what is parked, if that has changed: after the checkpoint, so that nothing parked up to it is missed."""
+    async def _refresh_parked(self, projection: str, revision: int) -> bool:
+        """Read parked workspaces if they changed; after the checkpoint, so that none up to it is missed."""
         if revision <= self._left_out.get(projection, NOTHING_KNOWN).revision:
             return False
         rows = await self._models.rows(PARKED, {"projection": projection}) if revision else []
         if revision <= self._left_out.get(projection, NOTHING_KNOWN).revision:
-            return False  # the worker here has said so meanwhile, and may have said since that it is further
-        self.left_out(projection, revision, dict(rows))
+            return False  # the worker of this process has reported it meanwhile, and may be further
+        self.set_parked(projection, revision, dict(rows))
         return True

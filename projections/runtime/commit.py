@@ -1,4 +1,4 @@
-"""A projection in the hands of the one worker that owns it: batches of rows, moved together with the checkpoint."""
+"""Commit the batches of a projection: rows and checkpoint in one transaction, by the worker that owns it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ import structlog
 from msgspec.structs import replace
 from psycopg import AsyncConnection
 
-from projections.runtime.apply import apply, is_poisonous, poison_of
-from projections.runtime.event_filter import Sieve
-from projections.runtime.parking import CHECKPOINT, Footing, error_text, footing_of, park, topic_as_stored
+from projections.runtime.apply import apply, find_poison, is_poisonous
+from projections.runtime.event_filter import EventFilter
+from projections.runtime.parking import CHECKPOINT, ProjectionState, format_error, load_state, park, read_topic
 from projections.runtime.projection import Projection, Unfoldable
 from store.failpoint import FailPointHook
 from store.log.records import Recorded
@@ -24,42 +24,42 @@ update checkpoints
  where projection = %(projection)b and position = %(expected)b::bigint and revision = %(revision)b::bigint
 returning revision
 """
-"""Move the checkpoint from where this worker left it; it moves nothing where somebody else has changed it."""
+"""Move the checkpoint from where this worker left it; it matches no row when another process has changed it."""
 
 
-class LeftOutChanged(Exception):  # noqa: N818  # tells the follower to begin again from the checkpoint
-    """Somebody has changed what the projection leaves out; what was written before stands."""
+class ExclusionsChanged(Exception):  # noqa: N818  # expected: start again from the checkpoint
+    """Parked or skipped facts of the projection have changed; what was committed before is valid."""
 
 
-class Owned:
-    """A projection of which this worker has the lock, over one connection."""
+class OwnedProjection:
+    """A projection that this worker owns, over the connection that holds the role."""
 
     def __init__(
         self,
         connection: AsyncConnection[Any],
         projection: Projection,
-        footing: Footing,
+        state: ProjectionState,
         *,
         commit_seconds: float,
         failpoint: FailPointHook,
     ) -> None:
-        """Take a projection as it stands. `failpoint` is a test hook."""
+        """Create it from the loaded state. `failpoint` is a test hook."""
         self._connection = connection
         self._projection = projection
-        self.footing = footing
-        """How it stands; the checkpoint in it is where the row is, and what was read may be ahead of it."""
+        self.state = state
+        """Its committed state; the feed may have been read further."""
         self._commit_seconds = commit_seconds
         self._failpoint = failpoint
-        self.sieve = sieve_of(projection, footing)
+        self.filter = create_event_filter(projection, state)
         self._log = structlog.get_logger("projections.follower").bind(projection=projection.name)
         self._spans = Spans()
 
     async def commit(self, facts: Sequence[Recorded], through: int) -> None:
-        """Fold facts that came through the sieve, and move the checkpoint; park the workspaces that cannot be folded.
+        """Fold filtered facts and move the checkpoint; park the workspaces whose facts cannot be folded.
 
-        Behind a fact that could not be folded there may be more: so few are tried next, and then twice as many each
-        time, for PostgreSQL does not say which of them it refuses. Raises RoleLost, LeftOutChanged (what is
-        committed by then stands); TimeoutError when PostgreSQL does not answer in time.
+        PostgreSQL does not say which fact of a batch it refuses, and more may follow: so after one the next batch has
+        one fact, and each further batch twice as many. Raises RoleLost, ExclusionsChanged (what is committed by then
+        is valid); TimeoutError when PostgreSQL does not respond in time.
         """
         size, is_last = len(facts), False
         with self._spans.open("projection", projection=self._projection.name):
@@ -68,36 +68,36 @@ class Owned:
                 end = through if is_last else facts[size - 1].position
                 fault = await self._try_to_write(facts[:size], end, None)
                 if fault is None:
-                    self._written(end, None)
+                    self._record_commit(end, None)
                     facts, size = facts[size:], 2 * size
                 else:
                     poison = await self._set_aside(facts[:size], fault)
                     facts = [
-                        one
-                        for one in facts
-                        if one.position > poison.position and one.workspace_id != poison.workspace_id
+                        fact
+                        for fact in facts
+                        if fact.position > poison.position and fact.workspace_id != poison.workspace_id
                     ]
                     size, is_last = 1, False
 
     async def _set_aside(self, facts: Sequence[Recorded], fault: Exception) -> Unfoldable:
-        """Commit what lies before the fact that is at fault, and with it that its workspace is parked; gives that."""
+        """Commit the facts before the poison fact, and park its workspace with them; return the poison fact."""
         while True:
-            poison = await self._poison_of(facts, fault)
-            facts = [one for one in facts if one.position < poison.position]
+            poison = await self._find_poison(facts, fault)
+            facts = [fact for fact in facts if fact.position < poison.position]
             earlier = await self._try_to_write(facts, poison.position, poison)
             if earlier is None:
-                self._written(poison.position, poison)
+                self._record_commit(poison.position, poison)
                 return poison
-            fault = earlier  # PostgreSQL refuses one that lies before what the projection itself could not fold
+            fault = earlier  # PostgreSQL refuses a fact before the one that the projection could not fold
 
     async def _try_to_write(
         self, facts: Sequence[Recorded], through: int, poison: Unfoldable | None
     ) -> Exception | None:
-        """Write facts, and that a workspace is parked, if one is; or give what was wrong with a fact."""
+        """Write facts, and park a workspace if `poison` is given; return the error when a fact caused one."""
         try:
             async with asyncio.timeout(self._commit_seconds):
                 await self._write(facts, through, poison)
-        except (RoleLost, LeftOutChanged):
+        except (RoleLost, ExclusionsChanged):
             raise
         except Exception as fault:
             if not is_poisonous(fault):
@@ -118,62 +118,62 @@ class Owned:
                 {
                     "projection": name,
                     "position": through,
-                    "expected": self.footing.position,
-                    "revision": self.footing.revision,
+                    "expected": self.state.position,
+                    "revision": self.state.revision,
                     "grown": int(poison is not None),
                 },
                 prepare=True,
             )
-            # Waiting for the row of the last statement sends all that is buffered. psycopg's `sync` would not: after a
-            # batch larger than the socket's buffer it waits for answers to what it has not sent.
+            # Waiting for the row of the last statement sends the whole buffer. psycopg's `sync` would not: after a
+            # batch larger than the socket's buffer it waits for responses to statements that it has not sent.
             if await moved.fetchone() is None:
-                await self._explain(connection)
+                await self._raise_reason(connection)
             self._failpoint("rows.written")
         self._failpoint("rows.committed")
 
-    async def _explain(self, connection: AsyncConnection[Any]) -> None:
-        """Say why the checkpoint did not move. Raises RoleLost, LeftOutChanged."""
+    async def _raise_reason(self, connection: AsyncConnection[Any]) -> None:
+        """Raise why the checkpoint did not move: RoleLost or ExclusionsChanged."""
         cursor = connection.cursor(binary=True)
         await cursor.execute(CHECKPOINT, [self._projection.name])
         row = await cursor.fetchone()
-        if row is None or row[0] != self.footing.position:
+        if row is None or row[0] != self.state.position:
             raise RoleLost("another worker has moved the checkpoint")
-        raise LeftOutChanged
+        raise ExclusionsChanged
 
-    async def _poison_of(self, facts: Sequence[Recorded], fault: Exception) -> Unfoldable:
-        """Find the fact that is at fault. Raises the fault where none is."""
-        poison = await poison_of(self._connection, self._projection, facts, fault, try_seconds=self._commit_seconds)
+    async def _find_poison(self, facts: Sequence[Recorded], fault: Exception) -> Unfoldable:
+        """Return the poison fact. Raises `fault` when there is none."""
+        poison = await find_poison(self._connection, self._projection, facts, fault, try_seconds=self._commit_seconds)
         if poison is None:
             raise fault
         return poison
 
-    def _written(self, through: int, poison: Unfoldable | None) -> None:
-        footing = self.footing
+    def _record_commit(self, through: int, poison: Unfoldable | None) -> None:
+        state = self.state
         if poison is None:
-            self.footing = replace(footing, position=through)
+            self.state = replace(state, position=through)
             return
-        self.footing = replace(
-            footing,
+        self.state = replace(
+            state,
             position=through,
-            revision=footing.revision + 1,
-            parked=MappingProxyType({**footing.parked, poison.workspace_id: poison.position}),
+            revision=state.revision + 1,
+            parked=MappingProxyType({**state.parked, poison.workspace_id: poison.position}),
         )
-        self.sieve = sieve_of(self._projection, self.footing)
+        self.filter = create_event_filter(self._projection, self.state)
         self._log.error(
             "projection.parked",
             workspace=str(poison.workspace_id),
             position=poison.position,
-            topic=topic_as_stored(poison),
-            reason=error_text(poison),
+            topic=read_topic(poison),
+            reason=format_error(poison),
         )
 
-    async def look_again(self) -> None:
-        """Take the projection as it stands now: what it leaves out has changed."""
+    async def reload(self) -> None:
+        """Load the state again: parked or skipped facts have changed."""
         self._projection.forget()
-        self.footing = await footing_of(self._connection, self._projection.name)
-        self.sieve = sieve_of(self._projection, self.footing)
+        self.state = await load_state(self._connection, self._projection.name)
+        self.filter = create_event_filter(self._projection, self.state)
 
 
-def sieve_of(projection: Projection, footing: Footing) -> Sieve:
-    """Give the sieve that obeys what is parked and skipped."""
-    return Sieve(projection.wants, parked=footing.parked, skips=footing.skips)
+def create_event_filter(projection: Projection, state: ProjectionState) -> EventFilter:
+    """Return a filter for the facts that the projection wants, without parked and skipped ones."""
+    return EventFilter(projection.wants, parked=state.parked, skips=state.skips)

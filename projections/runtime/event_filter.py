@@ -1,4 +1,4 @@
-"""The sieve: which facts of a page a projection is given. The worker, a retry and a rebuild share it."""
+"""Select the facts of a page for a projection. Workers, retries and rebuilds share it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -12,11 +12,11 @@ from store.log.records import Recorded, Unreadable
 NOTHING_PARKED: Final[Mapping[UUID, int]] = {}
 
 
-class Sieve:
-    """Lets through what a projection wants, less what is parked and what is skipped.
+class EventFilter:
+    """Select the facts that a projection wants, without parked workspaces and skipped facts.
 
-    An event that cannot be read goes through where the projection might want it, for nobody can say that it does not:
-    `projections.runtime.apply` then names it as poison.
+    An event that cannot be decoded is selected if the projection may want it: `projections.runtime.apply` then reports
+    it as poison.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Sieve:
         parked: Mapping[UUID, int] = NOTHING_PARKED,
         skips: Skips = NO_SKIPS,
     ) -> None:
-        """Take what is parked, by workspace and from which position on, and what is skipped."""
+        """Create the filter; `parked` maps a workspace to the position that it is parked from."""
         self._wants = wants
         self._wants_or_unread = wants | {Unreadable}
         self._topics = frozenset(topic_of(kind) for kind in wants)
@@ -34,25 +34,25 @@ class Sieve:
         self.parked = parked
         self._parked = {workspace.int: position for workspace, position in parked.items()}
 
-    def parking(self, parked: Mapping[UUID, int]) -> "Sieve":
-        """Give the same sieve with other workspaces parked."""
-        return Sieve(self._wants, parked=parked, skips=self._skips)
+    def with_parked(self, parked: Mapping[UUID, int]) -> "EventFilter":
+        """Return the same filter with other parked workspaces."""
+        return EventFilter(self._wants, parked=parked, skips=self._skips)
 
-    def take(self, events: Sequence[Recorded], after: int) -> list[Recorded]:
-        """Give what goes through of events after a position, in their order."""
+    def select(self, events: Sequence[Recorded], after: int) -> list[Recorded]:
+        """Return the selected facts of events after a position, in their order."""
         wants = self._wants_or_unread
         if events and events[0].position <= after:
-            events = [one for one in events if one.position > after]
-        facts = [one for one in events if type(one.fact) in wants]
-        if Unreadable in {type(one.fact) for one in facts}:
-            facts = [one for one in facts if self._may_want(one.fact)]
+            events = [recorded for recorded in events if recorded.position > after]
+        facts = [recorded for recorded in events if type(recorded.fact) in wants]
+        if Unreadable in {type(recorded.fact) for recorded in facts}:
+            facts = [recorded for recorded in facts if self._may_want(recorded.fact)]
         if self._parked:
             parked = self._parked
-            facts = [one for one in facts if one.position < parked.get(one.workspace_id.int, NEVER)]
+            facts = [recorded for recorded in facts if recorded.position < parked.get(recorded.workspace_id.int, NEVER)]
         if self._skips.positions:
-            facts = self._skips.without(facts)
+            facts = self._skips.apply(facts)
             if Skipped not in self._wants:
-                facts = [one for one in facts if type(one.fact) is not Skipped]
+                facts = [recorded for recorded in facts if type(recorded.fact) is not Skipped]
         return facts
 
     def _may_want(self, fact: Fact) -> bool:

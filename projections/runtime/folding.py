@@ -1,4 +1,4 @@
-"""Folding the streams of one noun in memory, in batches, reading from its table only those it does not remember."""
+"""Fold the streams of one noun in batches, with a cache; only streams that it misses are read from the table."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Generic, LiteralString, TypeVar
@@ -18,7 +18,7 @@ _encoder: Final = Encoder()
 
 
 class Folding(Generic[S]):
-    """Folds a noun's streams. What it remembers is bounded: the streams used least recently go first."""
+    """Fold the streams of a noun, with a bounded cache that drops the least recently used."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Folding(Generic[S]):
         load: LiteralString,
         most_remembered: int,
     ) -> None:
-        """Make it; `load` reads rows of an array of ids, in the order of Folded's fields, the document as text."""
+        """Create it; `load` reads rows by an array of ids, in the order of Folded's fields, the document as text."""
         self._initial = initial
         self._evolve = evolve
         self._decoder = decoder
@@ -37,11 +37,11 @@ class Folding(Generic[S]):
         self._remembered = LruCache[int, Folded[S]](most_remembered)  # by the id as an integer, see `by_stream`
 
     def forget(self) -> None:
-        """Remember nothing."""
+        """Clear the cache."""
         self._remembered.clear()
 
     async def fold(self, cursor: Cursor, facts: Sequence[Recorded]) -> list[Folded[S]]:
-        """Fold facts in order of position and give the streams that changed, once each. Raises Unfoldable.
+        """Fold facts in order of position and return the changed streams, once each. Raises Unfoldable.
 
         A fact that was folded before changes nothing.
         """
@@ -59,18 +59,18 @@ class Folding(Generic[S]):
 
     @staticmethod
     def columns(streams: Sequence[Folded[Any]]) -> dict[str, Column]:
-        """Give what every noun's table holds of streams, as arrays of equal length."""
+        """Return the columns that every noun's table has, as arrays of equal length."""
         encode = _encoder.encode
         return {
-            "ids": uuids([one.stream_id for one in streams]),
-            "workspaces": uuids([one.workspace_id for one in streams]),
-            "projects": uuids([one.project_id for one in streams]),
-            "versions": longs([one.version for one in streams]),
-            "positions": longs([one.position for one in streams]),
-            "created_positions": longs([one.created_position for one in streams]),
-            "created_at": times([one.created_at for one in streams]),
-            "updated_at": times([one.updated_at for one in streams]),
-            "documents": documents([encode(one.state) for one in streams]),
+            "ids": uuids([stream.stream_id for stream in streams]),
+            "workspaces": uuids([stream.workspace_id for stream in streams]),
+            "projects": uuids([stream.project_id for stream in streams]),
+            "versions": longs([stream.version for stream in streams]),
+            "positions": longs([stream.position for stream in streams]),
+            "created_positions": longs([stream.created_position for stream in streams]),
+            "created_at": times([stream.created_at for stream in streams]),
+            "updated_at": times([stream.updated_at for stream in streams]),
+            "documents": documents([encode(stream.state) for stream in streams]),
         }
 
     def _remember(self, row: tuple[Any, ...]) -> None:
@@ -93,21 +93,21 @@ class Folding(Generic[S]):
         folded = self._remembered.get(key)
         if folded is None:
             if type(facts[0].fact) is Skipped:
-                return None  # a stream of another noun, or one that was left out from its first fact on
+                return None  # a stream of another noun, or one excluded from its first fact on
             folded = self._begin(facts[0])
         evolve, state, version, last = self._evolve, folded.state, folded.version, None
-        for one in facts:
-            if one.version != version + 1:
-                if one.version <= version:
+        for recorded in facts:
+            if recorded.version != version + 1:
+                if recorded.version <= version:
                     continue
-                raise Unfoldable(one, f"version {one.version} came after {version}")
-            version, last = one.version, one
-            if type(one.fact) is Skipped:
+                raise Unfoldable(recorded, f"version {recorded.version} came after {version}")
+            version, last = recorded.version, recorded
+            if type(recorded.fact) is Skipped:
                 continue  # it counts as a version of its stream, and changes nothing else
             try:
-                state = evolve(state, one.fact)
+                state = evolve(state, recorded.fact)
             except Exception as fault:
-                raise Unfoldable(one, repr(fault)) from fault
+                raise Unfoldable(recorded, repr(fault)) from fault
         if last is None:
             return None
         # One new record per stream and batch, 0.3 µs; a copy for each fact would cost more than the fold.
@@ -140,15 +140,15 @@ class Folding(Generic[S]):
 
 
 def by_stream(facts: Iterable[Recorded]) -> dict[int, list[Recorded]]:
-    """Give the facts of each stream, in order, by the stream's id as an integer: a UUID's hash is slow.
+    """Return the facts of each stream, in order, by the stream id as an integer: the hash of a UUID is slow.
 
-    Facts of one append stand together and share the very same id: only the first of them is looked up.
+    Facts of one append are adjacent and share the same id object: only the first of them is looked up.
     """
     streams: dict[int, list[Recorded]] = {}
     last, its = None, list[Recorded]()
-    for one in facts:
-        if one.stream_id is not last:
-            last = one.stream_id
+    for recorded in facts:
+        if recorded.stream_id is not last:
+            last = recorded.stream_id
             its = streams.setdefault(last.int, [])
-        its.append(one)
+        its.append(recorded)
     return streams

@@ -1,4 +1,4 @@
-"""Following the log for one projection: own it, fold what comes in batches, move rows and checkpoint together."""
+"""Follow the log for one projection: own it, fold facts in batches, commit rows and checkpoint together."""
 
 import asyncio
 import time
@@ -12,9 +12,9 @@ import structlog
 from psycopg import AsyncConnection
 
 from projections.runtime.checkpoints import Checkpoints
-from projections.runtime.commit import LeftOutChanged, Owned
+from projections.runtime.commit import ExclusionsChanged, OwnedProjection
 from projections.runtime.event_filter import NOTHING_PARKED
-from projections.runtime.parking import CHECKPOINT, Footing, footing_of
+from projections.runtime.parking import CHECKPOINT, ProjectionState, load_state
 from projections.runtime.projection import Projection, Reader
 from projections.runtime.status import LOCK, label_session
 from projections.settings import ProjectionSettings
@@ -22,7 +22,7 @@ from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
 from store.log.records import Page, Recorded
 from store.postgres.arrays import register
-from store.postgres.connections import ASYNC_COMMIT, bounded
+from store.postgres.connections import ASYNC_COMMIT, add_bounds
 from store.postgres.exclusive import ExclusiveRole, Progress, RoleBounds, RoleLost
 from store.postgres.lock_status import name_session
 from store.retrying import BackOff, BackOffBounds, Retrying
@@ -32,11 +32,11 @@ LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable, Ti
 
 
 OnBatch = Callable[[str, int, float], None]
-"""Is told of each batch that was folded: the projection, how many facts, and the seconds until they were committed."""
+"""Called for each batch: the projection, the number of facts, and the seconds until they were committed."""
 
 
-def unmeasured(_projection: str, _facts: int, _seconds: float) -> None:
-    """Measure nothing."""
+def ignore_batch(_projection: str, _facts: int, _seconds: float) -> None:
+    """Do nothing."""
 
 
 STATEMENT_TIMEOUT_MS: Final = 30_000
@@ -53,7 +53,7 @@ class Following(StrEnum):
 
 
 class Follower:
-    """Follows the log for one projection, exactly once, as the only one among all processes."""
+    """Follow the log for one projection, exactly once, as the only follower of all processes."""
 
     def __init__(
         self,
@@ -63,10 +63,10 @@ class Follower:
         checkpoints: Checkpoints,
         settings: ProjectionSettings,
         failpoint: FailPointHook = noop,
-        on_batch: OnBatch = unmeasured,
+        on_batch: OnBatch = ignore_batch,
     ) -> None:
-        """Make the follower; it does nothing until `run`. `failpoint` is a test hook."""
-        self._conninfo = bounded(
+        """Create the follower; it does nothing until `run`. `failpoint` is a test hook."""
+        self._conninfo = add_bounds(
             conninfo,
             statement_timeout_ms=STATEMENT_TIMEOUT_MS,
             application_name=name_session(label_session(projection.name)),
@@ -77,7 +77,7 @@ class Follower:
         self._settings = settings
         self._failpoint = failpoint
         self._on_batch = on_batch
-        self._position = 0  # what this worker has folded may be a little ahead of the checkpoint's row
+        self._position = 0  # may be a little ahead of the checkpoint row
         self._revision = 0
         self._parked: Mapping[UUID, int] = NOTHING_PARKED
         self._committed_at = 0.0
@@ -93,26 +93,26 @@ class Follower:
 
     @property
     def name(self) -> str:
-        """Give the projection's name."""
+        """Return the name of the projection."""
         return self._projection.name
 
     @property
     def position(self) -> int:
-        """Give how far the projection has come, as far as this follower knows."""
+        """Return the last known position of the projection."""
         return self._position
 
     @property
-    def parked(self) -> int:
-        """Give how many workspaces are parked in the projection, as far as this follower knows."""
+    def parked_count(self) -> int:
+        """Return the last known number of parked workspaces."""
         return len(self._parked)
 
     @property
-    def stalled(self) -> bool:
-        """Tell whether there has been something to fold for long, and nobody has folded it."""
+    def is_stalled(self) -> bool:
+        """Return whether there have been facts to fold for `stalled_seconds`, and no process has folded them."""
         busy_since = self._busy_since
         return busy_since is not None and time.monotonic() - busy_since > self._settings.stalled_seconds
 
-    def _busy(self, *, busy: bool) -> None:
+    def _set_busy(self, *, busy: bool) -> None:
         if not busy:
             self._busy_since = None
         elif self._busy_since is None:
@@ -121,22 +121,22 @@ class Follower:
     async def run(self) -> None:
         """Follow until cancelled.
 
-        A lost connection is made again with jittered back-off, also when PostgreSQL does not answer in time. What
-        cannot be folded parks its workspace. Anything unexpected is raised.
+        Reconnects with back-off, also when PostgreSQL does not respond in time. A fact that cannot be folded parks its
+        workspace. Unexpected exceptions are raised.
         """
-        async for attempt in Retrying(*LOST, back_off=self._back_off, on_failure=self._interrupted):
+        async for attempt in Retrying(*LOST, back_off=self._back_off, on_failure=self._handle_failure):
             with attempt:
                 try:
-                    async with self._role.hold(self._conninfo, self._stand_by, self._hung_worker_ended) as connection:
+                    async with self._role.hold(self._conninfo, self._stand_by, self._log_ended_worker) as connection:
                         await self._serve(connection)
                 finally:
                     self._projection.forget()
-                    self._checkpoints.followed(self.name, here=False)
+                    self._checkpoints.set_followed(self.name, here=False)
 
-    def _interrupted(self, fault: Exception, _failures: int) -> None:
+    def _handle_failure(self, fault: Exception, _failures: int) -> None:
         self._log.warning("projection.interrupted", reason=str(fault).strip() or repr(fault))
         self.doing = Following.CONNECTING
-        self._busy(busy=True)
+        self._set_busy(busy=True)
 
     async def _stand_by(self, connection: AsyncConnection[Any]) -> Progress:
         """Return how far the worker that has the projection has come."""
@@ -144,84 +144,84 @@ class Follower:
         cursor = await connection.execute(CHECKPOINT, [self.name])
         row = await cursor.fetchone()
         position = 0 if row is None else row[0]
-        self._busy(busy=position == self._position and position < self._feed.through)
+        self._set_busy(busy=position == self._position and position < self._feed.through)
         self._position = position
         return Progress(position, self._feed.through)
 
-    def _hung_worker_ended(self, session: str, position: int) -> None:
+    def _log_ended_worker(self, session: str, position: int) -> None:
         self._log.warning("projection.hung_worker_ended", session=session, position=position)
 
     async def _serve(self, connection: AsyncConnection[Any]) -> None:
         register(connection)
         await connection.execute(ASYNC_COMMIT)  # a crash costs a moment of folding again
-        owned = Owned(
+        owned = OwnedProjection(
             connection,
             self._projection,
-            await footing_of(connection, self.name),
+            await load_state(connection, self.name),
             commit_seconds=self._settings.commit_seconds,
             failpoint=self._failpoint,
         )
-        self._checkpoints.followed(self.name, here=True)
-        self._stands(owned.footing)
+        self._checkpoints.set_followed(self.name, here=True)
+        self._use_state(owned.state)
         self.doing = Following.FOLLOWING
-        self._log.info("projection.following", position=self._position, parked=self.parked)
+        self._log.info("projection.following", position=self._position, parked=self.parked_count)
         while True:
             try:
                 await self._step(owned)
-            except LeftOutChanged:
-                # Back to the row: of what was passed over since, something may no longer be left out.
-                await owned.look_again()
-                self._stands(owned.footing)
-                self._log.info("projection.left_out_changed", position=self._position, parked=self.parked)
+            except ExclusionsChanged:
+                # Back to the checkpoint: facts that were excluded since may not be excluded any more.
+                await owned.reload()
+                self._use_state(owned.state)
+                self._log.info("projection.left_out_changed", position=self._position, parked=self.parked_count)
 
-    def _stands(self, footing: Footing) -> None:
-        self._parked, self._revision = footing.parked, footing.revision
-        self._checkpoints.left_out(self.name, footing.revision, footing.parked)
-        self._came_to(footing.position)
+    def _use_state(self, state: ProjectionState) -> None:
+        self._parked, self._revision = state.parked, state.revision
+        self._checkpoints.set_parked(self.name, state.revision, state.parked)
+        self._advance(state.position)
 
-    def _came_to(self, position: int) -> None:
+    def _advance(self, position: int) -> None:
         self._position = position
-        self._checkpoints.moved(self.name, position, revision=self._revision)
+        self._checkpoints.advance(self.name, position, revision=self._revision)
 
-    async def _step(self, owned: Owned) -> None:
+    async def _step(self, owned: OwnedProjection) -> None:
         try:
-            # Where the row lags behind, a pause in the log must not leave it there: other processes read it.
-            lags = owned.footing.position != self._position
+            # A pause of the log must not leave the checkpoint behind: other processes read it.
+            lags = owned.state.position != self._position
             async with asyncio.timeout(self._settings.checkpoint_seconds if lags else None):
-                self._busy(busy=self._feed.through > self._position)
+                self._set_busy(busy=self._feed.through > self._position)
                 page = await self._feed.read(self._position, self._settings.batch_events)
-                self._busy(busy=True)
+                self._set_busy(busy=True)
         except TimeoutError:
             await self._commit(owned, (), self._position)
             return
         await self._take(owned, page)
         if len(page.events) < self._settings.batch_events:
-            await self._gather(len(page.events))
+            await self._pause(len(page.events))
 
-    async def _gather(self, events: int) -> None:
-        """Let facts come together, the longer the more came last.
+    async def _pause(self, events: int) -> None:
+        """Pause so that the next batch is larger; the more facts came last, the longer.
 
-        The fact that ends a pause is folded at once. The pause after it is short, but it bounds the transactions a
-        second: they, and not the facts, are what costs when there is little load.
+        The fact after a quiet time is folded at once. The pause after it is short, but limits the transactions a
+        second: at low load they are the cost, and not the facts.
         """
         settings = self._settings
         longest = min(settings.gather_seconds_max, events * settings.gather_seconds_per_event)
         await asyncio.sleep(max(settings.gather_seconds_min, longest))
 
-    async def _take(self, owned: Owned, page: Page) -> None:
-        facts = owned.sieve.take(page.events, self._position)
+    async def _take(self, owned: OwnedProjection, page: Page) -> None:
+        facts = owned.filter.select(page.events, self._position)
         if facts or time.monotonic() - self._committed_at > self._settings.checkpoint_seconds:
             await self._commit(owned, facts, page.through)
-        # Facts that the projection does not want change no row, so that it stands past them at once; the row follows.
-        self._came_to(page.through)
-        self._busy(busy=False)
+        # Facts that the projection does not want change no row: it is past them at once, the checkpoint row follows.
+        self._advance(page.through)
+        self._set_busy(busy=False)
 
-    async def _commit(self, owned: Owned, facts: Sequence[Recorded], through: int) -> None:
-        before, begun_at = owned.footing.revision, time.monotonic()
+    async def _commit(self, owned: OwnedProjection, facts: Sequence[Recorded], through: int) -> None:
+        before, begun_at = owned.state.revision, time.monotonic()
         await owned.commit(facts, through)
         self._committed_at = time.monotonic()
         if facts:
             self._on_batch(self.name, len(facts), self._committed_at - begun_at)
         self._back_off.reset()
-        if owned.footing.revision != before:
-            self._stands(owned.footing)
+        if owned.state.revision != before:
+            self._use_state(owned.state)

@@ -1,4 +1,4 @@
-"""What read models give: views of folded streams, in lists whose cursors survive inserts."""
+"""What read models return: views of folded streams, in lists whose cursors survive inserts."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -26,12 +26,12 @@ class Sort(StrEnum):
 
     @property
     def descending(self) -> bool:
-        """Tell whether the largest comes first."""
+        """Return whether the largest comes first."""
         return self.value.startswith("-")
 
 
 class Cursor(Struct, frozen=True):
-    """Where a list goes on: after the item at this position, in this order."""
+    """Where a list continues: after the item at this position, in this order."""
 
     sort: Sort
     after: int
@@ -80,7 +80,7 @@ V = TypeVar("V", bound=Folded[Any])
 
 
 def rank_after(cursor: Cursor | None, sort: Sort) -> int:
-    """Give the rank after which a page begins, where ranks always ascend: descending orders count them below zero.
+    """Return the rank after which a page begins. Ranks always ascend: descending orders use negative ones.
 
     Raises ValueError for a cursor of another order.
     """
@@ -93,7 +93,7 @@ def rank_after(cursor: Cursor | None, sort: Sort) -> int:
 
 
 def listing(views: list[V], limit: int, sort: Sort) -> Listing[V]:
-    """Make a page of at most `limit` items from one more than that, where there is one more."""
+    """Return a page of at most `limit` items from a query for `limit + 1`, which shows whether more follow."""
     if len(views) <= limit:
         return Listing(items=tuple(views), next=None)
     items = tuple(views[:limit])
@@ -103,7 +103,7 @@ def listing(views: list[V], limit: int, sort: Sort) -> Listing[V]:
 
 
 def versions(rows: list[tuple[Any, ...]], limit: int, decoder: Decoder[T]) -> Versions[T]:
-    """Make a page of at most `limit` versions from one more than that, where there is one more."""
+    """Return a page of at most `limit` versions from a query for `limit + 1`."""
     items = tuple(version(row, decoder) for row in rows[:limit])
     return Versions(items=items, next_before=items[-1].number if len(rows) > limit else None)
 

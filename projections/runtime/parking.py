@@ -1,4 +1,4 @@
-"""Where a worker goes on with a projection: its checkpoint, what is parked in it and what it skips."""
+"""The state that a worker starts a projection from: checkpoint, parked workspaces and skipped facts."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,17 +10,17 @@ from psycopg import AsyncConnection
 from domain.fact import topic_of
 from projections.runtime.event_filter import NOTHING_PARKED
 from projections.runtime.projection import Cursor, Unfoldable
-from projections.runtime.skips import NO_SKIPS, Skips, skips_of
+from projections.runtime.skips import NO_SKIPS, Skips, load_skips
 from store.log.records import Unreadable
 
 BEGIN: Final = "insert into checkpoints (projection) values (%b) on conflict do nothing"
-"""Make the checkpoint of a projection that has none."""
+"""Create the checkpoint of a projection that has none."""
 
 CHECKPOINT: Final = "select position, revision from checkpoints where projection = %b"
-"""Read how far a projection has folded the log, and which revision of what it leaves out it obeys."""
+"""Read how far a projection has folded the log, and the revision of its parked and skipped facts."""
 
 PARKED: Final = "select workspace_id, from_position from parked where projection = %b"
-"""Read what is parked in a projection."""
+"""Read the workspaces that are parked in a projection."""
 
 PARK: Final = """
 with parked_now as (
@@ -32,13 +32,13 @@ with parked_now as (
 insert into parking_history (projection, workspace_id, position, happened, by_whom, detail)
 select projection, workspace_id, from_position, 'parked', 'worker', error from parked_now
 """
-"""Park a workspace, and write that down."""
+"""Park a workspace, and record it in the history."""
 
-LONGEST_ERROR: Final = 2_000
+ERROR_CHARACTERS_MAX: Final = 2_000
 
 
-class Footing(Struct, frozen=True, kw_only=True):
-    """Where a worker goes on. `revision` grows when what it leaves out is changed; see the column of that name."""
+class ProjectionState(Struct, frozen=True, kw_only=True):
+    """Checkpoint and exclusions. `revision` grows whenever parked or skipped facts change; see the column."""
 
     position: int = 0
     revision: int = 0
@@ -46,19 +46,21 @@ class Footing(Struct, frozen=True, kw_only=True):
     skips: Skips = NO_SKIPS
 
 
-async def footing_of(connection: AsyncConnection[Any], projection: str) -> Footing:
-    """Read where to go on, making its checkpoint if it has none."""
+async def load_state(connection: AsyncConnection[Any], projection: str) -> ProjectionState:
+    """Load the state of a projection; create its checkpoint if it has none."""
     await connection.execute(BEGIN, [projection])
-    # The revision first: what is changed while the rest is read is then noticed by whoever compares it later.
+    # The revision first: a change while the rest is read is then detected by the next comparison.
     cursor = await connection.execute(CHECKPOINT, [projection])
     ((position, revision),) = await cursor.fetchall()
     cursor = await connection.execute(PARKED, [projection])
     parked = dict(await cursor.fetchall())
-    return Footing(position=position, revision=revision, parked=parked, skips=await skips_of(connection, projection))
+    return ProjectionState(
+        position=position, revision=revision, parked=parked, skips=await load_skips(connection, projection)
+    )
 
 
 async def park(cursor: Cursor, projection: str, poison: Unfoldable) -> None:
-    """Park the workspace of a fact that cannot be folded, from that fact on."""
+    """Park the workspace of a poison fact, from that fact on."""
     recorded = poison.recorded
     await cursor.execute(
         PARK,
@@ -68,18 +70,18 @@ async def park(cursor: Cursor, projection: str, poison: Unfoldable) -> None:
             "position": poison.position,
             "stream": recorded.stream_id,
             "version": recorded.version,
-            "topic": topic_as_stored(poison),
-            "error": error_text(poison),
+            "topic": read_topic(poison),
+            "error": format_error(poison),
         },
     )
 
 
-def topic_as_stored(poison: Unfoldable) -> str:
-    """Give the topic of the fact, as the log has it."""
+def read_topic(poison: Unfoldable) -> str:
+    """Return the topic of the fact, as stored in the log."""
     fact = poison.recorded.fact
     return fact.topic if isinstance(fact, Unreadable) else topic_of(type(fact))
 
 
-def error_text(poison: Unfoldable) -> str:
-    """Give why the fact cannot be folded, in a form that PostgreSQL can store."""
-    return poison.reason.replace("\0", "\N{REPLACEMENT CHARACTER}")[:LONGEST_ERROR]
+def format_error(poison: Unfoldable) -> str:
+    """Return why the fact cannot be folded, as text that PostgreSQL can store."""
+    return poison.reason.replace("\0", "\N{REPLACEMENT CHARACTER}")[:ERROR_CHARACTERS_MAX]

@@ -1,4 +1,4 @@
-"""The connections by which read models are read: a pool of their own, bounded."""
+"""A bounded pool of connections for reading read models."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 from psycopg import AsyncConnection
 
 from projections.settings import ProjectionSettings
-from store.postgres.connections import Sessions, bounded
+from store.postgres.connections import Sessions, add_bounds
 from store.postgres.migrations import check_schema
 from store.settings import STATEMENT_TIMEOUT_MS
 
@@ -16,29 +16,29 @@ Parameters = Mapping[str, Any]
 
 
 class ReadModels:
-    """Reads the tables of read models, for as long as `opened` lasts."""
+    """Read the tables of read models while the pool is open."""
 
     def __init__(
         self, conninfo: str, settings: ProjectionSettings, *, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS
     ) -> None:
-        """Make the pool, closed."""
+        """Create the pool, closed."""
         self._sessions = Sessions(
-            bounded(conninfo, statement_timeout_ms=statement_timeout_ms, application_name="callsheet-views"),
+            add_bounds(conninfo, statement_timeout_ms=statement_timeout_ms, application_name="callsheet-views"),
             most=settings.readers,
             most_waiting=settings.readers_waiting,
             timeout_seconds=settings.read_timeout_seconds,
         )
 
     @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[None]:
+    async def open(self) -> AsyncGenerator[None]:
         """Open the pool and check the schema. Raises UnsafeDatabase, Unavailable."""
-        async with self._sessions.opened():
+        async with self._sessions.open():
             async with self.connection() as connection:
                 await check_schema(connection, ["projections"])
             yield
 
-    async def one(self, query: LiteralString, parameters: Parameters) -> Row | None:
-        """Give the first row, if any. Raises Unavailable."""
+    async def first(self, query: LiteralString, parameters: Parameters) -> Row | None:
+        """Return the first row, if any. Raises Unavailable."""
         rows = await self._sessions.rows(query, parameters)
         return rows[0] if rows else None
 
@@ -47,5 +47,5 @@ class ReadModels:
         return await self._sessions.rows(query, parameters)
 
     def connection(self) -> AbstractAsyncContextManager[AsyncConnection[Row]]:
-        """Lend a connection that commits every statement by itself. Raises Unavailable."""
+        """Yield a connection in autocommit mode. Raises Unavailable."""
         return self._sessions.connection()

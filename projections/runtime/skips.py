@@ -1,4 +1,4 @@
-"""What people have had a projection skip, for ever; the worker obeys it, and so does every rebuild."""
+"""Facts that operators have made a projection skip for ever; workers and rebuilds obey it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -11,13 +11,13 @@ from domain.fact import Fact
 from store.log.records import Recorded
 
 SKIPPED: Final = "select position, stream_id, version, rest_of_stream from skipped where projection = %b"
-"""Read what a projection skips; people put it there one by one, so it is short."""
+"""Read the skips of a projection; operators add them one by one, so there are few."""
 
 NEVER: Final = 2**63 - 1
 
 
 class Skipped(Fact, frozen=True, kw_only=True, tag="fact.skipped"):
-    """In the place of a fact that is skipped, for projections that count the versions of streams and so want it."""
+    """Replaces a skipped fact, for projections that count the versions of streams."""
 
 
 class Skips(Struct, frozen=True, kw_only=True):
@@ -25,25 +25,25 @@ class Skips(Struct, frozen=True, kw_only=True):
 
     positions: frozenset[int] = frozenset()
     streams: Mapping[int, int] = {}
-    """From which version on all of a stream is left out, by the stream's id as an integer."""
+    """The version from which on all of a stream is excluded, by the stream id as an integer."""
 
-    def without(self, facts: Sequence[Recorded]) -> list[Recorded]:
-        """Give facts with those that are skipped replaced by `Skipped`, and without what follows in a stream left out.
+    def apply(self, facts: Sequence[Recorded]) -> list[Recorded]:
+        """Return facts with skipped ones replaced by `Skipped`, and without the rest of excluded streams.
 
-        Raises nothing. A projection must accept `Skipped` to be given it (`projections/runtime/event_filter.py`).
+        Only projections that want `Skipped` receive it (`projections/runtime/event_filter.py`).
         """
         if not self.positions:
             return list(facts)
         streams, positions = self.streams, self.positions
-        kept = (one for one in facts if one.version < streams.get(one.stream_id.int, NEVER))
-        return [replace(one, fact=Skipped()) if one.position in positions else one for one in kept]
+        kept = (recorded for recorded in facts if recorded.version < streams.get(recorded.stream_id.int, NEVER))
+        return [replace(recorded, fact=Skipped()) if recorded.position in positions else recorded for recorded in kept]
 
 
 NO_SKIPS: Final = Skips()
 
 
-async def skips_of(connection: AsyncConnection, projection: str) -> Skips:
-    """Read what a projection skips."""
+async def load_skips(connection: AsyncConnection, projection: str) -> Skips:
+    """Load the skips of a projection."""
     cursor = await connection.execute(SKIPPED, [projection])
     rows = await cursor.fetchall()
     streams: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""The immutable versions that facts bring, as columns to write."""
+"""The immutable versions in facts, as columns to write."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -10,21 +10,21 @@ from store.log.records import Recorded
 from store.postgres.arrays import Column, documents, longs, times, uuids
 
 Brought = tuple[int, object] | None
-"""A version's number and its content, where a fact brings one."""
+"""The number and content of the version in a fact, if it has one."""
 
 _encoder: Final = Encoder()
 
 
 def brought(facts: Sequence[Recorded], of: Callable[[Fact], Brought]) -> dict[str, Column] | None:
-    """Give the versions that facts bring as arrays of equal length, None where they bring none."""
-    found = [(one, version) for one in facts if (version := of(one.fact)) is not None]
+    """Return the versions in facts as arrays of equal length; None when there are none."""
+    found = [(recorded, version) for recorded in facts if (version := of(recorded.fact)) is not None]
     if not found:
         return None
     return {
-        "streams": uuids([one.stream_id for one, _ in found]),
-        "workspaces": uuids([one.workspace_id for one, _ in found]),
+        "streams": uuids([recorded.stream_id for recorded, _ in found]),
+        "workspaces": uuids([recorded.workspace_id for recorded, _ in found]),
         "numbers": longs([number for _, (number, _) in found]),
-        "positions": longs([one.position for one, _ in found]),
-        "created_at": times([one.recorded_at for one, _ in found]),
+        "positions": longs([recorded.position for recorded, _ in found]),
+        "created_at": times([recorded.recorded_at for recorded, _ in found]),
         "documents": documents([_encoder.encode(content) for _, (_, content) in found]),
     }

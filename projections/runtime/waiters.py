@@ -1,4 +1,4 @@
-"""Those who wait for projections, and the one of them who looks at the table for all."""
+"""Waiters for positions of projections: single-flight polling, one waiter polls the table for all."""
 
 import asyncio
 from collections.abc import Callable, Generator
@@ -6,21 +6,21 @@ from contextlib import contextmanager, suppress
 
 
 class Waiter:
-    """One who waits until a projection has come to a position."""
+    """A wait until a projection has reached a position."""
 
     def __init__(self, projection: str, position: int) -> None:
-        """Wait for a position that has not been reached yet."""
+        """Create a waiter for a position that has not been reached yet."""
         self.projection = projection
         self.position = position
         self.reached = False
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """Let the waiter look what has changed."""
+        """Wake the waiter."""
         self._woken.set()
 
-    async def woken(self, longest_seconds: float | None) -> None:
-        """Wait until woken, or for so long."""
+    async def wait(self, longest_seconds: float | None) -> None:
+        """Wait until woken, or for at most `longest_seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(longest_seconds):
                 await self._woken.wait()
@@ -28,56 +28,56 @@ class Waiter:
 
 
 class Waiters:
-    """All who wait. One of them at a time is the looker, and who leaves hands that on: the others only sleep.
+    """All waiters. One of them is the poller; when it leaves the role passes on. The others only sleep.
 
-    Were each to look by a timer of its own, a thousand readers would wake the process twenty thousand times a second.
+    With a timer each, a thousand waiters would wake the process twenty thousand times a second.
     """
 
     def __init__(self, may_look: Callable[[str], bool]) -> None:
-        """Begin with nobody; `may_look` says whether the table tells anything new of a projection."""
+        """Create it empty; `may_look` returns whether the table may have news of a projection."""
         self._waiting: dict[str, set[Waiter]] = {}
-        self._looker: Waiter | None = None
-        self._may_look = may_look
+        self._poller: Waiter | None = None
+        self._needs_polling = may_look
 
     @contextmanager
-    def waiting(self, projection: str, position: int) -> Generator[Waiter]:
-        """Be one of those who wait, for as long as the block lasts."""
-        one = Waiter(projection, position)
+    def register(self, projection: str, position: int) -> Generator[Waiter]:
+        """Register a waiter for the length of the block."""
+        waiter = Waiter(projection, position)
         waiting = self._waiting.setdefault(projection, set())
-        waiting.add(one)
+        waiting.add(waiter)
         try:
-            yield one
+            yield waiter
         finally:
-            waiting.discard(one)
-            self.leave(one)
+            waiting.discard(waiter)
+            self.release_polling(waiter)
 
-    def moved(self, projection: str, position: int) -> None:
-        """Tell those who wait that a projection stands here."""
-        for one in self._waiting.get(projection, ()):
-            if one.position <= position and not one.reached:
-                one.reached = True
-                one.wake()
+    def advance(self, projection: str, position: int) -> None:
+        """Wake the waiters whose position a projection has reached."""
+        for waiter in self._waiting.get(projection, ()):
+            if waiter.position <= position and not waiter.reached:
+                waiter.reached = True
+                waiter.wake()
 
-    def looks(self, one: Waiter) -> bool:
-        """Tell whether this one is to look now: it is the looker, or there was none."""
-        if self._looker is None:
-            self._looker = one
-        return self._looker is one
+    def claim_polling(self, waiter: Waiter) -> bool:
+        """Return whether this waiter is the poller; it becomes it when there is none."""
+        if self._poller is None:
+            self._poller = waiter
+        return self._poller is waiter
 
-    def leave(self, one: Waiter) -> None:
-        """Look no longer, and hand it on."""
-        if self._looker is one:
-            self._looker = None
-            self.hand_on()
+    def release_polling(self, waiter: Waiter) -> None:
+        """Stop polling, and elect another poller."""
+        if self._poller is waiter:
+            self._poller = None
+            self.elect_poller()
 
-    def hand_on(self) -> None:
-        """Let somebody look, unless somebody does."""
-        if self._looker is not None:
+    def elect_poller(self) -> None:
+        """Elect a poller if there is none."""
+        if self._poller is not None:
             return
         for projection, waiting in self._waiting.items():
-            if self._may_look(projection):
-                for one in waiting:
-                    if not one.reached:
-                        self._looker = one
-                        one.wake()
+            if self._needs_polling(projection):
+                for waiter in waiting:
+                    if not waiter.reached:
+                        self._poller = waiter
+                        waiter.wake()
                         return

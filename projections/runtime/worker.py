@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from projections.runtime.checkpoints import Checkpoints
-from projections.runtime.follower import Follower, Following, OnBatch, unmeasured
+from projections.runtime.follower import Follower, Following, OnBatch, ignore_batch
 from projections.runtime.projection import Projection, Reader
 from projections.settings import ProjectionSettings
 from store.failpoint import FailPointHook, noop
 
 
 class ProjectionHealth(Struct, frozen=True, kw_only=True):
-    """What a projection is doing here, how far it is, how many workspaces are parked in it, and whether it stalls."""
+    """State, position and count of parked workspaces of a projection in this process, and whether it is stalled."""
 
     name: str
     doing: Following
@@ -23,7 +23,7 @@ class ProjectionHealth(Struct, frozen=True, kw_only=True):
 
 
 class Worker:
-    """Follows the log for several projections, each at its own pace with a checkpoint of its own."""
+    """Follow the log for several projections, each at its own pace with its own checkpoint."""
 
     def __init__(
         self,
@@ -33,11 +33,12 @@ class Worker:
         checkpoints: Checkpoints,
         settings: ProjectionSettings,
         failpoint: FailPointHook = noop,
-        on_batch: OnBatch = unmeasured,
+        on_batch: OnBatch = ignore_batch,
     ) -> None:
-        """Make the worker; it does nothing until `run`. `failpoint` is a test hook."""
+        """Create the worker; it does nothing until `run`. `failpoint` is a test hook."""
         self._followers = [
-            Follower(conninfo, feed, one, checkpoints, settings, failpoint, on_batch) for one in projections
+            Follower(conninfo, feed, projection, checkpoints, settings, failpoint, on_batch)
+            for projection in projections
         ]
 
     async def run(self) -> None:
@@ -45,13 +46,17 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             for follower in self._followers:
                 group.create_task(follower.run(), name=f"projection {follower.name}")
-            await asyncio.Event().wait()  # also where there is no projection to follow
+            await asyncio.Event().wait()  # also without any projection to follow
 
     def health(self) -> tuple[ProjectionHealth, ...]:
-        """Say how each projection is."""
+        """Return the health of each projection."""
         return tuple(
             ProjectionHealth(
-                name=one.name, doing=one.doing, position=one.position, parked=one.parked, stalled=one.stalled
+                name=follower.name,
+                doing=follower.doing,
+                position=follower.position,
+                parked=follower.parked_count,
+                stalled=follower.is_stalled,
             )
-            for one in self._followers
+            for follower in self._followers
         )

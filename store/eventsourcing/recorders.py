@@ -22,7 +22,7 @@ from eventsourcing.persistence import (
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
-from store.postgres.connections import bounded
+from store.postgres.connections import add_bounds
 
 RESERVED_WORKSPACE: Final = UUID("00000000-0000-7000-8000-6576656e7473")
 """Under which everything stands that the library wrote: nobody's credentials name it."""
@@ -75,7 +75,7 @@ class Datastore:
     def __init__(self, conninfo: str, *, connections: int = 10, statement_timeout_ms: int = 10_000) -> None:
         """Make the pool; it opens when it is first used."""
         self._pool = ConnectionPool(
-            bounded(conninfo, statement_timeout_ms=statement_timeout_ms, application_name="callsheet-recorder"),
+            add_bounds(conninfo, statement_timeout_ms=statement_timeout_ms, application_name="callsheet-recorder"),
             min_size=1,
             max_size=connections,
             open=False,

@@ -19,7 +19,7 @@ from store.log.batch import APPEND, Waiting, parameters, refuse, settle, take_ba
 from store.log.durability import check_durability
 from store.log.prepared_statement import PreparedStatement, oids_of
 from store.log.records import Accepted, Append, Recorded
-from store.postgres.connections import connected
+from store.postgres.connections import open_connection
 
 FIRST_BACK_OFF_SECONDS: Final = 0.05
 LONGEST_BACK_OFF_SECONDS: Final = 2.0
@@ -111,7 +111,7 @@ class Appender:
         try:
             while True:
                 try:
-                    async with connected(self._conninfo) as connection:
+                    async with open_connection(self._conninfo) as connection:
                         await check_durability(connection)
                         failures = 0
                         await self._serve(connection)

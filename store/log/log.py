@@ -23,7 +23,7 @@ from store.log.queries import (
     recorded_or_unreadable,
 )
 from store.log.records import Accepted, Append, Page, Recorded, Repeated
-from store.postgres.connections import Sessions, bounded
+from store.postgres.connections import Sessions, add_bounds
 from store.postgres.migrations import check_schema
 from store.settings import StoreSettings
 
@@ -35,7 +35,7 @@ class Log:
 
     def __init__(self, conninfo: str, settings: StoreSettings) -> None:
         """Make the log."""
-        self._conninfo = bounded(
+        self._conninfo = add_bounds(
             conninfo, statement_timeout_ms=settings.statement_timeout_ms, application_name="callsheet-log"
         )
         self._on_commit: tuple[OnCommit, ...] = ()
@@ -56,7 +56,7 @@ class Log:
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[UUID]:
         """Open the readers and check the database; gives the log's id. Raises UnsafeDatabase, Unavailable."""
-        async with self.sessions.opened():
+        async with self.sessions.open():
             async with self.sessions.connection() as connection:
                 await check_durability(connection)
                 await check_schema(connection, ["store"])

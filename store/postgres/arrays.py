@@ -118,17 +118,17 @@ class ColumnDumper(Dumper):
     format = Format.BINARY
 
     def get_key(self, obj: Column, format: PyFormat) -> tuple[type, ...]:  # noqa: A002, ARG002  # as psycopg calls it
-        """Give one dumper for each type of element."""
+        """Return the key of the dumper: the type of element."""
         return (self.cls, _KEYS[obj.element_oid])
 
     def upgrade(self, obj: Column, format: PyFormat) -> Dumper:  # noqa: A002, ARG002  # as psycopg calls it
-        """Give the dumper of the type of element."""
+        """Return the dumper of the type of element."""
         dumper = ColumnDumper(self.cls)
         dumper.oid = ARRAY_OIDS[obj.element_oid]
         return dumper
 
     def dump(self, obj: Column) -> bytes:
-        """Give the bytes."""
+        """Return the encoded array."""
         return obj.packed
 
 
@@ -144,5 +144,5 @@ _KEYS: Final[dict[int, type]] = {
 
 
 def register(context: AdaptContext) -> None:
-    """Let a connection take columns as parameters."""
+    """Register the dumpers, so that a connection accepts columns as parameters."""
     context.adapters.register_dumper(Column, ColumnDumper)

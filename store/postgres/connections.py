@@ -1,4 +1,4 @@
-"""How this project connects to PostgreSQL: bounded in every wait."""
+"""Connections to PostgreSQL, with a timeout on every wait."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
@@ -23,7 +23,7 @@ BOUNDS: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-"""What holds unless the connection string says otherwise; seconds, and milliseconds for the last."""
+"""Defaults for what the connection string leaves out: seconds, and milliseconds for tcp_user_timeout."""
 
 ASYNC_COMMIT: Final = "set synchronous_commit = off"
 """Commit without waiting for the disk: for what can be computed again from the log.
@@ -32,10 +32,10 @@ A crash loses the last commits, rows and their checkpoint together: the work is 
 """
 
 
-def bounded(conninfo: str, *, statement_timeout_ms: int, application_name: str) -> str:
-    """Add the bounds of time to a connection string: nothing holds the head row, or waits, for ever; times are in UTC.
+def add_bounds(conninfo: str, *, statement_timeout_ms: int, application_name: str) -> str:
+    """Return a connection string with timeouts, so that no session holds the head row or waits for ever, and in UTC.
 
-    Options of the string are kept (a search_path, say); ours come after them, where PostgreSQL lets the last win.
+    Options of the string (such as search_path) are kept; ours follow them, and the last one wins in PostgreSQL.
     """
     given = conninfo_to_dict(conninfo)
     ours = f"-c statement_timeout={statement_timeout_ms} -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
@@ -44,55 +44,55 @@ def bounded(conninfo: str, *, statement_timeout_ms: int, application_name: str) 
     return make_conninfo(conninfo, application_name=application_name, options=options, **bounds)
 
 
-def cancels() -> int:
-    """Give how often the running task has been cancelled so far."""
+def count_cancellations() -> int:
+    """Return how often the running task has been cancelled so far."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
 
 
 @contextmanager
 def cancellable() -> Generator[None]:
-    """Raise CancelledError when the task was cancelled within the block and the block did not say so.
+    """Raise CancelledError when the task was cancelled within the block and the block did not raise it.
 
     Before Python 3.12 `asyncio.wait_for`, which psycopg's pool waits with, loses a cancellation that comes with the
-    result or with a failure (python/cpython#86296), and the pool takes one for the fault of a connection that it looks
-    at. A task that never hears of it goes on, and whoever cancelled it waits for ever.
+    result or with a failure (python/cpython#86296), and the pool takes one for a fault of a connection that it checks.
+    A task that misses its cancellation goes on, and the task that cancelled it waits for ever.
     """
-    before = cancels()
+    before = count_cancellations()
     try:
         yield
     except Exception as fault:
-        if cancels() > before:
+        if count_cancellations() > before:
             raise asyncio.CancelledError from fault
         raise
-    if cancels() > before:
+    if count_cancellations() > before:
         raise asyncio.CancelledError
 
 
 class Connection(AsyncConnection[tuple[Any, ...]]):
-    """A connection on which no cancellation is lost."""
+    """A connection that never loses a cancellation."""
 
     async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:  # noqa: ASYNC109  # psycopg's
-        """Wait for what the server answers."""
+        """Wait for the response of the server."""
         with cancellable():
             return await super().wait(gen, interval, timeout)
 
 
 async def connect(conninfo: str) -> AsyncConnection[tuple[Any, ...]]:
-    """Open one connection that commits every statement by itself."""
-    before = cancels()
+    """Open a connection in autocommit mode."""
+    before = count_cancellations()
     connection = await Connection.connect(conninfo, autocommit=True)
-    if cancels() > before:
+    if count_cancellations() > before:
         await connection.close()
         raise asyncio.CancelledError
     return connection
 
 
 @asynccontextmanager
-async def connected(conninfo: str) -> AsyncGenerator[AsyncConnection[tuple[Any, ...]]]:
-    """Hold one connection like that open for the length of a block, and close it whatever ends the block.
+async def open_connection(conninfo: str) -> AsyncGenerator[AsyncConnection[tuple[Any, ...]]]:
+    """Open a connection in autocommit mode for the length of a block, and always close it.
 
-    psycopg's own block first ends the transaction, and leaves the connection open when it is cancelled while it does.
+    psycopg's own context manager first ends the transaction, and leaves the connection open if it is cancelled then.
     """
     connection = await connect(conninfo)
     try:
@@ -102,10 +102,10 @@ async def connected(conninfo: str) -> AsyncGenerator[AsyncConnection[tuple[Any, 
 
 
 class Sessions:
-    """A bounded pool of connections for short statements, each of which commits by itself."""
+    """A bounded pool of connections in autocommit mode, for short statements."""
 
     def __init__(self, conninfo: str, *, most: int, most_waiting: int, timeout_seconds: float) -> None:
-        """Make the pool: `most` connections; `most_waiting` callers may wait for one, for `timeout_seconds`."""
+        """Create the pool: `most` connections; `most_waiting` callers may wait for one, for `timeout_seconds`."""
         self._timeout_seconds = timeout_seconds
         self._given_back: set[asyncio.Task[None]] = set()
         self._pool = AsyncConnectionPool(
@@ -120,8 +120,8 @@ class Sessions:
         )
 
     @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[None]:
-        """Hold the pool open for the length of a block. Raises Unavailable when the database is not reached."""
+    async def open(self) -> AsyncGenerator[None]:
+        """Open the pool for the length of a block. Raises Unavailable when the database cannot be reached."""
         try:
             await self._open()
             yield
@@ -136,23 +136,23 @@ class Sessions:
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[AsyncConnection[tuple[Any, ...]]]:
-        """Lend a connection. Raises Unavailable, also for what goes wrong with the connection inside the block."""
-        before = cancels()
+        """Yield a connection. Raises Unavailable, also for connection errors inside the block."""
+        before = count_cancellations()
         try:
-            async with self._lent() as connection:
-                if cancels() > before:
+            async with self._lend() as connection:
+                if count_cancellations() > before:
                     raise asyncio.CancelledError
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError) as fault:
-            if cancels() > before:
+            if count_cancellations() > before:
                 raise asyncio.CancelledError from fault
             raise Unavailable("the database cannot be asked now") from fault
 
     @asynccontextmanager
-    async def _lent(self) -> AsyncGenerator[AsyncConnection[tuple[Any, ...]]]:
-        """Lend a connection as the pool's own block does, and give it back whatever happens.
+    async def _lend(self) -> AsyncGenerator[AsyncConnection[tuple[Any, ...]]]:
+        """Yield a connection as the pool's own context manager does, and always return it to the pool.
 
-        A caller who is cancelled meanwhile must not take it along: the pool would count it as lent for ever.
+        A connection that a cancelled caller keeps would count as in use for ever.
         """
         connection = await self._pool.getconn()
         try:
@@ -165,26 +165,26 @@ class Sessions:
             await asyncio.shield(giving_back)
 
     async def rows(self, query: LiteralString, parameters: Parameters) -> list[tuple[Any, ...]]:
-        """Give the rows of a statement that may be repeated. Raises Unavailable."""
-        cursor = await self._executed(query, parameters)
+        """Return the rows of a statement that is safe to retry. Raises Unavailable."""
+        cursor = await self._execute_again(query, parameters)
         return await cursor.fetchall()
 
     async def one(self, query: LiteralString, parameters: Parameters) -> tuple[Any, ...] | None:
-        """Give the first row of a statement that may be repeated, None when there is none. Raises Unavailable."""
+        """Return the first row of a statement that is safe to retry, or None. Raises Unavailable."""
         rows = await self.rows(query, parameters)
         return rows[0] if rows else None
 
     async def run(self, statement: LiteralString, parameters: Parameters) -> int:
-        """Run a statement that may be repeated and give the number of rows that it changed. Raises Unavailable."""
-        return (await self._executed(statement, parameters)).rowcount
+        """Execute a statement that is safe to retry and return the number of changed rows. Raises Unavailable."""
+        return (await self._execute_again(statement, parameters)).rowcount
 
-    async def _executed(self, query: LiteralString, parameters: Parameters) -> AsyncCursor[tuple[Any, ...]]:
-        """Execute a statement, and once more when the connection turns out to have died while it was idle."""
+    async def _execute_again(self, query: LiteralString, parameters: Parameters) -> AsyncCursor[tuple[Any, ...]]:
+        """Execute a statement, and retry once when the connection was lost while it was idle."""
         with cancellable():
             try:
                 return await self._execute(query, parameters)
             except _ConnectionDied:
-                await self._pool.check()  # the others of the pool will have died with it
+                await self._pool.check()  # the other connections of the pool are probably lost too
                 return await self._execute(query, parameters)
 
     async def _execute(self, query: LiteralString, parameters: Parameters) -> AsyncCursor[tuple[Any, ...]]:
@@ -199,4 +199,4 @@ class Sessions:
 
 
 class _ConnectionDied(Unavailable):
-    """The connection was lost; the statement may have been carried out."""
+    """The connection was lost; the statement may have been executed."""

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 from psycopg import AsyncConnection
 
-from store.postgres.connections import connected
+from store.postgres.connections import open_connection
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -112,7 +112,7 @@ class ExclusiveRole:
         self._bounds = bounds
 
     async def try_acquire(self, connection: Connection) -> bool:
-        """Take the role for as long as the connection lives; return False when another session has it."""
+        """Try to take the role for as long as the connection lives; return False when another session has it."""
         cursor = await connection.execute(TRY_LOCK, {"lock": self._lock, "name": self._name})
         row = await cursor.fetchone()
         return row is not None and bool(row[0])
@@ -143,6 +143,6 @@ class ExclusiveRole:
         on_hung: Callable[[str, int], None],
     ) -> AsyncGenerator[Connection]:
         """Open a connection, stand by for the role, and yield the connection that has it; release it at the end."""
-        async with connected(conninfo) as connection:
+        async with open_connection(conninfo) as connection:
             await self.acquire(connection, read_progress, on_hung)
             yield connection

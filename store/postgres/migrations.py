@@ -39,11 +39,11 @@ class Migration(Struct, frozen=True, kw_only=True):
 
     @property
     def checksum(self) -> str:
-        """Give the SHA-256 of the SQL, by which an edit of an applied file is noticed."""
+        """Return the SHA-256 of the SQL, which detects edits of applied files."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-def migrations_of(component: str) -> tuple[Migration, ...]:
+def list_migrations(component: str) -> tuple[Migration, ...]:
     """Read the numbered files `NNNN_name.sql` in the `sql` folder of a top-level package, in order."""
     folder = files(component).joinpath("sql")
     named = sorted((entry.name, entry.read_text()) for entry in folder.iterdir() if entry.name.endswith(".sql"))
@@ -56,7 +56,7 @@ async def migrate(conninfo: str, components: Sequence[str]) -> int:
     Raises UnsafeDatabase when the database is newer than this code, or when an applied migration was edited;
     Unavailable, in PostgreSQL's words, when there is no connection to it, or it takes no changes from us.
     """
-    async with await _connected(conninfo) as connection:
+    async with await _open_connection(conninfo) as connection:
         try:
             return await _migrate(connection, components)
         except (InsufficientPrivilege, InvalidSchemaName, ReadOnlySqlTransaction) as fault:
@@ -68,8 +68,8 @@ async def _migrate(connection: AsyncConnection[Any], components: Sequence[str]) 
     await connection.execute(CREATE_TABLE, prepare=False)
     applied = 0
     for component in components:
-        known = migrations_of(component)
-        done = await _applied(connection, component)
+        known = list_migrations(component)
+        done = await _read_applied(connection, component)
         check_history(component, known, done)
         for migration in known[len(done) :]:
             await _apply(connection, migration)
@@ -77,7 +77,7 @@ async def _migrate(connection: AsyncConnection[Any], components: Sequence[str]) 
     return applied
 
 
-async def _connected(conninfo: str) -> AsyncConnection[tuple[Any, ...]]:
+async def _open_connection(conninfo: str) -> AsyncConnection[tuple[Any, ...]]:
     try:
         return await connect(conninfo)
     except ProgrammingError:  # what it says quotes the string, and so perhaps a password
@@ -89,8 +89,8 @@ async def _connected(conninfo: str) -> AsyncConnection[tuple[Any, ...]]:
 async def check_schema(connection: AsyncConnection, components: Sequence[str]) -> None:
     """Raise UnsafeDatabase unless exactly the migrations that this code knows have been applied."""
     for component in components:
-        known = migrations_of(component)
-        done = await _applied(connection, component)
+        known = list_migrations(component)
+        done = await _read_applied(connection, component)
         check_history(component, known, done)
         if len(done) < len(known):
             message = f"the database lacks migration {known[len(done)].number} of {component}: run `callsheet migrate`"
@@ -108,7 +108,7 @@ def check_history(component: str, known: Sequence[Migration], done: Sequence[tup
             raise UnsafeDatabase(message)
 
 
-async def _applied(connection: AsyncConnection, component: str) -> list[tuple[int, str]]:
+async def _read_applied(connection: AsyncConnection, component: str) -> list[tuple[int, str]]:
     if await (await connection.execute(MIGRATED)).fetchone() is None:
         return []
     cursor = await connection.execute(

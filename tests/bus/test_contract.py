@@ -67,7 +67,7 @@ async def test_a_delta_comes_to_the_followers_in_its_process(another: Processes)
     one = await another()
     delta = Delta(node="a", attempt=1, text="Once")
     with one.bus.deltas.follow(RUN, lambda: None) as follower:
-        one.bus.deltas.tell(RUN, delta)
+        one.bus.deltas.publish(RUN, delta)
 
         async def came() -> bool:
             return follower.take() == (0, [delta])
@@ -77,4 +77,4 @@ async def test_a_delta_comes_to_the_followers_in_its_process(another: Processes)
 
 
 async def test_a_bus_that_carries_is_not_degraded(another: Processes) -> None:
-    assert (await another()).bus.degraded() == ()
+    assert (await another()).bus.list_degraded() == ()

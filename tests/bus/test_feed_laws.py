@@ -13,8 +13,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bus.feed import Feed
-from bus.nats.cloudevents import write
-from bus.nats.consumer import Carrying
+from bus.nats.cloudevents import encode_envelope
+from bus.nats.consumer import FactConsumer
 from bus.nats.publisher import POSITION
 from bus.settings import FeedSettings
 from store.log.log import Log
@@ -108,8 +108,8 @@ class Play:
         self.log = MemoryLog(self._next_turns)
         bounds = FeedSettings(buffer_events=buffered, page_events=page, poll_seconds=1_000)
         self.feed = Feed(cast("Log", self.log), bounds)
-        self.feed.be_patient(lambda: 0.0005 if patient else 0.0)
-        self.carrying = Carrying(LOG_ID, self.feed, 1_000)
+        self.feed.delay_fetch(lambda: 0.0005 if patient else 0.0)
+        self.carrying = FactConsumer(LOG_ID, self.feed, 1_000)
         self.under_way: list[Msg] = []
         self.published: list[Msg] = []
         self.untold: list[list[Recorded]] = []
@@ -120,7 +120,7 @@ class Play:
         return self._turns[self._read % len(self._turns)]
 
     def publish(self, recorded: Sequence[Recorded]) -> None:
-        messages = [message(one.position, write(LOG_ID, stored(one))) for one in recorded]
+        messages = [message(one.position, encode_envelope(LOG_ID, stored(one))) for one in recorded]
         self.published += messages
         self.under_way += messages
 
@@ -139,7 +139,7 @@ class Play:
             case Deliver() | Lose() | Restart() | Republish() | Garble():
                 await self.carry(action)
             case Announce(ago):
-                self.feed.committed_elsewhere(max(0, self.log.position - ago))
+                self.feed.announce(max(0, self.log.position - ago))
             case Turn(turns):
                 for _ in range(turns):
                     await asyncio.sleep(0)
@@ -158,13 +158,13 @@ class Play:
                 self.under_way += self.published[-count:]
             case Garble(foreign):
                 other = STREAM if foreign else LOG_ID
-                fact = write(other, stored(self.log.facts[-1])) if foreign and self.log.facts else b"\xff{}"
+                fact = encode_envelope(other, stored(self.log.facts[-1])) if foreign and self.log.facts else b"\xff{}"
                 await self.deliver(message(self.feed.through + 1, fact))
             case _:
                 pass
 
     async def deliver(self, delivered: Msg) -> None:
-        await self.carrying._arrived(delivered)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # what NATS calls
+        await self.carrying._receive(delivered)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # what NATS calls
 
     def tell_here(self) -> None:
         """Tell of this process's own commits, in their order."""
@@ -206,23 +206,23 @@ class Reader:
 async def test_a_fact_that_is_not_the_next_has_the_log_read_at_once() -> None:
     play = Play([0], buffered=8, page=3, patient=False)
     async with in_background(play.feed.run()):
-        await play.feed.moved(-1)
+        await play.feed.wait_past(-1)
         play.publish(play.log.commit(5))
         await play.deliver(play.under_way[3])
         async with asyncio.timeout(5):
-            await play.feed.moved(4)
+            await play.feed.wait_past(4)
     assert play.carrying.carried == 0
 
 
 async def test_what_is_next_is_taken_and_the_log_is_not_read_for_it() -> None:
     play = Play([0], buffered=8, page=3, patient=False)
     async with in_background(play.feed.run()):
-        await play.feed.moved(-1)
+        await play.feed.wait_past(-1)
         play.publish(play.log.commit(5))
         for one in play.under_way:
             await play.deliver(one)
         async with asyncio.timeout(5):
-            await play.feed.moved(4)
+            await play.feed.wait_past(4)
     assert play.carrying.carried == 5
 
 
@@ -230,7 +230,7 @@ async def played(play: Play, schedule: Sequence[Action], before: int, limits: Se
     play.log.commit(before)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(in_background(play.feed.run()))
-        await play.feed.moved(-1)
+        await play.feed.wait_past(-1)
         readers = [Reader(play.feed, limit, pause) for limit in limits for pause in (0, 9)]
         for reader in readers:
             await stack.enter_async_context(in_background(reader.run()))

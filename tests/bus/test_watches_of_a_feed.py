@@ -15,7 +15,7 @@ async def test_each_watch_hears_of_its_own_stream_and_of_no_other(database: str)
         one, other = (fact.stream_id for fact in page.events[:2])
         assert one != other
         with feed.watch(one) as first, feed.watch(other) as second, feed.watch(uuid4()) as third:
-            feed._tell_watches([*page.events, *page.events])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as a batch comes
+            feed._notify_watches([*page.events, *page.events])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as a batch comes
             assert [fact.stream_id for fact in first.rest()] == [one, one]
             assert [fact.stream_id for fact in second.rest()] == [other, other]
             assert third.rest() == []

@@ -14,8 +14,8 @@ import msgspec
 import nats
 import pytest
 
-from bus.nats.cloudevents import Envelope, read
-from bus.nats.subjects import subject_of
+from bus.nats.cloudevents import Envelope, decode_envelope
+from bus.nats.subjects import format_subject
 from callsheet.demo.server import running_server
 from callsheet.settings.load import list_variables
 from domain.ids import to_uuid
@@ -69,8 +69,8 @@ def test_every_field_of_an_envelope_is_explained() -> None:
 
 def test_the_event_on_the_page_is_one_that_we_publish_on_that_subject() -> None:
     event = read_envelope()
-    fact = read(UUID(event["source"].removeprefix("urn:uuid:")), msgspec.json.encode(event))
-    subject = subject_of(fact.workspace_id, fact.project_id, event["type"])
+    fact = decode_envelope(UUID(event["source"].removeprefix("urn:uuid:")), msgspec.json.encode(event))
+    subject = format_subject(fact.workspace_id, fact.project_id, event["type"])
     assert f"| `{subject}` | " in PAGE
 
 

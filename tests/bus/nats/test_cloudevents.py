@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.nats.cloudevents import NotUnderstood, Stored, read, write
+from bus.nats.cloudevents import Stored, UnusableEnvelope, decode_envelope, encode_envelope
 from bus.nats.jetstream import LARGEST_MESSAGE
 from store.log.codec import MAX_FACT_BYTES, PLAIN_JSON, TOPICS, decode_fact, encode_metadata
 from store.log.records import Actor, Metadata, Recorded
@@ -61,7 +61,7 @@ def stored(state: bytes = GOLDEN[0], *, metadata: str | None = None, **fields: A
 
 
 def written(one: Stored) -> dict[str, Any]:
-    return msgspec.json.decode(write(LOG, one))
+    return msgspec.json.decode(encode_envelope(LOG, one))
 
 
 def test_an_envelope_is_a_cloud_event() -> None:
@@ -107,7 +107,7 @@ def test_what_was_written_is_read_as_the_log_would_give_it(
         position=position,
         recorded_at=at,
     )
-    assert read(LOG, write(LOG, row)) == Recorded(
+    assert decode_envelope(LOG, encode_envelope(LOG, row)) == Recorded(
         position=position,
         stream_id=stream,
         version=7,
@@ -145,21 +145,21 @@ def test_what_this_code_cannot_read_is_carried_whole_and_taken_by_none_of_us(unr
     else:
         assert b64decode(envelope["data_base64"]) == unreadable.state
         assert envelope["datacontenttype"] == "application/octet-stream"
-    with pytest.raises(NotUnderstood):
-        read(LOG, write(LOG, unreadable))
+    with pytest.raises(UnusableEnvelope):
+        decode_envelope(LOG, encode_envelope(LOG, unreadable))
 
 
 @pytest.mark.parametrize("payload", [b"", b"{}", b"null", b"\xff", b"[" * 100_000])
 def test_what_is_no_envelope_is_not_taken(payload: bytes) -> None:
-    with pytest.raises(NotUnderstood):
-        read(LOG, payload)
+    with pytest.raises(UnusableEnvelope):
+        decode_envelope(LOG, payload)
 
 
 def test_an_envelope_of_another_log_is_not_taken() -> None:
-    with pytest.raises(NotUnderstood, match="another log"):
-        read(LOG, write(STREAM, stored()))
+    with pytest.raises(UnusableEnvelope, match="another log"):
+        decode_envelope(LOG, encode_envelope(STREAM, stored()))
 
 
 def test_the_largest_fact_fits_in_a_message_whatever_it_holds() -> None:
-    opaque = write(LOG, stored(b"\xff" * MAX_FACT_BYTES))
+    opaque = encode_envelope(LOG, stored(b"\xff" * MAX_FACT_BYTES))
     assert len(opaque) < LARGEST_MESSAGE

@@ -38,7 +38,7 @@ async def test_after_a_connection_that_breaks_off_the_next_one_carries(
     async with server.serving(), process(database, server, connect_seconds=connect_seconds) as one:
 
         async def carries() -> bool:
-            return server.carries and one.bus.degraded() == ()
+            return server.carries and one.bus.list_degraded() == ()
 
         await eventually(carries, what="the second connection carries", seconds=SOON)
 

@@ -46,7 +46,7 @@ def executed(database: str, statement: str, *parameters: object) -> list[tuple[o
 
 async def away(one: Process) -> None:
     async def degraded() -> bool:
-        return any("NATS is away" in said for said in one.bus.degraded())
+        return any("NATS is away" in said for said in one.bus.list_degraded())
 
     await eventually(degraded, what="the process says that NATS is away")
 
@@ -208,7 +208,7 @@ async def test_a_process_starts_without_nats_and_says_so_until_it_is_there(
         await other.has(last)
         nats_server.start()
         await connected(one)
-        assert one.bus.degraded() == ()
+        assert one.bus.list_degraded() == ()
         await published(one, last)
 
 
@@ -230,7 +230,7 @@ async def test_a_nats_that_hangs_is_noticed_and_what_it_did_not_acknowledge_is_p
             return one.relay.doing is Relaying.REFUSED
 
         await eventually(refused, what="the relay says that nothing is acknowledged")
-        assert any("the relay cannot publish" in said for said in one.bus.degraded())
+        assert any("the relay cannot publish" in said for said in one.bus.list_degraded())
         nats_server.go_on()
         last = await record(one.log, 5)
         await published(one, last)

@@ -10,10 +10,10 @@ from uuid_utils.compat import uuid7
 from callsheet.operate.printing import ABSENT, ATTENTION
 from domain.ids import from_uuid
 from projections.read_models.projects import ProjectsProjection
-from projections.runtime.commit import Owned
-from projections.runtime.parking import footing_of
+from projections.runtime.commit import OwnedProjection
+from projections.runtime.parking import load_state
 from store.postgres.arrays import register
-from store.postgres.connections import connected
+from store.postgres.connections import open_connection
 from tests.support.callsheet.operate import answered, migrated, project_with_names, said
 from tests.support.store.given import WORKSPACE, running
 
@@ -37,18 +37,18 @@ def executed(database: str, statement: LiteralString) -> None:
 
 async def followed(database: str) -> None:
     """Fold the whole log into the projects, as a worker does."""
-    async with running(database) as log, connected(database) as connection:
+    async with running(database) as log, open_connection(database) as connection:
         register(connection)
         projection = ProjectsProjection(most_remembered=10)
-        owned = Owned(
+        owned = OwnedProjection(
             connection,
             projection,
-            await footing_of(connection, "projects"),
+            await load_state(connection, "projects"),
             commit_seconds=60,
             failpoint=lambda _point: None,
         )
-        page = await log.read_log(after=owned.footing.position, limit=1_000)
-        await owned.commit(owned.sieve.take(page.events, owned.footing.position), page.through)
+        page = await log.read_log(after=owned.state.position, limit=1_000)
+        await owned.commit(owned.filter.select(page.events, owned.state.position), page.through)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import psycopg
 
 from callsheet.wiring.projections import PROJECTIONS
 from projections.runtime.status import label_session, read_projection_statuses
-from store.postgres.connections import connected
+from store.postgres.connections import open_connection
 from store.postgres.lock_status import name_session
 from tests.support.callsheet.operate import answered, migrated, project_with_names, said
 from tests.support.callsheet.separate_processes import apart
@@ -88,7 +88,7 @@ def test_the_worker_that_follows_is_named_and_another_stands_by(database: str, t
     with apart(database, tmp_path, "project") as first, apart(database, tmp_path, "project"):
 
         async def both() -> bool:
-            async with connected(database) as connection:
+            async with open_connection(database) as connection:
                 found = await read_projection_statuses(connection)
             return all(found.get(name).followed_by and found.get(name).standing_by == 1 for name in PROJECTIONS)
 
@@ -126,7 +126,7 @@ def test_a_worker_of_some_projections_leaves_the_others_alone(database: str, tmp
     with apart(database, tmp_path, "project", "projects", "timers"):
 
         async def followed() -> bool:
-            async with connected(database) as connection:
+            async with open_connection(database) as connection:
                 found = await read_projection_statuses(connection)
             return {name for name in PROJECTIONS if found.get(name).followed_by} == {"projects", "timers"}
 

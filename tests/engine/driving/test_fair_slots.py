@@ -12,7 +12,7 @@ from domain.payload import Payload
 from domain.runs.run import RunStatus
 from engine.driving import intake, takeover
 from store.contents import keep
-from store.postgres.connections import connected
+from store.postgres.connections import open_connection
 from tests.support.commands.processes import ELSEWHERE, new_id
 from tests.support.engine.harness import Site, asks, reviews, site
 from tests.support.graphs import Json, edge, graph, node
@@ -141,7 +141,7 @@ async def test_a_run_is_read_from_the_log_in_its_turn_however_many_of_another_wo
         mine, theirs = [await here.start(busy) for _ in range(60)], await start_elsewhere(here, quiet)
         for run in [*mine, theirs]:
             await here.until(run, lambda state: state.waiting == 1, "waits")
-        async with connected(database) as locking:
+        async with open_connection(database) as locking:
             await locking.execute("begin")
             await locking.execute("lock table run_leases")  # none is read as long as that lasts
             for run in mine:

@@ -37,7 +37,7 @@ class CountedModels(ReadModels):
     read = 0
 
     async def one(self, query: LiteralString, parameters: Parameters) -> Row | None:
-        row = await super().one(query, parameters)
+        row = await super().first(query, parameters)
         self.statements += 1
         self.read += row is not None
         return row
@@ -74,7 +74,7 @@ async def models_of(database: str, *, timers: int, after_seconds: float) -> Asyn
     await migrate(database, ["store", "projections"])
     # 60 s: on a busy machine the insert of all timers takes longer than a statement may in production.
     models = CountedModels(database, ProjectionSettings(readers=1), statement_timeout_ms=60_000)
-    async with models.opened():
+    async with models.open():
         async with models.connection() as connection:
             await connection.execute(INSERT, {"many": timers, "after": after_seconds})
             await connection.execute("analyze timers")

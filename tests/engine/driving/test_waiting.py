@@ -46,7 +46,7 @@ def completions_of(facts: list[Fact], step: str) -> list[StepCompleted]:
 
 
 async def pending(here: Site) -> int:
-    row = await here.models.one("select count(*) from timers", {})
+    row = await here.models.first("select count(*) from timers", {})
     return -1 if row is None else int(row[0])
 
 

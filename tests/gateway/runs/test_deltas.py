@@ -24,7 +24,7 @@ async def lines_of(ada: Caller, served: Serving, *texts: str) -> list[str]:
             if not told and line.startswith("event: step.waiting"):
                 told = True
                 for text in texts:
-                    served.core.bus.deltas.tell(to_uuid("run", run_id), delta(text))
+                    served.core.bus.deltas.publish(to_uuid("run", run_id), delta(text))
                 await decide(ada, run_id)
     return lines
 

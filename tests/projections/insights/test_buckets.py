@@ -31,8 +31,8 @@ from domain.runs.facts import (
     Usage,
 )
 from projections.insights.projection import InsightsProjection
-from projections.runtime.event_filter import Sieve
-from projections.runtime.skips import skips_of
+from projections.runtime.event_filter import EventFilter
+from projections.runtime.skips import load_skips
 from store.log.records import Recorded
 from tests.projections.read_models.test_run_steps import batches
 from tests.support.projections.given import NOW, applied, new_id, tables_of
@@ -72,8 +72,8 @@ async def projected(
     """Give every row, as text, after a log was projected in batches."""
     await connection.execute("truncate insight_buckets")
     projection = InsightsProjection(most_remembered=remembered)
-    sieve = Sieve(projection.wants, skips=await skips_of(connection, projection.name))
-    for batch in batches(sieve.take(log, 0), cuts):
+    event_filter = EventFilter(projection.wants, skips=await load_skips(connection, projection.name))
+    for batch in batches(event_filter.select(log, 0), cuts):
         await applied(connection, projection, batch)
         if forgets == "forgets":
             projection.forget()

@@ -49,7 +49,7 @@ def test_stretches_cover_each_hour_of_a_window_and_of_its_past_once(start_hour: 
 async def test_ninety_days_cost_their_days_and_add_up_as_their_hours_do(database: str) -> None:
     window = window_of(7, 90 * 24)
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.opened():
+    async with tables_of(database) as connection, models.open():
         for grain, each in ((HOUR, 1), (DAY, 24)):
             measures = Measures(started=each)
             for _ in range(each):

@@ -20,7 +20,7 @@ async def stage(database: str) -> AsyncGenerator[Play]:
     """Tables, and connections to them, which all schedules share: each begins by clearing the tables."""
     await migrate(database, ["store", "projections"])
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with models.opened(), await AsyncConnection.connect(database, autocommit=True) as connection:
+    async with models.open(), await AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute("set synchronous_commit = off")
         await connection.execute(COUNTS.encode())
         await connection.execute(b"alter table projects add constraint not_taken check (name <> 'taken')")

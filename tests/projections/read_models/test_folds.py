@@ -63,7 +63,7 @@ async def check(
     ids = [new_id() for _ in range(4)]
     facts = recorded([(ids[stream], fact) for stream, fact in history])
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.opened():
+    async with tables_of(database) as connection, models.open():
         projection = kind.project(remembered)
         for batch in batches(facts, cuts):
             await applied(connection, projection, batch)

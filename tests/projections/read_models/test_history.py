@@ -27,7 +27,7 @@ async def test_a_history_is_the_projects_part_of_the_log(database: str) -> None:
         ]
     )
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.opened():
+    async with tables_of(database) as connection, models.open():
         await log_them(connection, facts)
         await applied(connection, HistoryProjection(), facts)
         await applied(connection, HistoryProjection(), facts)
@@ -56,7 +56,7 @@ async def test_a_rare_filter_looks_so_far_and_says_how_far(database: str, monkey
     monkeypatch.setattr(history_view, "LOOKED_AT", 3)  # so that a short history is a long one
     facts = recorded([(HERE, ProjectRenamed(name=str(number))) for number in range(7)])
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.opened():
+    async with tables_of(database) as connection, models.open():
         await log_them(connection, facts)
         await applied(connection, HistoryProjection(), facts)
         view, rare = HistoryView(models), HistoryFilters(topics=("run.started",))

@@ -90,7 +90,7 @@ async def test_a_timer_is_pending_while_its_step_is_due_by_the_clock(
     models = ReadModels(database, ProjectionSettings(readers=1))
     other = new_id()
     history = recorded([(other, waiting(LATER, "untouched")), *((RUN, fact) for fact in facts)])
-    async with tables_of(database) as connection, models.opened():
+    async with tables_of(database) as connection, models.open():
         for start in range(0, len(history), batch):
             await applied(connection, TimersProjection(), history[start : start + batch])
             await applied(connection, TimersProjection(), history[start : start + batch])
@@ -101,7 +101,7 @@ async def test_a_timer_is_pending_while_its_step_is_due_by_the_clock(
 
 async def test_due_timers_come_in_pages_the_earliest_first(database: str) -> None:
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.opened():
+    async with tables_of(database) as connection, models.open():
         view = TimersView(models)
         facts = [(new_id(), waiting(NOW + timedelta(seconds=second), "w")) for second in (3, 1, 2, 9)]
         await applied(connection, TimersProjection(), recorded(facts))

@@ -55,7 +55,7 @@ async def test_pages_of_runs_skip_and_repeat_nothing_while_runs_are_added(
     everything = [workflow for part in (before, *inserts) for workflow in part]
     facts = recorded([(new_id(), run_started(workflows[number])) for number in everything], project=new_id())
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.opened():
+    async with tables_of(database) as connection, models.open():
         await clear(connection)
         projection, view = RunsProjection(most_remembered=3), RunsView(models)
         await applied(connection, projection, facts[: len(before)])
@@ -93,7 +93,7 @@ async def test_projects_come_in_each_order_page_by_page(database: str, sort: Sor
     )
     order = ids if sort in {Sort.OLDEST, Sort.NEWEST} else [ids[n] for n in touched]
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.opened():
+    async with tables_of(database) as connection, models.open():
         await applied(connection, ProjectsProjection(most_remembered=3), facts)
         view, seen, cursor = ProjectsView(models), list[UUID](), None
         while True:
@@ -107,7 +107,7 @@ async def test_projects_come_in_each_order_page_by_page(database: str, sort: Sor
 
 async def test_a_cursor_of_another_order_is_refused(database: str) -> None:
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database), models.opened():
+    async with tables_of(database), models.open():
         cursor = Cursor(Sort.OLDEST, 1)
         with pytest.raises(ValueError, match="created_at"):
             await ProjectsView(models).list(WORKSPACE, filters=ProjectFilters(), limit=1, cursor=cursor)
@@ -133,7 +133,7 @@ async def test_lists_filter_by_what_things_are(database: str) -> None:
         project=project,
     )
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.opened():
+    async with tables_of(database) as connection, models.open():
         await applied(connection, ProjectsProjection(most_remembered=9), facts[:3])
         await applied(connection, AssetsProjection(most_remembered=9), facts[3:5])
         await applied(connection, RunsProjection(most_remembered=9), facts[5:])
@@ -167,7 +167,7 @@ async def test_nothing_of_another_workspace_is_seen(database: str) -> None:
         project=project,
     )
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.opened():
+    async with tables_of(database) as connection, models.open():
         await applied(connection, ProjectsProjection(most_remembered=9), facts[:1])
         await applied(connection, WorkflowsProjection(most_remembered=9), facts[1:2])
         await applied(connection, AssetsProjection(most_remembered=9), facts[2:3])
@@ -207,7 +207,7 @@ async def test_versions_of_a_graph_and_of_a_content_stay_readable(database: str)
         ]
     )
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.opened():
+    async with tables_of(database) as connection, models.open():
         await applied(connection, WorkflowsProjection(most_remembered=9), facts[:3])
         await applied(connection, AssetsProjection(most_remembered=9), facts[3:])
         assets, workflows = AssetsView(models), WorkflowsView(models)
@@ -232,7 +232,7 @@ async def test_the_last_run_of_a_workflow_does_not_change_its_version(database: 
         ]
     )
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.opened():
+    async with tables_of(database) as connection, models.open():
         await applied(connection, WorkflowsProjection(most_remembered=9), facts)
         item = await WorkflowsView(models).get(WORKSPACE, workflow)
         assert item is not None

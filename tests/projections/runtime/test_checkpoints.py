@@ -24,7 +24,7 @@ from tests.support.waiting import eventually
 async def test_a_position_that_is_reached_is_not_waited_for(database: str) -> None:
     async with world_of(database) as world:
         checkpoints = world.checkpoints()
-        checkpoints.moved("tally", 7)
+        checkpoints.advance("tally", 7)
         await checkpoints.wait_for("tally", 7, 0)
         assert checkpoints.position("tally") == 7
 
@@ -70,7 +70,7 @@ READERS = 1_000
 async def test_a_thousand_who_wait_for_another_process_share_one_look_at_the_table(database: str) -> None:
     async with world_of(database) as world:
         models = CountedModels(database, ProjectionSettings())
-        async with models.opened(), asyncio.TaskGroup() as group:
+        async with models.open(), asyncio.TaskGroup() as group:
             checkpoints = prompt_checkpoints(models)
             waiting = [group.create_task(checkpoints.wait_for("tally", 6, PATIENCE_SECONDS)) for _ in range(READERS)]
             await asyncio.sleep(0)
@@ -106,11 +106,11 @@ async def test_who_looks_for_all_hands_it_on_when_it_gives_up(database: str) -> 
 async def test_who_waited_for_the_worker_here_looks_when_it_has_gone(database: str) -> None:
     async with world_of(database) as world:
         checkpoints = world.checkpoints()
-        checkpoints.followed("tally", here=True)
+        checkpoints.set_followed("tally", here=True)
         async with in_background(world.worker(world.checkpoints(), Tally()).run()):
             waiting = asyncio.create_task(checkpoints.wait_for("tally", 6, PATIENCE_SECONDS))
             await world.rename_often(5)
-            checkpoints.followed("tally", here=False)
+            checkpoints.set_followed("tally", here=False)
             await waiting
 
 
@@ -121,16 +121,16 @@ async def test_a_look_that_took_long_does_not_put_back_what_the_worker_has_said_
             await other.execute("insert into checkpoints (projection, position, revision) values ('tally', 1, 1)")
             await other.commit()
             await other.execute("lock table parked in access exclusive mode")
-            looking = asyncio.create_task(checkpoints.look())
+            looking = asyncio.create_task(checkpoints.refresh())
 
             async def reads_what_is_parked() -> bool:
                 found = await other.execute("select from pg_locks where not granted and relation = 'parked'::regclass")
                 return found.rowcount > 0
 
             await eventually(reads_what_is_parked, what="the look waits for what is parked")
-            checkpoints.followed("tally", here=True)
-            checkpoints.left_out("tally", 1, {})
-            checkpoints.moved("tally", 2, revision=1)
+            checkpoints.set_followed("tally", here=True)
+            checkpoints.set_parked("tally", 1, {})
+            checkpoints.advance("tally", 2, revision=1)
             await other.rollback()
             await looking
         await checkpoints.wait_for("tally", 2, 0)

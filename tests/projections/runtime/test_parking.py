@@ -16,14 +16,14 @@ from projections.parked.skip import ParkedElsewhere, Skip, skip
 from projections.read_models.projects import ProjectsProjection
 from projections.read_models.timers import TimersProjection
 from projections.runtime.checkpoints import ProjectionParked
-from projections.runtime.commit import Owned
-from projections.runtime.parking import footing_of
+from projections.runtime.commit import OwnedProjection
+from projections.runtime.parking import load_state
 from projections.runtime.projection import Cursor, Projection, Unfoldable
 from projections.runtime.worker import Worker
 from projections.settings import ProjectionSettings
 from store.log.records import Recorded
 from store.postgres.arrays import register
-from store.postgres.connections import connected
+from store.postgres.connections import open_connection
 from tests.support.projections.given import (
     PATIENCE_SECONDS,
     PROMPT_BOUNDS,
@@ -86,7 +86,7 @@ class Fussy(ProjectsProjection):
 
 
 async def retry(world: World, projection: Projection, workspace: UUID = WORKSPACE) -> Retried:
-    async with connected(world.conninfo) as connection:
+    async with open_connection(world.conninfo) as connection:
         return await Retry(connection, projection, workspace, SMALL, stretch_positions=4).run("ada")
 
 
@@ -135,7 +135,7 @@ async def test_what_a_person_skips_is_left_out_and_its_stream_goes_on(database: 
                 by="ada",
                 why="a test",
             )
-            async with connected(world.conninfo) as connection:
+            async with open_connection(world.conninfo) as connection:
                 with pytest.raises(ParkedElsewhere):
                     await skip(connection, replace(said, position=facts[2].position))
                 await skip(connection, said)
@@ -146,7 +146,7 @@ async def test_what_a_person_skips_is_left_out_and_its_stream_goes_on(database: 
             (later,) = await world.record(facts[0].stream_id, ProjectRenamed(name="d"), after=5)
             await checkpoints.wait_for("projects", later.position, PATIENCE_SECONDS, workspace_id=WORKSPACE)
             assert await names(world) == {"d"}
-        async with connected(world.conninfo) as connection:
+        async with open_connection(world.conninfo) as connection:
             (skipped,) = await skipped_rows(connection)
             history = await history_rows(connection, "projects", WORKSPACE)
         assert (skipped.position, skipped.skipped_by, skipped.why) == (facts[3].position, "ada", "a test")
@@ -173,7 +173,7 @@ async def test_after_the_first_fact_the_rest_of_a_stream_is_left_out(database: s
                 by="ada",
                 why="a test",
             )
-            async with connected(world.conninfo) as connection:
+            async with open_connection(world.conninfo) as connection:
                 await skip(connection, said)
             assert (await retry(world, ProjectsProjection(most_remembered=2))).error is None
             await checkpoints.wait_for("projects", last, PATIENCE_SECONDS, workspace_id=WORKSPACE)
@@ -226,18 +226,18 @@ class Weighed(ProjectsProjection):
 async def test_many_facts_of_one_batch_that_postgresql_refuses_cost_a_few_tries_each(database: str) -> None:
     """By halves of the whole batch, from the start for each, 1,000 of 2,000 facts took a minute."""
     pairs = 100
-    async with world_of(database) as world, connected(world.conninfo) as connection:
+    async with world_of(database) as world, open_connection(world.conninfo) as connection:
         register(connection)
         await connection.execute("alter table projects add constraint no_poison check (name <> 'x')")
         for _ in range(pairs):
             await world.record(new_id(), ProjectCreated(name="a", owner="ada"), workspace=new_id())
             await world.record(new_id(), ProjectCreated(name="x", owner="ada"), workspace=new_id())
         projection = Weighed(most_remembered=pairs)
-        footing = await footing_of(connection, projection.name)
-        owned = Owned(connection, projection, footing, commit_seconds=60, failpoint=lambda _point: None)
+        state = await load_state(connection, projection.name)
+        owned = OwnedProjection(connection, projection, state, commit_seconds=60, failpoint=lambda _point: None)
         page = await world.log.read_log(after=0, limit=2 * pairs)
-        await owned.commit(owned.sieve.take(page.events, 0), page.through)
-        assert (owned.footing.position, len(owned.footing.parked)) == (page.through, pairs)
+        await owned.commit(owned.filter.select(page.events, 0), page.through)
+        assert (owned.state.position, len(owned.state.parked)) == (page.through, pairs)
         assert await names(world) == {"a"}
         assert len(await parked(world)) == pairs
     search_in_the_whole_batch = 2 * len(page.events)

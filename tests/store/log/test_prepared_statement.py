@@ -5,14 +5,14 @@ import asyncio
 import pytest
 
 from store.log.prepared_statement import PreparedStatement
-from store.postgres.connections import connected
+from store.postgres.connections import open_connection
 
 PATIENCE_SECONDS = 10
 SLOW = "select 7 from pg_sleep(0.3)"
 
 
 async def test_an_answer_is_heard_though_the_loop_no_longer_watches_the_socket(database: str) -> None:
-    async with connected(database) as connection, asyncio.timeout(PATIENCE_SECONDS):
+    async with open_connection(database) as connection, asyncio.timeout(PATIENCE_SECONDS):
         statement = PreparedStatement(connection, SLOW)
         await statement.open([])
         statement.send([])
@@ -25,7 +25,11 @@ async def test_an_answer_is_heard_though_the_loop_no_longer_watches_the_socket(d
 async def test_a_lost_connection_is_noticed_though_the_loop_no_longer_watches_the_socket(
     database: str, *, busy: bool
 ) -> None:
-    async with connected(database) as connection, connected(database) as other, asyncio.timeout(PATIENCE_SECONDS):
+    async with (
+        open_connection(database) as connection,
+        open_connection(database) as other,
+        asyncio.timeout(PATIENCE_SECONDS),
+    ):
         statement = PreparedStatement(connection, "select 7 from pg_sleep(60)")
         await statement.open([])
         lost = asyncio.Event()

@@ -7,7 +7,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from store.errors import Unavailable
-from store.postgres.connections import Sessions, bounded, cancellable, connect, connected
+from store.postgres.connections import Sessions, add_bounds, cancellable, connect, open_connection
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from store.postgres.connections import Sessions, bounded, cancellable, connect, 
     ],
 )
 def test_options_of_the_connection_string_are_kept_before_ours(given: str) -> None:
-    options = conninfo_to_dict(bounded(given, statement_timeout_ms=700, application_name="a"))["options"]
+    options = conninfo_to_dict(add_bounds(given, statement_timeout_ms=700, application_name="a"))["options"]
     assert options == (
         "-c search_path=callsheet -c work_mem=8MB -c statement_timeout=700 -c idle_in_transaction_session_timeout=60000"
         " -c timezone=UTC"
@@ -26,15 +26,15 @@ def test_options_of_the_connection_string_are_kept_before_ours(given: str) -> No
 
 
 def test_bounds_that_the_connection_string_sets_itself_stand() -> None:
-    bounds = conninfo_to_dict(bounded("dbname=c connect_timeout=2", statement_timeout_ms=1, application_name="a"))
+    bounds = conninfo_to_dict(add_bounds("dbname=c connect_timeout=2", statement_timeout_ms=1, application_name="a"))
     assert bounds["connect_timeout"] == "2"
     assert bounds["tcp_user_timeout"] == "30000"
 
 
 async def test_every_session_is_bounded_in_time(database: str) -> None:
-    conninfo = bounded(database, statement_timeout_ms=50, application_name="a-test")
+    conninfo = add_bounds(database, statement_timeout_ms=50, application_name="a-test")
     sessions = Sessions(conninfo, most=1, most_waiting=1, timeout_seconds=5)
-    async with sessions.opened():
+    async with sessions.open():
         assert await sessions.one("select current_setting('application_name')", None) == ("a-test",)
         with pytest.raises(Unavailable):
             await sessions.one("select pg_sleep(10)", None)
@@ -44,13 +44,13 @@ async def test_every_session_is_bounded_in_time(database: str) -> None:
 async def test_a_database_that_is_not_there_is_unavailable() -> None:
     sessions = Sessions("host=/nowhere dbname=c connect_timeout=1", most=1, most_waiting=1, timeout_seconds=0.1)
     with pytest.raises(Unavailable):
-        async with sessions.opened():
+        async with sessions.open():
             pass
 
 
 async def test_connections_that_died_while_they_were_idle_are_replaced_without_a_word(database: str) -> None:
     sessions = Sessions(database, most=4, most_waiting=4, timeout_seconds=5)
-    async with sessions.opened():
+    async with sessions.open():
         await asyncio.gather(*(sessions.one("select pg_sleep(0.1)", None) for _ in range(4)))
         async with await connect(database) as other:
             await other.execute(
@@ -78,7 +78,7 @@ async def test_a_cancellation_that_comes_with_the_result_is_not_lost() -> None:
 
 
 async def test_no_statement_loses_a_cancellation_whenever_it_comes(database: str) -> None:
-    async with connected(database) as connection:
+    async with open_connection(database) as connection:
 
         async def asks_on() -> None:
             while True:
@@ -116,7 +116,7 @@ async def test_no_statement_loses_a_cancellation_while_the_connections_of_its_po
             with suppress(Unavailable):
                 await sessions.rows("select 1", None)
 
-    async with sessions.opened(), connected(database) as other:
+    async with sessions.open(), open_connection(database) as other:
         for turns in range(60):
             await asyncio.gather(*(sessions.rows("select pg_sleep(0.002)", None) for _ in range(3)))
             await other.execute(
@@ -135,7 +135,7 @@ async def test_no_statement_loses_a_cancellation_while_the_connections_of_its_po
 
 async def test_a_connection_whose_borrower_is_cancelled_while_giving_it_back_is_not_lost(database: str) -> None:
     sessions = Sessions(database, most=1, most_waiting=1, timeout_seconds=5)
-    async with sessions.opened():
+    async with sessions.open():
         borrowed, may_end = asyncio.Event(), asyncio.Event()
 
         async def borrows() -> None:

@@ -11,11 +11,11 @@ from psycopg.conninfo import make_conninfo
 from store.errors import Unavailable, UnsafeDatabase
 from store.log.log import Log
 from store.postgres.connections import connect
-from store.postgres.migrations import check_schema, migrate, migrations_of
+from store.postgres.migrations import check_schema, list_migrations, migrate
 from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES
 
-COUNT = len(migrations_of("store"))
+COUNT = len(list_migrations("store"))
 MIGRATE = """
 import asyncio, sys
 from store.postgres.migrations import migrate
@@ -34,7 +34,7 @@ async def checked(conninfo: str) -> None:
 
 
 def test_the_files_are_numbered_from_one_without_a_gap() -> None:
-    assert [migration.number for migration in migrations_of("store")] == list(range(1, COUNT + 1))
+    assert [migration.number for migration in list_migrations("store")] == list(range(1, COUNT + 1))
 
 
 @EVERY_POSTGRES

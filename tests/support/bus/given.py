@@ -17,7 +17,7 @@ from bus.feed import Feed
 from bus.in_process import InProcessBus
 from bus.listener import Listener
 from bus.nats.bus import NatsBus
-from bus.nats.consumer import Carrying
+from bus.nats.consumer import FactConsumer
 from bus.nats.relay import Relay
 from bus.settings import FeedSettings, NatsServers, NatsSettings
 from domain.project import ProjectCreated, ProjectRenamed
@@ -109,7 +109,7 @@ async def process(
         made: Bus = InProcessBus(listener, log, feed)
         if server is not None:
             relay = Relay(database, log_id, feed, bounds or relay_bounds(), failpoint=failpoint) if relays else None
-            carrying = Carrying(log_id, feed, 20_000)
+            carrying = FactConsumer(log_id, feed, 20_000)
             over = NatsSettings(
                 url=NatsServers(server.url), connect_seconds=connect_seconds, patience_seconds=patience_seconds
             )
@@ -139,7 +139,7 @@ async def connected(one: Process) -> None:
     """Wait until NATS carries for a process."""
 
     async def carries() -> bool:
-        return isinstance(one.bus, NatsBus) and one.bus.connected
+        return isinstance(one.bus, NatsBus) and one.bus.is_connected
 
     await eventually(carries, what="NATS carries")
 

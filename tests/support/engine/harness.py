@@ -267,7 +267,7 @@ async def site(database: str, gate: Gate | None = None, bounds: StoreSettings | 
     """Give a process on a log, with the read model of runs."""
     await migrate(database, ["store", "engine", "projections"])
     models = ReadModels(database, ProjectionSettings())
-    async with running(database, bounds) as log, models.opened():
+    async with running(database, bounds) as log, models.open():
         streams = Streams(log, most_cached=1_000)
         feed = Feed(log, FeedSettings(poll_seconds=0.05))
         worker = Worker(

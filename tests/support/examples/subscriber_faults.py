@@ -12,7 +12,7 @@ from anyio import move_on_after
 from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
-from bus.raw_reads import head_of, page_after
+from bus.raw_reads import read_head, read_page
 from callsheet.operate.event_lines import envelope_of
 from store.log.queries import LogFilter
 from tests.support.bus.given import STREAM, client_of
@@ -88,6 +88,6 @@ def lock_database(database: Path) -> Generator[sqlite3.Connection]:
 async def read_envelopes_from(database: str, position: int) -> str:
     """Return what `callsheet events tail --json` prints from a position on (a test of the page runs the command)."""
     async with await psycopg.AsyncConnection.connect(database) as connection:
-        head, log_id = await head_of(connection)
-        found, _ = await page_after(connection, position - 1, head, head, LogFilter())
+        head, log_id = await read_head(connection)
+        found, _ = await read_page(connection, position - 1, head, head, LogFilter())
         return "".join(f"{json.dumps(envelope_of(log_id, stored))}\n" for stored in found)

@@ -57,7 +57,7 @@ class World(Struct, frozen=True, kw_only=True):
         return Worker(self.conninfo, self.feed, projections, checkpoints, PROMPT_BOUNDS)
 
     async def checkpoint(self, projection: str) -> int:
-        row = await self.models.one(
+        row = await self.models.first(
             "select position from checkpoints where projection = %(name)b", {"name": projection}
         )
         return -1 if row is None else int(row[0])
@@ -82,7 +82,7 @@ class World(Struct, frozen=True, kw_only=True):
 async def world_of(database: str) -> AsyncGenerator[World]:
     await migrate(database, ["store", "projections"])
     models = ReadModels(database, ProjectionSettings())
-    async with running(database) as log, models.opened():
+    async with running(database) as log, models.open():
         feed = Feed(log, FeedSettings(poll_seconds=0.05))
         async with in_background(feed.run()):
             async with models.connection() as connection:
@@ -199,5 +199,5 @@ def terminate(conninfo: str, backend: int) -> None:
 
 
 async def tally(world: World, name: str = "tally") -> int:
-    row = await world.models.one("select facts from tallies where name = %(name)b", {"name": name})
+    row = await world.models.first("select facts from tallies where name = %(name)b", {"name": name})
     return 0 if row is None else int(row[0])

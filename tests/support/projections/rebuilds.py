@@ -25,7 +25,7 @@ from domain.runs.facts import (
 )
 from domain.workflow import WorkflowCreated, WorkflowRenamed
 from projections.rebuild.bounds import Progress
-from projections.rebuild.rebuilding import Wanted, rebuild
+from projections.rebuild.rebuilding import RebuildRequest, rebuild
 from projections.rebuild.report import RebuildReport
 from projections.runtime.projection import Projection
 from projections.settings import RebuildSettings
@@ -52,7 +52,7 @@ async def rebuilt(
     bounds: RebuildSettings = BOUNDS,
     tell: Callable[[Progress], None] = quiet,
 ) -> RebuildReport:
-    wanted = Wanted(projections=tuple(projections), resume=resume)
+    wanted = RebuildRequest(projections=tuple(projections), resume=resume)
     return await rebuild(database, wanted, bounds, tell, lambda: datetime.now(UTC))
 
 

@@ -22,7 +22,7 @@ from projections.runtime.skips import Skipped
 from projections.settings import ProjectionSettings
 from store.log.codec import encode_fact, encode_metadata
 from store.log.records import Page, Recorded, Unreadable
-from store.postgres.connections import connected
+from store.postgres.connections import open_connection
 from tests.support.projections.given import NOW, new_id
 from tests.support.projections.schedules import STREAMS, WORKSPACES, Appended, Mended, Retries, Skips, Step, Taken
 from tests.support.store.given import METADATA
@@ -215,7 +215,7 @@ class Play:
                 raise Crash
 
         async with AsyncExitStack() as stack:
-            connection = await stack.enter_async_context(connected(self._conninfo))
+            connection = await stack.enter_async_context(open_connection(self._conninfo))
             try:
                 return await Retry(connection, ledger, workspace, PAGES, told, stretch_positions=3).run("ada")
             except (NotParked, Crash):
