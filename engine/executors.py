@@ -1,7 +1,7 @@
 """The executors: how a step of each kind is carried out, and how whatever goes wrong becomes a failure of the step."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -35,7 +35,7 @@ from engine.steps.prompt import Prompts
 from engine.steps.transform import transform
 from store.contents import ContentStore, inline, keep
 from store.errors import ContentTooLarge, TooDeep, Unavailable, UnstorableText
-from store.log.appender import back_off_seconds
+from store.retrying import Retrying
 from store.tracing import Spans
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ BUG: Final = "something went wrong inside Callsheet; the engine's log has more"
 
 
 def is_immediate(node: Node) -> bool:
-    """Tell whether a step is pure and done at once: to do it twice costs nothing, so its claim need not come first."""
+    """Return whether a step is pure and instant: repeating it costs nothing, so its claim need not come first."""
     return isinstance(node, TransformNode)
 
 
@@ -85,23 +85,13 @@ class Executors:
         """Carry out one attempt within its timeout. Never raises, except when it is cancelled."""
         try:
             with self.spans.open("step", run=call.run_id, node=call.node.id):
-                return await self._retry_while_unavailable(lambda: self._execute_within_timeout(call))
+                return await Retrying(Unavailable).call(lambda: self._execute_within_timeout(call))
         except ExpressionFault as fault:
             return build_failure(ErrorClass.EXPRESSION, str(fault))
         except (ContentTooLarge, TooDeep, UnstorableText) as fault:
             return build_failure(ErrorClass.INVALID_OUTPUT, str(fault))
         except Exception:  # noqa: BLE001  # logged, and said in _bug
             return _bug(call)
-
-    async def _retry_while_unavailable(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do work that has come to nothing as long as it raises Unavailable: the database will be there again."""
-        failures = 0
-        while True:
-            try:
-                return await work()
-            except Unavailable:
-                failures += 1
-                await asyncio.sleep(back_off_seconds(failures))
 
     async def _execute_within_timeout(self, call: StepCall) -> Result:
         """Carry out one attempt within its own timeout and what remains of the step's total one."""
@@ -164,9 +154,7 @@ class Executors:
             payload = inline(output)
             if payload is None:
                 async with self.keeping:
-                    payload = await self._retry_while_unavailable(
-                        lambda: keep(self.contents, call.workspace_id, output)
-                    )
+                    payload = await Retrying(Unavailable).call(lambda: keep(self.contents, call.workspace_id, output))
             return Succeeded(output, payload, usage)
         except (ContentTooLarge, TooDeep, UnstorableText) as fault:
             return Failed(
@@ -175,7 +163,7 @@ class Executors:
 
 
 def reuse_payload(call: StepCall, output: object) -> Payload | None:
-    """Give the payload of a run that an output came with and passed through: it need not be measured once more.
+    """Return the payload of a run that an output came with and passed through: it need not be measured once more.
 
     Measuring took 2 µs a step. Only of what was measured once: inputs, and outputs of steps that have completed.
     """
@@ -191,7 +179,7 @@ def reuse_payload(call: StepCall, output: object) -> Payload | None:
 
 
 def remaining_total_seconds(call: StepCall, now: datetime) -> float | None:
-    """Give how many seconds remain of a step's total timeout; None where it has none."""
+    """Return how many seconds remain of a step's total timeout; None where it has none."""
     ends_at = compute_total_deadline(call.node, call.run.steps[call.node.id])
     return None if ends_at is None else (ends_at - now).total_seconds()
 

@@ -10,7 +10,7 @@ EdgeKey = tuple[str, str, str | None]
 
 
 def find_conflicts(old: Graph, new: Graph, kept: Collection[str]) -> tuple[Problem, ...]:
-    """Give what is different in the kept part of a graph: the nodes themselves, and the edges that touch them.
+    """Return what is different in the kept part of a graph: the nodes themselves, and the edges that touch them.
 
     Edges into kept nodes count, for they led there, and edges out of them, for they have been decided. A node's name
     and its policies for errors and time are free to change. Pointers are into the newer graph, or to a whole list
@@ -20,13 +20,13 @@ def find_conflicts(old: Graph, new: Graph, kept: Collection[str]) -> tuple[Probl
 
 
 def translate_edges(old: Graph, new: Graph, taken: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
-    """Give the places in a newer graph of edges that were taken in an older one; `changes` must have found none."""
+    """Return the places in a newer graph of edges that were taken in an older one; `changes` must have found none."""
     places = {_edge_key(edge): index for index, edge in enumerate(new.edges)}
     return {node: tuple(places[_edge_key(old.edges[index])] for index in indexes) for node, indexes in taken.items()}
 
 
 def is_step_unchanged(old: Graph, new: Graph, node: str) -> bool:
-    """Tell whether a node does the same in a newer graph, and is led to in the same ways."""
+    """Return whether a node does the same in a newer graph, and is led to in the same ways."""
     before = next((one for one in old.nodes if one.id == node), None)
     after = next((one for one in new.nodes if one.id == node), None)
     if before is None or after is None or not _has_same_config(before, after):
@@ -35,7 +35,7 @@ def is_step_unchanged(old: Graph, new: Graph, node: str) -> bool:
 
 
 def find_downstream(graph: Graph, nodes: Collection[str]) -> frozenset[str]:
-    """Give these nodes and all that come after them."""
+    """Return these nodes and all that come after them."""
     onward: dict[str, list[str]] = {}
     for edge in graph.edges:
         onward.setdefault(edge.source, []).append(edge.target)

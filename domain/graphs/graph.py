@@ -169,5 +169,5 @@ class Graph(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def get_node_kind(node: Node) -> str:
-    """Give a node's kind as written on the wire: `prompt`, `human`, …."""
+    """Return a node's kind as written on the wire: `prompt`, `human`, …."""
     return str(node.__struct_config__.tag)

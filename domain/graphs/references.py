@@ -27,7 +27,7 @@ class Reference(Struct, frozen=True, kw_only=True):
 
 
 def iterate_references(node: Node) -> Iterator[Reference]:
-    """Give the ids in one node's config."""
+    """Return the ids in one node's config."""
     match node:
         case PromptNode(config=config) if config.asset_id is not None:
             yield Reference(field="asset_id", text=config.asset_id, prefix="ast", asset_type="prompt")
@@ -42,12 +42,12 @@ def iterate_references(node: Node) -> Iterator[Reference]:
 
 
 def find_references(graph: Graph) -> References:
-    """Give what an accepted graph refers to."""
+    """Return what an accepted graph refers to."""
     return _collect((named.prefix, named.text) for node in graph.nodes for named in iterate_references(node))
 
 
 def find_raw_references(raw: object) -> References:
-    """Give what JSON that may become a graph refers to, as far as it can be read. Never raises."""
+    """Return what JSON that may become a graph refers to, as far as it can be read. Never raises."""
     return _collect(_raw_ids(raw))
 
 

@@ -7,7 +7,7 @@ Successors = Mapping[str, Sequence[str]]
 
 
 def topological_order(successors: Successors) -> tuple[str, ...]:
-    """Give the nodes so that each comes after all before it (Kahn 1962). Nodes on or after a cycle are left out.
+    """Return the nodes so that each comes after all before it (Kahn 1962). Nodes on or after a cycle are left out.
 
     Nodes that could come at the same time keep the order of the mapping.
     """
@@ -25,7 +25,7 @@ def topological_order(successors: Successors) -> tuple[str, ...]:
 
 
 def cycles(successors: Successors) -> Iterator[tuple[str, ...]]:
-    """Give cycles, each as its nodes in the direction of the edges, until those left have none. No two share a node."""
+    """Yield disjoint cycles, each as its nodes in the direction of the edges, until the other nodes have none."""
     rest: dict[str, list[str]] = {node: list(targets) for node, targets in successors.items()}
     while len(order := topological_order(rest)) < len(rest):
         rest = _without(rest, order)
@@ -70,5 +70,5 @@ class Ancestors:
                 self._masks[target] |= passed_on
 
     def is_before(self, earlier: str, later: str) -> bool:
-        """Say whether there is a way from one node to another."""
+        """Return whether there is a way from one node to another."""
         return bool(self._masks[later] & self._bits[earlier])

@@ -17,10 +17,10 @@ class AllowList:
 
     def __init__(self, text: str = "") -> None:
         """Read the list. Raises ValueError for an entry that is no host."""
-        self._entries = frozenset(_read(entry.strip()) for entry in text.split(",") if entry.strip())
+        self._entries = frozenset(_parse_entry(entry.strip()) for entry in text.split(",") if entry.strip())
 
     def __contains__(self, place: tuple[str, int]) -> bool:
-        """Tell whether a host is allowed at a port."""
+        """Return whether a host is allowed at a port."""
         host, port = place
         return not self._entries.isdisjoint({(_plain(host), port), (_plain(host), None)})
 
@@ -34,7 +34,7 @@ class AllowList:
         return f"AllowList({len(self._entries)} entries)"
 
 
-def _read(entry: str) -> tuple[str, int | None]:
+def _parse_entry(entry: str) -> tuple[str, int | None]:
     read = ENTRY.fullmatch(entry)
     port = int(read["port"]) if read is not None and read["port"] else None
     if read is None or (port is not None and not 0 < port <= PORT_MAX):

@@ -71,7 +71,7 @@ class Guard(Struct, frozen=True, kw_only=True):
             _refuse_odd(host)
 
     async def addresses(self, host: str, port: int) -> list[str]:
-        """Give where a host may be called. Raises OutgoingRefused, OSError."""
+        """Return where a host may be called. Raises OutgoingRefused, OSError."""
         try:
             found = await self.resolve(host, port)
         except UnicodeError:
@@ -90,7 +90,7 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
     """A pool of connections, each to an address that the guard has looked at. A request is sent once: no retries."""
 
     def __init__(self, guard: Guard, *, connections_max: int = 100) -> None:
-        """Make ready; nothing is connected yet."""
+        """Create it without connecting."""
         tls = _tls()
         super().__init__(verify=tls, trust_env=False)
         self._guard = guard
@@ -117,7 +117,7 @@ class _GuardedPool(httpcore2.AsyncConnectionPool):
     """A pool of connections that are not used again with anything left in them."""
 
     def create_connection(self, origin: httpcore2.Origin) -> httpcore2.AsyncConnectionInterface:
-        """Give a connection that is to be opened. There are no proxies."""
+        """Return a connection that is to be opened. There are no proxies."""
         return OutgoingConnection(
             origin=origin,
             ssl_context=self._ssl_context,
@@ -179,7 +179,7 @@ def _tls() -> ssl.SSLContext:
 
 
 def get_port(url: httpx2.URL) -> int:
-    """Give the port that a URL of http or https means."""
+    """Return the port that a URL of http or https means."""
     return _PORTS[url.scheme] if url.port is None else url.port
 
 

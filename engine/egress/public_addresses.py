@@ -15,7 +15,7 @@ CLOUD: Final = frozenset({IPv4Address("168.63.129.16")})
 
 
 def is_public(text: str) -> bool:
-    """Tell whether an address is public. A text that is no address, or has a zone (`%eth0`), is not."""
+    """Return whether an address is public. A text that is no address, or has a zone (`%eth0`), is not."""
     try:
         address = ip_address(text)
     except ValueError:

@@ -94,7 +94,7 @@ class OutgoingConnection(httpcore2.AsyncHTTPConnection):
     """
 
     def has_expired(self) -> bool:
-        """Tell whether it may not be used again."""
+        """Return whether it may not be used again."""
         return super().has_expired() or self._holds_more()
 
     def _holds_more(self) -> bool:

@@ -20,5 +20,5 @@ class Anthropic(HttpProvider):
     """One server of the messages protocol."""
 
     def __init__(self, settings: AnthropicSettings, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Make ready; nothing is connected yet. Raises ValueError for an address or a key that cannot be used."""
+        """Create it without connecting. Raises ValueError for an address or a key that cannot be used."""
         super().__init__(settings, AnthropicWire(settings.output_tokens_default), monotonic)

@@ -12,7 +12,15 @@ from msgspec import Struct
 from domain.graphs.configs import JsonOutput
 from engine.providers.http_faults import SaidError
 from engine.providers.provider import ModelRequest
-from engine.providers.wire import Piece, conversation, event_of, shared_headers, told_tokens, told_usage, written
+from engine.providers.wire import (
+    Piece,
+    conversation,
+    decode_event,
+    encode_request,
+    shared_headers,
+    told_tokens,
+    told_usage,
+)
 
 VERSION = "2023-06-01"
 _CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded"})
@@ -28,7 +36,7 @@ class Counted(Struct, frozen=True, kw_only=True):
 
     @property
     def all_input_tokens(self) -> int | None:
-        """Give the tokens of the whole input; None where they are not told."""
+        """Return the tokens of the whole input; None where they are not told."""
         told = told_tokens(self.input_tokens)
         if told is None:
             return None
@@ -69,13 +77,13 @@ class AnthropicWire(Struct, frozen=True):
     path: str = "/v1/messages"
 
     def headers(self, ask: ModelRequest, key: str) -> Mapping[str, str]:
-        """Give the request's headers."""
+        """Return the request's headers."""
         return {"x-api-key": key, "anthropic-version": VERSION, **shared_headers(ask)}
 
     def body(self, ask: ModelRequest) -> bytes:
         """Write the request's body. Raises ProviderFault when its texts cannot be written as UTF-8."""
         asked = ask.parameters
-        return written(
+        return encode_request(
             {
                 "model": ask.model,
                 "max_tokens": asked.max_output_tokens or self.output_tokens_default,
@@ -90,7 +98,7 @@ class AnthropicWire(Struct, frozen=True):
 
     def piece(self, data: str) -> Piece | None:
         """Read the data of one event; None when it is not of the protocol."""
-        event = event_of(_events, data)
+        event = decode_event(_events, data)
         if event is None:
             return None
         match event.type:

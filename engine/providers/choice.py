@@ -33,7 +33,7 @@ class Providers:
         self._scripted = Scripted()
 
     def choose(self, name: str) -> tuple[Provider, str]:
-        """Give the provider of `provider/model` and the model it is to be asked for. Raises ProviderFault.
+        """Return the provider of `provider/model` and the model it is to be asked for. Raises ProviderFault.
 
         Where the scripted provider stands in, its model is the whole name, so that `scripted/openai/gpt-5` is recorded.
         """

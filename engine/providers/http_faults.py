@@ -70,26 +70,26 @@ class _ErrorBody(Struct, frozen=True, kw_only=True):
     error: SaidError | str | None = None
 
 
-def fault_of_status(status: int, headers: Mapping[str, str], body: bytes, key: str) -> ProviderFault:
+def classify_status(status: int, headers: Mapping[str, str], body: bytes, key: str) -> ProviderFault:
     """Classify an answer whose status is not 200. `key` is cut out of whatever is quoted."""
     said = _said_in(body)
-    error_class = _class_of(status, said)
+    error_class = _classify(status, said)
     wait = retry_after_seconds(headers) if error_class in {ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED} else None
     return ProviderFault(error_class, _message(error_class, f"HTTP {status}", said, key), wait)
 
 
-def fault_of_said(said: SaidError | str, key: str) -> ProviderFault:
+def classify_stream_error(said: SaidError | str, key: str) -> ProviderFault:
     """Classify an error that came inside a stream, where there is no status any more."""
     error = SaidError(message=said) if isinstance(said, str) else said
     if isinstance(error.code, int):
-        error_class = _class_of(error.code, error)
+        error_class = _classify(error.code, error)
     else:
         named = [_CODE_CLASSES[name] for name in (error.code, error.type) if name in _CODE_CLASSES]
-        error_class = ErrorClass.CONTENT_REFUSED if _refused(error) else next(iter(named), ErrorClass.UNAVAILABLE)
+        error_class = ErrorClass.CONTENT_REFUSED if _is_refusal(error) else next(iter(named), ErrorClass.UNAVAILABLE)
     return ProviderFault(error_class, _message(error_class, "in the stream", error, key))
 
 
-def fault_of_transport(error: Exception) -> ProviderFault:
+def classify_transport_error(error: Exception) -> ProviderFault:
     """Classify a connection that could not be made or broke. The error's own text is never passed on."""
     match error:
         case httpx2.PoolTimeout():
@@ -113,16 +113,16 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     """
     milliseconds, after = headers.get("retry-after-ms"), headers.get("retry-after")
     if milliseconds is not None and (wait := _number(milliseconds)) is not None:
-        return _bounded(wait / 1000)
+        return _clamp(wait / 1000)
     if after is None:
         return None
     wait = _number(after)
-    return _bounded(wait) if wait is not None else _until(after, headers.get("date"))
+    return _clamp(wait) if wait is not None else _until(after, headers.get("date"))
 
 
 def _until(moment: str, now: str | None) -> float | None:
     try:
-        return _bounded((parsedate_to_datetime(moment) - parsedate_to_datetime(now or "")).total_seconds())
+        return _clamp((parsedate_to_datetime(moment) - parsedate_to_datetime(now or "")).total_seconds())
     except (ValueError, TypeError, OverflowError):
         return None
 
@@ -135,7 +135,7 @@ def _number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _bounded(seconds: float) -> float:
+def _clamp(seconds: float) -> float:
     return min(max(seconds, 0.0), RETRY_AFTER_SECONDS_MAX)
 
 
@@ -147,14 +147,14 @@ def _said_in(body: bytes) -> SaidError:
     return SaidError(message=said) if isinstance(said, str) else said or SaidError()
 
 
-def _class_of(status: int, said: SaidError) -> ErrorClass:
-    if _refused(said):
+def _classify(status: int, said: SaidError) -> ErrorClass:
+    if _is_refusal(said):
         return ErrorClass.CONTENT_REFUSED
     server_failed = status >= 500  # noqa: PLR2004  # RFC 9110: the server's own class of status
     return _CLASSES.get(status, ErrorClass.UNAVAILABLE if server_failed else ErrorClass.BAD_REQUEST)
 
 
-def _refused(said: SaidError) -> bool:
+def _is_refusal(said: SaidError) -> bool:
     return said.code in _REFUSED_CODES or said.type in _REFUSED_CODES
 
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from domain.graphs.graph import ErrorClass
 from engine.egress.guard import Guard, GuardedTransport, OutgoingRefused
-from engine.providers.http_faults import NOT_THE_PROTOCOL, fault_of_status, fault_of_transport
+from engine.providers.http_faults import NOT_THE_PROTOCOL, classify_status, classify_transport_error
 from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
 from engine.providers.reading import Reading
 from engine.providers.wire import Wire
@@ -32,7 +32,7 @@ class Key(Protocol):
     """A secret that no `repr` shows."""
 
     def reveal(self) -> str:
-        """Give the text itself."""
+        """Return the text itself."""
         ...
 
 
@@ -56,12 +56,12 @@ class HttpProvider:
     """One provider with its pool of connections; used by all steps at once, on one event loop."""
 
     def __init__(self, settings: HttpSettings, wire: Wire, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Make ready; nothing is connected yet. Raises ValueError for an address or a key that cannot be used."""
+        """Create it without connecting. Raises ValueError for an address or a key that cannot be used."""
         self._settings = settings
         self._wire = wire
         self._monotonic = monotonic
         self._key = _usable_key(settings.api_key)
-        self._url = _url_of(settings.base_url, wire.path)
+        self._url = _parse_url(settings.base_url, wire.path)
         self._client = httpx2.AsyncClient(
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # one tenant's call tells the next nothing
@@ -95,9 +95,9 @@ class HttpProvider:
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             # What came is paid for, and whole is whole. The fault goes without its cause: a header may stand in it.
             if not reading.is_whole:
-                raise _paid(fault_of_transport(error), reading) from None
+                raise _add_usage(classify_transport_error(error), reading) from None
         except ProviderFault as fault:
-            raise _paid(fault, reading) from None
+            raise _add_usage(fault, reading) from None
         return reading.answer()
 
     async def close(self) -> None:
@@ -106,7 +106,7 @@ class HttpProvider:
 
     async def _read(self, response: httpx2.Response, reading: Reading, on_delta: Callable[[str], None]) -> None:
         if not response.is_success:
-            raise fault_of_status(response.status_code, response.headers, await _error_body(response), self._key)
+            raise classify_status(response.status_code, response.headers, await _error_body(response), self._key)
         if not _is_plain_event_stream(response):
             raise ProviderFault(ErrorClass.UNAVAILABLE, NOT_THE_PROTOCOL)
         response.encoding = "utf-8-sig"  # a mark at the very beginning is none of the text (WHATWG HTML, 9.2.6)
@@ -130,8 +130,8 @@ class HttpProvider:
                 return
 
 
-def _paid(fault: ProviderFault, reading: Reading) -> ProviderFault:
-    """Give a fault with what was counted before it came."""
+def _add_usage(fault: ProviderFault, reading: Reading) -> ProviderFault:
+    """Return a fault with what was counted before it came."""
     fault.usage = fault.usage or reading.counted()
     return fault
 
@@ -143,7 +143,7 @@ def _usable_key(key: Key) -> str:
     return text
 
 
-def _url_of(base_url: str, path: str) -> httpx2.URL:
+def _parse_url(base_url: str, path: str) -> httpx2.URL:
     try:
         url = httpx2.URL(base_url.rstrip("/") + path)
     except httpx2.InvalidURL:

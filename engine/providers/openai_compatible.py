@@ -20,5 +20,5 @@ class OpenAiCompatible(HttpProvider):
     """One server of the chat completions protocol."""
 
     def __init__(self, settings: OpenAiSettings, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Make ready; nothing is connected yet. Raises ValueError for an address or a key that cannot be used."""
+        """Create it without connecting. Raises ValueError for an address or a key that cannot be used."""
         super().__init__(settings, OpenAiWire(settings.output_limit_field), monotonic)

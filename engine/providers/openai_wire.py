@@ -12,7 +12,15 @@ from msgspec import Struct
 from domain.graphs.configs import JsonOutput
 from engine.providers.http_faults import SaidError
 from engine.providers.provider import ModelRequest
-from engine.providers.wire import Piece, conversation, event_of, shared_headers, told_tokens, told_usage, written
+from engine.providers.wire import (
+    Piece,
+    conversation,
+    decode_event,
+    encode_request,
+    shared_headers,
+    told_tokens,
+    told_usage,
+)
 
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
 DONE = "[DONE]"
@@ -59,14 +67,14 @@ class OpenAiWire(Struct, frozen=True):
     path: str = "/chat/completions"
 
     def headers(self, ask: ModelRequest, key: str) -> Mapping[str, str]:
-        """Give the request's headers."""
+        """Return the request's headers."""
         return {"Authorization": f"Bearer {key}", **shared_headers(ask)}
 
     def body(self, ask: ModelRequest) -> bytes:
         """Write the request's body. Raises ProviderFault when its texts cannot be written as UTF-8."""
         asked = ask.parameters
         system = [] if ask.system is None else [{"role": "system", "content": ask.system}]
-        return written(
+        return encode_request(
             {
                 "model": ask.model,
                 "messages": [*system, *conversation(ask)],
@@ -85,7 +93,7 @@ class OpenAiWire(Struct, frozen=True):
         """Read the data of one event; None when it is not of the protocol."""
         if data == DONE:
             return Piece(is_last=True)
-        chunk = event_of(_chunks, data)
+        chunk = decode_event(_chunks, data)
         if chunk is None:
             return None
         counted = told_usage(chunk.usage, Counted)

@@ -27,7 +27,7 @@ class PriceTable:
             raise ValueError(f"the price table cannot be used: {wrong}") from None
 
     def by_name(self, defaults: Mapping[str, str]) -> dict[str, Priced]:
-        """Give the price of each name that a graph may use; `defaults` says what such a name stands for."""
+        """Return the price of each name that a graph may use; `defaults` says what such a name stands for."""
         table = {model: Priced(model=model, price=price) for model, price in self.prices.items()}
         stand_for = {name: table[model] for name, model in defaults.items() if model in table}
         return {**table, **stand_for}

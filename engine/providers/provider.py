@@ -21,7 +21,7 @@ class Repair(Struct, frozen=True, kw_only=True):
 
 
 def _nobody_asks(_usage: Usage) -> None:
-    """Say it to nobody."""
+    """Ignore it."""
 
 
 class ModelRequest(Struct, frozen=True, kw_only=True):

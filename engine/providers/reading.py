@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import Usage
-from engine.providers.http_faults import fault_of_said
+from engine.providers.http_faults import classify_stream_error
 from engine.providers.provider import ModelResponse, ProviderFault
 from engine.providers.wire import Piece
 
@@ -30,13 +30,13 @@ class Reading:
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether the answer has come to its end, whatever becomes of the stream."""
+        """Return whether the answer has come to its end, whatever becomes of the stream."""
         return self._is_whole
 
     def take(self, piece: Piece, on_delta: Callable[[str], None]) -> None:
         """Take one piece. Raises ProviderFault when it tells of an error."""
         if piece.error is not None:
-            raise fault_of_said(piece.error, self._key)
+            raise classify_stream_error(piece.error, self._key)
         self._latest = self._monotonic()
         self._is_whole = self._is_whole or piece.is_whole or piece.is_last
         self._refused = self._refused or piece.refused
@@ -54,7 +54,7 @@ class Reading:
             on_delta(text)
 
     def answer(self) -> ModelResponse:
-        """Give the whole answer. Raises ProviderFault when the stream ended early or the model refused."""
+        """Return the whole answer. Raises ProviderFault when the stream ended early or the model refused."""
         usage = self._usage()
         if self._refused:
             raise ProviderFault(ErrorClass.CONTENT_REFUSED, "the model refused to answer", usage=usage)
@@ -64,7 +64,7 @@ class Reading:
         return ModelResponse(text=text, usage=usage, truncated=self._truncated, called_tool=self._called_tool)
 
     def counted(self) -> Usage | None:
-        """Give what was counted by a provider whose answer never came to its end; None where nothing was."""
+        """Return what was counted by a provider whose answer never came to its end; None where nothing was."""
         return None if self._input_tokens is None and self._output_tokens is None else self._usage()
 
     def _usage(self) -> Usage:

@@ -35,7 +35,7 @@ class Scripted:
         return ModelResponse(text=text, usage=_usage(ask, len(words)), truncated=truncated)
 
     async def close(self) -> None:
-        """Do nothing: there are no connections."""
+        """Do nothing; there are no connections."""
 
 
 def _text_for(ask: ModelRequest) -> tuple[str, bool]:

@@ -70,7 +70,7 @@ class _Maker:
             return self.make(self._referred(str(given["$ref"])), name, depth - 1)
         if choices := [*given.get("anyOf", ()), *given.get("oneOf", ())]:
             return self._first_of(choices, name, depth - 1)
-        return self._by_type[_type_of(given)](given, name, depth)
+        return self._by_type[_find_type(given)](given, name, depth)
 
     def _first_of(self, choices: list[object], name: str, depth: int) -> Any:  # noqa: ANN401  # any JSON value
         for choice in choices:
@@ -84,7 +84,7 @@ class _Maker:
         return dict(self._members(schema, depth))
 
     def _members(self, schema: Schema, depth: int) -> Iterator[tuple[str, Any]]:
-        """Give every property that can be made; only the required must be."""
+        """Return every property that can be made; only the required must be."""
         properties: Schema = schema.get("properties", {})
         required: list[str] = schema.get("required", [])
         for name in dict.fromkeys([*properties, *required]):
@@ -121,7 +121,7 @@ def _member(value: object, key: str) -> object:
     return cast("Schema", value).get(key) if isinstance(value, dict) else None
 
 
-def _type_of(schema: Schema) -> str:
+def _find_type(schema: Schema) -> str:
     given = schema.get("type")
     if isinstance(given, list):
         return str(next((kind for kind in _TYPES if kind in cast("list[object]", given)), "null"))

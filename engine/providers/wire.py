@@ -50,11 +50,11 @@ class Wire(Protocol):
 
     @property
     def path(self) -> str:
-        """Give the path of calls, after the base URL."""
+        """Return the path of calls, after the base URL."""
         ...
 
     def headers(self, ask: ModelRequest, key: str) -> Mapping[str, str]:
-        """Give the request's headers."""
+        """Return the request's headers."""
         ...
 
     def body(self, ask: ModelRequest) -> bytes:
@@ -67,7 +67,7 @@ class Wire(Protocol):
 
 
 def shared_headers(ask: ModelRequest) -> dict[str, str]:
-    """Give the headers of every protocol. Nothing compressed is asked for: what cannot swell cannot swamp us."""
+    """Return the headers of every protocol. Nothing compressed is asked for: what cannot swell cannot swamp us."""
     headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
     if _TOKEN.fullmatch(ask.idempotency_token):
         headers["Idempotency-Key"] = ask.idempotency_token
@@ -76,7 +76,7 @@ def shared_headers(ask: ModelRequest) -> dict[str, str]:
     return headers
 
 
-def written(request: Mapping[str, Any]) -> bytes:
+def encode_request(request: Mapping[str, Any]) -> bytes:
     """Write a request without what is None. Raises ProviderFault when its texts cannot be written as UTF-8."""
     try:
         return msgspec.json.encode({name: value for name, value in request.items() if value is not None})
@@ -85,7 +85,7 @@ def written(request: Mapping[str, Any]) -> bytes:
 
 
 def conversation(ask: ModelRequest) -> list[dict[str, str]]:
-    """Give the messages of the user and of the model, in order; the system's are each protocol's own."""
+    """Return the messages of the user and of the model, in order; the system's are each protocol's own."""
     messages = [{"role": "user", "content": ask.prompt}]
     if ask.repair is not None:
         answer = ask.repair.answer if ask.repair.answer.strip() else EMPTY
@@ -94,17 +94,17 @@ def conversation(ask: ModelRequest) -> list[dict[str, str]]:
     return messages
 
 
-def event_of(decoder: msgspec.json.Decoder[T], data: str) -> T | None:
+def decode_event(decoder: msgspec.json.Decoder[T], data: str) -> T | None:
     """Read the JSON of an event; None when it is not of the protocol. Half a surrogate pair becomes U+FFFD."""
     try:
         return decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
         mended = _ESCAPES.sub(lambda escape: escape[0] if escape[1] is None else r"\ufffd", data)
-        return None if mended == data else event_of(decoder, mended)
+        return None if mended == data else decode_event(decoder, mended)
 
 
 def told_usage(usage: object, counted: type[T]) -> T | None:
-    """Give a usage as a provider tells it; None for one of another shape: the answer is paid for all the same."""
+    """Return a usage as a provider tells it; None for one of another shape: the answer is paid for all the same."""
     try:
         return msgspec.convert(usage, counted)
     except msgspec.ValidationError:
@@ -112,7 +112,7 @@ def told_usage(usage: object, counted: type[T]) -> T | None:
 
 
 def told_tokens(count: object) -> int | None:
-    """Give a count of tokens as a provider tells it; None for what is no count: nobody is owed money by a model."""
+    """Return a count of tokens as a provider tells it; None for what is no count: nobody is owed money by a model."""
     if not isinstance(count, int) or isinstance(count, bool):
         return None
     return count if 0 <= count <= TOKENS_MAX else None

@@ -34,7 +34,7 @@ class ChildSteps:
     slow: Evaluator = field(default_factory=Evaluator)
 
     async def waits(self, call: StepCall, node: MapNode | WorkflowNode, now: datetime) -> Waiting | Succeeded | Failed:
-        """Give the wait for the children; a map over nothing completes at once. Raises ExpressionFault, Unavailable.
+        """Return the wait for the children; a map over nothing completes at once. Raises ExpressionFault, Unavailable.
 
         A step that is begun anew with finished children waits for the same items once more, as they were recorded.
         """
@@ -104,7 +104,7 @@ def _wait(call: StepCall, items: Payload, children: int, now: datetime, *, resum
 
 
 def _until(call: StepCall) -> datetime | None:
-    """Give when the time of the step is over: that of the attempt, or of all of them."""
+    """Return when the time of the step is over: that of the attempt, or of all of them."""
     node, step = call.node, call.run.steps[call.node.id]
     ends = [compute_total_deadline(node, step)]
     if node.timeout_seconds is not None and step.started_at is not None:
@@ -120,7 +120,7 @@ def _inputs_of_workflow(call: StepCall, config: WorkflowConfig, budget: Budget) 
 
 
 def _inputs_of_items(call: StepCall, config: MapConfig, items: list[Any], budget: Budget) -> list[object]:
-    """Give what each child starts with, within one budget: what one item may take, 10,000 may not."""
+    """Return what each child starts with, within one budget: what one item may take, 10,000 may not."""
     if not config.inputs:
         return [{"item": item, "index": index} for index, item in enumerate(items)]
     seen = call.data.to_expression_data()
@@ -132,12 +132,12 @@ def _inputs_of_items(call: StepCall, config: MapConfig, items: list[Any], budget
 
 
 def get_child_workflow_id(node: Node) -> UUID:
-    """Give the workflow that each child of a step runs."""
+    """Return the workflow that each child of a step runs."""
     if not isinstance(node, MapNode | WorkflowNode):
         raise TypeError(f"{node.id} has no children")
     return to_uuid("wf", node.config.workflow_id)
 
 
 def get_child_concurrency(node: Node) -> int:
-    """Give how many children of a step may be under way at once."""
+    """Return how many children of a step may be under way at once."""
     return node.config.concurrency if isinstance(node, MapNode) else 1

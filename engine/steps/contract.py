@@ -24,11 +24,11 @@ class AnswerRejected(Struct, frozen=True, kw_only=True):
 
 
 def _ignore_rejection(_rejected: AnswerRejected) -> None:
-    """Say it to nobody."""
+    """Ignore it."""
 
 
 def _ignore_usage(_usage: Usage) -> None:
-    """Tell nobody what an aborted call took."""
+    """Ignore the usage of an aborted call."""
 
 
 class StepCall(Struct, frozen=True, kw_only=True):
@@ -51,7 +51,7 @@ class StepCall(Struct, frozen=True, kw_only=True):
 
     @property
     def idempotency_token(self) -> str:
-        """Give the token for providers: the same for every attempt of one step of one run.
+        """Return the token for providers: the same for every attempt of one step of one run.
 
         Who retries a run wants another answer than the one that failed: each of its attempts has a token of its own.
         """
@@ -105,10 +105,10 @@ Result = Succeeded | Waiting | Failed | RetryDue | AnswerRejected | ItemsSettled
 
 
 def build_failure(error_class: ErrorClass, message: str) -> Failed:
-    """Give a failure with a class for policies and a sentence for people."""
+    """Return a failure with a class for policies and a sentence for people."""
     return Failed(StepError(error_class=error_class, message=make_storable(message)))
 
 
 def make_storable(message: str) -> str:
-    """Give a sentence as it can be recorded: NUL and lone surrogates cannot be stored, and a provider may send them."""
+    """Return a message without NUL and lone surrogates: PostgreSQL stores neither, and providers may send them."""
     return message[:2_000].replace("\0", "").encode(errors="replace").decode()

@@ -17,7 +17,7 @@ MOST_SHOWN: Final = 100
 
 
 def compute_wait_end(call: StepCall, config: DelayConfig, now: datetime, budget: Budget | None = None) -> datetime:
-    """Give until when a step waits, in UTC. Raises ExpressionFault where its template gives no such time."""
+    """Return when the wait ends, in UTC. Raises ExpressionFault when the template renders no such time."""
     if config.seconds is not None:
         return now + timedelta(seconds=config.seconds)
     return parse_time(compile_template(config.until or "").render(call.data.to_expression_data(), budget))
@@ -35,12 +35,12 @@ def parse_time(text: str) -> datetime:
 
 
 def build_timer_wait(call: StepCall, until: datetime, now: datetime) -> StepWaiting:
-    """Give the fact that a step waits for a time."""
+    """Return the fact that a step waits for a time."""
     return StepWaiting(
         node=call.node.id, attempt=call.attempt, waiting_for=WaitFor.TIMER, until=until, waiting_since=now
     )
 
 
 def build_delay_output(until: datetime) -> dict[str, Any]:
-    """Give the output of a delay: the time that it waited for."""
+    """Return the output of a delay: the time that it waited for."""
     return {"until": until.astimezone(UTC).isoformat().replace("+00:00", "Z")}

@@ -23,7 +23,7 @@ class Evaluator:
     """
 
     def __init__(self) -> None:
-        """Make ready; the thread begins with the first slow work."""
+        """Create it; the thread begins with the first slow work."""
         self._thread = ThreadPoolExecutor(1, "slow-work")
         self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
         self._is_busy = False

@@ -19,7 +19,7 @@ _canonical = msgspec.json.Encoder(order="deterministic")
 
 
 def build_shown_values(call: StepCall, config: HumanConfig, budget: Budget) -> dict[str, Any]:
-    """Give what a person is shown: the rendered instructions and the picked values. Raises ExpressionFault."""
+    """Return what a person is shown: the rendered instructions and the picked values. Raises ExpressionFault."""
     seen = call.data.to_expression_data()
     shown: dict[str, Any] = {name: compile_query(query).apply(seen, budget) for name, query in config.shows.items()}
     if config.instructions is None:
@@ -28,14 +28,14 @@ def build_shown_values(call: StepCall, config: HumanConfig, budget: Budget) -> d
 
 
 def hash_shown_values(shown: object, key: bytes) -> str:
-    """Give the keyed hash (HMAC-SHA-256 over canonical JSON) of what a person was shown."""
+    """Return the keyed hash (HMAC-SHA-256 over canonical JSON) of what a person was shown."""
     return "hmac-sha256:" + hmac.new(key, _canonical.encode(shown), hashlib.sha256).hexdigest()
 
 
 def build_human_wait(
     call: StepCall, config: HumanConfig, payload: Payload, shown_hash: str, now: datetime
 ) -> StepWaiting:
-    """Give the fact that a step waits for a person."""
+    """Return the fact that a step waits for a person."""
     deadline = config.deadline
     return StepWaiting(
         node=call.node.id,

@@ -24,7 +24,7 @@ class PromptAssets(Protocol):
     """Gives the text of a prompt asset at a pinned version."""
 
     async def __call__(self, workspace_id: UUID, asset_id: UUID, version: int) -> str:
-        """Give the text. Raises ExpressionFault when the content is not text."""
+        """Return the text. Raises ExpressionFault when the content is not text."""
         ...
 
 
@@ -77,7 +77,7 @@ class Prompts:
     async def _ask(self, call: StepCall, config: PromptConfig, model: str) -> ModelRequest:
         template, seen = await self._template(call, config), call.data.to_expression_data()
         system, prompt = await self.slow.evaluate(
-            call.workspace_id, lambda budget: _rendered(config, template, seen, budget)
+            call.workspace_id, lambda budget: _render(config, template, seen, budget)
         )
         return ModelRequest(
             model=model,
@@ -99,8 +99,8 @@ class Prompts:
         return await self.prompt_assets(call.workspace_id, asset_id, call.run.pins.assets[asset_id])
 
 
-def _rendered(config: PromptConfig, template: str, seen: Mapping[str, Any], budget: Budget) -> tuple[str | None, str]:
-    """Give the texts of the system and of the user."""
+def _render(config: PromptConfig, template: str, seen: Mapping[str, Any], budget: Budget) -> tuple[str | None, str]:
+    """Return the texts of the system and of the user."""
     if config.variables:
         picked = {name: compile_query(query).apply(seen, budget) for name, query in config.variables.items()}
         seen = {**seen, "variables": picked}

@@ -21,7 +21,7 @@ class PromptAssetTexts:
         self._kept = LruCache[tuple[UUID, int], str](most_kept)
 
     async def __call__(self, workspace_id: UUID, asset_id: UUID, version: int) -> str:
-        """Give the text. Raises ExpressionFault when there is none; Unavailable."""
+        """Return the text. Raises ExpressionFault when there is none; Unavailable."""
         known = self._kept.get((asset_id, version))
         if known is not None:
             return known
@@ -39,11 +39,11 @@ class PromptAssetTexts:
                 brought = content_of(one.fact)
                 if brought is not None and brought[0] == version:
                     value = await resolve(self._contents, workspace_id, brought[1])
-                    return _text_of(value, version)
+                    return _require_text(value, version)
         raise ExpressionFault(f"version {version} of the prompt asset is not in the log")
 
 
-def _text_of(value: object, version: int) -> str:
+def _require_text(value: object, version: int) -> str:
     if not isinstance(value, str):
         raise ExpressionFault(f"the content of the prompt asset (version {version}) is not text")
     return value

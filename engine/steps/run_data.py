@@ -13,7 +13,7 @@ class RunData:
     __slots__ = ("inputs", "steps")
 
     def __init__(self, inputs: object) -> None:
-        """Begin with the inputs that the run was started with."""
+        """Start with the inputs that the run was started with."""
         self.inputs = inputs
         self.steps: dict[str, Any] = {}
 
@@ -26,11 +26,11 @@ class RunData:
         self.steps[node] = {}
 
     def has_output(self, node: str) -> bool:
-        """Tell whether a step gave an output."""
+        """Return whether a step gave an output."""
         return "output" in self.steps.get(node, ())
 
     def to_expression_data(self) -> dict[str, Any]:
-        """Give what templates and queries see: as it is now, so that a step may give all of it and not itself later."""
+        """Return a snapshot for templates and queries; the output of a step may hold all of it, but not itself."""
         return {"inputs": self.inputs, "steps": dict(self.steps)}
 
 
@@ -40,7 +40,7 @@ def decide_edges(graph: CompiledGraph, node: str, data: RunData) -> tuple[int, .
 
 
 def find_fallback_edges(graph: CompiledGraph, node: str) -> tuple[int, ...]:
-    """Give the edge that is taken when a step has failed for good, if it has one."""
+    """Return the edge that is taken when a step has failed for good, if it has one."""
     return tuple(edge.index for edge in graph.outgoing[node] if edge.on_failure)
 
 
@@ -60,7 +60,7 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def resolve_pass_through(graph: CompiledGraph, run: Run, node: str, data: RunData) -> object:
-    """Give what passes through a step that adds nothing: what the taken edges bring, or the inputs at an entry."""
+    """Return what passes through a step that adds nothing: what the taken edges bring, or the inputs at an entry."""
     incoming = graph.incoming[node]
     if not incoming:
         return data.inputs

@@ -36,7 +36,7 @@ class Expression(NamedTuple):
 
 
 def iterate_expressions(node: Node) -> Iterator[Expression]:
-    """Give every template and query of a node."""
+    """Return every template and query of a node."""
     match node:
         case PromptNode(config=config):
             yield from _templates(PROMPT, template=config.template, system=config.system)

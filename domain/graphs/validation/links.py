@@ -29,7 +29,7 @@ class GraphLinks:
         self._ancestors = Ancestors(self.successors, order) if is_acyclic else None
 
     def faults(self, named: frozenset[str], seen_from: str, path: tuple[str | int, ...]) -> Iterator[Fault]:
-        """Give the names that an expression at a node must not use: of no node, or of one that is not before it."""
+        """Return the names that an expression at a node must not use: of no node, or of one that is not before it."""
         for name in sorted(named):
             if name not in self.first:
                 yield Fault(path, self.missing(name))
@@ -54,14 +54,14 @@ def _successors(edges: Edges, first: Mapping[str, int]) -> Successors:
 
 
 def find_id_faults(ids: Sequence[object], places: GraphLinks) -> Iterator[Fault]:
-    """Give the ids that were taken already."""
+    """Return the ids that were taken already."""
     for index, name in enumerate(ids):
         if isinstance(name, str) and places.first[name] != index:
             yield Fault(("nodes", index, "id"), f"'{shorten(name)}' is also the id of node {places.first[name]}")
 
 
 def find_edge_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
-    """Give the edges that dangle, repeat another, or close a circle."""
+    """Return the edges that dangle, repeat another, or close a circle."""
     first: dict[tuple[str, str], int] = {}
     for index, edge in edges.items():
         for field, name in (("from", edge.source), ("to", edge.target)):
@@ -78,7 +78,7 @@ def find_edge_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
 
 
 def find_expression_faults(node: Node, places: GraphLinks) -> Iterator[Fault]:
-    """Give the templates and queries of a node that cannot be compiled, or that name what they do not see."""
+    """Return the templates and queries of a node that cannot be compiled, or that name what they do not see."""
     for written in iterate_expressions(node):
         try:
             compiled = written.compile(written.source)
@@ -98,7 +98,7 @@ def _root_faults(roots: frozenset[str], written: Expression) -> Iterator[Fault]:
 
 
 def find_condition_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
-    """Give the same for conditions; these also see the node that their edge leaves."""
+    """Return the same for conditions; these also see the node that their edge leaves."""
     for index, edge in edges.items():
         if edge.when is None:
             continue
@@ -111,7 +111,7 @@ def find_condition_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
 
 
 def find_fallback_faults(nodes: Nodes, edges: Edges, places: GraphLinks) -> Iterator[Fault]:
-    """Give the fallbacks to no node, that no edge carries, or whose edge has a condition."""
+    """Return the fallbacks to no node, that no edge carries, or whose edge has a condition."""
     conditions = {(edge.source, edge.target): edge.when for edge in edges.values()}
     for index, node in nodes.items():
         if not isinstance(node.on_error, TakeFallback):

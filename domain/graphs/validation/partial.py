@@ -37,6 +37,6 @@ def salvage(raw: object, faults: Faults) -> Node | None:
 
 
 def is_artefact(found: Fault, faults: Faults) -> bool:
-    """Say whether a later fault may only come from what salvaging left out."""
+    """Return whether a later fault may only come from what salvaging left out."""
     touched = {fault.path[:2] for fault in faults}
     return found.path[:2] in touched or (found.path == ("config",) and any(path[:1] == ("config",) for path in touched))

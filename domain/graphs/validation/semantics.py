@@ -41,7 +41,7 @@ class KnownReferences(Struct, frozen=True, kw_only=True):
 
 
 def find_node_faults(node: Node, known: KnownReferences) -> Iterator[Fault]:
-    """Give the faults of one node that need no other node."""
+    """Return the faults of one node that need no other node."""
     yield from _policy_faults(node)
     yield from _config_faults(node)
     for named in iterate_references(node):

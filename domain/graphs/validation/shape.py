@@ -37,7 +37,7 @@ def format_pointer(path: Iterable[str | int]) -> str:
 
 @lru_cache(maxsize=256)
 def build_checker(hint: Any) -> Checker:  # noqa: ANN401  # a type hint, which has no type of its own
-    """Give the checker of a type hint."""
+    """Return the checker of a type hint."""
     inner, bounds = _split_annotation(hint)
     origin = get_origin(inner)
     if isinstance(inner, type) and issubclass(inner, Struct):
@@ -60,7 +60,7 @@ def _split_annotation(hint: Any) -> tuple[Any, list[Meta]]:  # noqa: ANN401  # a
 
 
 def _enum_values(hint: Any) -> tuple[str, ...]:  # noqa: ANN401  # a type hint
-    """Give the words of an enumeration or of a Literal; none for other types."""
+    """Return the words of an enumeration or of a Literal; none for other types."""
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return tuple(hint)
     return tuple(map(str, get_args(hint))) if get_origin(hint) is Literal else ()

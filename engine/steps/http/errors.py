@@ -33,11 +33,11 @@ class HttpFault(Exception):  # noqa: N818  # classified, and an answer to whoeve
 
 
 def is_fault(status: int) -> bool:
-    """Tell whether an answer fails its step; a redirect does not: it is an answer like any other."""
+    """Return whether an answer fails its step; a redirect does not: it is an answer like any other."""
     return status >= HTTPStatus.BAD_REQUEST
 
 
-def fault_of_status(status: int, headers: Mapping[str, str], quote: str) -> HttpFault:
+def classify_status(status: int, headers: Mapping[str, str], quote: str) -> HttpFault:
     """Classify an answer by its status; `quote` is what it says, without secrets."""
     server_failed = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     error_class = _CLASSES.get(status, ErrorClass.UNAVAILABLE if server_failed else ErrorClass.BAD_REQUEST)
@@ -46,7 +46,7 @@ def fault_of_status(status: int, headers: Mapping[str, str], quote: str) -> Http
     return HttpFault(error_class, f"the answer was HTTP {status}" + (f": {words}" if words else ""), wait)
 
 
-def fault_of_transport(error: Exception) -> HttpFault:
+def classify_transport_error(error: Exception) -> HttpFault:
     """Classify a connection that could not be made or broke. The error's own text is never passed on."""
     match error:
         case httpx2.PoolTimeout():

@@ -37,7 +37,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def request_of(config: HttpConfig, call: StepCall, secrets: UsedSecrets, budget: Budget) -> httpx2.Request:
+def build_request(config: HttpConfig, call: StepCall, secrets: UsedSecrets, budget: Budget) -> httpx2.Request:
     """Render the templates. Raises ExpressionFault, HttpFault."""
     seen = {**call.data.to_expression_data(), "secrets": secrets}
     try:
@@ -82,7 +82,7 @@ def _check(headers: Mapping[str, str]) -> None:
 
 
 def _defaults(call: StepCall, body: str | None, given: Mapping[str, str]) -> dict[str, str]:
-    """Give the headers of ours that the step does not set itself."""
+    """Return the headers of ours that the step does not set itself."""
     ours = {
         "Accept": "*/*",
         "Accept-Encoding": "gzip",

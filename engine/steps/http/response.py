@@ -41,11 +41,11 @@ async def body_bytes(response: httpx2.Response, most_bytes: int) -> bytes:
         return bytes(packed)
     if encoding not in {"gzip", "x-gzip"}:
         raise HttpFault(ErrorClass.INVALID_OUTPUT, "the answer is packed in a way that was not asked for")
-    return _unpacked(bytes(packed), most_bytes)
+    return _decompress(bytes(packed), most_bytes)
 
 
-def headers_of(response: httpx2.Response) -> dict[str, str]:
-    """Give the headers in lower case, those of one name joined. Raises HttpFault when there are too many."""
+def read_headers(response: httpx2.Response) -> dict[str, str]:
+    """Return the headers in lower case, those of one name joined. Raises HttpFault when there are too many."""
     raw = response.headers.raw
     if len(raw) > HEADERS_MAX or sum(len(name) + len(value) for name, value in raw) > HEADERS_BYTES_MAX:
         raise HttpFault(ErrorClass.INVALID_OUTPUT, f"the answer has more than {HEADERS_MAX} headers, or too large ones")
@@ -57,7 +57,7 @@ def headers_of(response: httpx2.Response) -> dict[str, str]:
     return headers
 
 
-def value_of(body: bytes, content_type: str) -> Any:  # noqa: ANN401  # JSON of any shape, or a text
+def parse_body(body: bytes, content_type: str) -> Any:  # noqa: ANN401  # JSON of any shape, or a text
     """Read a body by its type: JSON, or text; None where there is none. Raises HttpFault."""
     if not body:
         return None
@@ -67,10 +67,10 @@ def value_of(body: bytes, content_type: str) -> Any:  # noqa: ANN401  # JSON of 
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             raise HttpFault(ErrorClass.INVALID_OUTPUT, "the answer says it is JSON and is not") from None
-    return _text_of(body, content_type)
+    return _decode_text(body, content_type)
 
 
-def _text_of(body: bytes, content_type: str) -> str:
+def _decode_text(body: bytes, content_type: str) -> str:
     named = _CHARSET.search(content_type)
     try:
         text = body.decode(CHARSETS[named[1].lower() if named else "utf-8"])
@@ -81,12 +81,12 @@ def _text_of(body: bytes, content_type: str) -> str:
     return text
 
 
-def quoted(body: bytes) -> str:
-    """Give what an error says, as well as it can be read."""
+def decode_quote(body: bytes) -> str:
+    """Return what an error says, as well as it can be read."""
     return body.decode(errors="replace").replace("\0", "")
 
 
-def _unpacked(packed: bytes, most_bytes: int) -> bytes:
+def _decompress(packed: bytes, most_bytes: int) -> bytes:
     unpacking = zlib.decompressobj(_GZIP)
     try:
         body = unpacking.decompress(packed, most_bytes + 1)

@@ -55,7 +55,7 @@ class HttpSecret:
         return "HttpSecret(...)"
 
     def reveal(self) -> str:
-        """Give the value itself."""
+        """Return the value itself."""
         return self._value
 
 
@@ -101,15 +101,17 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str], also: "Redactor | None" = None) -> None:
         """Take the values; what `also` cuts out is cut out too, and where they overlap both are."""
-        forms = {_folded(form) for secret in secrets if len(secret) >= SECRET_CHARACTERS_MIN for form in _forms(secret)}
+        forms = {
+            _fold_case(form) for secret in secrets if len(secret) >= SECRET_CHARACTERS_MIN for form in _forms(secret)
+        }
         self._forms: frozenset[str] = frozenset(forms) if also is None else also._forms | forms  # noqa: SLF001  # its like
 
     def text(self, text: str) -> str:
-        """Give a text without secrets."""
+        """Return a text without secrets."""
         return _without(self._found_in(text), text)
 
     def json(self, value: Any) -> Any:  # noqa: ANN401  # JSON of any shape
-        """Give a JSON value without secrets, in keys and numbers too. Raises RecursionError."""
+        """Return a JSON value without secrets, in keys and numbers too. Raises RecursionError."""
         texts: list[str] = []
         _gather(value, texts)
         # In all texts at once: each of a hundred thousand short ones would be looked through for each form.
@@ -117,7 +119,7 @@ class Redactor:
         return _json_without(found, value) if found else value
 
     def _found_in(self, text: str) -> list[str]:
-        folded = _folded(text)
+        folded = _fold_case(text)
         return [form for form in self._forms if form in folded]
 
 
@@ -156,7 +158,7 @@ def _json_without(forms: list[str], value: Any) -> Any:  # noqa: ANN401  # JSON 
 def _without(forms: list[str], text: str) -> str:
     if not forms or len(text) < SECRET_CHARACTERS_MIN:
         return text
-    folded = _folded(text)
+    folded = _fold_case(text)
     kept: list[str] = []
     end = 0
     for start, stop in sorted(place for form in forms for place in _places(folded, form)):
@@ -173,8 +175,8 @@ def _places(text: str, form: str) -> Iterator[tuple[int, int]]:
         start = text.find(form, start + 1)
 
 
-def _folded(text: str) -> str:
-    """Give a text in small letters, each in its place."""
+def _fold_case(text: str) -> str:
+    """Return a text in small letters, each in its place."""
     return (text if text.isascii() else text.translate(_ONE_BY_ONE)).lower()
 
 
@@ -207,7 +209,7 @@ def _in_json(text: str) -> set[str]:
 
 
 def _as_number(secret: str) -> set[str]:
-    """Give what a number comes back as once JSON has rounded it: of 20 digits 17 are left."""
+    """Return what a number comes back as once JSON has rounded it: of 20 digits 17 are left."""
     if not _NUMBER.fullmatch(secret):
         return set()
     rounded = repr(float(secret))

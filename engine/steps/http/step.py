@@ -16,9 +16,9 @@ from engine.egress.guard import Guard, GuardedTransport, OutgoingRefused
 from engine.settings import OutgoingSettings
 from engine.steps.contract import Failed, StepCall, build_failure
 from engine.steps.evaluator import Evaluator
-from engine.steps.http.errors import HttpFault, fault_of_status, fault_of_transport, is_fault
-from engine.steps.http.request import check_secrets, request_of
-from engine.steps.http.response import body_bytes, headers_of, quoted, value_of
+from engine.steps.http.errors import HttpFault, classify_status, classify_transport_error, is_fault
+from engine.steps.http.request import build_request, check_secrets
+from engine.steps.http.response import body_bytes, decode_quote, parse_body, read_headers
 from engine.steps.http.secrets import SHOWN_CHARACTERS_MAX, SHOWN_MAX, HttpSecret, Redactor, UsedSecrets
 
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
@@ -36,7 +36,7 @@ class HttpSteps:
     def __init__(
         self, guard: Guard, secrets: Mapping[str, HttpSecret], settings: OutgoingSettings, slow: Evaluator | None = None
     ) -> None:
-        """Make ready; nothing is connected yet."""
+        """Create it without connecting."""
         self._guard = guard
         self._secrets = dict(secrets)
         self._settings = settings
@@ -50,7 +50,7 @@ class HttpSteps:
         redactor = self._redactor
         try:
             request = await self._slow.evaluate(
-                call.workspace_id, lambda budget: request_of(config, call, secrets, budget)
+                call.workspace_id, lambda budget: build_request(config, call, secrets, budget)
             )
             self._guard.check(request.url)
             check_secrets(request.url, secrets.used, self._secrets, self._guard)
@@ -80,7 +80,7 @@ class HttpSteps:
         except TimeoutError:
             raise HttpFault(ErrorClass.TIMEOUT, f"there was no whole answer within {seconds:g} seconds") from None
         except (httpx2.HTTPError, httpx2.StreamError) as error:
-            raise fault_of_transport(error) from None  # without its cause: a header may stand in it
+            raise classify_transport_error(error) from None  # without its cause: a header may stand in it
 
     async def _exchange(
         self, call: StepCall, request: httpx2.Request, config: HttpConfig, redactor: Redactor
@@ -90,15 +90,15 @@ class HttpSteps:
         response = await self._transport.handle_async_request(request)
         try:
             if is_fault(response.status_code):
-                quote = redactor.text(await _said(response, config))
-                raise fault_of_status(response.status_code, response.headers, quote)
-            headers = headers_of(response)
+                quote = redactor.text(await _read_error_text(response, config))
+                raise classify_status(response.status_code, response.headers, quote)
+            headers = read_headers(response)
             body = await body_bytes(response, config.most_response_bytes)
         finally:
             await response.aclose()
 
         def read() -> dict[str, Any]:
-            value = redactor.json(value_of(body, headers.get("content-type", "")))
+            value = redactor.json(parse_body(body, headers.get("content-type", "")))
             return {"status": response.status_code, "headers": redactor.json(headers), "body": value}
 
         try:
@@ -115,9 +115,9 @@ class HttpSteps:
         return Redactor(secrets.shown, also=self._redactor) if secrets.shown else self._redactor
 
 
-async def _said(response: httpx2.Response, config: HttpConfig) -> str:
+async def _read_error_text(response: httpx2.Response, config: HttpConfig) -> str:
     """Read what an error says; one that cannot be read says nothing."""
     try:
-        return quoted(await body_bytes(response, min(config.most_response_bytes, ERROR_BODY_BYTES_MAX)))
+        return decode_quote(await body_bytes(response, min(config.most_response_bytes, ERROR_BODY_BYTES_MAX)))
     except HttpFault:
         return ""

@@ -16,7 +16,7 @@ class Kept(SecretTexts):
     """One secret, and what is shown of it."""
 
     def __init__(self) -> None:
-        """Begin with nothing shown."""
+        """Start with nothing shown."""
         self.heard: list[str] = []
 
     def __getitem__(self, name: str) -> str:

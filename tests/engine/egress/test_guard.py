@@ -20,7 +20,7 @@ def model_server() -> Generator[ModelServer]:
 
 
 def gives(*answers: list[str]) -> Resolve:
-    """Give a resolver that answers each time with the next of these, the last one again and again."""
+    """Return a resolver that answers each time with the next of these, the last one again and again."""
     left = list(answers)
 
     async def resolve(_host: str, _port: int) -> list[str]:

@@ -18,7 +18,7 @@ LOCAL = Guard(allowed=AllowList("127.0.0.1"))
 
 
 def speaking(protocol: str, url: str) -> Provider:
-    """Give a provider that speaks `openai` or `anthropic` with the server at an address."""
+    """Return a provider that speaks `openai` or `anthropic` with the server at an address."""
     if protocol == "openai":
         return OpenAiCompatible(OpenAiSettings(api_key=Secret(KEY), base_url=url, guard=LOCAL))
     base_url = url.removesuffix("/v1")

@@ -3,7 +3,7 @@
 import pytest
 
 from domain.graphs.graph import ErrorClass
-from engine.providers.http_faults import SaidError, fault_of_said, fault_of_status, retry_after_seconds
+from engine.providers.http_faults import SaidError, classify_status, classify_stream_error, retry_after_seconds
 
 DATE = "Mon, 23 Nov 2026 20:00:00 GMT"
 
@@ -42,16 +42,16 @@ def test_the_wait_is_read_in_all_its_forms_and_bounded(headers: dict[str, str], 
     ],
 )
 def test_an_error_inside_a_stream_has_its_class(said: SaidError | str, error_class: ErrorClass) -> None:
-    assert fault_of_said(said, "sk-key").error_class is error_class
+    assert classify_stream_error(said, "sk-key").error_class is error_class
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b"[" * 5_000, b'{"error": "plain"}', b'{"error": null}'])
 def test_an_error_body_may_be_anything(body: bytes) -> None:
-    fault = fault_of_status(500, {}, body, "sk-key")
+    fault = classify_status(500, {}, body, "sk-key")
     assert fault.error_class is ErrorClass.UNAVAILABLE
     assert fault.message == "the model provider failed (HTTP 500)"
 
 
 def test_names_that_are_no_names_are_not_repeated() -> None:
-    fault = fault_of_status(500, {}, b'{"error": {"type": "a b\\nc", "code": "sk-key"}}', "sk-key")
+    fault = classify_status(500, {}, b'{"error": {"type": "a b\\nc", "code": "sk-key"}}', "sk-key")
     assert fault.message == "the model provider failed (HTTP 500, …)"

@@ -37,7 +37,7 @@ class Pieces:
     """Slow pieces of work: the first takes until it is let go, and all say when they are done."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start with none."""
         self.slow = Evaluator()
         self.done: list[str] = []
         self._first = threading.Event()

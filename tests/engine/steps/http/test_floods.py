@@ -87,7 +87,7 @@ def flooder(first: bytes, then: bytes = b"") -> Generator[Flooder]:
 
 @pytest.fixture
 def floods() -> Generator[Callable[..., Flooder]]:
-    """Give a server that floods."""
+    """Return a server that floods."""
     with ExitStack() as stack:
 
         def flooding(first: bytes, then: bytes = b"") -> Flooder:
