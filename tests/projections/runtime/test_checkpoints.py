@@ -50,7 +50,7 @@ async def test_another_process_sees_the_position_in_the_table(database: str) -> 
 
 async def test_a_wait_ends_in_time(database: str) -> None:
     async with world_of(database) as world:
-        with pytest.raises(ProjectionBehind, match="did not come to position 1 within"):
+        with pytest.raises(ProjectionBehind, match="did not reach position 1 within"):
             await world.checkpoints().wait_for("tally", 1, 0.05)
 
 
