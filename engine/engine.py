@@ -15,41 +15,41 @@ from commands.repository import Streams
 from domain.fact import Fact
 from domain.runs.facts import RUN_ENDS, RunCancelRequested, RunRetried, RunStarted, StepDecided, StepFailed, StepWaiting
 from engine.cluster.leases import Leases
-from engine.cluster.membership import Membership, joined
+from engine.cluster.membership import Membership, join_engines
 from engine.cluster.owner import Owner
-from engine.driving.active_runs import Runs
-from engine.driving.intake import Intake, begun, page_after
+from engine.driving.active_runs import ActiveRuns
+from engine.driving.intake import Intake, list_started, read_page
 from engine.driving.takeover import Takeover
 from engine.driving.timers import Timers
 from engine.executors import Executors
 from engine.settings import EngineSettings
-from engine.turns.context import Parts
-from engine.turns.graph_cache import Graphs
-from engine.turns.step_counts import StepTally
+from engine.turns.context import EngineContext
+from engine.turns.graph_cache import GraphCache
+from engine.turns.step_counts import StepCounts
 from projections.read_models.runs_view import RunsView
 from projections.read_models.timers_view import TimersView
 from store.contents import ContentStore
 from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
-from store.log.appender import back_off_seconds
 from store.log.log import Log
+from store.retrying import BackOff, join_reasons
 
-MOVED_BY_OTHERS: Final = (StepDecided, RunRetried)
-"""What people do to a run, and the engine has to act on."""
+MOVED_BY_PEOPLE: Final = (StepDecided, RunRetried)
+"""What people do to a run that the engine has to act on."""
 
 MAKES_DUE: Final = (StepWaiting, StepFailed)
-"""What may make a step due by the clock (see `projections.timers.due_at_of`)."""
+"""What may make a step due by the clock (see `projections.read_models.timers.due_at_of`)."""
 
-HEARD: Final[frozenset[type[Fact]]] = frozenset(
-    {RunStarted, RunCancelRequested, *MOVED_BY_OTHERS, *MAKES_DUE, *RUN_ENDS}
+OBSERVED: Final[frozenset[type[Fact]]] = frozenset(
+    {RunStarted, RunCancelRequested, *MOVED_BY_PEOPLE, *MAKES_DUE, *RUN_ENDS}
 )
 """All that an engine acts on."""
 
-HEARD_AGAIN_EVENTS: Final = 10_000
-"""A table of timers that is further behind is waited for: its timers are found by the poll."""
+OBSERVED_AGAIN_EVENTS: Final = 10_000
+"""How far behind the runs the timers' read model may be for its missing timers to be read from the log at start."""
 
 STEADY_SECONDS: Final = 10.0
-"""A membership that lasted so long was no failure of the ones before."""
+"""A membership that lasted so long starts the back-off over."""
 
 
 class Engine:
@@ -72,7 +72,7 @@ class Engine:
         settings: EngineSettings,
         failpoint: FailPointHook = noop,
     ) -> None:
-        """Make an engine; it does nothing until `run`."""
+        """Create an engine that does nothing until `run`."""
         self._name = name
         self._conninfo = conninfo
         self._log = log
@@ -86,57 +86,59 @@ class Engine:
         self._random = random
         self._settings = settings
         self._failpoint = failpoint
-        self._graphs = Graphs(log, most_kept=settings.kept_graphs)
+        self._graphs = GraphCache(log, max_entries=settings.kept_graphs)
         self._membership: Membership | None = None
         self._stuck: dict[UUID, str] = {}
-        self._runs_in_hand: Runs | None = None
-        self.tally = StepTally()
+        self._active_runs: ActiveRuns | None = None
+        self.step_counts = StepCounts()
         self._logger = structlog.get_logger("engine")
 
     @property
     def stuck(self) -> dict[UUID, str]:
-        """Give the runs that this engine had to let go because of a fault, with the fault; health shows them."""
+        """Return the runs that this engine gave up because of a fault, with the fault; health shows them."""
         return self._stuck
 
     @property
     def active_runs(self) -> int:
-        """Give how many runs this engine has in hand."""
-        return 0 if self._runs_in_hand is None else self._runs_in_hand.active
+        """Return how many runs this engine drives."""
+        return 0 if self._active_runs is None else self._active_runs.count
 
     @property
     def waiting_runs(self) -> int:
-        """Give how many runs wait for a place in this engine's hand; more may lie in the log."""
-        return 0 if self._runs_in_hand is None else self._runs_in_hand.places.waiting
+        """Return how many runs this engine has queued; more may be left in the log."""
+        return 0 if self._active_runs is None else self._active_runs.queue.queued_count
 
     @property
-    def live(self) -> tuple[int, ...]:
-        """Give the epochs of the engines that are alive, as this one last saw it; none before it has joined."""
-        return () if self._membership is None else self._membership.live
+    def live_epochs(self) -> tuple[int, ...]:
+        """Return the epochs of the live engines as this one last saw them; empty before it has joined."""
+        return () if self._membership is None else self._membership.live_epochs
 
     async def run(self) -> None:
-        """Be one of the engines and drive runs until cancelled; when the membership is lost join again."""
-        failures = 0
+        """Join the engines and drive runs until cancelled; join again whenever the membership is lost."""
+        back_off = BackOff()
         loop = asyncio.get_running_loop()
         while True:
             joined_at = loop.time()
             try:
-                async with joined(self._conninfo, self._name, self._settings.lease_seconds) as membership:
+                async with join_engines(self._conninfo, self._name, self._settings.lease_seconds) as membership:
                     joined_at = loop.time()
                     self._membership = membership
                     self._logger.info("engine.joined", engine=self._name, epoch=membership.epoch)
-                    await _whole(self._drive_all(membership))
+                    await _run_to_end(self._drive_runs(membership))
             except* (psycopg.OperationalError, Unavailable) as lost:
-                failures = 1 if loop.time() - joined_at > STEADY_SECONDS else failures + 1
-                reason = "; ".join(str(one).strip() for one in lost.exceptions)
-                self._logger.warning("engine.membership_lost", engine=self._name, reason=reason)
-            await asyncio.sleep(back_off_seconds(failures))
+                if loop.time() - joined_at > STEADY_SECONDS:
+                    back_off.reset()
+                back_off.failures += 1
+                self._logger.warning("engine.membership_lost", engine=self._name, reason=join_reasons(lost))
+            await back_off.wait()
 
-    def _parts(self, membership: Membership) -> Parts:
-        return Parts(
+    def _create_context(self, membership: Membership) -> EngineContext:
+        return EngineContext(
             log=self._log,
             streams=self._streams,
             contents=self._contents,
             executors=self._executors,
+            graphs=self._graphs,
             owner=Owner(self._name, membership.epoch),
             clock=self._clock,
             random=self._random,
@@ -145,69 +147,76 @@ class Engine:
             lost_attempts_in_a_row=self._settings.lost_attempts_in_a_row,
             run_data_bytes=self._settings.run_data_bytes,
             failpoint=self._failpoint,
-            tally=self.tally,
+            step_counts=self.step_counts,
         )
 
-    async def _drive_all(self, membership: Membership) -> None:
-        parts = self._parts(membership)
+    async def _drive_runs(self, membership: Membership) -> None:
         settings = self._settings
         leases = Leases(self._log.sessions, membership.epoch, settings.lease_delay_seconds)
         try:
             async with asyncio.TaskGroup() as group:
-                runs = Runs(
-                    parts,
-                    self._graphs,
+                active_runs = ActiveRuns(
+                    self._create_context(membership),
                     group,
-                    settings.active_runs,
-                    most_ending=settings.ending_runs,
+                    slots=settings.active_runs,
+                    cancelled_slots=settings.ending_runs,
                     membership=membership,
                     leases=leases,
                 )
-                self._stuck = runs.stuck
-                self._runs_in_hand = runs
-                timers = Timers(self._timers, runs, self._clock, self._settings, self._failpoint)
-                takeover = Takeover(membership, leases, runs, settings, self._random, on_gone=timers.look_now)
+                self._stuck = active_runs.stuck
+                self._active_runs = active_runs
+                timers = Timers(self._timers, active_runs, self._clock, settings, self._failpoint)
+                takeover = Takeover(
+                    membership,
+                    leases,
+                    active_runs,
+                    self._runs,
+                    settings,
+                    self._random,
+                    on_gone=timers.poll_now,
+                )
                 position = await self._runs.position()
                 group.create_task(timers.run())
-                group.create_task(takeover.keep_alive())
-                group.create_task(leases.run(runs.lost))
+                group.create_task(takeover.send_heartbeats())
+                group.create_task(leases.run(active_runs.reload))
                 group.create_task(takeover.run())
-                intake = Intake(self._feed, runs, position)
+                intake = Intake(self._feed, active_runs, position)
                 group.create_task(intake.run())
-                group.create_task(self._follow(runs, intake, timers, await self._first_heard(position)))
+                first = await self._find_first_observed(position)
+                group.create_task(self._follow(active_runs, intake, timers, first))
         finally:
-            self._runs_in_hand = None
+            self._active_runs = None
             self._logger.info("engine.let_go", engine=self._name, epoch=membership.epoch)
 
-    async def _first_heard(self, position: int) -> int:
-        """Give from where on to follow: what is not in the table of timers yet has to be heard, within bounds."""
-        return max(min(position, await self._timers.position()), position - HEARD_AGAIN_EVENTS)
+    async def _find_first_observed(self, position: int) -> int:
+        """Return where to start following, so as to observe timers that are not in their table yet, within bounds."""
+        return max(min(position, await self._timers.position()), position - OBSERVED_AGAIN_EVENTS)
 
-    async def _follow(self, runs: Runs, intake: Intake, timers: Timers, position: int) -> None:
-        """Follow the log from where the read models stood: what began before is in those, or in a hand."""
+    async def _follow(self, active_runs: ActiveRuns, intake: Intake, timers: Timers, position: int) -> None:
+        """Follow the log from where the read models stood: they show earlier runs, or an engine drives them."""
         while True:
-            page = await page_after(self._feed, position)
+            page = await read_page(self._feed, position)
             position = page.through
-            # By type at first: most facts are nothing to act on, and to ask each what it is took 14 µs a run, not 1.5.
-            heard = [one for one in page.events if type(one.fact) in HEARD]
-            intake.hear(begun(heard), page.through)
-            for one in heard:
-                fact = one.fact
+            # By type first: an engine ignores most facts, and testing each by isinstance took 14 µs a run, not 1.5.
+            observed = [event for event in page.events if type(event.fact) in OBSERVED]
+            intake.observe(list_started(observed), page.through)
+            for event in observed:
+                fact = event.fact
                 if isinstance(fact, RUN_ENDS):
                     if fact.parent is not None:
-                        runs.child_ended(one.stream_id, one.workspace_id, fact.parent)
+                        active_runs.notify_child_ended(event.stream_id, event.workspace_id, fact.parent)
                 elif isinstance(fact, RunCancelRequested):
-                    runs.end(one.stream_id, one.workspace_id, one.version)
-                elif isinstance(fact, MOVED_BY_OTHERS):
-                    runs.wake(one.stream_id, one.workspace_id, one.version)
+                    active_runs.resume_cancelled(event.stream_id, event.workspace_id, event.version)
+                elif isinstance(fact, MOVED_BY_PEOPLE):
+                    active_runs.wake(event.stream_id, event.workspace_id, event.version)
                 elif isinstance(fact, MAKES_DUE):
-                    timers.hear(one)
+                    timers.observe(event)
 
 
-async def _whole(work: Coroutine[Any, Any, None]) -> None:
-    """Do something in a task of its own: a part of it that fails while all is cancelled must not hide the cancellation.
+async def _run_to_end(work: Coroutine[Any, Any, None]) -> None:
+    """Run work in a task of its own, so that a part of it that fails during cancellation cannot hide the cancellation.
 
-    (A TaskGroup of Python 3.11 then raises the failure alone, and who cancelled would wait for ever.)
+    (A TaskGroup of Python 3.11 then raises the failure alone, and the canceller would wait for ever.)
     """
     task = asyncio.create_task(work)
     try:

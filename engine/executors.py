@@ -1,4 +1,4 @@
-"""The executors: how a step of each kind is carried out, and how whatever goes wrong becomes a failure of the step."""
+"""The executors: how a step of each kind is executed, and how every error becomes a failure of the step."""
 
 import asyncio
 from collections.abc import Callable
@@ -40,18 +40,18 @@ from store.tracing import Spans
 
 T = TypeVar("T")
 LARGE_OUTPUTS_AT_ONCE: Final = 8
-"""Each is up to 16 MB of bytes on its way to the content store: 500 steps that end together must not hold 8 GB."""
+"""Each holds up to 16 MB on its way to the content store: 500 steps that end together must not hold 8 GB."""
 BUG: Final = "something went wrong inside Callsheet; the engine's log has more"
 
 
-def is_immediate(node: Node) -> bool:
-    """Return whether a step is pure and instant: repeating it costs nothing, so its claim need not come first."""
+def is_inline(node: Node) -> bool:
+    """Return whether a step is pure and quick: it may be executed twice, so its claim need not be stored first."""
     return isinstance(node, TransformNode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executors:
-    """Carries out steps. `shown_key` keys the hash of what a person is shown."""
+    """Executes steps. `shown_key` keys the hash of what a person is shown."""
 
     prompts: Prompts
     http: HttpSteps
@@ -64,7 +64,7 @@ class Executors:
     keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_OUTPUTS_AT_ONCE))
 
     def execute_inline(self, call: StepCall) -> Result | None:
-        """Carry out an immediate step; None when it takes long, or its output must be kept first (then `execute`)."""
+        """Execute an inline step; None when it takes long or its output must be stored first: then `execute` it."""
         node = call.node
         if not isinstance(node, TransformNode):
             return None
@@ -77,12 +77,12 @@ class Executors:
             return build_failure(ErrorClass.EXPRESSION, str(fault))
         except (TooDeep, UnstorableText) as fault:
             return build_failure(ErrorClass.INVALID_OUTPUT, str(fault))
-        except Exception:  # noqa: BLE001  # logged, and said in _bug
-            return _bug(call)
+        except Exception:  # noqa: BLE001  # `_fail_by_bug` logs it
+            return _fail_by_bug(call)
         return None if payload is None else Succeeded(output, payload)
 
     async def execute(self, call: StepCall) -> Result:
-        """Carry out one attempt within its timeout. Never raises, except when it is cancelled."""
+        """Execute one attempt within its timeout. Never raises, except when it is cancelled."""
         try:
             with self.spans.open("step", run=call.run_id, node=call.node.id):
                 return await Retrying(Unavailable).call(lambda: self._execute_within_timeout(call))
@@ -90,29 +90,29 @@ class Executors:
             return build_failure(ErrorClass.EXPRESSION, str(fault))
         except (ContentTooLarge, TooDeep, UnstorableText) as fault:
             return build_failure(ErrorClass.INVALID_OUTPUT, str(fault))
-        except Exception:  # noqa: BLE001  # logged, and said in _bug
-            return _bug(call)
+        except Exception:  # noqa: BLE001  # `_fail_by_bug` logs it
+            return _fail_by_bug(call)
 
     async def _execute_within_timeout(self, call: StepCall) -> Result:
-        """Carry out one attempt within its own timeout and what remains of the step's total one."""
+        """Execute one attempt within its own timeout and what remains of the step's total timeout."""
         bound = call.node.timeout_seconds
         left = remaining_total_seconds(call, self.clock())
         total_is_nearer = left is not None and (bound is None or left < bound)
-        said = (
+        message = (
             f"the step took longer than its {call.node.total_timeout_seconds} seconds in total"
             if total_is_nearer
             else f"the attempt took longer than {bound} seconds"
         )
         if left is not None and left <= 0:
-            return build_failure(ErrorClass.TIMEOUT, said)
-        taken: list[Usage] = []
+            return build_failure(ErrorClass.TIMEOUT, message)
+        usages: list[Usage] = []
         try:
             async with asyncio.timeout(left if total_is_nearer else bound):
-                return await self._execute(replace(call, aborted=taken.append))
+                return await self._execute(replace(call, aborted=usages.append))
         except TimeoutError:
-            return Failed(build_failure(ErrorClass.TIMEOUT, said).error, taken[-1] if taken else None)
+            return Failed(build_failure(ErrorClass.TIMEOUT, message).error, usages[-1] if usages else None)
         except asyncio.CancelledError:
-            for usage in taken:
+            for usage in usages:
                 call.aborted(usage)
             raise
 
@@ -127,8 +127,8 @@ class Executors:
             answer = await self.prompts.complete(call, node.config)
             return answer if isinstance(answer, Failed) else await self._keep_output(call, answer.output, answer.usage)
         if isinstance(node, HttpNode):
-            heard = await self.http.call(call, node.config)
-            return heard if isinstance(heard, Failed) else await self._keep_output(call, heard)
+            response = await self.http.call(call, node.config)
+            return response if isinstance(response, Failed) else await self._keep_output(call, response)
         if isinstance(node, HumanNode):
             asked = node.config
             shown = await self.slow.evaluate(call.workspace_id, lambda budget: build_shown_values(call, asked, budget))
@@ -141,15 +141,13 @@ class Executors:
         now = self.clock()
         delay = node.config
         until = await self.slow.evaluate(call.workspace_id, lambda budget: compute_wait_end(call, delay, now, budget))
-        return (
-            Waiting(build_timer_wait(call, until, now))
-            if until > now
-            else await self._keep_output(call, build_delay_output(until))
-        )
+        if until > now:
+            return Waiting(build_timer_wait(call, until, now))
+        return await self._keep_output(call, build_delay_output(until))
 
     async def _keep_output(self, call: StepCall, output: Any, usage: Usage | None = None) -> Result:  # noqa: ANN401  # JSON
         if usage is not None:
-            call.aborted(usage)  # should the time be over, or the run cancelled, before the output is kept
+            call.aborted(usage)  # in case of a timeout or a cancellation before the output is stored
         try:
             payload = inline(output)
             if payload is None:
@@ -157,25 +155,24 @@ class Executors:
                     payload = await Retrying(Unavailable).call(lambda: keep(self.contents, call.workspace_id, output))
             return Succeeded(output, payload, usage)
         except (ContentTooLarge, TooDeep, UnstorableText) as fault:
-            return Failed(
-                build_failure(ErrorClass.INVALID_OUTPUT, str(fault)).error, usage
-            )  # what was used is paid for
+            # With its usage, which is paid for.
+            return Failed(build_failure(ErrorClass.INVALID_OUTPUT, str(fault)).error, usage)
 
 
 def reuse_payload(call: StepCall, output: object) -> Payload | None:
-    """Return the payload of a run that an output came with and passed through: it need not be measured once more.
+    """Return the payload of an input that a step passes through unchanged, since measuring it again took 2 µs a step.
 
-    Measuring took 2 µs a step. Only of what was measured once: inputs, and outputs of steps that have completed.
+    Only payloads that have been measured qualify: inputs of the run, and outputs of completed steps.
     """
     steps = call.run.steps
     match call.graph.incoming[call.node.id]:
         case ():
-            came = call.run.inputs
+            payload = call.run.inputs
         case (edge,) if (step := steps.get(edge.source)) is not None and step.status is StepStatus.COMPLETED:
-            came = step.output
+            payload = step.output
         case _:
             return None
-    return came if came.ref is None and came.value is output else None
+    return payload if payload.ref is None and payload.value is output else None
 
 
 def remaining_total_seconds(call: StepCall, now: datetime) -> float | None:
@@ -184,7 +181,7 @@ def remaining_total_seconds(call: StepCall, now: datetime) -> float | None:
     return None if ends_at is None else (ends_at - now).total_seconds()
 
 
-def _bug(call: StepCall) -> Failed:
-    """Fail a step by a bug of ours, which must not take the other runs down with it: it is recorded and logged."""
+def _fail_by_bug(call: StepCall) -> Failed:
+    """Return the failure of a step by a bug of ours, and log it: a bug must not end the other runs."""
     structlog.get_logger("engine").exception("step.bug", run=str(call.run_id), node=call.node.id)
     return build_failure(ErrorClass.INTERNAL, BUG)

@@ -1,4 +1,4 @@
-"""Round robin between workspaces: each of those that have something waiting is served one piece in its turn."""
+"""Round robin between workspaces: of those that have something waiting each is served one item in its turn."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, KeysView
@@ -8,56 +8,56 @@ from uuid import UUID
 T = TypeVar("T", bound=Hashable)
 
 
-def _anybody(_workspace_id: UUID) -> bool:
+def _any_workspace(_workspace_id: UUID) -> bool:
     return True
 
 
 class RoundRobin(Generic[T]):
-    """What waits, in a line for each workspace. To put, take and remove costs the same however much waits.
+    """One queue a workspace. Put, take and remove take constant time, however much waits.
 
-    A workspace that comes joins behind the others, and one that was served goes behind them.
+    A workspace that is new goes behind the others, and so does one that was served.
     """
 
     def __init__(self) -> None:
-        """Begin with nothing waiting."""
-        # In the order in which the workspaces are served next; none is there without something waiting.
-        self._lines: OrderedDict[UUID, OrderedDict[T, None]] = OrderedDict()
+        """Create empty queues."""
+        # In the order in which the workspaces are served next; no queue in it is empty.
+        self._queues: OrderedDict[UUID, OrderedDict[T, None]] = OrderedDict()
 
     def __bool__(self) -> bool:
-        """Tell whether anything waits."""
-        return bool(self._lines)
+        """Return whether anything waits."""
+        return bool(self._queues)
 
     @property
     def workspaces(self) -> KeysView[UUID]:
-        """Give the workspaces of which something waits."""
-        return self._lines.keys()
+        """Return the workspaces that have something waiting."""
+        return self._queues.keys()
 
     def waiting(self, workspace_id: UUID) -> int:
-        """Give how much of a workspace waits."""
-        return len(self._lines.get(workspace_id, ()))
+        """Return how many items of a workspace wait."""
+        return len(self._queues.get(workspace_id, ()))
 
     def put(self, workspace_id: UUID, item: T) -> None:
-        """Put something at the end of its workspace's line; what waits there already keeps its place."""
-        self._lines.setdefault(workspace_id, OrderedDict()).setdefault(item)
+        """Put an item at the end of its workspace's queue; one that waits there already keeps its place."""
+        self._queues.setdefault(workspace_id, OrderedDict()).setdefault(item)
 
     def remove(self, workspace_id: UUID, item: T) -> None:
-        """Take something out of its line, wherever it stands, if it is still there; nobody loses a turn by it."""
-        line = self._lines.get(workspace_id)
-        if line is None or item not in line:
+        """Remove an item from its queue if it is still there; no workspace loses a turn by it."""
+        queue = self._queues.get(workspace_id)
+        if queue is None or item not in queue:
             return
-        del line[item]
-        if not line:
-            del self._lines[workspace_id]
+        del queue[item]
+        if not queue:
+            del self._queues[workspace_id]
 
-    def take(self, may: Callable[[UUID], bool] = _anybody) -> tuple[UUID, T] | None:
-        """Take the first of the next workspace that may be served; those before it that may not keep their places."""
-        workspace_id = next((one for one in self._lines if may(one)), None)
+    def take(self, is_allowed: Callable[[UUID], bool] = _any_workspace) -> tuple[UUID, T] | None:
+        """Remove and return the first item of the next allowed workspace; others keep their places before it."""
+        workspace_id = next((each for each in self._queues if is_allowed(each)), None)
         if workspace_id is None:
             return None
-        line = self._lines[workspace_id]
-        item, _ = line.popitem(last=False)
-        if line:
-            self._lines.move_to_end(workspace_id)
+        queue = self._queues[workspace_id]
+        item, _ = queue.popitem(last=False)
+        if queue:
+            self._queues.move_to_end(workspace_id)
         else:
-            del self._lines[workspace_id]
+            del self._queues[workspace_id]
         return workspace_id, item

@@ -122,7 +122,7 @@ class Watch:
         return () if self._relay is None else alone(getattr(self._relay, field))
 
     def _steps(self) -> Values:
-        counts = list(self._engine.tally.counts.items())
+        counts = list(self._engine.step_counts.counts.items())
         return [({"kind": kind, "outcome": outcome}, count) for (kind, outcome), count in counts]
 
     def _requests(self) -> Values:

@@ -17,6 +17,7 @@ from domain.project import Project
 from domain.refusal import Problem
 from domain.runs.facts import (
     RUN_ENDS,
+    Parent,
     Pins,
     RunFact,
     RunStarted,
@@ -44,10 +45,11 @@ CONTRADICTS_A_DECISION: Final = (StepDecided, StepFailed, *RUN_ENDS)
 
 
 class StartRun(Command[Run], frozen=True, kw_only=True):
-    """Start a run of a workflow's current version."""
+    """Start a run of a workflow's current version. The engine also starts children, whose `parent` is a step."""
 
     workflow_id: UUID
     inputs: Payload
+    parent: Parent | None = None
 
 
 class DecideStep(Command[Run], frozen=True, kw_only=True):
@@ -92,6 +94,7 @@ def start_run(command: StartRun, run: Run, gathered: RunSources, now: datetime) 
             workflow_version=gathered.workflow_version,
             inputs=command.inputs,
             pins=gathered.pins,
+            parent=command.parent,
             started_at=now,
         ),
     )

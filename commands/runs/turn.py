@@ -1,5 +1,6 @@
 """A turn of a run: commands decided one after the other, whose facts are appended together in one transaction."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from commands.aggregates import RUN
@@ -28,6 +29,12 @@ class Turn:
         if self.run.ended and not isinstance(command, RefuseResult):
             return
         for fact in decide(command, self.run, self.now):
+            self.facts.append(fact)
+            self.run = evolve(self.run, fact)
+
+    def add(self, facts: Iterable[RunFact]) -> None:
+        """Add facts that a decider of callers' commands has returned, and fold them."""
+        for fact in facts:
             self.facts.append(fact)
             self.run = evolve(self.run, fact)
 

@@ -105,6 +105,11 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
         """Return whether nothing more will happen, unless somebody retries the run."""
         return self.status in ENDED
 
+    @property
+    def waits_for_children(self) -> bool:
+        """Return whether a step waits for child runs."""
+        return self.waiting > 0 and any(step.waits_for_children for step in self.steps.values())
+
 
 def evolve(run: Run, fact: RunFact) -> Run:
     """Return the run after one more fact. Accepts any history; never refuses."""

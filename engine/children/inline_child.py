@@ -1,90 +1,65 @@
-"""Children whose steps are all immediate: begun and ended in one append, with nobody to pick them up in between.
+"""Children whose steps are all inline: started and ended in one append, so that no engine need pick them up.
 
-Nothing of it is in the log before: should it end its engine, the next one must not do the same (see `only_begun`).
+Nothing of it is in the log before. Should it kill its engine, the next one must not do the same: it only starts the
+child (see `StepChildren`), which is then driven like any run, claiming each step before it executes it.
 """
-
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
-from random import Random
 
 from commands.runs.turn import Turn
 from domain.folded import Folded
 from domain.graphs.compiled import CompiledGraph
-from domain.runs.facts import RunStarted
-from domain.runs.run import Run, evolve
-from engine.cluster.owner import Owner
-from engine.executors import Executors, is_immediate
+from domain.runs.run import Run
+from engine.executors import is_inline
 from engine.failpoints import FailPoint
 from engine.steps.contract import Result, StepCall
 from engine.steps.run_data import RunData
-from engine.turns.graph_cache import Graphs
-from engine.turns.schedule import due_first
-from engine.turns.step_counts import StepTally
-from engine.turns.turn_builder import Progress
-from store.failpoint import FailPointHook, noop
+from engine.turns.context import EngineContext
+from engine.turns.schedule import find_due_at_start
+from engine.turns.turn_builder import TurnBuilder
 
 
-def only_begun(child: Folded[Run], started: RunStarted) -> Turn:
-    """Give the start of a child, which is then driven like any run: its steps are claimed before they are done."""
-    turn = Turn(evolve(child.state, started), started.started_at)
-    turn.facts.append(started)
-    return turn
+async def load_inline_graph(context: EngineContext, run: Run) -> CompiledGraph | None:
+    """Return the graph of a run whose steps are all inline and independent of each other, else None.
+
+    Raises GraphMissing, Unavailable.
+    """
+    graph = context.graphs.get(run.workflow_id, run.workflow_version)
+    if graph is None:
+        graph = await context.graphs.load(run.workflow_id, run.workflow_version)
+    if graph.edges or not all(is_inline(node) for node in graph.nodes.values()):
+        return None
+    return graph
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AtOnce:
-    """Makes the first turn of a child. `owner` claims the steps that are done within it."""
-
-    graphs: Graphs
-    executors: Executors
-    owner: Owner
-    clock: Callable[[], datetime]
-    random: Random
-    tally: StepTally = field(default_factory=StepTally)
-    failpoint: FailPointHook = noop
-
-    def appended(self, started: RunStarted, turn: Turn) -> None:
-        """Count what a turn that was made here came to, now that it stands in the log."""
-        graph = self.graphs.known(started.workflow_id, started.workflow_version)
-        if graph is not None:
-            self.tally.took(graph, turn.facts)
-
-    async def turn(self, child: Folded[Run], started: RunStarted, inputs: object, traceparent: str | None) -> Turn:
-        """Give the whole run where its first steps are all of it and immediate, else only its start.
-
-        Raises GraphMissing, Unavailable.
-        """
-        pinned = started.workflow_id, started.workflow_version
-        graph = self.graphs.known(*pinned) or await self.graphs.load(*pinned)
-        turn = only_begun(child, started)
-        if graph.edges or not all(is_immediate(node) for node in graph.nodes.values()):
-            return turn
-        whole = self._whole(child, turn, graph, inputs, traceparent)
-        return only_begun(child, started) if whole is None else whole
-
-    def _whole(
-        self, child: Folded[Run], turn: Turn, graph: CompiledGraph, inputs: object, traceparent: str | None
-    ) -> Turn | None:
-        data = RunData(inputs)
-        progress = Progress(turn=turn, graph=graph, data=data, owner=self.owner, random=self.random, started=[])
-        progress.carry_on(due_first(graph))
-        done: list[tuple[str, Result]] = []
-        for node in progress.started:
-            call = StepCall(
-                workspace_id=child.workspace_id,
-                run_id=child.stream_id,
-                run=turn.run,
-                graph=graph,
-                node=graph.nodes[node],
-                attempt=1,
-                data=data,
-                traceparent=traceparent,
-            )
-            self.failpoint(FailPoint.INLINE)
-            result = self.executors.execute_inline(call)
-            if result is None:
-                return None
-            done.append((node, result))
-        progress.onward(progress.settle(done))
-        return turn if turn.run.ended else None
+def run_to_end(
+    context: EngineContext,
+    child: Folded[Run],
+    start: Turn,
+    graph: CompiledGraph,
+    inputs: object,
+    traceparent: str | None,
+) -> Turn | None:
+    """Return a turn that starts and ends a child, from the turn that starts it; None if a step cannot run inline."""
+    turn = Turn(start.run, start.now)
+    turn.facts.extend(start.facts)
+    data = RunData(inputs)
+    builder = TurnBuilder(turn=turn, graph=graph, data=data, owner=context.owner, random=context.random, started=[])
+    builder.schedule(find_due_at_start(graph))
+    results: list[tuple[str, Result]] = []
+    for node in builder.started:
+        call = StepCall(
+            workspace_id=child.workspace_id,
+            run_id=child.stream_id,
+            run=turn.run,
+            graph=graph,
+            node=graph.nodes[node],
+            attempt=1,
+            data=data,
+            traceparent=traceparent,
+        )
+        context.failpoint(FailPoint.INLINE)
+        result = context.executors.execute_inline(call)
+        if result is None:
+            return None
+        results.append((node, result))
+    builder.schedule_after(builder.settle(results))
+    return turn if turn.run.ended else None

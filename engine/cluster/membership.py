@@ -1,8 +1,7 @@
-"""Membership: the engines that share the runs of a log, who of them is alive, and which of them a new run prefers.
+"""Membership: which engines share the runs of a log, which of them are alive, and which one a new run falls to.
 
-An engine joins under an epoch of its own. It holds an advisory lock on the epoch as long as its session lasts, so
-that one that was killed is known to be gone at once, and renews a row, so that one whose machine has vanished is gone
-when its time has passed.
+An engine joins under an epoch of its own. It holds an advisory lock on the epoch for as long as its session lasts, so
+a killed process is noticed at once, and renews a row, so a machine that vanished is noticed when the row expires.
 """
 
 import asyncio
@@ -19,29 +18,29 @@ from store.postgres.connections import add_bounds, open_connection
 
 LOCK_CLASS: Final = 0x65_6E_67_69  # "engi"; the migrations name it too
 
-EPOCH: Final = "select nextval('engine_epochs')"
-"""Take the next epoch: facts say in which one a step was claimed."""
+NEXT_EPOCH: Final = "select nextval('engine_epochs')"
+"""Take the next epoch: facts record in which one a step was claimed."""
 
 LOCK: Final = "select pg_advisory_lock(%s, %s::int)"
-"""Hold the epoch for as long as the connection lives."""
+"""Lock the epoch for as long as the connection lives."""
 
 JOIN: Final = """
 insert into engines (epoch, name, until) values (%(epoch)s, %(name)s, now() + make_interval(secs => %(lease)s))
 """
-"""Be one of the engines."""
+"""Join the engines."""
 
-BEAT: Final = """
+RENEW: Final = """
 update engines set until = now() + make_interval(secs => %(lease)s) where epoch = %(epoch)s
 """
-"""Go on being one of them; changes nothing when the others have given this one up."""
+"""Renew the membership; no row is updated when the others have removed it."""
 
-LIVE: Final = "select live_engines()"
-"""Read who is alive."""
+LIST_LIVE: Final = "select live_engines()"
+"""Read the epochs of the live engines."""
 
-DEAD: Final = "select count(*) from engines where epoch not in (select live_engines())"
-"""Count the engines that went without a word."""
+COUNT_DEAD: Final = "select count(*) from engines where epoch not in (select live_engines())"
+"""Count the engines that died without leaving."""
 
-BURY: Final = """
+REMOVE_DEAD: Final = """
 with gone as (
     delete from engines
      where epoch in (select epoch from engines where epoch not in (select live_engines()) for update skip locked)
@@ -49,89 +48,92 @@ with gone as (
 )
 delete from run_leases where epoch in (select epoch from gone) or epoch not in (select epoch from engines)
 """
-"""Remove the engines that went without a word, with what they had in hand."""
+"""Remove the engines that died without leaving, with their leases."""
 
 LEAVE: Final = """
 with gone as (delete from engines where epoch = %(epoch)s returning epoch)
 delete from run_leases where epoch in (select epoch from gone)
 """
-"""Stop being one of them, and let all runs go."""
+"""Leave the engines and release all leases."""
 
 
 class MembershipLost(psycopg.OperationalError):
-    """The other engines have given this one up, or it could not renew its row in time: its runs are theirs now."""
+    """The engine did not renew its membership in time, or the others have removed it: its runs are theirs now."""
 
 
 class Membership:
-    """This engine among those that are alive; `beat` keeps it so."""
+    """This engine's place among the live engines. `send_heartbeat` must be called within every `lease_seconds`."""
 
     def __init__(self, connection: AsyncConnection[tuple[Any, ...]], epoch: int, lease_seconds: float) -> None:
-        """Take an open connection that holds the epoch's lock."""
+        """Use an open connection that holds the epoch's lock."""
         self._connection = connection
         self.epoch = epoch
-        self.live: tuple[int, ...] = (epoch,)
+        self.live_epochs: tuple[int, ...] = (epoch,)
         self._lease_seconds = lease_seconds
 
     @property
     def is_alone(self) -> bool:
-        """Tell whether no other engine is alive."""
-        return len(self.live) == 1
+        """Return whether no other engine is alive."""
+        return len(self.live_epochs) == 1
 
     def prefers(self, run_id: UUID) -> bool:
-        """Tell whether a run that nobody has in hand falls to this engine (rendezvous hashing, Thaler 1996)."""
-        return len(self.live) == 1 or max(self.live, key=lambda epoch: _weight(run_id, epoch)) == self.epoch
+        """Return whether a run that nobody drives falls to this engine (rendezvous hashing, Thaler 1996)."""
+        return self.is_alone or max(self.live_epochs, key=lambda epoch: _compute_weight(run_id, epoch)) == self.epoch
 
     def is_gone(self, epoch: int) -> bool:
-        """Tell whether an engine that joined earlier is no more; of a later one this engine may not know yet."""
-        return epoch < self.epoch and epoch not in self.live
+        """Return whether an engine that joined earlier is dead; False for a later one, perhaps not seen here yet."""
+        return epoch < self.epoch and epoch not in self.live_epochs
 
-    async def beat(self) -> bool:
-        """Renew the row and see who is alive; true when somebody has gone. Raises MembershipLost, OperationalError."""
+    async def send_heartbeat(self) -> bool:
+        """Renew the membership and read who is alive; return whether an engine has gone.
+
+        Raises MembershipLost, OperationalError.
+        """
         try:
             async with asyncio.timeout(self._lease_seconds):
-                return await self._beat()
+                return await self._send_heartbeat()
         except TimeoutError as late:
-            raise MembershipLost("the database did not answer within the time of a lease") from late
+            raise MembershipLost("the database did not respond within the lease time") from late
 
-    async def _beat(self) -> bool:
-        beat = await self._connection.execute(BEAT, {"epoch": self.epoch, "lease": self._lease_seconds})
-        if beat.rowcount != 1:
-            raise MembershipLost("the other engines have given this one up")
-        rows = await (await self._connection.execute(LIVE)).fetchall()
-        before, self.live = self.live, tuple(row[0] for row in rows)
-        if self.epoch not in self.live:
-            raise MembershipLost("the lock of this engine's epoch is gone")
-        dead = await (await self._connection.execute(DEAD)).fetchone()
+    async def _send_heartbeat(self) -> bool:
+        renewed = await self._connection.execute(RENEW, {"epoch": self.epoch, "lease": self._lease_seconds})
+        if renewed.rowcount != 1:
+            raise MembershipLost("the other engines have removed this one")
+        rows = await (await self._connection.execute(LIST_LIVE)).fetchall()
+        before, self.live_epochs = self.live_epochs, tuple(row[0] for row in rows)
+        if self.epoch not in self.live_epochs:
+            raise MembershipLost("the lock of this engine's epoch is lost")
+        dead = await (await self._connection.execute(COUNT_DEAD)).fetchone()
         if dead is not None and dead[0]:
-            await self._connection.execute(BURY)
-        return not set(before) <= set(self.live)
+            await self._connection.execute(REMOVE_DEAD)
+        return not set(before) <= set(self.live_epochs)
 
     async def leave(self) -> None:
-        """Tell the others at once that this one goes; without it they would find out."""
+        """Leave at once; without it the others notice when the session ends."""
         with suppress(psycopg.Error, TimeoutError):
             async with asyncio.timeout(self._lease_seconds):
                 await self._connection.execute(LEAVE, {"epoch": self.epoch})
 
 
-def _weight(run_id: UUID, epoch: int) -> bytes:
+def _compute_weight(run_id: UUID, epoch: int) -> bytes:
     return blake2b(run_id.bytes + epoch.to_bytes(8), digest_size=8).digest()
 
 
 @asynccontextmanager
-async def joined(conninfo: str, name: str, lease_seconds: float) -> AsyncGenerator[Membership]:
-    """Be one of the engines of a log for as long as the block lasts. Raises MembershipLost, OperationalError."""
-    patience = add_bounds(
+async def join_engines(conninfo: str, name: str, lease_seconds: float) -> AsyncGenerator[Membership]:
+    """Be one of the engines of a log for the length of the block. Raises MembershipLost, OperationalError."""
+    conninfo = add_bounds(
         conninfo, statement_timeout_ms=int(lease_seconds * 1_000), application_name="callsheet-engine"
     )
-    async with open_connection(patience) as connection:
-        row = await (await connection.execute(EPOCH)).fetchone()
+    async with open_connection(conninfo) as connection:
+        row = await (await connection.execute(NEXT_EPOCH)).fetchone()
         if row is None:
-            raise TypeError("nextval answered nothing")
+            raise TypeError("nextval returned no row")
         await connection.execute(LOCK, [LOCK_CLASS, row[0]])
         await connection.execute(JOIN, {"epoch": row[0], "name": name, "lease": lease_seconds})
         membership = Membership(connection, row[0], lease_seconds)
         try:
-            await membership.beat()
+            await membership.send_heartbeat()
             yield membership
         finally:
             await membership.leave()

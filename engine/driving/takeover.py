@@ -1,8 +1,8 @@
-"""Takeover: each engine looks again and again for unfinished runs that nobody has in hand, and goes on with them."""
+"""Takeover: each engine looks for unfinished runs that no live engine has leased, and resumes them."""
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from random import Random
@@ -11,104 +11,107 @@ from uuid import UUID
 
 import structlog
 
-from engine.cluster.leases import Leases, Left
+from engine.cluster.leases import Leases
 from engine.cluster.membership import Membership
-from engine.driving.active_runs import Runs
+from engine.driving.active_runs import ActiveRuns
 from engine.settings import EngineSettings
+from projections.read_models.runs_view import RunsView, UnleasedRun
 from store.errors import Unavailable
 
 PAGE_RUNS: Final = 200
 FIRST_ID: Final = UUID(int=0)
-LEFT_WAITING_SECONDS: Final = 10.0
-"""The look at all runs that wait is dear: one that had to leave some out for want of places is made again so late."""
+SKIPPED_RETRY_SECONDS: Final = 10.0
+"""When parents had to be skipped for lack of room, all waiting parents are read again after so long."""
 
 
 class Takeover:
-    """Keeps an engine among the others, and takes over what those that are gone have left."""
+    """Keeps an engine's membership alive, and takes over runs of engines that are gone."""
 
     def __init__(
         self,
         membership: Membership,
         leases: Leases,
-        runs: Runs,
+        active_runs: ActiveRuns,
+        runs: RunsView,
         settings: EngineSettings,
         random: Random,
         *,
         on_gone: Callable[[], None],
     ) -> None:
-        """Make it for one membership; `on_gone` is told when an engine has gone, and at the start."""
+        """Work for one membership; `on_gone` is called at the start and whenever an engine has gone."""
         self._membership = membership
         self._leases = leases
+        self._active_runs = active_runs
         self._runs = runs
         self._settings = settings
         self._random = random
         self._on_gone = on_gone
         self._gone = asyncio.Event()
         self._now = asyncio.get_running_loop().time
-        self._left_waiting_until = math.inf
+        self._read_parents_at = math.inf
 
-    async def keep_alive(self) -> None:
+    async def send_heartbeats(self) -> None:
         """Renew the membership at every heartbeat. Raises MembershipLost, OperationalError."""
         while True:
             await asyncio.sleep(self._settings.heartbeat_seconds)
-            if await self._membership.beat():
+            if await self._membership.send_heartbeat():
                 self._gone.set()
 
     async def run(self) -> None:
-        """Look about as often, at once when an engine has gone, and at the start."""
+        """Look for runs at the start, about every heartbeat, and at once when an engine has gone."""
         self._gone.set()
         while True:
-            wide = self._gone.is_set()
+            has_gone = self._gone.is_set()
             self._gone.clear()
             try:
-                await self._look(wide=wide)
-            except Unavailable as away:
-                structlog.get_logger("engine").warning("engine.takeover_delayed", reason=str(away))
-                if wide:
+                await self._take_over(has_gone=has_gone)
+            except Unavailable as fault:
+                structlog.get_logger("engine").warning("engine.takeover_delayed", reason=str(fault))
+                if has_gone:
                     self._gone.set()
                 await asyncio.sleep(self._settings.heartbeat_seconds)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.heartbeat_seconds * self._random.uniform(0.8, 1.2)):
                     await self._gone.wait()
 
-    async def _look(self, *, wide: bool) -> None:
-        # What a lone engine has not in hand nobody has: when it begins, or is left alone, it need not wait.
-        grace_seconds = 0.0 if wide and self._membership.is_alone else self._settings.takeover_grace_seconds
-        if wide:
-            await self._end()  # first, for those need not wait for places
-        await self._take(partial(self._leases.abandoned, grace_seconds=grace_seconds))
-        if wide:
+    async def _take_over(self, *, has_gone: bool) -> None:
+        # A run that a lone engine does not drive nobody drives: when it starts, or is left alone, it need not wait.
+        grace_seconds = 0.0 if has_gone and self._membership.is_alone else self._settings.takeover_grace_seconds
+        if has_gone:
+            await self._resume_cancelled()  # first, since these bypass admission
+        await self._take_pages(partial(self._runs.list_unleased_under_way, grace_seconds=grace_seconds))
+        if has_gone:
             self._on_gone()
-        if wide or self._left_waiting_until <= self._now():
-            all_taken = await self._take(self._leases.abandoned_waiting)
-            self._left_waiting_until = math.inf if all_taken else self._now() + LEFT_WAITING_SECONDS
+        if has_gone or self._read_parents_at <= self._now():
+            all_taken = await self._take_pages(self._runs.list_unleased_parents)
+            self._read_parents_at = math.inf if all_taken else self._now() + SKIPPED_RETRY_SECONDS
 
-    async def _end(self) -> None:
-        """End the runs that somebody wants to end, page by page."""
+    async def _resume_cancelled(self) -> None:
+        """Resume the runs with a pending cancellation, page by page."""
         after = FIRST_ID
-        while page := await self._leases.abandoned_ending(after=after, limit=PAGE_RUNS):
-            ours = await self._leases.take(left.run_id for left in page)
-            for left in page:
-                if left.run_id in ours:
-                    self._runs.end(left.run_id, left.workspace_id, 0)
+        while page := await self._runs.list_unleased_cancelled(after=after, limit=PAGE_RUNS):
+            ours = await self._leases.acquire(run.run_id for run in page)
+            for run in page:
+                if run.run_id in ours:
+                    self._active_runs.resume_cancelled(run.run_id, run.workspace_id, 0)
             after = page[-1].run_id
 
-    async def _take(self, read: Callable[..., Awaitable[list[Left]]]) -> bool:
-        """Take over what a query finds, page by page; false when some were left out.
+    async def _take_pages(self, read: Callable[..., Awaitable[Sequence[UnleasedRun]]]) -> bool:
+        """Take over the runs that a query finds, page by page; return False when some were skipped.
 
-        Workspaces of which something waits for a place are left out, so that nobody's runs stand behind theirs. One
-        that has nothing in the lines joins them, however full the engine is: it is waited for as for one that begins.
+        Workspaces with queued runs are skipped, so that nobody's runs wait behind theirs. A workspace without queued
+        runs may queue its runs of a page even when the engine is full.
         """
-        places = self._runs.places
+        queue = self._active_runs.queue
         after = FIRST_ID
         while True:
-            beside = list(places.in_line)
-            page = await read(beside=beside, after=after, limit=PAGE_RUNS)
-            found = [left for left in page if left.workspace_id not in places.in_line]
-            ours = await self._leases.take(left.run_id for left in found) if found else set[UUID]()
-            for left in found:
-                if left.run_id in ours:
-                    self._runs.go_on_with(left.run_id, left.workspace_id)
+            skipped_workspaces = list(queue.queued_workspaces)
+            page = await read(skipped_workspaces=skipped_workspaces, after=after, limit=PAGE_RUNS)
+            wanted = [run for run in page if run.workspace_id not in queue.queued_workspaces]
+            ours = await self._leases.acquire(run.run_id for run in wanted) if wanted else set[UUID]()
+            for run in wanted:
+                if run.run_id in ours:
+                    self._active_runs.resume(run.run_id, run.workspace_id)
             if len(page) < PAGE_RUNS:
-                return not beside and len(found) == len(page)
+                return not skipped_workspaces and len(wanted) == len(page)
             after = page[-1].run_id

@@ -1,4 +1,4 @@
-"""What the drivers of one engine share."""
+"""What everything that drives runs in one engine shares, for as long as its membership lasts."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,35 +10,37 @@ from commands.repository import Streams
 from engine.cluster.owner import Owner
 from engine.executors import Executors
 from engine.turns.data_limit import RUN_DATA_BYTES
-from engine.turns.step_counts import StepTally
+from engine.turns.graph_cache import GraphCache
+from engine.turns.step_counts import StepCounts
 from store.contents import ContentStore
 from store.failpoint import FailPointHook, noop
 from store.log.log import Log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What the drivers of one engine share."""
+class EngineContext:
+    """The collaborators and limits of an engine. `owner` is the engine in its current epoch."""
 
     log: Log
     streams: Streams
     contents: ContentStore
     executors: Executors
+    graphs: GraphCache
     owner: Owner
     clock: Callable[[], datetime]
     random: Random
     held_back_off_seconds: float = 60.0
-    """A longer wait for the next attempt is left to the timers: the run need not be held meanwhile."""
+    """Longest wait for a retry during which the run stays in memory; a longer one is left to the timers."""
     child_rest_seconds: float = 1.0
-    """A parent that hears of no child's end for so long need not be held either."""
+    """A parent is dropped from memory when no child has ended for so long; the next end wakes it."""
     lost_attempts_in_a_row: int = 5
-    """So many attempts of a step that are lost in a row, each with its engine, are the last."""
+    """A step fails when so many of its attempts in a row were lost, each with its engine."""
     run_data_bytes: int = RUN_DATA_BYTES
-    """What the inputs and the outputs of one run may come to, as far as they are kept beside the log."""
+    """Limit of the inputs and outputs of one run, counting only what is stored beside the log."""
     failpoint: FailPointHook = noop
-    tally: StepTally = field(default_factory=StepTally)
+    step_counts: StepCounts = field(default_factory=StepCounts)
 
-    async def until(self, at: datetime) -> None:
-        """Wait until the clock shows a time. It may run behind the loop's own, so one sleep could be too short."""
+    async def sleep_until(self, at: datetime) -> None:
+        """Wait until the clock shows a time. It loops since the clock may run behind the event loop's own."""
         while (left := (at - self.clock()).total_seconds()) > 0:  # noqa: ASYNC110  # no event tells the time
             await asyncio.sleep(left)

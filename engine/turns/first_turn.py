@@ -1,7 +1,7 @@
-"""The first steps of a run that has just begun: those that are immediate are done in the very turn that claims them.
+"""The inline steps of a new run: executed in the turn that claims them, with those that follow, in one append.
 
-So are the immediate ones that follow, in the same append. Nothing of it is in the log before: an engine that is lost
-meanwhile leaves a run that has only begun, and the next one claims before it does anything.
+Nothing of it is in the log before. An engine that is lost meanwhile leaves a run that has only started, and the next
+engine claims each step before it executes it.
 """
 
 from collections.abc import Callable
@@ -10,35 +10,38 @@ from typing import Final
 
 from domain.runs.run import Run
 from engine.steps.contract import Result
-from engine.turns.turn_builder import Progress
+from engine.turns.turn_builder import TurnBuilder
 
-MOST_AT_ONCE: Final = 10
-"""After so many steps those that follow have turns of their own."""
-LONGEST_AT_ONCE: Final = timedelta(milliseconds=3)
-"""After so long all that is left has: nobody else has one meanwhile."""
+INLINE_STEPS_MAX: Final = 10
+"""Maximum steps executed inline in the first turn."""
+INLINE_TIME_MAX: Final = timedelta(milliseconds=3)
+"""Time budget for inline steps; the event loop is blocked while they run."""
 
 
-def do_at_once(progress: Progress, attempt: Callable[[Run, str], Result | None], clock: Callable[[], datetime]) -> None:
-    """Carry a first turn on from what it has started; `attempt` gives None for a step that is not done at once.
+def run_inline_steps(
+    builder: TurnBuilder, run_inline: Callable[[Run, str], Result | None], clock: Callable[[], datetime]
+) -> None:
+    """Execute the claimed steps of a first turn that are inline, then those that become due, within both limits.
 
-    Each is attempted once: to find out that a step is too much work takes as long as one that is not.
+    `run_inline` returns None for a step that cannot run inline. Each step is tried once: finding out that a step is
+    too much work takes as long as a step that is not.
     """
-    until = progress.turn.now + LONGEST_AT_ONCE
-    steps, attempts, new = 0, 0, progress.started
-    while new and not progress.turn.run.ended:
-        done: dict[str, Result] = {}
-        for node in new:
-            if (steps and steps + len(done) >= MOST_AT_ONCE) or (attempts and clock() >= until):
+    until = builder.turn.now + INLINE_TIME_MAX
+    steps, attempts, claimed = 0, 0, builder.started
+    while claimed and not builder.turn.run.ended:
+        results: dict[str, Result] = {}
+        for node in claimed:
+            if (steps and steps + len(results) >= INLINE_STEPS_MAX) or (attempts and clock() >= until):
                 break
             attempts += 1
-            result = attempt(progress.turn.run, node)
+            result = run_inline(builder.turn.run, node)
             if result is not None:
-                done[node] = result
-        if not done:
+                results[node] = result
+        if not results:
             return
-        steps += len(done)
-        progress.started = [node for node in progress.started if node not in done]
-        left = len(progress.started)
-        progress.turn.now = clock()
-        progress.onward(progress.settle(done.items()))
-        new = progress.started[left:]
+        steps += len(results)
+        builder.started = [node for node in builder.started if node not in results]
+        left = len(builder.started)
+        builder.turn.now = clock()
+        builder.schedule_after(builder.settle(results.items()))
+        claimed = builder.started[left:]

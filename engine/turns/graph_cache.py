@@ -1,4 +1,4 @@
-"""The graphs of workflow versions, compiled once and kept within a bound."""
+"""A cache of compiled workflow graphs."""
 
 from uuid import UUID
 
@@ -12,23 +12,26 @@ class GraphMissing(Exception):  # noqa: N818  # a broken log: `run.started` name
     """The workflow version that a run is pinned to is not in the log."""
 
 
-class Graphs:
-    """Gives the compiled graph of a workflow version, which never changes."""
+class GraphCache:
+    """The compiled graphs of workflow versions. A version never changes, so entries never expire."""
 
-    def __init__(self, log: Log, *, most_kept: int) -> None:
-        """Make the cache, which forgets the graphs that were used least recently."""
+    def __init__(self, log: Log, *, max_entries: int) -> None:
+        """Create an empty cache."""
         self._log = log
-        self._kept = LruCache[tuple[UUID, int], CompiledGraph](most_kept)
+        self._graphs = LruCache[tuple[UUID, int], CompiledGraph](max_entries)
 
-    def known(self, workflow_id: UUID, version: int) -> CompiledGraph | None:
-        """Give a graph that is kept."""
-        return self._kept.get((workflow_id, version))
+    def get(self, workflow_id: UUID, version: int) -> CompiledGraph | None:
+        """Return a cached graph, or None."""
+        return self._graphs.get((workflow_id, version))
 
     async def load(self, workflow_id: UUID, version: int) -> CompiledGraph:
-        """Read and compile a graph. Raises GraphMissing, Unavailable."""
+        """Return a graph, read and compiled unless it is cached. Raises GraphMissing, Unavailable."""
+        cached = self.get(workflow_id, version)
+        if cached is not None:
+            return cached
         graph = await read_graph(self._log, workflow_id, version)
         if graph is None:
             raise GraphMissing(f"version {version} of workflow {workflow_id}")
         compiled = compile_graph(graph)
-        self._kept.put((workflow_id, version), compiled)
+        self._graphs.put((workflow_id, version), compiled)
         return compiled

@@ -1,4 +1,4 @@
-"""Losing a run: how a driver sees that another engine has taken it, and what becomes of results that come too late."""
+"""Lost attempts: how a driver notices that another engine has its run, and what becomes of results that are late."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -18,14 +18,14 @@ from engine.steps.contract import Failed, Result, Succeeded, build_failure
 from store.errors import Conflict, Unavailable
 from store.log.records import Metadata
 
-MOST_TRIES: Final = 10
+TRIES_MAX: Final = 10
 TOO_LATE: Final = "the attempt had been given up: another engine has taken the run over"
 ABORTED: Final = "the attempt was aborted, because its run has ended"
 RUN_ENDED: Final = "the run had ended by another step"
 
 
-class RunTaken(Exception):  # noqa: N818  # told to the engine, which lets the run go
-    """Another engine has claimed a step of the run since it was read: the run is in its hand now."""
+class RunTaken(Exception):  # noqa: N818  # tells the engine to let the run go
+    """Another engine has claimed a step of the run since it was read, so the run is driven there now."""
 
     def __init__(self, epoch: int) -> None:
         """Name the epoch of the engine that claimed."""
@@ -33,8 +33,8 @@ class RunTaken(Exception):  # noqa: N818  # told to the engine, which lets the r
         self.epoch = epoch
 
 
-def claimed_since(before: Run, after: Run, epoch: int) -> int | None:
-    """Give the epoch of another engine that has claimed a step between two states of a run."""
+def find_new_claim(before: Run, after: Run, epoch: int) -> int | None:
+    """Return the epoch of another engine that claimed a step between two states of a run, or None."""
     for node, step in after.steps.items():
         if step.epoch in (0, epoch):  # 0: never claimed
             continue
@@ -44,53 +44,57 @@ def claimed_since(before: Run, after: Run, epoch: int) -> int | None:
     return None
 
 
-def late(before: Run, results: Iterable[tuple[str, Result]], reason: str = TOO_LATE) -> list[RefuseResult]:
-    """Give how the results of attempts that were lost are refused: those that a model was paid for.
+def build_refusals(before: Run, results: Iterable[tuple[str, Result]], reason: str = TOO_LATE) -> list[RefuseResult]:
+    """Return the refusals of results of lost attempts that have usage, so that it is accounted for.
 
-    One that is recorded is not told of again: an append whose outcome was unknown had taken effect.
+    A result that is recorded is not refused: an append whose outcome was unknown had taken effect.
     """
     return [
         RefuseResult(node=node, attempt=before.steps[node].attempt, reason=reason, usage=result.usage)
         for node, result in results
-        if isinstance(result, Succeeded | Failed) and result.usage is not None and _is_news(before.steps.get(node))
+        if isinstance(result, Succeeded | Failed) and result.usage is not None and _is_open(before.steps.get(node))
     ]
 
 
-def _is_news(step: Step | None) -> bool:
-    """Tell whether nothing is recorded of what the last attempt of a step came to; its run may have ended since."""
+def _is_open(step: Step | None) -> bool:
+    """Return whether no result of a step's last attempt is recorded; its run may have ended since."""
     return step is not None and step.status not in SETTLED and step.retry_at is None
 
 
-def lost_too_often(run: Run, epoch: int, most_in_a_row: int) -> list[tuple[str, Result]]:
-    """Give the open attempts of engines that are gone which are not made again: so many in a row have been lost.
+def fail_repeatedly_lost(run: Run, epoch: int, limit: int) -> list[tuple[str, Result]]:
+    """Return failures for the open attempts of engines that are gone, once `limit` attempts in a row were lost.
 
-    Each was lost with its engine. It may be the step that ends them, and nothing else would keep it from the next.
+    The step may be what kills the engines, and nothing else would keep it from killing the next one.
     """
-    said = (
-        f"{most_in_a_row} attempts in a row were lost, each with the engine that made it: "
-        "it may be this step that ends engines"
+    message = (
+        f"{limit} attempts in a row were lost together with the engine that made them; the step itself may be what "
+        "ends the engine process."
     )
     return [
-        (node, build_failure(ErrorClass.OWNER_LOST, said))
+        (node, build_failure(ErrorClass.OWNER_LOST, message))
         for node, step in run.steps.items()
-        if step.status is StepStatus.RUNNING and step.epoch != epoch and step.lost_in_a_row + 1 >= most_in_a_row
+        if step.status is StepStatus.RUNNING and step.epoch != epoch and step.lost_in_a_row + 1 >= limit
     ]
 
 
-async def refuse(
-    streams: Streams, held: Folded[Run], late: list[RefuseResult], now: Callable[[], datetime], by: Metadata
+async def append_refusals(
+    streams: Streams,
+    held: Folded[Run],
+    refusals: list[RefuseResult],
+    now: Callable[[], datetime],
+    metadata: Metadata,
 ) -> None:
-    """Record results that came too late, whatever the run has come to; what cannot be recorded is said in the log."""
+    """Append refusals whatever state the run is in; after `TRIES_MAX` failures they go to the process log only."""
     tries = 0
-    while late:
+    while refusals:
         turn = Turn(held.state, now())
-        for one in late:
-            turn.give(one)
+        for refusal in refusals:
+            turn.give(refusal)
         try:
-            streams.keep(await append_turn(streams, held, turn, by))
+            streams.keep(await append_turn(streams, held, turn, metadata))
         except (Conflict, Unavailable) as fault:
             tries += 1
-            if tries >= MOST_TRIES:
+            if tries >= TRIES_MAX:
                 structlog.get_logger("engine").error("run.late_results_lost", run=str(held.stream_id), exc_info=fault)
                 return
             held = await streams.reload(RUN, held.stream_id) or held

@@ -1,4 +1,4 @@
-"""Resolving what a run's facts refer to, so that expressions see values."""
+"""Resolving the values that a run's facts refer to, and the results that follow from what is recorded."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -13,33 +13,33 @@ from domain.runs.steps import SETTLED, StepStatus
 from engine.steps.contract import DecidedAtDeadline, Result, RetryDue, Succeeded, build_failure
 from engine.steps.delay import build_delay_output
 from engine.steps.run_data import RunData
-from engine.turns.schedule import overdue
+from engine.turns.schedule import list_overdue_steps
 from store.contents import ContentStore, keep, resolve
 
 
-async def resolved(contents: ContentStore, held: Folded[Run]) -> RunData:
-    """Give the data of a run as its expressions see it. Raises Unavailable."""
+async def resolve_run_data(contents: ContentStore, held: Folded[Run]) -> RunData:
+    """Return the data of a run as its expressions see it. Raises Unavailable."""
     run = held.state
     data = RunData(await resolve(contents, held.workspace_id, run.inputs))
     for node, step in run.steps.items():
-        leads_on = step.status is StepStatus.FAILED and step.continued
-        if step.status is StepStatus.COMPLETED or leads_on:
+        has_default = step.status is StepStatus.FAILED and step.continued
+        if step.status is StepStatus.COMPLETED or has_default:
             data.record_output(node, await resolve(contents, held.workspace_id, step.output))
         elif step.status in SETTLED:
             data.record_skip(node)
     return data
 
 
-async def answered(contents: ContentStore, held: Folded[Run]) -> list[tuple[str, Result]]:
-    """Give what steps come to by what is recorded of them: decisions, and outputs that a retry has kept.
+async def resolve_recorded_results(contents: ContentStore, held: Folded[Run]) -> list[tuple[str, Result]]:
+    """Return the results that are in the log already: decisions, and outputs that a retry has kept.
 
     Raises Unavailable.
     """
-    return [*await decided(contents, held), *await given(contents, held)]
+    return [*await resolve_decisions(contents, held), *await resolve_retained_outputs(contents, held)]
 
 
-async def decided(contents: ContentStore, held: Folded[Run]) -> list[tuple[str, Result]]:
-    """Give what the decided steps of a run come to: `{outcome, data, comment}`. Raises Unavailable."""
+async def resolve_decisions(contents: ContentStore, held: Folded[Run]) -> list[tuple[str, Result]]:
+    """Return the results of the decided steps: `{outcome, data, comment}`. Raises Unavailable."""
     results: list[tuple[str, Result]] = []
     for node, step in held.state.steps.items():
         decision = step.decision
@@ -50,8 +50,8 @@ async def decided(contents: ContentStore, held: Folded[Run]) -> list[tuple[str, 
     return results
 
 
-async def given(contents: ContentStore, held: Folded[Run]) -> list[tuple[str, Result]]:
-    """Give what the steps come to whose outputs a retry has kept: without another call. Raises Unavailable."""
+async def resolve_retained_outputs(contents: ContentStore, held: Folded[Run]) -> list[tuple[str, Result]]:
+    """Return the results of the steps whose outputs a retry has kept, without another call. Raises Unavailable."""
     return [
         (node, Succeeded(await resolve(contents, held.workspace_id, step.gave), step.gave))
         for node, step in held.state.steps.items()
@@ -59,26 +59,31 @@ async def given(contents: ContentStore, held: Folded[Run]) -> list[tuple[str, Re
     ]
 
 
-async def timed_out(
+async def resolve_overdue(
     contents: ContentStore, held: Folded[Run], graph: CompiledGraph, now: datetime, busy: Collection[str]
 ) -> list[tuple[str, Result]]:
-    """Give what the steps come to whose time has come, but for those under way here. Raises Unavailable."""
+    """Return the results of the overdue steps, except those in `busy`, which this engine has under way.
+
+    Raises Unavailable.
+    """
     results: list[tuple[str, Result]] = []
-    for node in overdue(held.state, now):
+    for node in list_overdue_steps(held.state, now):
         if node in busy:
             continue
         step = held.state.steps[node]
         if step.status is StepStatus.RETRYING:
             results.append((node, RetryDue()))
-        elif step.waiting is not None and (came_to := await _waited(contents, held, graph, step.waiting)) is not None:
-            results.append((node, came_to))
+        elif step.waiting is not None:
+            result = await _resolve_wait(contents, held, graph, step.waiting)
+            if result is not None:
+                results.append((node, result))
     return results
 
 
-async def _waited(
+async def _resolve_wait(
     contents: ContentStore, held: Folded[Run], graph: CompiledGraph, waiting: StepWaiting
 ) -> Result | None:
-    """Give what a wait comes to at its `until`; None for what is not settled by the clock."""
+    """Return the result of a wait at its `until`; None for a wait that the clock does not end."""
     if waiting.until is None:
         return None
     if waiting.waiting_for is WaitFor.TIMER:
@@ -89,7 +94,9 @@ async def _waited(
         return None
     then = node.config.deadline.then
     if not isinstance(then, DecideAtDeadline):
-        return build_failure(ErrorClass.DEADLINE, f"nobody decided until {build_delay_output(waiting.until)['until']}")
+        return build_failure(
+            ErrorClass.DEADLINE, f"Nobody decided by the deadline, {build_delay_output(waiting.until)['until']}."
+        )
     output = {"outcome": then.outcome, "data": then.data, "comment": None}
     data = await keep(contents, held.workspace_id, then.data)
     return DecidedAtDeadline(then.outcome, data, Succeeded(output, await keep(contents, held.workspace_id, output)))

@@ -1,7 +1,7 @@
 """What is due in a run: a pure function of its folded state and its pinned graph.
 
-A node runs once all its incoming edges are settled and at least one of them was taken; otherwise it is skipped, and
-skipping spreads. Only the neighbours of what has just settled are looked at, so that a step costs the same in a graph
+A node starts once all its incoming edges are settled and at least one of them was taken; otherwise it is skipped, and
+skipping spreads. Only the neighbours of nodes that have just settled are visited, so a step costs the same in a graph
 of 500 nodes as in one of three.
 """
 
@@ -19,8 +19,8 @@ from domain.runs.steps import SETTLED, Step, StepStatus
 NO_EDGE_TAKEN = "no edge into this step was taken"
 
 
-class Due(Struct, frozen=True):
-    """What to do next, in the order of the graph: steps to start, and steps to skip."""
+class DueSteps(Struct, frozen=True):
+    """The steps to start and the steps to skip, in the order of the graph."""
 
     start: tuple[str, ...]
     skip: tuple[str, ...]
@@ -32,13 +32,13 @@ class _Verdict(Enum):
     SKIP = auto()
 
 
-def due_first(graph: CompiledGraph) -> Due:
-    """Give what is due in a run that has only started."""
-    return Due(start=graph.entries, skip=())
+def find_due_at_start(graph: CompiledGraph) -> DueSteps:
+    """Return what is due in a run that has only started."""
+    return DueSteps(start=graph.entries, skip=())
 
 
-def due_after(graph: CompiledGraph, run: Run, settled: Iterable[str]) -> Due:
-    """Give what is due because these nodes have settled; `run` knows that they have."""
+def find_due_after(graph: CompiledGraph, run: Run, settled: Iterable[str]) -> DueSteps:
+    """Return what is due because these nodes have settled, as `run` must know already."""
     start: list[str] = []
     skip: dict[str, None] = {}
     queue = deque(settled)
@@ -47,44 +47,44 @@ def due_after(graph: CompiledGraph, run: Run, settled: Iterable[str]) -> Due:
             target = edge.target
             if target in run.steps or target in skip or target in start:
                 continue
-            verdict = _verdict(graph, run, skip, target)
+            verdict = _judge(graph, run, skip, target)
             if verdict is _Verdict.START:
                 start.append(target)
             elif verdict is _Verdict.SKIP:
                 skip[target] = None
                 queue.append(target)
-    return Due(start=tuple(start), skip=tuple(skip))
+    return DueSteps(start=tuple(start), skip=tuple(skip))
 
 
-def due_again(graph: CompiledGraph, run: Run) -> Due:
-    """Give what is due in a run taken over from an owner that is gone, at whatever point it stopped.
+def find_due_on_resume(graph: CompiledGraph, run: Run) -> DueSteps:
+    """Return what is due in a run taken over from an engine that is gone, at whatever point it stopped.
 
-    A step that was claimed and has not settled is started again, as its next attempt.
+    A step that was claimed and has not settled starts again, as its next attempt.
     """
     open_steps = [node for node, step in run.steps.items() if step.status is StepStatus.RUNNING]
     entries = [node for node in graph.entries if node not in run.steps]
-    onward = due_after(graph, run, (node for node, step in run.steps.items() if step.status in SETTLED))
-    return Due(start=(*open_steps, *entries, *onward.start), skip=onward.skip)
+    due = find_due_after(graph, run, (node for node, step in run.steps.items() if step.status in SETTLED))
+    return DueSteps(start=(*open_steps, *entries, *due.start), skip=due.skip)
 
 
-def overdue(run: Run, now: datetime) -> tuple[str, ...]:
-    """Give the steps whose time has come: a wait that lasted until now, or an attempt to be made again by now.
+def list_overdue_steps(run: Run, now: datetime) -> tuple[str, ...]:
+    """Return the steps whose time has come by the clock: the end of a wait, or the next attempt of a retry.
 
-    A pure function of what is recorded, so that whoever looks, and however often, finds the same; never early.
+    A pure function of what is recorded, so every engine finds the same; never early.
     """
     if run.ended or not (run.waiting or run.busy):
         return ()
-    return tuple(node for node, step in run.steps.items() if (at := due_at(step)) is not None and at <= now)
+    return tuple(node for node, step in run.steps.items() if (at := get_due_time(step)) is not None and at <= now)
 
 
-def due_at(step: Step) -> datetime | None:
-    """Give when a step is due by the clock, if it is."""
+def get_due_time(step: Step) -> datetime | None:
+    """Return when a step is due by the clock, or None."""
     if step.status is StepStatus.RETRYING:
         return step.retry_at
     return step.waiting.until if step.status is StepStatus.WAITING and step.waiting is not None else None
 
 
-def _verdict(graph: CompiledGraph, run: Run, skipped_now: Iterable[str], node: str) -> _Verdict:
+def _judge(graph: CompiledGraph, run: Run, skipped_now: Iterable[str], node: str) -> _Verdict:
     taken = False
     for edge in graph.incoming[node]:
         step = run.steps.get(edge.source)
@@ -98,6 +98,6 @@ def _verdict(graph: CompiledGraph, run: Run, skipped_now: Iterable[str], node: s
     return _Verdict.START if taken else _Verdict.SKIP
 
 
-def all_settled(graph: CompiledGraph, run: Run) -> bool:
-    """Tell whether every node has completed, failed for good or been skipped."""
+def is_all_settled(graph: CompiledGraph, run: Run) -> bool:
+    """Return whether every node has completed, failed for good or been skipped."""
     return run.settled == len(graph.nodes)

@@ -1,4 +1,4 @@
-"""A tally of what steps came to, as this engine has recorded it, for whoever watches it."""
+"""Counts of step outcomes for the metrics, as this engine has recorded them."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -16,15 +16,15 @@ OUTCOMES: Final[dict[type[Fact], str]] = {
 }
 
 
-class StepTally:
-    """Counts, by kind of step and by what it came to. It is on the way of every turn, so it does little."""
+class StepCounts:
+    """Counts by step kind and outcome. Every turn calls it, so it does little."""
 
     def __init__(self) -> None:
-        """Begin at nothing."""
+        """Start at zero."""
         self.counts: dict[tuple[str, str], int] = {}
 
-    def took(self, graph: CompiledGraph, facts: Iterable[Fact]) -> None:
-        """Count what has been appended to a run."""
+    def add(self, graph: CompiledGraph, facts: Iterable[Fact]) -> None:
+        """Count facts that have been appended to a run."""
         for fact in facts:
             outcome = OUTCOMES.get(type(fact))
             if outcome is not None:

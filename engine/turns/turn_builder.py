@@ -1,4 +1,4 @@
-"""Progress of a run: what a result comes to in a turn, and what becomes due because of it."""
+"""Building one turn of a run: the commands that results lead to, and those of the steps that become due."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
@@ -27,6 +27,7 @@ from domain.graphs.compiled import CompiledGraph
 from domain.graphs.graph import ContinueWith, ErrorClass, Node, TakeFallback
 from domain.payload import Payload
 from domain.runs.facts import ItemOutcome, StepError
+from domain.runs.run import Run
 from domain.runs.steps import Step, StepStatus
 from engine.cluster.owner import Owner
 from engine.steps.attempts import compute_backoff_seconds, compute_total_deadline
@@ -43,20 +44,20 @@ from engine.steps.contract import (
     make_storable,
 )
 from engine.steps.run_data import RunData, decide_edges, find_fallback_edges
-from engine.turns.data_limit import RUN_DATA_BYTES, no_room_for
-from engine.turns.lost_attempts import RUN_ENDED, late
-from engine.turns.run_ends import ends_by, fails, likely_to_end, waits_for_children
-from engine.turns.schedule import NO_EDGE_TAKEN, Due, all_settled, due_after, due_again
+from engine.turns.data_limit import RUN_DATA_BYTES, check_data_limit
+from engine.turns.lost_attempts import RUN_ENDED, build_refusals
+from engine.turns.schedule import NO_EDGE_TAKEN, DueSteps, find_due_after, find_due_on_resume, is_all_settled
 
 ENDS_OF_ATTEMPTS: Final = (StepStatus.COMPLETED, StepStatus.FAILED)
 
 
-class Progress(Struct):
-    """One turn being made: what is to be carried out once it is committed gathers in `started`.
+class TurnBuilder(Struct):
+    """One turn being built. The steps to execute once it is committed gather in `started`.
 
-    `busy` are the steps that this engine has under way or waits to try again: what is due again does not touch them.
-    `ends` is the first step that has failed for good; the run ends by it in this turn, unless it `has_children`: those
-    are asked to end before it does, and whoever took the run over between must find what it ends by in the log.
+    `busy` are the steps that this engine has under way or waits to retry; they are not claimed again.
+    `run_failure` ends the run: it belongs to the first step that has failed for good. It takes effect in this turn,
+    unless the run `has_children`: those are asked to cancel first, and an engine that takes the run over in between
+    must find in the log what the run fails by.
     """
 
     turn: Turn
@@ -66,137 +67,139 @@ class Progress(Struct):
     random: Random
     busy: Collection[str] = ()
     started: list[str] = []
-    most_data_bytes: int = RUN_DATA_BYTES
-    ends: FailRun | None = None
+    run_data_bytes: int = RUN_DATA_BYTES
+    run_failure: FailRun | None = None
     has_children: bool = False
 
     def resume(self, results: Iterable[tuple[str, Result]]) -> None:
-        """Go on with a run as it is found, at whatever point an engine has left it."""
-        self.ends = ends_by(self.turn.run)
+        """Continue a run from its recorded state, at whatever point an engine has left it."""
+        self.run_failure = find_run_failure(self.turn.run)
         self.settle(results)
-        self.carry_on(due_again(self.graph, self.turn.run))
+        self.schedule(find_due_on_resume(self.graph, self.turn.run))
 
     @property
-    def will_end(self) -> bool:
-        """Tell whether the run has nothing left but to end in its next turn, by a step that failed in this one."""
-        return self.ends is not None and not self.turn.run.ended
+    def ends_next_turn(self) -> bool:
+        """Return whether a step failed the run in this turn, so that the next turn only has to end it."""
+        return self.run_failure is not None and not self.turn.run.ended
 
-    def carry_on(self, due: Due) -> None:
-        """Claim and skip what is due, and end the run when nothing is left, or when that was asked for."""
+    def schedule_after(self, settled: Iterable[str]) -> None:
+        """Claim and skip what has become due because these nodes have settled."""
+        self.schedule(find_due_after(self.graph, self.turn.run, settled))
+
+    def schedule(self, due: DueSteps) -> None:
+        """Claim and skip what is due, and end the run when nothing is left or a cancellation is requested."""
         if self.turn.run.cancel_requested:
             self.turn.give(CancelRun())
             return
-        if self.ends is not None:
+        if self.run_failure is not None:
             return
         for node in due.skip:
             self.turn.give(SkipStep(node=node, reason=NO_EDGE_TAKEN))
             self.data.record_skip(node)
         for node in due.start:
             self._claim(node)
-        if all_settled(self.graph, self.turn.run):
-            self.turn.give(CompleteRun(output_nodes=self._output_nodes()))
+        if is_all_settled(self.graph, self.turn.run):
+            outputs = tuple(node for node in self.graph.terminals if self.data.has_output(node))
+            self.turn.give(CompleteRun(output_nodes=outputs))
 
     def settle(self, results: Iterable[tuple[str, Result]]) -> list[str]:
-        """Record what steps came to; gives those that have settled, in order.
+        """Record results; return the steps that have settled, in order.
 
-        Failures come last, and large outputs before them: one may end the run, and what the others gave has been paid
-        for. So has an output whose edges cannot be decided: all of them are told of before the first one ends the run.
+        Failures come last, and large outputs right before them: either may end the run, and the usage of all other
+        results must be recorded before. For the same reason an output whose edge conditions cannot be evaluated ends
+        the run only after the others are recorded.
         """
         settled: list[str] = []
         arrived = list(results)
         if len(arrived) > 1:
-            arrived.sort(key=likely_to_end)
+            arrived.sort(key=rank_by_risk)
         for node, result in arrived:
-            if fails(result):
-                self._perhaps_end()
+            if is_failure(result):
+                self._end_if_failed()
             if self.turn.run.ended:
-                self._too_late(node, result)
+                self._refuse(node, result)
                 continue
             self._settle(node, result)
             step = self.turn.run.steps.get(node)
             if step is not None and step.status in ENDS_OF_ATTEMPTS:
                 settled.append(node)
-        self._perhaps_end()
+        self._end_if_failed()
         return settled
 
-    def _perhaps_end(self) -> None:
-        if self.ends is not None and not self.has_children:
-            self.turn.give(self.ends)
+    def _end_if_failed(self) -> None:
+        if self.run_failure is not None and not self.has_children:
+            self.turn.give(self.run_failure)
 
     def _settle(self, node: str, result: Result) -> None:
         match result:
             case ItemsSettled():
-                self._items_settled(node, result)
+                self._settle_items(node, result)
             case Succeeded():
-                self._completed(node, result)
+                self._complete(node, result)
             case Failed():
-                self._failed(node, result)
+                self._fail(node, result)
             case Waiting():
-                self._waits(node, result)
+                self._wait(node, result)
             case RetryDue():
                 self._claim(node)
             case AnswerRejected():
-                self._rejected(node, result)
+                self._reject_answer(node, result)
             case DecidedAtDeadline():
                 self.turn.give(DecideAtDeadline(node=node, outcome=result.outcome, data=result.data))
-                self._completed(node, result.gave)
-
-    def onward(self, settled: Iterable[str]) -> None:
-        """Claim and skip what has become due because these nodes have settled."""
-        self.carry_on(due_after(self.graph, self.turn.run, settled))
+                self._complete(node, result.gave)
 
     def _claim(self, node: str) -> None:
-        if node in self.busy or self._is_stopping:  # a claim says that the work is done; it would not be
+        if node in self.busy or self._is_stopping:  # a claim promises that the work is done; it would not be
             return
         step = self.turn.run.steps.get(node)
-        ours = step is not None and step.status is StepStatus.RUNNING and step.epoch == self.owner.epoch
-        if not ours:
+        is_ours = step is not None and step.status is StepStatus.RUNNING and step.epoch == self.owner.epoch
+        if not is_ours:
             self.turn.give(StartStep(node=node, executor=self.owner.name, epoch=self.owner.epoch))
         elif node in self.started:
             return
         self.started.append(node)
 
-    def _too_late(self, node: str, result: Result) -> None:
-        """Keep what was paid for beside the step that ended the run."""
-        for refused in late(self.turn.run, [(node, result)], RUN_ENDED):
-            self.turn.give_before_the_end(refused)
+    def _refuse(self, node: str, result: Result) -> None:
+        """Record the usage of a result that arrives in the turn in which another step ends the run."""
+        for refusal in build_refusals(self.turn.run, [(node, result)], RUN_ENDED):
+            self.turn.give_before_the_end(refusal)
 
     @property
     def _is_stopping(self) -> bool:
-        """Tell whether the run is about to end: nothing more begins in it, and its children are asked to end."""
-        return self.turn.run.cancel_requested or self.ends is not None
+        """Return whether the run is about to end: no step starts any more, and its children are asked to cancel."""
+        return self.turn.run.cancel_requested or self.run_failure is not None
 
-    def _items_settled(self, node: str, result: ItemsSettled) -> None:
+    def _settle_items(self, node: str, result: ItemsSettled) -> None:
         self.turn.give(SettleItems(node=node, items=result.items))
-        if self._is_stopping and any(one.outcome is ItemOutcome.CANCELLED for one in result.items):
-            return  # perhaps because this run ends: it would be kept by a retry as what the step came to
+        if self._is_stopping and any(item.outcome is ItemOutcome.CANCELLED for item in result.items):
+            return  # perhaps cancelled because this run ends; a retry would keep it as the result of the step
         if isinstance(result.then, Succeeded):
-            self._completed(node, result.then)
+            self._complete(node, result.then)
         elif result.then is not None:
-            self._failed(node, result.then)
+            self._fail(node, result.then)
 
-    def _waits(self, node: str, result: Waiting) -> None:
-        too_much = no_room_for(result.waiting.items, self.turn.run, node, self.most_data_bytes)
-        if too_much is None:
+    def _wait(self, node: str, result: Waiting) -> None:
+        over_limit = check_data_limit(result.waiting.items, self.turn.run, node, self.run_data_bytes)
+        if over_limit is None:
             self.turn.give(WaitInStep(waiting=result.waiting))
         else:
-            self._failed_for_good(node, too_much)
+            self._fail_for_good(node, over_limit)
 
-    def _completed(self, node: str, result: Succeeded) -> None:
-        too_much = no_room_for(result.payload, self.turn.run, node, self.most_data_bytes)
-        if too_much is not None:  # another attempt would be paid for, and its output refused like this one
-            self._failed_for_good(node, replace(too_much, usage=result.usage))
+    def _complete(self, node: str, result: Succeeded) -> None:
+        over_limit = check_data_limit(result.payload, self.turn.run, node, self.run_data_bytes)
+        if over_limit is not None:  # a retry would cost another call, and its output would be refused likewise
+            self._fail_for_good(node, replace(over_limit, usage=result.usage))
             return
         self.data.record_output(node, result.output)
         try:
             edges = decide_edges(self.graph, node, self.data)
         except ExpressionFault as fault:
-            refused = build_failure(ErrorClass.EXPRESSION, fault.message)
-            self._failed_for_good(node, Failed(refused.error, usage=result.usage), gave=result.payload)
+            unevaluated = build_failure(ErrorClass.EXPRESSION, fault.message)
+            self._fail_for_good(node, Failed(unevaluated.error, usage=result.usage), output=result.payload)
             return
         self.turn.give(CompleteStep(node=node, output=result.payload, edges_taken=edges, usage=result.usage))
 
-    def _rejected(self, node: str, rejected: AnswerRejected) -> None:
+    def _reject_answer(self, node: str, rejected: AnswerRejected) -> None:
         self.turn.give(
             RejectAnswer(
                 node=node,
@@ -207,30 +210,31 @@ class Progress(Struct):
             )
         )
 
-    def _failed(self, node: str, result: Failed) -> None:
-        retry_at = self._retry_at(self.graph.nodes[node], self.turn.run.steps.get(node), result)
+    def _fail(self, node: str, result: Failed) -> None:
+        retry_at = self._compute_retry_time(self.graph.nodes[node], self.turn.run.steps.get(node), result)
         if retry_at is None:
-            self._failed_for_good(node, result)
+            self._fail_for_good(node, result)
         else:
             self.turn.give(FailStep(node=node, error=result.error, usage=result.usage, retry_at=retry_at))
 
-    def _failed_for_good(self, node: str, result: Failed, gave: Payload | None = None) -> None:
+    def _fail_for_good(self, node: str, result: Failed, output: Payload | None = None) -> None:
+        """Record the last failure of a step; `output` is what it returned, if its edges could not be evaluated."""
         if self.turn.run.cancel_requested:
-            # It is not the step that ends the run: the attempt is told of, with what it took, and stays open.
+            # The cancellation ends the run, not this step: the attempt is recorded with its usage and stays open.
             now = self.turn.now
-            self.turn.give(FailStep(node=node, error=result.error, usage=result.usage, retry_at=now, gave=gave))
+            self.turn.give(FailStep(node=node, error=result.error, usage=result.usage, retry_at=now, gave=output))
             return
         policy = self.graph.nodes[node].on_error
         edges: tuple[int, ...] | None = None
-        instead: Payload | None = None
+        default: Payload | None = None
         error = result.error
         self.data.record_skip(node)
         if isinstance(policy, ContinueWith):
             try:
-                edges = self._edges_of_default(node, policy)
-                instead = Payload(value=policy.output)
+                edges = self._evaluate_default(node, policy)
+                default = Payload(value=policy.output)
             except ExpressionFault as fault:
-                error = _in_spite_of_default(error, fault)
+                error = _add_default_fault(error, fault)
         elif isinstance(policy, TakeFallback):
             edges = find_fallback_edges(self.graph, node)
         self.turn.give(
@@ -239,19 +243,20 @@ class Progress(Struct):
                 error=error,
                 usage=result.usage,
                 edges_taken=edges or (),
-                continued_with=instead,
-                gave=gave if edges is None else None,
+                continued_with=default,
+                gave=output if edges is None else None,
             )
         )
         if edges is not None:
             return
-        if self.ends is None:
-            self.ends, self.has_children = FailRun(node=node, error=error), waits_for_children(self.turn.run)
-        if gave is None:
-            self._perhaps_end()
+        if self.run_failure is None:
+            self.run_failure = FailRun(node=node, error=error)
+            self.has_children = self.turn.run.waits_for_children
+        if output is None:
+            self._end_if_failed()
 
-    def _edges_of_default(self, node: str, policy: ContinueWith) -> tuple[int, ...]:
-        """Decide the edges as if the step had given its default output. Raises ExpressionFault, like any output."""
+    def _evaluate_default(self, node: str, policy: ContinueWith) -> tuple[int, ...]:
+        """Return the edges taken as if the step had returned its default output. Raises ExpressionFault."""
         self.data.record_output(node, policy.output)
         try:
             return decide_edges(self.graph, node, self.data)
@@ -259,26 +264,46 @@ class Progress(Struct):
             self.data.record_skip(node)
             raise
 
-    def _retry_at(self, node: Node, step: Step | None, result: Failed) -> datetime | None:
+    def _compute_retry_time(self, node: Node, step: Step | None, result: Failed) -> datetime | None:
+        """Return when to retry a failed attempt; None when the failure is final."""
         retry = node.retry
         error_class = result.error.error_class
         if retry is None or step is None or error_class not in retry.retry_on or error_class is ErrorClass.OWNER_LOST:
-            return None  # what was lost too often has had its own attempts, whatever the policy says
+            return None  # a step lost too often has had its own attempts, whatever the policy says
         if step.failures >= retry.max_attempts:
             return None
-        wait = max(
-            compute_backoff_seconds(retry.backoff, step.failures, self.random), result.retry_after_seconds or 0.0
-        )
-        retry_at = self.turn.now + timedelta(seconds=wait)
-        ends_at = compute_total_deadline(node, step)
-        return retry_at if ends_at is None or retry_at < ends_at else None
-
-    def _output_nodes(self) -> tuple[str, ...]:
-        return tuple(node for node in self.graph.terminals if self.data.has_output(node))
+        backoff_seconds = compute_backoff_seconds(retry.backoff, step.failures, self.random)
+        wait_seconds = max(backoff_seconds, result.retry_after_seconds or 0.0)
+        retry_at = self.turn.now + timedelta(seconds=wait_seconds)
+        deadline = compute_total_deadline(node, step)
+        return retry_at if deadline is None or retry_at < deadline else None
 
 
-def _in_spite_of_default(error: StepError, fault: ExpressionFault) -> StepError:
-    """Say why a run ends though its step had a default output: a reader of the graph would not expect it."""
-    if fault.message == error.message:  # the same condition fails whatever the step gave
+def find_run_failure(run: Run) -> FailRun | None:
+    """Return the failure that a run must end by; None for one that continues, or whose cancellation comes first."""
+    node = run.failing_node
+    error = None if node is None or run.cancel_requested else run.steps[node].error
+    return None if node is None or error is None else FailRun(node=node, error=error)
+
+
+def rank_by_risk(settled: tuple[str, Result]) -> tuple[bool, int]:
+    """Return the sort key of a result by how likely it ends the run: failures last, larger outputs later."""
+    result = _get_step_result(settled[1])
+    size = result.payload.bytes or 0 if isinstance(result, Succeeded) else 0
+    return isinstance(result, Failed), size
+
+
+def is_failure(result: Result) -> bool:
+    """Return whether a result is a failure of its step."""
+    return isinstance(_get_step_result(result), Failed)
+
+
+def _get_step_result(result: Result) -> Result | None:
+    return result.then if isinstance(result, ItemsSettled) else result
+
+
+def _add_default_fault(error: StepError, fault: ExpressionFault) -> StepError:
+    """Explain why a run ends though its step has a default output: a reader of the graph would not expect it."""
+    if fault.message == error.message:  # the same condition fails whatever the step returns
         return error
     return replace(error, message=make_storable(f"{error.message}; with the output of on_error {fault.message}"))

@@ -12,7 +12,7 @@ from projections.runtime.folding import Folding
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import Skipped
 from store.log.records import Recorded
-from store.postgres.arrays import texts, uuids
+from store.postgres.arrays import booleans, texts, uuids
 
 LOAD: Final = """
 select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
@@ -23,18 +23,19 @@ select id, workspace_id, project_id, version, position, created_position, create
 
 WRITE: Final = """
 insert into runs (id, workspace_id, project_id, workflow_id, version, position, created_position, created_at,
-                  updated_at, status, document)
+                  updated_at, status, waits_for_children, cancel_requested, document)
 select n.id, n.workspace, n.project, n.workflow, n.version, n.position, n.created_position, n.created_at,
-       n.updated_at, n.status, n.document::json
+       n.updated_at, n.status, n.waits_for_children, n.cancel_requested, n.document::json
   from unnest(%(ids)b::uuid[], %(workspaces)b::uuid[], %(projects)b::uuid[], %(workflows)b::uuid[],
               %(versions)b::bigint[], %(positions)b::bigint[], %(created_positions)b::bigint[],
               %(created_at)b::timestamptz[], %(updated_at)b::timestamptz[], %(statuses)b::text[],
-              %(documents)b::text[])
+              %(waits_for_children)b::boolean[], %(cancel_requested)b::boolean[], %(documents)b::text[])
        as n (id, workspace, project, workflow, version, position, created_position, created_at, updated_at, status,
-             document)
+             waits_for_children, cancel_requested, document)
     on conflict (id) do update
    set version = excluded.version, position = excluded.position, updated_at = excluded.updated_at,
-       status = excluded.status, document = excluded.document
+       status = excluded.status, waits_for_children = excluded.waits_for_children,
+       cancel_requested = excluded.cancel_requested, document = excluded.document
  where runs.version < excluded.version
 """
 """Write the runs that changed, each once, in one statement; never an older version over a newer one."""
@@ -63,6 +64,8 @@ class RunsProjection:
                     **self._folding.columns(runs),
                     "workflows": uuids([run.state.workflow_id for run in runs]),
                     "statuses": texts([run.state.status for run in runs]),
+                    "waits_for_children": booleans([run.state.waits_for_children for run in runs]),
+                    "cancel_requested": booleans([run.state.cancel_requested for run in runs]),
                 },
                 prepare=True,
             )

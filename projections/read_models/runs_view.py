@@ -1,6 +1,7 @@
 """Reading runs: one by id, a project's or a workflow's in pages."""
 
-from typing import Final, LiteralString
+from collections.abc import Sequence
+from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
 from msgspec import Struct
@@ -128,6 +129,46 @@ OF_WORKFLOW: Final[dict[Sort, LiteralString]] = {
     Sort.LONGEST_UNCHANGED: WORKFLOW_LONGEST_UNCHANGED,
 }
 
+# The engine keeps the view `leased_runs`; its run ids are evaluated once a statement.
+
+UNLEASED_UNDER_WAY: Final = """
+select r.id, r.workspace_id
+  from runs r
+ where r.status in ('queued', 'running')
+   and r.workspace_id <> all(%(skipped)b::uuid[])
+   and r.updated_at < now() - make_interval(secs => %(grace)b)
+   and not exists (select from leased_runs l where l.run_id = r.id)
+   and r.id > %(after)b
+ order by r.id
+ limit %(limit)b
+"""
+"""Read a page of the queued and running runs that no live engine has leased."""
+
+UNLEASED_PARENTS: Final = """
+select r.id, r.workspace_id
+  from runs r
+ where r.status = 'waiting'
+   and r.waits_for_children
+   and r.workspace_id <> all(%(skipped)b::uuid[])
+   and not exists (select from leased_runs l where l.run_id = r.id)
+   and r.id > %(after)b
+ order by r.id
+ limit %(limit)b
+"""
+"""Read a page of the runs that wait for children and that no live engine has leased."""
+
+UNLEASED_CANCELLED: Final = """
+select r.id, r.workspace_id
+  from runs r
+ where r.status in ('queued', 'running', 'waiting')
+   and r.cancel_requested
+   and not exists (select from leased_runs l where l.run_id = r.id)
+   and r.id > %(after)b
+ order by r.id
+ limit %(limit)b
+"""
+"""Read a page of the unfinished runs with a pending cancellation that no live engine has leased."""
+
 CHECKPOINT: Final = "select coalesce((select position from checkpoints where projection = 'runs'), 0)"
 """Read how far the runs have been folded."""
 
@@ -142,8 +183,15 @@ class RunFilters(Struct, frozen=True, kw_only=True):
     status: RunStatus | None = None
 
 
+class UnleasedRun(NamedTuple):
+    """An unfinished run that no live engine has leased."""
+
+    run_id: UUID
+    workspace_id: UUID
+
+
 class RunsView:
-    """The runs of every workspace; each call but `position` sees one workspace only."""
+    """The runs of every workspace. `get` and `list` see one workspace only; the rest is for the engine."""
 
     SORTS: Final = tuple(Sort)
 
@@ -181,6 +229,31 @@ class RunsView:
             },
         )
         return listing([view_of(row, _decoder) for row in rows], limit, sort)
+
+    async def list_unleased_under_way(
+        self, *, grace_seconds: float, skipped_workspaces: Sequence[UUID], after: UUID, limit: int
+    ) -> Sequence[UnleasedRun]:
+        """Return a page of the queued and running runs that no live engine has leased. Raises Unavailable.
+
+        Runs that changed within `grace_seconds` are left out, and those of `skipped_workspaces`.
+        """
+        parameters = {"grace": grace_seconds, "skipped": [*skipped_workspaces], "after": after, "limit": limit}
+        return [UnleasedRun(*row) for row in await self._models.rows(UNLEASED_UNDER_WAY, parameters)]
+
+    async def list_unleased_parents(
+        self, *, skipped_workspaces: Sequence[UUID], after: UUID, limit: int
+    ) -> Sequence[UnleasedRun]:
+        """Return a page of the runs that wait for children and that no live engine has leased. Raises Unavailable.
+
+        A child may have ended with an engine that is gone, without a notification of its parent.
+        """
+        parameters = {"skipped": [*skipped_workspaces], "after": after, "limit": limit}
+        return [UnleasedRun(*row) for row in await self._models.rows(UNLEASED_PARENTS, parameters)]
+
+    async def list_unleased_cancelled(self, *, after: UUID, limit: int) -> Sequence[UnleasedRun]:
+        """Return a page of the runs with a pending cancellation that no live engine has leased. Raises Unavailable."""
+        rows = await self._models.rows(UNLEASED_CANCELLED, {"after": after, "limit": limit})
+        return [UnleasedRun(*row) for row in rows]
 
     async def position(self) -> int:
         """Give the position up to which the runs have been folded. Raises Unavailable."""

@@ -14,6 +14,7 @@ from psycopg.abc import AdaptContext, PyFormat
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
+BOOL_OID: Final = 16
 UUID_OID: Final = 2950
 INT4_OID: Final = 23
 INT8_OID: Final = 20
@@ -22,6 +23,7 @@ TEXT_OID: Final = 25
 TIMESTAMPTZ_OID: Final = 1184
 
 ARRAY_OIDS: Final = {
+    BOOL_OID: 1000,
     UUID_OID: 2951,
     INT4_OID: 1007,
     INT8_OID: 1016,
@@ -35,6 +37,7 @@ _length: Final = Layout("!i").pack
 _int: Final = Layout("!ii").pack
 _long: Final = Layout("!iq").pack
 _uuid_length: Final = _length(16)
+_booleans: Final = (_length(1) + b"\0", _length(1) + b"\1")
 _null: Final = _length(-1)
 _postgres_epoch: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _microsecond: Final = timedelta(microseconds=1)
@@ -78,6 +81,11 @@ def longs(values: Iterable[int]) -> Column:
 def ints(values: Iterable[int]) -> Column:
     """Pack integers of 32 bits. Raises struct.error for larger ones."""
     return _column(INT4_OID, [_int(4, value) for value in values])
+
+
+def booleans(values: Iterable[bool]) -> Column:
+    """Pack booleans."""
+    return _column(BOOL_OID, [_booleans[value] for value in values])
 
 
 def blobs(values: Iterable[bytes]) -> Column:
@@ -135,7 +143,8 @@ class ColumnDumper(Dumper):
 # psycopg keys dumpers by types; these stand for PostgreSQL's.
 _KEYS: Final[dict[int, type]] = {
     UUID_OID: UUID,
-    INT4_OID: bool,
+    BOOL_OID: bool,
+    INT4_OID: float,
     INT8_OID: int,
     BYTEA_OID: bytes,
     TEXT_OID: str,

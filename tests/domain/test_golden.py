@@ -12,7 +12,7 @@ from domain.fact import Fact
 from domain.graphs.compiled import compile_graph
 from domain.graphs.graph import Graph
 from domain.runs.run import Run, RunStatus
-from engine.turns.schedule import Due, all_settled, due_again
+from engine.turns.schedule import DueSteps, find_due_on_resume, is_all_settled
 from store.log.codec import PLAIN_JSON, TOPICS, decode_fact, encode_fact
 
 GOLDEN: Final = Path(__file__).parent.parent / "golden"
@@ -78,5 +78,5 @@ def test_nothing_more_is_due_in_a_golden_run_that_came_to_rest(name: str) -> Non
     graph = compile_graph(msgspec.json.decode((GOLDEN / f"{name}.graph.json").read_bytes(), type=Graph))
     run: Run = folded(name)
     if run.status is not RunStatus.FAILED:
-        assert due_again(graph, run) == Due(start=(), skip=())
-        assert all_settled(graph, run) is run.ended
+        assert find_due_on_resume(graph, run) == DueSteps(start=(), skip=())
+        assert is_all_settled(graph, run) is run.ended

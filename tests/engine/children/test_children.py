@@ -10,7 +10,7 @@ from domain.graphs.graph import ErrorClass
 from domain.runs.facts import RunStarted, StepItemsSettled, WaitFor
 from domain.runs.run import RunStatus
 from domain.runs.steps import Step, StepStatus
-from engine.children.child_ids import child_id
+from engine.children.step_children import create_child_id
 from engine.driving import takeover
 from tests.support.engine.child_graphs import maps, runs
 from tests.support.engine.harness import Site, asks, check_history, reviews, site
@@ -32,7 +32,7 @@ def children_of(run: UUID, step: Step) -> list[UUID]:
     waiting = step.waiting
     assert waiting is not None
     assert waiting.waiting_for is WaitFor.CHILD
-    return [child_id(run, 1, waiting, item) for item in range(waiting.children)]
+    return [create_child_id(run, 1, waiting, item) for item in range(waiting.children)]
 
 
 async def test_a_workflow_node_gives_the_outputs_of_its_child(database: str) -> None:
@@ -274,7 +274,7 @@ async def test_a_map_takes_as_many_items_as_it_allows_and_no_more(database: str)
 async def test_a_parent_is_looked_at_though_the_engine_was_full_when_it_began(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(takeover, "LEFT_WAITING_SECONDS", 0.1)  # so as not to wait for ten seconds
+    monkeypatch.setattr(takeover, "SKIPPED_RETRY_SECONDS", 0.1)  # so as not to wait for ten seconds
     async with site(database) as here:
         async with here.engaged():
             parent = await started_with(here, graph(reviews("d")), lambda inner: graph(runs(inner)), {})

@@ -7,7 +7,7 @@ from domain.graphs.graph import ErrorClass
 from domain.runs.facts import ItemOutcome, StepFailed, StepStarted, StepWaiting
 from domain.runs.run import RunStatus
 from domain.runs.steps import StepStatus
-from engine.children.child_ids import child_id
+from engine.children.step_children import create_child_id
 from tests.support.commands.processes import now
 from tests.support.engine.child_graphs import maps, runs
 from tests.support.engine.harness import Site, asks, check_history, reviews, site
@@ -26,7 +26,7 @@ async def started(here: Site, child: Json, inputs: Json | None = None, *, mapped
 
 
 def children_of(run: UUID, waiting: StepWaiting) -> list[UUID]:
-    return [child_id(run, 1, waiting, item) for item in range(waiting.children)]
+    return [create_child_id(run, 1, waiting, item) for item in range(waiting.children)]
 
 
 async def test_the_total_timeout_ends_a_step_that_waits_for_a_run(database: str) -> None:
@@ -85,9 +85,9 @@ async def test_what_has_ended_in_time_counts_and_is_kept_when_the_step_is_tried_
     assert [fact.attempt for fact in facts if isinstance(fact, StepStarted)] == [1, 2]
     first, second = (fact for fact in facts if isinstance(fact, StepWaiting))
     assert [one.run_id for _, one in sorted(each.items.items())] == [
-        child_id(run, 1, first, 0),
-        child_id(run, 1, second, 1),
-        child_id(run, 1, first, 2),
+        create_child_id(run, 1, first, 0),
+        create_child_id(run, 1, second, 1),
+        create_child_id(run, 1, first, 2),
     ]
 
 

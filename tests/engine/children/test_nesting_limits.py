@@ -9,7 +9,7 @@ from domain.payload import Payload
 from domain.runs.refusals import WorkflowContainsItself, WorkflowTooDeep
 from domain.runs.run import Run, RunStatus
 from domain.runs.steps import StepStatus
-from engine.children.child_ids import child_id
+from engine.children.step_children import create_child_id
 from projections.read_models.runs_view import RunsView
 from store.contents import resolve
 from tests.support.commands.processes import new_id
@@ -79,7 +79,7 @@ async def test_no_child_begins_once_its_run_is_cancelled(database: str) -> None:
         ended = await here.ended(run, RunStatus.CANCELLED)
         waiting = ended.steps["each"].waiting
         assert waiting is not None
-        children = [child_id(run, 1, waiting, item) for item in range(9)]
+        children = [create_child_id(run, 1, waiting, item) for item in range(9)]
 
         async def all_over() -> bool:
             return all(child.status in (RunStatus.ABSENT, RunStatus.CANCELLED) for child in await states())

@@ -6,7 +6,7 @@ from domain.graphs.configs import MapConfig
 from domain.graphs.graph import ErrorClass, MapNode
 from domain.ids import from_uuid
 from domain.runs.facts import ItemOutcome, ItemResult, StepError
-from engine.children.outcome import CANCELLED, outcome_of
+from engine.children.outcome import CANCELLED, compute_step_outcome
 from engine.steps.contract import Failed
 from tests.support.engine.simulator.simulated_results import NoContents, at_once
 
@@ -26,6 +26,6 @@ def test_a_map_names_the_item_that_failed_before_those_that_were_cancelled_becau
         1: ended(1, ItemOutcome.FAILED, refused),
         2: ended(2, ItemOutcome.CANCELLED, CANCELLED),
     }
-    came_to = at_once(outcome_of(EACH, 3, known, NoContents(), NOBODY))
+    came_to = at_once(compute_step_outcome(EACH, 3, known, NoContents(), NOBODY))
     assert isinstance(came_to, Failed)
     assert came_to.error.message == "3 items failed; item 1 failed: no number"

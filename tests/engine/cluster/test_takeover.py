@@ -111,7 +111,7 @@ async def test_a_wait_for_a_person_outlives_engines_and_is_not_asked_twice(datab
 
 async def know_each_other(*engines: Engine) -> None:
     async def all_live() -> bool:
-        return all(len(engine.live) == len(engines) for engine in engines)
+        return all(len(engine.live_epochs) == len(engines) for engine in engines)
 
     await eventually(all_live, what="the engines know of each other", seconds=PATIENCE_SECONDS)
 

@@ -14,10 +14,9 @@ from domain.runs.facts import StepCompleted, StepStarted
 from domain.runs.run import RunStatus
 from domain.runs.steps import StepStatus
 from engine.cluster.leases import Leases
-from engine.cluster.membership import joined
+from engine.cluster.membership import join_engines
 from engine.cluster.owner import Owner
-from engine.driving.active_runs import Runs
-from engine.turns.graph_cache import Graphs
+from engine.driving.active_runs import ActiveRuns
 from store.contents import keep
 from store.errors import Unavailable
 from store.settings import StoreSettings
@@ -134,11 +133,11 @@ async def test_a_decision_that_comes_while_the_run_is_loaded_is_taken(database: 
             run = await here.begin(raw)
             waiting = await here.step(run, "d", StepStatus.WAITING)
         version = len(waiting.steps) + 2
-        async with joined(database, "second", lease_seconds=60) as member, asyncio.TaskGroup() as group:
+        async with join_engines(database, "second", lease_seconds=60) as member, asyncio.TaskGroup() as group:
             leases = Leases(here.log.sessions, member.epoch, delay_seconds=60)
-            await leases.take([run])  # so that to go on with it asks the reader for nothing more
-            parts = here.parts(Owner("second", member.epoch))
-            runs = Runs(parts, Graphs(here.log, most_kept=1), group, 1, membership=member, leases=leases)
+            await leases.acquire([run])  # so that to go on with it asks the reader for nothing more
+            context = here.context(Owner("second", member.epoch))
+            runs = ActiveRuns(context, group, slots=1, membership=member, leases=leases)
             async with AsyncExitStack() as second:
                 async with here.log.sessions.connection():  # the only reader
                     runs.wake(run, WORKSPACE)

@@ -101,13 +101,13 @@ async def test_a_log_that_cannot_be_read_for_a_while_does_not_cost_an_engine_wha
                 await here.asked("a")
                 runs += [await here.start(workflow) for _ in range(60)]
                 await here.asked("a", times=3)
-                epoch = engine.live
+                epoch = engine.live_epochs
                 async with here.log.sessions.connection():  # the only one
                     here.gate.open.set()
                     await eventually_said(said, "engine.log_not_read")
                 for run in runs:
                     await here.ended(run)
-                assert engine.live == epoch
+                assert engine.live_epochs == epoch
 
 
 async def eventually_said(said: MutableSequence[EventDict], event: str) -> None:

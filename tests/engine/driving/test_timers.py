@@ -59,7 +59,7 @@ class Woken:
         self.full: set[UUID] = set()
         self.refused: Counter[UUID] = Counter()
 
-    def look_again(self, run_id: UUID, workspace_id: UUID) -> bool:
+    def wake_due(self, run_id: UUID, workspace_id: UUID) -> bool:
         if workspace_id in self.full:
             self.refused[run_id] += 1
             return False
@@ -137,7 +137,7 @@ async def test_a_workspace_without_room_keeps_nobody_from_being_woken_and_is_loo
             await eventually(others_woken, what="those of the others are woken", seconds=30)
             assert 0 < len(woken.refused) <= 20
             heard = waits_until(now())
-            timers.hear(heard)
+            timers.observe(heard)
 
             async def heard_was_refused() -> bool:
                 return heard.stream_id in woken.refused
@@ -163,7 +163,7 @@ async def test_a_nearer_time_that_is_heard_of_ends_the_sleep(database: str) -> N
             await eventually(read, what="the table was read", seconds=30)
             heard = [waits_until(now() + timedelta(seconds=seconds)) for seconds in (0.3, 0.1, 7_300)]
             for one in heard:
-                timers.hear(one)
+                timers.observe(one)
 
             async def two_woken() -> bool:
                 return len(woken.times) == 2
@@ -202,7 +202,7 @@ async def test_a_back_off_that_is_held_ends_by_the_clock_though_that_runs_slower
         return began_at + (now() - began_at) / 2
 
     async with site(database) as here:
-        parts = replace(here.parts(Owner("first", 1)), clock=slow_clock)
+        context = replace(here.context(Owner("first", 1)), clock=slow_clock)
         due_at = slow_clock() + timedelta(seconds=0.1)
-        await parts.until(due_at)
+        await context.sleep_until(due_at)
         assert slow_clock() >= due_at

@@ -13,12 +13,9 @@ from domain.fact import Fact
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import StepCompleted, StepDecided, StepFailed, StepStarted, StepWaiting
 from domain.runs.run import RunStatus
-from engine.children.children import Nursery
-from engine.children.inline_child import AtOnce
 from engine.cluster.owner import Owner
 from engine.driving.driver import Driver
 from engine.settings import EngineSettings
-from engine.turns.graph_cache import Graphs
 from tests.support.commands.processes import now
 from tests.support.engine.harness import Gate, Site, asks, check_history, reviews, site
 from tests.support.graphs import Json, edge, graph, node
@@ -66,14 +63,9 @@ async def driver_of(here: Site, run: UUID, name: str, ahead: timedelta) -> Drive
     """Give a driver of a run as it stands now, whose clock is ahead."""
     held = await here.streams.reload(RUN, run)
     assert held is not None
-    graphs = Graphs(here.log, most_kept=1)
-    pinned = await graphs.load(held.state.workflow_id, held.state.workflow_version)
-    parts = replace(here.parts(Owner(name, 1_000)), clock=lambda: now() + ahead)
-    at_once = AtOnce(
-        graphs=graphs, executors=parts.executors, owner=parts.owner, clock=parts.clock, random=parts.random
-    )
-    nursery = Nursery(log=here.log, streams=here.streams, contents=here.contents, at_once=at_once)
-    return Driver(parts, held, pinned, (await here.facts(run))[0].metadata, nursery)
+    context = replace(here.context(Owner(name, 1_000)), clock=lambda: now() + ahead)
+    graph = await context.graphs.load(held.state.workflow_id, held.state.workflow_version)
+    return Driver(context, held, graph, (await here.facts(run))[0].metadata)
 
 
 async def test_a_delay_ends_at_its_time_and_no_sooner_and_gives_it(database: str) -> None:

@@ -13,7 +13,7 @@ from domain.payload import Payload
 from domain.runs.facts import Pins, RunCancelled, RunRetried, RunStarted, StepCompleted
 from domain.runs.run import Run, RunStatus
 from domain.runs.steps import StepStatus
-from engine.children.outcome import item_result
+from engine.children.outcome import build_item_result
 from engine.executors import LARGE_OUTPUTS_AT_ONCE
 from store.contents import CONTENT_BYTES_MAX
 from store.errors import ContentTooLarge
@@ -46,7 +46,8 @@ def is_refused(run: Run, step: str) -> None:
     error = run.steps[step].error
     assert error is not None
     assert error.error_class is ErrorClass.INVALID_OUTPUT
-    assert f"{ROOM} that CALLSHEET_ENGINE_RUN_DATA_BYTES allows" in error.message
+    assert f"the limit of {ROOM} bytes" in error.message
+    assert "CALLSHEET_ENGINE_RUN_DATA_BYTES" in error.message
     assert run.data_bytes <= ROOM
 
 
@@ -57,7 +58,8 @@ async def test_a_step_whose_output_is_too_much_for_its_run_fails_and_says_so(dat
     is_refused(ended, "c")
     assert ended.data_bytes == ROOM
     assert ended.error is not None
-    assert ended.error.message.startswith(f"the run holds {ROOM} bytes of data, and the {LARGE_BYTES} of this step")
+    held = f"the run holds {ROOM} bytes of data, and the {LARGE_BYTES} bytes of this step"
+    assert ended.error.message.startswith(held)
 
 
 async def test_it_is_not_tried_again_and_its_on_error_leads_on(database: str) -> None:
@@ -170,7 +172,7 @@ async def test_outputs_of_a_child_that_are_too_much_together_are_told_before_any
     outputs = {"a": refers_to(CONTENT_BYTES_MAX), "b": refers_to(1)}
     child = Run(status=RunStatus.COMPLETED, outputs=outputs)
     with pytest.raises(ContentTooLarge):
-        await item_result(0, NOBODY, child, NoContents(), NOBODY)
+        await build_item_result(0, NOBODY, child, NoContents(), NOBODY)
 
 
 @dataclass

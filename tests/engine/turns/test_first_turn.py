@@ -16,9 +16,9 @@ from engine.cluster.owner import Owner
 from engine.failpoints import FailPoint
 from engine.steps.contract import Succeeded
 from engine.steps.run_data import RunData
-from engine.turns.first_turn import LONGEST_AT_ONCE, MOST_AT_ONCE, do_at_once
-from engine.turns.schedule import due_first
-from engine.turns.turn_builder import Progress
+from engine.turns.first_turn import INLINE_STEPS_MAX, INLINE_TIME_MAX, run_inline_steps
+from engine.turns.schedule import find_due_at_start
+from engine.turns.turn_builder import TurnBuilder
 from tests.support.commands.scenario import folded
 from tests.support.engine.harness import site
 from tests.support.engine.simulator.random_graphs import Behaviour, Plot
@@ -58,12 +58,12 @@ def test_the_first_turn_ends_with_the_claim_of_a_step_that_is_not_immediate() ->
 
 
 def test_after_so_many_immediate_steps_the_next_is_only_claimed() -> None:
-    facts = first_turn(*(node(f"n{place}") for place in range(3 * MOST_AT_ONCE)))
-    assert sum(isinstance(fact, StepCompleted) for fact in facts) == MOST_AT_ONCE
-    assert told(facts)[-1] == (StepStarted, f"n{MOST_AT_ONCE}")
+    facts = first_turn(*(node(f"n{place}") for place in range(3 * INLINE_STEPS_MAX)))
+    assert sum(isinstance(fact, StepCompleted) for fact in facts) == INLINE_STEPS_MAX
+    assert told(facts)[-1] == (StepStarted, f"n{INLINE_STEPS_MAX}")
 
 
-def first_progress(*nodes: Json, edges: list[Json]) -> Progress:
+def first_progress(*nodes: Json, edges: list[Json]) -> TurnBuilder:
     compiled = Plot(raw=graph(*nodes, edges=edges), inputs={}, behaviours={}).compiled
     run: Run = folded(
         RUN,
@@ -71,7 +71,7 @@ def first_progress(*nodes: Json, edges: list[Json]) -> Progress:
             workflow_id=NOBODY, workflow_version=1, inputs=Payload(value={}), pins=Pins(), started_at=STARTED_AT
         ),
     )
-    progress = Progress(
+    progress = TurnBuilder(
         turn=Turn(run, STARTED_AT),
         graph=compiled,
         data=RunData({}),
@@ -79,7 +79,7 @@ def first_progress(*nodes: Json, edges: list[Json]) -> Progress:
         random=Random(1),  # noqa: S311  # jitter
         started=[],
     )
-    progress.carry_on(due_first(compiled))
+    progress.schedule(find_due_at_start(compiled))
     return progress
 
 
@@ -90,7 +90,7 @@ def gives_one(_run: Run, _node: str) -> Succeeded:
 def test_each_step_of_the_first_turn_ends_when_it_is_done() -> None:
     progress = first_progress(node("a"), node("b"), edges=[edge("a", "b")])
     times = [STARTED_AT + timedelta(milliseconds=one) for one in (1, 1, 2)]
-    do_at_once(progress, gives_one, iter(times).__next__)
+    run_inline_steps(progress, gives_one, iter(times).__next__)
     steps = progress.turn.run.steps
     assert [steps[name].ended_at for name in "ab"] == [times[0], times[-1]]
     assert steps["b"].started_at == steps["a"].ended_at
@@ -106,7 +106,7 @@ def test_a_step_that_is_not_done_at_once_is_attempted_no_more_than_once_in_the_t
         attempted.append(name)
         return None if name == "hard" else gives_one(_run, name)
 
-    do_at_once(progress, attempt, lambda: STARTED_AT)
+    run_inline_steps(progress, attempt, lambda: STARTED_AT)
     assert attempted == ["hard", *chain]
     assert progress.started == ["hard"]
 
@@ -118,18 +118,18 @@ def test_a_first_turn_that_has_taken_long_leaves_what_follows_to_the_next() -> N
 
     def attempt(_run: Run, name: str) -> Succeeded:
         nonlocal now
-        now += LONGEST_AT_ONCE / 2
+        now += INLINE_TIME_MAX / 2
         return gives_one(_run, name)
 
-    do_at_once(progress, attempt, lambda: now)
+    run_inline_steps(progress, attempt, lambda: now)
     assert [name for name, step in progress.turn.run.steps.items() if step.ended_at is not None] == ["a", "n0"]
     assert progress.started == wide[1:]
 
 
 def test_more_first_steps_than_follow_in_a_turn_are_all_done_in_it() -> None:
-    names = [f"n{place}" for place in range(3 * MOST_AT_ONCE)]
+    names = [f"n{place}" for place in range(3 * INLINE_STEPS_MAX)]
     progress = first_progress(*(node(name) for name in names), edges=[])
-    do_at_once(progress, gives_one, lambda: STARTED_AT)
+    run_inline_steps(progress, gives_one, lambda: STARTED_AT)
     assert progress.turn.run.status is RunStatus.COMPLETED
 
 
@@ -140,10 +140,10 @@ def test_first_steps_that_take_long_are_left_to_the_next_turn_but_for_one() -> N
 
     def attempt(_run: Run, name: str) -> Succeeded:
         nonlocal now
-        now += LONGEST_AT_ONCE
+        now += INLINE_TIME_MAX
         return gives_one(_run, name)
 
-    do_at_once(progress, attempt, lambda: now)
+    run_inline_steps(progress, attempt, lambda: now)
     assert progress.started == names[1:]
 
 

@@ -12,7 +12,7 @@ from domain.fact import topic_of
 from domain.graphs.graph import Graph, get_node_kind
 from domain.runs.facts import RunFact, StepWaiting, WaitFor
 from domain.runs.run import Run, RunStatus, evolve
-from engine.turns.schedule import overdue
+from engine.turns.schedule import list_overdue_steps
 from store.log.codec import TOPICS, encode_fact
 from tests.domain.test_golden import lost
 from tests.support.engine.golden.histories import ALL, due_in, kept_of, read_facts, stored
@@ -95,8 +95,8 @@ def test_a_timer_of_an_old_run_is_due_at_its_time_and_not_before() -> None:
         for fact, due in zip(read_facts(history), history.due, strict=True):
             run = evolve(run, fact)
             for node, at in due.timers.items():
-                assert run.ended or node in overdue(run, at)
-                assert node not in overdue(run, at.replace(year=at.year - 1))
+                assert run.ended or node in list_overdue_steps(run, at)
+                assert node not in list_overdue_steps(run, at.replace(year=at.year - 1))
 
 
 def test_the_histories_keep_the_laws() -> None:

@@ -13,7 +13,7 @@ from domain.runs.run import Run, RunStatus, evolve
 from domain.runs.steps import StepStatus
 from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
 from engine.steps.contract import Failed
-from engine.turns.lost_attempts import lost_too_often
+from engine.turns.lost_attempts import fail_repeatedly_lost
 from projections.read_models.runs_view import RunsView
 from tests.support.commands.scenario import NOW
 from tests.support.engine.fake_model import Gate
@@ -132,8 +132,8 @@ def test_a_failure_of_its_own_begins_the_count_anew(ends: str, given_up: bool) -
         why = ErrorClass.OWNER_LOST if letter == "l" else ErrorClass.OVERLOADED
         run = evolve(evolve(run, started(attempt)), failed(attempt, why))
     run = evolve(run, started(len(ends) + 1))
-    assert lost_too_often(run, len(ends) + 1, 3) == [], "this engine has it under way"
-    found = lost_too_often(run, 99, 3)
+    assert fail_repeatedly_lost(run, len(ends) + 1, 3) == [], "this engine has it under way"
+    found = fail_repeatedly_lost(run, 99, 3)
     assert [node_id for node_id, _ in found] == (["a"] if given_up else [])
     assert all(isinstance(result, Failed) for _, result in found)
     assert run.steps["a"].lost == ends.count("l")

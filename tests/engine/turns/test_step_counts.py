@@ -6,7 +6,7 @@ from domain.graphs.compiled import compile_graph
 from domain.graphs.graph import ErrorClass, Graph
 from domain.payload import Payload
 from domain.runs.facts import StepCompleted, StepError, StepFailed, StepSkipped, StepStarted, StepWaiting, WaitFor
-from engine.turns.step_counts import StepTally
+from engine.turns.step_counts import StepCounts
 from tests.support.graphs import graph, node
 from tests.support.projections.given import NOW
 
@@ -17,8 +17,8 @@ ERROR = StepError(error_class=ErrorClass.TIMEOUT, message="late")
 
 
 def test_each_outcome_is_counted_once_by_the_kind_of_its_step() -> None:
-    tally = StepTally()
-    tally.took(
+    tally = StepCounts()
+    tally.add(
         GRAPH,
         [
             StepStarted(node="pass", attempt=1, executor="e", epoch=1, started_at=NOW),
@@ -29,7 +29,7 @@ def test_each_outcome_is_counted_once_by_the_kind_of_its_step() -> None:
             StepSkipped(node="of another graph", reason="nobody came"),
         ],
     )
-    tally.took(GRAPH, [StepCompleted(node="pass", attempt=1, output=Payload(), completed_at=NOW)])
+    tally.add(GRAPH, [StepCompleted(node="pass", attempt=1, output=Payload(), completed_at=NOW)])
     assert tally.counts == {
         ("transform", "retried"): 1,
         ("transform", "failed"): 1,

@@ -37,9 +37,8 @@ from engine.children.outcome import CANCELLED
 from engine.cluster.owner import Owner
 from engine.steps.contract import Failed, ItemsSettled, RetryDue, Succeeded
 from engine.steps.run_data import RunData
-from engine.turns.run_ends import ends_by
-from engine.turns.schedule import due_again
-from engine.turns.turn_builder import Progress
+from engine.turns.schedule import find_due_on_resume
+from engine.turns.turn_builder import TurnBuilder, find_run_failure
 from tests.support.commands.scenario import folded
 from tests.support.engine.simulator.random_graphs import Plot
 from tests.support.engine.simulator.simulator import NOBODY
@@ -58,7 +57,7 @@ def test_an_attempt_whose_time_comes_as_the_run_is_cancelled_is_not_claimed() ->
         StepFailed(node="a", attempt=1, error=BUSY, retry_at=NOW, failed_at=NOW),
         RunCancelRequested(requested_by="ada", requested_at=NOW),
     )
-    progress = Progress(
+    progress = TurnBuilder(
         turn=Turn(run, NOW),
         graph=GRAPH,
         data=RunData({}),
@@ -67,7 +66,7 @@ def test_an_attempt_whose_time_comes_as_the_run_is_cancelled_is_not_claimed() ->
         started=[],
     )
     progress.settle([("a", RetryDue())])
-    progress.carry_on(due_again(GRAPH, progress.turn.run))
+    progress.schedule(find_due_on_resume(GRAPH, progress.turn.run))
     assert progress.turn.facts == [RunCancelled(cancelled_at=NOW)]
     assert progress.started == []
 
@@ -87,8 +86,8 @@ UNDECIDABLE = Plot(
 ).compiled
 
 
-def progress_of(run: Run) -> Progress:
-    return Progress(
+def progress_of(run: Run) -> TurnBuilder:
+    return TurnBuilder(
         turn=Turn(run, NOW),
         graph=UNDECIDABLE,
         data=RunData({}),
@@ -168,7 +167,7 @@ def test_a_failed_step_that_an_older_retry_has_kept_does_not_end_the_run_once_mo
     retried = RunRetried(run_attempt=2, workflow_version=1, kept={"b": ()}, retried_by="ada", retried_at=NOW)
     run = failing(ended, retried)
     assert run.steps["b"].ends_its_run
-    assert ends_by(run) is None
+    assert find_run_failure(run) is None
     again = StepStarted(node="c", attempt=1, executor="engine", epoch=1, started_at=NOW)
     failed = StepFailed(node="c", attempt=1, error=BUSY, failed_at=NOW)
-    assert ends_by(failing(ended, retried, again, failed)) == FailRun(node="c", error=BUSY)
+    assert find_run_failure(failing(ended, retried, again, failed)) == FailRun(node="c", error=BUSY)

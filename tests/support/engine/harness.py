@@ -33,8 +33,9 @@ from engine.steps.contract import StepCall
 from engine.steps.http.step import HttpSteps
 from engine.steps.prompt import Prompts
 from engine.steps.prompt_assets import PromptAssetTexts
-from engine.turns.context import Parts
+from engine.turns.context import EngineContext
 from engine.turns.data_limit import RUN_DATA_BYTES
+from engine.turns.graph_cache import GraphCache
 from projections.read_models.runs import RunsProjection
 from projections.read_models.runs_view import RunsView
 from projections.read_models.timers import TimersProjection
@@ -151,13 +152,14 @@ class Site(Process):
             ),
         )
 
-    def parts(self, owner: Owner) -> Parts:
-        """Give what the drivers of an engine share, to drive runs without the engine around them."""
-        return Parts(
+    def context(self, owner: Owner) -> EngineContext:
+        """Return a context to drive runs without the engine around them."""
+        return EngineContext(
             log=self.log,
             streams=self.streams,
             contents=self.contents,
             executors=self.executors(),
+            graphs=GraphCache(self.log, max_entries=10),
             owner=owner,
             clock=now,
             random=Random(1),  # noqa: S311  # jitter

@@ -13,7 +13,7 @@ from domain.graphs.compiled import compile_graph
 from domain.graphs.graph import Graph
 from domain.runs.facts import RunFact
 from domain.runs.run import Run, evolve
-from engine.turns.schedule import all_settled, due_after, due_again, due_at, due_first
+from engine.turns.schedule import find_due_after, find_due_at_start, find_due_on_resume, get_due_time, is_all_settled
 from store.log.codec import PLAIN_JSON, decode_fact
 
 HISTORIES: Final = Path(__file__).parents[3] / "golden" / "runs"
@@ -65,10 +65,10 @@ def due_in(graphs: dict[str, dict[str, Any]], facts: list[RunFact]) -> list[Due]
     for fact in facts:
         run = evolve(run, fact)
         graph = compile_graph(msgspec.convert(graphs[str(run.workflow_version)], Graph))
-        again = due_again(graph, run) if run.steps else due_first(graph)
+        again = find_due_on_resume(graph, run) if run.steps else find_due_at_start(graph)
         node: str = getattr(fact, "node", "")
-        after = due_after(graph, run, [node] if node in graph.nodes else [])
-        timers = {name: at for name, step in run.steps.items() if (at := due_at(step)) is not None}
+        after = find_due_after(graph, run, [node] if node in graph.nodes else [])
+        timers = {name: at for name, step in run.steps.items() if (at := get_due_time(step)) is not None}
         found.append(
             Due(
                 start=again.start,
@@ -76,7 +76,7 @@ def due_in(graphs: dict[str, dict[str, Any]], facts: list[RunFact]) -> list[Due]
                 next_start=after.start,
                 next_skip=after.skip,
                 timers=timers,
-                all_settled=all_settled(graph, run),
+                all_settled=is_all_settled(graph, run),
             )
         )
     return found

@@ -13,7 +13,7 @@ from commands.repository import read_graph
 from domain.runs.facts import RunFact
 from domain.runs.run import Run
 from domain.runs.steps import Step
-from engine.children.child_ids import child_id
+from engine.children.step_children import create_child_id
 from tests.support.engine.golden.histories import HISTORIES, History, recorded, store
 from tests.support.engine.golden.scenarios import STORIES, Story
 from tests.support.engine.harness import Site, site
@@ -42,7 +42,7 @@ def children_of(run_id: UUID, run: Run, step: Step) -> list[UUID]:
     waiting = step.waiting
     if waiting is None:
         return []
-    return [child_id(run_id, run.attempt, waiting, item) for item in range(waiting.children)]
+    return [create_child_id(run_id, run.attempt, waiting, item) for item in range(waiting.children)]
 
 
 async def of_run(here: Site, run_id: UUID, name: str) -> AsyncGenerator[tuple[str, History]]:

@@ -13,7 +13,7 @@ from domain.ids import from_uuid
 from domain.refusal import Refusal
 from domain.runs.facts import ItemOutcome, RunFact, RunRetried, StepItemsSettled, StepWaiting, Usage, WaitFor
 from domain.runs.run import Run, RunStatus
-from engine.children.child_ids import child_id
+from engine.children.step_children import create_child_id
 from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
 from tests.support.engine.fake_model import Gate
 from tests.support.engine.harness import Site
@@ -192,5 +192,5 @@ def children_of(run_id: UUID, facts: list[RunFact], plot: Plot) -> Iterator[Chil
             done |= {(fact.node, one.item) for one in fact.items if one.outcome is ItemOutcome.COMPLETED}
         elif isinstance(fact, StepWaiting) and fact.waiting_for is WaitFor.CHILD and place >= begins:
             for item, inner in enumerate(plot.behaviours[fact.node].items):
-                child = child_id(run_id, attempt, fact, item)
+                child = create_child_id(run_id, attempt, fact, item)
                 yield Child(child, inner, fact.node, was_done=fact.resumes and (fact.node, item) in done)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import ItemResult, Parent, StepWaiting, WaitFor
 from domain.runs.steps import Step, StepStatus
-from engine.children.child_ids import child_id
-from engine.children.children import OUT_OF_TIME, is_late
-from engine.children.outcome import counted_of, item_result, outcome_of
+from engine.children.outcome import build_item_result, compute_step_outcome, select_counted_items
+from engine.children.step_children import OUT_OF_TIME, create_child_id, is_past_deadline
 from engine.steps.child import get_child_concurrency
 from engine.steps.contract import ItemsSettled, build_failure
 from tests.support.engine.simulator.simulated_results import NoContents, at_once
@@ -76,7 +75,7 @@ class Families:
             chances=play.chances,
             now=play.now,
             parent=Parent(run_id=play.run_id, node=node, item=item),
-            run_id=child_id(play.run_id, play.run.attempt, waiting, item),
+            run_id=create_child_id(play.run_id, play.run.attempt, waiting, item),
         ).begin()
 
     def _advance(self, child: "Play") -> None:
@@ -95,9 +94,11 @@ class Families:
         known = {**step.items, **{one.item: one for one in results}}
         waiting = step.waiting
         assert waiting is not None
-        counted = counted_of(known, late=is_late(waiting, play.now))
-        then = at_once(outcome_of(play.plot.compiled.nodes[node], waiting.children, counted, NoContents(), play.run_id))
-        if then is None and items == ready and is_late(waiting, play.now):
+        counted = select_counted_items(known, is_late=is_past_deadline(waiting, play.now))
+        then = at_once(
+            compute_step_outcome(play.plot.compiled.nodes[node], waiting.children, counted, NoContents(), play.run_id)
+        )
+        if then is None and items == ready and is_past_deadline(waiting, play.now):
             then = build_failure(ErrorClass.TIMEOUT, OUT_OF_TIME)
         if then is not None:
             for child in begun.values():
@@ -128,4 +129,4 @@ class Families:
 
 
 def _result(item: int, child: "Play") -> ItemResult:
-    return at_once(item_result(item, child.run_id, child.run, NoContents(), child.run_id))
+    return at_once(build_item_result(item, child.run_id, child.run, NoContents(), child.run_id))

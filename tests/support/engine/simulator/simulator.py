@@ -25,13 +25,13 @@ from domain.runs.facts import Parent, Pins, RunFact, RunStarted
 from domain.runs.run import Run, evolve
 from domain.runs.steps import StepStatus
 from engine.cluster.owner import Owner
-from engine.executors import is_immediate
+from engine.executors import is_inline
 from engine.steps.contract import Result, RetryDue, StepCall
 from engine.steps.run_data import RunData
-from engine.turns.first_turn import do_at_once
-from engine.turns.resolve import answered, resolved, timed_out
-from engine.turns.schedule import due_at, due_first
-from engine.turns.turn_builder import Progress
+from engine.turns.first_turn import run_inline_steps
+from engine.turns.resolve import resolve_overdue, resolve_recorded_results, resolve_run_data
+from engine.turns.schedule import find_due_at_start, get_due_time
+from engine.turns.turn_builder import TurnBuilder
 from tests.support.engine.simulator.faults import CALM, Chances
 from tests.support.engine.simulator.random_graphs import Plot
 from tests.support.engine.simulator.simulated_children import Families
@@ -140,7 +140,7 @@ class Play:
         for node, step in self.run.steps.items():
             if (at := decided_at(step, self.plot.behaviours[node])) is not None:
                 yield at, partial(self._decide, node)
-            due = due_at(step)
+            due = get_due_time(step)
             if due is not None and node not in self.under_way and not self.families.are_of(step):
                 yield due + lag, self._look
 
@@ -202,7 +202,7 @@ class Play:
         self.moved = False
         if not resuming and self.run.steps:
             progress = self._progress()
-            progress.onward(progress.settle(results))
+            progress.schedule_after(progress.settle(results))
         else:
             progress = self._first_or_resuming(results, resuming=resuming)
         if self.random.random() < self.chances.conflict:
@@ -210,26 +210,26 @@ class Play:
             return
         self._commit(progress)
 
-    def _first_or_resuming(self, results: Sequence[tuple[str, Result]], *, resuming: bool) -> Progress:
-        self.data = at_once(resolved(NoContents(), self.held()))
+    def _first_or_resuming(self, results: Sequence[tuple[str, Result]], *, resuming: bool) -> TurnBuilder:
+        self.data = at_once(resolve_run_data(NoContents(), self.held()))
         progress = self._progress()
         if resuming:
-            late = at_once(timed_out(NoContents(), self.held(), self.plot.compiled, self.now, self.under_way))
-            said = at_once(answered(NoContents(), self.held()))
+            late = at_once(resolve_overdue(NoContents(), self.held(), self.plot.compiled, self.now, self.under_way))
+            said = at_once(resolve_recorded_results(NoContents(), self.held()))
             progress.resume([*results, *said, *late])
             return progress
-        progress.carry_on(due_first(self.plot.compiled))
-        do_at_once(progress, self._at_once, lambda: self.now)
+        progress.schedule(find_due_at_start(self.plot.compiled))
+        run_inline_steps(progress, self._at_once, lambda: self.now)
         return progress
 
     def _at_once(self, run: Run, node: str) -> Result | None:
         behaviour = self.plot.behaviours[node]
-        if behaviour.takes or not is_immediate(self.plot.compiled.nodes[node]):
+        if behaviour.takes or not is_inline(self.plot.compiled.nodes[node]):
             return None
         return result_of(self._call(run, node), behaviour, 0)
 
-    def _progress(self) -> Progress:
-        return Progress(
+    def _progress(self) -> TurnBuilder:
+        return TurnBuilder(
             turn=Turn(self.run, self.now),
             graph=self.plot.compiled,
             data=self.data,
@@ -250,7 +250,7 @@ class Play:
             traceparent=None,
         )
 
-    def _commit(self, progress: Progress) -> None:
+    def _commit(self, progress: TurnBuilder) -> None:
         if progress.turn.run.ended:
             self.families.cancel()
             if self._is_lost():  # between what the children are asked and the end that they are asked for
@@ -261,7 +261,7 @@ class Play:
         if self.run.ended:
             self.under_way.clear()
             return
-        if progress.will_end:
+        if progress.ends_next_turn:
             self.turn([], resuming=True)
             return
         for node in progress.started:

@@ -10,30 +10,31 @@ from domain.graphs.graph import Node
 from domain.runs.facts import StepWaiting, WaitFor
 from domain.runs.run import Run
 from domain.runs.steps import Step, StepStatus
-from engine.children.children import Children, Nursery, is_late
+from engine.children.step_children import StepChildren, is_past_deadline
 from engine.steps.contract import ItemsSettled
+from engine.turns.context import EngineContext
 from store.log.records import Metadata
 
 
-class Families:
+class RunChildren:
     """Keeps the children of each waiting step while the run is driven."""
 
-    def __init__(self, nursery: Nursery) -> None:
-        """Make it for one driver."""
-        self._nursery = nursery
-        self._children: dict[str, Children] = {}
+    def __init__(self, context: EngineContext) -> None:
+        """Create it for one driver."""
+        self._context = context
+        self._children: dict[str, StepChildren] = {}
         self._resting: set[str] = set()
 
-    def ended(self, node: str, item: int, run_id: UUID) -> bool:
-        """Say that a child has ended; tells whether the step must be tended again."""
+    def notify_ended(self, node: str, item: int, run_id: UUID) -> bool:
+        """Note that a child has ended; return whether its step must be tended again."""
         children = self._children.get(node)
-        if children is None or not children.ended(item, run_id) or node not in self._resting:
+        if children is None or not children.notify_ended(item, run_id) or node not in self._resting:
             return False
         self._resting.discard(node)
         return True
 
-    def to_tend(self, run: Run, busy: Collection[str], results: Collection[tuple[str, Any]]) -> list[str]:
-        """Give the steps that wait for children and that nobody tends."""
+    def list_untended(self, run: Run, busy: Collection[str], results: Collection[tuple[str, Any]]) -> list[str]:
+        """Return the steps that wait for children and that no task tends."""
         if not run.waiting:
             return []
         known = {node for node, _ in results}
@@ -44,36 +45,35 @@ class Families:
         ]
 
     def _rests(self, node: str, step: Step) -> bool:
-        return node in self._resting and not is_late(_waiting(step), self._nursery.at_once.clock())
+        return node in self._resting and not is_past_deadline(_get_waiting(step), self._context.clock())
 
     async def tend(self, held: Folded[Run], node: Node, metadata: Metadata) -> ItemsSettled | None:
         """Start and gather the children of a step; None when nothing happens for a while."""
         step = held.state.steps[node.id]
-        children = self._of(held, node, step)
-        result = await children.tend(step, metadata)
+        result = await self._get_children(held, node, step).tend(step, metadata)
         if result is None:
             self._resting.add(node.id)
         return result
 
     async def cancel(self, held: Folded[Run], graph: CompiledGraph, metadata: Metadata) -> None:
-        """Ask the children of a run that ends without them to end as well. Raises Unavailable."""
-        for node, step in _abandoned(held.state):
-            await self._of(held, graph.nodes[node], step).cancel(step, metadata)
+        """Request the cancellation of the children of a run that ends without them. Raises Unavailable."""
+        for node, step in _iterate_cancelled(held.state):
+            await self._get_children(held, graph.nodes[node], step).cancel(step, metadata)
 
-    def _of(self, held: Folded[Run], node: Node, step: Step) -> Children:
+    def _get_children(self, held: Folded[Run], node: Node, step: Step) -> StepChildren:
         children = self._children.get(node.id)
         if children is None or children.attempt != step.attempt:
-            children = self._children[node.id] = Children(self._nursery, held, node, _waiting(step))
+            children = self._children[node.id] = StepChildren(self._context, held, node, _get_waiting(step))
         return children
 
 
-def _waiting(step: Step) -> StepWaiting:
+def _get_waiting(step: Step) -> StepWaiting:
     if step.waiting is None:
         raise TypeError("the step does not wait")
     return step.waiting
 
 
-def _abandoned(run: Run) -> Iterator[tuple[str, Step]]:
+def _iterate_cancelled(run: Run) -> Iterator[tuple[str, Step]]:
     for node, step in run.steps.items():
         waiting = step.waiting
         if step.status is StepStatus.CANCELLED and waiting is not None and waiting.waiting_for is WaitFor.CHILD:

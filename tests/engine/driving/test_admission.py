@@ -8,114 +8,114 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.driving.slots import Due, Places
+from engine.driving.admission import AdmissionQueue, DueRun
 from tests.support.commands.processes import new_id
 
 ANA, BEN, CEM = UUID(int=1), UUID(int=2), UUID(int=3)
 
 
-def due(workspace_id: UUID) -> Due:
+def due(workspace_id: UUID) -> DueRun:
     run_id = new_id()
-    return Due(run_id, workspace_id, run_id)
+    return DueRun(run_id, workspace_id, run_id)
 
 
-def come(places: Places, workspace_id: UUID, runs: int) -> list[Due]:
+def come(places: AdmissionQueue, workspace_id: UUID, runs: int) -> list[DueRun]:
     """Have so many runs come as far as there is room, and give those that get a place."""
-    begun: list[Due] = []
+    begun: list[DueRun] = []
     for _ in range(runs):
         if places.has_room(workspace_id):
-            places.line_up(due(workspace_id))
+            places.enqueue(due(workspace_id))
             begun += fill(places)
     return begun
 
 
-def fill(places: Places) -> list[Due]:
-    begun: list[Due] = []
-    while (one := places.next()) is not None:
-        places.take(one.run_id, one.workspace_id)
+def fill(places: AdmissionQueue) -> list[DueRun]:
+    begun: list[DueRun] = []
+    while (one := places.pop_next()) is not None:
+        places.activate(one.run_id, one.workspace_id)
         begun.append(one)
     return begun
 
 
 @pytest.mark.parametrize(("most", "alone"), [(1, 1), (2, 2), (4, 3), (2_000, 1_500)])
 def test_a_workspace_alone_gets_three_quarters_of_many_places_and_all_of_one(most: int, alone: int) -> None:
-    places = Places(most)
+    places = AdmissionQueue(most)
     assert len(come(places, ANA, 2 * most)) == alone
-    assert not places.has_place(ANA)
-    assert places.has_place(BEN) is (alone < most)
-    assert list(places.in_line) == [ANA]
+    assert not places.admits_at_once(ANA)
+    assert places.admits_at_once(BEN) is (alone < most)
+    assert list(places.queued_workspaces) == [ANA]
 
 
 def test_who_comes_new_finds_places_however_busy_the_others_are() -> None:
-    places = Places(2_000)
+    places = AdmissionQueue(2_000)
     held = come(places, ANA, 5_000)
     assert len(come(places, BEN, 100)) == 100
     assert len(come(places, CEM, 50)) == 50
     for one in held:  # as Ana's end the others get what is their share of all
-        places.give_back(one.run_id)
+        places.release(one.run_id)
         fill(places)
         come(places, ANA, 1)
         come(places, BEN, 10)
-    assert abs(places.having(ANA) - places.having(BEN)) <= 2
-    assert places.having(ANA) > 700
+    assert abs(places.active_count(ANA) - places.active_count(BEN)) <= 2
+    assert places.active_count(ANA) > 700
 
 
 def test_one_run_of_each_workspace_may_wait_however_many_do() -> None:
-    places = Places(4)
+    places = AdmissionQueue(4)
     come(places, ANA, 3)
     for _ in range(10):  # as runs on which somebody has decided
-        places.line_up(due(ANA))
+        places.enqueue(due(ANA))
     assert (places.has_room(ANA), places.has_room_to_spare(ANA)) == (False, False)
     assert (places.has_room(BEN), places.has_room_to_spare(BEN)) == (True, True)
     assert len(come(places, BEN, 3)) == 1
-    assert (places.waiting, places.has_room(BEN), places.has_room_to_spare(BEN)) == (11, False, False)
+    assert (places.queued_count, places.has_room(BEN), places.has_room_to_spare(BEN)) == (11, False, False)
     assert come(places, CEM, 2) == []
-    assert (places.waiting, places.has_room(CEM)) == (12, False)
+    assert (places.queued_count, places.has_room(CEM)) == (12, False)
 
 
 def test_who_waits_is_taken_in_turns() -> None:
-    places = Places(4)
+    places = AdmissionQueue(4)
     held = [*come(places, ANA, 3), *come(places, BEN, 1)]
     for workspace_id in (ANA, ANA, BEN, CEM):
-        places.line_up(due(workspace_id))
-    assert (places.waiting, fill(places)) == (4, [])
+        places.enqueue(due(workspace_id))
+    assert (places.queued_count, fill(places)) == (4, [])
     taken: list[UUID] = []
     for one in held:
-        places.give_back(one.run_id)
+        places.release(one.run_id)
         taken += [begun.workspace_id for begun in fill(places)]
     assert taken == [ANA, BEN, CEM, ANA]
-    assert places.waiting == 0
+    assert places.queued_count == 0
 
 
 def test_one_that_waits_keeps_its_turn_and_may_leave() -> None:
-    places = Places(1)
+    places = AdmissionQueue(1)
     come(places, ANA, 1)
     first, second = due(ANA), due(ANA)
     for one in (first, second, first):
-        places.line_up(one)
-    assert (places.waiting, places.waits(first.run_id)) == (2, True)
-    assert places.leave(first.run_id)
-    assert not places.leave(first.run_id)
-    assert (places.waiting, places.waits(first.run_id)) == (1, False)
+        places.enqueue(one)
+    assert (places.queued_count, places.is_queued(first.run_id)) == (2, True)
+    assert places.withdraw(first.run_id)
+    assert not places.withdraw(first.run_id)
+    assert (places.queued_count, places.is_queued(first.run_id)) == (1, False)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(1, 12), st.lists(st.sampled_from([ANA, BEN, CEM]), max_size=60), st.randoms(use_true_random=False))
 def test_bounds_hold_and_nobody_waits_for_ever(most: int, coming: list[UUID], random: Random) -> None:
-    places = Places(most)
-    held: list[Due] = []
+    places = AdmissionQueue(most)
+    held: list[DueRun] = []
     for workspace_id in coming:
         held += come(places, workspace_id, 1)
         assert len(held) <= most
-        assert places.waiting <= most + len({ANA, BEN, CEM}) - 1  # one of each, where there is no room left
+        assert places.queued_count <= most + len({ANA, BEN, CEM}) - 1  # one of each, where there is no room left
         if held and random.random() < 0.4:
-            places.give_back(held.pop(random.randrange(len(held))).run_id)
+            places.release(held.pop(random.randrange(len(held))).run_id)
             held += fill(places)
-    waiting = places.waiting
+    waiting = places.queued_count
     served = Counter[UUID]()
     while held:
-        places.give_back(held.pop(0).run_id)
+        places.release(held.pop(0).run_id)
         begun = fill(places)
         served.update(one.workspace_id for one in begun)
         held += begun
-    assert (served.total(), places.waiting) == (waiting, 0)
+    assert (served.total(), places.queued_count) == (waiting, 0)

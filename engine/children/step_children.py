@@ -1,0 +1,280 @@
+"""The children of a waiting step: runs of their own, started up to a concurrency limit and gathered as they end.
+
+Which children exist and which have ended can be read from the log: their ids follow from their places in the list, and
+they start in its order. An engine that takes the parent over walks the list again; starting a child that exists is a
+conflict.
+"""
+
+import asyncio
+import hashlib
+import math
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import structlog
+from msgspec.structs import replace
+
+from commands.aggregates import RUN, new_stream
+from commands.runs.lifecycle import CancelRun, cancel_run
+from commands.runs.start import RunSources, StartRun, start_run
+from commands.runs.turn import Turn, append_turn
+from domain.folded import Folded
+from domain.graphs.graph import ErrorClass, Node
+from domain.runs.facts import ItemResult, Parent, StepWaiting
+from domain.runs.run import Run
+from domain.runs.steps import Step
+from engine.children.inline_child import load_inline_graph, run_to_end
+from engine.children.outcome import build_item_result, compute_step_outcome, select_counted_items
+from engine.executors import BUG
+from engine.steps.child import get_child_concurrency, get_child_workflow_id
+from engine.steps.contract import ItemsSettled, build_failure
+from engine.turns.context import EngineContext
+from store.contents import keep, resolve
+from store.errors import Conflict, ContentTooLarge, TooDeep, Unavailable, UnstorableText
+from store.log.records import Metadata
+from store.retrying import Retrying
+
+BATCH_ITEMS: Final = 250
+BATCH_BYTES: Final = 128 * 1024
+"""Limit of one fact about settled items, which its last item may exceed: half of what the log accepts."""
+
+SHORTEST_REST_SECONDS: Final = 0.001
+
+OUT_OF_TIME: Final = "the runs that the step waits for had not all ended when its time was over"
+PARENT_ENDED: Final = "the step that began this run waits for it no longer"
+
+
+def create_child_id(parent: UUID, run_attempt: int, waiting: StepWaiting, item: int) -> UUID:
+    """Return the id of a child: a UUIDv7 (RFC 9562) of the wait's time, whose random bits are a hash of its place.
+
+    The same for each attempt to start it, so that starting it twice is harmless. Ids that grow with time keep the
+    indexes of the log and the read models dense.
+    """
+    place = f"{parent}.{run_attempt}.{waiting.node}.{waiting.attempt}.{item}"
+    bits = int.from_bytes(hashlib.sha256(place.encode()).digest()[:10])
+    milliseconds = int(waiting.waiting_since.timestamp() * 1_000) & (2**48 - 1)
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | (bits >> 62 & 0xFFF) << 64 | 0b10 << 62 | bits & (2**62 - 1))
+
+
+def is_past_deadline(waiting: StepWaiting, now: datetime) -> bool:
+    """Return whether the deadline of a wait has passed."""
+    return waiting.until is not None and now >= waiting.until
+
+
+class StepChildren:
+    """The children of one waiting step of one run, tended by its driver."""
+
+    def __init__(self, context: EngineContext, held: Folded[Run], node: Node, waiting: StepWaiting) -> None:
+        """Create it for a recorded wait; `tend` does the work."""
+        self._context = context
+        self._parent = held
+        self._node = node
+        self._waiting = waiting
+        self._inputs: list[Any] = []
+        self._to_restart: list[int] = []
+        self._next = 0
+        # An engine that is gone may have been killed by one of these, which leaves no trace: children start in order.
+        claimed_here = held.state.steps[node.id].epoch == context.owner.epoch
+        self._suspects = 0 if claimed_here else get_child_concurrency(node)
+        self._under_way: set[int] = set()
+        self._ready: list[ItemResult] = []
+        self._ended: set[int] = set()
+        self._wake = asyncio.Event()
+        self._starting: asyncio.Future[list[BaseException | None]] | None = None
+
+    @property
+    def attempt(self) -> int:
+        """Return the attempt of the step that these children belong to."""
+        return self._waiting.attempt
+
+    def get_id(self, item: int) -> UUID:
+        """Return the id of the child at a place of the list."""
+        return create_child_id(self._parent.stream_id, self._parent.state.attempt, self._waiting, item)
+
+    def notify_ended(self, item: int, run_id: UUID) -> bool:
+        """Note that a child has ended; return whether it is one of these and is waited for."""
+        if item not in self._under_way or self.get_id(item) != run_id:
+            return False
+        self._ended.add(item)
+        self._wake.set()
+        return True
+
+    async def tend(self, step: Step, metadata: Metadata) -> ItemsSettled | None:
+        """Start what may start and return what has ended; None when nothing happens for a while. Never raises."""
+        try:
+            return await Retrying(Unavailable).call(lambda: self._tend(step, metadata))
+        except (ContentTooLarge, TooDeep, UnstorableText) as fault:
+            return ItemsSettled((), build_failure(ErrorClass.INVALID_OUTPUT, str(fault)))
+        except Exception:  # noqa: BLE001  # a bug of ours must not end the other runs: it is logged and recorded
+            structlog.get_logger("engine").exception("step.bug", run=str(self._parent.stream_id), node=self._node.id)
+            return ItemsSettled((), build_failure(ErrorClass.INTERNAL, BUG))
+
+    async def _tend(self, step: Step, metadata: Metadata) -> ItemsSettled | None:
+        if not self._inputs:
+            self._inputs = await resolve(self._context.contents, self._parent.workspace_id, self._waiting.items)
+        while len(step.items) < self._waiting.children:
+            await self._gather_ended()
+            if self._is_late():
+                break
+            await self._start_next(step, metadata)
+            while self._may_start_more():
+                await self._start_next(step, metadata)
+            if self._ready:
+                break
+            if not self._ended and not await self._wait_for_end() and not self._is_late():
+                return None
+        return await self._settle(step, metadata)
+
+    async def _wait_for_end(self) -> bool:
+        """Wait until a child ends; return False when none does for a while or before the step's deadline."""
+        self._wake.clear()
+        until = self._waiting.until
+        left = math.inf if until is None else (until - self._context.clock()).total_seconds()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(SHORTEST_REST_SECONDS, min(self._context.child_rest_seconds, left))):
+                await self._wake.wait()
+        return bool(self._ended)
+
+    def _is_late(self) -> bool:
+        return is_past_deadline(self._waiting, self._context.clock())
+
+    def _may_start_more(self) -> bool:
+        """Return whether to start more before recording what has ended: all started so far have ended inline."""
+        has_more = bool(self._to_restart) or self._next < self._waiting.children
+        return has_more and 0 < len(self._ready) < BATCH_ITEMS and not self._under_way
+
+    async def _settle(self, step: Step, metadata: Metadata) -> ItemsSettled:
+        batch = self._select_batch()
+        known = {**step.items, **{result.item: result for result in batch}}
+        counted = select_counted_items(known, is_late=self._is_late())
+        contents, workspace_id = self._context.contents, self._parent.workspace_id
+        outcome = await compute_step_outcome(self._node, self._waiting.children, counted, contents, workspace_id)
+        if outcome is None and len(batch) == len(self._ready) and self._is_late():
+            outcome = build_failure(ErrorClass.TIMEOUT, OUT_OF_TIME)
+        if outcome is not None and len(known) < self._waiting.children:
+            await self.cancel(replace(step, items=known), metadata)
+        if outcome is not None:
+            self._inputs = []  # up to 16 MB, for as long as the run is driven
+        del self._ready[: len(batch)]
+        return ItemsSettled(tuple(batch), outcome)
+
+    def _select_batch(self) -> list[ItemResult]:
+        size, count = 0, 0
+        for result in self._ready[:BATCH_ITEMS]:
+            size += len(msgspec.json.encode(result))
+            if count and size > BATCH_BYTES:
+                break
+            count += 1
+        return self._ready[:count]
+
+    async def _gather_ended(self) -> None:
+        for item in sorted(self._ended & self._under_way):
+            await self._check_ended(item)
+        self._ended.difference_update(set(self._ended) - self._under_way)
+
+    async def _check_ended(self, item: int) -> None:
+        """Read a child and add its result if it has ended."""
+        run_id = self.get_id(item)
+        child = await self._context.streams.load(RUN, run_id)
+        if child is None or not child.state.ended:
+            child = await self._context.streams.reload(RUN, run_id)
+        if child is not None and child.state.ended:
+            await self._add_result(item, child.state)
+
+    async def _add_result(self, item: int, child: Run) -> None:
+        contents, workspace_id = self._context.contents, self._parent.workspace_id
+        result = await build_item_result(item, self.get_id(item), child, contents, workspace_id)
+        if item in self._under_way:
+            self._under_way.discard(item)
+            self._ready.append(result)
+
+    async def _start_next(self, step: Step, metadata: Metadata) -> None:
+        """Start children up to the concurrency limit; those whose start failed are next again."""
+        free = get_child_concurrency(self._node) - len(self._under_way)
+        items, self._to_restart = self._to_restart[:free], self._to_restart[free:]
+        while len(items) < free and self._next < self._waiting.children:
+            if self._next not in step.items:
+                items.append(self._next)
+            self._next += 1
+        self._under_way.update(items)
+        # Shielded: an append under way takes effect, and `cancel` must find the child.
+        self._starting = asyncio.gather(*(self._start(item, metadata) for item in items), return_exceptions=True)
+        outcomes = await asyncio.shield(self._starting)
+        faults = {item: fault for item, fault in zip(items, outcomes, strict=True) if fault is not None}
+        self._under_way.difference_update(faults)
+        self._to_restart = [*faults, *self._to_restart]
+        for fault in faults.values():
+            raise fault
+
+    async def _start(self, item: int, metadata: Metadata) -> None:
+        """Start a child. One that exists already may have ended unnoticed."""
+        context, parent = self._context, self._parent
+        now = context.clock()
+        child = new_stream(RUN, self.get_id(item), parent.workspace_id, parent.project_id, now)
+        turn = await self._build_start(item, child, now)
+        is_suspect = self._suspects > 0
+        graph = None if is_suspect else await load_inline_graph(context, turn.run)
+        if graph is not None:
+            turn = run_to_end(context, child, turn, graph, self._inputs[item], metadata.traceparent) or turn
+        try:
+            await append_turn(context.streams, child, turn, metadata)
+        except Conflict:
+            await self._check_ended(item)
+            return
+        self._suspects -= is_suspect
+        if graph is not None:
+            context.step_counts.add(graph, turn.facts)
+        if turn.run.ended:
+            await self._add_result(item, turn.run)
+
+    async def _build_start(self, item: int, child: Folded[Run], now: datetime) -> Turn:
+        """Return a turn that only starts a child."""
+        parent = self._parent
+        workflow_id = get_child_workflow_id(self._node)
+        pins = parent.state.pins
+        command = StartRun(
+            target_id=child.stream_id,
+            workflow_id=workflow_id,
+            inputs=await keep(self._context.contents, parent.workspace_id, self._inputs[item]),
+            parent=Parent(run_id=parent.stream_id, node=self._node.id, item=item),
+        )
+        sources = RunSources(
+            project_id=parent.project_id or parent.stream_id,
+            workflow_version=pins.workflows[workflow_id],
+            pins=pins,
+        )
+        turn = Turn(child.state, now)
+        turn.add(start_run(command, child.state, sources, now))
+        return turn
+
+    async def cancel(self, step: Step, metadata: Metadata) -> None:
+        """Request the cancellation of every child under way. Children start in order: behind the last are none."""
+        if self._starting is not None:
+            await self._starting
+        missing = 0
+        for item in range(self._waiting.children):
+            if item in step.items:
+                continue
+            exists = await request_cancel(self._context, self.get_id(item), metadata)
+            missing = 0 if exists else missing + 1
+            if missing > get_child_concurrency(self._node):
+                return
+
+
+async def request_cancel(context: EngineContext, run_id: UUID, metadata: Metadata) -> bool:
+    """Request the cancellation of a child run unless it has ended; return whether it exists. Raises Unavailable."""
+    command = CancelRun(target_id=run_id, user_id=metadata.actor.id, reason=PARENT_ENDED)
+    while True:
+        child = await context.streams.reload(RUN, run_id)
+        if child is None:
+            return False
+        if child.state.ended:
+            return True
+        turn = Turn(child.state, context.clock())
+        turn.add(cancel_run(command, child.state, None, turn.now))
+        with suppress(Conflict):
+            await append_turn(context.streams, child, turn, metadata)
+            return True
