@@ -23,6 +23,7 @@ from callsheet.operate.parked import parked
 from callsheet.operate.projections import named, projections
 from callsheet.operate.rebuild import prune_command, rebuild_command
 from callsheet.operate.relay import relay
+from callsheet.operate.settings import settings_command
 from callsheet.secrets import secret_of
 from callsheet.server.serve import serve as serve_parts
 from callsheet.settings.load import Settings, SettingsUnusable, load_settings
@@ -52,6 +53,7 @@ def main() -> None:
 main.add_command(events)
 main.add_command(projections)
 main.add_command(relay)
+main.add_command(settings_command)
 projections.add_command(parked)
 projections.add_command(rebuild_command)
 projections.add_command(prune_command)

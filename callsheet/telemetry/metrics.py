@@ -6,12 +6,10 @@ All of it is counted in place, in plain dictionaries and in histograms of our ow
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 from callsheet.telemetry.histograms import Histogram
 
@@ -42,9 +40,6 @@ class Metrics:
         self._fold_seconds = self._histogram(
             "projection_apply_duration_seconds", "Time to fold a batch and commit it.", SECONDS, label="projection"
         )
-        reader = PrometheusMetricReader(disable_target_info=True, scope_info_enabled=False, registry=self._registry)
-        self._provider = MeterProvider(metric_readers=[reader], resource=Resource({}), shutdown_on_exit=False)
-        self._meter = self._provider.get_meter("callsheet")
 
     def _histogram(
         self, name: str, description: str, bounds: Sequence[float], *, label: str | None = None
@@ -65,26 +60,54 @@ class Metrics:
         self._fold_seconds.record(seconds, projection)
 
     def gauge(self, name: str, description: str, values: Callable[[], Values], *, unit: str = "") -> None:
-        """Show values that go up and down, as they are when the page is asked for."""
-        self._meter.create_observable_gauge(f"callsheet.{name}", [_observing(values)], unit, description)
+        """Register a value that goes up and down; it is read when the page is requested."""
+        self._registry.register(ReadValues(GaugeMetricFamily, _full_name(name, unit), description, values))
 
     def counter(self, name: str, description: str, values: Callable[[], Values], *, unit: str = "") -> None:
-        """Show values that only grow while the process lives."""
-        self._meter.create_observable_counter(f"callsheet.{name}", [_observing(values)], unit, description)
+        """Register a value that only grows while the process lives; its name on the page ends with `_total`."""
+        self._registry.register(ReadValues(CounterMetricFamily, _full_name(name, unit), description, values))
 
     def page(self) -> bytes:
-        """Give all of it in the text format of Prometheus."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
-    def close(self) -> None:
-        """Let go of the instruments."""
-        self._provider.shutdown()
+
+class ReadValues(Collector):
+    """A metric whose values are read when the page is requested; without values it is not on the page."""
+
+    def __init__(
+        self,
+        family: type[GaugeMetricFamily] | type[CounterMetricFamily],
+        name: str,
+        description: str,
+        values: Callable[[], Values],
+    ) -> None:
+        """Create it from its name without `_total`, and the function that reads its values."""
+        self._family = family
+        self._name = name
+        self._description = description
+        self._values = values
+
+    def describe(self) -> list[Metric]:
+        """Return the metric without values: a name that is registered twice is an error."""
+        return [self._family(self._name, self._description)]
+
+    def collect(self) -> list[Metric]:
+        """Return the metric with its values now."""
+        values = list(self._values())
+        if not values:
+            return []
+        family = self._family(self._name, self._description, labels=tuple(values[0][0]))
+        for labels, value in values:
+            family.add_metric(tuple(labels.values()), float(value))
+        return [family]
 
 
-def _observing(values: Callable[[], Values]) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    return lambda _options: [Observation(value, dict(labels)) for labels, value in values()]
+def _full_name(name: str, unit: str) -> str:
+    suffix = {"": "", "s": "_seconds"}[unit]
+    return f"callsheet_{name.replace('.', '_')}{suffix}"
 
 
 def alone(value: float) -> Values:
-    """Give one value without labels."""
+    """Return one value without labels."""
     return ((NO_LABELS, value),)

@@ -132,7 +132,7 @@ async def opened(
     async with AsyncExitStack() as stack:
         log_id = await stack.enter_async_context(log.opened())
         await stack.enter_async_context(models.open())
-        metrics = stack.enter_context(metrics_of(log))
+        metrics = metrics_of(log)
         bus = bus_of(settings, conninfo, log, log_id, feed, name, failpoint if Part.PROJECTIONS in parts else None)
         executors = await stack.enter_async_context(executing(log, settings, secret, bus.deltas))
         worker = worker_of(conninfo, feed, checkpoints, projections, settings, failpoint, metrics.folded)

@@ -1,21 +1,14 @@
-"""Wiring of the metrics: who tells them what."""
-
-from collections.abc import Generator
-from contextlib import contextmanager
+"""Wiring of the metrics: what reports to them."""
 
 from callsheet.telemetry.fact_metrics import FactTally
 from callsheet.telemetry.metrics import Metrics
 from store.log.log import Log
 
 
-@contextmanager
-def metrics_of(log: Log) -> Generator[Metrics]:
-    """Keep the metrics of a process, told by its log of what is appended; the parts that are looked at come later."""
+def metrics_of(log: Log) -> Metrics:
+    """Create the metrics of a process, and let its log report to them; `Watch` adds the other parts."""
     metrics, tally = Metrics(), FactTally()
     log.measure(metrics.appended)
     log.tell(tally.committed)
     tally.show(metrics)
-    try:
-        yield metrics
-    finally:
-        metrics.close()
+    return metrics

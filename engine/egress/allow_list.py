@@ -33,6 +33,9 @@ class AllowList:
     def __repr__(self) -> str:
         return f"AllowList({len(self._entries)} entries)"
 
+    def __str__(self) -> str:
+        return ", ".join(sorted(host if port is None else f"{host}:{port}" for host, port in self._entries))
+
 
 def _parse_entry(entry: str) -> tuple[str, int | None]:
     read = ENTRY.fullmatch(entry)

@@ -26,6 +26,9 @@ class PriceTable:
         except (msgspec.MsgspecError, UnicodeError) as wrong:
             raise ValueError(f"the price table cannot be used: {wrong}") from None
 
+    def __str__(self) -> str:
+        return f"{len(self.prices)} models"
+
     def by_name(self, defaults: Mapping[str, str]) -> dict[str, Priced]:
         """Return the price of each name that a graph may use; `defaults` says what such a name stands for."""
         table = {model: Priced(model=model, price=price) for model, price in self.prices.items()}

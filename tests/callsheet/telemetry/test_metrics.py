@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +121,8 @@ def used(model: str, number: int) -> StepCompleted:
 
 
 @pytest.fixture
-def metrics() -> Generator[Metrics]:
-    made = Metrics()
-    yield made
-    made.close()
+def metrics() -> Metrics:
+    return Metrics()
 
 
 def test_models_past_a_bound_are_counted_together(metrics: Metrics) -> None:
