@@ -32,7 +32,7 @@ from callsheet.telemetry.logging import configure_logging
 from callsheet.wiring.core import COMPONENTS, EVERYTHING, Part
 from callsheet.wiring.projections import ALL_PROJECTIONS
 from domain.ids import from_uuid, to_uuid
-from gateway.identity.development_tokens import development_token
+from gateway.identity.development_tokens import sign_development_token
 from store.postgres.migrations import migrate
 
 EXIT_CODES: Final = (
@@ -128,7 +128,7 @@ def token(workspace: str | None, user: str, hours: int) -> None:
     with refusals():
         settings = load_settings(os.environ)
         workspace_id = uuid7() if workspace is None else workspace_named(workspace)
-        signed = development_token(
+        signed = sign_development_token(
             secret_of(settings).reveal().encode(),
             workspace_claim=settings.identity.workspace_claim,
             workspace_id=workspace_id,

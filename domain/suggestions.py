@@ -18,5 +18,11 @@ def listed(known: Iterable[str]) -> str:
 
 def meant(name: str, known: Iterable[str], most: int = NAMES_MAX) -> str:
     """Return `; did you mean …?` with the known name that is nearest, of `most`, and nothing where none is near."""
-    near = get_close_matches(name, list(islice(known, most)), n=1) if len(name) <= LONGEST_NAME else []
-    return f"; did you mean {near[0]}?" if near else ""
+    similar = find_similar(name, known, most)
+    return f"; did you mean {similar}?" if similar is not None else ""
+
+
+def find_similar(name: str, known: Iterable[str], most: int = NAMES_MAX) -> str | None:
+    """Return the known name that is most similar, of the first `most`; None if none is similar."""
+    similar = get_close_matches(name, list(islice(known, most)), n=1) if len(name) <= LONGEST_NAME else []
+    return similar[0] if similar else None

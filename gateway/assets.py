@@ -1,38 +1,56 @@
-"""Assets over HTTP: `GET/POST /v1/projects/{projectId}/assets`, `GET/PATCH /v1/assets/{assetId}`."""
+"""Assets: `GET/POST /v1/projects/{projectId}/assets`, `GET/PATCH /v1/assets/{assetId}`."""
 
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
-from litestar import get, patch, post
-from litestar.handlers import HTTPRouteHandler
 from msgspec import UNSET, Struct, UnsetType
 
 from commands.aggregates import ASSET
 from commands.asset import ChangeAsset, CreateAsset
 from commands.command import Command
-from domain.asset import Asset, AssetNotFound, AssetStatus, AssetType, check_content
+from domain.asset import (
+    Asset,
+    AssetContentUnacceptable,
+    AssetNotActive,
+    AssetNotFound,
+    AssetStatus,
+    AssetType,
+    check_content,
+)
 from domain.folded import Folded
 from domain.ids import from_uuid
 from domain.payload import Payload
-from domain.project import ProjectNotFound
+from domain.project import ProjectNotActive
 from gateway.deps import Deps
-from gateway.endpoint import AnyRequest, Door, Entry, location, written
-from gateway.http.bodies import PATCH_TYPES, Shape
-from gateway.http.ids import shown_id
-from gateway.http.merge_patch import merged, merged_object
-from gateway.http.paging import PAGED
-from gateway.http.payloads import NOTHING_RESOLVED, Resolved, resolved, value_of
-from gateway.http.preconditions import etag
-from gateway.http.query import choice_of
-from gateway.http.replies import Reply, json_reply
-from gateway.http.statuses import Status, status_set
-from gateway.projects import Name
+from gateway.http.bodies import PATCH_TYPES
+from gateway.http.ids import format_id
+from gateway.http.merge_patch import apply_patch, patch_object
+from gateway.http.payloads import NO_CONTENTS, Contents, fetch_contents, show_payload
+from gateway.http.statuses import Status, convert_status
+from gateway.identity.scopes import Scope
+from gateway.operations.context import RequestContext
+from gateway.operations.operation import (
+    Method,
+    Operation,
+    PathId,
+    RequestBody,
+    respond_changed,
+    respond_created,
+    respond_page,
+    respond_read,
+)
+from gateway.operations.paging import PageRequest
+from gateway.operations.results import Page, Result
+from gateway.projects import PROJECT_ID, Name, require_project
 from projections.read_models.assets_view import AssetFilters
 from store.contents import keep
 
+ASSET_ID: Final = PathId("assetId", "ast", AssetNotFound)
+
 
 class NewAsset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An asset to begin; content is any JSON."""
+    """An asset to create. `content` is any JSON; a prompt's is text."""
 
     type: AssetType
     label: Name
@@ -41,7 +59,7 @@ class NewAsset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AssetPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to change of an asset, as a JSON Merge Patch; content that is an object is merged too."""
+    """A change of an asset, as a JSON Merge Patch. A `content` that is an object is merged as well."""
 
     label: Name | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
@@ -50,7 +68,7 @@ class AssetPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AssetBody(Struct, frozen=True, kw_only=True):
-    """An asset as it is sent. `version` counts its contents from 1; in lists large content is a reference."""
+    """An asset. `version` counts its contents from 1. In lists, large content is a reference."""
 
     id: str
     project_id: str
@@ -64,119 +82,163 @@ class AssetBody(Struct, frozen=True, kw_only=True):
     updated_at: datetime | None
 
 
-NEW: Final = Shape(NewAsset)
-PATCH: Final = Shape(AssetPatch, allowed=PATCH_TYPES)
+class AssetQuery(Struct, frozen=True, kw_only=True):
+    """Which assets to list. `label` matches exactly."""
+
+    page: PageRequest
+    status: AssetStatus | None = None
+    type: AssetType | None = None
+    label: str | None = None
 
 
-def asset_body(folded: Folded[Asset], known: Resolved = NOTHING_RESOLVED) -> AssetBody:
-    """Return an asset as JSON shows it."""
+def create_asset_body(folded: Folded[Asset], contents: Contents = NO_CONTENTS) -> AssetBody:
+    """Return an asset as it is sent."""
     asset, asset_id = folded.state, folded.stream_id
     return AssetBody(
         id=from_uuid("ast", asset_id),
-        project_id=shown_id("prj", folded.project_id or asset_id),
+        project_id=format_id("prj", folded.project_id or asset_id),
         type=asset.type,
         label=asset.label,
         status=asset.status,
         metadata=asset.metadata,
         version=asset.version,
-        content=value_of(asset.content, known),
+        content=show_payload(asset.content, contents),
         created_at=folded.created_at,
         updated_at=folded.updated_at,
     )
 
 
-class Assets:
-    """The routes of assets."""
+async def _create_whole_body(deps: Deps, folded: Folded[Asset]) -> AssetBody:
+    contents = await fetch_contents(deps.contents, folded.workspace_id, [folded.state.content])
+    return create_asset_body(folded, contents)
 
-    def __init__(self, deps: Deps, door: Door) -> None:
-        """Make them of what the gateway is built from."""
-        self._view = deps.assets
-        self._contents = deps.contents
-        self._make_id = deps.make_id
-        self._door = door
 
-    def routes(self) -> list[HTTPRouteHandler]:
-        """Give the routes."""
-        return [
-            get("/v1/projects/{projectId:str}/assets", operation_id="listAssets")(self.list_assets),
-            post("/v1/projects/{projectId:str}/assets", operation_id="createAsset")(self.create),
-            get("/v1/assets/{assetId:str}", operation_id="getAsset")(self.get),
-            patch("/v1/assets/{assetId:str}", operation_id="changeAsset")(self.change),
-        ]
+async def list_assets(request: RequestContext[AssetQuery, None], deps: Deps) -> Page:
+    """List the assets of a project."""
+    query = request.query
+    await require_project(deps, request.workspace_id, request.target_id)
+    listing = await deps.assets.list(
+        request.workspace_id,
+        filters=AssetFilters(project_id=request.target_id, status=query.status, type=query.type, label=query.label),
+        limit=query.page.limit,
+        cursor=query.page.cursor,
+        sort=query.page.sort,
+    )
+    items = [create_asset_body(view) for view in listing.items]
+    return Page(items=items, next_cursor=listing.next)
 
-    async def list_assets(self, request: AnyRequest) -> Reply:
-        """List a project's assets."""
-        entry = self._door.enter(request, "assets:read", *PAGED, "status", "type", "label")
-        query = entry.query
-        asked = self._door.paging.asked(query)
-        filters = AssetFilters(
-            project_id=await self._door.project(entry, "assets"),
-            status=choice_of(query, "status", AssetStatus),
-            type=choice_of(query, "type", AssetType),
-            label=query.get("label"),
+
+LIST_ASSETS: Final = Operation(
+    method=Method.GET,
+    path="/v1/projects/{projectId}/assets",
+    operation_id="listAssets",
+    tag="assets",
+    summary="List the assets of a project.",
+    scope=Scope.ASSETS_READ,
+    path_parameters=(PROJECT_ID,),
+    query=AssetQuery,
+    responses=(respond_page(AssetBody, "A page of assets."),),
+    reads=("projects", "assets"),
+    handler=list_assets,
+)
+
+
+async def create_asset(request: RequestContext[None, NewAsset], deps: Deps) -> Result:
+    """Create an asset in a project."""
+    new = request.body
+    check_content(new.type, new.content)  # here as well, since the decider sees only a reference to large content
+    command = CreateAsset(
+        target_id=deps.make_id(),
+        project_id=request.target_id,
+        type=new.type,
+        label=new.label,
+        metadata=new.metadata,
+        content=await keep(deps.contents, request.workspace_id, new.content),
+    )
+    outcome = await request.execute(command)
+    body = await _create_whole_body(deps, outcome.loaded)
+    return Result.of_change(outcome, body, location=f"/v1/assets/{body.id}")
+
+
+CREATE_ASSET: Final = Operation(
+    method=Method.POST,
+    path="/v1/projects/{projectId}/assets",
+    operation_id="createAsset",
+    tag="assets",
+    summary="Create an asset in a project.",
+    scope=Scope.ASSETS_WRITE,
+    path_parameters=(PROJECT_ID,),
+    body=RequestBody(type=NewAsset),
+    responses=(respond_created(AssetBody, "The new asset."),),
+    problems=(ProjectNotActive, AssetContentUnacceptable),
+    idempotent_by_key=True,
+    handler=create_asset,
+)
+
+
+async def get_asset(request: RequestContext[None, None], deps: Deps) -> Result:
+    """Return an asset with its newest content."""
+    view = await deps.assets.get(request.workspace_id, request.target_id)
+    if view is None:
+        raise AssetNotFound
+    return Result(body=await _create_whole_body(deps, view), version=view.version)
+
+
+GET_ASSET: Final = Operation(
+    method=Method.GET,
+    path="/v1/assets/{assetId}",
+    operation_id="getAsset",
+    tag="assets",
+    summary="Get an asset with its newest content.",
+    scope=Scope.ASSETS_READ,
+    path_parameters=(ASSET_ID,),
+    responses=(respond_read(AssetBody, "The asset."),),
+    reads=("assets",),
+    handler=get_asset,
+)
+
+
+async def change_asset(request: RequestContext[None, AssetPatch], deps: Deps) -> Result:
+    """Change an asset; other content creates a new version of it."""
+    patch = request.body
+
+    async def create_command(loaded: Folded[Asset], version: int) -> Command[Asset]:
+        return ChangeAsset(
+            target_id=request.target_id,
+            if_version=version,
+            label=patch.label,
+            metadata=patch_object(loaded.state.metadata, patch.metadata),
+            content=await _patch_content(deps, request.workspace_id, loaded.state, patch.content),
+            status=convert_status(patch.status, AssetStatus),
         )
-        listing = await self._view.list(
-            entry.workspace_id, filters=filters, limit=asked.limit, cursor=asked.cursor, sort=asked.sort
-        )
-        items = [asset_body(view) for view in listing.items]
-        return self._door.paging.reply(entry.path, query, items, listing.next)
 
-    async def create(self, request: AnyRequest) -> Reply:
-        """Begin an asset in a project."""
-        entry = self._door.enter(request, "assets:write")
-        project_id = entry.id("prj", "projectId", ProjectNotFound)
-        new, raw = await self._door.read(entry, NEW)
-        check_content(new.type, new.content)  # here too, since the decision sees only a reference to what is large
-        command = CreateAsset(
-            target_id=self._make_id(),
-            project_id=project_id,
-            type=new.type,
-            label=new.label,
-            metadata=new.metadata,
-            content=await keep(self._contents, entry.workspace_id, new.content),
-        )
-        outcome = await self._door.execute(entry, command, raw)
-        body = await self._whole(entry, outcome.loaded)
-        return written(201, outcome, body, location(f"/v1/assets/{body.id}"))
+    outcome = await request.change(ASSET, create_command)
+    return Result.of_change(outcome, await _create_whole_body(deps, outcome.loaded))
 
-    async def get(self, request: AnyRequest) -> Reply:
-        """Give an asset with its newest content."""
-        entry = self._door.enter(request, "assets:read")
-        asset_id = entry.id("ast", "assetId", AssetNotFound)
-        await self._door.reach(entry, "assets")
-        view = await self._view.get(entry.workspace_id, asset_id)
-        if view is None:
-            raise AssetNotFound
-        return json_reply(200, await self._whole(entry, view), etag(view.version))
 
-    async def change(self, request: AnyRequest) -> Reply:
-        """Change an asset; other content makes a new version of it."""
-        entry = self._door.enter(request, "assets:write")
-        asset_id = entry.id("ast", "assetId", AssetNotFound)
-        sent, raw = await self._door.read(entry, PATCH)
+async def _patch_content(deps: Deps, workspace_id: UUID, asset: Asset, change: Any) -> Payload | UnsetType:  # noqa: ANN401  # JSON
+    if change is UNSET:
+        return UNSET
+    contents = await fetch_contents(deps.contents, workspace_id, [asset.content])
+    content = apply_patch(show_payload(asset.content, contents), change)
+    check_content(asset.type, content)
+    return await keep(deps.contents, workspace_id, content)
 
-        async def make(loaded: Folded[Asset], version: int) -> Command[Asset]:
-            return ChangeAsset(
-                target_id=asset_id,
-                if_version=version,
-                label=sent.label,
-                metadata=merged_object(loaded.state.metadata, sent.metadata),
-                content=await self._revised(entry, loaded.state, sent.content),
-                status=status_set(sent.status, AssetStatus),
-            )
 
-        outcome = await self._door.change(entry, ASSET, asset_id, raw, make)
-        body = await self._whole(entry, outcome.loaded)
-        return written(200, outcome, body)
+CHANGE_ASSET: Final = Operation(
+    method=Method.PATCH,
+    path="/v1/assets/{assetId}",
+    operation_id="changeAsset",
+    tag="assets",
+    summary="Change `label`, `content`, `metadata` or `status` of an asset.",
+    scope=Scope.ASSETS_WRITE,
+    path_parameters=(ASSET_ID,),
+    body=RequestBody(type=AssetPatch, media_types=PATCH_TYPES),
+    responses=(respond_changed(AssetBody, "The changed asset."),),
+    problems=(AssetNotActive, ProjectNotActive, AssetContentUnacceptable),
+    idempotent_by_key=True,
+    if_match=True,
+    handler=change_asset,
+)
 
-    async def _revised(self, entry: Entry, asset: Asset, change: Any) -> Payload | UnsetType:  # noqa: ANN401  # JSON
-        if change is UNSET:
-            return UNSET
-        known = await resolved(self._contents, entry.workspace_id, [asset.content])
-        content = merged(value_of(asset.content, known), change)
-        check_content(asset.type, content)
-        return await keep(self._contents, entry.workspace_id, content)
-
-    async def _whole(self, entry: Entry, folded: Folded[Asset]) -> AssetBody:
-        known = await resolved(self._contents, entry.workspace_id, [folded.state.content])
-        return asset_body(folded, known)
+OPERATIONS: Final = (LIST_ASSETS, CREATE_ASSET, GET_ASSET, CHANGE_ASSET)

@@ -1,4 +1,4 @@
-"""What the gateway is built from; `callsheet.wiring.core` makes and gives it."""
+"""What the gateway depends on; created by `callsheet.wiring.core`."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from bus.deltas import DeltaHub
 from commands.handler import Handler
 from commands.repository import Streams
 from gateway.drain import Drain
-from gateway.http.request_counts import Answers
+from gateway.http.request_counts import RequestCounts
 from gateway.identity.tokens import Identity
 from gateway.settings import HttpSettings
 from projections.insights.view import InsightsView
@@ -25,9 +25,10 @@ from store.log.log import Log
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
-    """The core, the read models, and what tells time, ids and callers.
+    """The dependencies of handlers.
 
-    `make_id` gives UUIDv7; `degraded` says what does not go on in this process, and `metrics` its figures.
+    `make_id` returns a UUIDv7, `degraded` lists what does not work in this process, `metrics` returns the page of
+    metrics.
     """
 
     log: Log
@@ -49,5 +50,5 @@ class Deps:
     make_id: Callable[[], UUID]
     degraded: Callable[[], tuple[str, ...]]
     metrics: Callable[[], Awaitable[bytes]]
-    answers: Answers
+    request_counts: RequestCounts
     settings: HttpSettings

@@ -1,4 +1,4 @@
-"""Draining: what waits for facts is told when the process is about to stop, so that it can end well and at once."""
+"""Graceful shutdown: end the requests that wait for facts, so that they respond before the process stops."""
 
 from uuid import UUID
 
@@ -8,27 +8,27 @@ from gateway.http.rejections import Draining
 
 
 class Drain:
-    """Knows every open watch. `begin` is called once, by whoever hears that the process shall stop."""
+    """Tracks every open watch. Call `begin` once, when the process has to stop."""
 
     def __init__(self, feed: Feed) -> None:
-        """Make it, with nothing to drain."""
+        """Create a drain without watches."""
         self._feed = feed
         self._watches: set[StreamWatch] = set()
         self.begun = False
 
     @property
     def watching(self) -> int:
-        """Give how many requests wait for facts."""
+        """Return how many requests wait for facts."""
         return len(self._watches)
 
     def begin(self) -> None:
-        """Tell everyone who waits that nothing more comes from here."""
+        """Stop every watch: its request responds with what it has."""
         self.begun = True
         for watch in self._watches:
             watch.stop(Draining())
 
     def watch(self, stream_id: UUID) -> Watching:
-        """Follow one stream for as long as a block lasts; `facts` raise Draining once the process is about to stop."""
+        """Watch a stream for the length of a `with` block; `facts` raises Draining once the process is stopping."""
         watching = self._feed.watch(stream_id, among=self._watches)
         if self.begun:
             watching.watch.stop(Draining())

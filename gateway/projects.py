@@ -1,38 +1,47 @@
-"""Projects over HTTP: `GET/POST /v1/projects`, `GET/PATCH /v1/projects/{projectId}`."""
+"""Projects: `GET/POST /v1/projects`, `GET/PATCH /v1/projects/{projectId}`."""
 
 from collections import Counter
 from datetime import datetime
 from typing import Annotated, Any, Final
+from uuid import UUID
 
-from litestar import get, patch, post
-from litestar.handlers import HTTPRouteHandler
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from commands.aggregates import PROJECT
 from commands.command import Command
 from commands.project import ChangeProject, CreateProject
 from domain.folded import Folded
-from domain.project import Project, ProjectNotFound, ProjectStatus, Role
+from domain.project import LastOwner, Project, ProjectNotActive, ProjectNotFound, ProjectStatus, Role
 from domain.refusal import Problem
 from gateway.deps import Deps
-from gateway.endpoint import AnyRequest, Door, location, written
-from gateway.http.bodies import PATCH_TYPES, Shape
-from gateway.http.ids import shown_id
-from gateway.http.merge_patch import merged_object
-from gateway.http.paging import PAGED
-from gateway.http.preconditions import etag
-from gateway.http.query import choice_of
+from gateway.http.bodies import PATCH_TYPES
+from gateway.http.ids import format_id
+from gateway.http.merge_patch import patch_object
 from gateway.http.rejections import BodyUnacceptable
-from gateway.http.replies import Reply, json_reply
-from gateway.http.statuses import Status, status_set
+from gateway.http.statuses import Status, convert_status
+from gateway.identity.scopes import Scope
+from gateway.operations.context import RequestContext
+from gateway.operations.operation import (
+    Method,
+    Operation,
+    PathId,
+    RequestBody,
+    respond_changed,
+    respond_created,
+    respond_page,
+    respond_read,
+)
+from gateway.operations.paging import PageRequest
+from gateway.operations.results import Page, Result
 from projections.read_models.projects_view import ProjectFilters
 
+PROJECT_ID: Final = PathId("projectId", "prj", ProjectNotFound)
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 UserId = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class Member(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A user of a project's team."""
+    """A member of a project's team."""
 
     user_id: UserId
     role: Role
@@ -42,7 +51,7 @@ Team = Annotated[tuple[Member, ...], Meta(max_length=1_000)]
 
 
 class NewProject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A project to begin; the caller becomes an owner of it."""
+    """A project to create. The caller becomes an owner."""
 
     name: Name
     team: Team = ()
@@ -50,7 +59,7 @@ class NewProject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ProjectPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to change of a project, as a JSON Merge Patch; settings may be null, which empties them."""
+    """A change of a project, as a JSON Merge Patch. `settings: null` empties the settings."""
 
     name: Name | UnsetType = UNSET
     status: Status | UnsetType = UNSET
@@ -59,7 +68,7 @@ class ProjectPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class ProjectBody(Struct, frozen=True, kw_only=True):
-    """A project as it is sent."""
+    """A project."""
 
     id: str
     name: str
@@ -70,15 +79,19 @@ class ProjectBody(Struct, frozen=True, kw_only=True):
     updated_at: datetime | None
 
 
-NEW: Final = Shape(NewProject)
-PATCH: Final = Shape(ProjectPatch, allowed=PATCH_TYPES)
+class ProjectQuery(Struct, frozen=True, kw_only=True):
+    """Which projects to list. `name` matches exactly."""
+
+    page: PageRequest
+    status: ProjectStatus | None = None
+    name: str | None = None
 
 
-def project_body(folded: Folded[Project]) -> ProjectBody:
-    """Return a project as JSON shows it."""
+def create_project_body(folded: Folded[Project]) -> ProjectBody:
+    """Return a project as it is sent."""
     project = folded.state
     return ProjectBody(
-        id=shown_id("prj", folded.stream_id),
+        id=format_id("prj", folded.stream_id),
         name=project.name,
         status=project.status,
         team=[Member(user_id=user_id, role=role) for user_id, role in project.team.items()],
@@ -88,94 +101,137 @@ def project_body(folded: Folded[Project]) -> ProjectBody:
     )
 
 
-def _team(members: tuple[Member, ...]) -> dict[str, Role]:
-    """Give a team by user. Raises BodyUnacceptable for users who are named twice."""
+def _index_team(members: tuple[Member, ...]) -> dict[str, Role]:
+    """Return a team by user. Raises BodyUnacceptable for users who are listed twice."""
     count = Counter(member.user_id for member in members)
-    twice = tuple(
-        Problem(f"/team/{place}/user_id", "is named twice")
-        for place, member in enumerate(members)
+    problems = tuple(
+        Problem(f"/team/{index}/user_id", "must not be listed twice")
+        for index, member in enumerate(members)
         if count[member.user_id] > 1
     )
-    if twice:
-        raise BodyUnacceptable(problems=twice)
+    if problems:
+        raise BodyUnacceptable(problems=problems)
     return {member.user_id: member.role for member in members}
 
 
-class Projects:
-    """The routes of projects."""
+async def require_project(deps: Deps, workspace_id: UUID, project_id: UUID) -> None:
+    """Raise ProjectNotFound unless the workspace has the project."""
+    if await deps.projects.get(workspace_id, project_id) is None:
+        raise ProjectNotFound
 
-    def __init__(self, deps: Deps, door: Door) -> None:
-        """Make them of what the gateway is built from."""
-        self._view = deps.projects
-        self._make_id = deps.make_id
-        self._door = door
 
-    def routes(self) -> list[HTTPRouteHandler]:
-        """Give the routes."""
-        return [
-            get("/v1/projects", operation_id="listProjects")(self.list_projects),
-            post("/v1/projects", operation_id="createProject")(self.create),
-            get("/v1/projects/{projectId:str}", operation_id="getProject")(self.get),
-            patch("/v1/projects/{projectId:str}", operation_id="changeProject")(self.change),
-        ]
+async def list_projects(request: RequestContext[ProjectQuery, None], deps: Deps) -> Page:
+    """List the projects of the workspace."""
+    query = request.query
+    listing = await deps.projects.list(
+        request.workspace_id,
+        filters=ProjectFilters(status=query.status, name=query.name),
+        limit=query.page.limit,
+        cursor=query.page.cursor,
+        sort=query.page.sort,
+    )
+    items = [create_project_body(view) for view in listing.items]
+    return Page(items=items, next_cursor=listing.next)
 
-    async def list_projects(self, request: AnyRequest) -> Reply:
-        """List the workspace's projects."""
-        entry = self._door.enter(request, "projects:read", *PAGED, "status", "name")
-        query = entry.query
-        asked = self._door.paging.asked(query)
-        await self._door.reach(entry, "projects")
-        listing = await self._view.list(
-            entry.workspace_id,
-            filters=ProjectFilters(status=choice_of(query, "status", ProjectStatus), name=query.get("name")),
-            limit=asked.limit,
-            cursor=asked.cursor,
-            sort=asked.sort,
+
+LIST_PROJECTS: Final = Operation(
+    method=Method.GET,
+    path="/v1/projects",
+    operation_id="listProjects",
+    tag="projects",
+    summary="List the projects of the workspace.",
+    scope=Scope.PROJECTS_READ,
+    query=ProjectQuery,
+    responses=(respond_page(ProjectBody, "A page of projects."),),
+    reads=("projects",),
+    handler=list_projects,
+)
+
+
+async def create_project(request: RequestContext[None, NewProject], deps: Deps) -> Result:
+    """Create a project."""
+    new = request.body
+    command = CreateProject(
+        target_id=deps.make_id(),
+        name=new.name,
+        owner=request.caller.actor.id,
+        team=_index_team(new.team),
+        settings=new.settings,
+    )
+    outcome = await request.execute(command)
+    body = create_project_body(outcome.loaded)
+    return Result.of_change(outcome, body, location=f"/v1/projects/{body.id}")
+
+
+CREATE_PROJECT: Final = Operation(
+    method=Method.POST,
+    path="/v1/projects",
+    operation_id="createProject",
+    tag="projects",
+    summary="Create a project. The caller becomes an owner.",
+    scope=Scope.PROJECTS_WRITE,
+    body=RequestBody(type=NewProject),
+    responses=(respond_created(ProjectBody, "The new project."),),
+    idempotent_by_key=True,
+    handler=create_project,
+)
+
+
+async def get_project(request: RequestContext[None, None], deps: Deps) -> Result:
+    """Return a project."""
+    view = await deps.projects.get(request.workspace_id, request.target_id)
+    if view is None:
+        raise ProjectNotFound
+    return Result(body=create_project_body(view), version=view.version)
+
+
+GET_PROJECT: Final = Operation(
+    method=Method.GET,
+    path="/v1/projects/{projectId}",
+    operation_id="getProject",
+    tag="projects",
+    summary="Get a project.",
+    scope=Scope.PROJECTS_READ,
+    path_parameters=(PROJECT_ID,),
+    responses=(respond_read(ProjectBody, "The project."),),
+    reads=("projects",),
+    handler=get_project,
+)
+
+
+async def change_project(request: RequestContext[None, ProjectPatch], _deps: Deps) -> Result:
+    """Change a project."""
+    patch = request.body
+    team = UNSET if isinstance(patch.team, UnsetType) else _index_team(patch.team)
+
+    async def create_command(loaded: Folded[Project], version: int) -> Command[Project]:
+        return ChangeProject(
+            target_id=request.target_id,
+            if_version=version,
+            name=patch.name,
+            status=convert_status(patch.status, ProjectStatus),
+            team=team,
+            settings=patch_object(loaded.state.settings, patch.settings),
         )
-        items = [project_body(view) for view in listing.items]
-        return self._door.paging.reply(entry.path, query, items, listing.next)
 
-    async def create(self, request: AnyRequest) -> Reply:
-        """Begin a project."""
-        entry = self._door.enter(request, "projects:write")
-        new, raw = await self._door.read(entry, NEW)
-        command = CreateProject(
-            target_id=self._make_id(),
-            name=new.name,
-            owner=entry.caller.actor.id,
-            team=_team(new.team),
-            settings=new.settings,
-        )
-        outcome = await self._door.execute(entry, command, raw)
-        body = project_body(outcome.loaded)
-        return written(201, outcome, body, location(f"/v1/projects/{body.id}"))
+    outcome = await request.change(PROJECT, create_command)
+    return Result.of_change(outcome, create_project_body(outcome.loaded))
 
-    async def get(self, request: AnyRequest) -> Reply:
-        """Give a project."""
-        entry = self._door.enter(request, "projects:read")
-        project_id = entry.id("prj", "projectId", ProjectNotFound)
-        await self._door.reach(entry, "projects")
-        view = await self._view.get(entry.workspace_id, project_id)
-        if view is None:
-            raise ProjectNotFound
-        return json_reply(200, project_body(view), etag(view.version))
 
-    async def change(self, request: AnyRequest) -> Reply:
-        """Change a project."""
-        entry = self._door.enter(request, "projects:write")
-        project_id = entry.id("prj", "projectId", ProjectNotFound)
-        sent, raw = await self._door.read(entry, PATCH)
-        team = UNSET if isinstance(sent.team, UnsetType) else _team(sent.team)
+CHANGE_PROJECT: Final = Operation(
+    method=Method.PATCH,
+    path="/v1/projects/{projectId}",
+    operation_id="changeProject",
+    tag="projects",
+    summary="Change `name`, `team`, `settings` or `status` of a project.",
+    scope=Scope.PROJECTS_WRITE,
+    path_parameters=(PROJECT_ID,),
+    body=RequestBody(type=ProjectPatch, media_types=PATCH_TYPES),
+    responses=(respond_changed(ProjectBody, "The changed project."),),
+    problems=(ProjectNotActive, LastOwner),
+    idempotent_by_key=True,
+    if_match=True,
+    handler=change_project,
+)
 
-        async def make(loaded: Folded[Project], version: int) -> Command[Project]:
-            return ChangeProject(
-                target_id=project_id,
-                if_version=version,
-                name=sent.name,
-                status=status_set(sent.status, ProjectStatus),
-                team=team,
-                settings=merged_object(loaded.state.settings, sent.settings),
-            )
-
-        outcome = await self._door.change(entry, PROJECT, project_id, raw, make)
-        return written(200, outcome, project_body(outcome.loaded))
+OPERATIONS: Final = (LIST_PROJECTS, CREATE_PROJECT, GET_PROJECT, CHANGE_PROJECT)

@@ -1,25 +1,36 @@
-"""The inbox over HTTP: `GET /v1/tasks`, the human steps that wait for the caller."""
+"""Tasks: `GET /v1/tasks`, the human steps that wait for the caller."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from litestar import get
-from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from domain.folded import Folded
 from gateway.deps import Deps
-from gateway.endpoint import AnyRequest, Door
-from gateway.http.ids import shown_id
-from gateway.http.paging import PAGED
-from gateway.http.payloads import value_of
-from gateway.http.query import choice_of, id_of
-from gateway.http.replies import Reply
+from gateway.http.ids import format_id
+from gateway.http.payloads import show_payload
+from gateway.identity.scopes import Scope
+from gateway.operations.context import RequestContext
+from gateway.operations.operation import Method, Operation, respond_page
+from gateway.operations.paging import PageRequest
+from gateway.operations.query import ProjectId, RunId, WorkflowId
+from gateway.operations.results import Page
 from projections.read_models.tasks_view import Assigned, Task, TaskFilters
 
 
+class TaskQuery(Struct, frozen=True, kw_only=True):
+    """Which tasks to list. `assigned=all` adds those of other people in the caller's projects."""
+
+    page: PageRequest
+    assigned: Assigned = Assigned.ME
+    project_id: ProjectId | None = None
+    workflow_id: WorkflowId | None = None
+    run_id: RunId | None = None
+    node: str | None = None
+
+
 class TaskBody(Struct, frozen=True, kw_only=True):
-    """A task as it is sent; what is shown is a reference where it is large, and whole in the run."""
+    """A human step that waits for a decision. A large `shown` is a reference; the run has the whole value."""
 
     run_id: str
     node: str
@@ -35,60 +46,54 @@ class TaskBody(Struct, frozen=True, kw_only=True):
     waiting_since: datetime
 
 
-def task_body(view: Folded[Task]) -> TaskBody:
-    """Write a task for the wire."""
-    waiting = view.state.waiting
+def create_task_body(folded: Folded[Task]) -> TaskBody:
+    """Return a task as it is sent."""
+    waiting = folded.state.waiting
     return TaskBody(
-        run_id=shown_id("run", view.stream_id),
+        run_id=format_id("run", folded.stream_id),
         node=waiting.node,
-        workflow_id=shown_id("wf", view.state.workflow_id),
-        project_id=shown_id("prj", view.project_id or view.stream_id),
+        workflow_id=format_id("wf", folded.state.workflow_id),
+        project_id=format_id("prj", folded.project_id or folded.stream_id),
         attempt=waiting.attempt,
         assignees=waiting.assignees,
         roles=waiting.roles,
         outcomes=waiting.outcomes,
         form=waiting.form,
-        shown=value_of(waiting.shown),
+        shown=show_payload(waiting.shown),
         until=waiting.until,
         waiting_since=waiting.waiting_since,
     )
 
 
-class Tasks:
-    """The route of tasks."""
+async def list_tasks(request: RequestContext[TaskQuery, None], deps: Deps) -> Page:
+    """List the human steps that wait for the caller."""
+    query = request.query
+    filters = TaskFilters(
+        project_id=query.project_id, workflow_id=query.workflow_id, run_id=query.run_id, node=query.node
+    )
+    listing = await deps.tasks.inbox(
+        request.workspace_id,
+        request.caller.actor.id,
+        assigned=query.assigned,
+        filters=filters,
+        limit=query.page.limit,
+        cursor=query.page.cursor,
+        sort=query.page.sort,
+    )
+    return Page(items=[create_task_body(view) for view in listing.items], next_cursor=listing.next)
 
-    def __init__(self, deps: Deps, door: Door) -> None:
-        """Make it of what the gateway is built from."""
-        self._view = deps.tasks
-        self._door = door
 
-    def routes(self) -> list[HTTPRouteHandler]:
-        """Give the routes."""
-        return [get("/v1/tasks", operation_id="listTasks")(self.list_tasks)]
+LIST_TASKS: Final = Operation(
+    method=Method.GET,
+    path="/v1/tasks",
+    operation_id="listTasks",
+    tag="tasks",
+    summary="List the human steps that wait for the caller; with `assigned=all` all of the caller's projects.",
+    scope=Scope.RUNS_READ,
+    query=TaskQuery,
+    responses=(respond_page(TaskBody, "A page of tasks."),),
+    reads=("projects", "runs", "tasks"),
+    handler=list_tasks,
+)
 
-    async def list_tasks(self, request: AnyRequest) -> Reply:
-        """List what waits for the caller; with `assigned=all` also what waits for others of the caller's projects."""
-        narrowing = ("assigned", "project_id", "workflow_id", "run_id", "node")
-        entry = self._door.enter(request, "runs:read", *PAGED, *narrowing)
-        query = entry.query
-        asked = self._door.paging.asked(query)
-        assigned = choice_of(query, "assigned", Assigned) or Assigned.ME
-        filters = TaskFilters(
-            project_id=id_of(query, "project_id", "prj"),
-            workflow_id=id_of(query, "workflow_id", "wf"),
-            run_id=id_of(query, "run_id", "run"),
-            node=query.get("node"),
-        )
-        for projection in ("projects", "runs", "tasks"):
-            await self._door.reach(entry, projection)
-        listing = await self._view.inbox(
-            entry.workspace_id,
-            entry.caller.actor.id,
-            assigned=assigned,
-            filters=filters,
-            limit=asked.limit,
-            cursor=asked.cursor,
-            sort=asked.sort,
-        )
-        items = [task_body(view) for view in listing.items]
-        return self._door.paging.reply(entry.path, query, items, listing.next)
+OPERATIONS: Final = (LIST_TASKS,)

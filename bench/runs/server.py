@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from bench.harness.processes import CpuClock
 from bench.harness.started import CallsheetProcess, ServerFailed, start_process
-from gateway.identity.development_tokens import development_token
+from gateway.identity.development_tokens import sign_development_token
 from gateway.settings import IdentitySettings
 
 HOST: Final = "127.0.0.1"
@@ -113,7 +113,7 @@ def _free_port() -> int:
 
 
 def _token(secret: str) -> str:
-    return development_token(
+    return sign_development_token(
         secret.encode(),
         workspace_claim=IdentitySettings().workspace_claim,
         workspace_id=uuid7(),

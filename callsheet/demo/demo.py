@@ -22,7 +22,7 @@ from callsheet.demo.website import allowing, called, running_website
 from callsheet.secrets import secret_of
 from callsheet.settings.load import Settings
 from domain.ids import from_uuid
-from gateway.identity.development_tokens import development_token
+from gateway.identity.development_tokens import sign_development_token
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 FIRST: Final = "product-launch"
@@ -92,7 +92,7 @@ def _inputs(inputs: Mapping[str, Any], website: str) -> dict[str, Any]:
 
 
 def _token(settings: Settings) -> str:
-    return development_token(
+    return sign_development_token(
         secret_of(settings).reveal().encode(),
         workspace_claim=settings.identity.workspace_claim,
         workspace_id=WORKSPACE,

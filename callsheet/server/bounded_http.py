@@ -11,9 +11,9 @@ from uuid_utils.compat import uuid7
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from callsheet.server.corked import CorkedHttp
-from gateway.http.problems import MEDIA_TYPE, document, told_of
+from gateway.http.problems import MEDIA_TYPE, describe_fault, encode_problem
 from gateway.http.rejections import HeadTooLarge, Malformed, Rejection, RequestTooSlow
-from gateway.http.trace import trace_of
+from gateway.http.trace import join_trace
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 """About how large a head may be: the piece of it that came first is not counted."""
@@ -108,9 +108,9 @@ class BoundedHttp(CorkedHttp):
 
     def _refuse(self, rejection: Rejection) -> None:
         if self._may_answer():
-            told = told_of(rejection)
+            problem = describe_fault(rejection)
             scope: Any = self.scope or {}
-            body = document(told, instance=scope.get("path", ""), trace=trace_of(None, uuid7))
+            body = encode_problem(problem, instance=scope.get("path", ""), trace=join_trace(None, uuid7))
             head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            self.transport.write(STATUS_LINE[told.status] + head.encode() + body)
+            self.transport.write(STATUS_LINE[problem.status] + head.encode() + body)
         self.transport.close()

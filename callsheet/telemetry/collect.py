@@ -7,7 +7,7 @@ from typing import Final
 from bus.nats.relay_status import RelayStatus, read_relay_status
 from callsheet.telemetry.metrics import Metrics, Values, alone
 from engine.engine import Engine
-from gateway.http.request_counts import Answers
+from gateway.http.request_counts import RequestCounts
 from projections.runtime.follower import Following
 from projections.runtime.read_pool import ReadModels
 from projections.runtime.status import ProjectionStatuses, read_projection_statuses
@@ -39,7 +39,7 @@ class Watch:
         self._models = models
         self._worker = worker
         self._engine = engine
-        self.answers = Answers()
+        self.request_counts = RequestCounts()
         self._looking = asyncio.Lock()
         self._looked_at = -FRESH_SECONDS
         self._projections: ProjectionStatuses | None = None
@@ -126,10 +126,10 @@ class Watch:
         return [({"kind": kind, "outcome": outcome}, count) for (kind, outcome), count in counts]
 
     def _requests(self) -> Values:
-        return _by_route(self.answers.counts)
+        return _by_route(self.request_counts.counts)
 
     def _response_seconds(self) -> Values:
-        return _by_route(self.answers.seconds)
+        return _by_route(self.request_counts.seconds)
 
 
 def _by_route(counts: dict[tuple[str, str, int], int] | dict[tuple[str, str, int], float]) -> Values:

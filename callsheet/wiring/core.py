@@ -193,7 +193,7 @@ def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Dra
             make_id=uuid7,
             degraded=core.degraded,
             metrics=core.watch.page,
-            answers=core.watch.answers,
+            request_counts=core.watch.request_counts,
             settings=http,
         )
     )

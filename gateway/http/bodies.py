@@ -1,8 +1,8 @@
-"""Bodies: reading JSON that a caller sent, bounded in every way, and telling all that is wrong with it at once."""
+"""Request bodies: JSON, read within bounds, with every problem reported at once."""
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -13,15 +13,15 @@ from msgspec import Struct
 from domain.graphs.validation.shape import build_checker, format_pointer
 from domain.json_bounds import is_within_bounds
 from domain.refusal import Problem
+from gateway.http.headers import Headers
 from gateway.http.rejections import BodyTooLarge, BodyUnacceptable, Malformed, MediaTypeUnsupported, NotReadable
 from store.log.json_encoding import ESCAPED_NUL, NUL
 
 T = TypeVar("T", bound=Struct)
-Headers = Mapping[bytes, bytes]
 
 JSON_TYPES: Final = frozenset({"application/json"})
 PATCH_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
-MOST_PROBLEMS: Final = 200
+PROBLEMS_MAX: Final = 200
 NO_BOUND: Final = 2**62
 NUL_CHARACTER: Final = re.compile("\0")
 SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -29,10 +29,10 @@ ESCAPED_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 async def read_body(receive: Receive, headers: Headers, *, bytes_max: int) -> bytes:
-    """Read a whole body. Raises BodyTooLarge as soon as that is known, NotReadable when the caller hangs up."""
-    announced = headers.get(b"content-length", b"0")
-    if announced.isdigit() and int(announced) > bytes_max:
-        raise BodyTooLarge(f"The body is larger than {bytes_max} bytes.")
+    """Read a whole body. Raises BodyTooLarge as soon as that is known, NotReadable if the caller disconnects."""
+    declared = headers.get(b"content-length", b"0")
+    if declared.isdigit() and int(declared) > bytes_max:
+        raise BodyTooLarge(f"The body must not be larger than {bytes_max} bytes.")
     message: Any = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body", False) and len(body) <= bytes_max:
@@ -49,7 +49,7 @@ async def _read_on(receive: Receive, message: Any, bytes_max: int) -> bytes:  # 
         part: bytes = message.get("body", b"")
         size += len(part)
         if size > bytes_max:
-            raise BodyTooLarge(f"The body is larger than {bytes_max} bytes.")
+            raise BodyTooLarge(f"The body must not be larger than {bytes_max} bytes.")
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
@@ -62,107 +62,110 @@ def check_media_type(headers: Headers, allowed: frozenset[str]) -> None:
     if sent == b"application/json":
         return
     kind, *parameters = (sent or b"").decode("latin-1").lower().split(";")
-    named = [parameter.strip().replace('"', "") for parameter in parameters]
-    if kind.strip() not in allowed or any(one.startswith("charset=") and one != "charset=utf-8" for one in named):
+    parameters = [parameter.strip().replace('"', "") for parameter in parameters]
+    if kind.strip() not in allowed or any(
+        name.startswith("charset=") and name != "charset=utf-8" for name in parameters
+    ):
         raise MediaTypeUnsupported(
-            f"The header Content-Type has to say {' or '.join(sorted(allowed))}, in UTF-8.",
+            f"`Content-Type` must be {' or '.join(f'`{name}`' for name in sorted(allowed))}, in UTF-8.",
             headers={"Accept-Post": "application/json"},
         )
 
 
-class Shape(Generic[T]):
-    """What a body has to be: a Struct that knows all its fields, read fast, with all faults when there are any."""
+class BodyReader(Generic[T]):
+    """Reads bodies of one Struct: fast if nothing is wrong, and otherwise with every problem."""
 
-    def __init__(self, kind: type[T], *, allowed: frozenset[str] = JSON_TYPES, optional: bool = False) -> None:
-        """Make it; with `optional` an empty body, of no type, is read as an empty object."""
+    def __init__(self, kind: type[T], *, media_types: frozenset[str] = JSON_TYPES, optional: bool = False) -> None:
+        """Create a reader; with `optional` an empty body is read as an empty object, whatever its type."""
         self._kind = kind
         self._decode = msgspec.json.Decoder(kind).decode
-        self._allowed = allowed
+        self._media_types = media_types
         self._optional = optional
 
     def read(self, raw: bytes, headers: Headers, *, depth_max: int) -> T:
-        """Read a body. Raises MediaTypeUnsupported, Malformed, BodyUnacceptable with every fault of the shape."""
+        """Read a body. Raises MediaTypeUnsupported, Malformed, BodyUnacceptable with every problem."""
         if not raw and self._optional:
             raw = b"{}"
         else:
-            check_media_type(headers, self._allowed)
+            check_media_type(headers, self._media_types)
         try:
             if not is_suspect(raw, depth_max):
                 return self._decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            pass  # looked at more closely below
+            pass  # read again below, to report every problem
         return self._read_closely(raw, depth_max)
 
     def _read_closely(self, raw: bytes, depth_max: int) -> T:
         value = decode_any(raw, depth_max)
-        problems = problems_of(self._kind, value)
+        problems = find_problems(self._kind, value)
         if problems:
             raise BodyUnacceptable(problems=problems)
         return msgspec.convert(value, self._kind)
 
 
-def problems_of(kind: type[Struct], value: object) -> tuple[Problem, ...]:
-    """Give the faults of a JSON value against a Struct, up to 200; unknown fields are faults."""
+def find_problems(kind: type[Struct], value: object) -> tuple[Problem, ...]:
+    """Return up to 200 problems of a JSON value as a Struct; unknown fields are problems."""
     return tuple(
-        Problem(format_pointer(fault.path), fault.message) for fault in build_checker(kind)(value)[:MOST_PROBLEMS]
+        Problem(format_pointer(fault.path), fault.message) for fault in build_checker(kind)(value)[:PROBLEMS_MAX]
     )
 
 
 def is_suspect(raw: bytes, depth_max: int) -> bool:
-    """Tell cheaply whether JSON could hold NUL characters, or be nested too deeply: then it is looked at closely."""
+    """Return whether JSON may hold NUL characters or be nested too deeply; cheap, with false positives."""
     return NUL in raw or raw.count(b"[") + raw.count(b"{") > depth_max
 
 
 def decode_any(raw: bytes, depth_max: int) -> object:
-    """Read any JSON. Raises Malformed, for NUL characters with a pointer to each text that holds one."""
+    """Parse any JSON. Raises Malformed; for NUL characters with a pointer to each string that holds one."""
     try:
         value: object = msgspec.json.decode(raw)
     except UnicodeDecodeError as fault:
         raise Malformed("The body is not UTF-8.") from fault
     except RecursionError as fault:
-        raise Malformed(f"The body is nested more than {depth_max} deep.") from fault
+        raise Malformed(f"The body must not be nested more than {depth_max} levels deep.") from fault
     except msgspec.DecodeError as fault:
         _check_surrogates(raw)
-        wrong = f"The body is not JSON: {fault}." if raw.strip() else "The body is empty, and JSON is needed."
+        wrong = f"The body is not JSON: {fault}." if raw.strip() else "The body is empty. Send JSON."
         raise Malformed(wrong) from fault
     if not is_within_bounds(value, items_max=NO_BOUND, length_max=NO_BOUND, depth_max=depth_max + 1):
-        raise Malformed(f"The body is nested more than {depth_max} deep.")
+        raise Malformed(f"The body must not be nested more than {depth_max} levels deep.")
     if NUL in raw and ESCAPED_NUL.search(raw):
-        raise _holding(value, NUL_CHARACTER, "the character NUL (U+0000)")
+        raise _reject_characters(value, NUL_CHARACTER, "the character NUL (U+0000)")
     return value
 
 
 def _check_surrogates(raw: bytes) -> None:
-    """Raise Malformed where all that is wrong with JSON is half of an escaped surrogate pair (RFC 8259, 8.2)."""
+    """Raise Malformed if the only fault of the JSON is an unpaired escaped surrogate (RFC 8259, section 8.2)."""
     if not ESCAPED_SURROGATE.search(raw):
         return
     try:
         value: object = json.loads(raw)
     except (ValueError, RecursionError):
         return
-    said = _holding(value, SURROGATE, "half of a surrogate pair, which is no character")
-    if said.problems:
-        raise said
+    rejection = _reject_characters(value, SURROGATE, "an unpaired surrogate, which is not a character")
+    if rejection.problems:
+        raise rejection
 
 
-def _holding(value: object, what: re.Pattern[str], said: str) -> Malformed:
-    # A pointer may go through a key that holds it, and must be sent itself.
-    pointers = (one.encode(errors="replace").decode() for one in islice(_pointers(value, what), MOST_PROBLEMS))
-    problems = tuple(Problem(pointer, f"holds {said}") for pointer in pointers)
-    return Malformed(f"The body holds {said}.", problems=problems)
+def _reject_characters(value: object, pattern: re.Pattern[str], description: str) -> Malformed:
+    # A pointer can lead through a key that holds a surrogate, and must itself be encodable.
+    found = islice(_find_pointers(value, pattern), PROBLEMS_MAX)
+    pointers = (pointer.encode(errors="replace").decode() for pointer in found)
+    problems = tuple(Problem(pointer, f"contains {description}") for pointer in pointers)
+    return Malformed(f"The body contains {description}.", problems=problems)
 
 
-def _pointers(value: object, what: re.Pattern[str]) -> Iterator[str]:
-    """Give where texts or keys hold what is looked for."""
+def _find_pointers(value: object, pattern: re.Pattern[str]) -> Iterator[str]:
+    """Yield JSON pointers to the strings, and to the values of keys, that match a pattern."""
     pending: list[tuple[tuple[str | int, ...], object]] = [((), value)]
     while pending:
         path, item = pending.pop()
         if isinstance(item, str):
-            if what.search(item):
+            if pattern.search(item):
                 yield format_pointer(path)
         elif isinstance(item, dict):
             for key, inner in cast("dict[str, object]", item).items():
-                if what.search(key):
+                if pattern.search(key):
                     yield format_pointer((*path, key))
                 pending.append(((*path, key), inner))
         elif isinstance(item, list):

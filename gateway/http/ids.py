@@ -1,11 +1,11 @@
-"""Ids as callers see them, remembered: those of projects and workflows come with every run."""
+"""Cached TypeIDs: the ids of projects and workflows are formatted and parsed with every run."""
 
 from functools import lru_cache
 from typing import Final
 
 from domain.ids import from_uuid, to_uuid
 
-shown_id: Final = lru_cache(maxsize=10_000)(from_uuid)
-"""Writes an id of a kind of which the same few are written again and again."""
-parsed_id: Final = lru_cache(maxsize=10_000)(to_uuid)
-"""Reads an id. Raises ValueError when it is malformed or of another kind."""
+format_id: Final = lru_cache(maxsize=10_000)(from_uuid)
+"""Returns a TypeID; use it for kinds of which the same few ids recur."""
+parse_id: Final = lru_cache(maxsize=10_000)(to_uuid)
+"""Parses a TypeID. Raises ValueError if it is malformed or has another prefix."""

@@ -1,14 +1,14 @@
-"""JSON Merge Patch (RFC 7396), as far as our bodies need it: the object-valued fields are merged, others replaced."""
+"""JSON Merge Patch (RFC 7396)."""
 
 from typing import Any, cast
 
 from msgspec import UNSET, UnsetType
 
 
-def merged(target: object, change: object) -> object:
-    """Give a JSON value after a merge patch: null removes, objects are merged, all else replaces.
+def apply_patch(target: object, change: object) -> object:
+    """Return a JSON value after a merge patch: null removes, objects are merged, everything else replaces.
 
-    Recursive as the RFC's own pseudocode: depth is bounded when a body is read.
+    Recursive like the pseudocode of the RFC: depth is bounded when a body is read.
     """
     if not isinstance(change, dict):
         return change
@@ -17,12 +17,12 @@ def merged(target: object, change: object) -> object:
         if value is None:
             result.pop(name, None)
         else:
-            result[name] = merged(result.get(name), value)
+            result[name] = apply_patch(result.get(name), value)
     return result
 
 
-def merged_object(target: dict[str, Any], change: dict[str, Any] | UnsetType | None) -> dict[str, Any] | UnsetType:
-    """Give an object after a merge patch of it; null empties it, and what is absent changes nothing."""
+def patch_object(target: dict[str, Any], change: dict[str, Any] | UnsetType | None) -> dict[str, Any] | UnsetType:
+    """Return an object after a merge patch: null empties it, UNSET leaves it unchanged."""
     if isinstance(change, UnsetType):
         return UNSET
-    return {} if change is None else cast("dict[str, Any]", merged(target, change))
+    return {} if change is None else cast("dict[str, Any]", apply_patch(target, change))

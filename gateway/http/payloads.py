@@ -1,4 +1,4 @@
-"""Payloads on the wire: the value itself; where it is large and only listed, a reference to it."""
+"""Payloads in responses: the value itself, or in lists a reference to a large value."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -7,22 +7,22 @@ from uuid import UUID
 from domain.payload import Payload
 from store.contents import ContentStore, resolve
 
-Resolved = Mapping[str, object]
-"""Contents by their reference."""
+Contents = Mapping[str, object]
+"""Large values by their reference."""
 
-NOTHING_RESOLVED: Final[Resolved] = {}
+NO_CONTENTS: Final[Contents] = {}
 
 
-async def resolved(contents: ContentStore, workspace_id: UUID, payloads: Iterable[Payload]) -> Resolved:
-    """Read what payloads refer to, each content once. Raises ContentMissing, Unavailable."""
+async def fetch_contents(contents: ContentStore, workspace_id: UUID, payloads: Iterable[Payload]) -> Contents:
+    """Fetch what payloads refer to, each content once. Raises ContentMissing, Unavailable."""
     by_reference = {payload.ref: payload for payload in payloads if payload.ref is not None}
     if not by_reference:
-        return NOTHING_RESOLVED
+        return NO_CONTENTS
     return {ref: await resolve(contents, workspace_id, payload) for ref, payload in by_reference.items()}
 
 
-def value_of(payload: Payload, known: Resolved = NOTHING_RESOLVED) -> Any:  # noqa: ANN401  # JSON
-    """Give the value of a payload; what has not been read stays a reference."""
+def show_payload(payload: Payload, known: Contents = NO_CONTENTS) -> Any:  # noqa: ANN401  # JSON
+    """Return the value of a payload, or a reference if its content was not fetched."""
     if payload.ref is None:
         return payload.value
     if payload.ref in known:

@@ -1,4 +1,4 @@
-"""Preferences of a request (RFC 7240): of them only `wait` is known here."""
+"""`Prefer` (RFC 7240): only `wait` is supported, other preferences are ignored."""
 
 import re
 from functools import lru_cache
@@ -8,10 +8,10 @@ WAIT: Final = re.compile(rb'(?:^|,)\s*wait\s*=\s*"?([0-9]{1,9})"?\s*(?=$|[,;])',
 
 
 @lru_cache(maxsize=64)
-def wait_seconds(prefer: bytes | None, *, seconds_max: float) -> float:
-    """Give how long the caller would have us wait, bounded; 0 where nothing is said or it cannot be read.
+def parse_wait_seconds(prefer: bytes | None, *, seconds_max: float) -> float:
+    """Return how long the caller wants the response to wait, bounded; 0 if it is absent or malformed.
 
-    Callers say the same again and again: 0.1 µs in place of 0.8.
+    Cached, since callers send the same value again and again: 0.1 µs instead of 0.8.
     """
     if prefer is None:
         return 0

@@ -1,18 +1,16 @@
-"""Problems (RFC 9457): the one place where refusals, conflicts, faults and bugs become HTTP statuses and documents."""
+"""Problem documents (RFC 9457): the only place where exceptions become HTTP statuses, codes and messages."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from litestar import Request
 from litestar.exceptions import HTTPException
-from litestar.response import Response
-from msgspec import Struct
-from msgspec.json import encode
+from msgspec import UNSET, Struct, UnsetType
 
 from bus.feed import FeedStopped
-from domain.refusal import Refusal, RefusalKind
+from domain.refusal import Problem, Refusal, RefusalKind
 from gateway.http import rejections as r
+from gateway.http.replies import Reply, encode
 from gateway.http.trace import Trace
 from projections.runtime.checkpoints import ProjectionBehind, ProjectionParked
 from store.errors import (
@@ -30,36 +28,36 @@ TYPES: Final = "https://callsheet.dev/problems/"
 
 TITLES: Final[Mapping[int, str]] = {
     400: "Malformed request",
-    401: "Authentication needed",
+    401: "Authentication required",
     403: "Not permitted",
     404: "Not found",
     405: "Method not allowed",
-    408: "Too slow",
+    408: "Request timeout",
     409: "Conflict",
     410: "Gone",
     412: "Precondition failed",
-    413: "Too large",
+    413: "Content too large",
     415: "Unsupported media type",
-    422: "Unacceptable content",
-    431: "Head too large",
+    422: "Unprocessable content",
+    431: "Request header fields too large",
     500: "Internal error",
     503: "Unavailable",
 }
-CODES: Final[Mapping[int, str]] = {400: "malformed", 404: "not_found", 405: "method_not_allowed"}
-"""The codes of what Litestar itself rejects: routes, methods, the Host header."""
-DETAILS: Final[Mapping[int, str]] = {
-    404: "There is no route for this path: look at how it is spelt, and at the verb after the colon if there is one.",
-    405: "This path takes other methods: the header Allow names them.",
+ROUTER_PROBLEMS: Final[Mapping[int, tuple[str, str]]] = {
+    400: ("malformed", "The request cannot be routed."),
+    404: ("not_found", "No operation has this path. Check its spelling, and the verb after the colon if it has one."),
+    405: ("method_not_allowed", "This path does not support the method. The `Allow` header lists the supported ones."),
 }
+"""Code and detail of what the router rejects, by status."""
 
-OF_KIND: Final[Mapping[RefusalKind, int]] = {
+REFUSAL_STATUSES: Final[Mapping[RefusalKind, int]] = {
     RefusalKind.MISSING: 404,
     RefusalKind.CONFLICT: 409,
     RefusalKind.UNACCEPTABLE: 422,
     RefusalKind.STALE: 412,
     RefusalKind.FORBIDDEN: 403,
 }
-OF_REJECTION: Final[Mapping[type[r.Rejection], int]] = {
+REJECTION_STATUSES: Final[Mapping[type[r.Rejection], int]] = {
     r.Malformed: 400,
     r.NotReadable: 400,
     r.Unauthenticated: 401,
@@ -72,11 +70,29 @@ OF_REJECTION: Final[Mapping[type[r.Rejection], int]] = {
     r.HeadTooLarge: 431,
     r.Draining: 503,
 }
+FAULT_STATUSES: Final[Mapping[str, int]] = {
+    "content_too_large": 413,
+    "event_unreadable": 503,
+    "outcome_unknown": 503,
+    "projection_behind": 503,
+    "projection_parked": 503,
+    "unavailable": 503,
+}
+"""Statuses of the codes that neither a refusal nor a rejection carries."""
 RETRY_SOON: Final = {"Retry-After": "1"}
+NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
-class Document(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A problem as it is sent. `errors` names each fault of the body by a JSON pointer, of the query by its name."""
+class ErrorBody(Struct, frozen=True, kw_only=True):
+    """One fault of a request: located by a JSON pointer in the body, or by the name of a query parameter."""
+
+    pointer: str | UnsetType = UNSET
+    parameter: str | UnsetType = UNSET
+    message: str
+
+
+class ProblemBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A problem document. `code` is for programs, `detail` for people, `errors` locates each fault."""
 
     type: str
     title: str
@@ -85,92 +101,106 @@ class Document(Struct, frozen=True, kw_only=True, omit_defaults=True):
     instance: str
     code: str
     trace_id: str
-    errors: r.Problems = ()
+    errors: tuple[ErrorBody, ...] = ()
 
 
-class Told(Struct, frozen=True, kw_only=True):
-    """What is told of a fault."""
+class ProblemDetails(Struct, frozen=True, kw_only=True):
+    """What the caller learns about a failed request."""
 
     status: int
     code: str
     detail: str
     errors: r.Problems = ()
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str] = NO_HEADERS
 
 
-def told_of(fault: Exception) -> Told:
-    """Tell what a caller is told of a fault; of a bug nothing but that there is one."""
+def find_status(kind: type[Refusal] | type[r.Rejection]) -> int:
+    """Return the HTTP status of a kind of refusal or rejection."""
+    return REFUSAL_STATUSES[kind.kind] if issubclass(kind, Refusal) else REJECTION_STATUSES[kind]
+
+
+def describe_fault(fault: Exception) -> ProblemDetails:
+    """Return the problem for an exception. One that is not expected becomes an opaque 500."""
     match fault:
         case r.Rejection():
-            status = OF_REJECTION[type(fault)]
-            headers = {**RETRY_SOON, **fault.headers} if status == 503 else fault.headers  # noqa: PLR2004  # an HTTP status says more as its number
-            return Told(status=status, code=fault.code, detail=fault.detail, errors=fault.problems, headers=headers)
-        case Refusal():
-            return Told(status=OF_KIND[fault.kind], code=fault.code, detail=fault.detail, errors=fault.problems)
-        case Unavailable():
-            return _unavailable(fault)
-        case UnreadableEvent():
-            detail = "The history of this holds an event that this version cannot read, and a person has to look."
-            return Told(status=503, code="event_unreadable", detail=detail, headers={"Retry-After": "60"})
-        case FeedStopped():
-            return Told(status=503, code="draining", detail=r.Draining().detail, headers=RETRY_SOON)
-        case FactTooLarge() | ContentTooLarge():
-            return Told(status=413, code="content_too_large", detail=str(fault))
-        case UnstorableText() | TooDeep():
-            return Told(status=400, code="malformed", detail=str(fault))
-        case HTTPException() if fault.status_code in TITLES and fault.status_code < 500:  # noqa: PLR2004  # an HTTP status says more as its number
-            return Told(
-                status=fault.status_code,
-                code=CODES.get(fault.status_code, "malformed"),
-                detail=DETAILS.get(fault.status_code) or fault.detail or TITLES[fault.status_code],
-                headers=fault.headers or {},
+            headers = RETRY_SOON if isinstance(fault, r.Draining) else fault.headers
+            return ProblemDetails(
+                status=find_status(type(fault)),
+                code=fault.code,
+                detail=fault.detail,
+                errors=fault.problems,
+                headers=headers,
             )
+        case Refusal():
+            return ProblemDetails(
+                status=find_status(type(fault)), code=fault.code, detail=fault.detail, errors=fault.problems
+            )
+        case FeedStopped():
+            return ProblemDetails(status=503, code="draining", detail=r.Draining().detail, headers=RETRY_SOON)
+        case UnstorableText() | TooDeep():
+            return ProblemDetails(status=400, code="malformed", detail=str(fault))
+        case HTTPException() if fault.status_code in ROUTER_PROBLEMS:
+            code, detail = ROUTER_PROBLEMS[fault.status_code]
+            return ProblemDetails(status=fault.status_code, code=code, detail=detail, headers=fault.headers or {})
         case _:
-            return Told(status=500, code="internal", detail="This is a bug of ours. Give us the trace id.")
+            return _describe_storage_fault(fault)
 
 
-def _unavailable(fault: Unavailable) -> Told:
-    headers = {"Retry-After": str(max(1, round(fault.retry_after_seconds)))}
+def _describe_storage_fault(fault: Exception) -> ProblemDetails:
+    headers: Mapping[str, str] = NO_HEADERS
+    if isinstance(fault, Unavailable):
+        headers = {"Retry-After": str(max(1, round(fault.retry_after_seconds)))}
+    detail = str(fault)
     match fault:
         case OutcomeUnknown():
-            return Told(status=503, code="outcome_unknown", detail=str(fault), headers=headers)
+            code = "outcome_unknown"
         case ProjectionBehind():
-            return Told(status=503, code="projection_behind", detail=str(fault), headers=headers)
+            code = "projection_behind"
         case ProjectionParked():
-            detail = "What this reads from has stopped at a fault for this workspace, and a person has to look."
-            return Told(status=503, code="projection_parked", detail=detail, headers=headers)
+            code = "projection_parked"
+            detail = "A projection that this reads stopped at a fault in this workspace. An operator has to repair it."
+        case Unavailable():
+            code = "unavailable"
+        case UnreadableEvent():
+            code, headers = "event_unreadable", {"Retry-After": "60"}
+            detail = "The history holds an event that this version cannot read. An operator has to repair it."
+        case FactTooLarge() | ContentTooLarge():
+            code = "content_too_large"
         case _:
-            return Told(status=503, code="unavailable", detail=str(fault), headers=headers)
+            detail = "This is a bug in Callsheet. Please report it with the `trace_id`."
+            return ProblemDetails(status=500, code="internal", detail=detail)
+    return ProblemDetails(status=FAULT_STATUSES[code], code=code, detail=detail, headers=headers)
 
 
-def document(told: Told, *, instance: str, trace: Trace) -> bytes:
-    """Write a problem as JSON."""
+def encode_problem(details: ProblemDetails, *, instance: str, trace: Trace) -> bytes:
+    """Return a problem document as JSON."""
     return encode(
-        Document(
-            type=f"{TYPES}{told.code.replace('_', '-')}",
-            title=TITLES[told.status],
-            status=told.status,
-            detail=told.detail,
+        ProblemBody(
+            type=f"{TYPES}{details.code.replace('_', '-')}",
+            title=TITLES[details.status],
+            status=details.status,
+            detail=details.detail,
             instance=instance,
-            code=told.code,
+            code=details.code,
             trace_id=trace.trace_id,
-            errors=told.errors,
+            errors=tuple(_create_error_body(error) for error in details.errors),
         )
     )
 
 
-def answer(request: Request[Any, Any, Any], fault: Exception) -> Response[bytes]:
-    """Answer a request that ended in a fault; Litestar calls it for every exception."""
-    told = told_of(fault)
-    state: dict[str, Any] = request.scope["state"]
-    trace: Trace = state["trace"]
-    if told.status == 500:  # noqa: PLR2004  # an HTTP status says more as its number
+def _create_error_body(error: Problem | r.ParameterProblem) -> ErrorBody:
+    if isinstance(error, Problem):
+        return ErrorBody(pointer=error.pointer, message=error.message)
+    return ErrorBody(parameter=error.parameter, message=error.message)
+
+
+def create_problem_reply(fault: Exception, *, method: str, path: str, trace: Trace) -> Reply:
+    """Return the response to a request that ended in an exception; log the exception if it is a bug."""
+    details = describe_fault(fault)
+    if details.status == 500:  # noqa: PLR2004  # an HTTP status reads best as its number
         structlog.get_logger("gateway").error(
-            "gateway.bug", trace_id=trace.trace_id, method=request.method, path=state["path"], exc_info=fault
+            "gateway.bug", trace_id=trace.trace_id, method=method, path=path, exc_info=fault
         )
-    return Response(
-        document(told, instance=state["path"], trace=trace),
-        status_code=told.status,
-        media_type=MEDIA_TYPE,
-        headers=dict(told.headers),
-    )
+    headers = [(name.lower().encode(), value.encode()) for name, value in details.headers.items()]
+    headers.append((b"content-type", MEDIA_TYPE.encode()))
+    return Reply(details.status, headers, encode_problem(details, instance=path, trace=trace))

@@ -1,4 +1,4 @@
-"""Rejections: what is wrong with a request before any command is made of it. `problems` gives each its HTTP status."""
+"""Rejections: requests that fail before a command is created. `problems.py` maps each to its HTTP status."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -9,7 +9,7 @@ from domain.refusal import Problem
 
 
 class ParameterProblem(Struct, frozen=True):
-    """One fault in the query of a request: the name of the parameter, and a message."""
+    """One problem in the query of a request: the name of the parameter, and a message."""
 
     parameter: str
     message: str
@@ -18,8 +18,8 @@ class ParameterProblem(Struct, frozen=True):
 Problems = tuple[Problem | ParameterProblem, ...]
 
 
-class Rejection(Exception):  # noqa: N818  # an answer, not an error
-    """The request cannot be taken. The docstring of a subclass is its message; `code` is stable for programs."""
+class Rejection(Exception):  # noqa: N818  # a response, not an error
+    """The request is rejected. The docstring of a subclass is its message; `code` is stable for programs."""
 
     code: ClassVar[str] = "rejected"
 
@@ -29,7 +29,7 @@ class Rejection(Exception):  # noqa: N818  # an answer, not an error
         problems: Problems = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Make it; `detail` says more than the docstring, `headers` go with the answer."""
+        """Create a rejection; `detail` replaces the docstring as the message, `headers` are added to the response."""
         self.detail = detail if detail is not None else (type(self).__doc__ or "")
         self.problems = problems
         self.headers = headers or {}
@@ -37,66 +37,66 @@ class Rejection(Exception):  # noqa: N818  # an answer, not an error
 
 
 class Malformed(Rejection):
-    """The request cannot be read."""
+    """The request is malformed."""
 
     code = "malformed"
 
 
 class Unauthenticated(Rejection):
-    """A valid token is needed: `Authorization: Bearer <token>`."""
+    """A valid token is required: `Authorization: Bearer <token>`."""
 
     code = "unauthenticated"
 
 
 class NotPermitted(Rejection):
-    """The token does not carry the scope that this needs."""
+    """The token lacks the scope that this operation requires."""
 
     code = "not_permitted"
 
 
 class OtherLog(Rejection):
-    """The position belongs to another log, perhaps to one from before a restore: begin again without it."""
+    """The position belongs to another log, perhaps from before a restore. Start again without a position."""
 
     code = "position_of_another_log"
 
 
 class BodyTooLarge(Rejection):
-    """The body is larger than is taken."""
+    """The body is too large."""
 
     code = "body_too_large"
 
 
 class MediaTypeUnsupported(Rejection):
-    """The body has to be JSON in UTF-8."""
+    """The body must be JSON in UTF-8."""
 
     code = "media_type_unsupported"
 
 
 class BodyUnacceptable(Rejection):
-    """The body is JSON, but not of the shape that is needed."""
+    """The body is JSON, but does not match the schema of this operation."""
 
     code = "body_unacceptable"
 
 
 class NotReadable(Rejection):
-    """The body could not be read to its end."""
+    """The connection ended before the whole body arrived."""
 
     code = "body_broken_off"
 
 
 class HeadTooLarge(Rejection):
-    """The head of the request, its first line and its headers, is larger than is taken."""
+    """The request line and the headers are too large."""
 
     code = "head_too_large"
 
 
 class RequestTooSlow(Rejection):
-    """The request did not arrive whole in time."""
+    """The request did not arrive completely in time."""
 
     code = "request_too_slow"
 
 
 class Draining(Rejection):
-    """The process is about to stop; another takes requests."""
+    """This process is shutting down. Retry: another process serves the request."""
 
     code = "draining"

@@ -1,40 +1,28 @@
-"""Replies: status, headers and bytes that are ready to be sent, without any further look at them."""
+"""Replies: responses whose status, headers and bytes are complete."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from litestar.response.base import ASGIResponse
-from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Scope, Send
+from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Send
 
 Header = tuple[bytes, bytes]
 
-JSON: Final = (b"content-type", b"application/json")
+JSON: Final[Header] = (b"content-type", b"application/json")
 encode: Final = msgspec.json.Encoder().encode
 
 
-class Reply(ASGIResponse):
-    """A whole response. It is an ASGIResponse by name only, so that Litestar sends it on as it is."""
+class Reply:
+    """A complete response."""
 
-    def __init__(self, status: int, headers: list[Header], content: bytes = b"") -> None:  # pyright: ignore[reportMissingSuperCall]  # one by name only
-        """Make it; the content's length is added to the headers."""
-        self.start: HTTPResponseStartEvent = {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [*headers, (b"content-length", b"%d" % len(content))],
-        }
-        self.content: HTTPResponseBodyEvent = {"type": "http.response.body", "body": content, "more_body": False}
+    def __init__(self, status: int, headers: list[Header], content: bytes = b"") -> None:
+        """Create a reply; `content-length` is added to the headers, except to a 204 (RFC 9110, section 8.6)."""
+        if status != 204:  # noqa: PLR2004  # an HTTP status reads best as its number
+            headers.append((b"content-length", b"%d" % len(content)))
+        self.start: HTTPResponseStartEvent = {"type": "http.response.start", "status": status, "headers": headers}
+        self.content = content
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI
-        """Send it."""
+    async def deliver(self, receive: Receive, send: Send) -> None:  # noqa: ARG002  # streams need it
+        """Send the reply."""
         await send(self.start)
-        await send(self.content)
-
-
-def json_reply(status: int, body: Any, *headers: Header) -> Reply:  # noqa: ANN401  # anything msgspec writes
-    """Reply with a body as JSON."""
-    return Reply(status, [JSON, *headers], encode(body))
-
-
-def no_content() -> Reply:
-    """Reply that there is nothing."""
-    return Reply(204, [])
+        body: HTTPResponseBodyEvent = {"type": "http.response.body", "body": self.content, "more_body": False}
+        await send(body)

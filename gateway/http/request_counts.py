@@ -1,27 +1,26 @@
-"""What was answered, counted by route."""
+"""How many requests were answered, by route."""
 
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 METHODS: Final = frozenset({"GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"})
 NO_ROUTE: Final = "none"
-NO_METHOD: Final = "OTHER"
+OTHER_METHOD: Final = "OTHER"
 
 
-class Answers:
-    """Counts answers by method, route and status, and how long it took until each began.
+class RequestCounts:
+    """Counts responses by method, route and status, and sums the time until each began.
 
-    The route is its template, and a method is one of a few, so that callers cannot make the counts grow.
+    The route is its template, and unknown methods are counted together, so that callers cannot create new counters.
     """
 
     def __init__(self) -> None:
-        """Begin at nothing."""
+        """Start at zero."""
         self.counts: dict[tuple[str, str, int], int] = {}
         self.seconds: dict[tuple[str, str, int], float] = {}
 
-    def begun(self, scope: Any, status: int, asked_at: float) -> None:  # noqa: ANN401  # an ASGI scope
-        """Count an answer that begins now, to a request that came at a time of `perf_counter`."""
-        method = scope["method"]
-        key = method if method in METHODS else NO_METHOD, scope.get("path_template") or NO_ROUTE, status
+    def record(self, method: str, route: str | None, status: int, received_at: float) -> None:
+        """Count a response that begins now, to a request received at a time of `perf_counter`."""
+        key = method if method in METHODS else OTHER_METHOD, route or NO_ROUTE, status
         self.counts[key] = self.counts.get(key, 0) + 1
-        self.seconds[key] = self.seconds.get(key, 0.0) + perf_counter() - asked_at
+        self.seconds[key] = self.seconds.get(key, 0.0) + perf_counter() - received_at

@@ -1,4 +1,4 @@
-"""The statuses that callers set and ask for; a thing that has not begun has one as well, of which nobody is told."""
+"""The status that callers can set; aggregates have a further one before their first fact."""
 
 from enum import StrEnum
 from typing import TypeVar
@@ -9,12 +9,12 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class Status(StrEnum):
-    """What a project, a workflow or an asset can be."""
+    """The status of a project, a workflow or an asset."""
 
     ACTIVE = "active"
     ARCHIVED = "archived"
 
 
-def status_set(sent: Status | UnsetType, kind: type[E]) -> E | UnsetType:
-    """Give a status that a caller sent as the noun's own."""
+def convert_status(sent: Status | UnsetType, kind: type[E]) -> E | UnsetType:
+    """Return the status of a request body as the type of the aggregate."""
     return sent if isinstance(sent, UnsetType) else kind(sent.value)

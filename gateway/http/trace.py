@@ -1,4 +1,4 @@
-"""The trace that a request belongs to: taken from `traceparent` (W3C Trace Context, level 1) or begun here."""
+"""The trace of a request: taken from `traceparent` (W3C Trace Context, level 1), or started here."""
 
 import re
 from collections.abc import Callable
@@ -17,10 +17,10 @@ class Trace(Struct, frozen=True):
     traceparent: str
 
 
-def trace_of(header: bytes | None, make_id: Callable[[], UUID]) -> Trace:
-    """Take the caller's trace, or begin one where there is none that can be read."""
+def join_trace(header: bytes | None, make_id: Callable[[], UUID]) -> Trace:
+    """Return the caller's trace, or start one if the header is absent or invalid."""
     found = TRACEPARENT.fullmatch(header) if header is not None else None
     if found is not None:
         return Trace(found[1].decode(), found[0].decode())
-    begun = make_id().hex
-    return Trace(begun, f"00-{begun}-{begun[16:]}-01")
+    trace_id = make_id().hex
+    return Trace(trace_id, f"00-{trace_id}-{trace_id[16:]}-01")

@@ -1,4 +1,4 @@
-"""Development tokens: what a studio's identity provider would issue, signed with the development secret."""
+"""Development tokens: JWTs like those of an identity provider, signed with the development secret."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,15 +12,23 @@ from gateway.identity.tokens import ALGORITHM
 ISSUER: Final = "callsheet-development"
 
 
-def development_token(
-    secret: bytes, *, workspace_claim: str, workspace_id: UUID, user_id: str, now: datetime, lasts: timedelta
+def sign_development_token(
+    secret: bytes,
+    *,
+    workspace_claim: str,
+    workspace_id: UUID,
+    user_id: str,
+    now: datetime,
+    lasts: timedelta,
+    scope: str | None = None,
 ) -> str:
-    """Sign a token for a user of a workspace (JWT, RFC 7519, HS256)."""
+    """Return a signed token for a user of a workspace (JWT, RFC 7519, HS256); `scope` limits what it is for."""
     claims = {
         "iss": ISSUER,
         "sub": user_id,
         workspace_claim: from_uuid("ws", workspace_id),
         "iat": now,
         "exp": now + lasts,
+        **({} if scope is None else {"scope": scope}),
     }
     return jwt.encode(claims, secret, algorithm=ALGORITHM)  # pyright: ignore[reportUnknownMemberType]  # its key is typed in part

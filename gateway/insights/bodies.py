@@ -1,4 +1,4 @@
-"""Insights as they are sent: counts, shares, percentiles in milliseconds, and money as decimal strings."""
+"""Response bodies of insights: counts, shares, percentiles in milliseconds, and money as decimal strings."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -6,15 +6,15 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from gateway.http.ids import shown_id
-from gateway.insights.figures import DurationBody, UsageBody, duration_body, share_of, usage_body
+from gateway.http.ids import format_id
+from gateway.insights.figures import DurationBody, UsageBody, compute_share, create_duration_body, create_usage_body
 from projections.insights.figures import Figures, StepFigures, Window, WorkflowFigures
 from projections.insights.measures import Measures
 from projections.insights.recommendations.recommendation import Recommendation, Severity
 
 
 class TimeWindow(Struct, frozen=True, kw_only=True):
-    """What the figures are of: from one full hour to another, the end left out, and how long each point is."""
+    """The window of the figures, from one full hour to another (exclusive), and the length of each point."""
 
     starts_at: datetime
     ends_at: datetime
@@ -22,9 +22,9 @@ class TimeWindow(Struct, frozen=True, kw_only=True):
 
 
 class RunsBody(Struct, frozen=True, kw_only=True):
-    """Runs. `waiting` is how many wait now; a run that failed, was retried and completed counts as each of the three.
+    """Runs. `waiting` is the number that wait now. A run that failed, was retried and completed counts as all three.
 
-    `success_rate` is the share of the completed in those that completed or failed; null where none did.
+    `success_rate` is the share of completed runs among those that completed or failed; null if there are none.
     """
 
     started: int
@@ -39,7 +39,7 @@ class RunsBody(Struct, frozen=True, kw_only=True):
 
 
 class StepBody(Struct, frozen=True, kw_only=True):
-    """A step. `retries` are attempts that failed and were made again, `recovered` steps that completed after that."""
+    """A step. `retries` are failed attempts that were retried, `recovered` the steps that then completed."""
 
     node_id: str
     started: int
@@ -60,7 +60,7 @@ class StepBody(Struct, frozen=True, kw_only=True):
 
 
 class HumanBody(Struct, frozen=True, kw_only=True):
-    """Decisions of people: by outcome, those that the system made at a deadline, and how long they were waited for."""
+    """Human decisions by outcome, decisions made by the system at a deadline, and the time until the decision."""
 
     decided: int
     expired: int
@@ -69,7 +69,7 @@ class HumanBody(Struct, frozen=True, kw_only=True):
 
 
 class WorkflowBody(Struct, frozen=True, kw_only=True):
-    """A workflow: its runs, also those that a step of another began, and its steps."""
+    """A workflow: its runs, including those started by a step of another workflow, and its steps."""
 
     workflow_id: str
     runs: RunsBody
@@ -78,7 +78,7 @@ class WorkflowBody(Struct, frozen=True, kw_only=True):
 
 
 class ModelBody(Struct, frozen=True, kw_only=True):
-    """A model: what its calls took, and how long they and their first tokens were waited for."""
+    """A model: the usage and latency of its calls, and the time to the first token."""
 
     model: str
     usage: UsageBody
@@ -87,7 +87,7 @@ class ModelBody(Struct, frozen=True, kw_only=True):
 
 
 class PointBody(Struct, frozen=True, kw_only=True):
-    """What happened in an hour, or a day, of the window."""
+    """One hour or day of the window."""
 
     starts_at: datetime
     started: int
@@ -100,7 +100,7 @@ class PointBody(Struct, frozen=True, kw_only=True):
 
 
 class MetricsBody(Struct, frozen=True, kw_only=True):
-    """The figures: `runs` that somebody started, `child_runs` those that steps began, and what all of them took."""
+    """The figures: `runs` started by callers, `child_runs` started by steps, and the usage of all of them."""
 
     runs: RunsBody
     child_runs: int
@@ -113,7 +113,7 @@ class MetricsBody(Struct, frozen=True, kw_only=True):
 
 
 class RecommendationBody(Struct, frozen=True, kw_only=True):
-    """What a rule found: `code` is stable for programs, `evidence` the figures that it rests on."""
+    """A recommendation. `code` is stable for programs; `evidence` are the figures that it is based on."""
 
     code: str
     severity: Severity
@@ -135,49 +135,53 @@ class InsightsBody(Struct, frozen=True, kw_only=True):
     recommendations: list[RecommendationBody]
 
 
-def insights_body(insights_id: str, project_id: UUID, figures: Figures, found: list[Recommendation]) -> InsightsBody:
-    """Write insights for the wire; what took part most comes first."""
+def create_insights_body(
+    insights_id: str, project_id: UUID, figures: Figures, found: list[Recommendation]
+) -> InsightsBody:
+    """Return insights as they are sent; the most used workflows and models come first."""
     window = figures.window
-    workflows = sorted(figures.workflows.items(), key=lambda one: (-one[1].runs.started, one[0].int))
-    models = sorted(figures.models.items(), key=lambda one: (-one[1].cost_pico, -one[1].calls, one[0]))
+    workflows = sorted(figures.workflows.items(), key=lambda item: (-item[1].runs.started, item[0].int))
+    models = sorted(figures.models.items(), key=lambda item: (-item[1].cost_pico, -item[1].calls, item[0]))
     return InsightsBody(
         id=insights_id,
-        project_id=shown_id("prj", project_id),
+        project_id=format_id("prj", project_id),
         time_window=TimeWindow(starts_at=window.starts_at, ends_at=window.ends_at, series_seconds=window.series_grain),
         metrics=MetricsBody(
-            runs=_runs(figures.runs, figures.waiting),
+            runs=_create_runs(figures.runs, figures.waiting),
             child_runs=figures.children.started,
             retries=figures.steps.retries,
-            human_wait=duration_body(figures.steps.human_wait),
-            usage=usage_body(figures.steps),
-            workflows=[_workflow(workflow_id, one) for workflow_id, one in workflows if one.present],
-            models=[_model(name, measures) for name, measures in models],
-            series=[_point(at, figures.series.get(at) or Measures()) for at in _points(window)],
+            human_wait=create_duration_body(figures.steps.human_wait),
+            usage=create_usage_body(figures.steps),
+            workflows=[
+                _create_workflow(workflow_id, workflow) for workflow_id, workflow in workflows if workflow.present
+            ],
+            models=[_create_model(name, measures) for name, measures in models],
+            series=[_create_point(at, figures.series.get(at) or Measures()) for at in _list_points(window)],
         ),
-        recommendations=[_recommendation(one) for one in found],
+        recommendations=[_create_recommendation(recommendation) for recommendation in found],
     )
 
 
-def _recommendation(one: Recommendation) -> RecommendationBody:
+def _create_recommendation(recommendation: Recommendation) -> RecommendationBody:
     return RecommendationBody(
-        code=one.code,
-        severity=one.severity,
-        title=one.title,
-        detail=one.detail,
-        evidence=one.evidence,
-        workflow_id=shown_id("wf", one.workflow_id),
-        node_id=one.node_id,
-        suggested_action=one.suggested_action,
+        code=recommendation.code,
+        severity=recommendation.severity,
+        title=recommendation.title,
+        detail=recommendation.detail,
+        evidence=recommendation.evidence,
+        workflow_id=format_id("wf", recommendation.workflow_id),
+        node_id=recommendation.node_id,
+        suggested_action=recommendation.suggested_action,
     )
 
 
-def _points(window: Window) -> list[datetime]:
+def _list_points(window: Window) -> list[datetime]:
     step = timedelta(seconds=window.series_grain)
     first = window.point_of(window.starts_at)
-    return [first + step * place for place in range(-((first - window.ends_at) // step))]
+    return [first + step * index for index in range(-((first - window.ends_at) // step))]
 
 
-def _runs(runs: Measures, waiting: int) -> RunsBody:
+def _create_runs(runs: Measures, waiting: int) -> RunsBody:
     return RunsBody(
         started=runs.started,
         completed=runs.completed,
@@ -185,25 +189,25 @@ def _runs(runs: Measures, waiting: int) -> RunsBody:
         cancelled=runs.cancelled,
         retried=runs.retried,
         waiting=waiting,
-        success_rate=share_of(runs.completed, runs.completed + runs.failed),
-        duration=duration_body(runs.duration),
-        queue=duration_body(runs.queue),
+        success_rate=compute_share(runs.completed, runs.completed + runs.failed),
+        duration=create_duration_body(runs.duration),
+        queue=create_duration_body(runs.queue),
     )
 
 
-def _workflow(workflow_id: UUID, workflow: WorkflowFigures) -> WorkflowBody:
+def _create_workflow(workflow_id: UUID, workflow: WorkflowFigures) -> WorkflowBody:
     usage = Measures()
     for step in workflow.steps.values():
         usage.merge(step.now.usage())
     return WorkflowBody(
-        workflow_id=shown_id("wf", workflow_id),
-        runs=_runs(workflow.runs, workflow.waiting),
-        usage=usage_body(usage),
-        steps=[_step(node, step) for node, step in sorted(workflow.steps.items()) if step.present],
+        workflow_id=format_id("wf", workflow_id),
+        runs=_create_runs(workflow.runs, workflow.waiting),
+        usage=create_usage_body(usage),
+        steps=[_create_step(node, step) for node, step in sorted(workflow.steps.items()) if step.present],
     )
 
 
-def _step(node: str, figures: StepFigures) -> StepBody:
+def _create_step(node: str, figures: StepFigures) -> StepBody:
     step = figures.now
     decided = step.decided + step.expired
     return StepBody(
@@ -220,38 +224,38 @@ def _step(node: str, figures: StepFigures) -> StepBody:
         rejected_answers=step.rejected,
         late_results=step.late,
         errors=dict(sorted(step.errors.items())),
-        duration=duration_body(step.duration),
-        human=_human(step) if decided else None,
-        usage=usage_body(step),
+        duration=create_duration_body(step.duration),
+        human=_create_human(step) if decided else None,
+        usage=create_usage_body(step),
     )
 
 
-def _human(step: Measures) -> HumanBody:
+def _create_human(step: Measures) -> HumanBody:
     return HumanBody(
         decided=step.decided,
         expired=step.expired,
         outcomes=dict(sorted(step.outcomes.items())),
-        wait=duration_body(step.human_wait),
+        wait=create_duration_body(step.human_wait),
     )
 
 
-def _model(name: str, measures: Measures) -> ModelBody:
+def _create_model(name: str, measures: Measures) -> ModelBody:
     return ModelBody(
         model=name,
-        usage=usage_body(measures),
-        latency=duration_body(measures.latency),
-        first_token=duration_body(measures.first_token),
+        usage=create_usage_body(measures),
+        latency=create_duration_body(measures.latency),
+        first_token=create_duration_body(measures.first_token),
     )
 
 
-def _point(at: datetime, measures: Measures) -> PointBody:
+def _create_point(at: datetime, measures: Measures) -> PointBody:
     return PointBody(
         starts_at=at,
         started=measures.started,
         completed=measures.completed,
         failed=measures.failed,
         cancelled=measures.cancelled,
-        success_rate=share_of(measures.completed, measures.completed + measures.failed),
-        duration=duration_body(measures.duration),
-        usage=usage_body(measures),
+        success_rate=compute_share(measures.completed, measures.completed + measures.failed),
+        duration=create_duration_body(measures.duration),
+        usage=create_usage_body(measures),
     )

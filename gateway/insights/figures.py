@@ -1,4 +1,4 @@
-"""Figures as they are sent: shares, percentiles in milliseconds, and money as decimal strings."""
+"""Figures in responses: shares, percentiles in milliseconds, and money as decimal strings."""
 
 from msgspec import Struct
 
@@ -8,7 +8,7 @@ from projections.read_models.run_timeline import usd_of
 
 
 class DurationBody(Struct, frozen=True, kw_only=True):
-    """How long something took: percentiles are within 2 %, mean and longest exact; null where there was none."""
+    """Durations. Percentiles are within 2 %, mean and longest are exact; null if there were none."""
 
     count: int
     mean_ms: float | None
@@ -19,7 +19,7 @@ class DurationBody(Struct, frozen=True, kw_only=True):
 
 
 class UsageBody(Struct, frozen=True, kw_only=True):
-    """What calls of models took; the cost is null where none of the calls had a price."""
+    """Usage of model calls. The cost is null if no call had a price."""
 
     calls: int
     input_tokens: int
@@ -28,8 +28,8 @@ class UsageBody(Struct, frozen=True, kw_only=True):
     unpriced_calls: int
 
 
-def usage_body(measures: Measures) -> UsageBody:
-    """Write what calls of models took."""
+def create_usage_body(measures: Measures) -> UsageBody:
+    """Return the usage of model calls as it is sent."""
     priced = measures.calls > measures.unpriced
     return UsageBody(
         calls=measures.calls,
@@ -40,24 +40,24 @@ def usage_body(measures: Measures) -> UsageBody:
     )
 
 
-def duration_body(sketch: Sketch | None) -> DurationBody:
-    """Write how long something took."""
+def create_duration_body(sketch: Sketch | None) -> DurationBody:
+    """Return durations as they are sent."""
     if sketch is None:
         return DurationBody(count=0, mean_ms=None, p50_ms=None, p95_ms=None, p99_ms=None, longest_ms=None)
     return DurationBody(
         count=sketch.count,
-        mean_ms=_ms(sketch.sum_us / sketch.count),
-        p50_ms=_ms(sketch.quantile_us(0.5)),
-        p95_ms=_ms(sketch.quantile_us(0.95)),
-        p99_ms=_ms(sketch.quantile_us(0.99)),
-        longest_ms=_ms(sketch.most_us),
+        mean_ms=_to_milliseconds(sketch.sum_us / sketch.count),
+        p50_ms=_to_milliseconds(sketch.quantile_us(0.5)),
+        p95_ms=_to_milliseconds(sketch.quantile_us(0.95)),
+        p99_ms=_to_milliseconds(sketch.quantile_us(0.99)),
+        longest_ms=_to_milliseconds(sketch.most_us),
     )
 
 
-def _ms(us: float) -> float:
+def _to_milliseconds(us: float) -> float:
     return round(us / 1_000, 3)
 
 
-def share_of(part: int, whole: int) -> float | None:
-    """Give a share; null of nothing."""
+def compute_share(part: int, whole: int) -> float | None:
+    """Return a share, None if the whole is zero."""
     return round(part / whole, 4) if whole else None

@@ -1,4 +1,4 @@
-"""Runs as they are sent: the folded run, its steps, and what it took."""
+"""Response bodies of runs: the folded run, its steps and its usage."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -13,14 +13,14 @@ from domain.runs.facts import ForkedFrom, Parent, StepDecided, StepError, StepWa
 from domain.runs.run import Run, RunStatus
 from domain.runs.run_usage import took_by
 from domain.runs.steps import Step, StepStatus
-from gateway.http.ids import shown_id
-from gateway.http.payloads import NOTHING_RESOLVED, Resolved, value_of
+from gateway.http.ids import format_id
+from gateway.http.payloads import NO_CONTENTS, Contents, show_payload
 
 MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class WaitingBody(Struct, frozen=True, kw_only=True):
-    """What a step waits for, and for a person what is asked and shown."""
+    """What a step waits for; if it waits for a person, also what is asked and shown."""
 
     waiting_for: WaitFor
     until: datetime | None
@@ -33,7 +33,7 @@ class WaitingBody(Struct, frozen=True, kw_only=True):
 
 
 class DecisionBody(Struct, frozen=True, kw_only=True):
-    """What a person decided."""
+    """A person's decision."""
 
     outcome: str
     data: Any
@@ -43,10 +43,10 @@ class DecisionBody(Struct, frozen=True, kw_only=True):
 
 
 class StepBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One node's step; what does not apply to it is absent.
+    """The step of one node. Fields that do not apply are absent.
 
-    `output` is what expressions see of it: of a step that failed, what its `on_error` goes on with.
-    `gave` is what it gave though it has not completed, since an edge out of it could not be decided: a retry keeps it.
+    `output` is the value that expressions see; for a failed step it is the value with which `on_error` continues.
+    `gave` is the result of a step that failed because the condition of an outgoing edge failed; a retry reuses it.
     """
 
     status: StepStatus
@@ -65,7 +65,7 @@ class StepBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ParentBody(Struct, frozen=True, kw_only=True):
-    """The step that began a run as its child; `item` is the place in the list of a `map`."""
+    """The step that started a run as its child; `item` is the index in the list of a `map`."""
 
     run_id: str
     node: str
@@ -73,14 +73,14 @@ class ParentBody(Struct, frozen=True, kw_only=True):
 
 
 class ForkedFromBody(Struct, frozen=True, kw_only=True):
-    """The run that another was forked from, and the node that it began at."""
+    """The run that this one was forked from, and the node at which it started."""
 
     run_id: str
     node: str
 
 
 class RunMetrics(Struct, frozen=True, kw_only=True):
-    """What a run took so far, with the runs that its steps waited for; money as a decimal string, null if unknown."""
+    """Usage of a run and of its child runs so far. `cost_usd` is a decimal string, null if unknown."""
 
     duration_ms: float | None
     steps_settled: int
@@ -99,7 +99,7 @@ class RunErrorBody(Struct, frozen=True, kw_only=True):
 
 
 class RunBody(Struct, frozen=True, kw_only=True):
-    """A run as it is sent. `steps` are by node, in order of beginning; in lists large values are references."""
+    """A run. `steps` are by node, in the order in which they started. In lists, large values are references."""
 
     id: str
     project_id: str
@@ -120,8 +120,8 @@ class RunBody(Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
 
 
-def payloads_of(run: Run) -> Iterator[Payload]:
-    """Give everything in a run that may be a reference."""
+def list_payloads(run: Run) -> Iterator[Payload]:
+    """Yield everything in a run that may be a reference."""
     yield run.inputs
     yield from run.outputs.values()
     for step in run.steps.values():
@@ -134,24 +134,24 @@ def payloads_of(run: Run) -> Iterator[Payload]:
             yield step.decision.data
 
 
-def run_body(folded: Folded[Run], known: Resolved = NOTHING_RESOLVED) -> RunBody:
-    """Return a run as JSON shows it."""
+def create_run_body(folded: Folded[Run], contents: Contents = NO_CONTENTS) -> RunBody:
+    """Return a run as it is sent."""
     run, run_id = folded.state, folded.stream_id
-    ended = run.status is RunStatus.COMPLETED
+    outputs = {node: show_payload(output, contents) for node, output in run.outputs.items()}
     return RunBody(
         id=from_uuid("run", run_id),
-        project_id=shown_id("prj", folded.project_id or run_id),
-        workflow_id=shown_id("wf", run.workflow_id),
+        project_id=format_id("prj", folded.project_id or run_id),
+        workflow_id=format_id("wf", run.workflow_id),
         workflow_version=run.workflow_version,
         status=run.status,
         attempt=run.attempt,
-        parent=parent_body(run.parent) if run.parent is not None else None,
-        forked_from=forked_from_body(run.forked_from) if run.forked_from is not None else None,
-        inputs=value_of(run.inputs, known),
-        outputs={node: value_of(output, known) for node, output in run.outputs.items()} if ended else None,
-        steps={node: _step(step, known) for node, step in run.steps.items()},
-        metrics=_metrics(run),
-        error=_error(run),
+        parent=create_parent_body(run.parent) if run.parent is not None else None,
+        forked_from=create_origin_body(run.forked_from) if run.forked_from is not None else None,
+        inputs=show_payload(run.inputs, contents),
+        outputs=outputs if run.status is RunStatus.COMPLETED else None,
+        steps={node: _create_step_body(step, contents) for node, step in run.steps.items()},
+        metrics=_create_metrics(run),
+        error=_create_error_body(run),
         created_at=folded.created_at,
         updated_at=folded.updated_at,
         started_at=run.started_at,
@@ -159,29 +159,29 @@ def run_body(folded: Folded[Run], known: Resolved = NOTHING_RESOLVED) -> RunBody
     )
 
 
-def parent_body(parent: Parent) -> ParentBody:
-    """Write where a child run belongs."""
+def create_parent_body(parent: Parent) -> ParentBody:
+    """Return the step that started a child run."""
     return ParentBody(run_id=from_uuid("run", parent.run_id), node=parent.node, item=parent.item)
 
 
-def forked_from_body(forked: ForkedFrom) -> ForkedFromBody:
-    """Write where a fork comes from."""
+def create_origin_body(forked: ForkedFrom) -> ForkedFromBody:
+    """Return the origin of a fork."""
     return ForkedFromBody(run_id=from_uuid("run", forked.run_id), node=forked.node)
 
 
-def _step(step: Step, known: Resolved) -> StepBody:
-    leads_on = step.status is StepStatus.COMPLETED or step.continued
-    output: Any | UnsetType = value_of(step.output, known) if leads_on else UNSET
+def _create_step_body(step: Step, contents: Contents) -> StepBody:
+    shows_output = step.status is StepStatus.COMPLETED or step.continued
+    output: Any | UnsetType = show_payload(step.output, contents) if shows_output else UNSET
     return StepBody(
         status=step.status,
         attempt=step.attempt,
         output=output,
-        gave=UNSET if step.gave is None else value_of(step.gave, known),
+        gave=UNSET if step.gave is None else show_payload(step.gave, contents),
         usage=step.usage,
         error=step.error,
         retry_at=step.retry_at,
-        waiting=_waiting(step.waiting, known) if step.waiting is not None else None,
-        decision=_decision(step.decision, known) if step.decision is not None else None,
+        waiting=_create_waiting_body(step.waiting, contents) if step.waiting is not None else None,
+        decision=_create_decision_body(step.decision, contents) if step.decision is not None else None,
         reason=step.reason,
         reused_from=from_uuid("run", step.reused_from) if step.reused_from is not None else None,
         started_at=step.started_at,
@@ -189,7 +189,7 @@ def _step(step: Step, known: Resolved) -> StepBody:
     )
 
 
-def _waiting(waiting: StepWaiting, known: Resolved) -> WaitingBody:
+def _create_waiting_body(waiting: StepWaiting, contents: Contents) -> WaitingBody:
     return WaitingBody(
         waiting_for=waiting.waiting_for,
         until=waiting.until,
@@ -197,32 +197,32 @@ def _waiting(waiting: StepWaiting, known: Resolved) -> WaitingBody:
         roles=waiting.roles,
         form=waiting.form,
         outcomes=waiting.outcomes,
-        shown=value_of(waiting.shown, known),
+        shown=show_payload(waiting.shown, contents),
         waiting_since=waiting.waiting_since,
     )
 
 
-def _decision(decision: StepDecided, known: Resolved) -> DecisionBody:
+def _create_decision_body(decision: StepDecided, contents: Contents) -> DecisionBody:
     return DecisionBody(
         outcome=decision.outcome,
-        data=value_of(decision.data, known),
+        data=show_payload(decision.data, contents),
         comment=decision.comment,
         decided_by=decision.decided_by,
         decided_at=decision.decided_at,
     )
 
 
-def _error(run: Run) -> RunErrorBody | None:
+def _create_error_body(run: Run) -> RunErrorBody | None:
     if run.error is None:
         return None
     return RunErrorBody(node=run.failed_node, error_class=run.error.error_class.value, message=run.error.message)
 
 
-def _metrics(run: Run) -> RunMetrics:
+def _create_metrics(run: Run) -> RunMetrics:
     took = took_by(run)
-    began, ended = run.started_at, run.ended_at
+    started, ended = run.started_at, run.ended_at
     return RunMetrics(
-        duration_ms=(ended - began) / MILLISECOND if began is not None and ended is not None else None,
+        duration_ms=(ended - started) / MILLISECOND if started is not None and ended is not None else None,
         steps_settled=run.settled,
         model_calls=took.model_calls,
         input_tokens=took.input_tokens,

@@ -1,4 +1,4 @@
-"""A run's facts as they are sent: in JSON pages and on event streams alike."""
+"""Response bodies of a run's events, in JSON pages and event streams."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,13 +11,13 @@ from domain.fact import Fact, topic_of
 from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.runs.facts import ForkedFrom, ItemResult, Parent, Pins, StepItemsSettled
-from gateway.http.payloads import Resolved, value_of
-from gateway.runs.bodies import forked_from_body, parent_body
+from gateway.http.payloads import Contents, show_payload
+from gateway.runs.bodies import create_origin_body, create_parent_body
 from store.log.records import Actor, Recorded
 
 
 class EventBody(Struct, frozen=True, kw_only=True):
-    """A fact with what surrounds it. `id` is its position with the log's id, as streams give it and take it back."""
+    """A fact and its metadata. `id` is its position with the tag of the log; streams resume after it."""
 
     id: str
     position: int
@@ -28,22 +28,22 @@ class EventBody(Struct, frozen=True, kw_only=True):
     data: dict[str, Any]
 
 
-def event_body(mark: str, recorded: Recorded, known: Resolved) -> EventBody:
-    """Write a fact for the wire; `mark` is the id that its position is given."""
+def create_event_body(event_id: str, recorded: Recorded, contents: Contents) -> EventBody:
+    """Return a fact as it is sent."""
     fact = recorded.fact
     return EventBody(
-        id=mark,
+        id=event_id,
         position=recorded.position,
         version=recorded.version,
         topic=topic_of(type(fact)),
         recorded_at=recorded.recorded_at,
         actor=recorded.metadata.actor,
-        data={name: _shown(name, getattr(fact, name), known) for name in fact.__struct_fields__},
+        data={name: _show_value(name, getattr(fact, name), contents) for name in fact.__struct_fields__},
     )
 
 
-def payloads_of(fact: Fact) -> Iterator[Payload]:
-    """Give everything in a fact that may be a reference."""
+def list_payloads(fact: Fact) -> Iterator[Payload]:
+    """Yield everything in a fact that may be a reference."""
     for name in fact.__struct_fields__:
         value = getattr(fact, name)
         if isinstance(value, Payload):
@@ -55,10 +55,10 @@ def payloads_of(fact: Fact) -> Iterator[Payload]:
         yield from (item.output for item in fact.items)
 
 
-def _shown(name: str, value: Any, known: Resolved) -> Any:  # noqa: ANN401  # any field of a fact
+def _show_value(name: str, value: Any, contents: Contents) -> Any:  # noqa: ANN401  # any field of a fact
     match value:
         case Payload():
-            return value_of(value, known)
+            return show_payload(value, contents)
         case Pins():
             return {
                 "assets": {from_uuid("ast", asset_id): version for asset_id, version in value.assets.items()},
@@ -71,22 +71,22 @@ def _shown(name: str, value: Any, known: Resolved) -> Any:  # noqa: ANN401  # an
         case UUID():
             return from_uuid("run" if name == "from_run" else "wf", value)
         case Parent():
-            return parent_body(value)
+            return create_parent_body(value)
         case ForkedFrom():
-            return forked_from_body(value)
+            return create_origin_body(value)
         case tuple():
-            return [_shown(name, item, known) for item in cast("tuple[object, ...]", value)]
+            return [_show_value(name, item, contents) for item in cast("tuple[object, ...]", value)]
         case ItemResult():
             return {
                 "item": value.item,
                 "run_id": from_uuid("run", value.run_id),
                 "outcome": value.outcome,
-                "output": value_of(value.output, known),
+                "output": show_payload(value.output, contents),
                 "error": value.error,
                 "took": value.took,
             }
         case dict():
             items = cast("dict[str, object]", value).items()
-            return {key: value_of(item, known) if isinstance(item, Payload) else item for key, item in items}
+            return {key: show_payload(item, contents) if isinstance(item, Payload) else item for key, item in items}
         case _:
             return value

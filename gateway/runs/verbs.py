@@ -1,88 +1,124 @@
-"""The verbs of runs over HTTP: `:cancel`, `:retry`, `:fork`."""
+"""The verbs of runs: `:cancel`, `:retry` and `:fork`."""
 
 from typing import Annotated, Any, Final
 
-from litestar import post
-from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta, Struct
 
 from commands.runs.lifecycle import CancelRun, ForkRun, RetryRun
-from domain.runs.refusals import RunNotFound
+from domain.runs.refusals import (
+    CompletedPartChanged,
+    RunIsChild,
+    RunNotRetriable,
+    RunNotRunning,
+    StepNotFound,
+)
 from gateway.deps import Deps
-from gateway.endpoint import AnyRequest, Door
-from gateway.http.bodies import Shape
-from gateway.http.replies import Reply
-from gateway.runs.answers import RunAnswers
+from gateway.identity.scopes import Scope
+from gateway.operations.context import RequestContext
+from gateway.operations.operation import Method, Operation, RequestBody
+from gateway.operations.results import Result
+from gateway.runs.operations import PIN_PROBLEMS, RUN_ID, RUN_RESPONSES
+from gateway.runs.responses import execute_on_run, store_inputs
 
 
-class Cancel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Why a run is cancelled, if somebody cares to say."""
+class Cancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why a run is cancelled."""
 
     reason: Annotated[str, Meta(max_length=10_000)] | None = None
 
 
 class Retry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a run goes on: on the graph that it is pinned to, or on the newest."""
+    """Which graph a retried run continues on: the one that it is pinned to, or the newest."""
 
     newest_graph: bool = False
 
 
 class Fork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a new run begins in an old one, with which inputs (absent: the same), on which graph."""
+    """The step of the old run at which the new one starts, its inputs (by default the same), and its graph."""
 
     node: Annotated[str, Meta(min_length=1, max_length=63)]
     inputs: dict[str, Any] | None = None
     newest_graph: bool = False
 
 
-CANCEL: Final = Shape(Cancel, optional=True)
-RETRY: Final = Shape(Retry, optional=True)
-FORK: Final = Shape(Fork)
+async def cancel_run(request: RequestContext[None, Cancellation], deps: Deps) -> Result:
+    """Request the end of a run. A run that is already cancelled stays so."""
+    command = CancelRun(target_id=request.target_id, user_id=request.caller.actor.id, reason=request.body.reason)
+    return await execute_on_run(request, deps, command)
 
 
-class RunVerbs:
-    """The routes that end a run, go on with it, or begin another in the middle of it."""
+CANCEL_RUN: Final = Operation(
+    method=Method.POST,
+    path="/v1/runs/{runId}:cancel",
+    operation_id="cancelRun",
+    tag="runs",
+    summary="Cancel a run and abort what it is executing.",
+    scope=Scope.RUNS_WRITE,
+    path_parameters=(RUN_ID,),
+    body=RequestBody(type=Cancellation, optional=True),
+    responses=RUN_RESPONSES,
+    problems=(RunNotRunning,),
+    idempotent_by_key=True,
+    prefer_wait=True,
+    handler=cancel_run,
+)
 
-    def __init__(self, deps: Deps, door: Door) -> None:
-        """Make them of what the gateway is built from."""
-        self._deps = deps
-        self._door = door
-        self._answers = RunAnswers(deps, door)
 
-    def routes(self) -> list[HTTPRouteHandler]:
-        """Give the routes."""
-        return [
-            post("/v1/runs/{runId:str}/:cancel", operation_id="cancelRun", status_code=202)(self.cancel),
-            post("/v1/runs/{runId:str}/:retry", operation_id="retryRun", status_code=202)(self.retry),
-            post("/v1/runs/{runId:str}/:fork", operation_id="forkRun", status_code=202)(self.fork),
-        ]
+async def retry_run(request: RequestContext[None, Retry], deps: Deps) -> Result:
+    """Continue a run that failed or was cancelled; completed steps are kept, and not paid for again."""
+    command = RetryRun(
+        target_id=request.target_id, user_id=request.caller.actor.id, newest_graph=request.body.newest_graph
+    )
+    return await execute_on_run(request, deps, command)
 
-    async def cancel(self, request: AnyRequest) -> Reply:
-        """Ask for a run to end; what it has under way is aborted. A run that was cancelled already stays so."""
-        entry = self._door.enter(request, "runs:write")
-        run_id = entry.id("run", "runId", RunNotFound)
-        sent, raw = await self._door.read(entry, CANCEL)
-        command = CancelRun(target_id=run_id, user_id=entry.caller.actor.id, reason=sent.reason)
-        return await self._answers.execute(entry, command, raw)
 
-    async def retry(self, request: AnyRequest) -> Reply:
-        """Go on with a run that failed or was cancelled; what it has done is kept, and paid for once."""
-        entry = self._door.enter(request, "runs:write")
-        run_id = entry.id("run", "runId", RunNotFound)
-        sent, raw = await self._door.read(entry, RETRY)
-        command = RetryRun(target_id=run_id, user_id=entry.caller.actor.id, newest_graph=sent.newest_graph)
-        return await self._answers.execute(entry, command, raw)
+RETRY_RUN: Final = Operation(
+    method=Method.POST,
+    path="/v1/runs/{runId}:retry",
+    operation_id="retryRun",
+    tag="runs",
+    summary="Continue a run that failed or was cancelled. Completed steps are kept, and not paid for again.",
+    scope=Scope.RUNS_WRITE,
+    path_parameters=(RUN_ID,),
+    body=RequestBody(type=Retry, optional=True),
+    responses=RUN_RESPONSES,
+    problems=(*PIN_PROBLEMS, RunIsChild, RunNotRetriable, CompletedPartChanged),
+    idempotent_by_key=True,
+    prefer_wait=True,
+    handler=retry_run,
+)
 
-    async def fork(self, request: AnyRequest) -> Reply:
-        """Begin a run at a step of another; what that one did before the step is taken over."""
-        entry = self._door.enter(request, "runs:write")
-        run_id = entry.id("run", "runId", RunNotFound)
-        sent, raw = await self._door.read(entry, FORK)
-        command = ForkRun(
-            target_id=self._deps.make_id(),
-            source_id=run_id,
-            node=sent.node,
-            inputs=None if sent.inputs is None else await self._answers.kept(entry, sent.inputs, raw),
-            newest_graph=sent.newest_graph,
-        )
-        return await self._answers.execute(entry, command, raw)
+
+async def fork_run(request: RequestContext[None, Fork], deps: Deps) -> Result:
+    """Start a run at a step of another; the results of the steps before it are reused."""
+    fork = request.body
+    inputs = None
+    if fork.inputs is not None:
+        inputs = await store_inputs(deps, request.workspace_id, fork.inputs, request.raw_body)
+    command = ForkRun(
+        target_id=deps.make_id(),
+        source_id=request.target_id,
+        node=fork.node,
+        inputs=inputs,
+        newest_graph=fork.newest_graph,
+    )
+    return await execute_on_run(request, deps, command)
+
+
+FORK_RUN: Final = Operation(
+    method=Method.POST,
+    path="/v1/runs/{runId}:fork",
+    operation_id="forkRun",
+    tag="runs",
+    summary="Start a run at a step (`node`) of another. The results of the steps before it are reused.",
+    scope=Scope.RUNS_WRITE,
+    path_parameters=(RUN_ID,),
+    body=RequestBody(type=Fork),
+    responses=RUN_RESPONSES,
+    problems=(*PIN_PROBLEMS, StepNotFound, CompletedPartChanged),
+    idempotent_by_key=True,
+    prefer_wait=True,
+    handler=fork_run,
+)
+
+OPERATIONS: Final = (CANCEL_RUN, RETRY_RUN, FORK_RUN)

@@ -1,4 +1,4 @@
-"""Following a run from the facts that arrive: for `Prefer: wait`, which reads nothing to answer."""
+"""Follow a run by the facts that arrive, for `Prefer: wait`: the response needs no further read."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,36 +13,36 @@ from gateway.http.rejections import Draining
 from store.log.records import Recorded
 
 
-class WaitOver(Exception):  # noqa: N818  # ends a wait, and nothing else
-    """The time that the caller would wait is up."""
+class WaitExpired(Exception):  # noqa: N818  # ends a wait, and nothing else
+    """The time that the caller wants to wait is over."""
 
 
 def ends_run(recorded: Recorded) -> bool:
-    """Tell whether a fact is one that ends a run."""
+    """Return whether a fact ends its run."""
     return type(recorded.fact) in RUN_ENDS
 
 
-def continued(loaded: Folded[Run] | None, facts: Sequence[Recorded]) -> Folded[Run] | None:
-    """Fold what is new of a run onto it; None when something in between is missing."""
+def fold_onto(loaded: Folded[Run] | None, facts: Sequence[Recorded]) -> Folded[Run] | None:
+    """Return a run with newer facts folded onto it; None if facts in between are missing."""
     version = 0 if loaded is None else loaded.version
-    new = [one for one in facts if one.version > version]
+    new = [recorded for recorded in facts if recorded.version > version]
     if new and new[0].version != version + 1:
         return None
     return fold(RUN, loaded, new) if new else loaded
 
 
-async def followed(loaded: Folded[Run], watch: StreamWatch, streams: Streams, *, seconds: float) -> Folded[Run]:
-    """Follow a run until it ends, or give it as it is when the time is up or nothing more can come from here.
+async def follow_run(loaded: Folded[Run], watch: StreamWatch, streams: Streams, *, seconds: float) -> Folded[Run]:
+    """Return a run when it has ended; earlier as it then is, if the time is over or the process is stopping.
 
-    The watch must have begun before the run was loaded.
+    The watch must have started before the run was loaded.
     """
     watch.until(ends_run)
-    timer = asyncio.get_running_loop().call_later(seconds, watch.stop, WaitOver())
+    timer = asyncio.get_running_loop().call_later(seconds, watch.stop, WaitExpired())
     try:
         while not loaded.state.ended:
-            loaded = await _onward(loaded, await watch.facts(), streams)
-    except (WaitOver, Draining):
-        return await _as_far_as_it_is(loaded, watch, streams)
+            loaded = await _advance(loaded, await watch.facts(), streams)
+    except (WaitExpired, Draining):
+        return await _advance_without_waiting(loaded, watch, streams)
     except WatchOverrun:
         return await streams.reload(RUN, loaded.stream_id) or loaded
     finally:
@@ -50,19 +50,19 @@ async def followed(loaded: Folded[Run], watch: StreamWatch, streams: Streams, *,
     return loaded
 
 
-async def _as_far_as_it_is(loaded: Folded[Run], watch: StreamWatch, streams: Streams) -> Folded[Run]:
-    """Give a run with what is left in its watch; more than that may have come than a watch holds."""
+async def _advance_without_waiting(loaded: Folded[Run], watch: StreamWatch, streams: Streams) -> Folded[Run]:
+    """Return a run with the facts left in its watch, or reload it if the watch overflowed."""
     try:
-        return await _onward(loaded, watch.rest(), streams)
+        return await _advance(loaded, watch.rest(), streams)
     except WatchOverrun:
         return await streams.reload(RUN, loaded.stream_id) or loaded
 
 
-async def _onward(loaded: Folded[Run], facts: Sequence[Recorded], streams: Streams) -> Folded[Run]:
-    """Give a run after facts: as an engine in this process has folded it already, or else folded here."""
+async def _advance(loaded: Folded[Run], facts: Sequence[Recorded], streams: Streams) -> Folded[Run]:
+    """Return a run after facts: from the cache if an engine of this process has folded them, otherwise folded here."""
     if not facts:
         return loaded
     known = await streams.load(RUN, loaded.stream_id)
     if known is not None and known.version >= facts[-1].version:
         return known
-    return continued(loaded, facts) or await streams.reload(RUN, loaded.stream_id) or loaded
+    return fold_onto(loaded, facts) or await streams.reload(RUN, loaded.stream_id) or loaded

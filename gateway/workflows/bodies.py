@@ -1,7 +1,7 @@
-"""Workflows as they are sent, in both directions."""
+"""Request and response bodies of workflows."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
@@ -9,15 +9,16 @@ from msgspec import UNSET, Struct, UnsetType
 from domain.folded import Folded
 from domain.graphs.graph import Edge, Node
 from domain.ids import from_uuid
+from domain.refusal import Problem
 from domain.workflow import Workflow, WorkflowStatus
-from gateway.http.bodies import PATCH_TYPES, Shape
-from gateway.http.ids import shown_id
+from gateway.http.ids import format_id
 from gateway.http.statuses import Status
+from gateway.operations.paging import PageRequest
 from gateway.projects import Name
 
 
 class NewWorkflow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A workflow to begin. The graph is judged as a whole by `domain.graphs.validation.check`."""
+    """A workflow to create. `domain.graphs.validation.check` validates the graph as a whole."""
 
     name: Name
     nodes: Any
@@ -25,7 +26,7 @@ class NewWorkflow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class WorkflowPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to change of a workflow, as a JSON Merge Patch: lists are replaced whole."""
+    """A change of a workflow, as a JSON Merge Patch: lists are replaced as a whole."""
 
     name: Name | UnsetType = UNSET
     status: Status | UnsetType = UNSET
@@ -33,22 +34,22 @@ class WorkflowPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     edges: Any = UNSET
 
 
-class GraphToJudge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A graph to be judged and not kept; without one the workflow's own is judged again."""
+class GraphToValidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A graph to validate without storing it. If both fields are absent, the stored graph is valifolded."""
 
     nodes: Any = UNSET
     edges: Any = UNSET
 
 
 class Duplication(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a copy goes and what it is called; by default into the same project, as a copy of its name."""
+    """The project and the name of a copy; by default the same project, and a name derived from the original's."""
 
     project_id: str | None = None
     name: Name | None = None
 
 
 class WorkflowBody(Struct, frozen=True, kw_only=True):
-    """A workflow as it is sent. `version` counts its graphs from 1."""
+    """A workflow. `version` counts its graphs from 1."""
 
     id: str
     project_id: str
@@ -63,19 +64,28 @@ class WorkflowBody(Struct, frozen=True, kw_only=True):
     updated_at: datetime | None
 
 
-NEW: Final = Shape(NewWorkflow)
-PATCH: Final = Shape(WorkflowPatch, allowed=PATCH_TYPES)
-JUDGE: Final = Shape(GraphToJudge, optional=True)
-DUPLICATION: Final = Shape(Duplication, optional=True)
+class GraphValidation(Struct, frozen=True, kw_only=True):
+    """The result of a validation: every problem, with a JSON pointer into the body."""
+
+    valid: bool
+    problems: tuple[Problem, ...]
 
 
-def workflow_body(folded: Folded[Workflow], last_run_id: UUID | None) -> WorkflowBody:
-    """Return a workflow as JSON shows it."""
+class WorkflowQuery(Struct, frozen=True, kw_only=True):
+    """Which workflows to list. `name` matches exactly."""
+
+    page: PageRequest
+    status: WorkflowStatus | None = None
+    name: str | None = None
+
+
+def create_workflow_body(folded: Folded[Workflow], last_run_id: UUID | None) -> WorkflowBody:
+    """Return a workflow as it is sent."""
     workflow, workflow_id = folded.state, folded.stream_id
     origin = workflow.duplicated_from
     return WorkflowBody(
-        id=shown_id("wf", workflow_id),
-        project_id=shown_id("prj", folded.project_id or workflow_id),
+        id=format_id("wf", workflow_id),
+        project_id=format_id("prj", folded.project_id or workflow_id),
         name=workflow.name,
         status=workflow.status,
         version=workflow.version,
@@ -88,6 +98,6 @@ def workflow_body(folded: Folded[Workflow], last_run_id: UUID | None) -> Workflo
     )
 
 
-def graph_given(nodes: Any, edges: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON as sent
-    """Give what was sent of a graph, as it was sent."""
+def collect_graph(nodes: Any, edges: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON as sent
+    """Return the parts of a graph that were sent, unvalidated."""
     return {name: value for name, value in (("nodes", nodes), ("edges", edges)) if value is not UNSET}

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from callsheet.development_secret import development_secret
-from gateway.identity.development_tokens import development_token
+from gateway.identity.development_tokens import sign_development_token
 
 WORKSPACE = uuid4()
 REVIEW = {
@@ -75,7 +75,7 @@ def dev(conninfo: str, directory: Path, **variables: str) -> Generator[Dev]:
     try:
         said = _serving(process)
         url = str(said["url"])
-        token = development_token(
+        token = sign_development_token(
             development_secret(directory).reveal().encode(),
             workspace_claim="workspace",
             workspace_id=WORKSPACE,

@@ -10,7 +10,7 @@ from callsheet.settings.load import Settings
 from callsheet.wiring.core import COMPONENTS
 from gateway.settings import HttpSettings
 from store.postgres.migrations import migrate
-from tests.support.gateway.given import PATIENCE_SECONDS, Caller, Serving, new_id, serving
+from tests.support.gateway.given import PATIENCE_SECONDS, Caller, Environment, new_id, serving
 from tests.support.servers.postgres import PostgresForTests
 
 SETTINGS = Settings(
@@ -31,14 +31,14 @@ def gateway_database(postgres_servers: dict[int, PostgresForTests]) -> Generator
 
 
 @pytest.fixture(scope="session")
-async def served(gateway_database: str) -> AsyncGenerator[Serving]:
+async def environment(gateway_database: str) -> AsyncGenerator[Environment]:
     """The server that these tests share."""
     async with serving(gateway_database, SETTINGS) as found:
         yield found
 
 
 @pytest.fixture
-async def ada(served: Serving) -> AsyncGenerator[Caller]:
+async def ada(environment: Environment) -> AsyncGenerator[Caller]:
     """A caller in a workspace that nobody else is in."""
-    async with httpx2.AsyncClient(base_url=served.url, timeout=PATIENCE_SECONDS) as client:
+    async with httpx2.AsyncClient(base_url=environment.url, timeout=PATIENCE_SECONDS) as client:
         yield Caller(client=client, workspace_id=new_id(), user_id="usr_ada")

@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from tests.support.gateway.given import HUMAN, PATIENCE_SECONDS, TRANSFORM_CHAIN, Caller, new_id, problem, since
+from tests.support.gateway.given import (
+    HUMAN,
+    PATIENCE_SECONDS,
+    TRANSFORM_CHAIN,
+    Caller,
+    after_write,
+    expect_problem,
+    new_id,
+)
 from tests.support.waiting import eventually
 
 
@@ -21,7 +29,7 @@ async def test_runs_are_counted_with_their_steps_and_times(ada: Caller) -> None:
         for _ in range(3)
     ]
     assert [answer.status_code for answer in answers] == [200] * 3
-    found = await insights(ada, workflow["project_id"], "?window=24h", since(answers[-1]))
+    found = await insights(ada, workflow["project_id"], "?window=24h", after_write(answers[-1]))
     metrics = found["metrics"]
     assert found["project_id"] == workflow["project_id"]
     assert (metrics["runs"]["started"], metrics["runs"]["completed"], metrics["runs"]["success_rate"]) == (3, 3, 1.0)
@@ -51,9 +59,9 @@ async def test_a_window_that_cannot_be_understood_is_a_problem(ada: Caller) -> N
         "from=0001-01-01T00:00:00%2B14:00&to=0001-05-01T00:00:00Z",
         "from=9999-12-31T00:00:00Z&to=9999-12-31T23:59:59Z",
     ):
-        problem(await ada.get(f"{path}?{query}"), 400, "malformed")
-    problem(await ada.get(f"{path}?from=2026-05-02T00:00:00Z&to=2026-05-01T00:00:00Z"), 400, "malformed")
-    problem(await ada.get(f"{path}?workflow_id=run_1"), 400, "malformed")
+        expect_problem(await ada.get(f"{path}?{query}"), 400, "malformed")
+    expect_problem(await ada.get(f"{path}?from=2026-05-02T00:00:00Z&to=2026-05-01T00:00:00Z"), 400, "malformed")
+    expect_problem(await ada.get(f"{path}?workflow_id=run_1"), 400, "malformed")
 
 
 async def test_a_step_that_fails_is_recommended_to_be_looked_at(ada: Caller) -> None:
@@ -62,17 +70,22 @@ async def test_a_step_that_fails_is_recommended_to_be_looked_at(ada: Caller) -> 
     path = f"/v1/workflows/{workflow['id']}:run"
     answers = [await ada.post(path, {"inputs": {"n": 1}}, headers={"prefer": "wait=20"}) for _ in range(20)]
     assert {answer.json()["status"] for answer in answers} == {"failed"}
-    found = await insights(ada, workflow["project_id"], headers=since(answers[-1]))
+    found = await insights(ada, workflow["project_id"], headers=after_write(answers[-1]))
     assert found["metrics"]["runs"]["success_rate"] == 0
-    (told,) = found["recommendations"]
-    assert (told["code"], told["severity"], told["workflow_id"], told["node_id"]) == (
+    (recommendation,) = found["recommendations"]
+    assert (
+        recommendation["code"],
+        recommendation["severity"],
+        recommendation["workflow_id"],
+        recommendation["node_id"],
+    ) == (
         "failing_step",
         "critical",
         workflow["id"],
         "measure",
     )
-    assert told["evidence"] == {"ended": 20, "failed": 20, "failed_share": 1.0, "errors": {"expression": 20}}
-    assert {"title", "detail", "suggested_action"} <= told.keys()
+    assert recommendation["evidence"] == {"ended": 20, "failed": 20, "failed_share": 1.0, "errors": {"expression": 20}}
+    assert {"title", "detail", "suggested_action"} <= recommendation.keys()
 
 
 async def test_runs_that_wait_and_decisions_are_counted(ada: Caller) -> None:
@@ -88,7 +101,7 @@ async def test_runs_that_wait_and_decisions_are_counted(ada: Caller) -> None:
     assert decided.status_code == 200, decided.text
 
     async def one_waits() -> bool:
-        found = await insights(ada, workflow["project_id"], headers=since(decided))
+        found = await insights(ada, workflow["project_id"], headers=after_write(decided))
         return found["metrics"]["runs"]["completed"] == found["metrics"]["runs"]["waiting"] == 1
 
     await eventually(one_waits, what="one run has completed and one waits", seconds=PATIENCE_SECONDS)
@@ -102,7 +115,7 @@ async def test_a_window_shows_what_lies_in_it_and_the_same_question_has_the_same
     workflow = await ada.workflow(TRANSFORM_CHAIN)
     run = await ada.post(f"/v1/workflows/{workflow['id']}:run", {"inputs": {}}, headers={"prefer": "wait=20"})
     past = "?from=2026-01-01T00:30:00Z&to=2026-01-03T23:30:00%2B01:00"
-    found = await insights(ada, workflow["project_id"], past, since(run))
+    found = await insights(ada, workflow["project_id"], past, after_write(run))
     assert found["time_window"] == {
         "starts_at": "2026-01-01T00:00:00Z",
         "ends_at": "2026-01-03T23:00:00Z",
@@ -122,4 +135,4 @@ async def test_a_window_shows_what_lies_in_it_and_the_same_question_has_the_same
 async def test_nobody_sees_the_insights_of_another_workspace(ada: Caller) -> None:
     project = await ada.project()
     stranger = ada.to(new_id())
-    problem(await stranger.get(f"/v1/projects/{project['id']}/insights"), 404, "project_not_found")
+    expect_problem(await stranger.get(f"/v1/projects/{project['id']}/insights"), 404, "project_not_found")

@@ -5,7 +5,7 @@ from typing import Any
 import httpx2
 
 from tests.support.gateway.given import HUMAN as REVIEW_BY_ADA
-from tests.support.gateway.given import PATIENCE_SECONDS, Caller, created, problem, since
+from tests.support.gateway.given import PATIENCE_SECONDS, Caller, after_write, expect_created, expect_problem
 from tests.support.waiting import eventually
 
 
@@ -20,14 +20,14 @@ def as_user(ada: Caller, user_id: str) -> Caller:
     return type(ada)(client=ada.client, workspace_id=ada.workspace_id, user_id=user_id)
 
 
-async def started(ada: Caller, workflow: dict[str, Any], inputs: dict[str, Any] | None = None) -> httpx2.Response:
+async def start_run(ada: Caller, workflow: dict[str, Any], inputs: dict[str, Any] | None = None) -> httpx2.Response:
     """Start a run and wait until nothing moves in it: then its human steps wait."""
     answer = await ada.post(f"/v1/workflows/{workflow['id']}:run", {"inputs": inputs or {}})
     assert answer.status_code == 202, answer.text
     path = f"/v1/runs/{answer.json()['id']}"
 
     async def waits() -> bool:
-        return (await ada.get(path, headers=since(answer))).json()["status"] == "waiting"
+        return (await ada.get(path, headers=after_write(answer))).json()["status"] == "waiting"
 
     await eventually(waits, what="the run waits", seconds=PATIENCE_SECONDS)
     return answer
@@ -55,7 +55,7 @@ async def test_a_task_says_all_that_a_person_needs_to_decide_it(ada: Caller) -> 
         "shows": {"it": "inputs"},
     }
     workflow = await ada.workflow({"nodes": [{**REVIEW_BY_ADA["nodes"][0], "config": config}]})
-    run = (await started(ada, workflow, {"name": "Ada"})).json()
+    run = (await start_run(ada, workflow, {"name": "Ada"})).json()
     await becomes(ada, ["review"])
     (task,) = (await ada.get("/v1/tasks")).json()["items"]
     waiting = (await ada.get(f"/v1/runs/{run['id']}")).json()["steps"]["review"]["waiting"]
@@ -76,20 +76,20 @@ async def test_a_task_says_all_that_a_person_needs_to_decide_it(ada: Caller) -> 
 
 
 async def test_a_decided_task_is_gone_for_whoever_reads_after_the_decision(ada: Caller) -> None:
-    run = (await started(ada, await ada.workflow(REVIEW_BY_ADA))).json()
+    run = (await start_run(ada, await ada.workflow(REVIEW_BY_ADA))).json()
     await becomes(ada, ["review"])
     decision = {"outcome": "approve", "data": {"note": "fine"}}
     decided = await ada.post(f"/v1/runs/{run['id']}/steps/review:complete", decision)
     assert decided.status_code == 200, decided.text
-    left = await ada.get("/v1/tasks", headers=since(decided))
+    left = await ada.get("/v1/tasks", headers=after_write(decided))
     assert left.json() == {"items": [], "next_cursor": None}
 
 
 async def test_tasks_are_found_by_name_and_by_the_role_in_the_team_as_it_is_now(ada: Caller) -> None:
     bob, cleo, dan = (as_user(ada, user_id) for user_id in ("usr_bob", "usr_cleo", "usr_dan"))
     team = [{"user_id": "usr_ada", "role": "owner"}, {"user_id": "usr_bob", "role": "reviewer"}]
-    project = created(await ada.post("/v1/projects", {"name": "Spring", "team": team[1:]}))
-    await started(ada, await ada.workflow(BY_ROLE, project["id"]))
+    project = expect_created(await ada.post("/v1/projects", {"name": "Spring", "team": team[1:]}))
+    await start_run(ada, await ada.workflow(BY_ROLE, project["id"]))
     await becomes(ada, ["sign"])
     await becomes(bob, ["look"])
     await becomes(cleo, ["sign"])
@@ -98,7 +98,7 @@ async def test_tasks_are_found_by_name_and_by_the_role_in_the_team_as_it_is_now(
         f"/v1/projects/{project['id']}", {"team": [team[0], {"user_id": "usr_dan", "role": "reviewer"}]}
     )
     assert changed.status_code == 200, changed.text
-    seen = await dan.get("/v1/tasks", headers=since(changed))
+    seen = await dan.get("/v1/tasks", headers=after_write(changed))
     assert [task["node"] for task in seen.json()["items"]] == ["look"]
     assert await inbox(bob) == []
 
@@ -106,8 +106,8 @@ async def test_tasks_are_found_by_name_and_by_the_role_in_the_team_as_it_is_now(
 async def test_members_see_all_tasks_of_their_projects_and_nobody_else_does(ada: Caller) -> None:
     bob, cleo, dan = (as_user(ada, user_id) for user_id in ("usr_bob", "usr_cleo", "usr_dan"))
     team = [{"user_id": "usr_bob", "role": "viewer"}]
-    project = created(await ada.post("/v1/projects", {"name": "Spring", "team": team}))
-    await started(ada, await ada.workflow(BY_ROLE, project["id"]))
+    project = expect_created(await ada.post("/v1/projects", {"name": "Spring", "team": team}))
+    await start_run(ada, await ada.workflow(BY_ROLE, project["id"]))
     await becomes(bob, ["look", "sign"], "?assigned=all")
     assert await inbox(bob) == []
     assert await inbox(cleo, "?assigned=all") == ["sign"], "their own, and nothing of a team that they are not in"
@@ -118,7 +118,7 @@ async def test_members_see_all_tasks_of_their_projects_and_nobody_else_does(ada:
 
 async def test_tasks_are_filtered_by_project_workflow_run_and_node(ada: Caller) -> None:
     here, there = await ada.workflow(BY_ROLE), await ada.workflow(REVIEW_BY_ADA)
-    first, second = (await started(ada, here)).json(), (await started(ada, there)).json()
+    first, second = (await start_run(ada, here)).json(), (await start_run(ada, there)).json()
     await becomes(ada, ["sign", "review"])
     assert await inbox(ada, f"?project_id={here['project_id']}") == ["sign"]
     assert await inbox(ada, f"?workflow_id={there['id']}") == ["review"]
@@ -130,7 +130,7 @@ async def test_tasks_are_filtered_by_project_workflow_run_and_node(ada: Caller) 
 
 async def test_tasks_come_in_pages_newest_first_unless_asked_otherwise(ada: Caller) -> None:
     workflow = await ada.workflow(REVIEW_BY_ADA)
-    runs = [(await started(ada, workflow)).json()["id"] for _ in range(3)]
+    runs = [(await start_run(ada, workflow)).json()["id"] for _ in range(3)]
     await becomes(ada, ["review"] * 3)
     page = await ada.get("/v1/tasks?limit=2")
     cursor = page.json()["next_cursor"]
@@ -143,19 +143,19 @@ async def test_tasks_come_in_pages_newest_first_unless_asked_otherwise(ada: Call
 
 
 async def test_what_cannot_be_understood_is_a_problem(ada: Caller) -> None:
-    problem(await ada.get("/v1/tasks?assigned=us"), 400, "malformed")
-    problem(await ada.get("/v1/tasks?run_id=wf_1"), 400, "malformed")
-    problem(await ada.get("/v1/tasks?limit=0"), 400, "malformed")
-    problem(await ada.get("/v1/tasks?cursor=x"), 400, "malformed")
-    problem(await ada.client.get("/v1/tasks"), 401, "unauthenticated")
+    expect_problem(await ada.get("/v1/tasks?assigned=us"), 400, "malformed")
+    expect_problem(await ada.get("/v1/tasks?run_id=wf_1"), 400, "malformed")
+    expect_problem(await ada.get("/v1/tasks?limit=0"), 400, "malformed")
+    expect_problem(await ada.get("/v1/tasks?cursor=x"), 400, "malformed")
+    expect_problem(await ada.client.get("/v1/tasks"), 401, "unauthenticated")
 
 
 async def test_a_task_of_another_role_is_seen_by_members_and_decided_by_none_of_them(ada: Caller) -> None:
     roles = {"usr_ed": "editor", "usr_rea": "reviewer", "usr_vic": "viewer"}
     team = [{"user_id": user, "role": role} for user, role in roles.items()]
-    project = created(await ada.post("/v1/projects", {"name": "Spring", "team": team}))
+    project = expect_created(await ada.post("/v1/projects", {"name": "Spring", "team": team}))
     nodes = [asks("edit", {"role": "editor"}), asks("look", {"role": "reviewer"}), asks("sign", {"role": "owner"})]
-    run = (await started(ada, await ada.workflow({"nodes": nodes}, project["id"]))).json()
+    run = (await start_run(ada, await ada.workflow({"nodes": nodes}, project["id"]))).json()
     of_role = {"ada": "sign", "ed": "edit", "rea": "look", "vic": None}
     callers = {"ada": ada, **{user.removeprefix("usr_"): as_user(ada, user) for user in roles}}
     for name, own in of_role.items():
@@ -165,25 +165,25 @@ async def test_a_task_of_another_role_is_seen_by_members_and_decided_by_none_of_
     for name, own in of_role.items():
         for node in {"edit", "look", "sign"} - {own}:
             answer = await callers[name].post(f"{path}/{node}:complete", {"outcome": "approve"})
-            problem(answer, 403, "not_an_assignee")
+            expect_problem(answer, 403, "not_an_assignee")
     decided = await callers["rea"].post(f"{path}/look:complete", {"outcome": "approve"})
     assert decided.status_code == 200, decided.text
     for caller in callers.values():
-        left = await caller.get("/v1/tasks?assigned=all", headers=since(decided))
+        left = await caller.get("/v1/tasks?assigned=all", headers=after_write(decided))
         assert sorted(task["node"] for task in left.json()["items"]) == ["edit", "sign"]
 
 
 async def test_a_person_whose_role_has_changed_decides_by_the_new_one(ada: Caller) -> None:
     rea = as_user(ada, "usr_rea")
     team = [{"user_id": "usr_ada", "role": "owner"}, {"user_id": "usr_rea", "role": "reviewer"}]
-    project = created(await ada.post("/v1/projects", {"name": "Spring", "team": team}))
+    project = expect_created(await ada.post("/v1/projects", {"name": "Spring", "team": team}))
     nodes = [asks("edit", {"role": "editor"}), asks("look", {"role": "reviewer"})]
-    run = (await started(ada, await ada.workflow({"nodes": nodes}, project["id"]))).json()
+    run = (await start_run(ada, await ada.workflow({"nodes": nodes}, project["id"]))).json()
     await becomes(rea, ["look"])
     changed = await ada.patch(
         f"/v1/projects/{project['id']}", {"team": [team[0], {"user_id": "usr_rea", "role": "editor"}]}
     )
     assert changed.status_code == 200, changed.text
     path = f"/v1/runs/{run['id']}/steps"
-    problem(await rea.post(f"{path}/look:complete", {"outcome": "approve"}), 403, "not_an_assignee")
+    expect_problem(await rea.post(f"{path}/look:complete", {"outcome": "approve"}), 403, "not_an_assignee")
     assert (await rea.post(f"{path}/edit:complete", {"outcome": "approve"})).status_code == 200

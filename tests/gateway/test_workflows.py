@@ -1,15 +1,15 @@
 """Workflows over HTTP."""
 
-from tests.support.gateway.given import TRANSFORM_CHAIN, Caller, created, pointers, problem, since
+from tests.support.gateway.given import TRANSFORM_CHAIN, Caller, after_write, expect_created, expect_problem, pointers
 
 
 async def test_a_workflow_is_created_read_and_revised(ada: Caller) -> None:
     project = await ada.project()
     answer = await ada.post(f"/v1/projects/{project['id']}/workflows", {"name": "Launch", **TRANSFORM_CHAIN})
-    workflow = created(answer)
+    workflow = expect_created(answer)
     assert (workflow["version"], workflow["project_id"], workflow["last_run_id"]) == (1, project["id"], None)
     assert [node["id"] for node in workflow["nodes"]] == ["one", "two", "three"]
-    read = await ada.get(answer.headers["location"], headers=since(answer))
+    read = await ada.get(answer.headers["location"], headers=after_write(answer))
     assert read.json() == workflow
     revised = await ada.patch(
         answer.headers["location"],
@@ -21,7 +21,7 @@ async def test_a_workflow_is_created_read_and_revised(ada: Caller) -> None:
     assert revised.status_code == 200, revised.text
     assert revised.json()["version"] == 2
     fewer = await ada.patch(answer.headers["location"], {"edges": None})
-    problem(fewer, 422, "graph_unacceptable")
+    expect_problem(fewer, 422, "graph_unacceptable")
     edges = await ada.patch(answer.headers["location"], {"edges": []})
     assert (edges.json()["version"], len(edges.json()["nodes"])) == (3, 2)
     renamed = await ada.patch(answer.headers["location"], {"name": "Relaunch"})
@@ -34,24 +34,24 @@ async def test_a_patch_of_a_graph_tells_every_problem(ada: Caller) -> None:
         f"/v1/workflows/{workflow['id']}",
         {"edges": [{"from": "one", "to": "nowhere"}, {"from": "three", "to": "three"}]},
     )
-    assert {"/edges/0/to"} < set(pointers(problem(answer, 422, "graph_unacceptable")))
+    assert {"/edges/0/to"} < set(pointers(expect_problem(answer, 422, "graph_unacceptable")))
 
 
 async def test_a_workflow_is_duplicated_also_into_another_project(ada: Caller) -> None:
     workflow = await ada.workflow(TRANSFORM_CHAIN)
     answer = await ada.post(f"/v1/workflows/{workflow['id']}:duplicate")
-    copy = created(answer)
+    copy = expect_created(answer)
     assert (copy["name"], copy["duplicated_from"]) == ("Launch (copy)", workflow["id"])
     assert (copy["nodes"], copy["edges"]) == (workflow["nodes"], workflow["edges"])
     other = await ada.project("Other")
-    moved = created(
+    moved = expect_created(
         await ada.post(f"/v1/workflows/{workflow['id']}:duplicate", {"project_id": other["id"], "name": "There"})
     )
     assert (moved["project_id"], moved["name"]) == (other["id"], "There")
-    told = problem(
+    found = expect_problem(
         await ada.post(f"/v1/workflows/{workflow['id']}:duplicate", {"project_id": "wf_x"}), 422, "body_unacceptable"
     )
-    assert pointers(told) == ["/project_id"]
+    assert pointers(found) == ["/project_id"]
 
 
 async def test_a_graph_is_judged_without_being_kept(ada: Caller) -> None:
@@ -61,7 +61,7 @@ async def test_a_graph_is_judged_without_being_kept(ada: Caller) -> None:
     judged = await ada.post(f"{path}:validate", {"nodes": [{"id": "A", "kind": "transform"}], "edges": []})
     assert judged.status_code == 200
     assert not judged.json()["valid"]
-    assert [one["pointer"] for one in judged.json()["problems"]] == ["/nodes/0/id"]
+    assert [item["pointer"] for item in judged.json()["problems"]] == ["/nodes/0/id"]
     assert (await ada.patch(path, {})).json()["version"] == 1
 
 

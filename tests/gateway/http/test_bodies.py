@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from tests.support.gateway.given import JSON, TRANSFORM_CHAIN, Caller, pointers, problem
+from tests.support.gateway.given import JSON, TRANSFORM_CHAIN, Caller, expect_problem, pointers
 
 
-async def sent(ada: Caller, content: bytes, **headers: str) -> httpx2.Response:
+async def send_project(ada: Caller, content: bytes, **headers: str) -> httpx2.Response:
     return await ada.ask("POST", "/v1/projects", content=content, headers={**JSON, **headers})
 
 
@@ -25,12 +25,14 @@ async def sent(ada: Caller, content: bytes, **headers: str) -> httpx2.Response:
     ],
 )
 async def test_malformed_json_is_refused(ada: Caller, content: bytes) -> None:
-    problem(await sent(ada, content), 400, "malformed")
+    expect_problem(await send_project(ada, content), 400, "malformed")
 
 
 @pytest.mark.parametrize("content", [b"", b" \n"])
 async def test_a_body_that_is_needed_and_empty_is_said_to_be_empty(ada: Caller, content: bytes) -> None:
-    assert problem(await sent(ada, content), 400, "malformed")["detail"] == "The body is empty, and JSON is needed."
+    assert (
+        expect_problem(await send_project(ada, content), 400, "malformed")["detail"] == "The body is empty. Send JSON."
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,25 +45,25 @@ async def test_a_body_that_is_needed_and_empty_is_said_to_be_empty(ada: Caller, 
     ],
 )
 async def test_half_a_surrogate_pair_is_refused_and_named(ada: Caller, content: bytes, where: list[str]) -> None:
-    told = problem(await sent(ada, content), 400, "malformed")
-    assert "half of a surrogate pair" in told["detail"]
-    assert pointers(told) == where
+    found = expect_problem(await send_project(ada, content), 400, "malformed")
+    assert "unpaired surrogate" in found["detail"]
+    assert pointers(found) == where
 
 
 @pytest.mark.parametrize(
     "content", [b'{"name": "\\ud83d\\ude00", "n": NaN}', b'{"name": "\\ud800"', b'["\\ud800", ' + b"[" * 100_000]
 )
 async def test_what_is_no_json_besides_is_said_to_be_that(ada: Caller, content: bytes) -> None:
-    assert "is not JSON" in problem(await sent(ada, content), 400, "malformed")["detail"]
+    assert "is not JSON" in expect_problem(await send_project(ada, content), 400, "malformed")["detail"]
 
 
 async def test_a_whole_surrogate_pair_is_a_character(ada: Caller) -> None:
-    assert (await sent(ada, b'{"name": "\\ud83d\\ude00"}')).json()["name"] == "\U0001f600"
+    assert (await send_project(ada, b'{"name": "\\ud83d\\ude00"}')).json()["name"] == "\U0001f600"
 
 
 @pytest.mark.parametrize("content", [b'{"name": "\xff"}', b'{"\xc3\x28": 1}', '{"name": "é"}'.encode("latin-1")])
 async def test_a_body_that_is_not_utf_8_is_refused(ada: Caller, content: bytes) -> None:
-    problem(await sent(ada, content), 400, "malformed")
+    expect_problem(await send_project(ada, content), 400, "malformed")
 
 
 @pytest.mark.parametrize(
@@ -72,11 +74,11 @@ async def test_a_body_that_is_not_utf_8_is_refused(ada: Caller, content: bytes) 
     ],
 )
 async def test_nul_characters_are_refused_wherever_they_are(ada: Caller, content: bytes, where: list[str]) -> None:
-    assert pointers(problem(await sent(ada, content), 400, "malformed")) == where
+    assert pointers(expect_problem(await send_project(ada, content), 400, "malformed")) == where
 
 
 async def test_an_escaped_backslash_before_u0000_is_text_like_any_other(ada: Caller) -> None:
-    answer = await sent(ada, b'{"name": "\\\\u0000"}')
+    answer = await send_project(ada, b'{"name": "\\\\u0000"}')
     assert answer.status_code == 201
     assert answer.json()["name"] == "\\u0000"
 
@@ -84,7 +86,7 @@ async def test_an_escaped_backslash_before_u0000_is_text_like_any_other(ada: Cal
 @pytest.mark.parametrize("depth", [33, 500, 20_000])
 async def test_deeply_nested_bodies_are_refused(ada: Caller, depth: int) -> None:
     inner = b'{"a":' * depth + b"1" + b"}" * depth
-    problem(await sent(ada, b'{"name": "x", "settings": ' + inner + b"}"), 400, "malformed")
+    expect_problem(await send_project(ada, b'{"name": "x", "settings": ' + inner + b"}"), 400, "malformed")
 
 
 async def test_many_shallow_brackets_are_no_depth(ada: Caller) -> None:
@@ -94,7 +96,7 @@ async def test_many_shallow_brackets_are_no_depth(ada: Caller) -> None:
 
 
 async def test_an_oversized_body_is_refused_by_what_it_announces(ada: Caller) -> None:
-    problem(await sent(ada, b'{"name": "' + b"x" * 200_000 + b'"}'), 413, "body_too_large")
+    expect_problem(await send_project(ada, b'{"name": "' + b"x" * 200_000 + b'"}'), 413, "body_too_large")
 
 
 async def test_an_oversized_body_of_unknown_length_is_refused_while_it_comes(ada: Caller) -> None:
@@ -105,7 +107,7 @@ async def test_an_oversized_body_of_unknown_length_is_refused_while_it_comes(ada
         yield b'"}'
 
     answer = await ada.ask("POST", "/v1/projects", content=parts(), headers=JSON)
-    problem(answer, 413, "body_too_large")
+    expect_problem(answer, 413, "body_too_large")
 
 
 @pytest.mark.parametrize(
@@ -119,11 +121,11 @@ async def test_an_oversized_body_of_unknown_length_is_refused_while_it_comes(ada
 )
 async def test_a_wrong_content_type_is_refused(ada: Caller, media_type: str) -> None:
     answer = await ada.ask("POST", "/v1/projects", content=b'{"name": "x"}', headers={"content-type": media_type})
-    problem(answer, 415, "media_type_unsupported")
+    expect_problem(answer, 415, "media_type_unsupported")
 
 
 async def test_an_absent_content_type_is_refused(ada: Caller) -> None:
-    problem(await ada.ask("POST", "/v1/projects", content=b'{"name": "x"}'), 415, "media_type_unsupported")
+    expect_problem(await ada.ask("POST", "/v1/projects", content=b'{"name": "x"}'), 415, "media_type_unsupported")
 
 
 @pytest.mark.parametrize("media_type", ["application/json;charset=UTF-8", 'Application/JSON; charset="utf-8"'])
@@ -139,8 +141,8 @@ async def test_all_faults_of_a_body_are_told_at_once(ada: Caller) -> None:
         "team": [{"user_id": 1, "role": "king"}, {"role": "owner", "x": 1}],
         "settings": [],
     }
-    told = problem(await ada.post("/v1/projects", body), 422, "body_unacceptable")
-    assert pointers(told) == [
+    found = expect_problem(await ada.post("/v1/projects", body), 422, "body_unacceptable")
+    assert pointers(found) == [
         "/name",
         "/nmae",
         "/team/0/user_id",
@@ -153,7 +155,7 @@ async def test_all_faults_of_a_body_are_told_at_once(ada: Caller) -> None:
 
 @pytest.mark.parametrize("content", [b"[]", b'"text"', b"1", b"null", b"true"])
 async def test_a_body_that_is_no_object_is_refused(ada: Caller, content: bytes) -> None:
-    assert pointers(problem(await sent(ada, content), 422, "body_unacceptable")) == [""]
+    assert pointers(expect_problem(await send_project(ada, content), 422, "body_unacceptable")) == [""]
 
 
 async def test_unknown_fields_are_refused_everywhere(ada: Caller) -> None:
@@ -166,13 +168,13 @@ async def test_unknown_fields_are_refused_everywhere(ada: Caller) -> None:
         ("POST", f"/v1/workflows/{workflow['id']}:duplicate"),
     ):
         answer = await ada.ask(method, path, {"surprise": 1})
-        assert pointers(problem(answer, 422, "body_unacceptable")) == ["/surprise"]
+        assert pointers(expect_problem(answer, 422, "body_unacceptable")) == ["/surprise"]
 
 
 async def test_a_member_named_twice_is_refused(ada: Caller) -> None:
     team = [{"user_id": "usr_bob", "role": "editor"}, {"user_id": "usr_bob", "role": "viewer"}]
-    told = problem(await ada.post("/v1/projects", {"name": "x", "team": team}), 422, "body_unacceptable")
-    assert pointers(told) == ["/team/0/user_id", "/team/1/user_id"]
+    found = expect_problem(await ada.post("/v1/projects", {"name": "x", "team": team}), 422, "body_unacceptable")
+    assert pointers(found) == ["/team/0/user_id", "/team/1/user_id"]
 
 
 async def test_settings_too_large_for_a_fact_are_refused(ada: Caller) -> None:
@@ -183,7 +185,7 @@ async def test_settings_too_large_for_a_fact_are_refused(ada: Caller) -> None:
     ]
     assert statuses == [200, 200, 413]
     answer = await ada.patch(f"/v1/projects/{project['id']}", {"settings": {"c": texts}})
-    problem(answer, 413, "content_too_large")
+    expect_problem(answer, 413, "content_too_large")
 
 
 async def test_huge_numbers_are_kept_or_refused_but_never_a_bug(ada: Caller) -> None:
@@ -194,4 +196,4 @@ async def test_huge_numbers_are_kept_or_refused_but_never_a_bug(ada: Caller) -> 
     assert kept.json()["inputs"] == {"n": int("9" * 40)}
     for number in (b"1e999", b"9" * 5_000):
         answer = await ada.ask("POST", path, content=b'{"inputs": {"n": ' + number + b"}}", headers=JSON)
-        problem(answer, 400, "malformed")
+        expect_problem(answer, 400, "malformed")

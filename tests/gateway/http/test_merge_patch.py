@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.http.merge_patch import merged
+from gateway.http.merge_patch import apply_patch
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ from gateway.http.merge_patch import merged
     ],
 )
 def test_a_merge_patch_gives_what_the_rfc_says(target: object, change: object, result: object) -> None:
-    assert merged(target, change) == result
+    assert apply_patch(target, change) == result

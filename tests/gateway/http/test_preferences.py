@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.http.preferences import wait_seconds
+from gateway.http.preferences import parse_wait_seconds
 
 
 @pytest.mark.parametrize(
@@ -25,4 +25,4 @@ from gateway.http.preferences import wait_seconds
     ],
 )
 def test_only_a_wait_that_can_be_read_counts_and_it_is_bounded(prefer: bytes | None, seconds: float) -> None:
-    assert wait_seconds(prefer, seconds_max=60) == seconds
+    assert parse_wait_seconds(prefer, seconds_max=60) == seconds

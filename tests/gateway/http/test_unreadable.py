@@ -13,7 +13,7 @@ from store.log.codec import encode_fact
 from store.postgres.migrations import migrate
 from tests.gateway.conftest import SETTINGS
 from tests.gateway.runs.test_events import stream, waiting_run
-from tests.support.gateway.given import PATIENCE_SECONDS, TRANSFORM_CHAIN, Caller, new_id, problem, serving
+from tests.support.gateway.given import PATIENCE_SECONDS, TRANSFORM_CHAIN, Caller, expect_problem, new_id, serving
 from tests.support.waiting import eventually
 
 APPEND: bytes = b"""
@@ -35,7 +35,7 @@ DREAMT = "run.dreamt", b'{"fact":"run.dreamt"}'
 """A fact that a newer version may write."""
 
 
-async def appended(database: str, run: str, topic: str, state: bytes) -> None:
+async def append_foreign(database: str, run: str, topic: str, state: bytes) -> None:
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute(APPEND, [topic, state, to_uuid("run", run)])
 
@@ -43,8 +43,8 @@ async def appended(database: str, run: str, topic: str, state: bytes) -> None:
 async def test_a_run_with_an_event_of_a_newer_version_is_refused_and_the_rest_goes_on(database: str) -> None:
     await migrate(database, COMPONENTS)
     async with (
-        serving(database, SETTINGS) as served,
-        httpx2.AsyncClient(base_url=served.url, timeout=PATIENCE_SECONDS) as client,
+        serving(database, SETTINGS) as environment,
+        httpx2.AsyncClient(base_url=environment.url, timeout=PATIENCE_SECONDS) as client,
     ):
         ada = Caller(client=client, workspace_id=new_id(), user_id="usr_ada")
         grace = Caller(client=client, workspace_id=new_id(), user_id="usr_grace")
@@ -52,18 +52,18 @@ async def test_a_run_with_an_event_of_a_newer_version_is_refused_and_the_rest_go
         path = f"/v1/runs/{run}"
         async with stream(ada, run) as events:
             await events.first("step.waiting")
-            await appended(database, run, *DREAMT)
+            await append_foreign(database, run, *DREAMT)
             assert await events.rest() == [], "it ends in order"
-        problem(await ada.get(f"{path}/events"), 503, "event_unreadable")
-        problem(await ada.post(f"{path}:cancel", {}), 503, "event_unreadable")
+        expect_problem(await ada.get(f"{path}/events"), 503, "event_unreadable")
+        expect_problem(await ada.post(f"{path}:cancel", {}), 503, "event_unreadable")
 
         wanted = encode_fact(RunCancelRequested(requested_by="usr_ada", requested_at=utc_now()))
-        await appended(database, run, "run.cancel-requested", wanted)
+        await append_foreign(database, run, "run.cancel-requested", wanted)
 
-        async def degraded() -> bool:
-            told = json.dumps((await client.get("/readyz")).json())
-            return "parked in the projection runs: 1" in told and "1 runs were let go by the engine" in told
+        async def is_degraded() -> bool:
+            found = json.dumps((await client.get("/readyz")).json())
+            return "parked in the projection runs: 1" in found and "1 runs were let go by the engine" in found
 
-        await eventually(degraded, what="readiness tells of the run and of the parked workspace")
+        await eventually(is_degraded, what="readiness tells of the run and of the parked workspace")
         ended = await grace.ended_run(TRANSFORM_CHAIN, {"n": 1})
         assert ended["status"] == "completed", "another workspace goes on in every part"

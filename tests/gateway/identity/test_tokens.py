@@ -1,4 +1,4 @@
-"""Identity: who is believed, and what is told to those who are not."""
+"""Identity: who is believed, and what is found to those who are not."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ import pytest
 from domain.ids import from_uuid
 from gateway.http.rejections import NotPermitted, Unauthenticated
 from gateway.identity.tokens import Identity
-from tests.support.gateway.given import SECRET, Caller, new_id, problem
+from tests.support.gateway.given import SECRET, Caller, expect_problem, new_id
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 WORKSPACE = new_id()
@@ -42,14 +42,14 @@ def header(key: str | bytes = SECRET.reveal(), algorithm: str = "HS256", **chang
     return f"Bearer {signed}".encode()
 
 
-def identity(clock: Clock | None = None, most_remembered: int = 10) -> Identity:
+def identity(clock: Clock | None = None, cached_max: int = 10) -> Identity:
     return Identity(
-        SECRET.reveal().encode(), workspace_claim="workspace", clock=clock or Clock(), most_remembered=most_remembered
+        SECRET.reveal().encode(), workspace_claim="workspace", clock=clock or Clock(), cached_max=cached_max
     )
 
 
 def test_a_token_tells_the_user_and_the_workspace() -> None:
-    caller = identity().caller(header())
+    caller = identity().identify(header())
     assert caller.workspace_id == WORKSPACE
     assert type(caller.workspace_id) is UUID
     assert (caller.actor.kind, caller.actor.id) == ("user", "usr_ada")
@@ -58,7 +58,7 @@ def test_a_token_tells_the_user_and_the_workspace() -> None:
 
 @pytest.mark.parametrize("scope", ["runs:read runs:write", ["runs:read", "runs:write"]])
 def test_scopes_limit_a_token(scope: object) -> None:
-    caller = identity().caller(header(scope=scope))
+    caller = identity().identify(header(scope=scope))
     caller.require("runs:read")
     with pytest.raises(NotPermitted):
         caller.require("projects:read")
@@ -98,7 +98,7 @@ def test_scopes_limit_a_token(scope: object) -> None:
 )
 def test_anything_else_is_not_believed(authorization: bytes | None) -> None:
     with pytest.raises(Unauthenticated) as caught:
-        identity().caller(authorization)
+        identity().identify(authorization)
     assert caught.value.headers["WWW-Authenticate"].startswith("Bearer ")
 
 
@@ -118,21 +118,21 @@ def broken(token: bytes) -> bytes:
         (header().removeprefix(b"Bearer "), "Authorization: Bearer <token>"),
         (broken(header()), "not signed with the key of this server"),
         (header(key="another secret of the tests, just as long"), "not signed with the key of this server"),
-        (header(key=SECRET.reveal() * 2, algorithm="HS512"), "it has to be HS256"),
-        (header(key="", algorithm="none"), "it has to be HS256"),
-        (header(exp=datetime.now(UTC) - timedelta(seconds=1)), "has expired: ask for a new one"),
+        (header(key=SECRET.reveal() * 2, algorithm="HS512"), "must be signed with HS256"),
+        (header(key="", algorithm="none"), "must be signed with HS256"),
+        (header(exp=datetime.now(UTC) - timedelta(seconds=1)), "has expired. Request a new one"),
         (header(nbf=datetime.now(UTC) + timedelta(hours=1)), "not valid yet"),
-        (header(exp=None), "lacks the claim exp"),
-        (header(sub=None), "lacks the claim sub"),
-        (header(workspace=None), "lacks the claim workspace"),
-        (header(exp="soon"), "The claim exp is not a number"),
+        (header(exp=None), "lacks the claim `exp`"),
+        (header(sub=None), "lacks the claim `sub`"),
+        (header(workspace=None), "lacks the claim `workspace`"),
+        (header(exp="soon"), "`exp` must be a number"),
         (header(sub=7), "claim"),
-        (header(workspace="ws_nonsense"), "names no workspace (ws_…)"),
+        (header(workspace="ws_nonsense"), "must be the id of a workspace (`ws_…`)"),
     ],
 )
 def test_who_is_not_believed_is_told_what_to_do(authorization: bytes, says: str) -> None:
     with pytest.raises(Unauthenticated) as caught:
-        identity().caller(authorization)
+        identity().identify(authorization)
     assert says in caught.value.detail
     assert "segment" not in caught.value.detail
     assert "padding" not in caught.value.detail
@@ -142,37 +142,37 @@ def test_a_remembered_token_still_expires() -> None:
     clock = Clock()
     who = identity(clock)
     token = header()
-    who.caller(token)
-    assert who.caller(token) is who.caller(token)
+    who.identify(token)
+    assert who.identify(token) is who.identify(token)
     clock.now += timedelta(hours=1)
     with pytest.raises(Unauthenticated):
-        who.caller(token)
+        who.identify(token)
     with pytest.raises(Unauthenticated):
-        who.caller(token)
+        who.identify(token)
 
 
 def test_no_more_tokens_are_remembered_than_settings_say() -> None:
-    who = identity(most_remembered=2)
+    who = identity(cached_max=2)
     first, second, third = (header(sub=name) for name in ("usr_a", "usr_b", "usr_c"))
-    remembered = who.caller(first)
-    who.caller(second)
-    assert who.caller(first) is remembered
-    who.caller(third)
-    assert who.caller(first) is remembered
-    again = who.caller(second)
+    remembered = who.identify(first)
+    who.identify(second)
+    assert who.identify(first) is remembered
+    who.identify(third)
+    assert who.identify(first) is remembered
+    again = who.identify(second)
     assert again.actor.id == "usr_b"
 
 
 async def test_a_request_without_a_token_is_told_how(ada: Caller) -> None:
     answer = await ada.client.get("/v1/projects")
-    problem(answer, 401, "unauthenticated")
+    expect_problem(answer, 401, "unauthenticated")
     assert answer.headers["www-authenticate"] == 'Bearer realm="callsheet"'
 
 
 async def test_a_request_with_a_bad_token_is_told_why(ada: Caller) -> None:
     answer = await ada.client.get("/v1/projects", headers={"authorization": "Bearer x"})
-    told = problem(answer, 401, "unauthenticated")
-    assert "three parts" in told["detail"]
+    found = expect_problem(answer, 401, "unauthenticated")
+    assert "three parts" in found["detail"]
     assert answer.headers["www-authenticate"] == 'Bearer realm="callsheet", error="invalid_token"'
 
 
@@ -180,4 +180,4 @@ async def test_a_scope_that_is_lacking_is_named(ada: Caller) -> None:
     token = header(workspace=from_uuid("ws", ada.workspace_id), scope="projects:read").decode()
     assert (await ada.client.get("/v1/projects", headers={"authorization": token})).status_code == 200
     answer = await ada.client.post("/v1/projects", json={"name": "x"}, headers={"authorization": token})
-    assert "projects:write" in problem(answer, 403, "not_permitted")["detail"]
+    assert "projects:write" in expect_problem(answer, 403, "not_permitted")["detail"]

@@ -5,32 +5,32 @@ import json
 from bus.deltas import MOST_UNTAKEN, Delta
 from domain.ids import to_uuid
 from tests.gateway.runs.test_events import decide, waiting_run
-from tests.support.gateway.given import Caller, Serving, token_of
+from tests.support.gateway.given import Caller, Environment, sign_token
 
 
 def delta(text: str) -> Delta:
     return Delta(node="draft", attempt=1, text=text)
 
 
-async def lines_of(ada: Caller, served: Serving, *texts: str) -> list[str]:
+async def read_lines(ada: Caller, environment: Environment, *texts: str) -> list[str]:
     """Follow a run that waits, tell deltas of it in one go, let it end, and give every line from then on."""
     run_id = await waiting_run(ada)
     lines: list[str] = []
-    headers = {"authorization": f"Bearer {token_of(ada.workspace_id, ada.user_id)}", "accept": "text/event-stream"}
+    headers = {"authorization": f"Bearer {sign_token(ada.workspace_id, ada.user_id)}", "accept": "text/event-stream"}
     async with ada.client.stream("GET", f"/v1/runs/{run_id}/events", headers=headers) as response:
-        told = False
+        found = False
         async for line in response.aiter_lines():
-            lines += [line] if told else []
-            if not told and line.startswith("event: step.waiting"):
-                told = True
+            lines += [line] if found else []
+            if not found and line.startswith("event: step.waiting"):
+                found = True
                 for text in texts:
-                    served.core.bus.deltas.publish(to_uuid("run", run_id), delta(text))
+                    environment.core.bus.deltas.publish(to_uuid("run", run_id), delta(text))
                 await decide(ada, run_id)
     return lines
 
 
-async def test_deltas_come_without_an_id_before_the_facts_that_follow(ada: Caller, served: Serving) -> None:
-    lines = await lines_of(ada, served, "Half", " of")
+async def test_deltas_come_without_an_id_before_the_facts_that_follow(ada: Caller, environment: Environment) -> None:
+    lines = await read_lines(ada, environment, "Half", " of")
     place = lines.index("event: delta")
     assert lines[place - 1] == "", "no id stands before it"
     assert json.loads(lines[place + 1].removeprefix("data: ")) == {"node": "draft", "attempt": 1, "text": "Half"}
@@ -38,7 +38,7 @@ async def test_deltas_come_without_an_id_before_the_facts_that_follow(ada: Calle
     assert lines.index("event: run.completed") > place
 
 
-async def test_a_follower_that_is_too_slow_is_told_how_many_it_missed(ada: Caller, served: Serving) -> None:
-    lines = await lines_of(ada, served, *["word"] * (MOST_UNTAKEN + 2))
+async def test_a_follower_that_is_too_slow_is_told_how_many_it_missed(ada: Caller, environment: Environment) -> None:
+    lines = await read_lines(ada, environment, *["word"] * (MOST_UNTAKEN + 2))
     place = lines.index("event: deltas-dropped")
     assert json.loads(lines[place + 1].removeprefix("data: ")) == {"count": 2}

@@ -4,7 +4,7 @@ from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.runs.facts import ItemOutcome, ItemResult, StepItemsSettled
 from domain.runs.usage import Took
-from gateway.runs.event_bodies import event_body, payloads_of
+from gateway.runs.event_bodies import create_event_body, list_payloads
 from store.log.records import Recorded
 from tests.support.commands.scenario import NOW
 from tests.support.gateway.given import new_id
@@ -27,8 +27,8 @@ def test_the_results_of_children_are_told_with_their_runs_and_values() -> None:
         fact=fact,
         metadata=METADATA,
     )
-    assert kept in list(payloads_of(fact))
-    assert event_body("7", recorded, {"sha256:00": {"n": 1}}).data["items"] == [
+    assert kept in list(list_payloads(fact))
+    assert create_event_body("7", recorded, {"sha256:00": {"n": 1}}).data["items"] == [
         {
             "item": 2,
             "run_id": from_uuid("run", child),

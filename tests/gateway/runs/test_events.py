@@ -20,11 +20,11 @@ from tests.support.gateway.given import (
     PATIENCE_SECONDS,
     TRANSFORM_CHAIN,
     Caller,
-    Serving,
+    Environment,
+    expect_problem,
     new_id,
-    problem,
     serving,
-    token_of,
+    sign_token,
 )
 from tests.support.waiting import eventually
 
@@ -71,7 +71,7 @@ class Stream:
 
 @asynccontextmanager
 async def stream(ada: Caller, run_id: str, query: str = "", **headers: str) -> AsyncGenerator[Stream]:
-    authorization = f"Bearer {token_of(ada.workspace_id, ada.user_id)}"
+    authorization = f"Bearer {sign_token(ada.workspace_id, ada.user_id)}"
     more = {"authorization": authorization, "accept": "text/event-stream", **headers}
     async with ada.client.stream("GET", f"/v1/runs/{run_id}/events{query}", headers=more) as response:
         if response.status_code != 200:
@@ -125,7 +125,7 @@ async def test_a_page_of_events_holds_so_many_bytes_of_contents_and_one_event_at
         while asked == 0 or cursor:
             page = (await ada.get(f"/v1/runs/{run['id']}/events?limit=200{cursor}")).json()
             events.extend(page["items"])
-            contents = [one for one in page["items"] if len(json.dumps(one)) > size]
+            contents = [event for event in page["items"] if len(json.dumps(event)) > size]
             assert page["items"]
             assert len(contents) * size <= max(SETTINGS.http.page_bytes_max, size)
             cursor, asked = page["next_cursor"] and f"&cursor={page['next_cursor']}", asked + 1
@@ -163,11 +163,11 @@ async def test_a_stream_resumes_after_the_last_event_that_was_seen(ada: Caller) 
         event = await events.first("step.waiting")
     await decide(ada, run_id)
     async with stream(ada, run_id, **{"last-event-id": event.id}) as resumed:
-        rest = [one.topic for one in await resumed.rest()]
+        rest = [later.topic for later in await resumed.rest()]
     assert rest[0] == "step.decided"
     assert rest[-1] == "run.completed"
     async with stream(ada, run_id, f"?after={event.data['position']}") as resumed:
-        assert [one.topic for one in await resumed.rest()] == rest
+        assert [later.topic for later in await resumed.rest()] == rest
 
 
 async def test_a_resume_with_nothing_left_of_an_ended_run_is_told_not_to_come_back(ada: Caller) -> None:
@@ -180,9 +180,9 @@ async def test_a_resume_with_nothing_left_of_an_ended_run_is_told_not_to_come_ba
 async def test_a_cursor_of_another_log_gets_a_clear_reset(ada: Caller) -> None:
     run = await ada.ended_run(TRANSFORM_CHAIN, {})
     async with stream(ada, run["id"], **{"last-event-id": "0123456789ab-7"}) as events:
-        problem(events.response, 410, "position_of_another_log")
+        expect_problem(events.response, 410, "position_of_another_log")
     async with stream(ada, run["id"], **{"last-event-id": "nonsense"}) as events:
-        problem(events.response, 400, "malformed")
+        expect_problem(events.response, 400, "malformed")
 
 
 async def test_a_position_that_the_log_has_not_come_to_is_of_a_log_that_was_restored(ada: Caller) -> None:
@@ -191,8 +191,8 @@ async def test_a_position_that_the_log_has_not_come_to_is_of_a_log_that_was_rest
     mark, _, position = last.partition("-")
     ahead = f"{mark}-{int(position) + 1_000_000}"
     async with stream(ada, run_id, **{"last-event-id": ahead}) as events:
-        problem(events.response, 410, "position_of_another_log")
-    problem(await ada.get(f"/v1/runs/{run_id}/events?after={ahead}"), 410, "position_of_another_log")
+        expect_problem(events.response, 410, "position_of_another_log")
+    expect_problem(await ada.get(f"/v1/runs/{run_id}/events?after={ahead}"), 410, "position_of_another_log")
     await ada.project()  # the log is past this run now, and its own end is no reset
     assert (await ada.get(f"/v1/runs/{run_id}/events?after={int(position) + 1}")).json()["items"] == []
 
@@ -210,19 +210,21 @@ async def test_an_idle_stream_shows_that_it_lives(ada: Caller) -> None:
         assert (await reading)[-1].topic == "run.completed"
 
 
-async def test_a_caller_who_hangs_up_leaves_nothing_behind(ada: Caller, served: Serving) -> None:
+async def test_a_caller_who_hangs_up_leaves_nothing_behind(ada: Caller, environment: Environment) -> None:
     run_id = await waiting_run(ada)
     async with stream(ada, run_id) as events:
         await events.first("step.waiting")
-        assert served.drain.watching > 0
+        assert environment.drain.watching > 0
 
     async def nobody_watches() -> bool:
-        return served.drain.watching == 0
+        return environment.drain.watching == 0
 
     await eventually(nobody_watches, what="the stream is given up")
 
 
-async def test_a_caller_is_written_no_more_at_once_than_a_piece_and_one_fact(ada: Caller, served: Serving) -> None:
+async def test_a_caller_is_written_no_more_at_once_than_a_piece_and_one_fact(
+    ada: Caller, environment: Environment
+) -> None:
     run = await ada.ended_run(TRANSFORM_CHAIN, {})
     sent: list[bytes] = []
 
@@ -232,12 +234,12 @@ async def test_a_caller_is_written_no_more_at_once_than_a_piece_and_one_fact(ada
     async def write(_fact: Recorded) -> bytes:
         return b"x" * (PIECE_BYTES - 1)
 
-    core = served.core
+    core = environment.core
     run_id: UUID = to_uuid("run", run["id"])
     stream = RunStream(
-        core.log, served.drain, core.bus.deltas, run_id, after=0, heartbeat_seconds=PATIENCE_SECONDS, write=write
+        core.log, environment.drain, core.bus.deltas, run_id, after=0, heartbeat_seconds=PATIENCE_SECONDS, write=write
     )
-    await stream({}, asyncio.Event().wait, send)  # pyright: ignore[reportArgumentType]  # a caller who says nothing
+    await stream.deliver(asyncio.Event().wait, send)  # pyright: ignore[reportArgumentType]  # a caller who says nothing
     whole = len(CHAIN_TOPICS) * (PIECE_BYTES - 1)
     assert sum(map(len, sent)) >= whole
     assert max(map(len, sent)) < 2 * PIECE_BYTES
@@ -286,7 +288,7 @@ async def test_health_needs_no_token_and_readiness_ends_with_draining(gateway_da
     assert (await ada.client.get("/readyz")).json() == {"status": "ready"}
     async with serving(gateway_database, SETTINGS) as own, httpx2.AsyncClient(base_url=own.url) as client:
         own.drain.begin()
-        problem(await client.get("/readyz"), 503, "draining")
+        expect_problem(await client.get("/readyz"), 503, "draining")
 
 
 async def test_the_openapi_document_shows_paths_as_callers_write_them(ada: Caller) -> None:

@@ -3,7 +3,15 @@
 import asyncio
 import time
 
-from tests.support.gateway.given import HUMAN, TRANSFORM_CHAIN, Caller, Serving, pointers, problem, since
+from tests.support.gateway.given import (
+    HUMAN,
+    TRANSFORM_CHAIN,
+    Caller,
+    Environment,
+    after_write,
+    expect_problem,
+    pointers,
+)
 from tests.support.waiting import eventually
 
 
@@ -22,7 +30,7 @@ async def test_a_run_is_waited_for_and_then_read(ada: Caller) -> None:
         ("one", "two", "three"), "completed"
     )
     assert run["metrics"]["steps_settled"] == 3
-    read = await ada.get(f"/v1/runs/{run['id']}", headers=since(answer))
+    read = await ada.get(f"/v1/runs/{run['id']}", headers=after_write(answer))
     assert read.status_code == 200, read.text
     assert read.json() == run
     assert read.headers["etag"] == answer.headers["etag"]
@@ -36,10 +44,10 @@ async def test_a_run_that_is_not_waited_for_is_accepted_at_once(ada: Caller) -> 
     run = answer.json()
     assert (run["status"], run["inputs"], run["outputs"], run["steps"]) == ("queued", {}, None, {})
 
-    async def completed() -> bool:
-        return (await ada.get(f"/v1/runs/{run['id']}", headers=since(answer))).json()["status"] == "completed"
+    async def is_completed() -> bool:
+        return (await ada.get(f"/v1/runs/{run['id']}", headers=after_write(answer))).json()["status"] == "completed"
 
-    await eventually(completed, what="the run completes")
+    await eventually(is_completed, what="the run completes")
 
 
 async def test_a_wait_ends_when_its_time_is_up(ada: Caller) -> None:
@@ -64,7 +72,7 @@ async def test_a_repeated_start_waits_again_for_the_same_run(ada: Caller) -> Non
     assert again.status_code == 200
     assert again.headers["idempotency-replayed"] == "true"
     assert (again.json()["id"], again.json()["status"]) == (first.json()["id"], "completed")
-    problem(await ada.post(path, {"inputs": {"n": 2}}, headers=key), 422, "idempotency_key_reused")
+    expect_problem(await ada.post(path, {"inputs": {"n": 2}}, headers=key), 422, "idempotency_key_reused")
 
 
 async def test_a_person_decides_and_one_decision_wins(ada: Caller) -> None:
@@ -73,12 +81,12 @@ async def test_a_person_decides_and_one_decision_wins(ada: Caller) -> None:
     waiting = started.json()["steps"]["review"]["waiting"]
     assert (waiting["waiting_for"], waiting["outcomes"]) == ("human", ["approve", "reject"])
     path = f"/v1/runs/{started.json()['id']}/steps/review:complete"
-    told = problem(
+    found = expect_problem(
         await ada.post(path, {"outcome": "shrug", "data": {"note": 1}, "comment": "hm"}), 422, "decision_unacceptable"
     )
-    assert pointers(told) == ["/outcome", "/data/note"]
+    assert pointers(found) == ["/outcome", "/data/note"]
     bob = type(ada)(client=ada.client, workspace_id=ada.workspace_id, user_id="usr_bob")
-    problem(await bob.post(path, {"outcome": "approve", "data": {"note": "x"}}), 403, "not_an_assignee")
+    expect_problem(await bob.post(path, {"outcome": "approve", "data": {"note": "x"}}), 403, "not_an_assignee")
     outcomes = await asyncio.gather(
         *(ada.post(path, {"outcome": outcome, "data": {"note": "x"}}) for outcome in ("approve", "reject"))
     )
@@ -87,11 +95,11 @@ async def test_a_person_decides_and_one_decision_wins(ada: Caller) -> None:
     decision = won.json()["steps"]["review"]["decision"]
     assert (decision["data"], decision["decided_by"]) == ({"note": "x"}, "usr_ada")
 
-    async def completed() -> bool:
-        run = (await ada.get(f"/v1/runs/{started.json()['id']}", headers=since(won))).json()
+    async def is_completed() -> bool:
+        run = (await ada.get(f"/v1/runs/{started.json()['id']}", headers=after_write(won))).json()
         return run["status"] == "completed"
 
-    await eventually(completed, what="the decided run completes")
+    await eventually(is_completed, what="the decided run completes")
 
 
 async def test_a_step_that_is_not_in_the_graph_is_not_found_and_one_that_does_not_wait_is_a_conflict(
@@ -107,11 +115,11 @@ async def test_a_step_that_is_not_in_the_graph_is_not_found_and_one_that_does_no
         f"/v1/workflows/{workflow['id']}", {"nodes": [{"id": "nothing", "kind": "transform"}], "edges": []}
     )
     assert revised.status_code == 200
-    told = problem(await ada.post(f"{path}/nothing:complete", answer), 404, "step_not_found")
-    assert told["detail"] == "The run's graph has no step 'nothing'."
-    problem(await ada.post(f"{path}/after:complete", answer), 409, "step_not_waiting")
+    found = expect_problem(await ada.post(f"{path}/nothing:complete", answer), 404, "step_not_found")
+    assert found["detail"] == "The run's graph has no step 'nothing'."
+    expect_problem(await ada.post(f"{path}/after:complete", answer), 409, "step_not_waiting")
     assert (await ada.post(f"{path}/review:complete", answer)).status_code == 200
-    problem(await ada.post(f"{path}/nothing:complete", answer), 404, "step_not_found")
+    expect_problem(await ada.post(f"{path}/nothing:complete", answer), 404, "step_not_found")
 
 
 async def test_runs_are_listed_by_project_and_by_workflow(ada: Caller) -> None:
@@ -121,7 +129,7 @@ async def test_runs_are_listed_by_project_and_by_workflow(ada: Caller) -> None:
     ]
     ids = [answer.json()["id"] for answer in answers]
     for path in (f"/v1/projects/{workflow['project_id']}/runs", f"/v1/workflows/{workflow['id']}/runs"):
-        page = (await ada.get(f"{path}?limit=2", headers=since(answers[-1]))).json()
+        page = (await ada.get(f"{path}?limit=2", headers=after_write(answers[-1]))).json()
         rest = (await ada.get(f"{path}?limit=2&cursor={page['next_cursor']}")).json()
         assert [item["id"] for item in page["items"] + rest["items"]] == ids[::-1]
         assert rest["next_cursor"] is None
@@ -139,22 +147,22 @@ async def test_large_inputs_are_whole_in_the_run_and_references_in_lists(ada: Ca
     run = answer.json()
     assert run["inputs"] == inputs
     assert run["outputs"] == {"three": inputs}
-    listed = await ada.get(f"/v1/workflows/{workflow['id']}/runs", headers=since(answer))
+    listed = await ada.get(f"/v1/workflows/{workflow['id']}/runs", headers=after_write(answer))
     assert listed.json()["items"][0]["inputs"]["$ref"].startswith("sha256:")
 
 
 async def test_nothing_starts_in_an_archived_workflow(ada: Caller) -> None:
     workflow = await ada.workflow(TRANSFORM_CHAIN)
     await ada.patch(f"/v1/workflows/{workflow['id']}", {"status": "archived"})
-    problem(await ada.post(f"/v1/workflows/{workflow['id']}:run", {}), 409, "workflow_not_active")
+    expect_problem(await ada.post(f"/v1/workflows/{workflow['id']}:run", {}), 409, "workflow_not_active")
 
 
-async def test_the_trace_is_taken_returned_and_stored(ada: Caller, served: Serving) -> None:
+async def test_the_trace_is_taken_returned_and_stored(ada: Caller, environment: Environment) -> None:
     traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     answer = await ada.post("/v1/projects", {"name": "x"}, headers={"traceparent": traceparent})
     assert answer.headers["traceparent"] == traceparent
     position = int(answer.headers["callsheet-position"])
-    (recorded,) = (await served.core.log.read_log(after=position - 1, limit=1)).events
+    (recorded,) = (await environment.core.log.read_log(after=position - 1, limit=1)).events
     assert recorded.metadata.traceparent == traceparent
     assert recorded.metadata.correlation_id == "0af7651916cd43dd8448eb211c80319c"
     assert (recorded.metadata.actor.kind, recorded.metadata.actor.id) == ("user", "usr_ada")

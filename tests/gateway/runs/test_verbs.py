@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from domain.payload import INLINE_BYTES
-from tests.support.gateway.given import HUMAN, TRANSFORM_CHAIN, Caller, new_id, pointers, problem, since
+from tests.support.gateway.given import HUMAN, TRANSFORM_CHAIN, Caller, after_write, expect_problem, new_id, pointers
 from tests.support.waiting import eventually
 
 FAILING: Final[dict[str, Any]] = {
@@ -36,7 +36,7 @@ async def waiting_run(ada: Caller) -> dict[str, Any]:
 
 
 async def topics(ada: Caller, run_id: str, headers: dict[str, str] | None = None) -> tuple[list[str], str]:
-    """Give the topics that a run's stream sends until it ends, and its last id."""
+    """Return the topics that a run's stream sends until it ends, and the last id."""
     answer = await ada.get(f"/v1/runs/{run_id}/events", headers={"accept": "text/event-stream", **(headers or {})})
     assert answer.status_code == 200, answer.text
     lines = answer.text.splitlines()
@@ -51,7 +51,7 @@ async def test_a_cancelled_run_says_so_everywhere(ada: Caller) -> None:
     assert answer.status_code == 200, answer.text
     assert (answer.json()["status"], answer.json()["steps"]["review"]["status"]) == ("cancelled", "cancelled")
     assert (await ada.post(path)).status_code == 202, "asking again changes nothing"
-    listed = await ada.get(f"/v1/workflows/{run['workflow_id']}/runs?status=cancelled", headers=since(answer))
+    listed = await ada.get(f"/v1/workflows/{run['workflow_id']}/runs?status=cancelled", headers=after_write(answer))
     assert [item["id"] for item in listed.json()["items"]] == [run["id"]]
     sent, last = await topics(ada, run["id"])
     assert sent[-2:] == ["run.cancel-requested", "run.cancelled"]
@@ -60,7 +60,7 @@ async def test_a_cancelled_run_says_so_everywhere(ada: Caller) -> None:
     )
     assert again.status_code == 204
     decided = {"outcome": "approve", "data": {"note": "x"}}
-    problem(await ada.post(f"/v1/runs/{run['id']}/steps/review:complete", decided), 409, "run_not_running")
+    expect_problem(await ada.post(f"/v1/runs/{run['id']}/steps/review:complete", decided), 409, "run_not_running")
 
 
 async def test_a_retried_run_goes_on_in_the_same_stream(ada: Caller) -> None:
@@ -86,17 +86,17 @@ async def test_a_retry_takes_the_newest_graph_where_it_leaves_alone_what_is_done
                                  *MENDED["nodes"][1:]]}  # fmt: skip
     assert (await ada.patch(workflow, other)).status_code == 200
     path = f"/v1/runs/{run['id']}:retry"
-    told = problem(await ada.post(path, {"newest_graph": True}), 409, "completed_part_changed")
-    assert pointers(told) == ["/nodes/0"]
-    assert "'one'" in told["errors"][0]["message"]
+    found = expect_problem(await ada.post(path, {"newest_graph": True}), 409, "completed_part_changed")
+    assert pointers(found) == ["/nodes/0"]
+    assert "'one'" in found["errors"][0]["message"]
     assert (await ada.patch(workflow, MENDED)).status_code == 200
     answer = await ada.post(path, {"newest_graph": True}, headers=WAIT)
     ended = answer.json()
     assert (answer.status_code, ended["status"], ended["workflow_version"]) == (200, "completed", 3), answer.text
     assert ended["outputs"]["three"] == run["steps"]["two"]["output"]
     assert ended["metrics"]["model_calls"] == 2
-    problem(await ada.post(path), 409, "run_not_retriable")
-    problem(await ada.post(f"/v1/runs/{run['id']}:cancel"), 409, "run_not_running")
+    expect_problem(await ada.post(path), 409, "run_not_retriable")
+    expect_problem(await ada.post(f"/v1/runs/{run['id']}:cancel"), 409, "run_not_running")
 
 
 async def test_a_fork_is_a_run_that_says_where_it_comes_from(ada: Caller) -> None:
@@ -130,17 +130,17 @@ async def test_a_run_that_goes_on_can_be_forked(ada: Caller) -> None:
 async def test_what_cannot_be_done_to_a_run_is_told(ada: Caller) -> None:
     run = await ada.ended_run(TRANSFORM_CHAIN, {})
     path = f"/v1/runs/{run['id']}"
-    assert pointers(problem(await ada.post(f"{path}:fork", {"inputs": 1}), 422, "body_unacceptable")) == [
+    assert pointers(expect_problem(await ada.post(f"{path}:fork", {"inputs": 1}), 422, "body_unacceptable")) == [
         "/node", "/inputs"
     ]  # fmt: skip
-    problem(await ada.post(f"{path}:retry", {"newest": True}), 422, "body_unacceptable")
-    problem(await ada.post(f"{path}:cancel", {"reason": 1}), 422, "body_unacceptable")
-    told = problem(await ada.post(f"{path}:fork", {"node": "nothing"}), 404, "step_not_found")
-    assert told["detail"] == "The graph has no step 'nothing'."
-    problem(await ada.post(f"{path}:retry"), 409, "run_not_retriable")
+    expect_problem(await ada.post(f"{path}:retry", {"newest": True}), 422, "body_unacceptable")
+    expect_problem(await ada.post(f"{path}:cancel", {"reason": 1}), 422, "body_unacceptable")
+    found = expect_problem(await ada.post(f"{path}:fork", {"node": "nothing"}), 404, "step_not_found")
+    assert found["detail"] == "The graph has no step 'nothing'."
+    expect_problem(await ada.post(f"{path}:retry"), 409, "run_not_retriable")
     stranger = ada.to(new_id())
     for verb, body in (("cancel", {}), ("retry", {}), ("fork", {"node": "one"})):
-        problem(await stranger.post(f"{path}:{verb}", body), 404, "run_not_found")
+        expect_problem(await stranger.post(f"{path}:{verb}", body), 404, "run_not_found")
 
 
 async def test_what_a_step_gave_before_a_condition_failed_is_shown_and_kept(ada: Caller) -> None:

@@ -5,7 +5,7 @@ import asyncio
 from bus.watch import MOST_UNTAKEN, StreamWatch
 from commands.aggregates import RUN
 from commands.repository import Streams
-from gateway.runs.wait import followed
+from gateway.runs.wait import follow_run
 from tests.support.engine.harness import reviews, site
 from tests.support.graphs import graph
 
@@ -24,4 +24,4 @@ async def test_a_wait_whose_time_is_up_gives_the_run_even_when_its_watch_was_ove
                 watch.take(begun)
 
         asyncio.get_running_loop().call_soon(overrun)  # while it waits, and none of it is what it waits for
-        assert await followed(loaded, watch, streams, seconds=0.01) == loaded
+        assert await follow_run(loaded, watch, streams, seconds=0.01) == loaded

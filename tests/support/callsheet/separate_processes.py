@@ -14,7 +14,7 @@ from uuid import UUID
 import httpx2
 
 from callsheet.development_secret import development_secret
-from gateway.identity.development_tokens import development_token
+from gateway.identity.development_tokens import sign_development_token
 from tests.callsheet.test_dev import environ
 
 WORKSPACE = UUID("0192f000-0000-7000-8000-00000000000a")
@@ -96,7 +96,7 @@ class Gateway:
     def __init__(self, serving: Started, directory: Path) -> None:
         """Make it; `gateway` closes it too."""
         assert serving.url is not None
-        token = development_token(
+        token = sign_development_token(
             development_secret(directory).reveal().encode(),
             workspace_claim="workspace",
             workspace_id=WORKSPACE,

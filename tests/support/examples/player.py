@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 import httpx2
 import msgspec
 
-from tests.support.gateway.given import Caller, created, token_of
+from tests.support.gateway.given import Caller, expect_created, sign_token
 
 Json = dict[str, Any]
 LONGEST_SECONDS: Final = 120
@@ -37,16 +37,18 @@ def replace_names(value: Json, ids: dict[str, str]) -> Json:
 
 async def play_example(caller: Caller, plan: Json, inputs: Json | None = None) -> Json:
     """Create an example, run it with its inputs or others, and return the run after its end."""
-    project = created(await caller.post("/v1/projects", plan["project"]))["id"]
+    project = expect_created(await caller.post("/v1/projects", plan["project"]))["id"]
     ids: dict[str, str] = {}
     for asset in plan["assets"]:
         sent = {field: value for field, value in asset.items() if field != "name"}
-        made = created(await caller.post(f"/v1/projects/{project}/assets", sent))
+        made = expect_created(await caller.post(f"/v1/projects/{project}/assets", sent))
         ids[f"asset:{asset['name']}"] = made["id"]
     for name, workflow in plan.get("sub_workflows", {}).items():
-        made = created(await caller.post(f"/v1/projects/{project}/workflows", replace_names(workflow, ids)))
+        made = expect_created(await caller.post(f"/v1/projects/{project}/workflows", replace_names(workflow, ids)))
         ids[f"workflow:{name}"] = made["id"]
-    workflow = created(await caller.post(f"/v1/projects/{project}/workflows", replace_names(plan["workflow"], ids)))
+    workflow = expect_created(
+        await caller.post(f"/v1/projects/{project}/workflows", replace_names(plan["workflow"], ids))
+    )
     sent = {"inputs": plan["inputs"] if inputs is None else inputs}
     begun = await caller.post(f"/v1/workflows/{workflow['id']}:run", sent)
     assert begun.status_code == 202, begun.text
@@ -61,7 +63,7 @@ async def _follow_and_decide(caller: Caller, run: str, review: Json | None) -> s
     """Follow a run to its last event and decide its human steps. Return the last position."""
     position = ""
     headers = {
-        "authorization": f"Bearer {token_of(caller.workspace_id, caller.user_id)}",
+        "authorization": f"Bearer {sign_token(caller.workspace_id, caller.user_id)}",
         "accept": "text/event-stream",
     }
     async with caller.client.stream("GET", f"/v1/runs/{run}/events", headers=headers) as answer:

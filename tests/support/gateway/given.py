@@ -1,4 +1,4 @@
-"""What the tests of the gateway have in common: a whole Callsheet behind a real server, and callers of it."""
+"""Fixtures of the gateway's tests: a whole Callsheet behind a real server, and clients of it."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx2
 import uuid_utils.compat
 import uvicorn
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, field
 from msgspec.structs import replace
 
 from callsheet.server.bounded_http import BoundedHttp
@@ -19,7 +19,8 @@ from callsheet.settings.load import Settings
 from callsheet.wiring.core import EVERYTHING, Core, gateway_of, opened
 from domain.setting_types import SigningSecret
 from gateway.drain import Drain
-from gateway.identity.development_tokens import development_token
+from gateway.identity.development_tokens import sign_development_token
+from tests.support.gateway.declared import check_declared
 
 SECRET: Final = SigningSecret("a secret of the tests, of 32 bytes or more")
 PATIENCE_SECONDS: Final = 20.0
@@ -30,7 +31,7 @@ def new_id() -> UUID:
     return uuid_utils.compat.uuid7()
 
 
-class Serving(Struct, frozen=True, kw_only=True):
+class Environment(Struct, frozen=True, kw_only=True):
     """A running server and what is behind it."""
 
     url: str
@@ -40,7 +41,7 @@ class Serving(Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def serving(conninfo: str, settings: Settings) -> AsyncGenerator[Serving]:
+async def serving(conninfo: str, settings: Settings) -> AsyncGenerator[Environment]:
     """Serve a migrated database on a free port for the length of a block."""
     async with opened(settings, conninfo, name="test", secret=SECRET, parts=EVERYTHING) as core:
         listening = listen("127.0.0.1", 0)
@@ -63,7 +64,7 @@ async def serving(conninfo: str, settings: Settings) -> AsyncGenerator[Serving]:
             if parts.done():
                 parts.result()
             host, port = listening.getsockname()[:2]
-            yield Serving(url=f"http://{host}:{port}", core=core, drain=drain, server=server)
+            yield Environment(url=f"http://{host}:{port}", core=core, drain=drain, server=server)
         finally:
             drain.begin()
             server.should_exit = True
@@ -73,14 +74,15 @@ async def serving(conninfo: str, settings: Settings) -> AsyncGenerator[Serving]:
                 await parts
 
 
-def token_of(workspace_id: UUID, user_id: str = "usr_ada") -> str:
-    return development_token(
+def sign_token(workspace_id: UUID, user_id: str = "usr_ada", scope: str | None = None) -> str:
+    return sign_development_token(
         SECRET.reveal().encode(),
         workspace_claim="workspace",
         workspace_id=workspace_id,
         user_id=user_id,
         now=datetime.now(UTC),
         lasts=timedelta(hours=1),
+        scope=scope,
     )
 
 
@@ -111,15 +113,26 @@ HUMAN: Final[Mapping[str, Any]] = {
 }
 
 
+class LastPosition(Struct):
+    """The highest position that a client got for its writes."""
+
+    value: int = 0
+
+
 class Caller(Struct, frozen=True, kw_only=True):
-    """Someone in a workspace of their own, with a client."""
+    """A user of a workspace, with a client.
+
+    Reads see every write that was sent before with the same client: the caller remembers the highest
+    `Callsheet-Position` and sends it as `Callsheet-Min-Position`. Every response must be declared by its operation.
+    """
 
     client: httpx2.AsyncClient
     workspace_id: UUID
     user_id: str
+    last: LastPosition = field(default_factory=LastPosition)
 
     def to(self, workspace_id: UUID) -> "Caller":
-        """The same client, speaking for another workspace."""
+        """Return a caller of another workspace, with the same client."""
         return replace(self, workspace_id=workspace_id)
 
     async def ask(
@@ -131,11 +144,18 @@ class Caller(Struct, frozen=True, kw_only=True):
         content: bytes | AsyncIterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx2.Response:
-        """Send a body as JSON, or content as it is."""
-        more = {"authorization": f"Bearer {token_of(self.workspace_id, self.user_id)}", **(headers or {})}
+        """Send a body as JSON, or content as it is; check that the response is declared."""
+        sent = {"authorization": f"Bearer {sign_token(self.workspace_id, self.user_id)}"}
+        if method == "GET" and self.last.value:
+            sent["callsheet-min-position"] = str(self.last.value)
+        sent |= headers or {}
         if body is not UNSET:
-            return await self.client.request(method, path, headers=more, json=body)
-        return await self.client.request(method, path, headers=more, content=content)
+            response = await self.client.request(method, path, headers=sent, json=body)
+        else:
+            response = await self.client.request(method, path, headers=sent, content=content)
+        self.last.value = max(self.last.value, int(response.headers.get("callsheet-position", 0)))
+        check_declared(response)
+        return response
 
     async def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx2.Response:
         return await self.ask("GET", path, headers=headers)
@@ -147,11 +167,11 @@ class Caller(Struct, frozen=True, kw_only=True):
         return await self.ask("PATCH", path, body, headers=headers)
 
     async def project(self, name: str = "Spring") -> dict[str, Any]:
-        return created(await self.post("/v1/projects", {"name": name}))
+        return expect_created(await self.post("/v1/projects", {"name": name}))
 
     async def workflow(self, graph: Mapping[str, Any], project_id: str | None = None) -> dict[str, Any]:
         found = project_id or (await self.project())["id"]
-        return created(await self.post(f"/v1/projects/{found}/workflows", {"name": "Launch", **graph}))
+        return expect_created(await self.post(f"/v1/projects/{found}/workflows", {"name": "Launch", **graph}))
 
     async def ended_run(self, graph: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
         workflow = await self.workflow(graph)
@@ -162,27 +182,27 @@ class Caller(Struct, frozen=True, kw_only=True):
         return answer.json()
 
 
-def created(answer: httpx2.Response) -> dict[str, Any]:
+def expect_created(answer: httpx2.Response) -> dict[str, Any]:
     assert answer.status_code == 201, answer.text
     return answer.json()
 
 
-def since(answer: httpx2.Response) -> dict[str, str]:
-    """The header of a read that must see a write."""
+def after_write(answer: httpx2.Response) -> dict[str, str]:
+    """Return the header of a read that must see a write."""
     return {"callsheet-min-position": answer.headers["callsheet-position"]}
 
 
-def problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
-    """Check that an answer is a whole problem, and give it."""
-    told = answer.json()
-    assert (answer.status_code, told.get("code")) == (status, code), answer.text
+def expect_problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+    """Check that a response is a complete problem document, and return it."""
+    found = answer.json()
+    assert (answer.status_code, found.get("code")) == (status, code), answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    assert told["status"] == status
-    assert told["title"]
-    assert told["trace_id"] == answer.headers["traceparent"].split("-")[1]
-    assert told["instance"] == answer.request.url.path
-    return told
+    assert found["status"] == status
+    assert found["title"]
+    assert found["trace_id"] == answer.headers["traceparent"].split("-")[1]
+    assert found["instance"] == answer.request.url.path
+    return found
 
 
-def pointers(told: dict[str, Any]) -> list[str]:
-    return [error["pointer"] for error in told["errors"]]
+def pointers(found: dict[str, Any]) -> list[str]:
+    return [error["pointer"] for error in found["errors"]]

@@ -1,4 +1,4 @@
-"""Idempotency-Key: the identity of a request that may be sent again (draft-ietf-httpapi-idempotency-key-header)."""
+"""Idempotency-Key: the identity of a request that may be retried (draft-ietf-httpapi-idempotency-key-header)."""
 
 import hashlib
 import re
@@ -13,11 +13,11 @@ REPLAYED: Final = (b"idempotency-replayed", b"true")
 
 
 def command_id(header: bytes | None, caller: Caller, route: str, body: bytes) -> CommandId | None:
-    """Give the id of a command; `route` is the method and the path with its ids. Raises Malformed."""
+    """Return the id of a command, None without a key; `route` is the method and the path. Raises Malformed."""
     if header is None:
         return None
     found = KEY.fullmatch(header)
     if found is None:
-        raise Malformed("Idempotency-Key is one text of at most 255 visible characters.")
+        raise Malformed("`Idempotency-Key` must be 1 to 255 visible ASCII characters without spaces.")
     identity = b"\0".join([caller.workspace_id.bytes, caller.actor.id.encode(), route.encode(), found[1]])
     return CommandId(hashlib.sha256(identity).digest(), hashlib.sha256(body).digest())

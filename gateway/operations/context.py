@@ -1,0 +1,86 @@
+"""RequestContext: a request whose caller is authorised and whose declared parts are parsed."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Generic, TypeVar
+from uuid import UUID
+
+from msgspec import Struct
+
+from commands.aggregates import Noun
+from commands.command import Command
+from commands.handler import CommandContended, Context, Outcome, VersionMismatch
+from commands.repository import Sources
+from domain.folded import Folded
+from gateway.deps import Deps
+from gateway.http.idempotency import command_id
+from gateway.http.trace import Trace
+from gateway.identity.tokens import Caller
+from store.log.records import Metadata
+
+S = TypeVar("S")
+Q = TypeVar("Q")
+B = TypeVar("B")
+
+ATTEMPTS: Final = 3
+CreateCommand = Callable[[Folded[S], int], Awaitable[Command[S]]]
+"""Creates a command from the state that it changes; the command requires the version."""
+
+
+class RequestContext(Struct, Generic[Q, B], kw_only=True, gc=False):
+    """What a handler receives.
+
+    `target_id` is the TypeID of the path, `texts` the other path parameters, `path` the path as the caller wrote it,
+    `raw_body` the bytes that `body` was read from, `if_match` the versions that If-Match allows (None: any), and
+    `wait_seconds` what `Prefer: wait` asks for, bounded.
+    """
+
+    deps: Deps
+    caller: Caller
+    trace: Trace
+    headers: Mapping[bytes, bytes]
+    method: str
+    path: str
+    target_id: UUID
+    texts: Mapping[str, str]
+    query: Q
+    body: B
+    raw_body: bytes
+    if_match: frozenset[int] | None
+    wait_seconds: float
+
+    @property
+    def workspace_id(self) -> UUID:
+        """Return the caller's workspace."""
+        return self.caller.workspace_id
+
+    async def execute(self, command: Command[S]) -> Outcome[S]:
+        """Execute a command for the caller. Raises what `commands.handler.Handler.execute` raises."""
+        caller = self.caller
+        trace = self.trace
+        context = Context(
+            workspace_id=caller.workspace_id,
+            metadata=Metadata(actor=caller.actor, correlation_id=trace.trace_id, traceparent=trace.traceparent),
+            command_id=command_id(
+                self.headers.get(b"idempotency-key"), caller, f"{self.method} {self.path}", self.raw_body
+            ),
+        )
+        return await self.deps.handler.execute(command, context)
+
+    async def change(self, noun: Noun[S], create_command: CreateCommand[S]) -> Outcome[S]:
+        """Change the resource of the path: create the command from its current state and require that version.
+
+        A merge patch describes a change of the current state, so it is merged again when the state moves meanwhile.
+        Raises VersionMismatch for If-Match, CommandContended, and what `execute` raises.
+        """
+        allowed = self.if_match
+        for attempt in range(ATTEMPTS):
+            sources = Sources(self.deps.streams, self.workspace_id, fresh=attempt > 0)
+            loaded = await sources.load(noun, self.target_id)
+            # The handler checks the version: the request may repeat one that succeeded before.
+            version = loaded.version if allowed is None or loaded.version in allowed else min(allowed)
+            try:
+                return await self.execute(await create_command(loaded, version))
+            except VersionMismatch:
+                if allowed is not None and attempt > 0:
+                    raise
+        raise CommandContended

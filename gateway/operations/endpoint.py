@@ -1,0 +1,162 @@
+"""Endpoint: serves one operation, by the same steps for every operation and every request."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from litestar.types import Receive
+from msgspec import Struct
+
+from gateway.deps import Deps
+from gateway.http.bodies import BodyReader, read_body
+from gateway.http.headers import Headers
+from gateway.http.ids import parse_id
+from gateway.http.preconditions import parse_if_match
+from gateway.http.preferences import parse_wait_seconds
+from gateway.http.rejections import BodyUnacceptable, Malformed
+from gateway.http.replies import JSON, Header
+from gateway.http.trace import Trace
+from gateway.identity.tokens import Caller
+from gateway.operations.context import RequestContext
+from gateway.operations.operation import Operation, PathId
+from gateway.operations.paging import CursorCodec
+from gateway.operations.positions import PositionCodec
+from gateway.operations.query import QueryReader
+from gateway.operations.results import Page, Response, Result, render_page, render_result
+from projections.runtime.paging import Cursor
+from store.log.records import Actor
+
+NO_ID: Final = UUID(int=0)
+NOBODY: Final = Caller(workspace_id=NO_ID, actor=Actor("user", "anonymous"), scopes=frozenset(), expires_at=0)
+"""The caller of operations that need no token."""
+
+
+class Request(Struct, frozen=True, gc=False):
+    """A request as it arrived. `path` is as the caller wrote it."""
+
+    method: str
+    path: str
+    headers: Headers
+    query_string: bytes
+    path_parameters: Mapping[str, str]
+    trace: Trace
+    receive: Receive
+
+
+class Endpoint:
+    """Serves the requests of one operation."""
+
+    def __init__(self, operation: Operation, deps: Deps) -> None:
+        """Prepare the parsers of everything that the operation declares."""
+        self.operation = operation
+        self._deps = deps
+        self._positions = PositionCodec(deps.log_id)
+        self._cursors = CursorCodec(self._positions.log_tag)
+        self._query: QueryReader[Any] = QueryReader(
+            operation.query,
+            self._positions,
+            self._cursors,
+            items=deps.settings.page_items,
+            items_max=deps.settings.page_items_max,
+        )
+        body = operation.body
+        self._body = (
+            None if body is None else BodyReader(body.type, media_types=body.media_types, optional=body.optional)
+        )
+        self._path_id = next(
+            (parameter for parameter in operation.path_parameters if isinstance(parameter, PathId)), None
+        )
+        self._status = operation.responses[0].status
+        media_type = operation.responses[0].media_type or ""
+        self._media_type: Header = JSON if media_type == JSON[1].decode() else (b"content-type", media_type.encode())
+
+    async def serve(self, request: Request) -> Response:
+        """Authorise and parse a request, call the handler, and render what it returns.
+
+        Raises Rejection for what is wrong with the request, and what the handler raises.
+        """
+        operation = self.operation
+        headers = request.headers
+        caller = self._authorise(headers)
+        query, query_texts = self._query.read(request.query_string)
+        target_id = self._parse_id(request.path_parameters)
+        if_match = parse_if_match(headers.get(b"if-match")) if operation.if_match else None
+        context: RequestContext[Any, Any] = RequestContext(
+            deps=self._deps,
+            caller=caller,
+            trace=request.trace,
+            headers=headers,
+            method=request.method,
+            path=request.path,
+            target_id=target_id,
+            texts=request.path_parameters,
+            query=query,
+            raw_body=b"",
+            body=None,
+            if_match=if_match,
+            wait_seconds=self._parse_wait(headers),
+        )
+        if self._body is not None:
+            await self._read_body(context, self._body, request.receive)
+        if operation.reads:
+            await self._wait_for_position(context)
+        result = await operation.handler(context, self._deps)
+        if isinstance(result, Result):
+            return render_result(result, self._status, self._media_type)
+        if isinstance(result, Page):
+            following = result.next_cursor
+            cursor = self._cursors.encode(following) if isinstance(following, Cursor) else following
+            return render_page(result.items, cursor, request.path, query_texts)
+        return result
+
+    def _authorise(self, headers: Headers) -> Caller:
+        scope = self.operation.scope
+        if scope is None:
+            return NOBODY
+        caller = self._deps.identity.identify(headers.get(b"authorization"))
+        caller.require(scope)
+        return caller
+
+    def _parse_id(self, texts: Mapping[str, str]) -> UUID:
+        declared = self._path_id
+        if declared is None:
+            return NO_ID
+        try:
+            return parse_id(declared.prefix, texts[declared.name])
+        except ValueError:
+            raise declared.not_found from None
+
+    def _parse_wait(self, headers: Headers) -> float:
+        if not self.operation.prefer_wait:
+            return 0
+        return parse_wait_seconds(headers.get(b"prefer"), seconds_max=self._deps.settings.prefer_wait_seconds_max)
+
+    async def _read_body(self, context: RequestContext[Any, Any], reader: BodyReader[Any], receive: Receive) -> None:
+        settings = self._deps.settings
+        context.raw_body = await read_body(receive, context.headers, bytes_max=settings.body_bytes_max)
+        try:
+            context.body = reader.read(context.raw_body, context.headers, depth_max=settings.json_depth_max)
+        except BodyUnacceptable as fault:
+            find_more = self.operation.body.find_more_problems if self.operation.body is not None else None
+            if find_more is None:
+                raise
+            more = await find_more(context, self._deps)
+            raise BodyUnacceptable(problems=(*fault.problems, *more)) from fault
+
+    async def _wait_for_position(self, context: RequestContext[Any, Any]) -> None:
+        """Wait until the operation's projections reach the position that the caller asks for, if it asks.
+
+        Raises Malformed, OtherLog, ProjectionBehind, ProjectionParked.
+        """
+        text = context.headers.get(b"callsheet-min-position")
+        if text is None:
+            return
+        try:
+            position = self._positions.decode(text.decode("latin-1").strip())
+        except ValueError as fault:
+            raise Malformed(f"`Callsheet-Min-Position` {fault}.") from fault
+        timeout = self._deps.settings.position_wait_seconds_max
+        for projection in self.operation.reads:
+            await self._deps.checkpoints.wait_for(
+                projection, position, timeout, workspace_id=context.caller.workspace_id
+            )

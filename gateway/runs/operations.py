@@ -1,0 +1,240 @@
+"""Runs: start, get, list, and complete a human step."""
+
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from commands.runs.start import DecideStep, StartRun
+from domain.project import ProjectNotActive
+from domain.runs.refusals import (
+    DeadlinePassed,
+    DecisionUnacceptable,
+    NotAnAssignee,
+    RunNotFound,
+    RunNotRunning,
+    StepAlreadyDecided,
+    StepNotFound,
+    StepNotWaiting,
+    WorkflowContainsItself,
+    WorkflowsTooMany,
+    WorkflowTooDeep,
+)
+from domain.runs.run import RunStatus
+from domain.workflow import WorkflowNotActive, WorkflowNotFound
+from gateway.deps import Deps
+from gateway.identity.scopes import Scope
+from gateway.operations.context import RequestContext
+from gateway.operations.operation import (
+    CHANGE_HEADERS,
+    DeclaredResponse,
+    Method,
+    Operation,
+    PathId,
+    PathText,
+    RequestBody,
+    ResponseHeader,
+    respond_changed,
+    respond_page,
+    respond_read,
+)
+from gateway.operations.paging import PageRequest
+from gateway.operations.results import Page, Result
+from gateway.projects import PROJECT_ID, require_project
+from gateway.runs.bodies import RunBody, create_run_body
+from gateway.runs.responses import create_whole_run_body, execute_on_run, store_inputs
+from gateway.workflows.operations import WORKFLOW_ID
+from projections.read_models.runs_view import RunFilters
+from store.contents import keep
+
+RUN_ID: Final = PathId("runId", "run", RunNotFound)
+RUN_HEADERS: Final = (*CHANGE_HEADERS, ResponseHeader.LOCATION, ResponseHeader.PREFERENCE_APPLIED)
+RUN_RESPONSES: Final = (
+    DeclaredResponse(status=202, description="The run, which goes on.", body=RunBody, headers=RUN_HEADERS),
+    DeclaredResponse(
+        status=200, description="The run, which ended within `Prefer: wait`.", body=RunBody, headers=RUN_HEADERS
+    ),
+)
+PIN_PROBLEMS: Final = (
+    ProjectNotActive,
+    WorkflowNotFound,
+    WorkflowNotActive,
+    WorkflowContainsItself,
+    WorkflowTooDeep,
+    WorkflowsTooMany,
+)
+"""The refusals of pinning a run to graphs and assets."""
+
+
+class NewRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The inputs of a run to start."""
+
+    inputs: dict[str, Any] = {}
+
+
+class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A person's decision on a waiting step: an outcome, the data of the form, and an optional comment."""
+
+    outcome: Annotated[str, Meta(min_length=1, max_length=200)]
+    data: dict[str, Any] = {}
+    comment: Annotated[str, Meta(max_length=10_000)] | None = None
+
+
+class RunQuery(Struct, frozen=True, kw_only=True):
+    """Which runs to list."""
+
+    page: PageRequest
+    status: RunStatus | None = None
+
+
+async def start_run(request: RequestContext[None, NewRun], deps: Deps) -> Result:
+    """Start a run of a workflow."""
+    command = StartRun(
+        target_id=deps.make_id(),
+        workflow_id=request.target_id,
+        inputs=await store_inputs(deps, request.workspace_id, request.body.inputs, request.raw_body),
+    )
+    return await execute_on_run(request, deps, command)
+
+
+START_RUN: Final = Operation(
+    method=Method.POST,
+    path="/v1/workflows/{workflowId}:run",
+    operation_id="startRun",
+    tag="runs",
+    summary="Start a run; with `Prefer: wait=N` respond when it has ended, after N seconds at most.",
+    scope=Scope.RUNS_WRITE,
+    path_parameters=(WORKFLOW_ID,),
+    body=RequestBody(type=NewRun, optional=True),
+    responses=RUN_RESPONSES,
+    problems=PIN_PROBLEMS,
+    idempotent_by_key=True,
+    prefer_wait=True,
+    handler=start_run,
+)
+
+
+async def get_run(request: RequestContext[None, None], deps: Deps) -> Result:
+    """Return a run."""
+    view = await deps.runs.get(request.workspace_id, request.target_id)
+    if view is None:
+        raise RunNotFound
+    return Result(body=await create_whole_run_body(deps, view), version=view.version)
+
+
+GET_RUN: Final = Operation(
+    method=Method.GET,
+    path="/v1/runs/{runId}",
+    operation_id="getRun",
+    tag="runs",
+    summary="Get a run: its status, steps, outputs, error and costs.",
+    scope=Scope.RUNS_READ,
+    path_parameters=(RUN_ID,),
+    responses=(respond_read(RunBody, "The run."),),
+    reads=("runs",),
+    handler=get_run,
+)
+
+
+async def list_runs_of_project(request: RequestContext[RunQuery, None], deps: Deps) -> Page:
+    """List the runs of a project."""
+    await require_project(deps, request.workspace_id, request.target_id)
+    return await _list_runs(request, deps, project_id=request.target_id)
+
+
+LIST_RUNS_OF_PROJECT: Final = Operation(
+    method=Method.GET,
+    path="/v1/projects/{projectId}/runs",
+    operation_id="listRunsOfProject",
+    tag="runs",
+    summary="List the runs of a project.",
+    scope=Scope.RUNS_READ,
+    path_parameters=(PROJECT_ID,),
+    query=RunQuery,
+    responses=(respond_page(RunBody, "A page of runs. Large values are references."),),
+    reads=("projects", "runs"),
+    handler=list_runs_of_project,
+)
+
+
+async def list_runs_of_workflow(request: RequestContext[RunQuery, None], deps: Deps) -> Page:
+    """List the runs of a workflow."""
+    if await deps.workflows.get(request.workspace_id, request.target_id) is None:
+        raise WorkflowNotFound
+    return await _list_runs(request, deps, workflow_id=request.target_id)
+
+
+LIST_RUNS_OF_WORKFLOW: Final = Operation(
+    method=Method.GET,
+    path="/v1/workflows/{workflowId}/runs",
+    operation_id="listRunsOfWorkflow",
+    tag="runs",
+    summary="List the runs of a workflow.",
+    scope=Scope.RUNS_READ,
+    path_parameters=(WORKFLOW_ID,),
+    query=RunQuery,
+    responses=(respond_page(RunBody, "A page of runs. Large values are references."),),
+    reads=("workflows", "runs"),
+    handler=list_runs_of_workflow,
+)
+
+
+async def _list_runs(
+    request: RequestContext[RunQuery, None],
+    deps: Deps,
+    *,
+    project_id: UUID | None = None,
+    workflow_id: UUID | None = None,
+) -> Page:
+    query = request.query
+    listing = await deps.runs.list(
+        request.workspace_id,
+        filters=RunFilters(project_id=project_id, workflow_id=workflow_id, status=query.status),
+        limit=query.page.limit,
+        cursor=query.page.cursor,
+        sort=query.page.sort,
+    )
+    items = [create_run_body(view) for view in listing.items]
+    return Page(items=items, next_cursor=listing.next)
+
+
+async def complete_step(request: RequestContext[None, Decision], deps: Deps) -> Result:
+    """Decide a step that waits for a person."""
+    decision = request.body
+    command = DecideStep(
+        target_id=request.target_id,
+        node=request.texts["nodeId"],
+        outcome=decision.outcome,
+        data=decision.data,
+        data_payload=await keep(deps.contents, request.workspace_id, decision.data),
+        comment=decision.comment,
+        user_id=request.caller.actor.id,
+    )
+    outcome = await request.execute(command)
+    return Result.of_change(outcome, await create_whole_run_body(deps, outcome.loaded))
+
+
+COMPLETE_STEP: Final = Operation(
+    method=Method.POST,
+    path="/v1/runs/{runId}/steps/{nodeId}:complete",
+    operation_id="completeStep",
+    tag="runs",
+    summary="Decide a step that waits for a person.",
+    scope=Scope.RUNS_APPROVE,
+    path_parameters=(RUN_ID, PathText("nodeId", "The `id` of the node in the graph of the run.")),
+    body=RequestBody(type=Decision),
+    responses=(respond_changed(RunBody, "The run after the decision."),),
+    problems=(
+        StepNotFound,
+        RunNotRunning,
+        StepNotWaiting,
+        StepAlreadyDecided,
+        DeadlinePassed,
+        NotAnAssignee,
+        DecisionUnacceptable,
+    ),
+    idempotent_by_key=True,
+    handler=complete_step,
+)
+
+OPERATIONS: Final = (START_RUN, GET_RUN, LIST_RUNS_OF_PROJECT, LIST_RUNS_OF_WORKFLOW, COMPLETE_STEP)
