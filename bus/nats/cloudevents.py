@@ -15,7 +15,7 @@ from domain.ids import Prefix, from_uuid, to_uuid
 from store.errors import UnreadableEvent
 from store.log.codec import PLAIN_JSON, decode_fact, decode_metadata
 from store.log.event_id import mark_of, marked
-from store.log.records import Actor, ActorKind, Metadata, Recorded
+from store.log.records import Actor, ActorKind, Metadata, Recorded, StoredEvent
 
 MEDIA_TYPE: Final = "application/cloudevents+json"
 JSON: Final = "application/json"
@@ -77,22 +77,6 @@ class Envelope(Struct, frozen=True, kw_only=True):
     """Instead of `data`: bytes that are not plain JSON."""
 
 
-class Stored(Struct, frozen=True):
-    """A row of the log in the order of its columns, not decoded."""
-
-    position: int
-    stream_id: UUID
-    version: int
-    workspace_id: UUID
-    project_id: UUID | None
-    recorded_at: datetime
-    topic: str
-    state_format: int
-    key_id: str | None
-    state: bytes
-    metadata: str
-
-
 class UnusableEnvelope(Exception):  # noqa: N818  # expected: read the log instead
     """An envelope cannot be decoded as a fact of this log."""
 
@@ -102,7 +86,7 @@ _decoder: Final = msgspec.json.Decoder(Envelope)
 _any_json: Final = msgspec.json.Decoder()
 
 
-def encode_envelope(log_id: UUID, stored: Stored) -> bytes:
+def encode_envelope(log_id: UUID, stored: StoredEvent) -> bytes:
     """Encode a row as an envelope, also when this code cannot decode its fact."""
     return _encoder.encode(
         Envelope(
@@ -121,7 +105,7 @@ def encode_envelope(log_id: UUID, stored: Stored) -> bytes:
     )
 
 
-def _encode_metadata(stored: Stored) -> dict[str, Any]:
+def _encode_metadata(stored: StoredEvent) -> dict[str, Any]:
     """Return the attributes from the metadata; none when this code cannot decode it."""
     try:
         metadata = decode_metadata(stored.position, stored.topic, stored.metadata)
@@ -137,7 +121,7 @@ def _encode_metadata(stored: Stored) -> dict[str, Any]:
     }
 
 
-def _encode_data(stored: Stored) -> dict[str, Any]:
+def _encode_data(stored: StoredEvent) -> dict[str, Any]:
     if stored.state_format == PLAIN_JSON and stored.key_id is None and _is_json(stored.state):
         return {"data": Raw(stored.state)}
     return {"data_base64": b64encode(stored.state).decode(), "datacontenttype": OPAQUE}

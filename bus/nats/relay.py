@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from psycopg import AsyncConnection
 
 from bus.feed import Feed
-from bus.nats.cloudevents import MEDIA_TYPE, Stored, encode_envelope
+from bus.nats.cloudevents import MEDIA_TYPE, encode_envelope
 from bus.nats.jetstream import StreamUnusable, ensure_stream
 from bus.nats.publisher import CONTENT_TYPE, MESSAGE_ID, POSITION, Message, NotPublished, Publisher, publishing
 from bus.nats.relay_status import LOCK, SESSION_LABEL
@@ -25,6 +25,8 @@ from bus.settings import NatsSettings
 from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
 from store.log.event_id import mark_of, marked
+from store.log.raw_reads import read_raw_range
+from store.log.records import StoredEvent
 from store.postgres.connections import ASYNC_COMMIT, add_bounds, cancellable
 from store.postgres.exclusive import ExclusiveRole, Progress, RoleBounds, RoleLost
 from store.postgres.lock_status import name_session
@@ -45,16 +47,6 @@ update relay_cursors set position = %(position)b::bigint, moved_at = now()
 returning position
 """
 """Move the cursor from where this relay left it; it matches no row when another relay has moved it."""
-
-STRETCH: Final = """
-select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
-       state_format, key_id, state, metadata::text
-  from events
- where notification_id > %(after)b::bigint and notification_id <= %(through)b::bigint and state_format <> 0
- order by notification_id
- limit %(limit)b::int
-"""
-"""Read a part of the log in order of position, without the records of outside libraries."""
 
 LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable, RoleLost)
 """What a new connection may mend."""
@@ -155,30 +147,28 @@ class Relay:
     async def _step(self, connection: AsyncConnection[Any], publisher: Publisher) -> None:
         """Publish one page of what is committed, and move the cursor once all of it is acknowledged."""
         through, limit = self._feed.through, self._settings.relay_page_events
-        stretch = {"after": self.position, "through": through, "limit": limit}
         cursor = connection.cursor(binary=True)
-        await cursor.execute(STRETCH, stretch, prepare=True)
-        rows = [Stored(*row) for row in await cursor.fetchall()]
-        if len(rows) == limit:
-            through = rows[-1].position
-        if rows:
-            await publisher.publish(self._messages(rows))
+        events = await read_raw_range(cursor, after=self.position, through=through, limit=limit)
+        if len(events) == limit:
+            through = events[-1].position
+        if events:
+            await publisher.publish(self._messages(events))
         self._failpoint("relay.published")
         await self._move(connection, through)
         self._failpoint("relay.saved")
 
-    def _messages(self, rows: Sequence[Stored]) -> list[Message]:
+    def _messages(self, events: Sequence[StoredEvent]) -> list[Message]:
         return [
             Message(
-                format_subject(row.workspace_id, row.project_id, row.topic),
-                encode_envelope(self._log_id, row),
+                format_subject(event.workspace_id, event.project_id, event.topic),
+                encode_envelope(self._log_id, event),
                 {
-                    MESSAGE_ID: marked(self._mark, row.position),
-                    POSITION: str(row.position),
+                    MESSAGE_ID: marked(self._mark, event.position),
+                    POSITION: str(event.position),
                     CONTENT_TYPE: MEDIA_TYPE,
                 },
             )
-            for row in rows
+            for event in events
         ]
 
     async def _move(self, connection: AsyncConnection[Any], position: int) -> None:

@@ -6,13 +6,14 @@ from uuid import UUID
 
 import msgspec
 
-from bus.nats.cloudevents import Stored, encode_envelope
-from bus.raw_reads import Connection
+from bus.nats.cloudevents import encode_envelope
 from callsheet.operate.printing import plain
 from domain.ids import to_uuid
 from store.contents import GET, JSON, REFERENCE
 from store.errors import UnreadableEvent
 from store.log.codec import decode_fact
+from store.log.raw_reads import Connection
+from store.log.records import StoredEvent
 
 NOT_SHOWN: Final = frozenset({"fact"})
 MESSAGE_CHARACTERS_MAX: Final = 160
@@ -21,7 +22,7 @@ WORD_CHARACTERS_MAX: Final = 60
 PREFIXES: Final = ("prj", "wf", "ast", "run", "key", "ws")
 
 
-def line_of(log_id: UUID, stored: Stored) -> str:
+def line_of(log_id: UUID, stored: StoredEvent) -> str:
     """Write an event as one line: position, time, topic, stream with version, its short fields, and why it failed."""
     envelope = envelope_of(log_id, stored)
     at = f"{stored.recorded_at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
@@ -29,12 +30,12 @@ def line_of(log_id: UUID, stored: Stored) -> str:
     return plain(f"{stored.position:>9}  {at}Z  {stored.topic:<22}  {stream:<35}  {_words(stored, envelope)}".rstrip())
 
 
-def envelope_of(log_id: UUID, stored: Stored) -> dict[str, Any]:
+def envelope_of(log_id: UUID, stored: StoredEvent) -> dict[str, Any]:
     """Give an event as subscribers get it, as a JSON object."""
     return cast("dict[str, Any]", msgspec.json.decode(encode_envelope(log_id, stored)))
 
 
-def unreadable(stored: Stored) -> str | None:
+def unreadable(stored: StoredEvent) -> str | None:
     """Say why this version of the code cannot read an event; None when it can."""
     try:
         decode_fact(stored.position, stored.topic, stored.state_format, stored.key_id, stored.state)
@@ -43,7 +44,7 @@ def unreadable(stored: Stored) -> str | None:
     return None
 
 
-def _words(stored: Stored, envelope: dict[str, Any]) -> str:
+def _words(stored: StoredEvent, envelope: dict[str, Any]) -> str:
     if unreadable(stored) is not None:
         return "(this version cannot read it)"
     fields = cast("dict[str, Any]", envelope["data"])

@@ -14,8 +14,6 @@ import rich_click as click
 from msgspec import Struct
 
 from bus.listener import APPLICATION_NAME
-from bus.nats.cloudevents import Stored
-from bus.raw_reads import Connection, read_head, read_latest, read_page
 from callsheet.help_text import OF_OPERATORS, examples
 from callsheet.operate.asking import Interrupted, ask
 from callsheet.operate.event_lines import envelope_of, line_of, stream_id_of, unreadable, with_contents
@@ -24,7 +22,9 @@ from callsheet.startup import refusals
 from domain.ids import Prefix, to_uuid
 from store.log.codec import TOPICS
 from store.log.event_id import mark_of
-from store.log.queries import LogFilter
+from store.log.queries import NO_FILTER, LogFilter
+from store.log.raw_reads import Connection, read_head, read_raw_latest, read_raw_page
+from store.log.records import StoredEvent
 
 PAGE_EVENTS: Final = 200
 """How many events are in memory at a time; each is at most 256 KB."""
@@ -136,12 +136,13 @@ async def _tail(connection: Connection, asked: Asked) -> None:
         left = most = left if asked.last is None else min(left, asked.last)
     else:
         last = LAST_EVENTS if asked.last is None else asked.last
-        found = (await read_latest(connection, head, last, asked.only))[:left]
+        found = (await read_raw_latest(connection, head=head, limit=last, only=asked.only))[:left]
         await _print(connection, log_id, found, asked)
         left -= len(found)
     while left > 0:
         while after < head and left > 0:
-            found, after = await read_page(connection, after, head, min(PAGE_EVENTS, left), asked.only)
+            limit = min(PAGE_EVENTS, left)
+            found, after = await read_raw_page(connection, after=after, head=head, limit=limit, only=asked.only)
             await _print(connection, log_id, found, asked)
             left -= len(found)
         if not asked.follow or left <= 0:
@@ -153,7 +154,7 @@ async def _tail(connection: Connection, asked: Asked) -> None:
         click.echo(f"callsheet: no event to show; the log ends at {head}", err=True)
 
 
-async def _print(connection: Connection, log_id: UUID, found: Iterable[Stored], asked: Asked) -> None:
+async def _print(connection: Connection, log_id: UUID, found: Iterable[StoredEvent], asked: Asked) -> None:
     for stored in found:
         if asked.as_json or asked.contents:
             print_line(await _shown(connection, log_id, stored, contents=asked.contents))
@@ -161,7 +162,7 @@ async def _print(connection: Connection, log_id: UUID, found: Iterable[Stored], 
             click.echo(line_of(log_id, stored))
 
 
-async def _shown(connection: Connection, log_id: UUID, stored: Stored, *, contents: bool) -> dict[str, Any]:
+async def _shown(connection: Connection, log_id: UUID, stored: StoredEvent, *, contents: bool) -> dict[str, Any]:
     envelope = envelope_of(log_id, stored)
     if contents and "data" in envelope:
         envelope["data"] = await with_contents(connection, stored.workspace_id, envelope["data"])
@@ -205,7 +206,9 @@ async def _show(
         if mark not in (None, mark_of(log_id)):
             absent.append(f"{mark}-{position} is of another log: this one is {mark_of(log_id)}")
             continue
-        found, _ = await read_page(connection, position - 1, min(head, position), 1, LogFilter())
+        found, _ = await read_raw_page(
+            connection, after=position - 1, head=min(head, position), limit=1, only=NO_FILTER
+        )
         if not found:
             absent.append(f"there is no event {position}: the log ends at {head}")
             continue

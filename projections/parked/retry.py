@@ -14,7 +14,8 @@ from projections.runtime.parking import format_error, read_topic
 from projections.runtime.projection import Cursor, Projection, Unfoldable
 from projections.runtime.skips import load_skips
 from projections.settings import ProjectionSettings
-from store.log.queries import LOG, LogFilter, log_parameters, recorded_or_unreadable
+from store.log.queries import LogFilter
+from store.log.readers import read_range
 from store.log.records import Recorded
 from store.postgres.arrays import register
 
@@ -215,9 +216,7 @@ class Retry:
         through = min(checkpoint, after + self._stretch_positions)
         limit = self._settings.batch_events
         only = LogFilter(workspace_id=self._workspace_id)
-        cursor = self._cursor()
-        await cursor.execute(LOG, log_parameters(after, through, limit, only))
-        events = [recorded_or_unreadable(row) for row in await cursor.fetchall()]
+        events = await read_range(self._cursor(), after=after, through=through, limit=limit, only=only)
         return self._filter.select(events, after), events[-1].position if len(events) == limit else through
 
     async def _checkpoint(self, query: Any) -> int:  # noqa: ANN401  # a literal

@@ -16,29 +16,10 @@ from domain.workflow import WorkflowCreated, WorkflowGraphRevised
 from projections.read_models.run_timeline import NO_NODES, Nodes, NodeSeen, RunCourse
 from projections.runtime.folding import by_stream
 from projections.runtime.projection import Cursor
-from store.log.queries import recorded_or_unreadable
+from projections.runtime.skips import skips_of
+from store.log.readers import read_stream_beginnings
 from store.log.records import Recorded
 from store.lru import LruCache
-from store.postgres.arrays import longs, uuids
-
-BEFORE: Final = """
-select e.*
-  from unnest(%(streams)b::uuid[], %(versions)b::bigint[]) as n (stream, version)
- cross join lateral (
-       select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
-              state_format, key_id, state, metadata::text
-         from events
-        where originator_id = n.stream and originator_version < n.version and state_format <> 0
-          and not exists (
-              select
-                from skipped
-               where projection = %(projection)b
-                 and (position = notification_id
-                      or (rest_of_stream and stream_id = n.stream and skipped.version <= originator_version)))
-        order by originator_version
-        limit 100000) as e
-"""
-"""Read the beginnings of streams, each in order, less what is skipped; the limit keeps the planner to the index."""
 
 STREAMS_AT_A_TIME: Final = 200
 GRAPHS_REMEMBERED: Final = 1_000
@@ -126,17 +107,9 @@ class CourseMemory:
                 self._graphs.put_unbounded(key, NO_NODES)
 
     async def _before(self, cursor: Cursor, streams: Sequence[Key]) -> list[Recorded]:
-        """Read streams up to a version each; what cannot be read is a fact of no kind that is folded."""
-        await cursor.execute(
-            BEFORE,
-            {
-                "projection": self._projection,
-                "streams": uuids(stream for stream, _ in streams),
-                "versions": longs(version for _, version in streams),
-            },
-            prepare=True,
-        )
-        return [recorded_or_unreadable(row) for row in await cursor.fetchall()]
+        """Read streams up to a version each; what cannot be read or is skipped is a fact of a kind that is ignored."""
+        skips = await skips_of(cursor.connection, self._projection)
+        return skips.without(await read_stream_beginnings(cursor, streams))
 
 
 def _nodes(graph: Graph) -> Nodes:

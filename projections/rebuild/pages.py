@@ -3,23 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any
 
 from psycopg import AsyncConnection
 
-from store.log.codec import TOPICS
-from store.log.queries import recorded_or_unreadable_rows
+from store.log.readers import read_topics
 from store.log.records import Page
-
-STRETCH: Final = """
-select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
-       state_format, key_id, state, metadata::text
-  from events
- where notification_id > %(after)b and notification_id <= %(through)b and state_format <> 0
-   and (topic = any (%(wanted)b::text[]) or topic <> all (%(known)b::text[]))
- order by notification_id
-"""
-"""Read a stretch of the log: the facts that somebody wants, and those of which nobody here can say so."""
 
 
 class LogPages:
@@ -61,6 +50,5 @@ class LogPages:
 
     async def _read(self, after: int, through: int) -> Page:
         cursor = self._connection.cursor(binary=True)
-        parameters = {"after": after, "through": through, "wanted": self._wanted, "known": list(TOPICS)}
-        await cursor.execute(STRETCH, parameters, prepare=True)
-        return Page(events=tuple(recorded_or_unreadable_rows(await cursor.fetchall())), through=through)
+        events = await read_topics(cursor, after=after, through=through, wanted=self._wanted)
+        return Page(events=tuple(events), through=through)

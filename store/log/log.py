@@ -8,19 +8,17 @@ from uuid import UUID
 from store.errors import OutcomeUnknown, Unavailable
 from store.log.appender import Appender, OnBatch, OnCommit
 from store.log.codec import OPAQUE
+from store.log.decoding import STATE_FORMAT, decode_events, decode_readable_events
 from store.log.durability import check_durability
 from store.log.queries import (
-    EVERYTHING,
+    FILTERED_RANGE,
     HEAD,
-    LOG,
-    NEXT,
+    NO_FILTER,
     REPEATED,
-    STATE_FORMAT,
     STREAM,
+    WHOLE_RANGE,
     LogFilter,
-    log_parameters,
-    recorded,
-    recorded_or_unreadable,
+    range_parameters,
 )
 from store.log.records import Accepted, Append, Page, Recorded, Repeated
 from store.postgres.connections import Sessions, add_bounds
@@ -134,9 +132,9 @@ class Log:
         Whoever sees a position sees all before it, and there are no gaps: so the head need not be asked for first.
         Records of outside libraries are passed over: a page can have no facts, and have looked further all the same.
         """
-        rows = await self.sessions.rows(NEXT, {"after": after, "through": after + limit})
-        events = tuple(recorded_or_unreadable(row) for row in rows if row[STATE_FORMAT] != OPAQUE)
-        return Page(events=events, through=rows[-1][0] if rows else after)
+        rows = await self.sessions.rows(WHOLE_RANGE, {"after": after, "through": after + limit})
+        events = decode_events([row for row in rows if row[STATE_FORMAT] != OPAQUE])
+        return Page(events=tuple(events), through=rows[-1][0] if rows else after)
 
     async def read_stream(
         self, stream_id: UUID, *, after: int = 0, past: int = 0, limit: int = 10_000
@@ -146,10 +144,9 @@ class Log:
         Raises Unavailable, UnreadableEvent.
         """
         parameters = {"stream": stream_id, "after": after, "past": past, "limit": limit}
-        rows = await self.sessions.rows(STREAM, parameters)
-        return [recorded(row) for row in rows]
+        return decode_readable_events(await self.sessions.rows(STREAM, parameters))
 
-    async def read_log(self, *, after: int, limit: int, only: LogFilter = EVERYTHING) -> Page:
+    async def read_log(self, *, after: int, limit: int, only: LogFilter = NO_FILTER) -> Page:
         """Read matching facts after a position, oldest first; the page says how far it looked.
 
         One read looks at 10,000 positions at most, so that a rare filter cannot hold a connection: a page with no
@@ -162,6 +159,5 @@ class Log:
         through = min(head, after + STRETCH)
         if through <= after:
             return Page(events=(), through=after)
-        rows = await self.sessions.rows(LOG, log_parameters(after, through, limit, only))
-        events = tuple(recorded_or_unreadable(row) for row in rows)
-        return Page(events=events, through=events[-1].position if len(events) == limit else through)
+        events = decode_events(await self.sessions.rows(FILTERED_RANGE, range_parameters(after, through, limit, only)))
+        return Page(events=tuple(events), through=events[-1].position if len(events) == limit else through)

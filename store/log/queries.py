@@ -1,19 +1,28 @@
-"""Reading the log: a stream by version, the log by position, with filters."""
+"""Every SQL statement that reads the `events` table, and the parameters of those with many.
+
+`store/log/readers.py`, `store/log/raw_reads.py` and `store/log/log.py` run them. No other folder reads the table, so
+that encryption or archiving has one place to change; tests/test_house.py holds that. The recorders of the
+`eventsourcing` library have statements of their own in store/eventsourcing/recorders.py.
+"""
 
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from msgspec import MsgspecError, Struct
+from msgspec import Struct
 
-from store.errors import UnreadableEvent
-from store.log.codec import PLAIN_JSON, decode_fact, decode_metadata, plain_fact, plain_metadata
-from store.log.records import Actor, Metadata, Recorded, Unreadable
+COLUMNS: Final = """notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
+       state_format, key_id, state, metadata::text"""
+"""The columns of an event in the order of the fields of `StoredEvent`."""
 
-STREAM: Final = """
-select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
-       state_format, key_id, state, metadata::text
+FILTER: Final = """(%(workspace)b::uuid is null or workspace_id = %(workspace)b)
+   and (%(project)b::uuid is null or project_id = %(project)b)
+   and (%(stream)b::uuid is null or originator_id = %(stream)b)
+   and (%(topics)b::text[] is null or topic = any (%(topics)b))"""
+"""The conditions of a `LogFilter`."""
+
+STREAM: Final = f"""
+select {COLUMNS}
   from events
  where originator_id = %(stream)b and originator_version > %(after)b and notification_id > %(past)b
    and state_format <> 0
@@ -22,44 +31,101 @@ select notification_id, originator_id, originator_version, workspace_id, project
 """
 """Read one stream in order of version, and so of position."""
 
-LOG: Final = """
-select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
-       state_format, key_id, state, metadata::text
+STREAM_BEGINNINGS: Final = f"""
+select e.*
+  from unnest(%(streams)b::uuid[], %(versions)b::bigint[]) as n (stream, version)
+ cross join lateral (
+       select {COLUMNS}
+         from events
+        where originator_id = n.stream and originator_version < n.version and state_format <> 0
+        order by originator_version
+        limit 100000) as e
+"""
+"""Read many streams, each in order and up to a version; the inner limit makes the planner use the index."""
+
+FILTERED_RANGE: Final = f"""
+select {COLUMNS}
   from events
  where notification_id > %(after)b and notification_id <= %(through)b and state_format <> 0
-   and (%(workspace)b::uuid is null or workspace_id = %(workspace)b)
-   and (%(project)b::uuid is null or project_id = %(project)b)
-   and (%(stream)b::uuid is null or originator_id = %(stream)b)
-   and (%(topics)b::text[] is null or topic = any (%(topics)b))
+   and {FILTER}
  order by notification_id
  limit %(limit)b
 """
-"""Read a stretch of the log in order of position; the caller bounds the stretch, and so the work."""
+"""Read the matching events of a range of positions; the caller bounds the range, and so the work."""
 
-STATE_FORMAT: Final = 7
-"""The place of the state's format in each row that is read here."""
-
-NEXT: Final = """
-select notification_id, originator_id, originator_version, workspace_id, project_id, recorded_at, topic,
-       state_format, key_id, state, metadata::text
+WHOLE_RANGE: Final = f"""
+select {COLUMNS}
   from events
  where notification_id > %(after)b and notification_id <= %(through)b
  order by notification_id
 """
-"""Read what stands at some positions, records of outside libraries too: so it is known how far there is anything."""
+"""Read a range of positions with the opaque records of outside libraries: these too show how far the log goes."""
+
+TOPICS_RANGE: Final = f"""
+select {COLUMNS}
+  from events
+ where notification_id > %(after)b and notification_id <= %(through)b and state_format <> 0
+   and (topic = any (%(wanted)b::text[]) or topic <> all (%(known)b::text[]))
+ order by notification_id
+"""
+"""Read the events of a range that have a wanted topic or one that this code does not know."""
+
+AT_POSITIONS: Final = f"""
+select e.*
+  from unnest(%(positions)b::bigint[]) with ordinality as n (position, ordinal)
+ cross join lateral (select {COLUMNS} from events where notification_id = n.position limit 1) as e
+ order by n.ordinal
+"""
+"""Read the events at some positions, in the order of these; the inner limit makes the planner use the index."""
+
+AGES: Final = """
+select notification_id, extract(epoch from clock_timestamp() - recorded_at)::float8
+  from events
+ where notification_id = any (%(positions)b::bigint[])
+"""
+"""Read how many seconds ago the events at some positions were recorded."""
+
+RAW_RANGE: Final = f"""
+select {COLUMNS}
+  from events
+ where notification_id > %(after)b::bigint and notification_id <= %(through)b::bigint and state_format <> 0
+ order by notification_id
+ limit %(limit)b::int
+"""
+"""Read a range of positions without the opaque records of outside libraries."""
+
+RAW_FILTERED_RANGE: Final = f"""
+select {COLUMNS}
+  from events
+ where notification_id > %(after)b and notification_id <= %(through)b
+   and {FILTER}
+ order by notification_id
+ limit %(limit)b
+"""
+"""Read the matching events of a range of positions, of every format."""
+
+RAW_FILTERED_RANGE_BACKWARDS: Final = f"""
+select {COLUMNS}
+  from events
+ where notification_id > %(after)b and notification_id <= %(through)b
+   and {FILTER}
+ order by notification_id desc
+ limit %(limit)b
+"""
+"""Read the same, newest first."""
 
 HEAD: Final = "select position, log_id from log_head"
-"""Read where the log ends, and which log it is."""
+"""Read the last position of the log and the log's id."""
 
 REPEATED: Final = """
 select request_hash, originator_id, originator_version, notification_id, recorded_at
   from command_ids where command_id = %b
 """
-"""Read what a command with an id came to."""
+"""Read the outcome of the command with an id."""
 
 
 class LogFilter(Struct, frozen=True, kw_only=True):
-    """Which facts to read; what is None does not filter. An empty tuple of topics matches nothing."""
+    """Which events to read; None does not filter. An empty tuple of topics matches nothing."""
 
     workspace_id: UUID | None = None
     project_id: UUID | None = None
@@ -67,16 +133,13 @@ class LogFilter(Struct, frozen=True, kw_only=True):
     topics: tuple[str, ...] | None = None
 
 
-EVERYTHING: Final = LogFilter()
-
-UNKNOWN: Final = Metadata(actor=Actor("system", "unreadable"), correlation_id="")
-"""Stands in for metadata that cannot be read."""
+NO_FILTER: Final = LogFilter()
 
 
-def log_parameters(
+def range_parameters(
     after: int, through: int, limit: int, only: LogFilter
 ) -> dict[str, int | UUID | Sequence[str] | None]:
-    """Give the parameters of LOG."""
+    """Return the parameters of a filtered range."""
     return {
         "after": after,
         "through": through,
@@ -86,63 +149,3 @@ def log_parameters(
         "stream": only.stream_id,
         "topics": None if only.topics is None else list(only.topics),
     }
-
-
-def recorded(row: tuple[Any, ...]) -> Recorded:
-    """Read one row. Raises UnreadableEvent."""
-    position, stream, version, workspace, project, at, topic, state_format, key_id, state, metadata = row
-    return Recorded(
-        position=position,
-        stream_id=stream,
-        version=version,
-        workspace_id=workspace,
-        project_id=project,
-        fact=decode_fact(position, topic, state_format, key_id, state),
-        metadata=decode_metadata(position, topic, metadata),
-        recorded_at=at,
-    )
-
-
-def recorded_or_unreadable(row: tuple[Any, ...]) -> Recorded:
-    """Read one row, with `Unreadable` as its fact where this code cannot: one event must not hold up all the others."""
-    try:
-        return recorded(row)
-    except UnreadableEvent as fault:
-        position, stream, version, workspace, project, at, topic, _, _, state, metadata = row
-        return Recorded(
-            position=position,
-            stream_id=stream,
-            version=version,
-            workspace_id=workspace,
-            project_id=project,
-            fact=Unreadable(topic=topic, reason=fault.reason, state=bytes(state)),
-            metadata=_metadata_if_readable(position, topic, metadata),
-            recorded_at=at,
-        )
-
-
-def recorded_or_unreadable_rows(rows: Sequence[tuple[Any, ...]]) -> list[Recorded]:
-    """Read many rows as `recorded_or_unreadable` does: without the calls an event takes half the time."""
-    if all(row[7] == PLAIN_JSON and row[8] is None for row in rows):
-        with suppress(MsgspecError):
-            return [
-                Recorded(
-                    position=position,
-                    stream_id=stream,
-                    version=version,
-                    workspace_id=workspace,
-                    project_id=project,
-                    fact=plain_fact(state),
-                    metadata=plain_metadata(metadata),
-                    recorded_at=at,
-                )
-                for position, stream, version, workspace, project, at, _, _, _, state, metadata in rows
-            ]
-    return [recorded_or_unreadable(row) for row in rows]
-
-
-def _metadata_if_readable(position: int, topic: str, text: str) -> Metadata:
-    try:
-        return decode_metadata(position, topic, text)
-    except UnreadableEvent:
-        return UNKNOWN

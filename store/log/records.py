@@ -76,6 +76,22 @@ class Recorded(Struct, frozen=True, kw_only=True, gc=False):
     recorded_at: datetime
 
 
+class StoredEvent(Struct, frozen=True):
+    """A row of the `events` table, undecoded; its fields have the order of `store.log.queries.COLUMNS`."""
+
+    position: int
+    stream_id: UUID
+    version: int
+    workspace_id: UUID
+    project_id: UUID | None
+    recorded_at: datetime
+    topic: str
+    state_format: int
+    key_id: str | None
+    state: bytes
+    metadata: str
+
+
 class Unreadable(Fact, frozen=True, kw_only=True, tag="event.unreadable"):
     """In the place of a fact that this version of the code cannot read: in a page of the log, and never in the log.
 

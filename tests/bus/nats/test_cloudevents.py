@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.nats.cloudevents import Stored, UnusableEnvelope, decode_envelope, encode_envelope
+from bus.nats.cloudevents import UnusableEnvelope, decode_envelope, encode_envelope
 from bus.nats.jetstream import LARGEST_MESSAGE
 from store.log.codec import MAX_FACT_BYTES, PLAIN_JSON, TOPICS, decode_fact, encode_metadata
-from store.log.records import Actor, Metadata, Recorded
+from store.log.records import Actor, Metadata, Recorded, StoredEvent
 
 LOG = UUID("0192f000-0000-7000-8000-0000000000aa")
 GOLDEN = (Path(__file__).parents[2] / "store" / "golden" / "facts.jsonl").read_bytes().splitlines()
@@ -43,7 +43,7 @@ def topic_in(state: bytes) -> str:
     return msgspec.json.decode(state)["fact"]
 
 
-def stored(state: bytes = GOLDEN[0], *, metadata: str | None = None, **fields: Any) -> Stored:  # noqa: ANN401  # columns of several types
+def stored(state: bytes = GOLDEN[0], *, metadata: str | None = None, **fields: Any) -> StoredEvent:  # noqa: ANN401  # columns of several types
     at: dict[str, Any] = {
         "position": 42,
         "stream_id": STREAM,
@@ -57,10 +57,10 @@ def stored(state: bytes = GOLDEN[0], *, metadata: str | None = None, **fields: A
         "state": state,
         "metadata": encode_metadata(METADATA).decode() if metadata is None else metadata,
     }
-    return Stored(**{**at, **fields})
+    return StoredEvent(**{**at, **fields})
 
 
-def written(one: Stored) -> dict[str, Any]:
+def written(one: StoredEvent) -> dict[str, Any]:
     return msgspec.json.decode(encode_envelope(LOG, one))
 
 
@@ -137,7 +137,7 @@ def test_every_topic_is_written_with_an_id_that_says_of_what() -> None:
         stored(b'{"fact":"run.dreamt"}', topic="run.dreamt"),
     ],
 )
-def test_what_this_code_cannot_read_is_carried_whole_and_taken_by_none_of_us(unreadable: Stored) -> None:
+def test_what_this_code_cannot_read_is_carried_whole_and_taken_by_none_of_us(unreadable: StoredEvent) -> None:
     envelope = written(unreadable)
     assert envelope["type"] == unreadable.topic
     if "data" in envelope:

@@ -14,12 +14,12 @@ from uuid import UUID
 import psycopg
 from uuid_utils.compat import uuid7
 
-from bus.raw_reads import POSITIONS_A_QUERY
 from domain.graphs.graph import ErrorClass
 from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.runs.facts import Pins, RunFailed, RunStarted, StepError, StepFailed
 from store.contents import PostgresContents
+from store.log.raw_reads import POSITIONS_MAX
 from tests.support.callsheet.operate import answered_lines, migrated, project_with_names, recorded, said
 from tests.support.projections.given import NOW
 from tests.support.store.given import WORKSPACE, running
@@ -147,9 +147,9 @@ def test_the_last_ones_are_found_however_rare_they_are(database: str) -> None:
                                recorded_at, state_format, topic, metadata, state)
            select g, g, gen_random_uuid(), workspace_id, project_id, recorded_at, state_format, topic, metadata, state
              from events, generate_series(2, %s) as g where notification_id = 1""",
-        2 * POSITIONS_A_QUERY + 5,
+        2 * POSITIONS_MAX + 5,
     )
-    executed(database, "update log_head set position = %s", 2 * POSITIONS_A_QUERY + 5)
+    executed(database, "update log_head set position = %s", 2 * POSITIONS_MAX + 5)
     lines = answered_lines(database, "events", "tail", "--stream", from_uuid("prj", project))
     assert positions(lines) == [1]
     assert positions(answered_lines(database, "events", "tail", "--from", "1", "--stream", str(project))) == [1]

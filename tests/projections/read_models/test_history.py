@@ -53,7 +53,7 @@ async def test_a_history_is_the_projects_part_of_the_log(database: str) -> None:
 
 
 async def test_a_rare_filter_looks_so_far_and_says_how_far(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_view, "LOOKED_AT", 3)  # so that a short history is a long one
+    monkeypatch.setattr(history_view, "SEARCHED_MAX", 3)  # so that a short history is a long one
     facts = recorded([(HERE, ProjectRenamed(name=str(number))) for number in range(7)])
     models = ReadModels(database, ProjectionSettings(readers=1))
     async with tables_of(database) as connection, models.open():

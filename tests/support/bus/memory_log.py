@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from bus.nats.cloudevents import Stored
 from domain.project import ProjectRenamed
 from store.log.appender import OnCommit
 from store.log.codec import PLAIN_JSON, encode_fact, encode_metadata
-from store.log.records import Actor, Metadata, Page, Recorded
+from store.log.records import Actor, Metadata, Page, Recorded, StoredEvent
 
 LOG_ID: Final = UUID("0192f000-0000-7000-8000-0000000000aa")
 STREAM: Final = UUID("0192f000-0000-7000-8000-0000000000bb")
@@ -89,9 +88,9 @@ def fact_at(position: int) -> Recorded:
     )
 
 
-def stored(recorded: Recorded) -> Stored:
+def stored(recorded: Recorded) -> StoredEvent:
     """Give a fact as its row stands in the log."""
-    return Stored(
+    return StoredEvent(
         recorded.position,
         recorded.stream_id,
         recorded.version,

@@ -12,9 +12,9 @@ from anyio import move_on_after
 from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
-from bus.raw_reads import read_head, read_page
 from callsheet.operate.event_lines import envelope_of
-from store.log.queries import LogFilter
+from store.log.queries import NO_FILTER
+from store.log.raw_reads import read_head, read_raw_page
 from tests.support.bus.given import STREAM, client_of
 from tests.support.examples.subscribers import Subscriber
 from tests.support.servers.nats import NatsForTests
@@ -89,5 +89,5 @@ async def read_envelopes_from(database: str, position: int) -> str:
     """Return what `callsheet events tail --json` prints from a position on (a test of the page runs the command)."""
     async with await psycopg.AsyncConnection.connect(database) as connection:
         head, log_id = await read_head(connection)
-        found, _ = await read_page(connection, position - 1, head, head, LogFilter())
+        found, _ = await read_raw_page(connection, after=position - 1, head=head, limit=head, only=NO_FILTER)
         return "".join(f"{json.dumps(envelope_of(log_id, stored))}\n" for stored in found)
