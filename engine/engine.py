@@ -38,7 +38,7 @@ MOVED_BY_PEOPLE: Final = (StepDecided, RunRetried)
 """What people do to a run that the engine has to act on."""
 
 MAKES_DUE: Final = (StepWaiting, StepFailed)
-"""What may make a step due by the clock (see `projections.read_models.timers.due_at_of`)."""
+"""What may make a step due by the clock (see `projections.read_models.timers.read_due_at`)."""
 
 OBSERVED: Final[frozenset[type[Fact]]] = frozenset(
     {RunStarted, RunCancelRequested, *MOVED_BY_PEOPLE, *MAKES_DUE, *RUN_ENDS}

@@ -6,6 +6,7 @@ from typing import Any, Final
 from msgspec import Struct
 from psycopg import AsyncConnection
 
+from store.log.readers import read_ages
 from store.postgres.lock_status import NOBODY, LockHolder, read_lock_status
 
 LOCK: Final = 1919251553
@@ -14,14 +15,11 @@ LOCK: Final = 1919251553
 SESSION_LABEL: Final = "callsheet-relay"
 
 CURSOR_AND_HEAD: Final = """
-select h.position, c.position, c.moved_at,
-       (select extract(epoch from clock_timestamp() - e.recorded_at)::float8
-          from events e
-         where e.notification_id = coalesce(c.position, 0) + 1)
+select h.position, c.position, c.moved_at
   from log_head h
   left join relay_cursors c on c.carrier = %b
 """
-"""Read the head, and the cursor with the age of the first fact after it, of one moment."""
+"""Read the head and the cursor in one snapshot."""
 
 
 class RelayStatus(Struct, frozen=True, kw_only=True):
@@ -43,7 +41,9 @@ class RelayStatus(Struct, frozen=True, kw_only=True):
 async def read_relay_status(connection: AsyncConnection[tuple[Any, ...]], carrier: str = "nats") -> RelayStatus:
     """Return how far the relay has come, and which process has it."""
     row = await (await connection.execute(CURSOR_AND_HEAD, [carrier])).fetchone()
-    head, cursor, moved_at, age = row or (0, None, None, None)
+    head, cursor, moved_at = row or (0, None, None)
+    next_position = (cursor or 0) + 1
+    ages = await read_ages(connection, [next_position]) if next_position <= head else {}
     lock = (await read_lock_status(connection, LOCK, SESSION_LABEL)).get("", NOBODY)
     return RelayStatus(
         head=head,
@@ -51,7 +51,7 @@ async def read_relay_status(connection: AsyncConnection[tuple[Any, ...]], carrie
         cursor=cursor or 0,
         moved_at=moved_at,
         lag_events=head - (cursor or 0),
-        lag_seconds=max(0.0, age or 0.0),
+        lag_seconds=max(0.0, ages.get(next_position, 0.0)),
         holder=lock.holder,
         standing_by=lock.standing_by,
     )

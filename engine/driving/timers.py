@@ -19,7 +19,7 @@ from domain.fact import Fact
 from domain.runs.facts import StepFailed
 from engine.failpoints import FailPoint
 from engine.settings import EngineSettings
-from projections.read_models.timers import due_at_of
+from projections.read_models.timers import read_due_at
 from projections.read_models.timers_view import BEGINNING, TimersView
 from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
@@ -68,7 +68,7 @@ class Timers:
 
     def observe(self, recorded: Recorded) -> None:
         """Remember a fact that makes a step due before a poll is sure to find its row."""
-        due_at = due_at_of(recorded.fact)
+        due_at = read_due_at(recorded.fact)
         if due_at is None or due_at > self._compute_horizon() or self._is_held(recorded.fact):
             return
         if len(self._observed) < self._settings.timers_in_memory:

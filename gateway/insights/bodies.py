@@ -177,7 +177,7 @@ def _create_recommendation(recommendation: Recommendation) -> RecommendationBody
 
 def _list_points(window: Window) -> list[datetime]:
     step = timedelta(seconds=window.series_grain)
-    first = window.point_of(window.starts_at)
+    first = window.find_point_start(window.starts_at)
     return [first + step * index for index in range(-((first - window.ends_at) // step))]
 
 
@@ -198,7 +198,7 @@ def _create_runs(runs: Measures, waiting: int) -> RunsBody:
 def _create_workflow(workflow_id: UUID, workflow: WorkflowFigures) -> WorkflowBody:
     usage = Measures()
     for step in workflow.steps.values():
-        usage.merge(step.now.usage())
+        usage.merge(step.now.copy_usage())
     return WorkflowBody(
         workflow_id=format_id("wf", workflow_id),
         runs=_create_runs(workflow.runs, workflow.waiting),

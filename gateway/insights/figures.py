@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from projections.insights.duration_sketch import Sketch
 from projections.insights.measures import Measures
-from projections.read_models.run_timeline import usd_of
+from projections.read_models.run_timeline import format_pico_as_usd
 
 
 class DurationBody(Struct, frozen=True, kw_only=True):
@@ -35,7 +35,7 @@ def create_usage_body(measures: Measures) -> UsageBody:
         calls=measures.calls,
         input_tokens=measures.input_tokens,
         output_tokens=measures.output_tokens,
-        cost_usd=usd_of(measures.cost_pico) if priced else None,
+        cost_usd=format_pico_as_usd(measures.cost_pico) if priced else None,
         unpriced_calls=measures.unpriced,
     )
 

@@ -39,7 +39,7 @@ async def get_insights(request: RequestContext[InsightsQuery, None], deps: Deps)
     project_id, workflow_id = request.target_id, request.query.workflow_id
     window = _create_window(request.query, deps.clock(), days_max=deps.settings.insights_days_max)
     await require_project(deps, request.workspace_id, project_id)
-    seen = await deps.insights.seen(request.workspace_id, project_id, window, workflow_id)
+    seen = await deps.insights.read_insights(request.workspace_id, project_id, window, workflow_id)
     insights_id = _create_id(project_id, window, workflow_id)
     return Result(body=create_insights_body(insights_id, project_id, seen.figures, recommendations(seen)))
 

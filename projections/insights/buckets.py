@@ -1,4 +1,4 @@
-"""The buckets of insights: where each has its place, and how those that changed are read, added to and written."""
+"""The buckets of insights: their keys, and how the changed ones are read, merged and written."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ select n.place, b.measures::text
           and asset_version = n.asset_version
         limit 1) as b
 """
-"""Read the buckets that are not remembered; the limit within keeps the planner to the index."""
+"""Read the buckets that are not cached; the inner limit makes the planner use the index."""
 
 WRITE: Final = """
 insert into insight_buckets (project_id, grain, starts_at, kind, workflow_id, workflow_version, node, model,
@@ -42,7 +42,7 @@ select n.project, n.grain, n.starts_at, n.kind, n.workflow, n.version, n.node, n
     on conflict (project_id, grain, starts_at, kind, workflow_id, workflow_version, node, model, asset_version)
     do update set measures = excluded.measures
 """
-"""Write the buckets that changed, each once, whole."""
+"""Write the buckets that changed, each once and complete."""
 
 HOUR: Final = 3_600
 DAY: Final = 86_400
@@ -55,7 +55,7 @@ _encode: Final = Encoder().encode
 
 
 class Kind(StrEnum):
-    """What a bucket is of: runs that somebody started, runs begun by a step, a step, calls of a model."""
+    """What a bucket counts: runs started by callers, runs started by a step, a step, or calls of a model."""
 
     RUN = "run"
     CHILD = "child"
@@ -64,7 +64,7 @@ class Kind(StrEnum):
 
 
 class Place(NamedTuple):
-    """What a bucket is of, without its time. Ids are integers: a UUID's hash is slow."""
+    """The key of a bucket without its time. Ids are integers: a UUID's hash is slow."""
 
     project: int
     workflow: int
@@ -76,7 +76,7 @@ class Place(NamedTuple):
 
 
 class Origin(Struct, frozen=True):
-    """What else stands in the row of a bucket and follows from its place."""
+    """The columns of a bucket that follow from its place."""
 
     workspace_id: UUID
     asset_id: UUID | None = None
@@ -87,35 +87,35 @@ Dated = tuple[Place, int, int]
 
 
 class Buckets:
-    """The buckets that a projection remembers, bounded: what was used longest ago goes first."""
+    """A write-through cache of buckets; the least recently used are evicted."""
 
     def __init__(self, *, most_remembered: int) -> None:
-        """Remember so many buckets, at most."""
+        """Create an empty cache of `most_remembered` buckets."""
         self._remembered = LruCache[Dated, Measures](most_remembered)
 
     def forget(self) -> None:
-        """Remember nothing."""
+        """Clear the cache."""
         self._remembered.clear()
 
     async def add(
-        self, cursor: Cursor, news: Mapping[tuple[Place, int], Measures], origins: Mapping[Place, Origin]
+        self, cursor: Cursor, added: Mapping[tuple[Place, int], Measures], origins: Mapping[Place, Origin]
     ) -> None:
-        """Add what is new by place and hour to the hours and the days, and write those."""
+        """Add new measures, by place and hour, to the buckets of the hour and the day, and write these."""
         changed: dict[Dated, list[Measures]] = {}
-        for (place, hour), measures in news.items():
+        for (place, hour), measures in added.items():
             changed.setdefault((place, HOUR, hour), []).append(measures)
             changed.setdefault((place, DAY, hour * HOUR // DAY), []).append(measures)
-        await self._load(cursor, [one for one in changed if one not in self._remembered])
-        totals = {dated: self._merge(dated, added) for dated, added in changed.items()}
+        await self._load(cursor, [dated for dated in changed if dated not in self._remembered])
+        totals = {dated: self._merge(dated, parts) for dated, parts in changed.items()}
         await cursor.execute(WRITE, _rows(totals, origins), prepare=True)
         self._remembered.trim()
 
-    def _merge(self, dated: Dated, added: Iterable[Measures]) -> Measures:
+    def _merge(self, dated: Dated, parts: Iterable[Measures]) -> Measures:
         total = self._remembered.get(dated)
         if total is None:
             total = Measures()
             self._remembered.put_unbounded(dated, total)
-        for measures in added:
+        for measures in parts:
             total.merge(measures)
         return total
 
@@ -128,13 +128,15 @@ class Buckets:
             self._remembered.put_unbounded(missing[index], _decoder.decode(row[1]))
 
 
-def hour_of(at: datetime) -> int:
-    """Give the number of the hour that a time is in, since 1970."""
-    return (at - EPOCH) // AN_HOUR  # not by a float, in which some centuries on the end of an hour is in the next
+def compute_hour(at: datetime) -> int:
+    """Return the number of the hour of a time, counted from 1970."""
+    return (
+        at - EPOCH
+    ) // AN_HOUR  # in integers: as a float the end of an hour falls into the next one some centuries on
 
 
-def start_of(grain: int, number: int) -> datetime:
-    """Give when a bucket starts."""
+def compute_bucket_start(grain: int, number: int) -> datetime:
+    """Return the start of a bucket."""
     return EPOCH + timedelta(seconds=number * grain)
 
 
@@ -144,7 +146,7 @@ def _rows(totals: Mapping[Dated, Measures], origins: Mapping[Place, Origin]) -> 
         **_keys(order),
         "assets": uuids(origins[place].asset_id for place, _, _ in order),
         "workspaces": uuids(origins[place].workspace_id for place, _, _ in order),
-        "measures": documents(_encode(measures.in_order()) for measures in totals.values()),
+        "measures": documents(_encode(measures.sort_keys()) for measures in totals.values()),
     }
 
 
@@ -153,7 +155,7 @@ def _keys(order: list[Dated]) -> dict[str, Column]:
     return {
         "projects": uuids(UUID(int=place.project) for place in places),
         "grains": ints(grain for _, grain, _ in order),
-        "starts": times(start_of(grain, number) for _, grain, number in order),
+        "starts": times(compute_bucket_start(grain, number) for _, grain, number in order),
         "kinds": texts(place.kind.value for place in places),
         "workflows": uuids(UUID(int=place.workflow) for place in places),
         "versions": longs(place.version for place in places),

@@ -1,7 +1,7 @@
-"""A sketch of durations: percentiles within 2 %, from bins that add up exactly in any order.
+"""A sketch of durations: percentiles within 2 %, from bins that can be added exactly in any order.
 
-It is the DDSketch of Masson, Rim and Lee (VLDB 2019) with the bins of the library's logarithmic mapping, kept sparse
-and as integers: two sketches merge by adding, and the same durations give the same bytes however they came in batches.
+Source: the DDSketch of Masson, Rim and Lee (VLDB 2019) with the bins of the library's logarithmic mapping, sparse and
+as integers: sketches merge by addition, and equal durations give equal bytes however they were batched.
 """
 
 from math import ceil, log, log1p
@@ -17,16 +17,16 @@ _ln2: Final = log(2)
 _multiplier: Final = 1 / log1p(2 * RELATIVE_ACCURACY / (1 - RELATIVE_ACCURACY)) * _ln2
 
 
-def bin_of(us: int) -> int:
-    """Give the bin of a duration of at least 1 µs: what the library's `key` gives, in a third of its time.
+def find_bin(us: int) -> int:
+    """Return the bin of a duration of at least 1 µs: the library's `key` in a third of its time.
 
-    Step by step as the library computes it, so that it rounds alike: what is stored stays comparable.
+    The same operations in the same order as the library's, so that both round alike and stored bins stay comparable.
     """
     return ceil(log(us) / _ln2 * _multiplier)
 
 
 class Sketch(Struct, kw_only=True, omit_defaults=True):
-    """How long things took, in microseconds; `bins` count them by the order of their size."""
+    """Durations in microseconds; `bins` count them by order of magnitude."""
 
     count: int = 0
     sum_us: int = 0
@@ -39,7 +39,7 @@ class Sketch(Struct, kw_only=True, omit_defaults=True):
         self.count += 1
         self.sum_us += us
         self.most_us = max(self.most_us, us)
-        key = bin_of(us)
+        key = find_bin(us)
         self.bins[key] = self.bins.get(key, 0) + 1
 
     def merge(self, other: "Sketch") -> None:
@@ -52,7 +52,7 @@ class Sketch(Struct, kw_only=True, omit_defaults=True):
             bins[key] = bins.get(key, 0) + count
 
     def quantile_us(self, share: float) -> float:
-        """Give the duration that so large a share does not exceed (0.95 for p95); 0 where there are none."""
+        """Return the quantile of a share, such as 0.95 for p95, in microseconds; 0 for an empty sketch."""
         rank = share * (self.count - 1)
         passed = 0
         for key in sorted(self.bins):

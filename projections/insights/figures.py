@@ -1,4 +1,4 @@
-"""The figures of a project over a window, added up from buckets: by workflow, by step, by model and over time."""
+"""The figures of a project over a window, summed from buckets: by workflow, step and model, and over time."""
 
 from datetime import datetime
 from typing import NamedTuple, TypeVar
@@ -12,32 +12,32 @@ from projections.insights.measures import Measures
 K = TypeVar("K")
 
 SERIES_BY_HOUR_SECONDS = 2 * DAY
-"""Windows longer than this have a point a day in their series."""
+"""Longer windows have one point per day in their series."""
 
 
 class Window(Struct, frozen=True, kw_only=True):
-    """A stretch of time from one full hour to another, the end left out."""
+    """A window of time between two full hours; the end is exclusive."""
 
     starts_at: datetime
     ends_at: datetime
 
     @property
     def seconds(self) -> int:
-        """Give how long it is."""
+        """Return the length."""
         return int((self.ends_at - self.starts_at).total_seconds())
 
-    def point_of(self, at: datetime) -> datetime:
-        """Give where the point of the series begins that a time belongs to."""
+    def find_point_start(self, at: datetime) -> datetime:
+        """Return the start of the point of the series that a time belongs to."""
         return at if self.series_grain == HOUR else at.replace(hour=0)
 
     @property
     def series_grain(self) -> int:
-        """Give how long a point of its series is, in seconds."""
+        """Return the length of a point of the series, in seconds."""
         return HOUR if self.seconds <= SERIES_BY_HOUR_SECONDS else DAY
 
 
 class Bucket(Struct, frozen=True, kw_only=True):
-    """A bucket as it was read; `past` where it is of the time before the window, which is as long."""
+    """A bucket as it was read; `past` if it belongs to the equally long period before the window."""
 
     past: bool
     starts_at: datetime
@@ -59,9 +59,9 @@ class AssetUse(NamedTuple):
 
 
 class StepFigures(Struct, kw_only=True):
-    """A step in the window (`now`) and in the time before it; and over both, what it was with each version.
+    """A step in the window (`now`) and in the period before it (`past`), and over both by version.
 
-    `by_asset` is by the version of the asset that it used, `by_version` by that of the workflow.
+    `by_asset` is keyed by the version of the asset that it used, `by_version` by that of the workflow.
     """
 
     now: Measures = field(default_factory=Measures)
@@ -71,12 +71,12 @@ class StepFigures(Struct, kw_only=True):
 
     @property
     def present(self) -> bool:
-        """Tell whether anything happened in the window."""
+        """Return whether anything happened in the window."""
         return self.now != Measures()
 
 
 class WorkflowFigures(Struct, kw_only=True):
-    """A workflow: its runs, whoever began them, and its steps by node."""
+    """A workflow: its runs, however started, and its steps by node."""
 
     runs: Measures = field(default_factory=Measures)
     past: Measures = field(default_factory=Measures)
@@ -85,12 +85,12 @@ class WorkflowFigures(Struct, kw_only=True):
 
     @property
     def present(self) -> bool:
-        """Tell whether anything happened in the window, or waits."""
+        """Return whether anything happened in the window or is waiting."""
         return self.waiting > 0 or self.runs != Measures() or any(step.present for step in self.steps.values())
 
 
 class Figures(Struct, kw_only=True):
-    """A project: the runs that somebody started, what all steps took, and both over time by the start of each point."""
+    """A project: the runs started by callers, the usage of all steps, and both over time by the start of each point."""
 
     window: Window
     runs: Measures = field(default_factory=Measures)
@@ -101,8 +101,8 @@ class Figures(Struct, kw_only=True):
     models: dict[str, Measures] = {}
     series: dict[datetime, Measures] = {}
 
-    def wait(self, workflow_id: UUID, count: int) -> None:
-        """Say how many runs of a workflow wait now."""
+    def add_waiting(self, workflow_id: UUID, count: int) -> None:
+        """Add the number of runs of a workflow that are waiting now."""
         self._workflow(workflow_id).waiting += count
         self.waiting += count
 
@@ -131,7 +131,7 @@ class Figures(Struct, kw_only=True):
         workflow.runs.merge(bucket.measures)
         if bucket.kind is Kind.RUN:
             self.runs.merge(bucket.measures)
-            _merge(self.series, self.window.point_of(bucket.starts_at), bucket.measures)
+            _merge(self.series, self.window.find_point_start(bucket.starts_at), bucket.measures)
         else:
             self.children.merge(bucket.measures)
 
@@ -147,7 +147,7 @@ class Figures(Struct, kw_only=True):
             return
         step.now.merge(bucket.measures)
         self.steps.merge(bucket.measures)
-        _merge(self.series, self.window.point_of(bucket.starts_at), bucket.measures.usage())
+        _merge(self.series, self.window.find_point_start(bucket.starts_at), bucket.measures.copy_usage())
 
 
 def _merge(into: dict[K, Measures], key: K, measures: Measures) -> None:

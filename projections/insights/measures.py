@@ -1,18 +1,18 @@
-"""What is measured in a bucket: counts, what models took, and sketches of durations; buckets add up to windows."""
+"""The measures of a bucket: counts, usage of models and sketches of durations. They add up to those of a window."""
 
 from typing import Final
 
 from msgspec import Struct
 
 from projections.insights.duration_sketch import Sketch
-from projections.read_models.run_timeline import Spent
+from projections.read_models.run_timeline import UsageTotals
 
 
 class Measures(Struct, kw_only=True, omit_defaults=True):
-    """The figures of one bucket, all of them integers. What a kind of bucket does not measure stays at nothing.
+    """The measures of one bucket, all integers. Those that do not apply to its kind stay 0 or empty.
 
-    Of runs: `retried` by a person. Of steps: `attempts` that were claimed, `retries` those that failed and were tried
-    again, `recovered` steps that completed after more than one attempt, `rejected` answers of models, `late` results,
+    Of runs: `retried` by a person. Of steps: `attempts` claimed, `retries` attempts that failed and were repeated,
+    `recovered` steps that completed after more than one attempt, `rejected` answers of models, `late` results,
     `expired` decisions that the system made at a deadline; `edges` by their place in the graph; `errors` by class.
     """
 
@@ -45,7 +45,7 @@ class Measures(Struct, kw_only=True, omit_defaults=True):
     first_token: Sketch | None = None
 
     def merge(self, other: "Measures") -> None:
-        """Add the figures of another bucket."""
+        """Add the measures of another bucket."""
         for name in COUNTS:
             if count := getattr(other, name):
                 setattr(self, name, getattr(self, name) + count)
@@ -57,8 +57,8 @@ class Measures(Struct, kw_only=True, omit_defaults=True):
             if sketch is not None:
                 self._sketch(name).merge(sketch)
 
-    def in_order(self) -> "Measures":
-        """Give itself with every key in order: equal measures are then equal bytes."""
+    def sort_keys(self) -> "Measures":
+        """Sort every key in place and return self: equal measures are then equal bytes."""
         for name in TALLIES:
             if tally := getattr(self, name):
                 setattr(self, name, dict(sorted(tally.items())))
@@ -68,8 +68,8 @@ class Measures(Struct, kw_only=True, omit_defaults=True):
                 sketch.bins = dict(sorted(sketch.bins.items()))
         return self
 
-    def lasted(self, name: str, us: int) -> None:
-        """Add one duration, in microseconds, to a sketch by its name."""
+    def add_duration(self, name: str, us: int) -> None:
+        """Add one duration in microseconds to the sketch of that name."""
         sketch: Sketch = getattr(self, name) or self._sketch(name)
         sketch.add(us)
 
@@ -80,17 +80,17 @@ class Measures(Struct, kw_only=True, omit_defaults=True):
             setattr(self, name, sketch)
         return sketch
 
-    def usage(self) -> "Measures":
-        """Give a copy of what calls of models took, and of nothing else."""
+    def copy_usage(self) -> "Measures":
+        """Return a copy of the usage of models alone."""
         return Measures(**{name: getattr(self, name) for name in USAGE})
 
-    def use(self, spent: Spent) -> None:
-        """Add what calls of models took."""
-        self.calls += spent.calls
-        self.input_tokens += spent.input_tokens
-        self.output_tokens += spent.output_tokens
-        self.cost_pico += spent.cost_pico
-        self.unpriced += spent.unpriced
+    def add_usage(self, totals: UsageTotals) -> None:
+        """Add the usage of model calls."""
+        self.calls += totals.calls
+        self.input_tokens += totals.input_tokens
+        self.output_tokens += totals.output_tokens
+        self.cost_pico += totals.cost_pico
+        self.unpriced += totals.unpriced
 
 
 SKETCHES: Final = ("duration", "queue", "human_wait", "latency", "first_token")

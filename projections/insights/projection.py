@@ -1,4 +1,4 @@
-"""The insights projection: what happened in each hour and each day, by workflow, step and model."""
+"""The insights projection: measures per hour and per day, by workflow, step and model."""
 
 from collections.abc import Sequence
 from typing import cast, get_args
@@ -7,13 +7,13 @@ from domain.fact import Fact
 from domain.runs.facts import RunFact, RunRetried, RunStarted
 from projections.insights.buckets import Buckets
 from projections.insights.counting import Counting
-from projections.read_models.run_timeline import RunCourse
-from projections.read_models.run_timeline_cache import CourseMemory
+from projections.read_models.run_timeline import RunTimeline
+from projections.read_models.run_timeline_cache import RunTimelineCache
 from projections.runtime.projection import Cursor, Unfoldable
 from store.log.records import Recorded
 
 BUCKETS_PER_RUN = 2
-"""How many buckets are remembered for each run that is."""
+"""Cached buckets per cached run."""
 
 
 class InsightsProjection:
@@ -24,39 +24,39 @@ class InsightsProjection:
     wants: frozenset[type[Fact]] = frozenset(get_args(RunFact))
 
     def __init__(self, *, most_remembered: int) -> None:
-        """Make it; `most_remembered` runs are kept in memory between batches, and twice as many buckets."""
-        self._courses = CourseMemory(self.name, most_remembered=most_remembered)
+        """Create the projection; it caches `most_remembered` runs and twice as many buckets between batches."""
+        self._timelines = RunTimelineCache(self.name, most_remembered=most_remembered)
         self._buckets = Buckets(most_remembered=BUCKETS_PER_RUN * most_remembered)
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
         """Count facts and write the buckets that changed. Raises Unfoldable."""
         counting = Counting()
-        for course, its in await self._courses.prepare(cursor, facts):
-            counting.turn_to(course)
-            for one in its:
-                if one.version <= course.version:
+        for timeline, events in await self._timelines.prepare(cursor, facts):
+            counting.select_run(timeline)
+            for event in events:
+                if event.version <= timeline.version:
                     continue
                 try:
-                    self._count(counting, course, one)
+                    self._count(counting, timeline, event)
                 except Exception as fault:
-                    raise Unfoldable(one, repr(fault)) from fault
-        self._courses.trim()
+                    raise Unfoldable(event, repr(fault)) from fault
+        self._timelines.trim()
         if counting.news:
             await self._buckets.add(cursor, counting.news, counting.origins)
 
-    def _count(self, counting: Counting, course: RunCourse, one: Recorded) -> None:
-        fact = cast("RunFact", one.fact)
-        # Before it has begun nothing is known of a run; of everything else the figures need what was before it.
+    def _count(self, counting: Counting, timeline: RunTimeline, event: Recorded) -> None:
+        fact = cast("RunFact", event.fact)
+        # A start is counted after it is folded: before, nothing is known of the run. Other facts need the state before.
         if type(fact) is RunStarted:
-            self._courses.take(course, one)
-            counting.count(fact, one.recorded_at)
+            self._timelines.apply(timeline, event)
+            counting.count(fact, event.recorded_at)
         else:
-            counting.count(fact, one.recorded_at)
-            self._courses.take(course, one)
+            counting.count(fact, event.recorded_at)
+            self._timelines.apply(timeline, event)
             if type(fact) is RunRetried:
-                counting.turn_to(course)
+                counting.select_run(timeline)
 
     def forget(self) -> None:
-        """Remember nothing."""
-        self._courses.forget()
+        """Clear the caches."""
+        self._timelines.forget()
         self._buckets.forget()

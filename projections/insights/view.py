@@ -1,4 +1,4 @@
-"""Reading insights: the figures of a project over a window of time, added up from its buckets in one query."""
+"""Reading insights: the figures of a project over a window, summed from its buckets in one query."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from domain.workflow import Workflow
 from projections.insights.buckets import DAY, HOUR, Kind
 from projections.insights.figures import Bucket, Figures, Window
 from projections.insights.measures import Measures
-from projections.insights.recommendations.recommendation import Seen
+from projections.insights.recommendations.recommendation import RuleInput
 from projections.runtime.read_pool import ReadModels
 
 READ: Final = """
@@ -30,7 +30,7 @@ select s.past, b.starts_at, b.kind, b.workflow_id, b.workflow_version, b.node, b
         limit %(limit)b) as b
  limit %(limit)b
 """
-"""Read the buckets of some stretches of time, each of one grain; the limit within keeps the planner to the index."""
+"""Read the buckets of some periods, each of one grain; the inner limit makes the planner use the index."""
 
 WAITING: Final = """
 select workflow_id, count(*)
@@ -39,7 +39,7 @@ select workflow_id, count(*)
    and (%(workflow)b::uuid is null or workflow_id = %(workflow)b)
  group by workflow_id
 """
-"""Count the runs that wait now."""
+"""Count the runs that are waiting now."""
 
 GRAPHS: Final = """
 select id, document::text
@@ -48,19 +48,19 @@ select id, document::text
 """
 """Read workflows with their newest graphs."""
 
-MOST_GRAPHS: Final = 100
-"""Of how many workflows the graphs are looked at: those with the most runs."""
+GRAPHS_MAX: Final = 100
+"""Graphs that are read: those of the workflows with the most runs."""
 
-BUCKETS_AT_A_TIME: Final = 500
-"""How many buckets are added up before others of the process have their turn: some milliseconds of them."""
+BUCKETS_PER_TURN: Final = 500
+"""Buckets that are summed between two yields to the event loop: some milliseconds of work."""
 
 _decoder: Final = Decoder(Measures)
 _workflow_decoder: Final = Decoder(Workflow)
-Stretch = tuple[bool, int, datetime, datetime]
+Period = tuple[bool, int, datetime, datetime]
 
 
 class WindowTooLarge(Refusal):
-    """There is too much in the window to add up at once: ask for a shorter one, or for one workflow."""
+    """The window has too much data for one request. Use a shorter window, or filter by one workflow."""
 
     code = "window_too_large"
     kind = RefusalKind.UNACCEPTABLE
@@ -70,26 +70,33 @@ class InsightsView:
     """The figures of every workspace; each call sees one project of one workspace only."""
 
     def __init__(self, models: ReadModels, *, most_buckets: int) -> None:
-        """Read from these read models, so many buckets at a time."""
+        """Read from these read models; a window with more than `most_buckets` buckets is refused."""
         self._models = models
         self._most_buckets = most_buckets
 
-    async def seen(self, workspace_id: UUID, project_id: UUID, window: Window, workflow_id: UUID | None = None) -> Seen:
-        """Give what rules judge: the figures, and the newest graphs of the workflows. Raises as `figures` does."""
+    async def read_insights(
+        self, workspace_id: UUID, project_id: UUID, window: Window, workflow_id: UUID | None = None
+    ) -> RuleInput:
+        """Return the figures and the newest graphs of the workflows, for the rules. Raises as `figures` does."""
         figures = await self.figures(workspace_id, project_id, window, workflow_id)
-        busiest = sorted(figures.workflows, key=lambda one: (-figures.workflows[one].runs.started, one.int))
-        rows = await self._models.rows(
-            GRAPHS, {"project": project_id, "workspace": workspace_id, "ids": busiest[:MOST_GRAPHS]}
+        busiest = sorted(
+            figures.workflows, key=lambda workflow_id: (-figures.workflows[workflow_id].runs.started, workflow_id.int)
         )
-        workflows = ((one, _workflow_decoder.decode(document)) for one, document in rows)
-        return Seen(figures=figures, graphs={one: (workflow.version, workflow.graph) for one, workflow in workflows})
+        rows = await self._models.rows(
+            GRAPHS, {"project": project_id, "workspace": workspace_id, "ids": busiest[:GRAPHS_MAX]}
+        )
+        workflows = ((workflow_id, _workflow_decoder.decode(document)) for workflow_id, document in rows)
+        return RuleInput(
+            figures=figures,
+            graphs={workflow_id: (workflow.version, workflow.graph) for workflow_id, workflow in workflows},
+        )
 
     async def figures(
         self, workspace_id: UUID, project_id: UUID, window: Window, workflow_id: UUID | None = None
     ) -> Figures:
-        """Give the figures of a project, or of one workflow of it. Raises Unavailable, WindowTooLarge."""
+        """Return the figures of a project or of one of its workflows. Raises Unavailable, WindowTooLarge."""
         of = {"project": project_id, "workspace": workspace_id, "workflow": workflow_id}
-        pasts, grains, starts, ends = (list(column) for column in zip(*stretches(window), strict=True))
+        pasts, grains, starts, ends = (list(column) for column in zip(*split_window(window), strict=True))
         rows = await self._models.rows(
             READ,
             {**of, "pasts": pasts, "grains": grains, "starts": starts, "ends": ends, "limit": self._most_buckets + 1},
@@ -97,17 +104,17 @@ class InsightsView:
         if len(rows) > self._most_buckets:
             raise WindowTooLarge
         figures = Figures(window=window)
-        for place, row in enumerate(rows, start=1):
+        for count, row in enumerate(rows, start=1):
             figures.add(_bucket(row))
-            if place % BUCKETS_AT_A_TIME == 0:
+            if count % BUCKETS_PER_TURN == 0:
                 await asyncio.sleep(0)
-        for workflow, count in await self._models.rows(WAITING, of):
-            figures.wait(workflow, count)
+        for workflow, waiting in await self._models.rows(WAITING, of):
+            figures.add_waiting(workflow, waiting)
         return figures
 
 
-def stretches(window: Window) -> Iterator[Stretch]:
-    """Give what is to be read for a window and for the time before it: whole days by the day, and the rest by the hour.
+def split_window(window: Window) -> Iterator[Period]:
+    """Yield the periods to read for a window and the period before it: whole days by day, the rest by hour.
 
     A day begins and ends at midnight UTC.
     """
@@ -125,7 +132,7 @@ def stretches(window: Window) -> Iterator[Stretch]:
 
 
 def _midnight(at: datetime) -> datetime:
-    """Give the midnight before a time, or that time itself."""
+    """Return the last midnight (UTC) at or before a time."""
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
 
 

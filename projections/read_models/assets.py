@@ -1,4 +1,4 @@
-"""The assets projection: every asset, folded, one row each, and one for each version of its content."""
+"""The assets projection: one row for each asset, folded, and one for each version of its content."""
 
 from collections.abc import Sequence
 from typing import Final, get_args
@@ -19,7 +19,7 @@ select id, workspace_id, project_id, version, position, created_position, create
   from assets
  where id = any (%(ids)b::uuid[])
 """
-"""Read the assets that are not remembered."""
+"""Read the assets that are not cached."""
 
 WRITE: Final = """
 insert into assets (id, workspace_id, project_id, version, position, created_position, created_at, updated_at,
@@ -37,7 +37,7 @@ select n.id, n.workspace, n.project, n.version, n.position, n.created_position, 
        status = excluded.status, type = excluded.type, label = excluded.label, document = excluded.document
  where assets.version < excluded.version
 """
-"""Write the assets that changed, each once, in one statement; never an older version over a newer one."""
+"""Write the assets that changed, each once; an older version never replaces a newer one."""
 
 WRITE_VERSIONS: Final = """
 insert into asset_versions (asset_id, workspace_id, number, position, created_at, document)
@@ -58,7 +58,7 @@ class AssetsProjection:
     wants: frozenset[type[Fact]] = frozenset((*get_args(AssetFact), Skipped))
 
     def __init__(self, *, most_remembered: int) -> None:
-        """Make it; `most_remembered` assets are kept in memory between batches."""
+        """Create the projection; it caches `most_remembered` assets between batches."""
         self._folding = Folding(
             initial=Asset(), evolve=evolve, decoder=Decoder(Asset), load=LOAD, most_remembered=most_remembered
         )
@@ -82,7 +82,7 @@ class AssetsProjection:
             await cursor.execute(WRITE_VERSIONS, contents, prepare=True)
 
     def forget(self) -> None:
-        """Remember nothing."""
+        """Clear the cache."""
         self._folding.forget()
 
 

@@ -1,4 +1,4 @@
-"""The history projection: which facts each project has, so that an auditor's page costs no search through the log."""
+"""The history projection: an index of the facts of each project, so that a page of its history needs no log scan."""
 
 from collections.abc import Sequence
 from typing import Final, get_args
@@ -17,38 +17,38 @@ select n.project, n.position, n.workspace, n.stream, n.topic, n.actor_kind, n.ac
        as n (project, position, workspace, stream, topic, actor_kind, actor_id, recorded_at)
     on conflict do nothing
 """
-"""Write facts that a project has; they never change."""
+"""Write the index rows of facts; they never change."""
 
 _topics: Final = {kind: topic_of(kind) for kind in get_args(AnyFact)}
 
 
 class HistoryProjection:
-    """Notes every fact of a project. What is of a workspace alone is in no project's history."""
+    """Records every fact of a project. Facts of a workspace alone are in no project's history."""
 
     name = "history"
     tables = ("history",)
     wants: frozenset[type[Fact]] = frozenset(_topics)
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
-        """Write what is new."""
-        of_projects = [one for one in facts if one.project_id is not None]
-        if not of_projects:
+        """Write a row for each fact of a project."""
+        events_of_projects = [event for event in facts if event.project_id is not None]
+        if not events_of_projects:
             return
-        actors = [one.metadata.actor for one in of_projects]
+        actors = [event.metadata.actor for event in events_of_projects]
         await cursor.execute(
             WRITE,
             {
-                "projects": uuids([one.project_id for one in of_projects]),
-                "positions": longs([one.position for one in of_projects]),
-                "workspaces": uuids([one.workspace_id for one in of_projects]),
-                "streams": uuids([one.stream_id for one in of_projects]),
-                "topics": texts([_topics[type(one.fact)] for one in of_projects]),
+                "projects": uuids([event.project_id for event in events_of_projects]),
+                "positions": longs([event.position for event in events_of_projects]),
+                "workspaces": uuids([event.workspace_id for event in events_of_projects]),
+                "streams": uuids([event.stream_id for event in events_of_projects]),
+                "topics": texts([_topics[type(event.fact)] for event in events_of_projects]),
                 "actor_kinds": texts([actor.kind for actor in actors]),
                 "actor_ids": texts([actor.id for actor in actors]),
-                "recorded_at": times([one.recorded_at for one in of_projects]),
+                "recorded_at": times([event.recorded_at for event in events_of_projects]),
             },
             prepare=True,
         )
 
     def forget(self) -> None:
-        """Remember nothing, as always."""
+        """Do nothing: nothing is cached."""

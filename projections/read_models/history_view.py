@@ -1,4 +1,4 @@
-"""Reading the history of a project: its facts in order, as they stand in the log, with filters."""
+"""Reading the history of a project: its facts in order, with filters; rows name positions, the log has the facts."""
 
 from datetime import datetime
 from typing import Final
@@ -37,7 +37,7 @@ select searched.through,
 
 
 class HistoryFilters(Struct, frozen=True, kw_only=True):
-    """Which facts of a project to read; what is None does not filter."""
+    """Which facts of a project to read; None does not filter."""
 
     topics: tuple[str, ...] | None = None
     stream_id: UUID | None = None
@@ -53,15 +53,15 @@ class HistoryView:
     """The history of every project; each call sees one project of one workspace only."""
 
     def __init__(self, models: ReadModels) -> None:
-        """Read from these read models, and from the log beside them."""
+        """Read from these read models and the log, which are in one database."""
         self._models = models
 
     async def page(
         self, workspace_id: UUID, project_id: UUID, *, after: int, limit: int, only: HistoryFilters = EVERYTHING
     ) -> Page:
-        """Give matching facts after a position, oldest first; the page says how far it looked.
+        """Return matching facts after a position, oldest first, and the last position that was searched.
 
-        A page with no facts and `through` past `after` means "go on from there". Raises Unavailable.
+        A page without facts whose `through` is past `after` is not the end: read on from `through`. Raises Unavailable.
         """
         parameters = {
             "project": project_id,

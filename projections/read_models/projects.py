@@ -1,4 +1,4 @@
-"""The projects projection: every project, folded, one row each."""
+"""The projects projection: one row for each project, folded."""
 
 from collections.abc import Sequence
 from typing import Final, get_args
@@ -18,7 +18,7 @@ select id, workspace_id, project_id, version, position, created_position, create
   from projects
  where id = any (%(ids)b::uuid[])
 """
-"""Read the projects that are not remembered."""
+"""Read the projects that are not cached."""
 
 WRITE: Final = """
 insert into projects (id, workspace_id, project_id, version, position, created_position, created_at, updated_at,
@@ -35,7 +35,7 @@ select n.id, n.workspace, n.project, n.version, n.position, n.created_position, 
        status = excluded.status, name = excluded.name, document = excluded.document
  where projects.version < excluded.version
 """
-"""Write the projects that changed, each once, in one statement; never an older version over a newer one."""
+"""Write the projects that changed, each once; an older version never replaces a newer one."""
 
 
 class ProjectsProjection:
@@ -46,7 +46,7 @@ class ProjectsProjection:
     wants: frozenset[type[Fact]] = frozenset((*get_args(ProjectFact), Skipped))
 
     def __init__(self, *, most_remembered: int) -> None:
-        """Make it; `most_remembered` projects are kept in memory between batches."""
+        """Create the projection; it caches `most_remembered` projects between batches."""
         self._folding = Folding(
             initial=Project(), evolve=evolve, decoder=Decoder(Project), load=LOAD, most_remembered=most_remembered
         )
@@ -66,5 +66,5 @@ class ProjectsProjection:
             )
 
     def forget(self) -> None:
-        """Remember nothing."""
+        """Clear the cache."""
         self._folding.forget()

@@ -1,4 +1,4 @@
-"""The run steps projection: one row a step of a run, with its times, its attempts and what it took."""
+"""The run steps projection: one row for each step of a run, with its times, attempts and usage."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final, cast, get_args
@@ -17,8 +17,8 @@ from domain.runs.facts import (
     StepStarted,
 )
 from domain.runs.steps import SETTLED
-from projections.read_models.run_timeline import RunCourse, Spent, StepCourse
-from projections.read_models.run_timeline_cache import CourseMemory
+from projections.read_models.run_timeline import RunTimeline, StepTimeline, UsageTotals
+from projections.read_models.run_timeline_cache import RunTimelineCache
 from projections.runtime.projection import Cursor, Unfoldable
 from store.log.records import Recorded
 from store.postgres.arrays import Column, longs, texts, times, uuids
@@ -28,7 +28,7 @@ delete from run_steps s
  using unnest(%(runs)b::uuid[], %(nodes)b::text[]) as n (run, node)
  where s.run_id = n.run and s.node = n.node
 """
-"""Drop the steps that a retry of their run has begun anew."""
+"""Delete the steps that a retry of their run begins anew."""
 
 WRITE: Final = """
 insert into run_steps (run_id, node, workspace_id, project_id, workflow_id, workflow_version, position, kind, status,
@@ -58,84 +58,84 @@ select n.run, n.node, n.workspace, n.project, n.workflow, n.workflow_version, n.
        cost_pico = excluded.cost_pico
  where run_steps.position < excluded.position
 """
-"""Write the steps that changed, each once, in one statement; never an older state over a newer one."""
+"""Write the steps that changed, each once; an older state never replaces a newer one."""
 
-NOTHING_SPENT: Final = Spent()
-MOST_PICO: Final = 2**63 - 1
+NO_USAGE: Final = UsageTotals()
+PICO_MAX: Final = 2**63 - 1
 
 Key = tuple[int, str]
 
 
 class RunStepsProjection:
-    """Follows the steps of runs."""
+    """Tracks the steps of runs."""
 
     name = "run_steps"
     tables = ("run_steps",)
     wants: frozenset[type[Fact]] = frozenset(get_args(RunFact))
 
     def __init__(self, *, most_remembered: int) -> None:
-        """Make it; `most_remembered` runs are kept in memory between batches."""
-        self._courses = CourseMemory(self.name, most_remembered=most_remembered)
+        """Create the projection; it caches `most_remembered` runs between batches."""
+        self._timelines = RunTimelineCache(self.name, most_remembered=most_remembered)
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
         """Fold facts and write the steps that changed. Raises Unfoldable."""
         batch = _Changes()
-        for course, its in await self._courses.prepare(cursor, facts):
-            self._follow(batch, course, its)
-        self._courses.trim()
+        for timeline, events in await self._timelines.prepare(cursor, facts):
+            self._fold_run(batch, timeline, events)
+        self._timelines.trim()
         await batch.write(cursor)
 
     def forget(self) -> None:
-        """Remember nothing."""
-        self._courses.forget()
+        """Clear the cache."""
+        self._timelines.forget()
 
-    def _follow(self, batch: "_Changes", course: RunCourse, its: Sequence[Recorded]) -> None:
-        """Take the facts of one run, and note how its steps are left. Raises Unfoldable."""
+    def _fold_run(self, batch: "_Changes", timeline: RunTimeline, events: Sequence[Recorded]) -> None:
+        """Fold the facts of one run and add its changed steps to the batch. Raises Unfoldable."""
         changed: dict[str, int] = {}
-        for one in its:
-            if one.version <= course.version:
+        for event in events:
+            if event.version <= timeline.version:
                 continue
-            fact = one.fact
+            fact = event.fact
             try:
-                if type(fact) is StepStarted or type(fact) is StepCompleted:  # nearly all that comes
-                    changed[fact.node] = one.position
+                if type(fact) is StepStarted or type(fact) is StepCompleted:  # nearly all facts
+                    changed[fact.node] = event.position
                 else:
-                    self._note(batch, course, changed, one)
-                self._courses.take(course, one)
+                    self._note_rare_changes(batch, timeline, changed, event)
+                self._timelines.apply(timeline, event)
             except Exception as fault:
-                raise Unfoldable(one, repr(fault)) from fault
-        steps = course.steps
-        batch.rows += [(course, node, steps[node], position) for node, position in changed.items() if node in steps]
+                raise Unfoldable(event, repr(fault)) from fault
+        steps = timeline.steps
+        batch.rows += [(timeline, node, steps[node], position) for node, position in changed.items() if node in steps]
 
     @staticmethod
-    def _note(batch: "_Changes", course: RunCourse, changed: dict[str, int], one: Recorded) -> None:
-        """Note which steps of a run a rarer fact is about to change, and which it drops."""
-        fact = cast("RunFact", one.fact)
+    def _note_rare_changes(batch: "_Changes", timeline: RunTimeline, changed: dict[str, int], event: Recorded) -> None:
+        """Note which steps of a run a rarer fact is about to change and which it deletes."""
+        fact = cast("RunFact", event.fact)
         nodes: Iterable[str] = ()
         dropped: Iterable[str] = ()
         match fact:
             case RunStarted():
-                dropped = tuple(course.steps)
+                dropped = tuple(timeline.steps)
             case RunRetried():
-                nodes = tuple(node for node in fact.outputs_kept if node in course.steps)
-                dropped = tuple(node for node in course.steps if node not in (*fact.kept, *nodes))
+                nodes = tuple(node for node in fact.outputs_kept if node in timeline.steps)
+                dropped = tuple(node for node in timeline.steps if node not in (*fact.kept, *nodes))
             case RunFailed() | RunCancelled():
-                nodes = tuple(node for node, step in course.steps.items() if step.status not in SETTLED)
+                nodes = tuple(node for node, step in timeline.steps.items() if step.status not in SETTLED)
             case RunCompleted() | RunCancelRequested():
                 pass
             case _:
                 nodes = (fact.node,)
         for node in dropped:
-            batch.dropped[course.id.int, node] = course.id
+            batch.dropped[timeline.id.int, node] = timeline.id
         for node in nodes:
-            changed[node] = one.position
+            changed[node] = event.position
 
 
 class _Changes:
-    """What several facts come to together: each step that they left otherwise, and each that is gone."""
+    """The net changes of a batch: the steps that changed and those that were deleted."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[RunCourse, str, StepCourse, int]] = []
+        self.rows: list[tuple[RunTimeline, str, StepTimeline, int]] = []
         self.dropped: dict[Key, UUID] = {}
 
     async def write(self, cursor: Cursor) -> None:
@@ -146,10 +146,10 @@ class _Changes:
             await cursor.execute(WRITE, _columns(self.rows), prepare=True)
 
 
-def _columns(rows: Sequence[tuple[RunCourse, str, StepCourse, int]]) -> dict[str, Column]:
+def _columns(rows: Sequence[tuple[RunTimeline, str, StepTimeline, int]]) -> dict[str, Column]:
     runs = [row[0] for row in rows]
     steps = [row[2] for row in rows]
-    spent = [step.spent or NOTHING_SPENT for step in steps]
+    usage = [step.spent or NO_USAGE for step in steps]
     first_started_at, started_at = [step.first_started_at for step in steps], [step.started_at for step in steps]
     started = times(started_at)
     return {
@@ -173,8 +173,8 @@ def _columns(rows: Sequence[tuple[RunCourse, str, StepCourse, int]]) -> dict[str
         "models": texts([step.model or "" for step in steps]),
         "assets": uuids([step.asset_id for step in steps]),
         "asset_versions": longs([step.asset_version for step in steps]),
-        "calls": longs([one.calls for one in spent]),
-        "input_tokens": longs([one.input_tokens for one in spent]),
-        "output_tokens": longs([one.output_tokens for one in spent]),
-        "costs": longs([min(one.cost_pico, MOST_PICO) for one in spent]),
+        "calls": longs([totals.calls for totals in usage]),
+        "input_tokens": longs([totals.input_tokens for totals in usage]),
+        "output_tokens": longs([totals.output_tokens for totals in usage]),
+        "costs": longs([min(totals.cost_pico, PICO_MAX) for totals in usage]),
     }

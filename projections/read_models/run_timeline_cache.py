@@ -1,7 +1,7 @@
-"""The courses of runs that a projection remembers; one that it does not is folded again from the run's own stream.
+"""A cache of run timelines for one projection; a run that is not cached is folded again from its stream.
 
-So no projection has to write down how far each run has come: the log knows, and a run that begins and ends within the
-memory costs no row. What was skipped or cannot be read is left out, as it was when it came.
+So a projection stores no state of its own per run, and a run that begins and ends while it is cached writes no row.
+Skipped and unreadable facts are ignored, as they were when they first came.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from domain.graphs.graph import Graph, MapNode, Node, PromptNode, get_node_kind
 from domain.ids import to_uuid
 from domain.runs.facts import RunRetried, RunStarted
 from domain.workflow import WorkflowCreated, WorkflowGraphRevised
-from projections.read_models.run_timeline import NO_NODES, Nodes, NodeSeen, RunCourse
+from projections.read_models.run_timeline import NO_NODES, NodeInfo, Nodes, RunTimeline
 from projections.runtime.folding import by_stream
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import skips_of
@@ -21,73 +21,79 @@ from store.log.readers import read_stream_beginnings
 from store.log.records import Recorded
 from store.lru import LruCache
 
-STREAMS_AT_A_TIME: Final = 200
-GRAPHS_REMEMBERED: Final = 1_000
-WHOLE: Final = 2**62
-"""A version that no stream comes to."""
+STREAMS_PER_READ: Final = 200
+GRAPHS_MAX: Final = 1_000
+ANY_VERSION: Final = 2**62
+"""A version that no stream reaches."""
 
 Key = tuple[UUID, int]
 
 
-class CourseMemory:
-    """Courses of runs and graphs of workflows, bounded: what was used longest ago goes first."""
+class RunTimelineCache:
+    """Timelines of runs and graphs of workflows; the least recently used are evicted."""
 
     def __init__(self, projection: str, *, most_remembered: int) -> None:
-        """Remember so many runs, at most, for a projection by its name."""
+        """Create an empty cache of `most_remembered` runs for the projection of that name."""
         self._projection = projection
-        self._runs = LruCache[int, RunCourse](most_remembered)  # by the id as an integer: a UUID's hash is slow
-        self._graphs = LruCache[Key, Nodes](GRAPHS_REMEMBERED)
+        self._runs = LruCache[int, RunTimeline](most_remembered)  # by the id as an integer: a UUID's hash is slow
+        self._graphs = LruCache[Key, Nodes](GRAPHS_MAX)
 
     def forget(self) -> None:
-        """Remember no run; what graphs say never changes."""
+        """Remove every run. Graphs stay: they never change."""
         self._runs.clear()
 
     def trim(self) -> None:
-        """Let go what is over the bound."""
+        """Evict what exceeds the bounds; called after each batch."""
         self._runs.trim()
         self._graphs.trim()
 
-    async def prepare(self, cursor: Cursor, facts: Sequence[Recorded]) -> list[tuple[RunCourse, list[Recorded]]]:
-        """Give the course of each run that these facts are of, as it was before them, and its facts in order."""
+    async def prepare(self, cursor: Cursor, facts: Sequence[Recorded]) -> list[tuple[RunTimeline, list[Recorded]]]:
+        """Return, for each run of these facts, its timeline as it was before them and its facts in order."""
         streams = by_stream(facts)
-        missing = {its[0].stream_id: its[0].version for key, its in streams.items() if not self._knows(key, its[0])}
-        earlier = [one for some in _slices(missing.items()) for one in await self._before(cursor, some)]
-        await self._prepare_graphs(cursor, chain(earlier, facts))
-        for one in earlier:
-            self.take(self._runs[one.stream_id.int], one)
+        missing = {
+            events[0].stream_id: events[0].version
+            for key, events in streams.items()
+            if not self._is_cached(key, events[0])
+        }
+        earlier = [
+            event for batch in _split_into_batches(missing.items()) for event in await self._read_before(cursor, batch)
+        ]
+        await self._ensure_graphs(cursor, chain(earlier, facts))
+        for event in earlier:
+            self.apply(self._runs[event.stream_id.int], event)
         for stream_id, version in missing.items():
             self._runs[stream_id.int].version = version - 1
-        return [(self._runs[key], its) for key, its in streams.items()]
+        return [(self._runs[key], events) for key, events in streams.items()]
 
-    def _knows(self, key: int, first: Recorded) -> bool:
-        """Tell whether a course is here to fold a fact onto; where it ends too early the run is to be read again."""
+    def _is_cached(self, key: int, first: Recorded) -> bool:
+        """Return whether the cached timeline reaches up to a fact; else put an empty one there to be read."""
         known = self._runs.get(key)
         if known is not None and known.version >= first.version - 1:
             return True
-        course = RunCourse(
+        timeline = RunTimeline(
             id=first.stream_id, workspace_id=first.workspace_id, project_id=first.project_id or first.stream_id
         )
-        self._runs.put_unbounded(key, course)
+        self._runs.put_unbounded(key, timeline)
         return first.version == 1
 
-    def take(self, course: RunCourse, one: Recorded) -> None:
-        """Fold one more fact."""
-        fact = one.fact
-        course.take(fact)
-        course.version = one.version
+    def apply(self, timeline: RunTimeline, event: Recorded) -> None:
+        """Fold the next fact, with the graph that it starts to run."""
+        fact = event.fact
+        timeline.apply(fact)
+        timeline.version = event.version
         if type(fact) is RunStarted or type(fact) is RunRetried:
-            course.nodes = self._graphs[course.workflow_id, course.workflow_version]
+            timeline.nodes = self._graphs[timeline.workflow_id, timeline.workflow_version]
 
-    async def _prepare_graphs(self, cursor: Cursor, facts: Iterable[Recorded]) -> None:
-        """Have the graphs that these facts begin to run; one that is not in the log has no nodes."""
+    async def _ensure_graphs(self, cursor: Cursor, facts: Iterable[Recorded]) -> None:
+        """Cache the graphs that these facts start to run; one that is not in the log has no nodes."""
         started: dict[UUID, UUID] = {}
         wanted: dict[Key, None] = {}
-        for one in facts:
-            fact = one.fact
+        for event in facts:
+            fact = event.fact
             if type(fact) is RunStarted:
-                started[one.stream_id] = workflow = fact.workflow_id
+                started[event.stream_id] = workflow = fact.workflow_id
             elif type(fact) is RunRetried:
-                workflow = started.get(one.stream_id) or self._runs[one.stream_id.int].workflow_id
+                workflow = started.get(event.stream_id) or self._runs[event.stream_id.int].workflow_id
             else:
                 continue
             key = workflow, fact.workflow_version
@@ -96,27 +102,28 @@ class CourseMemory:
         await self._load_graphs(cursor, wanted)
 
     async def _load_graphs(self, cursor: Cursor, wanted: Iterable[Key]) -> None:
-        for some in _slices((workflow, WHOLE) for workflow in dict.fromkeys(workflow for workflow, _ in wanted)):
-            for one in await self._before(cursor, some):
-                if isinstance(one.fact, WorkflowCreated):
-                    self._graphs.put_unbounded((one.stream_id, 1), _nodes(one.fact.graph))
-                elif isinstance(one.fact, WorkflowGraphRevised):
-                    self._graphs.put_unbounded((one.stream_id, one.fact.version), _nodes(one.fact.graph))
+        workflows = dict.fromkeys(workflow for workflow, _ in wanted)
+        for batch in _split_into_batches((workflow, ANY_VERSION) for workflow in workflows):
+            for event in await self._read_before(cursor, batch):
+                if isinstance(event.fact, WorkflowCreated):
+                    self._graphs.put_unbounded((event.stream_id, 1), _collect_nodes(event.fact.graph))
+                elif isinstance(event.fact, WorkflowGraphRevised):
+                    self._graphs.put_unbounded((event.stream_id, event.fact.version), _collect_nodes(event.fact.graph))
         for key in wanted:
             if key not in self._graphs:
                 self._graphs.put_unbounded(key, NO_NODES)
 
-    async def _before(self, cursor: Cursor, streams: Sequence[Key]) -> list[Recorded]:
-        """Read streams up to a version each; what cannot be read or is skipped is a fact of a kind that is ignored."""
+    async def _read_before(self, cursor: Cursor, streams: Sequence[Key]) -> list[Recorded]:
+        """Read streams, each before a version. Unreadable and skipped facts are of kinds that no timeline folds."""
         skips = await skips_of(cursor.connection, self._projection)
         return skips.without(await read_stream_beginnings(cursor, streams))
 
 
-def _nodes(graph: Graph) -> Nodes:
-    return {node.id: NodeSeen(get_node_kind(node), _asset(node)) for node in graph.nodes}
+def _collect_nodes(graph: Graph) -> Nodes:
+    return {node.id: NodeInfo(get_node_kind(node), _find_asset_id(node)) for node in graph.nodes}
 
 
-def _asset(node: Node) -> UUID | None:
+def _find_asset_id(node: Node) -> UUID | None:
     match node:
         case PromptNode(config=config):
             return None if config.asset_id is None else to_uuid("ast", config.asset_id)
@@ -126,7 +133,7 @@ def _asset(node: Node) -> UUID | None:
             return None
 
 
-def _slices(items: Iterable[Key]) -> Iterator[list[Key]]:
+def _split_into_batches(items: Iterable[Key]) -> Iterator[list[Key]]:
     iterator = iter(items)
-    while some := list(islice(iterator, STREAMS_AT_A_TIME)):
-        yield some
+    while batch := list(islice(iterator, STREAMS_PER_READ)):
+        yield batch

@@ -1,4 +1,4 @@
-"""The runs projection: every run, folded, one row each; it lies on the hot path."""
+"""The runs projection: one row for each run, folded; it is on the hot path."""
 
 from collections.abc import Sequence
 from typing import Final, get_args
@@ -19,7 +19,7 @@ select id, workspace_id, project_id, version, position, created_position, create
   from runs
  where id = any (%(ids)b::uuid[])
 """
-"""Read the runs that are not remembered."""
+"""Read the runs that are not cached."""
 
 WRITE: Final = """
 insert into runs (id, workspace_id, project_id, workflow_id, version, position, created_position, created_at,
@@ -38,7 +38,7 @@ select n.id, n.workspace, n.project, n.workflow, n.version, n.position, n.create
        cancel_requested = excluded.cancel_requested, document = excluded.document
  where runs.version < excluded.version
 """
-"""Write the runs that changed, each once, in one statement; never an older version over a newer one."""
+"""Write the runs that changed, each once; an older version never replaces a newer one."""
 
 
 class RunsProjection:
@@ -49,7 +49,7 @@ class RunsProjection:
     wants: frozenset[type[Fact]] = frozenset((*get_args(RunFact), Skipped))
 
     def __init__(self, *, most_remembered: int) -> None:
-        """Make it; `most_remembered` runs are kept in memory between batches."""
+        """Create the projection; it caches `most_remembered` runs between batches."""
         self._folding = Folding(
             initial=Run(), evolve=evolve, decoder=Decoder(Run), load=LOAD, most_remembered=most_remembered
         )
@@ -71,5 +71,5 @@ class RunsProjection:
             )
 
     def forget(self) -> None:
-        """Remember nothing."""
+        """Clear the cache."""
         self._folding.forget()

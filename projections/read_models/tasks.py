@@ -1,4 +1,4 @@
-"""The tasks projection: every human step that waits, one row each, until it is decided or will not be."""
+"""The tasks projection: one row for each human step that waits, until it is decided or cancelled."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -33,30 +33,30 @@ select n.run, n.node, n.workspace, n.project, n.version, n.position, n.created_a
        found_by = excluded.found_by, document = excluded.document
  where tasks.position < excluded.position
 """
-"""Write the steps that wait, each once; never an older wait over a newer one."""
+"""Write the steps that wait, each once; an older wait never replaces a newer one."""
 
 CLOSE: Final = """
 delete from tasks
  using unnest(%(runs)b::uuid[], %(nodes)b::text[], %(positions)b::bigint[]) as n (run, node, position)
  where tasks.run_id = n.run and tasks.node = n.node and tasks.position < n.position
 """
-"""Remove the steps that wait no more."""
+"""Delete the steps that no longer wait."""
 
 CLOSE_RUNS: Final = """
 delete from tasks
  using unnest(%(runs)b::uuid[], %(positions)b::bigint[]) as n (run, position)
  where tasks.run_id = n.run and tasks.position < n.position
 """
-"""Remove all steps of runs in which nothing waits any more."""
+"""Delete all steps of runs that ended or were retried."""
 
 _encode: Final = Encoder().encode
 
 
 class TasksProjection:
-    """Follows the steps that wait for people.
+    """Tracks the steps that wait for people; caches nothing.
 
-    It keeps nothing in memory. It does not want `step.completed` and `run.completed`, which lie on the hot path: a
-    human step completes only after its decision (its deadline's included), and a run only after all its steps.
+    It does not subscribe to `step.completed` and `run.completed`, which are on the hot path: a human step completes
+    only after its decision or its deadline, and a run only after all its steps.
     """
 
     name = "tasks"
@@ -66,27 +66,27 @@ class TasksProjection:
     )
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
-        """Write what began to wait and remove what waits no more."""
+        """Write the steps that began to wait and delete those that no longer do."""
         batch = Batch()
-        for one in facts:
-            batch.take(one)
+        for event in facts:
+            batch.add(event)
         await batch.write(cursor)
 
     def forget(self) -> None:
-        """Remember nothing, as always."""
+        """Do nothing: nothing is cached."""
 
 
 class Batch:
-    """What several facts come to together: so that a step that waited and was decided among them costs no row."""
+    """The net changes of a batch, so that a step that waited and was decided within it writes no row."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Create an empty batch."""
         self._opened: dict[UUID, dict[str, Recorded]] = {}
         self._closed: dict[tuple[UUID, str], int] = {}
         self._ended: dict[UUID, int] = {}
 
-    def take(self, recorded: Recorded) -> None:
-        """Take one more fact, in order of position."""
+    def add(self, recorded: Recorded) -> None:
+        """Add the next fact, in order of position."""
         run_id = recorded.stream_id
         match recorded.fact:
             case StepWaiting(waiting_for=WaitFor.HUMAN, node=node):
@@ -99,8 +99,8 @@ class Batch:
                 self._ended[run_id] = recorded.position
 
     async def write(self, cursor: Cursor) -> None:
-        """Write what the facts came to."""
-        opened = [one for nodes in self._opened.values() for one in nodes.values()]
+        """Write the net changes."""
+        opened = [event for nodes in self._opened.values() for event in nodes.values()]
         if self._closed:
             keys = self._closed
             await cursor.execute(
@@ -121,18 +121,18 @@ class Batch:
 
     @staticmethod
     async def _open(cursor: Cursor, opened: list[Recorded]) -> None:
-        waits = [one.fact for one in opened if isinstance(one.fact, StepWaiting)]
-        projects = [one.project_id or one.stream_id for one in opened]
+        waits = [event.fact for event in opened if isinstance(event.fact, StepWaiting)]
+        projects = [event.project_id or event.stream_id for event in opened]
         await cursor.execute(
             OPEN,
             {
-                "runs": uuids([one.stream_id for one in opened]),
+                "runs": uuids([event.stream_id for event in opened]),
                 "nodes": texts([wait.node for wait in waits]),
-                "workspaces": uuids([one.workspace_id for one in opened]),
+                "workspaces": uuids([event.workspace_id for event in opened]),
                 "projects": uuids(projects),
-                "versions": longs([one.version for one in opened]),
-                "positions": longs([one.position for one in opened]),
-                "created_at": times([one.recorded_at for one in opened]),
+                "versions": longs([event.version for event in opened]),
+                "positions": longs([event.position for event in opened]),
+                "created_at": times([event.recorded_at for event in opened]),
                 "found_by": documents(
                     [_encode(found_by(project, wait)) for project, wait in zip(projects, waits, strict=True)]
                 ),
@@ -143,7 +143,7 @@ class Batch:
 
 
 def found_by(project_id: UUID, wait: StepWaiting) -> list[str]:
-    """Say whose inbox holds a task; `projections/read_models/tasks_view.py` asks with the same words."""
+    """Return the inboxes that hold a task; `projections/read_models/tasks_view.py` searches with the same strings."""
     users = [f"user:{user_id}" for user_id in wait.assignees]
     roles = [f"role:{project_id}:{role}" for role in wait.roles]
     return [*users, *roles, f"project:{project_id}"]

@@ -1,4 +1,4 @@
-"""The timers projection: which steps are due by the clock, and when; a row goes once its step has moved on."""
+"""The timers projection: which steps are due by the clock, and when; the row is deleted when its step moves on."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,14 +21,14 @@ from store.log.records import Recorded
 from store.postgres.arrays import texts, times, uuids
 
 DELETE_OF_RUNS: Final = "delete from timers where run_id = any (%(runs)b::uuid[])"
-"""Drop the timers of runs that have ended before their steps had settled, or begin anew."""
+"""Delete the timers of runs that ended before their steps had settled, or that were retried."""
 
 DELETE: Final = """
 delete from timers t
  using unnest(%(runs)b::uuid[], %(nodes)b::text[]) as n (run, node)
  where t.run_id = n.run and t.node = n.node
 """
-"""Drop the timers of steps that have moved on."""
+"""Delete the timers of steps that have moved on."""
 
 WRITE: Final = """
 insert into timers (run_id, node, workspace_id, due_at)
@@ -37,13 +37,13 @@ select n.run, n.node, n.workspace, n.due_at
        as n (run, node, workspace, due_at)
     on conflict (run_id, node) do update set due_at = excluded.due_at
 """
-"""Write the timers of a batch, one a step."""
+"""Write the timers of a batch, at most one per step."""
 
 Key = tuple[int, str]
 
 
 class TimersProjection:
-    """Keeps the pending timers. What a fact does to them follows from it alone, so nothing is remembered."""
+    """Keeps the pending timers. The effect of a fact depends on the fact alone, so nothing is cached."""
 
     name = "timers"
     tables = ("timers",)
@@ -52,20 +52,20 @@ class TimersProjection:
     )
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
-        """Write and drop the timers that these facts set and end."""
+        """Write the timers that these facts set and delete those that they end."""
         changes = _Changes()
-        for one in facts:
-            changes.take(one)
+        for event in facts:
+            changes.add(event)
         await changes.write(cursor)
 
     def forget(self) -> None:
-        """Do nothing: nothing is remembered."""
+        """Do nothing: nothing is cached."""
 
 
 class _Changes:
-    """What a batch comes to: the last word on each step is that its timer is `over`, or that it is `due`.
+    """The net changes of a batch: after it a step's timer is `over` or `due`.
 
-    Streams are known by their ids as integers: a UUID's hash is slow.
+    Runs are keyed by their ids as integers: a UUID's hash is slow.
     """
 
     def __init__(self) -> None:
@@ -74,9 +74,9 @@ class _Changes:
         self.over: dict[Key, Recorded] = {}
         self.due: dict[Key, tuple[Recorded, datetime]] = {}
 
-    def take(self, recorded: Recorded) -> None:
+    def add(self, recorded: Recorded) -> None:
         fact, run = recorded.fact, recorded.stream_id.int
-        if type(fact) is StepStarted or type(fact) is StepCompleted:  # nearly all that comes
+        if type(fact) is StepStarted or type(fact) is StepCompleted:  # nearly all facts
             key = run, fact.node
             if type(fact) is StepStarted and fact.attempt == 1:
                 self.begun.add(key)
@@ -89,9 +89,9 @@ class _Changes:
             self.over = {key: value for key, value in self.over.items() if key[0] != run}
             self.due = {key: value for key, value in self.due.items() if key[0] != run}
         elif isinstance(fact, StepWaiting | StepDecided | StepFailed):
-            self._said((run, fact.node), recorded, due_at_of(fact))
+            self._set_due((run, fact.node), recorded, read_due_at(fact))
 
-    def _said(self, key: Key, recorded: Recorded, due_at: datetime | None) -> None:
+    def _set_due(self, key: Key, recorded: Recorded, due_at: datetime | None) -> None:
         if due_at is None:
             self.due.pop(key, None)
             self.over[key] = recorded
@@ -102,28 +102,28 @@ class _Changes:
     async def write(self, cursor: Cursor) -> None:
         if self.closed:
             await cursor.execute(DELETE_OF_RUNS, {"runs": uuids(self.closed.values())})
-        # A step that began within the batch cannot have a row: so most batches of busy runs touch nothing.
-        over = [(one, key[1]) for key, one in self.over.items() if key not in self.begun]
+        # A step that began within the batch has no row, so most batches of busy runs write nothing.
+        over = [(event, key[1]) for key, event in self.over.items() if key not in self.begun]
         if over:
-            runs, nodes = uuids(one.stream_id for one, _ in over), texts(node for _, node in over)
+            runs, nodes = uuids(event.stream_id for event, _ in over), texts(node for _, node in over)
             await cursor.execute(DELETE, {"runs": runs, "nodes": nodes})
         if self.due:
             due = self.due.values()
             await cursor.execute(
                 WRITE,
                 {
-                    "runs": uuids(one.stream_id for one, _ in due),
+                    "runs": uuids(event.stream_id for event, _ in due),
                     "nodes": texts(node for _, node in self.due),
-                    "workspaces": uuids(one.workspace_id for one, _ in due),
+                    "workspaces": uuids(event.workspace_id for event, _ in due),
                     "due_at": times(due_at for _, due_at in due),
                 },
             )
 
 
-def due_at_of(fact: Fact) -> datetime | None:
-    """Give when a step is due by the clock because of this fact, if it is at all.
+def read_due_at(fact: Fact) -> datetime | None:
+    """Return when a step becomes due by the clock because of this fact, or None.
 
-    An attempt that is due again at once (its owner was lost, say) needs no timer.
+    An attempt that is due at once, for example because its owner was lost, needs no timer.
     """
     if isinstance(fact, StepWaiting):
         return fact.until

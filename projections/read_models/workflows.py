@@ -1,4 +1,4 @@
-"""The workflows projection: every workflow, folded, with each version of its graph and the run that came last."""
+"""The workflows projection: one row for each workflow with its newest run, and one for each version."""
 
 from collections.abc import Sequence
 from typing import Final, get_args
@@ -21,7 +21,7 @@ select id, workspace_id, project_id, version, position, created_position, create
   from workflows
  where id = any (%(ids)b::uuid[])
 """
-"""Read the workflows that are not remembered."""
+"""Read the workflows that are not cached."""
 
 WRITE: Final = """
 insert into workflows (id, workspace_id, project_id, version, position, created_position, created_at, updated_at,
@@ -38,7 +38,7 @@ select n.id, n.workspace, n.project, n.version, n.position, n.created_position, 
        status = excluded.status, name = excluded.name, document = excluded.document
  where workflows.version < excluded.version
 """
-"""Write the workflows that changed, each once, in one statement; never an older version over a newer one."""
+"""Write the workflows that changed, each once; an older version never replaces a newer one."""
 
 WRITE_VERSIONS: Final = """
 insert into workflow_versions (workflow_id, workspace_id, number, position, created_at, document)
@@ -56,18 +56,18 @@ update workflows w
   from unnest(%(workflows)b::uuid[], %(runs)b::uuid[]) as n (workflow, run)
  where w.id = n.workflow
 """
-"""Say which run of each workflow was started last; the workflow's own version and position stay."""
+"""Write the newest run of each workflow; the workflow's own version and position stay."""
 
 
 class WorkflowsProjection:
-    """Folds the facts of workflows, and of the facts of runs the one that says which run came last."""
+    """Folds the facts of workflows, and `run.started` for the newest run of each."""
 
     name = "workflows"
     tables = ("workflows", "workflow_versions")
     wants: frozenset[type[Fact]] = frozenset((*get_args(WorkflowFact), RunStarted, Skipped))
 
     def __init__(self, *, most_remembered: int) -> None:
-        """Make it; `most_remembered` workflows are kept in memory between batches."""
+        """Create the projection; it caches `most_remembered` workflows between batches."""
         self._folding = Folding(
             initial=Workflow(), evolve=evolve, decoder=Decoder(Workflow), load=LOAD, most_remembered=most_remembered
         )
@@ -75,14 +75,14 @@ class WorkflowsProjection:
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
         """Fold facts and write the workflows that changed, their new versions and last runs. Raises Unfoldable."""
         last_runs: dict[UUID, UUID] = {}
-        own: list[Recorded] = []
-        for one in facts:
-            if isinstance(one.fact, RunStarted):
-                last_runs[one.fact.workflow_id] = one.stream_id
+        workflow_facts: list[Recorded] = []
+        for event in facts:
+            if isinstance(event.fact, RunStarted):
+                last_runs[event.fact.workflow_id] = event.stream_id
             else:
-                own.append(one)
-        if own:
-            await self._write(cursor, own)
+                workflow_facts.append(event)
+        if workflow_facts:
+            await self._write(cursor, workflow_facts)
         if last_runs:
             await cursor.execute(
                 WRITE_LAST_RUNS, {"workflows": uuids(last_runs), "runs": uuids(last_runs.values())}, prepare=True
@@ -105,7 +105,7 @@ class WorkflowsProjection:
             await cursor.execute(WRITE_VERSIONS, graphs, prepare=True)
 
     def forget(self) -> None:
-        """Remember nothing."""
+        """Clear the cache."""
         self._folding.forget()
 
 

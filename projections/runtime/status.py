@@ -7,6 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from psycopg import AsyncConnection
 
+from store.log.readers import read_ages
 from store.postgres.lock_status import NOBODY, LockHolder, read_lock_status
 
 LOCK: Final = 1886547818
@@ -16,17 +17,14 @@ SESSION_PREFIX: Final = "callsheet-projection-"
 
 CHECKPOINTS_AND_HEAD: Final = """
 select h.position, c.projection, c.position, c.updated_at, c.generation,
-       (select count(*) from parked p where p.projection = c.projection),
-       (select extract(epoch from clock_timestamp() - e.recorded_at)::float8
-          from events e
-         where e.notification_id = c.position + 1)
+       (select count(*) from parked p where p.projection = c.projection)
   from log_head h
  cross join (
     select projection, position, updated_at, generation from checkpoints union all select null, 0, null, 0
  ) c
  order by c.projection nulls first
 """
-"""Read the head, and each checkpoint with the age of the first fact after it, all of one moment.
+"""Read the head and each checkpoint in one snapshot.
 
 The first row stands for a projection without a checkpoint.
 """
@@ -70,6 +68,8 @@ def label_session(projection: str) -> str:
 async def read_projection_statuses(connection: AsyncConnection[tuple[Any, ...]]) -> ProjectionStatuses:
     """Return how far every projection has come, and which worker moves it."""
     rows = await (await connection.execute(CHECKPOINTS_AND_HEAD)).fetchall()
+    next_positions = {position + 1 for head, _, position, *_ in rows if position < head}
+    ages = await read_ages(connection, list(next_positions)) if next_positions else {}
     locks = await read_lock_status(connection, LOCK, SESSION_PREFIX)
     without_checkpoint, *others = (
         ProjectionStatus(
@@ -77,13 +77,13 @@ async def read_projection_statuses(connection: AsyncConnection[tuple[Any, ...]])
             position=position,
             moved_at=moved_at,
             lag_events=head - position,
-            lag_seconds=max(0.0, age or 0.0),
+            lag_seconds=max(0.0, ages.get(position + 1, 0.0)) if position < head else 0.0,
             parked=parked,
             generation=generation,
             followed_by=locks.get(name, NOBODY).holder,
             standing_by=locks.get(name, NOBODY).standing_by,
         )
-        for head, name, position, moved_at, generation, parked, age in rows
+        for head, name, position, moved_at, generation, parked in rows
     )
     return ProjectionStatuses(
         head=without_checkpoint.lag_events,

@@ -1,11 +1,11 @@
-"""A step that fails for good in a good part of its runs."""
+"""A step that fails permanently in a large share of its runs."""
 
 from collections.abc import Iterator
 
 from domain.graphs.graph import Retry
 from projections.insights.recommendations.recommendation import (
     Recommendation,
-    Seen,
+    RuleInput,
     Severity,
     Thresholds,
     most,
@@ -14,9 +14,9 @@ from projections.insights.recommendations.recommendation import (
 )
 
 
-def failing_step(seen: Seen, at: Thresholds) -> Iterator[Recommendation]:
-    """Find steps of which a share of those that ended has failed."""
-    for workflow_id, node_id, step in seen.steps():
+def failing_step(insights: RuleInput, at: Thresholds) -> Iterator[Recommendation]:
+    """Find steps with a large share of permanent failures."""
+    for workflow_id, node_id, step in insights.steps():
         now = step.now
         ended = now.completed + now.failed
         failed = share(now.failed, ended)
@@ -36,12 +36,12 @@ def failing_step(seen: Seen, at: Thresholds) -> Iterator[Recommendation]:
             },
             workflow_id=workflow_id,
             node_id=node_id,
-            suggested_action=f"Look at runs that failed here with {error}; {_mended(error)}.",
+            suggested_action=f"Look at runs that failed here with {error}; {_suggest_fix(error)}.",
         )
 
 
-def _mended(error: str) -> str:
-    """Say what helps: what is not tried again by itself mostly fails in the same way."""
+def _suggest_fix(error: str) -> str:
+    """Return advice for a class of errors: those that are not retried by default mostly fail again."""
     if error in Retry().retry_on:
         return "retry that class, or give a fallback"
     return "mend what they have in common, since another attempt mostly ends the same way, or give a fallback"

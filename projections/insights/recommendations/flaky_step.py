@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from projections.insights.recommendations.recommendation import (
     Recommendation,
-    Seen,
+    RuleInput,
     Severity,
     Thresholds,
     most,
@@ -13,9 +13,9 @@ from projections.insights.recommendations.recommendation import (
 )
 
 
-def flaky_step(seen: Seen, at: Thresholds) -> Iterator[Recommendation]:
+def flaky_step(insights: RuleInput, at: Thresholds) -> Iterator[Recommendation]:
     """Find steps of which a share of the completed needed more than one attempt."""
-    for workflow_id, node_id, step in seen.steps():
+    for workflow_id, node_id, step in insights.steps():
         now = step.now
         recovered = share(now.recovered, now.completed)
         if now.completed < at.flaky_sample or recovered < at.flaky_share:

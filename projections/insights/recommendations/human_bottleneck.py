@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from projections.insights.recommendations.recommendation import (
     MICROSECOND,
     Recommendation,
-    Seen,
+    RuleInput,
     Severity,
     Thresholds,
     lasting,
@@ -13,10 +13,10 @@ from projections.insights.recommendations.recommendation import (
 )
 
 
-def human_bottleneck(seen: Seen, at: Thresholds) -> Iterator[Recommendation]:
+def human_bottleneck(insights: RuleInput, at: Thresholds) -> Iterator[Recommendation]:
     """Find human steps with a long median wait that is a large part of the mean duration of their runs."""
-    for workflow_id, node_id, step in seen.steps():
-        wait, runs = step.now.human_wait, seen.figures.workflows[workflow_id].runs.duration
+    for workflow_id, node_id, step in insights.steps():
+        wait, runs = step.now.human_wait, insights.figures.workflows[workflow_id].runs.duration
         if wait is None or runs is None or wait.count < at.human_sample:
             continue
         median = wait.quantile_us(0.5)

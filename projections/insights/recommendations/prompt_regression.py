@@ -1,4 +1,4 @@
-"""A prompt whose new version does worse than the one before it."""
+"""A prompt whose new version does worse than the previous one."""
 
 import math
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from projections.insights.figures import AssetUse, StepFigures
 from projections.insights.measures import Measures
 from projections.insights.recommendations.recommendation import (
     Recommendation,
-    Seen,
+    RuleInput,
     Severity,
     Thresholds,
     percent,
@@ -18,19 +18,19 @@ from projections.insights.recommendations.recommendation import (
 )
 
 
-def prompt_regression(seen: Seen, at: Thresholds) -> Iterator[Recommendation]:
+def prompt_regression(insights: RuleInput, at: Thresholds) -> Iterator[Recommendation]:
     """Find steps at which more goes wrong with the newest version of a prompt than with the last one before it."""
-    for workflow_id, node_id, step in seen.steps():
+    for workflow_id, node_id, step in insights.steps():
         if step.now.calls == 0:
             continue
         for new, old in _pairs(step, at):
             worse = _worse(step.by_asset[new], step.by_asset[old], at)
             if worse is not None:
-                yield _told(workflow_id, node_id, step, new, old, worse)
+                yield _describe(workflow_id, node_id, step, new, old, worse)
 
 
 def _pairs(step: StepFigures, at: Thresholds) -> Iterator[tuple[AssetUse, AssetUse]]:
-    """Give, of each prompt, the newest version with the one before it; both with a sample."""
+    """Yield the newest version of each prompt with the one before it, where both have enough samples."""
     enough = sorted(use for use, measures in step.by_asset.items() if measures.attempts >= at.regression_sample)
     for old, new in pairwise(enough):
         newest = max(use.version for use in step.by_asset if use.asset_id == new.asset_id)
@@ -39,11 +39,11 @@ def _pairs(step: StepFigures, at: Thresholds) -> Iterator[tuple[AssetUse, AssetU
 
 
 def _worse(new: Measures, old: Measures, at: Thresholds) -> tuple[float, float] | None:
-    """Give the shares of attempts in which something went wrong where they differ by much, and not by chance.
+    """Return the shares of bad attempts if they differ by much and significantly, else None.
 
-    By chance: the two-proportion z-test with a pooled share.
+    Significance: the two-proportion z-test with a pooled share.
     """
-    bad_new, bad_old = (share(min(_bad(one), one.attempts), one.attempts) for one in (new, old))
+    bad_new, bad_old = (share(min(_bad(measures), measures.attempts), measures.attempts) for measures in (new, old))
     pooled = share(min(_bad(new), new.attempts) + min(_bad(old), old.attempts), new.attempts + old.attempts)
     deviation = math.sqrt(pooled * (1 - pooled) * (1 / new.attempts + 1 / old.attempts))
     if bad_new - bad_old < at.regression_share or bad_new - bad_old < at.regression_deviations * deviation:
@@ -55,7 +55,7 @@ def _bad(measures: Measures) -> int:
     return measures.failed + measures.retries + measures.rejected
 
 
-def _told(
+def _describe(
     workflow_id: UUID, node_id: str, step: StepFigures, new: AssetUse, old: AssetUse, worse: tuple[float, float]
 ) -> Recommendation:
     now, before = step.by_asset[new], step.by_asset[old]

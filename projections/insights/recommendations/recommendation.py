@@ -1,4 +1,4 @@
-"""A recommendation, what rules judge, and the thresholds of all of them in one place."""
+"""The recommendation, the input of the rules, and the thresholds of all rules."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -23,7 +23,7 @@ class Severity(StrEnum):
 
 
 class Recommendation(Struct, frozen=True, kw_only=True):
-    """What a rule found, with the figures that it rests on: a person can check it, and a program act on the code."""
+    """The finding of a rule, with the figures that support it; programs can act on the code."""
 
     code: str
     severity: Severity
@@ -36,7 +36,7 @@ class Recommendation(Struct, frozen=True, kw_only=True):
 
 
 class Thresholds(Struct, frozen=True, kw_only=True):
-    """From what on a rule speaks; below its sample it is silent, whatever the share."""
+    """The limits from which rules report; below its sample size a rule never reports."""
 
     failing_sample: int = 20
     failing_share: float = 0.1
@@ -58,40 +58,40 @@ class Thresholds(Struct, frozen=True, kw_only=True):
     regression_deviations: float = 2.58
 
 
-class Seen(Struct, frozen=True, kw_only=True):
-    """What rules judge: the figures of a window, and the newest graph of each workflow with its version."""
+class RuleInput(Struct, frozen=True, kw_only=True):
+    """The input of the rules: the figures of a window, and the newest graph of each workflow with its version."""
 
     figures: Figures
     graphs: Mapping[UUID, tuple[int, Graph]] = {}
 
     def steps(self) -> Iterator[tuple[UUID, str, StepFigures]]:
-        """Give every step, with the workflow that it is of."""
+        """Yield every step with its workflow and node."""
         for workflow_id, workflow in self.figures.workflows.items():
             for node_id, step in workflow.steps.items():
                 yield workflow_id, node_id, step
 
     def node(self, workflow_id: UUID, node_id: str) -> Node | None:
-        """Give a node as the newest graph has it; None where it has none of that id."""
+        """Return a node of the newest graph, or None."""
         _, graph = self.graphs.get(workflow_id, (0, Graph(nodes=())))
         return next((node for node in graph.nodes if node.id == node_id), None)
 
 
-Rule = Callable[[Seen, Thresholds], Iterator[Recommendation]]
-"""Looks through what there is to see, and says what it finds; pure."""
+Rule = Callable[[RuleInput, Thresholds], Iterator[Recommendation]]
+"""Yields the recommendations for some insights; pure."""
 
 
 def share(part: int, whole: int) -> float:
-    """Give a share; 0 of nothing."""
+    """Return part / whole, or 0 if the whole is 0."""
     return part / whole if whole else 0.0
 
 
 def percent(part: float) -> str:
-    """Write a share for people."""
+    """Format a share as a percentage."""
     return f"{part * 100:.0f} %"
 
 
 def lasting(us: float) -> str:
-    """Write a duration for people."""
+    """Format a duration in microseconds for people."""
     for unit, length in (("d", 86_400e6), ("h", 3_600e6), ("min", 60e6), ("s", 1e6)):
         if us >= length:
             return f"{us / length:.1f} {unit}"
@@ -99,5 +99,5 @@ def lasting(us: float) -> str:
 
 
 def most(tally: Mapping[str, int]) -> str:
-    """Give the most frequent of what was counted, the first by name of several."""
+    """Return the most frequent key; of several the first by name."""
     return min(tally, key=lambda name: (-tally[name], name), default="unknown")

@@ -1,4 +1,4 @@
-"""All rules, and what they say together."""
+"""All rules, and their recommendations together."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from projections.insights.recommendations.failing_step import failing_step
 from projections.insights.recommendations.flaky_step import flaky_step
 from projections.insights.recommendations.human_bottleneck import human_bottleneck
 from projections.insights.recommendations.prompt_regression import prompt_regression
-from projections.insights.recommendations.recommendation import Recommendation, Rule, Seen, Severity, Thresholds
+from projections.insights.recommendations.recommendation import Recommendation, Rule, RuleInput, Severity, Thresholds
 from projections.insights.recommendations.slow_step import slow_step
 from projections.insights.recommendations.unused_branch import unused_branch
 
@@ -20,14 +20,14 @@ RULES: Final[tuple[Rule, ...]] = (
     cost_hot_spot,
     unused_branch,
 )
-MOST: Final = 50
-"""How many recommendations one answer has: more than that nobody reads."""
+RECOMMENDATIONS_MAX: Final = 50
+"""Recommendations in one response: nobody reads more."""
 
 _severities: Final = tuple(Severity)
 
 
-def recommendations(seen: Seen, thresholds: Thresholds = Thresholds()) -> list[Recommendation]:  # noqa: B008  # frozen
-    """Give what all rules find, what matters most first."""
-    found = [one for rule in RULES for one in rule(seen, thresholds)]
-    found.sort(key=lambda one: _severities.index(one.severity))
-    return found[:MOST]
+def recommendations(insights: RuleInput, thresholds: Thresholds = Thresholds()) -> list[Recommendation]:  # noqa: B008  # frozen
+    """Return the recommendations of all rules, the most severe first."""
+    found = [recommendation for rule in RULES for recommendation in rule(insights, thresholds)]
+    found.sort(key=lambda recommendation: _severities.index(recommendation.severity))
+    return found[:RECOMMENDATIONS_MAX]

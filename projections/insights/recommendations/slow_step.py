@@ -6,20 +6,20 @@ from domain.graphs.graph import DelayNode, HumanNode
 from projections.insights.recommendations.recommendation import (
     MICROSECOND,
     Recommendation,
-    Seen,
+    RuleInput,
     Severity,
     Thresholds,
     lasting,
 )
 
 
-def slow_step(seen: Seen, at: Thresholds) -> Iterator[Recommendation]:
+def slow_step(insights: RuleInput, at: Thresholds) -> Iterator[Recommendation]:
     """Find steps whose median duration has grown by a factor and by no trifle. What waits by design is left out."""
-    for workflow_id, node_id, step in seen.steps():
+    for workflow_id, node_id, step in insights.steps():
         now, past = step.now.duration, step.past.duration
         if now is None or past is None or min(now.count, past.count) < at.slow_sample or step.now.human_wait:
             continue
-        if isinstance(seen.node(workflow_id, node_id), HumanNode | DelayNode):
+        if isinstance(insights.node(workflow_id, node_id), HumanNode | DelayNode):
             continue
         median, before = now.quantile_us(0.5), past.quantile_us(0.5)
         if median < before * at.slow_factor or median - before < at.slow_least / MICROSECOND:

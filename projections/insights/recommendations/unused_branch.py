@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from projections.insights.recommendations.recommendation import Recommendation, Seen, Severity, Thresholds
+from projections.insights.recommendations.recommendation import Recommendation, RuleInput, Severity, Thresholds
 
 
-def unused_branch(seen: Seen, at: Thresholds) -> Iterator[Recommendation]:
+def unused_branch(insights: RuleInput, at: Thresholds) -> Iterator[Recommendation]:
     """Find edges with a condition that never held, in the newest version of a workflow, after many chances."""
-    for workflow_id, (version, graph) in seen.graphs.items():
-        workflow = seen.figures.workflows.get(workflow_id)
+    for workflow_id, (version, graph) in insights.graphs.items():
+        workflow = insights.figures.workflows.get(workflow_id)
         if workflow is None:
             continue
         for place, edge in enumerate(graph.edges):

@@ -5,14 +5,14 @@ from typing import get_args
 from domain.fact import Fact
 from domain.runs.facts import RunFact
 from engine.engine import OBSERVED
-from projections.read_models.timers import due_at_of
+from projections.read_models.timers import read_due_at
 from tests.domain.test_golden import HISTORIES, lines_of, read
 
 
 def test_no_fact_that_an_engine_passes_over_makes_a_step_due_or_ends_a_run() -> None:
     facts = [read(line) for name in HISTORIES for line in lines_of(name)]
     passed_over = [fact for fact in facts if type(fact) not in OBSERVED]
-    assert not [fact for fact in passed_over if due_at_of(fact) is not None or hasattr(fact, "parent")]
+    assert not [fact for fact in passed_over if read_due_at(fact) is not None or hasattr(fact, "parent")]
     known = {type(fact) for fact in passed_over}
     assert {one for one in get_args(RunFact) if one not in OBSERVED} <= known, "every kind has been looked at"
 

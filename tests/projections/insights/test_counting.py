@@ -6,9 +6,9 @@ from uuid import UUID
 import pytest
 
 from domain.runs.facts import StepStarted
-from projections.insights.buckets import HOUR, hour_of, start_of
+from projections.insights.buckets import HOUR, compute_bucket_start, compute_hour
 from projections.insights.counting import Counting
-from projections.read_models.run_timeline import RunCourse
+from projections.read_models.run_timeline import RunTimeline
 
 RUN = UUID(int=7)
 LAST = datetime.max.replace(tzinfo=UTC)
@@ -18,7 +18,7 @@ EVENING = datetime(2600, 5, 1, 12, 59, 59, 999_999, tzinfo=UTC)
 
 def counted(*times: datetime) -> set[int]:
     counting = Counting()
-    counting.turn_to(RunCourse(id=RUN, workspace_id=RUN, project_id=RUN))
+    counting.select_run(RunTimeline(id=RUN, workspace_id=RUN, project_id=RUN))
     for at in times:
         started = StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=at)
         counting.count(started, at)
@@ -28,8 +28,8 @@ def counted(*times: datetime) -> set[int]:
 @pytest.mark.parametrize("at", [FIRST, LAST, EVENING, datetime(1970, 1, 1, tzinfo=UTC)])
 def test_a_fact_counts_in_the_hour_that_it_is_in(at: datetime) -> None:
     hour = at.replace(minute=0, second=0, microsecond=0)
-    assert [start_of(HOUR, one) for one in counted(at)] == [hour]
-    assert start_of(HOUR, hour_of(at)) == hour
+    assert [compute_bucket_start(HOUR, one) for one in counted(at)] == [hour]
+    assert compute_bucket_start(HOUR, compute_hour(at)) == hour
 
 
 def test_the_end_of_an_hour_is_in_it_whatever_was_counted_before() -> None:

@@ -6,7 +6,7 @@ from ddsketch.mapping import LogarithmicMapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.insights.duration_sketch import RELATIVE_ACCURACY, Sketch, bin_of
+from projections.insights.duration_sketch import RELATIVE_ACCURACY, Sketch, find_bin
 
 durations = st.lists(st.integers(1, 10**12), min_size=1, max_size=200)
 
@@ -50,7 +50,7 @@ def test_a_duration_is_in_the_bin_that_the_library_gives_it(us: int) -> None:
     mapping = LogarithmicMapping(RELATIVE_ACCURACY)
     edge = int(mapping.gamma ** mapping.key(us))
     for close in (us, edge, edge + 1):
-        assert bin_of(close) == mapping.key(close)
+        assert find_bin(close) == mapping.key(close)
 
 
 def test_nothing_lasts_less_than_a_microsecond_and_no_sketch_gives_nothing() -> None:

@@ -1,4 +1,4 @@
-"""A window is read in stretches that cover each of its hours once, and long ones cost days and not hours."""
+"""A window is read in periods that cover each of its hours once, and long ones cost days and not hours."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -11,7 +11,7 @@ from msgspec.json import encode
 from projections.insights.buckets import DAY, HOUR
 from projections.insights.figures import Window
 from projections.insights.measures import Measures
-from projections.insights.view import InsightsView, WindowTooLarge, stretches
+from projections.insights.view import InsightsView, WindowTooLarge, split_window
 from projections.runtime.read_pool import ReadModels
 from projections.settings import ProjectionSettings
 from tests.support.projections.given import tables_of
@@ -34,11 +34,11 @@ def window_of(start_hour: int, hours: int) -> Window:
 
 
 @given(st.integers(0, 100), st.integers(1, 24 * 20))
-def test_stretches_cover_each_hour_of_a_window_and_of_its_past_once(start_hour: int, hours: int) -> None:
+def test_periods_cover_each_hour_of_a_window_and_of_its_past_once(start_hour: int, hours: int) -> None:
     window = window_of(start_hour, hours)
     for wanted_past, starts_at in ((False, window.starts_at), (True, window.starts_at - timedelta(hours=hours))):
         covered: list[datetime] = []
-        for past, grain, start, end in stretches(window):
+        for past, grain, start, end in split_window(window):
             if past is not wanted_past:
                 continue
             assert grain == HOUR or (start.hour == end.hour == 0 and grain == DAY)
@@ -53,7 +53,7 @@ async def test_ninety_days_cost_their_days_and_add_up_as_their_hours_do(database
         for grain, each in ((HOUR, 1), (DAY, 24)):
             measures = Measures(started=each)
             for _ in range(each):
-                measures.lasted("duration", 1_000)
+                measures.add_duration("duration", 1_000)
             await connection.execute(
                 FILL,
                 {
@@ -61,7 +61,7 @@ async def test_ninety_days_cost_their_days_and_add_up_as_their_hours_do(database
                     "grain": grain,
                     "workflow": WORKFLOW,
                     "workspace": WORKSPACE,
-                    "measures": encode(measures.in_order()).decode(),
+                    "measures": encode(measures.sort_keys()).decode(),
                     "from": MIDNIGHT - timedelta(days=100),
                     "to": MIDNIGHT + timedelta(days=100),
                     "nodes": NODES,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from domain.runs.facts import RunFact, RunRetried, RunStarted, StepReused, StepSkipped, StepStarted, Usage
 from domain.runs.run import Run, evolve
 from projections.read_models.run_steps import RunStepsProjection
-from projections.read_models.run_timeline import pico_of
+from projections.read_models.run_timeline import parse_usd_as_pico
 from store.log.records import Recorded
 from tests.support.projections.given import applied, new_id, tables_of
 from tests.support.projections.run_histories import PROMPT, WORKFLOW, cuts, in_log, log_them, mixed
@@ -97,7 +97,7 @@ def expected(run_id: UUID, history: list[RunFact]) -> set[Row]:
             step.ended_at,
             len(took.get(node, [])),
             sum(one.input_tokens for one in took.get(node, [])),
-            sum(pico_of(one.cost_usd) for one in took.get(node, []) if one.cost_usd is not None),
+            sum(parse_usd_as_pico(one.cost_usd) for one in took.get(node, []) if one.cost_usd is not None),
             pinned if node == "a" else 0,
             {"a": "prompt", "b": "transform"}.get(node),
         )

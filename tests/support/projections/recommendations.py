@@ -24,11 +24,11 @@ from domain.runs.facts import (
     Usage,
     WaitFor,
 )
-from projections.insights.buckets import HOUR, start_of
+from projections.insights.buckets import HOUR, compute_bucket_start
 from projections.insights.counting import Counting
 from projections.insights.figures import Bucket, Figures, Window
-from projections.insights.recommendations.recommendation import Recommendation, Rule, Seen, Thresholds
-from projections.read_models.run_timeline import NodeSeen, RunCourse
+from projections.insights.recommendations.recommendation import Recommendation, Rule, RuleInput, Thresholds
+from projections.read_models.run_timeline import NodeInfo, RunTimeline
 from tests.support.projections.given import new_id
 
 WORKFLOW: Final = UUID("0192f000-0000-7000-8000-00000000f10e")
@@ -112,24 +112,24 @@ def badly(at: datetime, error_class: ErrorClass = ErrorClass.TIMEOUT) -> list[Ru
     return [started(at), claimed(at), failed(at + SECOND, error_class=error_class)]
 
 
-def seen(runs: Sequence[Sequence[RunFact]], graph: Graph = GRAPH) -> Seen:
+def observe(runs: Sequence[Sequence[RunFact]], graph: Graph = GRAPH) -> RuleInput:
     """Give what rules see of runs."""
     counting = Counting()
     for run in runs:
-        course = RunCourse(id=new_id(), workspace_id=PROJECT, project_id=PROJECT, nodes=_nodes(graph.nodes))
-        counting.turn_to(course)
+        course = RunTimeline(id=new_id(), workspace_id=PROJECT, project_id=PROJECT, nodes=_nodes(graph.nodes))
+        counting.select_run(course)
         for fact in run:
             if not isinstance(fact, RunStarted):
                 counting.count(fact, NOW)
-            course.take(fact)
+            course.apply(fact)
             if isinstance(fact, RunStarted):
                 counting.count(fact, NOW)
     figures = Figures(window=WINDOW)
     for (place, hour), measures in counting.news.items():
         figures.add(
             Bucket(
-                past=start_of(HOUR, hour) < WINDOW.starts_at,
-                starts_at=start_of(HOUR, hour),
+                past=compute_bucket_start(HOUR, hour) < WINDOW.starts_at,
+                starts_at=compute_bucket_start(HOUR, hour),
                 kind=place.kind,
                 workflow_id=UUID(int=place.workflow),
                 workflow_version=place.version,
@@ -140,12 +140,12 @@ def seen(runs: Sequence[Sequence[RunFact]], graph: Graph = GRAPH) -> Seen:
                 measures=measures,
             )
         )
-    return Seen(figures=figures, graphs={WORKFLOW: (1, graph)})
+    return RuleInput(figures=figures, graphs={WORKFLOW: (1, graph)})
 
 
-def _nodes(nodes: tuple[Node, ...]) -> dict[str, NodeSeen]:
-    return {node.id: NodeSeen(get_node_kind(node), PROMPT if node.id == "draft" else None) for node in nodes}
+def _nodes(nodes: tuple[Node, ...]) -> dict[str, NodeInfo]:
+    return {node.id: NodeInfo(get_node_kind(node), PROMPT if node.id == "draft" else None) for node in nodes}
 
 
 def found(rule: Rule, runs: Sequence[Sequence[RunFact]], graph: Graph = GRAPH) -> list[Recommendation]:
-    return list(rule(seen(runs, graph), Thresholds()))
+    return list(rule(observe(runs, graph), Thresholds()))
