@@ -75,6 +75,18 @@ def test_modules_open_with_a_sentence() -> None:
     assert not mute, f"no docstring says what these are for: {mute}"
 
 
+def test_only_the_store_has_statements_on_the_events_table() -> None:
+    statement = re.compile(r"\b(from|join|into|update)\s+events\b|\bnotification_id\b", re.IGNORECASE)
+    found: list[str] = []
+    for path in sources(tuple(folder for folder in PRODUCT if folder != "store"), ".py", ".sql"):
+        text = path.read_text()
+        if path.suffix == ".py":
+            constants = (node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
+            text = "\n".join(value for value in constants if isinstance(value, str))
+        found += [f"{path.relative_to(TOP)}: {match[0]}" for match in statement.finditer(text)]
+    assert not found, f"these belong into store/log/queries.py: {found}"
+
+
 def test_locks_name_versions_and_hashes_and_no_place() -> None:
     line = re.compile(r"[a-z0-9][a-z0-9._-]*==[^ ]+( ; [^\\]+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?")
     assert LOCKS, "no lock files"
