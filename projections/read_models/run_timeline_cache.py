@@ -16,7 +16,7 @@ from domain.workflow import WorkflowCreated, WorkflowGraphRevised
 from projections.read_models.run_timeline import NO_NODES, NodeInfo, Nodes, RunTimeline
 from projections.runtime.folding import by_stream
 from projections.runtime.projection import Cursor
-from projections.runtime.skips import skips_of
+from projections.runtime.skips import load_skips
 from store.log.readers import read_stream_beginnings
 from store.log.records import Recorded
 from store.lru import LruCache
@@ -115,8 +115,8 @@ class RunTimelineCache:
 
     async def _read_before(self, cursor: Cursor, streams: Sequence[Key]) -> list[Recorded]:
         """Read streams, each before a version. Unreadable and skipped facts are of kinds that no timeline folds."""
-        skips = await skips_of(cursor.connection, self._projection)
-        return skips.without(await read_stream_beginnings(cursor, streams))
+        skips = await load_skips(cursor.connection, self._projection)
+        return skips.apply(await read_stream_beginnings(cursor, streams))
 
 
 def _collect_nodes(graph: Graph) -> Nodes:
