@@ -33,6 +33,8 @@ FIRST: Final = datetime.min.replace(tzinfo=UTC)
 LAST: Final = datetime.max.replace(tzinfo=UTC)
 OF_RUNS: Final = ""
 """The key of the run itself among the names of its steps, of which none is empty."""
+OF_MODELS: Final = "/"
+"""Precedes the name of a model among the names of steps, none of which contains a slash."""
 SYSTEM: Final = "system"
 """The value of `decided_by` in `step.decided` for a decision at a deadline."""
 
@@ -176,12 +178,7 @@ class Counting:
         totals = UsageTotals()
         totals.add(usage)
         self._step_measures(node, at).add_usage(totals)
-        model = self._add_measures(
-            Place(self._timeline.project_id.int, self._timeline.workflow_id.int, Kind.MODEL, 0, model=usage.model),
-            self._timeline.workspace_id,
-            None,
-            compute_hour(at),
-        )
+        model = self._model_measures(usage.model, at)
         model.add_usage(totals)
         model.add_duration("latency", round(usage.latency_ms * 1_000))
         if usage.first_token_ms is not None:
@@ -200,6 +197,15 @@ class Counting:
         measures = self._find_measures(node, at)
         if measures is None:
             measures = self._near[node] = self._add_step_measures(node)
+        return measures
+
+    def _model_measures(self, model: str, at: datetime) -> Measures:
+        name = f"{OF_MODELS}{model}"
+        measures = self._find_measures(name, at)
+        if measures is None:
+            timeline = self._timeline
+            place = Place(timeline.project_id.int, timeline.workflow_id.int, Kind.MODEL, 0, model=model)
+            measures = self._near[name] = self._add_measures(place, timeline.workspace_id, None, self._hour)
         return measures
 
     def _find_measures(self, name: str, at: datetime) -> Measures | None:

@@ -222,6 +222,8 @@ class RunTimeline(Struct, kw_only=True, gc=False):
 
 def parse_usd_as_pico(cost_usd: str) -> int:
     """Return a cost in pico-USD. Raises ArithmeticError or ValueError if it is not a number."""
+    if cost_usd == "0":  # of free and local models; the conversion takes 0.7 µs, and a call is counted three times
+        return 0
     return int(Decimal(cost_usd).scaleb(12).to_integral_value())
 
 
