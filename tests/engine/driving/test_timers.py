@@ -36,7 +36,7 @@ class CountedModels(ReadModels):
     statements = 0
     read = 0
 
-    async def one(self, query: LiteralString, parameters: Parameters) -> Row | None:
+    async def first(self, query: LiteralString, parameters: Parameters) -> Row | None:
         row = await super().first(query, parameters)
         self.statements += 1
         self.read += row is not None
