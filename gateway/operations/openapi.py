@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from litestar.openapi.spec import (
     Reference,
     Schema,
     SecurityScheme,
+    Server,
 )
 from litestar.openapi.spec import Operation as DocumentedOperation
 from litestar.openapi.spec import RequestBody as DocumentedBody
@@ -54,6 +56,7 @@ def create_openapi(operations: Iterable[Operation]) -> dict[str, Any]:
         setattr(paths[operation.path], operation.method.lower(), _document_operation(operation, references))
     document = OpenAPI(
         info=Info(title="Callsheet", version="1"),
+        servers=[Server(url="/")],
         paths=dict(paths),
         components=Components(
             security_schemes={"token": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
@@ -65,7 +68,7 @@ def create_openapi(operations: Iterable[Operation]) -> dict[str, Any]:
 
 def _create_custom_schema(kind: type) -> dict[str, Any]:
     if kind is object:
-        return {}
+        return {"description": "Any JSON value."}  # msgspec takes an empty schema for a missing one
     raise NotImplementedError
 
 
@@ -158,19 +161,22 @@ def _document_responses(
     operation: Operation, references: Mapping[type[Struct], str]
 ) -> dict[str, OpenAPIResponse | Reference]:
     responses: dict[str, OpenAPIResponse | Reference] = {}
-    for response in operation.responses:
-        earlier = responses.get(str(response.status))
-        content = {} if response.media_type is None else {response.media_type: _document_body(response, references)}
-        if isinstance(earlier, OpenAPIResponse):  # one status with several media types
-            content = {**(earlier.content or {}), **content}
-        responses[str(response.status)] = OpenAPIResponse(
-            description=response.description,
+    for status, group in groupby(operation.responses, key=lambda response: response.status):
+        declared = tuple(group)  # several media types of one status
+        responses[str(status)] = OpenAPIResponse(
+            description=" ".join(response.description for response in declared),
             headers={
                 header.value: OpenAPIHeader(schema=STRING, description=HEADER_DESCRIPTIONS[header])
+                for response in declared
                 for header in response.headers
             }
             or None,
-            content=content or None,
+            content={
+                response.media_type: _document_body(response, references)
+                for response in declared
+                if response.media_type is not None
+            }
+            or None,
         )
     return responses
 
