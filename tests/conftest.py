@@ -1,6 +1,12 @@
-"""What every test may ask for: see the modules of tests/fixtures."""
+"""Fixtures and settings of every test; the servers are in tests/support/servers."""
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# On a busy machine an example takes longer than 200 ms by chance, or data is slow to draw, and Hypothesis fails the test.
+# A law states what holds, never how fast.
+settings.register_profile("laws", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("laws")
 
 pytest_plugins = ["tests.support.servers.postgres", "tests.support.servers.nats"]
 

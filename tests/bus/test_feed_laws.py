@@ -257,7 +257,7 @@ def hold(schedule: list[Action], turns: list[int], before: int, *, patient: bool
 
 
 @given(schedule=schedules, turns=pauses, before=st.integers(0, 3), patient=st.booleans())
-@settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=1_000, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_the_bus_does_the_feed_gives_the_log(
     schedule: list[Action], turns: list[int], before: int, *, patient: bool
 ) -> None:
@@ -266,7 +266,7 @@ def test_whatever_the_bus_does_the_feed_gives_the_log(
 
 @pytest.mark.long
 @given(schedule=schedules, turns=pauses, before=st.integers(0, 3), patient=st.booleans())
-@settings(max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_the_bus_does_for_long_the_feed_gives_the_log(
     schedule: list[Action], turns: list[int], before: int, *, patient: bool
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from domain.graphs.graph import Graph
@@ -145,7 +145,6 @@ def test_no_json_value_raises_anything_but_the_refusal(raw: object) -> None:
     problems_of(raw)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(VALID), st.data())
 def test_a_valid_node_with_one_field_spoilt_raises_nothing_but_the_refusal(valid: Json, data: st.DataObject) -> None:
     spoilt = dict(valid)

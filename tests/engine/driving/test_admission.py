@@ -99,7 +99,7 @@ def test_one_that_waits_keeps_its_turn_and_may_leave() -> None:
     assert (places.queued_count, places.is_queued(first.run_id)) == (1, False)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(1, 12), st.lists(st.sampled_from([ANA, BEN, CEM]), max_size=60), st.randoms(use_true_random=False))
 def test_bounds_hold_and_nobody_waits_for_ever(most: int, coming: list[UUID], random: Random) -> None:
     places = AdmissionQueue(most)

@@ -12,7 +12,7 @@ from store.postgres.migrations import migrate
 from tests.support.projections.schedules import Step, schedules
 from tests.support.projections.simulator import COUNTS, Play
 
-laws = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True)
+laws = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True)
 
 
 @pytest.fixture

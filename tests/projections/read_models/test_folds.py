@@ -48,7 +48,7 @@ WORKFLOWS = Kind(workflow.Workflow(), workflow.evolve, lambda n: WorkflowsProjec
 ASSETS = Kind(asset.Asset(), asset.evolve, lambda n: AssetsProjection(most_remembered=n), AssetsView)
 RUNS = Kind(Run(), run.evolve, lambda n: RunsProjection(most_remembered=n), RunsView)
 
-laws = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+laws = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def batches(facts: list[Recorded], cuts: list[int]) -> list[list[Recorded]]:

@@ -18,7 +18,7 @@ from tests.support.projections.given import applied, new_id, tables_of
 from tests.support.projections.run_histories import PROMPT, WORKFLOW, cuts, in_log, log_them, mixed
 
 SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-laws = settings(max_examples=25, deadline=None, suppress_health_check=SUPPRESSED)
+laws = settings(max_examples=25, suppress_health_check=SUPPRESSED)
 Row = tuple[Any, ...]
 
 READ = """

@@ -19,7 +19,7 @@ from tests.support.projections.given import NOW, applied, new_id, recorded, tabl
 
 WAIT = StepWaiting(node="a", attempt=1, waiting_for=WaitFor.HUMAN, assignees=('"ada", {or} \\',), waiting_since=NOW)
 
-laws = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+laws = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 wanted: st.SearchStrategy[Fact] = st.one_of(
     *(facts for kind, facts in histories.run_facts_by_kind.items() if kind in TasksProjection.wants),
     st.builds(RunCancelled, cancelled_at=st.just(NOW)),

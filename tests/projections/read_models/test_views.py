@@ -30,7 +30,7 @@ from tests.support.projections.given import NOW, applied, new_id, recorded, tabl
 from tests.support.store.given import WORKSPACE
 
 OTHER_WORKSPACE = UUID("0192f000-0000-7000-8000-000000000002")
-laws = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+laws = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def run_started(workflow: UUID) -> RunStarted:

@@ -94,7 +94,7 @@ async def test_a_guard_that_has_moved_is_a_conflict_for_it_too(database: str) ->
         assert len(await log.read_stream(stream)) == 4
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 6), st.booleans(), st.booleans()), max_size=12))
 async def test_whatever_is_sent_together_each_is_taken_unless_it_is_contradicted(
     database: str, commands: list[tuple[int, int, bool, bool]]

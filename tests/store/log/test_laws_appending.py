@@ -23,7 +23,7 @@ Command = tuple[int, int, int]
 """Of which stream, against which version, with how many facts."""
 
 COMMANDS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(1, 3)), min_size=1, max_size=40)
-LAW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LAW = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 async def outcome(log: Log, streams: list[UUID], command: Command) -> tuple[Command, Accepted | None]:

@@ -12,7 +12,7 @@ from store.log.records import Recorded
 from tests.support.servers.postgres import EVERY_POSTGRES
 from tests.support.store.given import CREATED, RENAMED, append, running
 
-LAW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LAW = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PAGES = st.lists(st.integers(1, 30), min_size=1, max_size=5)
 BURSTS = st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=12), min_size=1, max_size=8)
 """What each writer appends, burst after burst: commands of so many facts."""

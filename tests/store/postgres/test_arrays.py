@@ -30,7 +30,7 @@ def repeating(values: list[T]) -> list[T]:
     return [value for value in values for _ in range(2)] + values
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     LONGS | LONGS.map(repeating) | SAME_LONGS,
     UUIDS | UUIDS.map(repeating),
