@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
-# On a busy machine an example takes longer than 200 ms by chance, or data is slow to draw, and Hypothesis fails the test.
+# On a busy machine an example may take over 200 ms, or its data long to draw, and Hypothesis fails the test by chance.
 # A law states what holds, never how fast.
 settings.register_profile("laws", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("laws")
