@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from bus.deltas import Delta
-from tests.support.bus.given import Process, connected, known_to_each_other, law_holds, migrated, process, record
+from tests.support.bus.given import Process, wait_until_connected, wait_until_acquainted, assert_received_log, migrate_components, open_process, append_project
 from tests.support.servers.nats import NatsForTests
 from tests.support.waiting import eventually
 
@@ -19,18 +19,18 @@ Processes = Callable[[], Awaitable[Process]]
 @pytest.fixture(params=["in_process", "nats"])
 async def another(request: pytest.FixtureRequest, database: str) -> AsyncGenerator[Processes]:
     """What makes another process on the same log; the first may relay."""
-    await migrated(database)
+    await migrate_components(database)
     over_nats = request.param == "nats"
     server: NatsForTests | None = request.getfixturevalue("nats_server") if over_nats else None
     async with AsyncExitStack() as stack:
         made: list[Process] = []
 
         async def make() -> Process:
-            one = await stack.enter_async_context(process(database, server, relays=over_nats and not made))
+            one = await stack.enter_async_context(open_process(database, server, relays=over_nats and not made))
             made.append(one)
             if over_nats:
-                await connected(one)
-            await known_to_each_other(made)
+                await wait_until_connected(one)
+            await wait_until_acquainted(made)
             return one
 
         yield make
@@ -39,28 +39,28 @@ async def another(request: pytest.FixtureRequest, database: str) -> AsyncGenerat
 async def test_what_a_process_commits_comes_to_itself_and_to_others_long_before_the_poll(another: Processes) -> None:
     first, second, third = await another(), await another(), await another()
     for one in (second, first, third):
-        last = await record(one.log, 20)
+        last = await append_project(one.log, 20)
         for every in (first, second, third):
             await every.has(last)
     for every in (first, second, third):
-        await law_holds(every)
+        await assert_received_log(every)
 
 
 async def test_what_came_before_a_process_began_is_left_to_the_log(another: Processes) -> None:
     first = await another()
-    before = await record(first.log, 5)
+    before = await append_project(first.log, 5)
     late = await another()
-    last = await record(first.log)
+    last = await append_project(first.log)
     await late.has(last)
     assert late.came[0].position == before + 1
 
 
 async def test_many_commits_at_once_come_in_order_and_whole(another: Processes) -> None:
     first, second = await another(), await another()
-    lasts = await asyncio.gather(*(record(one.log, 30) for one in (first, second) for _ in range(5)))
+    lasts = await asyncio.gather(*(append_project(one.log, 30) for one in (first, second) for _ in range(5)))
     for every in (first, second):
         await every.has(max(lasts))
-        await law_holds(every)
+        await assert_received_log(every)
 
 
 async def test_a_delta_comes_to_the_followers_in_its_process(another: Processes) -> None:

@@ -19,8 +19,8 @@ from bus.nats.publisher import POSITION
 from bus.settings import FeedSettings
 from store.log.log import Log
 from store.log.records import Recorded
-from tests.support.bus.memory_log import LOG_ID, STREAM, MemoryLog, stored
-from tests.support.projections.given import in_background
+from tests.support.bus.memory_log import LOG_ID, STREAM, MemoryLog, create_stored
+from tests.support.projections.given import run_in_background
 
 
 class CommitElsewhere(Struct, frozen=True):
@@ -120,7 +120,7 @@ class Play:
         return self._turns[self._read % len(self._turns)]
 
     def publish(self, recorded: Sequence[Recorded]) -> None:
-        messages = [message(one.position, encode_envelope(LOG_ID, stored(one))) for one in recorded]
+        messages = [message(one.position, encode_envelope(LOG_ID, create_stored(one))) for one in recorded]
         self.published += messages
         self.under_way += messages
 
@@ -158,7 +158,7 @@ class Play:
                 self.under_way += self.published[-count:]
             case Garble(foreign):
                 other = STREAM if foreign else LOG_ID
-                fact = encode_envelope(other, stored(self.log.facts[-1])) if foreign and self.log.facts else b"\xff{}"
+                fact = encode_envelope(other, create_stored(self.log.facts[-1])) if foreign and self.log.facts else b"\xff{}"
                 await self.deliver(message(self.feed.through + 1, fact))
             case _:
                 pass
@@ -205,7 +205,7 @@ class Reader:
 
 async def test_a_fact_that_is_not_the_next_has_the_log_read_at_once() -> None:
     play = Play([0], buffered=8, page=3, patient=False)
-    async with in_background(play.feed.run()):
+    async with run_in_background(play.feed.run()):
         await play.feed.wait_past(-1)
         play.publish(play.log.commit(5))
         await play.deliver(play.under_way[3])
@@ -216,7 +216,7 @@ async def test_a_fact_that_is_not_the_next_has_the_log_read_at_once() -> None:
 
 async def test_what_is_next_is_taken_and_the_log_is_not_read_for_it() -> None:
     play = Play([0], buffered=8, page=3, patient=False)
-    async with in_background(play.feed.run()):
+    async with run_in_background(play.feed.run()):
         await play.feed.wait_past(-1)
         play.publish(play.log.commit(5))
         for one in play.under_way:
@@ -229,11 +229,11 @@ async def test_what_is_next_is_taken_and_the_log_is_not_read_for_it() -> None:
 async def played(play: Play, schedule: Sequence[Action], before: int, limits: Sequence[int]) -> None:
     play.log.commit(before)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(in_background(play.feed.run()))
+        await stack.enter_async_context(run_in_background(play.feed.run()))
         await play.feed.wait_past(-1)
         readers = [Reader(play.feed, limit, pause) for limit in limits for pause in (0, 9)]
         for reader in readers:
-            await stack.enter_async_context(in_background(reader.run()))
+            await stack.enter_async_context(run_in_background(reader.run()))
         for action in schedule:
             await play.play(action)
             play.check()

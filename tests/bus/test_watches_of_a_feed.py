@@ -3,14 +3,14 @@
 from uuid import uuid4
 
 from bus.feed import Feed
-from tests.support.bus.given import process, record
+from tests.support.bus.given import open_process, append_project
 
 
 async def test_each_watch_hears_of_its_own_stream_and_of_no_other(database: str) -> None:
-    async with process(database) as here:
+    async with open_process(database) as here:
         feed: Feed = here.feed
-        await record(here.log)
-        await record(here.log)
+        await append_project(here.log)
+        await append_project(here.log)
         page = await feed.read(0, 10)
         one, other = (fact.stream_id for fact in page.events[:2])
         assert one != other

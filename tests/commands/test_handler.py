@@ -20,7 +20,7 @@ from domain.workflow import WorkflowGraphRevised
 from store.log.records import Append, CommandId
 from tests.support.commands.processes import meanwhile, new_id, now, process
 from tests.support.graphs import graph, node
-from tests.support.store.given import append
+from tests.support.store.given import create_append
 
 KEY = CommandId(b"k" * 32, b"r" * 32)
 OTHER_REQUEST = CommandId(b"k" * 32, b"s" * 32)
@@ -66,7 +66,7 @@ async def test_a_workflow_revised_between_decision_and_append_is_decided_on_agai
             project = await one.project()
             workflow = await one.workflow(project)
             revised = WorkflowGraphRevised(version=2, graph=check_graph(graph(node("b")), KnownReferences()))
-            interrupts.append(append(workflow, 1, revised, project=project))
+            interrupts.append(create_append(workflow, 1, revised, project=project))
             run = await one.does(StartRun(target_id=new_id(), workflow_id=workflow, inputs=NOTHING))
     assert not interrupts
     assert (run.loaded.state.workflow_version, run.loaded.version) == (2, 1)
@@ -148,7 +148,7 @@ async def test_a_stream_that_keeps_moving_is_contended_after_three_tries(databas
 
         def clock() -> datetime:
             tries.append(len(tries) + 1)
-            append_meanwhile(append(project, len(tries), ProjectRenamed(name=f"other {len(tries)}"), project=project))
+            append_meanwhile(create_append(project, len(tries), ProjectRenamed(name=f"other {len(tries)}"), project=project))
             return now()
 
         async with process(database, clock) as one:
@@ -221,10 +221,10 @@ async def test_what_is_refused_because_the_same_request_has_won_meanwhile_gets_i
             project = await one.project()
             await one.does(ChangeProject(target_id=project, status=ProjectStatus.ARCHIVED))
             interrupts += [
-                append(project, 2, ProjectRestored()),
-                append(project, 3, ProjectRenamed(name="Relaunch"), command_id=KEY),
-                append(project, 4, ProjectRenamed(name="Launch")),
-                append(project, 5, ProjectArchived()),
+                create_append(project, 2, ProjectRestored()),
+                create_append(project, 3, ProjectRenamed(name="Relaunch"), command_id=KEY),
+                create_append(project, 4, ProjectRenamed(name="Launch")),
+                create_append(project, 5, ProjectArchived()),
             ]
             again = await one.does(ChangeProject(target_id=project, name="Relaunch"), KEY)
     assert (again.replayed, again.loaded.version, again.loaded.state.name) == (True, 4, "Relaunch")

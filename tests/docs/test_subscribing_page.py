@@ -20,7 +20,7 @@ from callsheet.demo.server import running_server
 from callsheet.settings.load import list_variables
 from domain.ids import to_uuid
 from tests.docs.test_first_session import run_script
-from tests.support.bus.given import migrated, process, published
+from tests.support.bus.given import migrate_components, open_process, wait_until_published
 from tests.support.docs.topics import format_tables
 from tests.support.examples.subscribers import (
     NODE_FOLDER,
@@ -145,11 +145,11 @@ async def test_a_user_of_one_workspace_counts_that_one_and_may_not_ask_for_more(
     database: str, with_users: NatsWithUsers, program: Program, tmp_path: Path
 ) -> None:
     install_node_packages()
-    await migrated(database)
+    await migrate_components(database)
     ws, as_ana = find_limited_workspace(), ("--nats-url", with_users.build_url("ana", "a"))
-    async with process(database, with_users, relays=True) as one:
+    async with open_process(database, with_users, relays=True) as one:
         await record_workflow_with_runs(one.log, 2)
-        await published(one, await record_workflow_with_runs(one.log, 3, workspace=to_uuid("ws", ws)))
+        await wait_until_published(one, await record_workflow_with_runs(one.log, 3, workspace=to_uuid("ws", ws)))
         ana = Subscriber(program, with_users, tmp_path / "ana.db", *as_ana, "--inbox-prefix", "_INBOX_ana")
         report = await ana.run_and_report("--once", "--workspace", ws, "--durable", "ana")
         assert report["workflows"] == await count_expected(one.log, workspace=to_uuid("ws", ws))
@@ -160,9 +160,9 @@ async def test_a_user_of_one_workspace_counts_that_one_and_may_not_ask_for_more(
 async def test_the_server_holds_a_user_to_the_workspace_in_the_subject(
     database: str, with_users: NatsWithUsers
 ) -> None:
-    await migrated(database)
-    async with process(database, with_users, relays=True) as one:
-        await published(one, await record_workflow_with_runs(one.log, 1))
+    await migrate_components(database)
+    async with open_process(database, with_users, relays=True) as one:
+        await wait_until_published(one, await record_workflow_with_runs(one.log, 1))
     wider = {"durable_name": "ana", "name": "ana", "filter_subject": "callsheet.v1.>", "ack_policy": "explicit"}
     request = msgspec.json.encode({"stream_name": "CALLSHEET", "config": wider})
     create = f"$JS.API.CONSUMER.CREATE.CALLSHEET.ana.callsheet.v1.{find_limited_workspace()}.>"

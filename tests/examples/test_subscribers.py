@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from domain.ids import from_uuid
-from tests.support.bus.given import STREAM, Process, client_of, connected, migrated, process, published
+from tests.support.bus.given import STREAM, Process, open_client, wait_until_connected, migrate_components, open_process, wait_until_published
 from tests.support.examples.subscriber_faults import (
     kill_between_commit_and_ack,
     limit_stream,
@@ -79,9 +79,9 @@ async def assert_all_counted(subscriber: Subscriber, report: dict[str, Any], nod
 async def test_a_kill_before_the_commit_loses_nothing_and_one_after_it_counts_nothing_twice(
     database: str, nats_server: NatsForTests, subscriber: Subscriber
 ) -> None:
-    await migrated(database)
-    async with process(database, nats_server, relays=True) as node:
-        await published(node, await record_workflow_with_runs(node.log, RUNS))
+    await migrate_components(database)
+    async with open_process(database, nats_server, relays=True) as node:
+        await wait_until_published(node, await record_workflow_with_runs(node.log, RUNS))
         await subscriber.run_and_report("--backfill", "-")  # makes the file
         with lock_database(subscriber.database):
             async with subscriber.run_in_background():
@@ -91,7 +91,7 @@ async def test_a_kill_before_the_commit_loses_nothing_and_one_after_it_counts_no
         while not committed:
             first = await wait_for_delivery(nats_server, subscriber.durable, more_than=-1)
             committed = await kill_between_commit_and_ack(nats_server, subscriber, first)
-        await connected(node)
+        await wait_until_connected(node)
         report = await subscriber.run_and_report("--once")
         assert report["seen_before"] >= committed > 0
         await assert_all_counted(subscriber, report, node)
@@ -100,16 +100,16 @@ async def test_a_kill_before_the_commit_loses_nothing_and_one_after_it_counts_no
 async def test_a_restart_of_nats_and_a_stream_that_is_filled_again_count_nothing_twice(
     database: str, nats_server: NatsForTests, subscriber: Subscriber
 ) -> None:
-    await migrated(database)
-    async with process(database, nats_server, relays=True) as node:
-        await published(node, await record_workflow_with_runs(node.log, RUNS))
+    await migrate_components(database)
+    async with open_process(database, nats_server, relays=True) as node:
+        await wait_until_published(node, await record_workflow_with_runs(node.log, RUNS))
         async with subscriber.run_in_background() as running:
             await subscriber.wait_until_counted(await record_workflow_with_runs(node.log, 1))
             nats_server.kill()
             last = await record_workflow_with_runs(node.log, RUNS)
             nats_server.start()
             await subscriber.wait_until_counted(last)
-            async with client_of(nats_server) as client:
+            async with open_client(nats_server) as client:
                 await client.jetstream().delete_stream(STREAM.stream)
             with psycopg.connect(database, autocommit=True) as connection:
                 connection.execute("update relay_cursors set position = 0")
@@ -121,10 +121,10 @@ async def test_a_restart_of_nats_and_a_stream_that_is_filled_again_count_nothing
 async def test_a_workspace_is_counted_alone(
     database: str, nats_server: NatsForTests, program: Program, tmp_path: Path
 ) -> None:
-    await migrated(database)
-    async with process(database, nats_server, relays=True) as node:
+    await migrate_components(database)
+    async with open_process(database, nats_server, relays=True) as node:
         await record_workflow_with_runs(node.log, 5)
-        await published(node, await record_workflow_with_runs(node.log, 3, workspace=ELSEWHERE))
+        await wait_until_published(node, await record_workflow_with_runs(node.log, 3, workspace=ELSEWHERE))
         workspace = from_uuid("ws", ELSEWHERE)
         alone = Subscriber(program, nats_server, tmp_path / "alone.db", "--workspace", workspace)
         report = await alone.run_and_report("--once")
@@ -141,15 +141,15 @@ async def test_a_workspace_is_counted_alone(
 async def test_what_the_stream_has_dropped_is_seen_as_a_gap_and_filled_from_the_log(
     database: str, nats_server: NatsForTests, subscriber: Subscriber
 ) -> None:
-    await migrated(database)
-    async with process(database, nats_server, relays=True) as node:
+    await migrate_components(database)
+    async with open_process(database, nats_server, relays=True) as node:
         first = await record_workflow_with_runs(node.log, 2)
-        await published(node, first)
+        await wait_until_published(node, first)
         await subscriber.run_and_report("--once")
         dropped = await record_workflow_with_runs(node.log, 2)
-        await published(node, dropped)
+        await wait_until_published(node, dropped)
         last = await record_workflow_with_runs(node.log, 2, workspace=ELSEWHERE)
-        await published(node, last)
+        await wait_until_published(node, last)
         await limit_stream(nats_server, last - dropped)
         _, _, err = await subscriber.run_to_end("--once")
         assert f"no longer keeps {dropped - first} messages" in err
@@ -164,8 +164,8 @@ async def test_what_the_stream_has_dropped_is_seen_as_a_gap_and_filled_from_the_
 
 
 async def test_runs_whose_start_comes_late_belong_to_their_workflow(database: str, subscriber: Subscriber) -> None:
-    await migrated(database)
-    async with process(database) as node:
+    await migrate_components(database)
+    async with open_process(database) as node:
         await record_workflow_with_runs(node.log, 4)
         await record_workflow_with_runs(node.log, 4, workspace=ELSEWHERE)
         lines = (await read_envelopes_from(database, 1)).splitlines(keepends=True)
@@ -179,12 +179,12 @@ async def test_runs_whose_start_comes_late_belong_to_their_workflow(database: st
 async def test_what_cannot_be_read_stops_nothing_and_can_be_counted_later(
     database: str, nats_server: NatsForTests, subscriber: Subscriber
 ) -> None:
-    await migrated(database)
-    async with process(database, nats_server, relays=True) as node:
-        await published(node, await record_workflow_with_runs(node.log, 1))
-        async with client_of(nats_server) as client:
+    await migrate_components(database)
+    async with open_process(database, nats_server, relays=True) as node:
+        await wait_until_published(node, await record_workflow_with_runs(node.log, 1))
+        async with open_client(nats_server) as client:
             await client.jetstream().publish("callsheet.v1.x.y.z.w", b"{", headers={"Nats-Msg-Id": "strange"})
-        await published(node, await record_workflow_with_runs(node.log, 1, workspace=ELSEWHERE))
+        await wait_until_published(node, await record_workflow_with_runs(node.log, 1, workspace=ELSEWHERE))
         report = await subscriber.run_and_report("--once")
         assert matches_schema(report)
         assert (report["unreadable"], report["gaps"]) == (1, [])
@@ -209,9 +209,9 @@ async def test_it_says_what_is_missing(nats_server: NatsForTests, subscriber: Su
 async def test_a_new_file_with_an_old_consumer_is_refused_and_filled_by_a_replay(
     database: str, nats_server: NatsForTests, subscriber: Subscriber
 ) -> None:
-    await migrated(database)
-    async with process(database, nats_server, relays=True) as node:
-        await published(node, await record_workflow_with_runs(node.log, 2))
+    await migrate_components(database)
+    async with open_process(database, nats_server, relays=True) as node:
+        await wait_until_published(node, await record_workflow_with_runs(node.log, 2))
         await subscriber.run_and_report("--once")
         subscriber.database.unlink()
         code, _, err = await subscriber.run_to_end("--once")
@@ -223,10 +223,10 @@ async def test_both_programs_read_the_same_file_and_print_the_same(
     database: str, nats_server: NatsForTests, tmp_path: Path, node_packages: None
 ) -> None:
     del node_packages
-    await migrated(database)
-    async with process(database, nats_server, relays=True) as node:
+    await migrate_components(database)
+    async with open_process(database, nats_server, relays=True) as node:
         await record_workflow_with_runs(node.log, 3)
-        await published(node, await record_workflow_with_runs(node.log, 3, workspace=ELSEWHERE))
+        await wait_until_published(node, await record_workflow_with_runs(node.log, 3, workspace=ELSEWHERE))
     python, typescript = (Subscriber(program, nats_server, tmp_path / "counts.db") for program in PROGRAMS)
     report = await python.run_and_report("--once")
     assert {row["workspace"] for row in report["workflows"]} == {from_uuid("ws", WORKSPACE), from_uuid("ws", ELSEWHERE)}

@@ -18,11 +18,11 @@ from store.log.event_id import mark_of, marked
 from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
 from tests.kills.test_projection_kills import agree, checkpoint
-from tests.support.bus.given import ids_in_stream, record
+from tests.support.bus.given import read_stream_ids, append_project
 from tests.support.kills.environment import PATIENCE_SECONDS, TOP
 from tests.support.kills.projection_process import STOP_VARIABLE
 from tests.support.servers.nats import NatsForTests
-from tests.support.store.given import running
+from tests.support.store.given import open_log
 from tests.support.waiting import eventually, wait_until_stopped
 
 HASTE: Final = {
@@ -114,23 +114,23 @@ async def test_a_worker_that_hangs_is_followed_by_another_and_commits_nothing_wh
     database: str, tmp_path: Path, stops: str
 ) -> None:
     await migrate(database, COMPONENTS)
-    async with running(database) as log, two(database, tmp_path) as here:
+    async with open_log(database) as log, two(database, tmp_path) as here:
         log.wake_others = True
         first = await here.start(**({} if stops == "between batches" else {STOP_VARIABLE: f"{stops}:0"}))
         await here.works(first, standing_by=0)
         second = await here.start()
         await here.works(first, standing_by=1)
         if stops == "between batches":
-            await here.folded(await record(log, 3))
+            await here.folded(await append_project(log, 3))
             first.send_signal(signal.SIGSTOP)
         else:
-            await record(log)
+            await append_project(log)
         await wait_until_stopped(first)  # before there is more: one that hangs with nothing to do is left alone
-        await here.folded(await record(log, 3))
+        await here.folded(await append_project(log, 3))
         await here.works(second, standing_by=0)
         first.send_signal(signal.SIGCONT)
         await here.works(second, standing_by=1)
-        await here.folded(await record(log, 3))
+        await here.folded(await append_project(log, 3))
         await agree(log, here.connection)
         assert (first.returncode, second.returncode) == (None, None)
 
@@ -140,22 +140,22 @@ async def test_a_relay_that_hangs_is_followed_by_another_and_the_stream_holds_ev
     database: str, nats_server: NatsForTests, tmp_path: Path, stops: str
 ) -> None:
     await migrate(database, COMPONENTS)
-    async with running(database) as log, two(database, tmp_path, NATS_URL=nats_server.url) as here:
+    async with open_log(database) as log, two(database, tmp_path, NATS_URL=nats_server.url) as here:
         log.wake_others = True
         first = await here.start(**({} if stops == "between pages" else {STOP_VARIABLE: f"{stops}:1"}))
         await here.relays(first, standing_by=0)
         second = await here.start()
         await here.relays(first, standing_by=1)
         if stops == "between pages":
-            await here.published(await record(log, 3))
+            await here.published(await append_project(log, 3))
             first.send_signal(signal.SIGSTOP)
-        await here.published(await record(log, 30))
+        await here.published(await append_project(log, 30))
         await here.relays(second, standing_by=0)
         first.send_signal(signal.SIGCONT)
         await here.relays(second, standing_by=1)
-        last = await record(log, 30)
+        last = await append_project(log, 30)
         await here.published(last)
         _, log_id = await log.head()
         ids = [marked(mark_of(log_id), position) for position in range(1, last + 1)]
-        assert await ids_in_stream(nats_server, "CALLSHEET") == ids
+        assert await read_stream_ids(nats_server, "CALLSHEET") == ids
         assert (first.returncode, second.returncode) == (None, None)

@@ -20,7 +20,7 @@ from tests.callsheet.test_dev import environ
 from tests.support.kills.engine_process import VARIABLE
 from tests.support.kills.environment import PATIENCE_SECONDS, TOP
 from tests.support.projections.given import new_id
-from tests.support.store.given import append, running, whole_log
+from tests.support.store.given import create_append, open_log, read_whole_log
 from tests.support.waiting import eventually
 
 POINTS: Final = ("rows.written", "rows.committed")
@@ -63,11 +63,11 @@ async def busy(log: Log, projects: list[UUID], number: int) -> int:
     """Append to a new project and to the others; gives the last position."""
     project = new_id()
     projects.append(project)
-    await log.append(append(project, 0, ProjectCreated(name="0", owner="ada"), project=project))
+    await log.append(create_append(project, 0, ProjectCreated(name="0", owner="ada"), project=project))
     last = 0
     for one in projects[-5:]:
         version = max((fact.version for fact in await log.read_stream(one)), default=0)
-        accepted: Any = await log.append(append(one, version, ProjectRenamed(name=f"{number}"), project=one))
+        accepted: Any = await log.append(create_append(one, version, ProjectRenamed(name=f"{number}"), project=one))
         last = accepted.position
     return last
 
@@ -83,7 +83,7 @@ async def killed(database: str, directory: Path, point: str, kills: int) -> None
     random = Random(point)  # noqa: S311  # which time at the point is the last one
     workers, projects = Workers(database, directory), list[UUID]()
     seen = 0
-    async with running(database) as log, await AsyncConnection.connect(database, autocommit=True) as connection:
+    async with open_log(database) as log, await AsyncConnection.connect(database, autocommit=True) as connection:
         log.wake_others = True
         try:
             doomed = await workers.start(f"{point}:0")
@@ -113,7 +113,7 @@ async def reads(connection: AsyncConnection[Any], position: int) -> bool:
 async def agree(log: Log, connection: AsyncConnection[Any]) -> None:
     """Hold the projects that are read against the log."""
     folded: dict[UUID, tuple[int, Project]] = {}
-    for one in await whole_log(log):
+    for one in await read_whole_log(log):
         assert isinstance(one.fact, ProjectCreated | ProjectRenamed)
         _, state = folded.get(one.stream_id, (0, Project()))
         folded[one.stream_id] = one.version, evolve(state, one.fact)

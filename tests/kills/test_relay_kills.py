@@ -15,11 +15,11 @@ from store.log.event_id import mark_of, marked
 from store.log.log import Log
 from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
-from tests.support.bus.given import ids_in_stream, record
+from tests.support.bus.given import read_stream_ids, append_project
 from tests.support.kills.engine_process import VARIABLE
 from tests.support.kills.environment import PATIENCE_SECONDS, TOP
 from tests.support.servers.nats import NatsForTests
-from tests.support.store.given import running
+from tests.support.store.given import open_log
 from tests.support.waiting import eventually
 
 LONG_KILLS: Final = 50
@@ -73,7 +73,7 @@ async def dies(victims: list[asyncio.subprocess.Process], log: Log) -> asyncio.s
     """Append until one of the victims is dead, and give it."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        await record(log, 3)
+        await append_project(log, 3)
         await asyncio.sleep(0.02)
         for one in victims:
             if one.returncode is not None:
@@ -86,7 +86,7 @@ async def killed(database: str, server: NatsForTests, directory: Path, kills: in
     relays = Relays(database, server, directory)
     random = Random(kills)  # noqa: S311  # which page to die after, nothing secret
     try:
-        async with running(database) as log:
+        async with open_log(database) as log:
             victims = [await relays.start(f"relay.published:{random.randint(0, PASSED_MOST)}") for _ in range(2)]
             behind = 0
             for number in range(kills):
@@ -98,7 +98,7 @@ async def killed(database: str, server: NatsForTests, directory: Path, kills: in
                     victims.append(await relays.start(f"relay.published:{random.randint(0, PASSED_MOST)}"))
             assert behind == kills, "every one of them died before it had remembered what it published"
             await relays.start()
-            last = await record(log, 5)
+            last = await append_project(log, 5)
 
             async def published() -> bool:
                 return await cursor(log) == last
@@ -107,7 +107,7 @@ async def killed(database: str, server: NatsForTests, directory: Path, kills: in
             await eventually(published, what="another process has published everything", seconds=PATIENCE_SECONDS)
             assert time.monotonic() - began < TAKEN_OVER_SECONDS
             _, log_id = await log.head()
-            assert await ids_in_stream(server, STREAM) == [
+            assert await read_stream_ids(server, STREAM) == [
                 marked(mark_of(log_id), position) for position in range(1, last + 1)
             ]
     finally:

@@ -10,7 +10,7 @@ from domain.payload import INLINE_BYTES, Payload
 from store.contents import ContentStore, PostgresContents, inline, keep, resolve
 from store.errors import ContentMissing, ContentTooLarge, TooDeep, UnstorableText
 from tests.support.servers.postgres import EVERY_POSTGRES
-from tests.support.store.given import WORKSPACE, running
+from tests.support.store.given import WORKSPACE, open_log
 
 LARGE = "é" * INLINE_BYTES
 
@@ -18,7 +18,7 @@ LARGE = "é" * INLINE_BYTES
 @EVERY_POSTGRES
 async def test_a_content_comes_back_as_it_was_put_under_its_hash(database: str) -> None:
     content = bytes(range(256)) * 1_000
-    async with running(database) as log:
+    async with open_log(database) as log:
         contents: ContentStore = PostgresContents(log.sessions)
         reference = await contents.put(WORKSPACE, content, "image/png")
         assert reference == f"sha256:{hashlib.sha256(content).hexdigest()}"
@@ -26,7 +26,7 @@ async def test_a_content_comes_back_as_it_was_put_under_its_hash(database: str) 
 
 
 async def test_a_content_that_is_put_again_stays_as_it_was(database: str) -> None:
-    async with running(database) as log:
+    async with open_log(database) as log:
         contents = PostgresContents(log.sessions)
         first = await contents.put(WORKSPACE, b"same", "text/plain")
         assert await contents.put(WORKSPACE, b"same", "text/html") == first
@@ -34,7 +34,7 @@ async def test_a_content_that_is_put_again_stays_as_it_was(database: str) -> Non
 
 
 async def test_a_content_of_another_workspace_is_not_to_be_had(database: str) -> None:
-    async with running(database) as log:
+    async with open_log(database) as log:
         contents = PostgresContents(log.sessions)
         reference = await contents.put(WORKSPACE, b"ours", "text/plain")
         with pytest.raises(ContentMissing):
@@ -43,13 +43,13 @@ async def test_a_content_of_another_workspace_is_not_to_be_had(database: str) ->
 
 @pytest.mark.parametrize("reference", ["", "sha256:", "sha256:" + "0" * 64, "sha256:" + "G" * 64, "md5:" + "0" * 32])
 async def test_a_reference_that_leads_nowhere_is_missing(database: str, reference: str) -> None:
-    async with running(database) as log:
+    async with open_log(database) as log:
         with pytest.raises(ContentMissing):
             await PostgresContents(log.sessions).get(WORKSPACE, reference)
 
 
 async def test_a_content_over_the_limit_is_refused(database: str) -> None:
-    async with running(database) as log:
+    async with open_log(database) as log:
         contents = PostgresContents(log.sessions, content_bytes_max=10)
         await contents.put(WORKSPACE, b"x" * 10, "text/plain")
         with pytest.raises(ContentTooLarge, match="11 bytes is over the limit of 10"):
@@ -57,7 +57,7 @@ async def test_a_content_over_the_limit_is_refused(database: str) -> None:
 
 
 async def test_a_small_value_stands_in_the_payload_and_a_large_one_is_referred_to(database: str) -> None:
-    async with running(database) as log:
+    async with open_log(database) as log:
         contents = PostgresContents(log.sessions)
         small = await keep(contents, WORKSPACE, {"headline": "Hi"})
         large = await keep(contents, WORKSPACE, {"body": LARGE})
@@ -79,7 +79,7 @@ async def test_a_value_that_is_written_many_times_is_refused_before_it_is_writte
     text = "x" * 5_000_000
     value: dict[str, object] = {"all": [{"one": text, "two": [text]}] * 100_000}
     assert inline(value) is None
-    async with running(database) as log:
+    async with open_log(database) as log:
         with pytest.raises(ContentTooLarge):
             await keep(PostgresContents(log.sessions), WORKSPACE, value)
 
@@ -102,7 +102,7 @@ async def test_a_value_that_some_reader_could_not_read_is_refused(database: str,
         deep = [deep]
     with pytest.raises(TooDeep, match="more than 100 deep"):
         inline(deep)
-    async with running(database) as log:
+    async with open_log(database) as log:
         with pytest.raises(TooDeep):
             await keep(PostgresContents(log.sessions), WORKSPACE, deep)
 

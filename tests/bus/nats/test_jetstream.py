@@ -7,7 +7,7 @@ from nats.js.api import RetentionPolicy, StreamConfig, SubjectTransform
 
 from bus.nats.jetstream import StreamUnusable, ensure_stream
 from bus.settings import NatsSettings
-from tests.support.bus.given import STREAM, client_of, ids_in_stream, ids_up_to, migrated, process, published, record
+from tests.support.bus.given import STREAM, open_client, read_stream_ids, compute_event_ids, migrate_components, open_process, wait_until_published, append_project
 from tests.support.servers.nats import NatsForTests
 
 # nats-py is typed in part only.
@@ -17,7 +17,7 @@ from tests.support.servers.nats import NatsForTests
 async def test_a_stream_is_made_checked_and_changed_and_left_alone_when_it_is_right(
     nats_server: NatsForTests,
 ) -> None:
-    async with client_of(nats_server) as client:
+    async with open_client(nats_server) as client:
         jetstream = client.jetstream()
         await ensure_stream(client, STREAM)
         first = await jetstream.stream_info(STREAM.stream)
@@ -36,13 +36,13 @@ async def test_a_stream_is_made_checked_and_changed_and_left_alone_when_it_is_ri
 async def test_limits_that_would_drop_facts_are_taken_off_a_stream(
     database: str, nats_server: NatsForTests, limits: dict[str, Any]
 ) -> None:
-    await migrated(database)
-    async with client_of(nats_server) as client:
+    await migrate_components(database)
+    async with open_client(nats_server) as client:
         await client.jetstream().add_stream(StreamConfig(name=STREAM.stream, subjects=["callsheet.v1.>"], **limits))
-    async with process(database, nats_server, relays=True) as one:
-        last = await record(one.log, 10)
-        await published(one, last)
-        assert await ids_in_stream(nats_server) == await ids_up_to(one, last)
+    async with open_process(database, nats_server, relays=True) as one:
+        last = await append_project(one.log, 10)
+        await wait_until_published(one, last)
+        assert await read_stream_ids(nats_server) == await compute_event_ids(one, last)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ async def test_limits_that_would_drop_facts_are_taken_off_a_stream(
     ],
 )
 async def test_a_stream_of_somebody_else_is_not_taken(nats_server: NatsForTests, theirs: StreamConfig) -> None:
-    async with client_of(nats_server) as client:
+    async with open_client(nats_server) as client:
         await client.jetstream().add_stream(theirs)
         with pytest.raises(StreamUnusable):
             await ensure_stream(client, STREAM)

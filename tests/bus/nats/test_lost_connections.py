@@ -10,8 +10,8 @@ from nats.aio.msg import Msg
 
 from bus.nats.connection import NatsAway, NatsSession, connected_to_nats
 from bus.settings import NatsServers, NatsSettings
-from tests.support.bus.breaking_nats import BreakingNats, Ending, Point
-from tests.support.bus.given import migrated, process, settled
+from tests.support.bus.breaking_nats import BreakingNats, Ending, Stage
+from tests.support.bus.given import migrate_components, open_process, run_due_callbacks
 from tests.support.waiting import eventually
 
 # nats-py is typed in part only.
@@ -28,14 +28,14 @@ async def ignored(_message: Msg) -> None:
     """Take a message that nobody waits for."""
 
 
-@pytest.mark.parametrize(("point", "ending"), list(product(Point, Ending)))
+@pytest.mark.parametrize(("point", "ending"), list(product(Stage, Ending)))
 async def test_after_a_connection_that_breaks_off_the_next_one_carries(
-    database: str, point: Point, ending: Ending
+    database: str, point: Stage, ending: Ending
 ) -> None:
-    await migrated(database)
+    await migrate_components(database)
     server = BreakingNats(point, ending)
     connect_seconds = LEFT_OPEN.get(ending, 2 * SOON)
-    async with server.serving(), process(database, server, connect_seconds=connect_seconds) as one:
+    async with server.serving(), open_process(database, server, connect_seconds=connect_seconds) as one:
 
         async def carries() -> bool:
             return server.carries and one.bus.list_degraded() == ()
@@ -56,16 +56,16 @@ async def publish_until_lost(access: NatsSettings) -> None:
 
 
 async def test_a_connection_that_takes_nothing_any_more_is_lost_also_while_much_waits_to_be_sent() -> None:
-    server = BreakingNats(Point.ANSWERED, Ending.SILENT)
+    server = BreakingNats(Stage.ANSWERED, Ending.SILENT)
     async with server.serving(), asyncio.timeout(SOON):
         with pytest.raises(ExceptionGroup) as lost:
             await publish_until_lost(NatsSettings(url=NatsServers(server.url), ping_seconds=0.1))
         assert lost.group_contains(NatsAway)
 
 
-@pytest.mark.parametrize("point", [Point.ANSWERED, Point.SUBSCRIBED])
+@pytest.mark.parametrize("point", [Stage.ANSWERED, Stage.SUBSCRIBED])
 @pytest.mark.parametrize("turns", range(6))
-async def test_a_connection_that_is_given_up_while_it_closes_leaves_nothing_behind(point: Point, turns: int) -> None:
+async def test_a_connection_that_is_given_up_while_it_closes_leaves_nothing_behind(point: Stage, turns: int) -> None:
     before = asyncio.all_tasks()
     server = BreakingNats(point, Ending.CLOSED)
     async with (
@@ -77,13 +77,13 @@ async def test_a_connection_that_is_given_up_while_it_closes_leaves_nothing_behi
             await asyncio.sleep(0)
         for _ in range(turns):
             await asyncio.sleep(0)
-    await settled()
+    await run_due_callbacks()
     assert asyncio.all_tasks() == before
 
 
 @pytest.mark.parametrize("ending", [Ending.CLOSED, Ending.ANOTHER_LINE])
 async def test_a_server_that_does_not_answer_the_first_ping_has_not_taken_the_connection(ending: Ending) -> None:
-    server = BreakingNats(Point.ASKED, ending)
+    server = BreakingNats(Stage.ASKED, ending)
     async with server.serving():
         with pytest.raises(NatsAway, match="did not take the connection"):
             async with connected_to_nats(NatsSettings(url=NatsServers(server.url)), "callsheet test"):

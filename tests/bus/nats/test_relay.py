@@ -11,19 +11,19 @@ from bus.nats.relay import Relaying
 from tests.support.bus.given import (
     STREAM,
     Process,
-    client_of,
-    connected,
-    ids_in_stream,
-    ids_up_to,
-    known_to_each_other,
-    law_holds,
-    migrated,
-    process,
-    published,
-    record,
+    open_client,
+    wait_until_connected,
+    read_stream_ids,
+    compute_event_ids,
+    wait_until_acquainted,
+    assert_received_log,
+    migrate_components,
+    open_process,
+    wait_until_published,
+    append_project,
     relay_bounds,
 )
-from tests.support.projections.given import terminate
+from tests.support.projections.given import terminate_backend
 from tests.support.servers.nats import NatsForTests
 from tests.support.waiting import eventually
 
@@ -54,176 +54,176 @@ async def away(one: Process) -> None:
 async def test_the_whole_log_is_published_once_in_order_and_the_cursor_follows(
     database: str, nats_server: NatsForTests
 ) -> None:
-    await migrated(database)
-    async with process(database) as before:
-        await record(before.log, 250)
-    async with process(database, nats_server, relays=True) as one:
-        last = await record(one.log, 30)
-        await published(one, last)
-        assert await ids_in_stream(nats_server) == await ids_up_to(one, last)
+    await migrate_components(database)
+    async with open_process(database) as before:
+        await append_project(before.log, 250)
+    async with open_process(database, nats_server, relays=True) as one:
+        last = await append_project(one.log, 30)
+        await wait_until_published(one, last)
+        assert await read_stream_ids(nats_server) == await compute_event_ids(one, last)
         assert executed(database, CURSOR) == [(last,)]
 
 
 async def test_what_was_published_and_not_remembered_is_published_again_and_kept_once(
     database: str, nats_server: NatsForTests
 ) -> None:
-    await migrated(database)
-    async with process(database, nats_server, relays=True) as one:
-        last = await record(one.log, 30)
-        await published(one, last)
+    await migrate_components(database)
+    async with open_process(database, nats_server, relays=True) as one:
+        last = await append_project(one.log, 30)
+        await wait_until_published(one, last)
     executed(database, LOST, 20)
-    async with process(database, nats_server, relays=True) as one:
-        await published(one, last)
-        last = await record(one.log, 5)
-        await published(one, last)
-        assert await ids_in_stream(nats_server) == await ids_up_to(one, last)
+    async with open_process(database, nats_server, relays=True) as one:
+        await wait_until_published(one, last)
+        last = await append_project(one.log, 5)
+        await wait_until_published(one, last)
+        assert await read_stream_ids(nats_server) == await compute_event_ids(one, last)
 
 
 async def test_a_fact_that_nobody_can_read_is_published_and_stops_nothing(
     database: str, nats_server: NatsForTests
 ) -> None:
-    await migrated(database)
-    async with process(database) as before:
-        last = await record(before.log, 10)
+    await migrate_components(database)
+    async with open_process(database) as before:
+        last = await append_project(before.log, 10)
     executed(database, STRANGE, 5)
-    async with process(database, nats_server, relays=True) as one:
-        await published(one, last)
-        assert await ids_in_stream(nats_server) == await ids_up_to(one, last)
+    async with open_process(database, nats_server, relays=True) as one:
+        await wait_until_published(one, last)
+        assert await read_stream_ids(nats_server) == await compute_event_ids(one, last)
 
 
 async def test_what_outside_libraries_record_is_not_published_and_not_waited_for(
     database: str, nats_server: NatsForTests
 ) -> None:
-    await migrated(database)
-    async with process(database) as before:
-        last = await record(before.log, 10)
+    await migrate_components(database)
+    async with open_process(database) as before:
+        last = await append_project(before.log, 10)
     executed(database, "update events set state_format = 0 where notification_id in (3, 4, 10)")
-    async with process(database, nats_server, relays=True) as one:
-        await published(one, last)
-        ids = await ids_up_to(one, last)
-        assert await ids_in_stream(nats_server) == [id_ for id_ in ids if id_ not in {ids[2], ids[3], ids[9]}]
+    async with open_process(database, nats_server, relays=True) as one:
+        await wait_until_published(one, last)
+        ids = await compute_event_ids(one, last)
+        assert await read_stream_ids(nats_server) == [id_ for id_ in ids if id_ not in {ids[2], ids[3], ids[9]}]
 
 
 async def test_one_relays_and_another_takes_over_when_its_connection_ends(
     database: str, nats_server: NatsForTests
 ) -> None:
-    await migrated(database)
+    await migrate_components(database)
     async with AsyncExitStack() as stack:
         last = 0
-        both = [await stack.enter_async_context(process(database, nats_server, relays=True)) for _ in range(2)]
+        both = [await stack.enter_async_context(open_process(database, nats_server, relays=True)) for _ in range(2)]
 
         async def all_published() -> bool:
             return max(one.relay.position for one in both) >= last
 
         for _ in range(3):
-            last = await record(both[0].log, 10)
+            last = await append_project(both[0].log, 10)
             await eventually(all_published, what="whoever relays has published everything")
             for (backend,) in executed(database, RELAYS, "callsheet-relay@"):
-                terminate(database, int(str(backend)))
-        last = await record(both[0].log, 10)
+                terminate_backend(database, int(str(backend)))
+        last = await append_project(both[0].log, 10)
         await eventually(all_published, what="everything is published")
         for one in both:
             await one.has(last)
-            await law_holds(one)
-        assert await ids_in_stream(nats_server) == await ids_up_to(both[0], last)
+            await assert_received_log(one)
+        assert await read_stream_ids(nats_server) == await compute_event_ids(both[0], last)
 
 
 @pytest.mark.parametrize("kept", ["kept", "wiped"])
 async def test_nats_killed_and_started_again_costs_no_fact(database: str, nats_server: NatsForTests, kept: str) -> None:
-    await migrated(database)
+    await migrate_components(database)
     async with (
-        process(database, nats_server, relays=True) as one,
-        process(database, nats_server) as other,
+        open_process(database, nats_server, relays=True) as one,
+        open_process(database, nats_server) as other,
     ):
-        await connected(other)
-        await known_to_each_other((one, other))
-        last = await record(one.log, 20)
-        await published(one, last)
+        await wait_until_connected(other)
+        await wait_until_acquainted((one, other))
+        last = await append_project(one.log, 20)
+        await wait_until_published(one, last)
         nats_server.kill()
         await away(one)
         await away(other)
-        while_away = await record(one.log, 20)
+        while_away = await append_project(one.log, 20)
         await other.has(while_away)
         if kept == "wiped":
             nats_server.wipe()
         nats_server.start()
-        await connected(one)
-        await connected(other)
-        last = await record(other.log, 20)
+        await wait_until_connected(one)
+        await wait_until_connected(other)
+        last = await append_project(other.log, 20)
         for each in (one, other):
             await each.has(last)
-            await law_holds(each)
-        await published(one, last)
-        published_ids = await ids_in_stream(nats_server)
-        wanted = await ids_up_to(one, last)
+            await assert_received_log(each)
+        await wait_until_published(one, last)
+        published_ids = await read_stream_ids(nats_server)
+        wanted = await compute_event_ids(one, last)
         # What JetStream had acknowledged and not yet written may be gone; what came after the cursor never is.
         assert published_ids[-40:] == wanted[-40:]
         assert set(published_ids) <= set(wanted)
 
 
 async def test_a_stream_restored_from_before_goes_on_with_what_comes(database: str, nats_server: NatsForTests) -> None:
-    await migrated(database)
-    async with process(database, nats_server, relays=True) as one, process(database, nats_server) as other:
-        await published(one, await record(one.log, 20))
+    await migrate_components(database)
+    async with open_process(database, nats_server, relays=True) as one, open_process(database, nats_server) as other:
+        await wait_until_published(one, await append_project(one.log, 20))
         nats_server.stop()
         nats_server.keep_aside()
         nats_server.start()
-        await connected(one)
-        before = await record(one.log, 20)
-        await published(one, before)
+        await wait_until_connected(one)
+        before = await append_project(one.log, 20)
+        await wait_until_published(one, before)
         nats_server.stop()
         nats_server.restore()
         nats_server.start()
-        await connected(one)
-        await connected(other)
-        last = await record(one.log, 20)
-        await published(one, last)
+        await wait_until_connected(one)
+        await wait_until_connected(other)
+        last = await append_project(one.log, 20)
+        await wait_until_published(one, last)
         await other.has(last)
-        await law_holds(other)
-        wanted = await ids_up_to(one, last)
-        assert await ids_in_stream(nats_server) == wanted[:20] + wanted[40:]
+        await assert_received_log(other)
+        wanted = await compute_event_ids(one, last)
+        assert await read_stream_ids(nats_server) == wanted[:20] + wanted[40:]
 
 
 async def test_a_stream_that_is_deleted_under_the_relay_is_made_again(database: str, nats_server: NatsForTests) -> None:
-    await migrated(database)
-    async with process(database, nats_server, relays=True) as one:
-        before = await record(one.log, 5)
-        await published(one, before)
-        async with client_of(nats_server) as client:
+    await migrate_components(database)
+    async with open_process(database, nats_server, relays=True) as one:
+        before = await append_project(one.log, 5)
+        await wait_until_published(one, before)
+        async with open_client(nats_server) as client:
             await client.jetstream().delete_stream(STREAM.stream)
-        last = await record(one.log, 5)
-        await published(one, last)
-        assert await ids_in_stream(nats_server) == await ids_up_to(one, last, after=before)
+        last = await append_project(one.log, 5)
+        await wait_until_published(one, last)
+        assert await read_stream_ids(nats_server) == await compute_event_ids(one, last, after=before)
 
 
 async def test_a_process_starts_without_nats_and_says_so_until_it_is_there(
     database: str, nats_server: NatsForTests
 ) -> None:
-    await migrated(database)
+    await migrate_components(database)
     nats_server.stop()
-    async with process(database, nats_server, relays=True) as one, process(database, nats_server) as other:
+    async with open_process(database, nats_server, relays=True) as one, open_process(database, nats_server) as other:
         await away(one)
-        await known_to_each_other((one, other))
-        last = await record(one.log, 5)
+        await wait_until_acquainted((one, other))
+        last = await append_project(one.log, 5)
         await other.has(last)
         nats_server.start()
-        await connected(one)
+        await wait_until_connected(one)
         assert one.bus.list_degraded() == ()
-        await published(one, last)
+        await wait_until_published(one, last)
 
 
 async def test_a_nats_that_hangs_is_noticed_and_what_it_did_not_acknowledge_is_published_again(
     database: str, nats_server: NatsForTests
 ) -> None:
-    await migrated(database)
+    await migrate_components(database)
     async with (
-        process(database, nats_server, relays=True, bounds=relay_bounds(ack_seconds=0.2)) as one,
-        process(database, nats_server) as other,
+        open_process(database, nats_server, relays=True, bounds=relay_bounds(ack_seconds=0.2)) as one,
+        open_process(database, nats_server) as other,
     ):
-        await known_to_each_other((one, other))
-        await published(one, await record(one.log, 5))
+        await wait_until_acquainted((one, other))
+        await wait_until_published(one, await append_project(one.log, 5))
         nats_server.pause()
-        last = await record(one.log, 5)
+        last = await append_project(one.log, 5)
         await other.has(last)
 
         async def refused() -> bool:
@@ -232,33 +232,33 @@ async def test_a_nats_that_hangs_is_noticed_and_what_it_did_not_acknowledge_is_p
         await eventually(refused, what="the relay says that nothing is acknowledged")
         assert any("the relay cannot publish" in said for said in one.bus.list_degraded())
         nats_server.go_on()
-        last = await record(one.log, 5)
-        await published(one, last)
-        assert await ids_in_stream(nats_server) == await ids_up_to(one, last)
+        last = await append_project(one.log, 5)
+        await wait_until_published(one, last)
+        assert await read_stream_ids(nats_server) == await compute_event_ids(one, last)
 
 
 async def test_an_envelope_of_a_stranger_is_not_taken(database: str, nats_server: NatsForTests) -> None:
-    await migrated(database)
-    async with process(database, nats_server, relays=True) as one, process(database, nats_server) as other:
-        await connected(other)
-        last = await record(one.log, 3)
+    await migrate_components(database)
+    async with open_process(database, nats_server, relays=True) as one, open_process(database, nats_server) as other:
+        await wait_until_connected(other)
+        last = await append_project(one.log, 3)
         await other.has(last)
-        async with client_of(nats_server) as client:
+        async with open_client(nats_server) as client:
             stranger = UUID("0192f000-0000-7000-8000-0000000000aa")
             for payload in (b"", b"{}", b"\xff" * 100, stranger.bytes):
                 await client.publish("callsheet.v1.x.y.z.w", payload, headers={"Callsheet-Position": str(last + 1)})
             await client.flush()
-        last = await record(one.log, 3)
+        last = await append_project(one.log, 3)
         await other.has(last)
-        await law_holds(other)
+        await assert_received_log(other)
 
 
 async def test_facts_come_over_nats_and_the_log_is_not_read_for_them(database: str, nats_server: NatsForTests) -> None:
-    await migrated(database)
-    patient = process(database, nats_server, patience_seconds=20)
-    async with process(database, nats_server, relays=True) as one, patient as other:
-        await connected(other)
+    await migrate_components(database)
+    patient = open_process(database, nats_server, patience_seconds=20)
+    async with open_process(database, nats_server, relays=True) as one, patient as other:
+        await wait_until_connected(other)
         await asyncio.sleep(0)
         for _ in range(5):
-            await other.has(await record(one.log, 10))
-        await law_holds(other)
+            await other.has(await append_project(one.log, 10))
+        await assert_received_log(other)

@@ -22,7 +22,7 @@ from store.contents import PostgresContents
 from store.log.raw_reads import POSITIONS_MAX
 from tests.support.callsheet.operate import answered_lines, migrated, project_with_names, recorded, said
 from tests.support.projections.given import NOW
-from tests.support.store.given import WORKSPACE, running
+from tests.support.store.given import WORKSPACE, open_log
 
 OTHER_WORKSPACE = UUID("0192f000-0000-7000-8000-000000000002")
 ZONE = """
@@ -207,7 +207,7 @@ def test_large_contents_are_shown_only_where_asked_for(database: str) -> None:
 
 
 async def kept(database: str, content: bytes) -> str:
-    async with running(database) as log:
+    async with open_log(database) as log:
         return await PostgresContents(log.sessions).put(WORKSPACE, content, "application/json")
 
 

@@ -15,7 +15,7 @@ from projections.runtime.parking import load_state
 from store.postgres.arrays import register
 from store.postgres.connections import open_connection
 from tests.support.callsheet.operate import answered, migrated, project_with_names, said
-from tests.support.store.given import WORKSPACE, running
+from tests.support.store.given import WORKSPACE, open_log
 
 NO_POISON = "alter table projects add constraint no_poison check (name <> 'poison')"
 MENDED = "alter table projects drop constraint no_poison"
@@ -37,7 +37,7 @@ def executed(database: str, statement: LiteralString) -> None:
 
 async def followed(database: str) -> None:
     """Fold the whole log into the projects, as a worker does."""
-    async with running(database) as log, open_connection(database) as connection:
+    async with open_log(database) as log, open_connection(database) as connection:
         register(connection)
         projection = ProjectsProjection(most_remembered=10)
         owned = OwnedProjection(

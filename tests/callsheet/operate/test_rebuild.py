@@ -14,7 +14,7 @@ from callsheet.wiring.projections import ALL_PROJECTIONS, PROJECTIONS, projectio
 from projections.runtime.worker import Worker
 from tests.callsheet.test_dev import environ
 from tests.support.callsheet.operate import answered, migrated, project_with_names, said
-from tests.support.projections.given import PROMPT_BOUNDS, in_background, world_of
+from tests.support.projections.given import PROMPT_BOUNDS, run_in_background, open_harness
 from tests.support.waiting import eventually
 
 STRANGER = """
@@ -36,11 +36,11 @@ def followed(database: str, *names: str) -> str:
     """Record projects and let a worker fold them; gives the database."""
 
     async def fold() -> None:
-        async with world_of(database) as world:
-            checkpoints = world.checkpoints()
-            worker = Worker(database, world.feed, projections_of(ALL_PROJECTIONS), checkpoints, PROMPT_BOUNDS)
-            async with in_background(worker.run()):
-                head, _ = await world.log.head()
+        async with open_harness(database) as harness:
+            checkpoints = harness.create_checkpoints()
+            worker = Worker(database, harness.feed, projections_of(ALL_PROJECTIONS), checkpoints, PROMPT_BOUNDS)
+            async with run_in_background(worker.run()):
+                head, _ = await harness.log.head()
                 for name in PROJECTIONS:
                     await checkpoints.wait_for(name, head, 15)
 

@@ -14,7 +14,7 @@ from callsheet.telemetry.metrics import Metrics
 from domain.payload import Payload
 from domain.runs.facts import StepCompleted, Usage
 from tests.support.callsheet.separate_processes import Started, apart, gateway
-from tests.support.projections.given import NOW, new_id, recorded
+from tests.support.projections.given import NOW, new_id, number_facts
 from tests.support.servers.postgres import PostgresForTests
 from tests.support.store.given import WORKSPACE
 from tests.support.waiting import eventually
@@ -128,7 +128,7 @@ def metrics() -> Metrics:
 def test_models_past_a_bound_are_counted_together(metrics: Metrics) -> None:
     tally, run = FactTally(), new_id()
     tally.show(metrics)
-    tally.committed(recorded([(run, used(f"openai/{number}", number)) for number in range(MODELS_MAX + 10)]))
+    tally.committed(number_facts([(run, used(f"openai/{number}", number)) for number in range(MODELS_MAX + 10)]))
     page = values(metrics.page().decode())
     tokens = {name: value for name, value in page.items() if name.startswith("callsheet_model_tokens_total")}
     assert len(tokens) == 2 * (MODELS_MAX + 1)

@@ -31,7 +31,7 @@ from domain.runs.run import Run
 from store.log.records import Append, CommandId
 from tests.support.commands.processes import Process, meanwhile, new_id, now, process
 from tests.support.commands.scenario import NOW
-from tests.support.store.given import append
+from tests.support.store.given import create_append
 
 BEGUN = (
     RunStarted(workflow_id=UUID(int=1), workflow_version=1, inputs=NOTHING, pins=Pins(), started_at=NOW),
@@ -69,7 +69,7 @@ def decide(run: UUID, version: int | None = None) -> DecideStep:
 
 async def begun(one: Process, project: UUID) -> UUID:
     run = new_id()
-    await one.log.append(append(run, 0, *BEGUN, project=project))
+    await one.log.append(create_append(run, 0, *BEGUN, project=project))
     return run
 
 
@@ -101,7 +101,7 @@ async def when(
         async with process(database, clock) as one:
             project = await one.project()
             run = await begun(one, project)
-            clock.appends.append(append(run, len(BEGUN), *facts, project=project))
+            clock.appends.append(create_append(run, len(BEGUN), *facts, project=project))
             clock.decisions = 0
             give = cancel if command is CancelRun else decide
             outcome = await one.does(give(run, version), CommandId(key=b"k" * 32, request_hash=b"r" * 32))

@@ -17,7 +17,7 @@ from engine.driving import intake
 from store.settings import StoreSettings
 from tests.support.engine.harness import Site, asks, reviews, site
 from tests.support.graphs import graph, node
-from tests.support.projections.given import in_background
+from tests.support.projections.given import run_in_background
 from tests.support.waiting import eventually
 
 HELD = graph(asks("a", "held"))
@@ -95,7 +95,7 @@ async def test_a_log_that_cannot_be_read_for_a_while_does_not_cost_an_engine_wha
         feed = Feed(there.log, FeedSettings(buffer_events=buffered_events))
         here = replace(there, feed=feed)
         with capture_logs() as said:
-            async with in_background(feed.run()), here.engaged(active_runs=4, heartbeat_seconds=600.0) as engine:
+            async with run_in_background(feed.run()), here.engaged(active_runs=4, heartbeat_seconds=600.0) as engine:
                 workflow = await here.workflow(await here.project(), HELD)
                 runs = [await here.start(workflow)]
                 await here.asked("a")

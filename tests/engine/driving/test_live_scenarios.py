@@ -38,7 +38,7 @@ from tests.support.engine.simulator.reference import (
     expected,
 )
 from tests.support.engine.simulator.simulated_retries import Fates, gifts_of, items_of, kept_of
-from tests.support.projections.given import in_background
+from tests.support.projections.given import run_in_background
 from tests.support.waiting import eventually
 
 REST_SECONDS = 120.0
@@ -149,7 +149,7 @@ async def play_live(here: Site, model: PlotModel, seeds: Sequence[int]) -> Count
     """Play plots through the hands of three engines; gives what came of them."""
     cast, random = Cast(here, model), Random(len(seeds))  # noqa: S311  # who is cancelled
     project = await here.project()
-    async with in_background(decide_all(here, model)):
+    async with run_in_background(decide_all(here, model)):
         async with here.engaged("first", active_runs=1_000):
             for seed in seeds:
                 await cast.begin(project, f"k{seed}", without_bounds(plot(seed)))

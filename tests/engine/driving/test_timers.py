@@ -19,7 +19,7 @@ from store.log.records import Recorded
 from store.postgres.migrations import migrate
 from tests.support.commands.processes import new_id, now
 from tests.support.engine.harness import site
-from tests.support.projections.given import in_background, recorded
+from tests.support.projections.given import run_in_background, number_facts
 from tests.support.store.given import WORKSPACE
 from tests.support.waiting import eventually
 
@@ -83,7 +83,7 @@ async def models_of(database: str, *, timers: int, after_seconds: float) -> Asyn
 
 def waits_until(until: datetime) -> Recorded:
     fact = StepWaiting(node="w", attempt=1, waiting_for=WaitFor.TIMER, until=until, waiting_since=now())
-    return recorded([(new_id(), fact)])[0]
+    return number_facts([(new_id(), fact)])[0]
 
 
 async def test_many_pending_timers_cost_two_statements_and_one_row_a_poll(database: str) -> None:
@@ -91,7 +91,7 @@ async def test_many_pending_timers_cost_two_statements_and_one_row_a_poll(databa
     async with models_of(database, timers=MANY, after_seconds=3_600) as models:
         woken = Woken()
         began_at = now()
-        async with in_background(Timers(TimersView(models), woken, now, settings).run()):
+        async with run_in_background(Timers(TimersView(models), woken, now, settings).run()):
 
             async def polled() -> bool:
                 return models.statements >= 10
@@ -108,7 +108,7 @@ async def test_every_due_timer_is_taken_from_the_table_page_by_page(database: st
     async with models_of(database, timers=25, after_seconds=-1) as models:
         woken = Woken()
         settings = EngineSettings(timer_poll_seconds=3_600, timer_page=10)
-        async with in_background(Timers(TimersView(models), woken, now, settings).run()):
+        async with run_in_background(Timers(TimersView(models), woken, now, settings).run()):
 
             async def all_woken() -> bool:
                 return len(woken.times) >= 25 and models.statements >= 5
@@ -129,7 +129,7 @@ async def test_a_workspace_without_room_keeps_nobody_from_being_woken_and_is_loo
         woken.full.add(WORKSPACE)
         settings = EngineSettings(timer_poll_seconds=3_600, timer_page=10)
         timers = Timers(TimersView(models), woken, now, settings)
-        async with in_background(timers.run()):
+        async with run_in_background(timers.run()):
 
             async def others_woken() -> bool:
                 return len(woken.times) == 5
@@ -155,7 +155,7 @@ async def test_a_nearer_time_that_is_heard_of_ends_the_sleep(database: str) -> N
     async with models_of(database, timers=1, after_seconds=3_600) as models:
         woken = Woken()
         timers = Timers(TimersView(models), woken, now, EngineSettings(timer_poll_seconds=3_600))
-        async with in_background(timers.run()):
+        async with run_in_background(timers.run()):
 
             async def read() -> bool:
                 return models.statements == 2
@@ -180,7 +180,7 @@ async def test_a_nearer_time_that_is_heard_of_ends_the_sleep(database: str) -> N
 async def test_a_timer_that_comes_into_the_table_late_is_found_at_the_next_poll(database: str) -> None:
     async with models_of(database, timers=0, after_seconds=0) as models:
         woken = Woken()
-        async with in_background(Timers(TimersView(models), woken, now, EngineSettings(timer_poll_seconds=0.05)).run()):
+        async with run_in_background(Timers(TimersView(models), woken, now, EngineSettings(timer_poll_seconds=0.05)).run()):
 
             async def polled() -> bool:
                 return models.statements >= 4

@@ -35,8 +35,8 @@ from projections.runtime.event_filter import EventFilter
 from projections.runtime.skips import load_skips
 from store.log.records import Recorded
 from tests.projections.read_models.test_run_steps import batches
-from tests.support.projections.given import NOW, applied, new_id, tables_of
-from tests.support.projections.run_histories import PROMPT, START, WORKFLOW, cuts, in_log, log_them, mixed
+from tests.support.projections.given import NOW, apply_facts, new_id, open_read_models
+from tests.support.projections.run_histories import PROMPT, START, WORKFLOW, cuts, number_run_facts, write_log, mix_runs
 
 SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 laws = settings(max_examples=25, suppress_health_check=SUPPRESSED)
@@ -74,7 +74,7 @@ async def projected(
     projection = InsightsProjection(most_remembered=remembered)
     event_filter = EventFilter(projection.wants, skips=await load_skips(connection, projection.name))
     for batch in batches(event_filter.select(log, 0), cuts):
-        await applied(connection, projection, batch)
+        await apply_facts(connection, projection, batch)
         if forgets == "forgets":
             projection.forget()
     return await rows_in(connection, EVERYTHING)
@@ -111,7 +111,7 @@ def hour(at: datetime) -> datetime:
 
 @laws
 @given(
-    mixed(),
+    mix_runs(),
     cuts,
     st.sampled_from([1, 2, 100]),
     st.sampled_from(["forgets", "remembers"]),
@@ -126,9 +126,9 @@ async def test_buckets_are_the_same_bytes_however_facts_come(
     skipped: dict[int, bool],
 ) -> None:
     ids = [new_id() for _ in range(4)]
-    log = in_log([(ids[stream], fact) for stream, fact in history], project=WORKFLOW)
-    async with tables_of(database) as connection:
-        await log_them(connection, log)
+    log = number_run_facts([(ids[stream], fact) for stream, fact in history], project=WORKFLOW)
+    async with open_read_models(database) as connection:
+        await write_log(connection, log)
         await skip_them(connection, log, skipped)
         at_once = await projected(connection, log, [], 100, "remembers")
         assert await projected(connection, log, cuts, remembered, forgets) == at_once
@@ -136,16 +136,16 @@ async def test_buckets_are_the_same_bytes_however_facts_come(
 
 
 @laws
-@given(mixed())
+@given(mix_runs())
 async def test_each_fact_counts_in_the_hour_of_its_own_time_and_in_its_day(
     database: str, history: list[tuple[int, RunFact]]
 ) -> None:
     ids = [new_id() for _ in range(4)]
-    log = in_log([(ids[stream], fact) for stream, fact in history], project=WORKFLOW)
+    log = number_run_facts([(ids[stream], fact) for stream, fact in history], project=WORKFLOW)
     found: Counter[tuple[datetime, str, str]] = Counter()
     days: Counter[tuple[datetime, str, str]] = Counter()
-    async with tables_of(database) as connection:
-        await log_them(connection, log)
+    async with open_read_models(database) as connection:
+        await write_log(connection, log)
         await projected(connection, log, [], 100, "remembers")
         for grain, at, kind, _, _, figure, count in await rows_in(connection, MEASURES):
             (found if grain == 3_600 else days)[at, "run" if kind == "child" else kind, figure] += count
@@ -163,9 +163,9 @@ async def test_a_step_counts_by_the_version_of_the_asset_that_its_run_has_pinned
         workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=Pins(assets={PROMPT: 3}), started_at=START
     )
     claims = [StepStarted(node=node, attempt=1, executor="e", epoch=1, started_at=START) for node in ("a", "b")]
-    log = in_log([(run, began), *((run, claim) for claim in claims)], project=WORKFLOW)
-    async with tables_of(database) as connection:
-        await log_them(connection, log)
+    log = number_run_facts([(run, began), *((run, claim) for claim in claims)], project=WORKFLOW)
+    async with open_read_models(database) as connection:
+        await write_log(connection, log)
         await projected(connection, log, [], 1, "remembers")
         rows = await rows_in(
             connection, "select node, asset_id, asset_version from insight_buckets where kind = 'step' and grain = 3600"
@@ -193,9 +193,9 @@ async def test_runs_in_one_batch_that_differ_in_one_thing_count_as_if_they_came_
         run, at = new_id(), began.started_at
         claim = StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=at)
         history += [(run, began), (run, claim), (run, RunCompleted(output_nodes=("a",), completed_at=at))]
-    log = in_log(history, project=WORKFLOW)
-    async with tables_of(database) as connection:
-        await log_them(connection, log)
+    log = number_run_facts(history, project=WORKFLOW)
+    async with open_read_models(database) as connection:
+        await write_log(connection, log)
         await skip_them(connection, log, {})
         at_once = await projected(connection, log, [], 100, "remembers")
         assert await projected(connection, log, list(range(len(log))), 100, "remembers") == at_once
@@ -206,9 +206,9 @@ async def test_what_is_skipped_is_left_out_also_when_a_run_is_read_again(databas
     began = RunStarted(workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=Pins(), started_at=START)
     claim = StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=START)
     done = StepCompleted(node="a", attempt=1, output=NOTHING, completed_at=START)
-    log = in_log([(run, began), (run, claim), (run, done)], project=WORKFLOW)
-    async with tables_of(database) as connection:
-        await log_them(connection, log)
+    log = number_run_facts([(run, began), (run, claim), (run, done)], project=WORKFLOW)
+    async with open_read_models(database) as connection:
+        await write_log(connection, log)
         await skip_them(connection, log, {3: False})
         remembered = await projected(connection, log, [], 100, "remembers")
         assert await projected(connection, log, [1, 2, 3], 100, "forgets") == remembered
@@ -220,9 +220,9 @@ async def test_a_retry_on_a_newer_version_counts_there_from_the_same_batch_on(da
     began = RunStarted(workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=Pins(), started_at=START)
     claim = StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=START)
     again = RunRetried(run_attempt=2, workflow_version=2, kept={}, retried_by="ada", retried_at=START)
-    log = in_log([(run, began), (run, claim), (run, again), (run, claim)], project=WORKFLOW)
-    async with tables_of(database) as connection:
-        await log_them(connection, log)
+    log = number_run_facts([(run, began), (run, claim), (run, again), (run, claim)], project=WORKFLOW)
+    async with open_read_models(database) as connection:
+        await write_log(connection, log)
         await skip_them(connection, log, {})
         await projected(connection, log, [], 100, "remembers")
         query = "select workflow_version from insight_buckets where kind = 'step' and grain = 3600 order by 1"
@@ -242,9 +242,9 @@ async def test_a_step_whose_output_a_retry_kept_completes_once_is_paid_for_once_
         RunRetried(run_attempt=2, workflow_version=1, kept={}, outputs_kept=("a",), retried_by="ada", retried_at=START),
         StepCompleted(node="a", attempt=1, output=NOTHING, completed_at=START),
     ]
-    log = in_log([(run, fact) for fact in history], project=WORKFLOW)
-    async with tables_of(database) as connection:
-        await log_them(connection, log)
+    log = number_run_facts([(run, fact) for fact in history], project=WORKFLOW)
+    async with open_read_models(database) as connection:
+        await write_log(connection, log)
         await skip_them(connection, log, {})
         remembered = await projected(connection, log, [], 100, "remembers")
         assert await projected(connection, log, [1, 2, 3, 4, 5], 1, "forgets") == remembered

@@ -14,7 +14,7 @@ from projections.insights.measures import Measures
 from projections.insights.view import InsightsView, WindowTooLarge, split_window
 from projections.runtime.read_pool import ReadModels
 from projections.settings import ProjectionSettings
-from tests.support.projections.given import tables_of
+from tests.support.projections.given import open_read_models
 from tests.support.projections.recommendations import PROJECT, WORKFLOW
 from tests.support.store.given import WORKSPACE
 
@@ -49,7 +49,7 @@ def test_periods_cover_each_hour_of_a_window_and_of_its_past_once(start_hour: in
 async def test_ninety_days_cost_their_days_and_add_up_as_their_hours_do(database: str) -> None:
     window = window_of(7, 90 * 24)
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.open():
+    async with open_read_models(database) as connection, models.open():
         for grain, each in ((HOUR, 1), (DAY, 24)):
             measures = Measures(started=each)
             for _ in range(each):

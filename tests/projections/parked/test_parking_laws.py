@@ -10,13 +10,13 @@ from projections.runtime.read_pool import ReadModels
 from projections.settings import ProjectionSettings
 from store.postgres.migrations import migrate
 from tests.support.projections.schedules import Step, schedules
-from tests.support.projections.simulator import COUNTS, Play
+from tests.support.projections.simulator import COUNTS, Simulator
 
 laws = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True)
 
 
 @pytest.fixture
-async def stage(database: str) -> AsyncGenerator[Play]:
+async def simulator(database: str) -> AsyncGenerator[Simulator]:
     """Tables, and connections to them, which all schedules share: each begins by clearing the tables."""
     await migrate(database, ["store", "projections"])
     models = ReadModels(database, ProjectionSettings(readers=1))
@@ -24,19 +24,19 @@ async def stage(database: str) -> AsyncGenerator[Play]:
         await connection.execute("set synchronous_commit = off")
         await connection.execute(COUNTS.encode())
         await connection.execute(b"alter table projects add constraint not_taken check (name <> 'taken')")
-        yield Play(database, models, connection)
+        yield Simulator(database, models, connection)
 
 
 @settings(laws, max_examples=20)
 @given(schedules)
-async def test_nothing_is_lost_doubled_or_passed_over(stage: Play, schedule: list[Step]) -> None:
-    await stage.anew().play(schedule)
+async def test_nothing_is_lost_doubled_or_passed_over(simulator: Simulator, schedule: list[Step]) -> None:
+    await simulator.create_fresh().run(schedule)
 
 
 @pytest.mark.long
 @settings(laws, max_examples=5_000)
 @given(schedules)
 async def test_nothing_is_lost_doubled_or_passed_over_in_thousands_of_schedules(
-    stage: Play, schedule: list[Step]
+    simulator: Simulator, schedule: list[Step]
 ) -> None:
-    await stage.anew().play(schedule)
+    await simulator.create_fresh().run(schedule)

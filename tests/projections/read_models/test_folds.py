@@ -28,7 +28,7 @@ from projections.runtime.read_pool import ReadModels
 from projections.settings import ProjectionSettings
 from store.log.records import Recorded
 from tests.support.projections import histories
-from tests.support.projections.given import applied, new_id, recorded, tables_of
+from tests.support.projections.given import apply_facts, new_id, number_facts, open_read_models
 from tests.support.store.given import WORKSPACE
 
 View = ProjectsView | WorkflowsView | AssetsView | RunsView
@@ -61,13 +61,13 @@ async def check(
 ) -> None:
     """Project a history in batches, each delivered twice, and compare every row with the domain's fold."""
     ids = [new_id() for _ in range(4)]
-    facts = recorded([(ids[stream], fact) for stream, fact in history])
+    facts = number_facts([(ids[stream], fact) for stream, fact in history])
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.open():
+    async with open_read_models(database) as connection, models.open():
         projection = kind.project(remembered)
         for batch in batches(facts, cuts):
-            await applied(connection, projection, batch)
-            await applied(connection, projection, batch)
+            await apply_facts(connection, projection, batch)
+            await apply_facts(connection, projection, batch)
         for stream in {one.stream_id for one in facts}:
             await compare(kind, kind.view(models), stream, [one for one in facts if one.stream_id == stream])
 
@@ -88,7 +88,7 @@ async def compare(kind: Kind, view: View, stream: UUID, facts: list[Recorded]) -
 
 
 @laws
-@given(histories.many(histories.project_facts, histories.project_facts), histories.cuts, st.sampled_from([1, 100]))
+@given(histories.mix_streams(histories.project_facts, histories.project_facts), histories.cuts, st.sampled_from([1, 100]))
 async def test_projects_equal_their_fold(
     database: str, history: list[tuple[int, Fact]], cuts: list[int], remembered: int
 ) -> None:
@@ -96,7 +96,7 @@ async def test_projects_equal_their_fold(
 
 
 @laws
-@given(histories.many(histories.workflow_facts, histories.workflow_facts), histories.cuts, st.sampled_from([1, 100]))
+@given(histories.mix_streams(histories.workflow_facts, histories.workflow_facts), histories.cuts, st.sampled_from([1, 100]))
 async def test_workflows_equal_their_fold(
     database: str, history: list[tuple[int, Fact]], cuts: list[int], remembered: int
 ) -> None:
@@ -104,7 +104,7 @@ async def test_workflows_equal_their_fold(
 
 
 @laws
-@given(histories.many(histories.asset_facts, histories.asset_facts), histories.cuts, st.sampled_from([1, 100]))
+@given(histories.mix_streams(histories.asset_facts, histories.asset_facts), histories.cuts, st.sampled_from([1, 100]))
 async def test_assets_equal_their_fold(
     database: str, history: list[tuple[int, Fact]], cuts: list[int], remembered: int
 ) -> None:
@@ -112,7 +112,7 @@ async def test_assets_equal_their_fold(
 
 
 @laws
-@given(histories.many(histories.run_starts, histories.run_facts), histories.cuts, st.sampled_from([1, 100]))
+@given(histories.mix_streams(histories.run_starts, histories.run_facts), histories.cuts, st.sampled_from([1, 100]))
 async def test_runs_equal_their_fold(
     database: str, history: list[tuple[int, Fact]], cuts: list[int], remembered: int
 ) -> None:
@@ -121,32 +121,32 @@ async def test_runs_equal_their_fold(
 
 async def test_a_gap_in_a_stream_cannot_be_folded(database: str) -> None:
     stream = new_id()
-    facts = recorded([(stream, project.ProjectCreated(name=name, owner="ada")) for name in "abc"])
-    async with tables_of(database) as connection:
+    facts = number_facts([(stream, project.ProjectCreated(name=name, owner="ada")) for name in "abc"])
+    async with open_read_models(database) as connection:
         with pytest.raises(Unfoldable, match="version 3 came after 1") as raised:
-            await applied(connection, ProjectsProjection(most_remembered=1), [facts[0], facts[2]])
+            await apply_facts(connection, ProjectsProjection(most_remembered=1), [facts[0], facts[2]])
     assert (raised.value.position, raised.value.workspace_id) == (3, WORKSPACE)
 
 
 async def test_a_transaction_that_is_rolled_back_is_forgotten(database: str) -> None:
     stream = new_id()
-    first, second = recorded([(stream, project.ProjectCreated(name=name, owner="ada")) for name in "ab"])
+    first, second = number_facts([(stream, project.ProjectCreated(name=name, owner="ada")) for name in "ab"])
     projection = ProjectsProjection(most_remembered=10)
-    async with tables_of(database) as connection:
-        await applied(connection, projection, [first])
+    async with open_read_models(database) as connection:
+        await apply_facts(connection, projection, [first])
         async with connection.transaction(force_rollback=True):
             await projection.apply(connection.cursor(binary=True), [second])
         projection.forget()
-        await applied(connection, projection, [second])
+        await apply_facts(connection, projection, [second])
         cursor = await connection.execute("select version, name from projects")
         assert await cursor.fetchall() == [(2, "b")]
 
 
 async def test_an_older_version_never_overwrites_a_newer_one(database: str) -> None:
     stream = new_id()
-    facts = recorded([(stream, project.ProjectCreated(name=name, owner="ada")) for name in "ab"])
-    async with tables_of(database) as connection:
-        await applied(connection, ProjectsProjection(most_remembered=10), facts)
-        await applied(connection, ProjectsProjection(most_remembered=10), facts[:1])
+    facts = number_facts([(stream, project.ProjectCreated(name=name, owner="ada")) for name in "ab"])
+    async with open_read_models(database) as connection:
+        await apply_facts(connection, ProjectsProjection(most_remembered=10), facts)
+        await apply_facts(connection, ProjectsProjection(most_remembered=10), facts[:1])
         cursor: psycopg.AsyncCursor[Any] = await connection.execute("select version, name from projects")
         assert await cursor.fetchall() == [(2, "b")]

@@ -11,15 +11,15 @@ from projections.read_models.history_view import HistoryFilters, HistoryView
 from projections.runtime.read_pool import ReadModels
 from projections.settings import ProjectionSettings
 from store.log.records import Page
-from tests.support.projections.given import NOW, applied, new_id, recorded, tables_of
-from tests.support.projections.run_histories import log_them
+from tests.support.projections.given import NOW, apply_facts, new_id, number_facts, open_read_models
+from tests.support.projections.run_histories import write_log
 from tests.support.store.given import WORKSPACE
 
 HERE, THERE = new_id(), new_id()
 
 
 async def test_a_history_is_the_projects_part_of_the_log(database: str) -> None:
-    facts = recorded(
+    facts = number_facts(
         [
             (stream, ProjectRenamed(name=str(number)) if number > 1 else ProjectCreated(name="p", owner="ada"))
             for number in range(6)
@@ -27,10 +27,10 @@ async def test_a_history_is_the_projects_part_of_the_log(database: str) -> None:
         ]
     )
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.open():
-        await log_them(connection, facts)
-        await applied(connection, HistoryProjection(), facts)
-        await applied(connection, HistoryProjection(), facts)
+    async with open_read_models(database) as connection, models.open():
+        await write_log(connection, facts)
+        await apply_facts(connection, HistoryProjection(), facts)
+        await apply_facts(connection, HistoryProjection(), facts)
         view = HistoryView(models)
         whole = await view.page(WORKSPACE, HERE, after=0, limit=100)
         assert list(whole.events) == [one for one in facts if one.stream_id == HERE]
@@ -54,11 +54,11 @@ async def test_a_history_is_the_projects_part_of_the_log(database: str) -> None:
 
 async def test_a_rare_filter_looks_so_far_and_says_how_far(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history_view, "SEARCHED_MAX", 3)  # so that a short history is a long one
-    facts = recorded([(HERE, ProjectRenamed(name=str(number))) for number in range(7)])
+    facts = number_facts([(HERE, ProjectRenamed(name=str(number))) for number in range(7)])
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.open():
-        await log_them(connection, facts)
-        await applied(connection, HistoryProjection(), facts)
+    async with open_read_models(database) as connection, models.open():
+        await write_log(connection, facts)
+        await apply_facts(connection, HistoryProjection(), facts)
         view, rare = HistoryView(models), HistoryFilters(topics=("run.started",))
         found = [await view.page(WORKSPACE, HERE, after=after, limit=5, only=rare) for after in (0, 3, 6, 7)]
         assert [(page.events, page.through) for page in found] == [((), 3), ((), 6), ((), 7), ((), 7)]

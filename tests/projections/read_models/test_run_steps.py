@@ -14,8 +14,8 @@ from domain.runs.run import Run, evolve
 from projections.read_models.run_steps import RunStepsProjection
 from projections.read_models.run_timeline import parse_usd_as_pico
 from store.log.records import Recorded
-from tests.support.projections.given import applied, new_id, tables_of
-from tests.support.projections.run_histories import PROMPT, WORKFLOW, cuts, in_log, log_them, mixed
+from tests.support.projections.given import apply_facts, new_id, open_read_models
+from tests.support.projections.run_histories import PROMPT, WORKFLOW, cuts, number_run_facts, write_log, mix_runs
 
 SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 laws = settings(max_examples=25, suppress_health_check=SUPPRESSED)
@@ -107,7 +107,7 @@ def expected(run_id: UUID, history: list[RunFact]) -> set[Row]:
 
 @laws
 @given(
-    mixed(),
+    mix_runs(),
     cuts,
     st.sampled_from([1, 2, 100]),
     st.sampled_from(["forgets", "remembers"]),
@@ -116,13 +116,13 @@ async def test_rows_of_steps_are_those_of_the_fold(
     database: str, history: list[tuple[int, RunFact]], cuts: list[int], remembered: int, forgets: str
 ) -> None:
     ids = [new_id() for _ in range(4)]
-    log = in_log([(ids[stream], fact) for stream, fact in history], project=WORKFLOW)
+    log = number_run_facts([(ids[stream], fact) for stream, fact in history], project=WORKFLOW)
     projection = RunStepsProjection(most_remembered=remembered)
-    async with tables_of(database) as connection:
+    async with open_read_models(database) as connection:
         await connection.execute("truncate run_steps")
-        await log_them(connection, log)
+        await write_log(connection, log)
         for batch in batches(of_runs(log), cuts):
-            await applied(connection, projection, batch)
+            await apply_facts(connection, projection, batch)
             if forgets == "forgets":
                 projection.forget()
         rows = await rows_in(connection)

@@ -15,7 +15,7 @@ from domain.runs.steps import StepStatus
 from projections.read_models.tasks import TasksProjection
 from store.log.records import Recorded
 from tests.support.projections import histories
-from tests.support.projections.given import NOW, applied, new_id, recorded, tables_of
+from tests.support.projections.given import NOW, apply_facts, new_id, number_facts, open_read_models
 
 WAIT = StepWaiting(node="a", attempt=1, waiting_for=WaitFor.HUMAN, assignees=('"ada", {or} \\',), waiting_since=NOW)
 
@@ -54,19 +54,19 @@ def waiting_in(facts: list[Recorded]) -> set[tuple[UUID, str]]:
 
 
 @laws
-@given(histories.many(wanted, wanted), histories.cuts)
+@given(histories.mix_streams(wanted, wanted), histories.cuts)
 async def test_tasks_are_the_human_steps_that_wait(
     database: str, history: list[tuple[int, Fact]], cuts: list[int]
 ) -> None:
     ids = [new_id() for _ in range(4)]
-    facts = recorded([(ids[stream], fact) for stream, fact in history])
+    facts = number_facts([(ids[stream], fact) for stream, fact in history])
     edges = sorted({0, *(cut for cut in cuts if cut < len(facts)), len(facts)})
-    async with tables_of(database) as connection:
+    async with open_read_models(database) as connection:
         await connection.execute("truncate tasks")
         projection = TasksProjection()
         for start, end in pairwise(edges):
-            await applied(connection, projection, facts[start:end])
-            await applied(connection, projection, facts[start:end])
+            await apply_facts(connection, projection, facts[start:end])
+            await apply_facts(connection, projection, facts[start:end])
         found = await tasks_in(connection)
     assert {(run_id, node) for run_id, node, _ in found} == waiting_in(facts)
 
@@ -75,11 +75,11 @@ async def test_a_step_that_waits_again_after_it_failed_is_one_task_of_the_later_
     run = new_id()
     failed = StepFailed(node="a", attempt=1, error=histories.ERROR, failed_at=NOW)
     story: list[RunFact] = [WAIT, failed, WAIT]
-    facts = recorded([(run, fact) for fact in story])
-    async with tables_of(database) as connection:
-        await applied(connection, TasksProjection(), facts)
+    facts = number_facts([(run, fact) for fact in story])
+    async with open_read_models(database) as connection:
+        await apply_facts(connection, TasksProjection(), facts)
         assert await tasks_in(connection) == {(run, "a", 3)}
-        await applied(connection, TasksProjection(), facts[1:2])
+        await apply_facts(connection, TasksProjection(), facts[1:2])
         assert await tasks_in(connection) == {(run, "a", 3)}, "an older failure ends no later wait"
 
 
@@ -90,14 +90,14 @@ async def test_a_wait_for_time_or_for_children_is_no_task(database: str) -> None
         if kind is not WaitFor.HUMAN
     ]
     run = new_id()
-    async with tables_of(database) as connection:
-        await applied(connection, TasksProjection(), recorded([(run, wait) for wait in waits]))
+    async with open_read_models(database) as connection:
+        await apply_facts(connection, TasksProjection(), number_facts([(run, wait) for wait in waits]))
         assert await tasks_in(connection) == set()
 
 
 async def test_names_of_users_are_kept_as_they_are(database: str) -> None:
     run, project = new_id(), new_id()
-    async with tables_of(database) as connection:
-        await applied(connection, TasksProjection(), recorded([(run, WAIT)], project=project))
+    async with open_read_models(database) as connection:
+        await apply_facts(connection, TasksProjection(), number_facts([(run, WAIT)], project=project))
         cursor: psycopg.AsyncCursor[Any] = await connection.execute("select found_by from tasks")
         assert await cursor.fetchall() == [([f"user:{WAIT.assignees[0]}", f"project:{project}"],)]

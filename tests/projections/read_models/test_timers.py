@@ -25,7 +25,7 @@ from projections.read_models.timers import TimersProjection
 from projections.read_models.timers_view import NEXT, Timer, TimersView
 from projections.runtime.read_pool import ReadModels
 from projections.settings import ProjectionSettings
-from tests.support.projections.given import NOW, applied, new_id, recorded, tables_of
+from tests.support.projections.given import NOW, apply_facts, new_id, number_facts, open_read_models
 from tests.support.store.given import WORKSPACE
 
 SOON = NOW + timedelta(seconds=5)
@@ -89,11 +89,11 @@ async def test_a_timer_is_pending_while_its_step_is_due_by_the_clock(
 ) -> None:
     models = ReadModels(database, ProjectionSettings(readers=1))
     other = new_id()
-    history = recorded([(other, waiting(LATER, "untouched")), *((RUN, fact) for fact in facts)])
-    async with tables_of(database) as connection, models.open():
+    history = number_facts([(other, waiting(LATER, "untouched")), *((RUN, fact) for fact in facts)])
+    async with open_read_models(database) as connection, models.open():
         for start in range(0, len(history), batch):
-            await applied(connection, TimersProjection(), history[start : start + batch])
-            await applied(connection, TimersProjection(), history[start : start + batch])
+            await apply_facts(connection, TimersProjection(), history[start : start + batch])
+            await apply_facts(connection, TimersProjection(), history[start : start + batch])
         found = await TimersView(models).due(LATER, 10)
     assert [timer for timer in found if timer.run_id == RUN] == pending
     assert [timer.node for timer in found if timer.run_id == other] == ["untouched"]
@@ -101,10 +101,10 @@ async def test_a_timer_is_pending_while_its_step_is_due_by_the_clock(
 
 async def test_due_timers_come_in_pages_the_earliest_first(database: str) -> None:
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.open():
+    async with open_read_models(database) as connection, models.open():
         view = TimersView(models)
         facts = [(new_id(), waiting(NOW + timedelta(seconds=second), "w")) for second in (3, 1, 2, 9)]
-        await applied(connection, TimersProjection(), recorded(facts))
+        await apply_facts(connection, TimersProjection(), number_facts(facts))
         due = NOW + timedelta(seconds=3)
         first = await view.due(due, 2)
         rest = await view.due(due, 2, first[-1])
@@ -114,7 +114,7 @@ async def test_due_timers_come_in_pages_the_earliest_first(database: str) -> Non
 
 
 async def test_the_next_of_many_timers_is_one_row_of_an_index(database: str) -> None:
-    async with tables_of(database) as connection:
+    async with open_read_models(database) as connection:
         await connection.execute(
             "insert into timers select gen_random_uuid(), 'w', gen_random_uuid(), %s::timestamptz + n * interval '1s'"
             " from generate_series(1, 100000) n",

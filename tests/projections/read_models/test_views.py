@@ -26,7 +26,7 @@ from projections.read_models.workflows_view import WorkflowFilters, WorkflowsVie
 from projections.runtime.paging import Cursor, Sort
 from projections.runtime.read_pool import ReadModels
 from projections.settings import ProjectionSettings
-from tests.support.projections.given import NOW, applied, new_id, recorded, tables_of
+from tests.support.projections.given import NOW, apply_facts, new_id, number_facts, open_read_models
 from tests.support.store.given import WORKSPACE
 
 OTHER_WORKSPACE = UUID("0192f000-0000-7000-8000-000000000002")
@@ -53,12 +53,12 @@ async def test_pages_of_runs_skip_and_repeat_nothing_while_runs_are_added(
 ) -> None:
     workflows = [new_id() for _ in range(3)]
     everything = [workflow for part in (before, *inserts) for workflow in part]
-    facts = recorded([(new_id(), run_started(workflows[number])) for number in everything], project=new_id())
+    facts = number_facts([(new_id(), run_started(workflows[number])) for number in everything], project=new_id())
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.open():
+    async with open_read_models(database) as connection, models.open():
         await clear(connection)
         projection, view = RunsProjection(most_remembered=3), RunsView(models)
-        await applied(connection, projection, facts[: len(before)])
+        await apply_facts(connection, projection, facts[: len(before)])
         at, cursor, seen = len(before), None, list[UUID]()
         sizes = iter([len(one) for one in inserts])
         while True:
@@ -70,7 +70,7 @@ async def test_pages_of_runs_skip_and_repeat_nothing_while_runs_are_added(
                 break
             cursor = page.next
             added = next(sizes, 0)
-            await applied(connection, projection, facts[at : at + added])
+            await apply_facts(connection, projection, facts[at : at + added])
             at += added
     of_workflow = [one.stream_id for one, number in zip(facts, everything, strict=True) if number == 0]
     there_before = [one for one in of_workflow if one in {fact.stream_id for fact in facts[: len(before)]}]
@@ -85,7 +85,7 @@ async def test_pages_of_runs_skip_and_repeat_nothing_while_runs_are_added(
 async def test_projects_come_in_each_order_page_by_page(database: str, sort: Sort) -> None:
     ids = [new_id() for _ in range(7)]
     touched = [3, 0, 6, 2, 5, 1, 4]
-    facts = recorded(
+    facts = number_facts(
         [
             *((stream, ProjectCreated(name=f"{n}", owner="ada")) for n, stream in enumerate(ids)),
             *((ids[n], ProjectRenamed(name=f"again {n}")) for n in touched),
@@ -93,8 +93,8 @@ async def test_projects_come_in_each_order_page_by_page(database: str, sort: Sor
     )
     order = ids if sort in {Sort.OLDEST, Sort.NEWEST} else [ids[n] for n in touched]
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.open():
-        await applied(connection, ProjectsProjection(most_remembered=3), facts)
+    async with open_read_models(database) as connection, models.open():
+        await apply_facts(connection, ProjectsProjection(most_remembered=3), facts)
         view, seen, cursor = ProjectsView(models), list[UUID](), None
         while True:
             page = await view.list(WORKSPACE, filters=ProjectFilters(), limit=3, cursor=cursor, sort=sort)
@@ -107,7 +107,7 @@ async def test_projects_come_in_each_order_page_by_page(database: str, sort: Sor
 
 async def test_a_cursor_of_another_order_is_refused(database: str) -> None:
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database), models.open():
+    async with open_read_models(database), models.open():
         cursor = Cursor(Sort.OLDEST, 1)
         with pytest.raises(ValueError, match="created_at"):
             await ProjectsView(models).list(WORKSPACE, filters=ProjectFilters(), limit=1, cursor=cursor)
@@ -118,7 +118,7 @@ async def test_a_cursor_of_another_order_is_refused(database: str) -> None:
 async def test_lists_filter_by_what_things_are(database: str) -> None:
     project, prompt, data, active, archived = (new_id() for _ in range(5))
     waiting, done, workflow = (new_id() for _ in range(3))
-    facts = recorded(
+    facts = number_facts(
         [
             (active, ProjectCreated(name="Launch", owner="ada")),
             (archived, ProjectCreated(name="Old", owner="ada")),
@@ -133,10 +133,10 @@ async def test_lists_filter_by_what_things_are(database: str) -> None:
         project=project,
     )
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.open():
-        await applied(connection, ProjectsProjection(most_remembered=9), facts[:3])
-        await applied(connection, AssetsProjection(most_remembered=9), facts[3:5])
-        await applied(connection, RunsProjection(most_remembered=9), facts[5:])
+    async with open_read_models(database) as connection, models.open():
+        await apply_facts(connection, ProjectsProjection(most_remembered=9), facts[:3])
+        await apply_facts(connection, AssetsProjection(most_remembered=9), facts[3:5])
+        await apply_facts(connection, RunsProjection(most_remembered=9), facts[5:])
         projects, assets, runs = ProjectsView(models), AssetsView(models), RunsView(models)
 
         gone = await projects.list(WORKSPACE, filters=ProjectFilters(status=ProjectStatus.ARCHIVED), limit=9)
@@ -156,7 +156,7 @@ async def test_lists_filter_by_what_things_are(database: str) -> None:
 
 async def test_nothing_of_another_workspace_is_seen(database: str) -> None:
     project, workflow, asset, run = (new_id() for _ in range(4))
-    facts = recorded(
+    facts = number_facts(
         [
             (project, ProjectCreated(name="Launch", owner="ada")),
             (workflow, WorkflowCreated(name="Flow", graph=Graph(nodes=()))),
@@ -167,11 +167,11 @@ async def test_nothing_of_another_workspace_is_seen(database: str) -> None:
         project=project,
     )
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.open():
-        await applied(connection, ProjectsProjection(most_remembered=9), facts[:1])
-        await applied(connection, WorkflowsProjection(most_remembered=9), facts[1:2])
-        await applied(connection, AssetsProjection(most_remembered=9), facts[2:3])
-        await applied(connection, RunsProjection(most_remembered=9), facts[3:])
+    async with open_read_models(database) as connection, models.open():
+        await apply_facts(connection, ProjectsProjection(most_remembered=9), facts[:1])
+        await apply_facts(connection, WorkflowsProjection(most_remembered=9), facts[1:2])
+        await apply_facts(connection, AssetsProjection(most_remembered=9), facts[2:3])
+        await apply_facts(connection, RunsProjection(most_remembered=9), facts[3:])
         projects, workflows = ProjectsView(models), WorkflowsView(models)
         for workspace, there in ((OTHER_WORKSPACE, True), (WORKSPACE, False)):
             gets = [
@@ -198,7 +198,7 @@ async def test_nothing_of_another_workspace_is_seen(database: str) -> None:
 
 async def test_versions_of_a_graph_and_of_a_content_stay_readable(database: str) -> None:
     workflow, asset = new_id(), new_id()
-    facts = recorded(
+    facts = number_facts(
         [
             (workflow, WorkflowCreated(name="Flow", graph=Graph(nodes=()))),
             *((workflow, WorkflowGraphRevised(version=n, graph=Graph(nodes=()))) for n in (2, 3)),
@@ -207,9 +207,9 @@ async def test_versions_of_a_graph_and_of_a_content_stay_readable(database: str)
         ]
     )
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.open():
-        await applied(connection, WorkflowsProjection(most_remembered=9), facts[:3])
-        await applied(connection, AssetsProjection(most_remembered=9), facts[3:])
+    async with open_read_models(database) as connection, models.open():
+        await apply_facts(connection, WorkflowsProjection(most_remembered=9), facts[:3])
+        await apply_facts(connection, AssetsProjection(most_remembered=9), facts[3:])
         assets, workflows = AssetsView(models), WorkflowsView(models)
         second = await assets.version(WORKSPACE, asset, 2)
         assert second is not None
@@ -224,7 +224,7 @@ async def test_versions_of_a_graph_and_of_a_content_stay_readable(database: str)
 
 async def test_the_last_run_of_a_workflow_does_not_change_its_version(database: str) -> None:
     workflow, first, last = new_id(), new_id(), new_id()
-    facts = recorded(
+    facts = number_facts(
         [
             (workflow, WorkflowCreated(name="Flow", graph=Graph(nodes=()))),
             (first, run_started(workflow)),
@@ -232,8 +232,8 @@ async def test_the_last_run_of_a_workflow_does_not_change_its_version(database: 
         ]
     )
     models = ReadModels(database, ProjectionSettings(readers=1))
-    async with tables_of(database) as connection, models.open():
-        await applied(connection, WorkflowsProjection(most_remembered=9), facts)
+    async with open_read_models(database) as connection, models.open():
+        await apply_facts(connection, WorkflowsProjection(most_remembered=9), facts)
         item = await WorkflowsView(models).get(WORKSPACE, workflow)
         assert item is not None
         assert (item.last_run_id, item.version, item.position) == (last, 1, 1)

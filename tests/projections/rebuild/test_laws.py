@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from domain.fact import Fact
 from projections.settings import RebuildSettings
 from tests.support.projections import histories
-from tests.support.projections.given import PATIENCE_SECONDS, in_background, new_id, world_of
-from tests.support.projections.rebuilds import everything, named, rebuilt
+from tests.support.projections.given import WAIT_SECONDS, run_in_background, new_id, open_harness
+from tests.support.projections.rebuilds import read_all_rows, create_projections, run_rebuild
 
 of_any_noun = st.one_of(
-    histories.many(histories.project_facts, histories.project_facts),
-    histories.many(histories.workflow_facts, histories.workflow_facts),
-    histories.many(histories.asset_facts, histories.asset_facts),
-    histories.many(histories.run_starts, histories.run_facts),
+    histories.mix_streams(histories.project_facts, histories.project_facts),
+    histories.mix_streams(histories.workflow_facts, histories.workflow_facts),
+    histories.mix_streams(histories.asset_facts, histories.asset_facts),
+    histories.mix_streams(histories.run_starts, histories.run_facts),
 )
 
 
@@ -41,20 +41,20 @@ async def test_a_rebuild_from_zero_is_what_is_live_for_long(
 
 async def check(database: str, told: list[list[tuple[int, Fact]]], page_events: int) -> None:
     """Append histories, let a worker fold them as they come, and rebuild; each example adds to the same log."""
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        live = named()
-        async with in_background(world.worker(checkpoints, *live).run()):
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        live = create_projections()
+        async with run_in_background(harness.create_worker(checkpoints, *live).run()):
             for history in told:
                 ids = [new_id() for _ in range(4)]
                 versions = [0] * 4
                 for stream, fact in history:
-                    await world.record(ids[stream], fact, after=versions[stream])
+                    await harness.append_facts(ids[stream], fact, after=versions[stream])
                     versions[stream] += 1
-            head, _ = await world.log.head()
+            head, _ = await harness.log.head()
             for projection in live:
-                await checkpoints.wait_for(projection.name, head, PATIENCE_SECONDS)
-            before = await everything(world)
-            report = await rebuilt(database, named(), bounds=RebuildSettings(page_events=page_events))
+                await checkpoints.wait_for(projection.name, head, WAIT_SECONDS)
+            before = await read_all_rows(harness)
+            report = await run_rebuild(database, create_projections(), bounds=RebuildSettings(page_events=page_events))
             assert report.same, report
-            assert await everything(world) == before
+            assert await read_all_rows(harness) == before

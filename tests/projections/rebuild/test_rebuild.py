@@ -1,42 +1,42 @@
 """Rebuilding beside live traffic: the same rows, swapped under the same names, with a report that says so."""
 
 from projections.settings import RebuildSettings
-from tests.support.projections.given import PATIENCE_SECONDS, in_background, world_of
-from tests.support.projections.rebuilds import everything, named, rebuilt, rows_of, traffic
+from tests.support.projections.given import WAIT_SECONDS, run_in_background, open_harness
+from tests.support.projections.rebuilds import read_all_rows, create_projections, run_rebuild, read_rows, append_traffic
 from tests.support.servers.postgres import EVERY_POSTGRES
 
 
 @EVERY_POSTGRES
 async def test_what_is_rebuilt_equals_what_was_live_byte_for_byte(database: str) -> None:
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        live = named()
-        async with in_background(world.worker(checkpoints, *live).run()):
-            last = await traffic(world, 40)
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        live = create_projections()
+        async with run_in_background(harness.create_worker(checkpoints, *live).run()):
+            last = await append_traffic(harness, 40)
             for projection in live:
-                await checkpoints.wait_for(projection.name, last, PATIENCE_SECONDS)
-            before = await everything(world)
-            report = await rebuilt(database, named())
+                await checkpoints.wait_for(projection.name, last, WAIT_SECONDS)
+            before = await read_all_rows(harness)
+            report = await run_rebuild(database, create_projections())
             assert report.same
-            assert await everything(world) == before
-            assert await everything(world, f"replaced_{report.id}") == before
+            assert await read_all_rows(harness) == before
+            assert await read_all_rows(harness, f"replaced_{report.id}") == before
             assert {table.table: table.rows_new for one in report.projections for table in one.tables} == {
                 table: len(rows) for table, rows in before.items()
             }
-            last = await traffic(world, 3)
+            last = await append_traffic(harness, 3)
             for projection in live:
-                await checkpoints.wait_for(projection.name, last, PATIENCE_SECONDS)
-            assert len(await rows_of(world, "runs")) == 43
-            assert len(await rows_of(world, "runs", f"replaced_{report.id}")) == 40
+                await checkpoints.wait_for(projection.name, last, WAIT_SECONDS)
+            assert len(await read_rows(harness, "runs")) == 43
+            assert len(await read_rows(harness, "runs", f"replaced_{report.id}")) == 40
 
 
 async def test_projections_that_stand_far_apart_are_rebuilt_together(database: str) -> None:
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        async with in_background(world.worker(checkpoints, *named("runs")).run()):
-            last = await traffic(world, 20)
-            await checkpoints.wait_for("runs", last, PATIENCE_SECONDS)
-        stands = await world.checkpoint("runs")  # behind `last` by what it does not want: the row follows later
-        report = await rebuilt(database, named("tasks", "runs"), bounds=RebuildSettings(swap_events_max=10))
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        async with run_in_background(harness.create_worker(checkpoints, *create_projections("runs")).run()):
+            last = await append_traffic(harness, 20)
+            await checkpoints.wait_for("runs", last, WAIT_SECONDS)
+        stands = await harness.read_checkpoint("runs")  # behind `last` by what it does not want: the row follows later
+        report = await run_rebuild(database, create_projections("tasks", "runs"), bounds=RebuildSettings(swap_events_max=10))
         assert (report.same, report.swapped_at) == (True, {"tasks": 0, "runs": stands})
-        assert len(await rows_of(world, "runs")) == 20
+        assert len(await read_rows(harness, "runs")) == 20

@@ -17,8 +17,8 @@ from projections.rebuild.bounds import Progress
 from projections.rebuild.faults import RebuildRefused
 from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
-from tests.support.projections.given import PATIENCE_SECONDS, World, in_background, world_of
-from tests.support.projections.rebuilds import everything, named, rebuilt, traffic
+from tests.support.projections.given import WAIT_SECONDS, Harness, run_in_background, open_harness
+from tests.support.projections.rebuilds import read_all_rows, create_projections, run_rebuild, append_traffic
 from tests.support.waiting import eventually
 
 KILLS = [pytest.param(3, id="3"), pytest.param(25, id="25", marks=pytest.mark.long)]
@@ -28,20 +28,20 @@ class Stopped(Exception):  # noqa: N818  # as somebody would stop it
     pass
 
 
-async def folded(world: World, runs: int) -> dict[str, list[str]]:
+async def folded(harness: Harness, runs: int) -> dict[str, list[str]]:
     """Let a worker fold traffic; gives every row."""
-    checkpoints = world.checkpoints()
-    live = named()
-    async with in_background(world.worker(checkpoints, *live).run()):
-        last = await traffic(world, runs)
+    checkpoints = harness.create_checkpoints()
+    live = create_projections()
+    async with run_in_background(harness.create_worker(checkpoints, *live).run()):
+        last = await append_traffic(harness, runs)
         for projection in live:
-            await checkpoints.wait_for(projection.name, last, PATIENCE_SECONDS)
-    return await everything(world)
+            await checkpoints.wait_for(projection.name, last, WAIT_SECONDS)
+    return await read_all_rows(harness)
 
 
 async def test_a_rebuild_that_is_stopped_at_each_of_its_moments_comes_to_the_same(database: str) -> None:
-    async with world_of(database) as world:
-        before = await folded(world, 15)
+    async with open_harness(database) as harness:
+        before = await folded(harness, 15)
         told = 0
 
         def stop_later(_progress: Progress) -> None:
@@ -54,13 +54,13 @@ async def test_a_rebuild_that_is_stopped_at_each_of_its_moments_comes_to_the_sam
         while True:
             told, sittings = 0, sittings + 1
             try:
-                report = await rebuilt(database, named(), resume=resume, tell=stop_later if sittings < 30 else _go_on)
+                report = await run_rebuild(database, create_projections(), resume=resume, on_progress=stop_later if sittings < 30 else _go_on)
                 break
             except Stopped:
                 resume = True
         assert sittings == 30
         assert report.same
-        assert await everything(world) == before
+        assert await read_all_rows(harness) == before
 
 
 def _go_on(_progress: Progress) -> None:
@@ -71,9 +71,9 @@ def _go_on(_progress: Progress) -> None:
 async def test_kills_of_the_process_lose_and_double_nothing(database: str, tmp_path: Path, kills: int) -> None:
     chance = random.Random(kills)  # noqa: S311  # where it is killed
     await migrate(database, COMPONENTS)
-    async with world_of(database) as world:
-        before = await folded(world, 60)
-        head, _ = await world.log.head()
+    async with open_harness(database) as harness:
+        before = await folded(harness, 60)
+        head, _ = await harness.log.head()
         hits = 0
         for number in range(kills):
             at = chance.randrange(head * number // kills, head * (number + 1) // kills)
@@ -81,7 +81,7 @@ async def test_kills_of_the_process_lose_and_double_nothing(database: str, tmp_p
         assert hits > kills / 2, "most kills find it at work"
         checked = await to_thread.run_sync(lambda: _rebuild(database, tmp_path, resume=still_open(database)).wait(60))
         assert checked == 0
-        assert await everything(world) == before
+        assert await read_all_rows(harness) == before
 
 
 async def killed(database: str, directory: Path, *, resume: bool, at: int) -> bool:
@@ -115,17 +115,17 @@ def still_open(database: str) -> bool:
 
 
 async def test_a_rebuild_is_not_begun_again_over_one_that_was_left(database: str) -> None:
-    async with world_of(database) as world:
-        await folded(world, 5)
+    async with open_harness(database) as harness:
+        await folded(harness, 5)
         with pytest.raises(asyncio.CancelledError):
-            await rebuilt(database, named("runs", "tasks"), tell=_cancel)
+            await run_rebuild(database, create_projections("runs", "tasks"), on_progress=_cancel)
         for names in ({"runs"}, {"tasks", "timers"}, set(PROJECTIONS)):
             with pytest.raises(RebuildRefused, match="rebuild 1 of runs, tasks has not ended"):
-                await rebuilt(database, named(*names))
+                await run_rebuild(database, create_projections(*names))
         with pytest.raises(RebuildRefused, match="name just these to resume it"):
-            await rebuilt(database, named("runs"), resume=True)
-        assert (await rebuilt(database, named("timers"))).same
-        assert (await rebuilt(database, named("tasks", "runs"), resume=True)).same
+            await run_rebuild(database, create_projections("runs"), resume=True)
+        assert (await run_rebuild(database, create_projections("timers"))).same
+        assert (await run_rebuild(database, create_projections("tasks", "runs"), resume=True)).same
 
 
 def _cancel(_progress: Progress) -> None:

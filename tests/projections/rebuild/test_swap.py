@@ -12,9 +12,9 @@ from domain.project import ProjectArchived, ProjectCreated
 from projections.read_models.runs_view import RunsView
 from projections.rebuild.faults import RebuildRefused
 from projections.settings import RebuildSettings
-from tests.support.projections.broken_projections import OtherProjects, shouting
-from tests.support.projections.given import PATIENCE_SECONDS, World, in_background, new_id, world_of
-from tests.support.projections.rebuilds import BOUNDS, everything, named, rebuilt, rows_of, run_of, traffic
+from tests.support.projections.broken_projections import OtherProjects, add_exclamation
+from tests.support.projections.given import WAIT_SECONDS, Harness, run_in_background, new_id, open_harness
+from tests.support.projections.rebuilds import BOUNDS, read_all_rows, create_projections, run_rebuild, read_rows, create_run_facts, append_traffic
 from tests.support.store.given import WORKSPACE
 from tests.support.waiting import eventually
 
@@ -32,9 +32,9 @@ select c.relname, c.relkind, c.reloptions, obj_description(c.oid, 'pg_class'),
 
 
 async def test_tables_and_indexes_are_after_a_rebuild_what_migrations_make(database: str) -> None:
-    async with world_of(database) as world, world.models.connection() as connection:
+    async with open_harness(database) as harness, harness.models.connection() as connection:
         before = await (await connection.execute(SHAPE)).fetchall()
-        await rebuilt(database, named())
+        await run_rebuild(database, create_projections())
         assert await (await connection.execute(SHAPE)).fetchall() == before
 
 
@@ -43,17 +43,17 @@ async def grown(known: list[UUID], seen: int) -> bool:
 
 
 async def test_readers_and_writers_go_on_through_rebuilds(database: str) -> None:
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        live = named()
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        live = create_projections()
         workflow, known = new_id(), list[UUID]()
-        view = RunsView(world.models)
+        view = RunsView(harness.models)
 
         async def write() -> None:
             while True:
                 run = new_id()
-                last = await world.record(run, *run_of(workflow, ended=len(known) % 2 == 0))
-                await checkpoints.wait_for("runs", last[-1].position, PATIENCE_SECONDS)
+                last = await harness.append_facts(run, *create_run_facts(workflow, ended=len(known) % 2 == 0))
+                await checkpoints.wait_for("runs", last[-1].position, WAIT_SECONDS)
                 known.append(run)
 
         async def read() -> None:
@@ -62,75 +62,75 @@ async def test_readers_and_writers_go_on_through_rebuilds(database: str) -> None
                     assert await view.get(WORKSPACE, run) is not None, "a run that was seen is always seen"
                 await asyncio.sleep(0)
 
-        async with in_background(world.worker(checkpoints, *live).run()):
-            await traffic(world, 20)
-            async with in_background(write()) as writing, in_background(read()) as reading:
+        async with run_in_background(harness.create_worker(checkpoints, *live).run()):
+            await append_traffic(harness, 20)
+            async with run_in_background(write()) as writing, run_in_background(read()) as reading:
                 for _ in range(4):
                     seen = len(known)
-                    assert (await rebuilt(database, named())).same
+                    assert (await run_rebuild(database, create_projections())).same
                     await eventually(lambda seen=seen: grown(known, seen), what="runs are written and read")
                 assert not writing.done()
                 assert not reading.done()
-            head, _ = await world.log.head()
+            head, _ = await harness.log.head()
             for projection in live:
-                await checkpoints.wait_for(projection.name, head, PATIENCE_SECONDS)
-            before = await everything(world)
-            assert (await rebuilt(database, named())).same
-            assert await everything(world) == before
+                await checkpoints.wait_for(projection.name, head, WAIT_SECONDS)
+            before = await read_all_rows(harness)
+            assert (await run_rebuild(database, create_projections())).same
+            assert await read_all_rows(harness) == before
 
 
 async def test_a_worker_forgets_what_it_remembers_of_the_tables_that_were_replaced(database: str) -> None:
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        async with in_background(world.worker(checkpoints, OtherProjects(shouting)).run()):
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        async with run_in_background(harness.create_worker(checkpoints, OtherProjects(add_exclamation)).run()):
             project = new_id()
-            created = await world.record(project, ProjectCreated(name="one", owner="ada"))
-            await checkpoints.wait_for("projects", created[-1].position, PATIENCE_SECONDS)
-            report = await rebuilt(database, named("projects"))
+            created = await harness.append_facts(project, ProjectCreated(name="one", owner="ada"))
+            await checkpoints.wait_for("projects", created[-1].position, WAIT_SECONDS)
+            report = await run_rebuild(database, create_projections("projects"))
             assert not report.same
-            archived = await world.record(project, ProjectArchived(), after=1)
-            await checkpoints.wait_for("projects", archived[-1].position, PATIENCE_SECONDS)
-            (row,) = await rows_of(world, "projects")
+            archived = await harness.append_facts(project, ProjectArchived(), after=1)
+            await checkpoints.wait_for("projects", archived[-1].position, WAIT_SECONDS)
+            (row,) = await read_rows(harness, "projects")
             assert "archived" in row
             assert "one!" not in row
 
 
 async def test_a_swap_waits_for_whoever_holds_the_tables_only_so_long_and_tries_again(database: str) -> None:
-    async with world_of(database) as world:
-        await traffic(world, 5)
+    async with open_harness(database) as harness:
+        await append_traffic(harness, 5)
         async with await AsyncConnection.connect(database) as holder:
             await holder.execute("select count(*) from runs")
             bounds = RebuildSettings(swap_wait_ms=50, swap_tries=2, swap_pause_seconds=0.01)
             with pytest.raises(RebuildRefused, match="could not be had in 2 tries"):
-                await rebuilt(database, named("runs"), bounds=bounds)
-            await folded_by_somebody(world)
-        report = await rebuilt(database, named("runs"), resume=True)
+                await run_rebuild(database, create_projections("runs"), bounds=bounds)
+            await folded_by_somebody(harness)
+        report = await run_rebuild(database, create_projections("runs"), resume=True)
         assert report.id == 1
-        assert len(await rows_of(world, "runs")) == 5
+        assert len(await read_rows(harness, "runs")) == 5
 
 
-async def folded_by_somebody(world: World) -> None:
+async def folded_by_somebody(harness: Harness) -> None:
     """Let a worker bring the live tables to the head while a swap of theirs is put off."""
-    checkpoints = world.checkpoints()
-    async with in_background(world.worker(checkpoints, *named("runs")).run()):
-        await checkpoints.wait_for("runs", (await world.log.head())[0], PATIENCE_SECONDS)
+    checkpoints = harness.create_checkpoints()
+    async with run_in_background(harness.create_worker(checkpoints, *create_projections("runs")).run()):
+        await checkpoints.wait_for("runs", (await harness.log.head())[0], WAIT_SECONDS)
 
 
 async def test_only_one_process_rebuilds_a_projection(database: str) -> None:
-    async with world_of(database) as world:
-        await traffic(world, 5)
-        await folded_by_somebody(world)
+    async with open_harness(database) as harness:
+        await append_traffic(harness, 5)
+        await folded_by_somebody(harness)
 
         async def again(*names: str) -> None:
-            await rebuilt(database, named(*names))
+            await run_rebuild(database, create_projections(*names))
 
         refused: list[Callable[[], Awaitable[None]]] = [lambda: again("runs"), lambda: again("tasks", "runs")]
         tried: list[asyncio.Task[None]] = []
-        await rebuilt(
+        await run_rebuild(
             database,
-            named("runs"),
+            create_projections("runs"),
             bounds=BOUNDS,
-            tell=lambda _: tried.extend(asyncio.ensure_future(one()) for one in refused if len(tried) < len(refused)),
+            on_progress=lambda _: tried.extend(asyncio.ensure_future(one()) for one in refused if len(tried) < len(refused)),
         )
         results = await asyncio.gather(*tried, return_exceptions=True)
         assert any("another process is rebuilding runs now" in str(one) for one in results), results

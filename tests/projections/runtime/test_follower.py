@@ -14,16 +14,16 @@ from projections.runtime.worker import Worker
 from store.errors import Unavailable
 from store.log.records import Page
 from tests.support.projections.given import (
-    PATIENCE_SECONDS,
+    WAIT_SECONDS,
     PROMPT_BOUNDS,
     Picky,
     Tally,
-    World,
-    in_background,
+    Harness,
+    run_in_background,
     new_id,
-    tally,
-    terminate,
-    world_of,
+    read_tally,
+    terminate_backend,
+    open_harness,
 )
 from tests.support.servers.postgres import EVERY_POSTGRES, PostgresForTests
 from tests.support.waiting import eventually
@@ -32,9 +32,9 @@ from tests.support.waiting import eventually
 class StutteringFeed:
     """Delivers everything again with each page."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, harness: Harness) -> None:
         """Stutter over the feed of a world."""
-        self._feed = world.feed
+        self._feed = harness.feed
 
     @property
     def through(self) -> int:
@@ -50,13 +50,13 @@ class StutteringFeed:
 
 @EVERY_POSTGRES
 async def test_every_fact_is_folded_once(database: str) -> None:
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        async with in_background(world.worker(checkpoints, Tally()).run()):
-            last = await world.rename_often(20)
-            await checkpoints.wait_for("tally", last, PATIENCE_SECONDS)
-            assert await tally(world) == 21
-            assert await world.checkpoint("tally") == last
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        async with run_in_background(harness.create_worker(checkpoints, Tally()).run()):
+            last = await harness.append_renames(20)
+            await checkpoints.wait_for("tally", last, WAIT_SECONDS)
+            assert await read_tally(harness) == 21
+            assert await harness.read_checkpoint("tally") == last
 
 
 async def test_a_kill_between_rows_and_checkpoint_loses_and_doubles_nothing(database: str) -> None:
@@ -66,118 +66,118 @@ async def test_a_kill_between_rows_and_checkpoint_loses_and_doubles_nothing(data
         nonlocal kills
         if kills < 5:
             kills += 1
-            terminate(database, backend)
+            terminate_backend(database, backend)
 
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        async with in_background(world.worker(checkpoints, Tally(after_writing=kill)).run()):
-            last = await world.rename_often(30)
-            await checkpoints.wait_for("tally", last, PATIENCE_SECONDS)
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        async with run_in_background(harness.create_worker(checkpoints, Tally(after_writing=kill)).run()):
+            last = await harness.append_renames(30)
+            await checkpoints.wait_for("tally", last, WAIT_SECONDS)
         assert kills == 5
-        assert await tally(world) == 31
-        assert await world.checkpoint("tally") == last
+        assert await read_tally(harness) == 31
+        assert await harness.read_checkpoint("tally") == last
 
 
 async def test_facts_that_are_delivered_twice_are_folded_once(database: str) -> None:
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        worker = Worker(database, StutteringFeed(world), [Tally()], checkpoints, PROMPT_BOUNDS)
-        async with in_background(worker.run()):
-            last = await world.rename_often(20)
-            await checkpoints.wait_for("tally", last, PATIENCE_SECONDS)
-        assert await tally(world) == 21
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        worker = Worker(database, StutteringFeed(harness), [Tally()], checkpoints, PROMPT_BOUNDS)
+        async with run_in_background(worker.run()):
+            last = await harness.append_renames(20)
+            await checkpoints.wait_for("tally", last, WAIT_SECONDS)
+        assert await read_tally(harness) == 21
 
 
 async def test_a_restarted_worker_goes_on_where_the_last_one_was(database: str) -> None:
-    async with world_of(database) as world:
+    async with open_harness(database) as harness:
         for _ in range(3):
-            checkpoints = world.checkpoints()
-            async with in_background(world.worker(checkpoints, Tally()).run()):
-                last = await world.rename_often(4)
-                await checkpoints.wait_for("tally", last, PATIENCE_SECONDS)
-            await world.rename_often(4)
-        checkpoints = world.checkpoints()
-        async with in_background(world.worker(checkpoints, Tally()).run()):
-            await checkpoints.wait_for("tally", (await world.log.head())[0], PATIENCE_SECONDS)
-        assert await tally(world) == 6 * 5
+            checkpoints = harness.create_checkpoints()
+            async with run_in_background(harness.create_worker(checkpoints, Tally()).run()):
+                last = await harness.append_renames(4)
+                await checkpoints.wait_for("tally", last, WAIT_SECONDS)
+            await harness.append_renames(4)
+        checkpoints = harness.create_checkpoints()
+        async with run_in_background(harness.create_worker(checkpoints, Tally()).run()):
+            await checkpoints.wait_for("tally", (await harness.log.head())[0], WAIT_SECONDS)
+        assert await read_tally(harness) == 6 * 5
 
 
 async def test_of_two_workers_one_works_and_the_other_takes_over(database: str) -> None:
-    async with world_of(database) as world:
+    async with open_harness(database) as harness:
         ours, theirs = Tally(), Tally()
-        our_checkpoints, their_checkpoints = world.checkpoints(), world.checkpoints()
-        first, second = world.worker(our_checkpoints, ours), world.worker(their_checkpoints, theirs)
-        async with in_background(first.run()) as working:
+        our_checkpoints, their_checkpoints = harness.create_checkpoints(), harness.create_checkpoints()
+        first, second = harness.create_worker(our_checkpoints, ours), harness.create_worker(their_checkpoints, theirs)
+        async with run_in_background(first.run()) as working:
             await eventually(doing(first, Following.FOLLOWING), what="the first works")
-            async with in_background(second.run()):
+            async with run_in_background(second.run()):
                 await eventually(doing(second, Following.STANDING_BY), what="the second stands by")
-                await their_checkpoints.wait_for("tally", await world.rename_often(5), PATIENCE_SECONDS)
+                await their_checkpoints.wait_for("tally", await harness.append_renames(5), WAIT_SECONDS)
                 assert (ours.batches > 0, theirs.batches) == (True, 0)
                 working.cancel()
-                last = await world.rename_often(5)
-                await their_checkpoints.wait_for("tally", last, PATIENCE_SECONDS)
+                last = await harness.append_renames(5)
+                await their_checkpoints.wait_for("tally", last, WAIT_SECONDS)
                 assert theirs.batches > 0
-        assert await tally(world) == 12
+        assert await read_tally(harness) == 12
 
 
 async def test_a_checkpoint_that_somebody_else_moved_is_not_moved_back(database: str) -> None:
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        async with in_background(world.worker(checkpoints, Tally()).run()):
-            first = await world.rename_often(1)
-            await checkpoints.wait_for("tally", first, PATIENCE_SECONDS)
-            async with world.models.connection() as connection:
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        async with run_in_background(harness.create_worker(checkpoints, Tally()).run()):
+            first = await harness.append_renames(1)
+            await checkpoints.wait_for("tally", first, WAIT_SECONDS)
+            async with harness.models.connection() as connection:
                 await connection.execute("update checkpoints set position = position + 1 where projection = 'tally'")
-            last = await world.rename_often(1)
-            await checkpoints.wait_for("tally", last, PATIENCE_SECONDS)
-        assert await tally(world) == 3  # one of four was taken by whoever moved the checkpoint
-        assert await world.checkpoint("tally") == last
+            last = await harness.append_renames(1)
+            await checkpoints.wait_for("tally", last, WAIT_SECONDS)
+        assert await read_tally(harness) == 3  # one of four was taken by whoever moved the checkpoint
+        assert await harness.read_checkpoint("tally") == last
 
 
 async def test_facts_that_a_projection_does_not_want_move_its_checkpoint_too(database: str) -> None:
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        async with in_background(world.worker(checkpoints, Picky("nothing")).run()):
-            (created,) = await world.record(new_id(), ProjectCreated(name="Launch", owner="ada"))
-            await checkpoints.wait_for("picky", created.position, PATIENCE_SECONDS)
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        async with run_in_background(harness.create_worker(checkpoints, Picky("nothing")).run()):
+            (created,) = await harness.append_facts(new_id(), ProjectCreated(name="Launch", owner="ada"))
+            await checkpoints.wait_for("picky", created.position, WAIT_SECONDS)
 
             async def row_follows() -> bool:
-                return await world.checkpoint("picky") == created.position
+                return await harness.read_checkpoint("picky") == created.position
 
             await eventually(row_follows, what="other processes see it in the table")
 
 
 async def test_crashes_of_the_database_lose_and_double_nothing(own_postgres: PostgresForTests) -> None:
-    async with world_of(own_postgres.lend_database(migrated=False)) as world:
-        checkpoints = world.checkpoints()
-        async with in_background(world.worker(checkpoints, Tally()).run()):
+    async with open_harness(own_postgres.lend_database(migrated=False)) as harness:
+        checkpoints = harness.create_checkpoints()
+        async with run_in_background(harness.create_worker(checkpoints, Tally()).run()):
             for _ in range(3):
-                await world.rename_often(10)
+                await harness.append_renames(10)
                 own_postgres.crash()
                 await to_thread.run_sync(own_postgres.start)
-                await eventually(partial(answers, world), what="the log is back", seconds=PATIENCE_SECONDS)
-            last = await world.rename_often(10)
-            await checkpoints.wait_for("tally", last, PATIENCE_SECONDS)
-        assert await tally(world) == (await world.log.head())[0]
+                await eventually(partial(answers, harness), what="the log is back", seconds=WAIT_SECONDS)
+            last = await harness.append_renames(10)
+            await checkpoints.wait_for("tally", last, WAIT_SECONDS)
+        assert await read_tally(harness) == (await harness.log.head())[0]
 
 
 async def test_an_unexpected_exception_ends_the_worker(database: str) -> None:
     def fail(_point: str) -> None:
         raise ZeroDivisionError
 
-    async with world_of(database) as world:
-        worker = Worker(database, world.feed, [Tally()], world.checkpoints(), PROMPT_BOUNDS, fail)
-        await world.rename_often(1)
+    async with open_harness(database) as harness:
+        worker = Worker(database, harness.feed, [Tally()], harness.create_checkpoints(), PROMPT_BOUNDS, fail)
+        await harness.append_renames(1)
         with pytest.raises(ExceptionGroup) as raised:
-            await asyncio.wait_for(worker.run(), PATIENCE_SECONDS)
+            await asyncio.wait_for(worker.run(), WAIT_SECONDS)
         assert raised.group_contains(ZeroDivisionError)
 
 
-async def answers(world: World) -> bool:
+async def answers(harness: Harness) -> bool:
     """Tell whether the log takes an append and can be read; what is appended counts like everything else."""
     try:
-        await world.rename_often(0)
-        await world.log.head()
+        await harness.append_renames(0)
+        await harness.log.head()
     except Unavailable:
         return False
     return True
@@ -192,32 +192,32 @@ def doing(worker: Worker, what: Following) -> Callable[[], Awaitable[bool]]:
 
 async def test_a_projection_that_cannot_move_is_said_to_stall_and_does_not_hang(database: str) -> None:
     bounds = replace(PROMPT_BOUNDS, commit_seconds=0.2, stalled_seconds=0.3)
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        worker = Worker(database, world.feed, [Tally()], checkpoints, bounds)
-        async with in_background(worker.run()):
-            await checkpoints.wait_for("tally", await world.rename_often(1), PATIENCE_SECONDS)
-            async with world.models.connection() as connection, connection.transaction():
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        worker = Worker(database, harness.feed, [Tally()], checkpoints, bounds)
+        async with run_in_background(worker.run()):
+            await checkpoints.wait_for("tally", await harness.append_renames(1), WAIT_SECONDS)
+            async with harness.models.connection() as connection, connection.transaction():
                 await connection.execute("select from checkpoints where projection = 'tally' for update")
-                last = await world.rename_often(1)
+                last = await harness.append_renames(1)
                 await eventually(stalls(worker), what="the worker says that it stalls")
                 await eventually(gave_up(worker), what="the batch is given up, and tried again")
-            await checkpoints.wait_for("tally", last, PATIENCE_SECONDS)
+            await checkpoints.wait_for("tally", last, WAIT_SECONDS)
             await eventually(stalls(worker, stalled=False), what="it goes on")
-        assert await tally(world) == 4
+        assert await read_tally(harness) == 4
 
 
 async def test_a_worker_that_stands_by_notices_that_the_other_one_hangs(database: str) -> None:
     bounds = replace(PROMPT_BOUNDS, stalled_seconds=0.3)
-    async with world_of(database) as world:
-        ours, theirs = (Worker(database, world.feed, [Tally()], world.checkpoints(), bounds) for _ in range(2))
-        async with in_background(ours.run()):
+    async with open_harness(database) as harness:
+        ours, theirs = (Worker(database, harness.feed, [Tally()], harness.create_checkpoints(), bounds) for _ in range(2))
+        async with run_in_background(ours.run()):
             await eventually(doing(ours, Following.FOLLOWING), what="the first works")
-            async with in_background(theirs.run()):
+            async with run_in_background(theirs.run()):
                 await eventually(doing(theirs, Following.STANDING_BY), what="the second stands by")
-                async with world.models.connection() as connection, connection.transaction():
+                async with harness.models.connection() as connection, connection.transaction():
                     await connection.execute("select from checkpoints where projection = 'tally' for update")
-                    await world.rename_often(1)
+                    await harness.append_renames(1)
                     await eventually(stalls(theirs), what="the one that stands by says so")
                 await eventually(stalls(theirs, stalled=False), what="the first goes on")
 

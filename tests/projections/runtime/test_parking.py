@@ -25,15 +25,15 @@ from store.log.records import Recorded
 from store.postgres.arrays import register
 from store.postgres.connections import open_connection
 from tests.support.projections.given import (
-    PATIENCE_SECONDS,
+    WAIT_SECONDS,
     PROMPT_BOUNDS,
     Picky,
     Tally,
-    World,
-    in_background,
+    Harness,
+    run_in_background,
     new_id,
-    tally,
-    world_of,
+    read_tally,
+    open_harness,
 )
 from tests.support.store.given import WORKSPACE
 
@@ -41,31 +41,31 @@ SMALL = ProjectionSettings(batch_events=3)
 OTHER = UUID("0192f000-0000-7000-8000-00000000000b")
 
 
-async def renamed(world: World, names: str, *, workspace: UUID = WORKSPACE) -> list[Recorded]:
+async def renamed(harness: Harness, names: str, *, workspace: UUID = WORKSPACE) -> list[Recorded]:
     """Append a project with one name after another, a letter each."""
     facts = [ProjectCreated(name="-", owner="ada"), *(ProjectRenamed(name=name) for name in names)]
-    return list(await world.record(new_id(), *facts, workspace=workspace))
+    return list(await harness.append_facts(new_id(), *facts, workspace=workspace))
 
 
-async def parked(world: World) -> list[tuple[object, ...]]:
-    return await world.models.rows("select projection, workspace_id, from_position, topic, error from parked", {})
+async def parked(harness: Harness) -> list[tuple[object, ...]]:
+    return await harness.models.rows("select projection, workspace_id, from_position, topic, error from parked", {})
 
 
 async def test_poison_parks_its_workspace_and_the_others_go_on(database: str) -> None:
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        async with in_background(world.worker(checkpoints, Picky("x"), Tally()).run()):
-            poison = (await renamed(world, "abxc"))[3]
-            last = (await renamed(world, "abc", workspace=OTHER))[-1].position
-            await checkpoints.wait_for("picky", last, PATIENCE_SECONDS, workspace_id=OTHER)
-            await checkpoints.wait_for("tally", last, PATIENCE_SECONDS, workspace_id=WORKSPACE)
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        async with run_in_background(harness.create_worker(checkpoints, Picky("x"), Tally()).run()):
+            poison = (await renamed(harness, "abxc"))[3]
+            last = (await renamed(harness, "abc", workspace=OTHER))[-1].position
+            await checkpoints.wait_for("picky", last, WAIT_SECONDS, workspace_id=OTHER)
+            await checkpoints.wait_for("tally", last, WAIT_SECONDS, workspace_id=WORKSPACE)
             with pytest.raises(ProjectionParked):
-                await checkpoints.wait_for("picky", poison.position, PATIENCE_SECONDS, workspace_id=WORKSPACE)
-            await checkpoints.wait_for("picky", poison.position - 1, PATIENCE_SECONDS, workspace_id=WORKSPACE)
-        assert await parked(world) == [
+                await checkpoints.wait_for("picky", poison.position, WAIT_SECONDS, workspace_id=WORKSPACE)
+            await checkpoints.wait_for("picky", poison.position - 1, WAIT_SECONDS, workspace_id=WORKSPACE)
+        assert await parked(harness) == [
             ("picky", WORKSPACE, poison.position, "project.renamed", "it is not to its taste"),
         ]
-        assert await tally(world) == 9
+        assert await read_tally(harness) == 9
 
 
 class Fussy(ProjectsProjection):
@@ -85,48 +85,48 @@ class Fussy(ProjectsProjection):
         await super().apply(cursor, facts)
 
 
-async def retry(world: World, projection: Projection, workspace: UUID = WORKSPACE) -> Retried:
-    async with open_connection(world.conninfo) as connection:
+async def retry(harness: Harness, projection: Projection, workspace: UUID = WORKSPACE) -> Retried:
+    async with open_connection(harness.conninfo) as connection:
         return await Retry(connection, projection, workspace, SMALL, stretch_positions=4).run("ada")
 
 
-async def names(world: World) -> set[str]:
-    return {row[0] for row in await world.models.rows("select name from projects", {})}
+async def names(harness: Harness) -> set[str]:
+    return {row[0] for row in await harness.models.rows("select name from projects", {})}
 
 
 async def test_a_retry_folds_what_was_parked_while_the_others_go_on(database: str) -> None:
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        async with in_background(world.worker(checkpoints, Fussy({"x"})).run()):
-            await renamed(world, "abxcdefgh")
-            last = (await renamed(world, "ij"))[-1].position
-            other = (await renamed(world, "z", workspace=OTHER))[-1].position
-            await checkpoints.wait_for("projects", other, PATIENCE_SECONDS, workspace_id=OTHER)
-            assert await names(world) == {"b", "z"}, "what came before is there"
-            still = await retry(world, Fussy({"e"}))
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        async with run_in_background(harness.create_worker(checkpoints, Fussy({"x"})).run()):
+            await renamed(harness, "abxcdefgh")
+            last = (await renamed(harness, "ij"))[-1].position
+            other = (await renamed(harness, "z", workspace=OTHER))[-1].position
+            await checkpoints.wait_for("projects", other, WAIT_SECONDS, workspace_id=OTHER)
+            assert await names(harness) == {"b", "z"}, "what came before is there"
+            still = await retry(harness, Fussy({"e"}))
             assert still.error == "ValueError('e')"
-            assert await names(world) == {"d", "z"}
-            assert [row[2] for row in await parked(world)] == [still.position]
+            assert await names(harness) == {"d", "z"}
+            assert [row[2] for row in await parked(harness)] == [still.position]
             with pytest.raises(ProjectionParked):
-                await checkpoints.wait_for("projects", last, PATIENCE_SECONDS, workspace_id=WORKSPACE)
-            mended = await retry(world, Fussy(set()))
+                await checkpoints.wait_for("projects", last, WAIT_SECONDS, workspace_id=WORKSPACE)
+            mended = await retry(harness, Fussy(set()))
             assert mended.error is None
-            await checkpoints.wait_for("projects", last, PATIENCE_SECONDS, workspace_id=WORKSPACE)
-            assert await names(world) == {"h", "j", "z"}
-            assert await parked(world) == []
+            await checkpoints.wait_for("projects", last, WAIT_SECONDS, workspace_id=WORKSPACE)
+            assert await names(harness) == {"h", "j", "z"}
+            assert await parked(harness) == []
             with pytest.raises(NotParked):
-                await retry(world, Fussy(set()))
-            again = (await renamed(world, "k"))[-1].position
-            await checkpoints.wait_for("projects", again, PATIENCE_SECONDS, workspace_id=WORKSPACE)
-            assert await names(world) == {"h", "j", "z", "k"}, "it goes on with the others"
+                await retry(harness, Fussy(set()))
+            again = (await renamed(harness, "k"))[-1].position
+            await checkpoints.wait_for("projects", again, WAIT_SECONDS, workspace_id=WORKSPACE)
+            assert await names(harness) == {"h", "j", "z", "k"}, "it goes on with the others"
 
 
 async def test_what_a_person_skips_is_left_out_and_its_stream_goes_on(database: str) -> None:
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        async with in_background(world.worker(checkpoints, Fussy({"x"})).run()):
-            facts = await renamed(world, "abxc")
-            await checkpoints.wait_for("projects", facts[-1].position, PATIENCE_SECONDS)
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        async with run_in_background(harness.create_worker(checkpoints, Fussy({"x"})).run()):
+            facts = await renamed(harness, "abxc")
+            await checkpoints.wait_for("projects", facts[-1].position, WAIT_SECONDS)
             said = Skip(
                 projection="projects",
                 workspace_id=WORKSPACE,
@@ -135,18 +135,18 @@ async def test_what_a_person_skips_is_left_out_and_its_stream_goes_on(database: 
                 by="ada",
                 why="a test",
             )
-            async with open_connection(world.conninfo) as connection:
+            async with open_connection(harness.conninfo) as connection:
                 with pytest.raises(ParkedElsewhere):
                     await skip(connection, replace(said, position=facts[2].position))
                 await skip(connection, said)
-            assert (await retry(world, Fussy({"x"}))).error is None
-            await checkpoints.wait_for("projects", facts[-1].position, PATIENCE_SECONDS, workspace_id=WORKSPACE)
-            assert await names(world) == {"c"}
-            assert await world.models.rows("select version from projects", {}) == [(5,)]
-            (later,) = await world.record(facts[0].stream_id, ProjectRenamed(name="d"), after=5)
-            await checkpoints.wait_for("projects", later.position, PATIENCE_SECONDS, workspace_id=WORKSPACE)
-            assert await names(world) == {"d"}
-        async with open_connection(world.conninfo) as connection:
+            assert (await retry(harness, Fussy({"x"}))).error is None
+            await checkpoints.wait_for("projects", facts[-1].position, WAIT_SECONDS, workspace_id=WORKSPACE)
+            assert await names(harness) == {"c"}
+            assert await harness.models.rows("select version from projects", {}) == [(5,)]
+            (later,) = await harness.append_facts(facts[0].stream_id, ProjectRenamed(name="d"), after=5)
+            await checkpoints.wait_for("projects", later.position, WAIT_SECONDS, workspace_id=WORKSPACE)
+            assert await names(harness) == {"d"}
+        async with open_connection(harness.conninfo) as connection:
             (skipped,) = await skipped_rows(connection)
             history = await history_rows(connection, "projects", WORKSPACE)
         assert (skipped.position, skipped.skipped_by, skipped.why) == (facts[3].position, "ada", "a test")
@@ -154,15 +154,15 @@ async def test_what_a_person_skips_is_left_out_and_its_stream_goes_on(database: 
 
 
 async def test_after_the_first_fact_the_rest_of_a_stream_is_left_out(database: str) -> None:
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        async with world.models.connection() as connection:
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        async with harness.models.connection() as connection:
             await connection.execute("alter table projects add constraint no_dash check (name <> '-')")
-        async with in_background(world.worker(checkpoints, ProjectsProjection(most_remembered=2)).run()):
-            (first,) = await world.record(new_id(), ProjectCreated(name="-", owner="ada"))
-            last = (await renamed(world, "a"))[-1].position
-            await checkpoints.wait_for("projects", last, PATIENCE_SECONDS)
-            assert [row[4] for row in await parked(world)] == [
+        async with run_in_background(harness.create_worker(checkpoints, ProjectsProjection(most_remembered=2)).run()):
+            (first,) = await harness.append_facts(new_id(), ProjectCreated(name="-", owner="ada"))
+            last = (await renamed(harness, "a"))[-1].position
+            await checkpoints.wait_for("projects", last, WAIT_SECONDS)
+            assert [row[4] for row in await parked(harness)] == [
                 'new row for relation "projects" violates check constraint "no_dash"'
             ]
             said = Skip(
@@ -173,26 +173,26 @@ async def test_after_the_first_fact_the_rest_of_a_stream_is_left_out(database: s
                 by="ada",
                 why="a test",
             )
-            async with open_connection(world.conninfo) as connection:
+            async with open_connection(harness.conninfo) as connection:
                 await skip(connection, said)
-            assert (await retry(world, ProjectsProjection(most_remembered=2))).error is None
-            await checkpoints.wait_for("projects", last, PATIENCE_SECONDS, workspace_id=WORKSPACE)
-            assert await names(world) == {"a"}
-            (later,) = await world.record(first.stream_id, ProjectRenamed(name="b"), after=1)
-            await checkpoints.wait_for("projects", later.position, PATIENCE_SECONDS, workspace_id=WORKSPACE)
-            assert await names(world) == {"a"}
+            assert (await retry(harness, ProjectsProjection(most_remembered=2))).error is None
+            await checkpoints.wait_for("projects", last, WAIT_SECONDS, workspace_id=WORKSPACE)
+            assert await names(harness) == {"a"}
+            (later,) = await harness.append_facts(first.stream_id, ProjectRenamed(name="b"), after=1)
+            await checkpoints.wait_for("projects", later.position, WAIT_SECONDS, workspace_id=WORKSPACE)
+            assert await names(harness) == {"a"}
 
 
 async def test_an_event_that_cannot_be_read_parks_its_workspace_in_those_that_want_it(database: str) -> None:
-    async with world_of(database) as world:
-        checkpoints = world.checkpoints()
-        facts = await renamed(world, "ab")
-        last = (await renamed(world, "z", workspace=OTHER))[-1].position
-        async with world.models.connection() as connection:
+    async with open_harness(database) as harness:
+        checkpoints = harness.create_checkpoints()
+        facts = await renamed(harness, "ab")
+        last = (await renamed(harness, "z", workspace=OTHER))[-1].position
+        async with harness.models.connection() as connection:
             await connection.execute(
                 "update events set state = 'not JSON' where notification_id = %s", [facts[1].position]
             )
-        feed = Feed(world.log, FeedSettings(poll_seconds=0.05))  # one that has not seen the event
+        feed = Feed(harness.log, FeedSettings(poll_seconds=0.05))  # one that has not seen the event
         worker = Worker(
             database,
             feed,
@@ -200,14 +200,14 @@ async def test_an_event_that_cannot_be_read_parks_its_workspace_in_those_that_wa
             checkpoints,
             PROMPT_BOUNDS,
         )
-        async with in_background(feed.run()), in_background(worker.run()):
-            await checkpoints.wait_for("projects", last, PATIENCE_SECONDS, workspace_id=OTHER)
+        async with run_in_background(feed.run()), run_in_background(worker.run()):
+            await checkpoints.wait_for("projects", last, WAIT_SECONDS, workspace_id=OTHER)
             for projection in ("projects", "tally"):
-                await checkpoints.wait_for(projection, last, PATIENCE_SECONDS)
+                await checkpoints.wait_for(projection, last, WAIT_SECONDS)
                 with pytest.raises(ProjectionParked):
-                    await checkpoints.wait_for(projection, last, PATIENCE_SECONDS, workspace_id=WORKSPACE)
-            await checkpoints.wait_for("timers", last, PATIENCE_SECONDS, workspace_id=WORKSPACE)
-        assert sorted((row[0], row[2]) for row in await parked(world)) == [
+                    await checkpoints.wait_for(projection, last, WAIT_SECONDS, workspace_id=WORKSPACE)
+            await checkpoints.wait_for("timers", last, WAIT_SECONDS, workspace_id=WORKSPACE)
+        assert sorted((row[0], row[2]) for row in await parked(harness)) == [
             ("projects", facts[1].position),
             ("tally", facts[1].position),
         ]
@@ -226,20 +226,20 @@ class Weighed(ProjectsProjection):
 async def test_many_facts_of_one_batch_that_postgresql_refuses_cost_a_few_tries_each(database: str) -> None:
     """By halves of the whole batch, from the start for each, 1,000 of 2,000 facts took a minute."""
     pairs = 100
-    async with world_of(database) as world, open_connection(world.conninfo) as connection:
+    async with open_harness(database) as harness, open_connection(harness.conninfo) as connection:
         register(connection)
         await connection.execute("alter table projects add constraint no_poison check (name <> 'x')")
         for _ in range(pairs):
-            await world.record(new_id(), ProjectCreated(name="a", owner="ada"), workspace=new_id())
-            await world.record(new_id(), ProjectCreated(name="x", owner="ada"), workspace=new_id())
+            await harness.append_facts(new_id(), ProjectCreated(name="a", owner="ada"), workspace=new_id())
+            await harness.append_facts(new_id(), ProjectCreated(name="x", owner="ada"), workspace=new_id())
         projection = Weighed(most_remembered=pairs)
         state = await load_state(connection, projection.name)
         owned = OwnedProjection(connection, projection, state, commit_seconds=60, failpoint=lambda _point: None)
-        page = await world.log.read_log(after=0, limit=2 * pairs)
+        page = await harness.log.read_log(after=0, limit=2 * pairs)
         await owned.commit(owned.filter.select(page.events, 0), page.through)
         assert (owned.state.position, len(owned.state.parked)) == (page.through, pairs)
-        assert await names(world) == {"a"}
-        assert len(await parked(world)) == pairs
+        assert await names(harness) == {"a"}
+        assert len(await parked(harness)) == pairs
     search_in_the_whole_batch = 2 * len(page.events)
     assert projection.given <= len(page.events) + search_in_the_whole_batch + 6 * pairs
 
@@ -257,17 +257,17 @@ class Naming(ProjectsProjection):
 async def test_an_earlier_fact_that_postgresql_refuses_is_parked_before_one_that_the_projection_names(
     database: str,
 ) -> None:
-    async with world_of(database) as world:
-        with psycopg.connect(world.conninfo, autocommit=True) as changing:
+    async with open_harness(database) as harness:
+        with psycopg.connect(harness.conninfo, autocommit=True) as changing:
             changing.execute("alter table projects add constraint no_poison check (name <> 'p')")
-        poison = (await renamed(world, "ap"))[2]
-        refused = (await renamed(world, "ax", workspace=OTHER))[2]
-        last = (await renamed(world, "abc", workspace=new_id()))[-1].position
-        checkpoints = world.checkpoints()
-        async with in_background(world.worker(checkpoints, Naming(most_remembered=2)).run()):
-            await checkpoints.wait_for("projects", last, PATIENCE_SECONDS)
-        assert [row[1:3] for row in sorted(await parked(world), key=lambda row: str(row[2]))] == [
+        poison = (await renamed(harness, "ap"))[2]
+        refused = (await renamed(harness, "ax", workspace=OTHER))[2]
+        last = (await renamed(harness, "abc", workspace=new_id()))[-1].position
+        checkpoints = harness.create_checkpoints()
+        async with run_in_background(harness.create_worker(checkpoints, Naming(most_remembered=2)).run()):
+            await checkpoints.wait_for("projects", last, WAIT_SECONDS)
+        assert [row[1:3] for row in sorted(await parked(harness), key=lambda row: str(row[2]))] == [
             (WORKSPACE, poison.position),
             (OTHER, refused.position),
         ]
-        assert await names(world) == {"a", "c"}
+        assert await names(harness) == {"a", "c"}

@@ -15,7 +15,7 @@ from eventsourcing.tests import persistence as cases
 from domain.project import ProjectCreated, ProjectRenamed
 from store.eventsourcing.recorders import CallsheetAggregateRecorder, CallsheetApplicationRecorder, Datastore
 from tests.support.servers.postgres import EVERY_POSTGRES
-from tests.support.store.given import append, running
+from tests.support.store.given import create_append, open_log
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def test_what_a_recorder_does_not_know_is_refused(datastore: Datastore) -> None:
 
 async def test_the_librarys_tools_read_a_log_that_callsheet_wrote(database: str, datastore: Datastore) -> None:
     project = uuid4()
-    async with running(database) as log:
-        await log.append(append(project, 0, ProjectCreated(name="Launch", owner="ada"), ProjectRenamed(name="L")))
+    async with open_log(database) as log:
+        await log.append(create_append(project, 0, ProjectCreated(name="Launch", owner="ada"), ProjectRenamed(name="L")))
     recorder = CallsheetApplicationRecorder(datastore)
     assert recorder.max_notification_id() == 2
     env = {"PERSISTENCE_MODULE": "store.eventsourcing.factory", "DATABASE_URL": database}
@@ -124,18 +124,18 @@ async def test_the_librarys_tools_read_a_log_that_callsheet_wrote(database: str,
 async def test_a_subscription_of_the_librarys_follows_a_log_that_announces_nothing(
     database: str, datastore: Datastore
 ) -> None:
-    async with running(database) as log:
+    async with open_log(database) as log:
         log.wake_others = False
         with CallsheetApplicationRecorder(datastore).subscribe(gt=0) as subscription:
-            await log.append(append(uuid4(), 0, ProjectCreated(name="Launch", owner="ada")))
+            await log.append(create_append(uuid4(), 0, ProjectCreated(name="Launch", owner="ada")))
             assert next(subscription).topic == "project.created"
 
 
 async def test_callsheet_passes_over_what_the_library_wrote(database: str, datastore: Datastore) -> None:
-    async with running(database) as log:
-        await log.append(append(uuid4(), 0, ProjectCreated(name="Launch", owner="ada")))
+    async with open_log(database) as log:
+        await log.append(create_append(uuid4(), 0, ProjectCreated(name="Launch", owner="ada")))
         CallsheetApplicationRecorder(datastore).insert_events([stored(uuid4(), 0)])
-        await log.append(append(uuid4(), 0, ProjectCreated(name="Film", owner="ada")))
+        await log.append(create_append(uuid4(), 0, ProjectCreated(name="Film", owner="ada")))
         page = await log.read_log(after=0, limit=10)
     assert [one.position for one in page.events] == [1, 3]
     assert page.through == 3
@@ -143,8 +143,8 @@ async def test_callsheet_passes_over_what_the_library_wrote(database: str, datas
 
 async def test_the_library_cannot_write_into_a_stream_of_callsheets(database: str, datastore: Datastore) -> None:
     project = uuid4()
-    async with running(database) as log:
-        await log.append(append(project, 0, ProjectCreated(name="Launch", owner="ada")))
+    async with open_log(database) as log:
+        await log.append(create_append(project, 0, ProjectCreated(name="Launch", owner="ada")))
     with pytest.raises(IntegrityError, match="stream of Callsheet"):
         CallsheetApplicationRecorder(datastore).insert_events([stored(project, 2)])
 

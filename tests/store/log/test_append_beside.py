@@ -12,7 +12,7 @@ from store.errors import Conflict
 from store.log.log import Log
 from store.log.records import Accepted, Append, CommandId, Guard, Repeated
 from tests.support.servers.postgres import EVERY_POSTGRES
-from tests.support.store.given import CREATED, accepted, append, running, whole_log
+from tests.support.store.given import CREATED, require_accepted, create_append, open_log, read_whole_log
 
 ARCHIVED = ProjectArchived()
 CONTRADICTS = ("project.archived", "project.restored")
@@ -21,22 +21,22 @@ CONTRADICTS = ("project.archived", "project.restored")
 def beside(stream: UUID, expected: int, *facts: ProjectRenamed, key: bytes | None = None) -> Append:
     """Make a command that stands beside all but the end of a project."""
     command_id = None if key is None else CommandId(key=key, request_hash=b"r")
-    return append(stream, expected, *facts, contradicted_by=CONTRADICTS, command_id=command_id)
+    return create_append(stream, expected, *facts, contradicted_by=CONTRADICTS, command_id=command_id)
 
 
 async def renamed(log: Log, stream: UUID, times: int) -> None:
     """Create a project, and rename it so many times."""
-    await log.append(append(stream, 0, CREATED, *(ProjectRenamed(name=str(number)) for number in range(times))))
+    await log.append(create_append(stream, 0, CREATED, *(ProjectRenamed(name=str(number)) for number in range(times))))
 
 
 @EVERY_POSTGRES
 async def test_a_command_stands_beside_the_facts_that_came_meanwhile(database: str) -> None:
     stream = uuid4()
-    async with running(database) as log:
+    async with open_log(database) as log:
         await renamed(log, stream, 4)
-        late = accepted(await log.append(beside(stream, 2, ProjectRenamed(name="x"), ProjectRenamed(name="y"))))
-        after = accepted(await log.append(append(stream, 7)))
-        stored = await whole_log(log)
+        late = require_accepted(await log.append(beside(stream, 2, ProjectRenamed(name="x"), ProjectRenamed(name="y"))))
+        after = require_accepted(await log.append(create_append(stream, 7)))
+        stored = await read_whole_log(log)
     assert (late.version, late.position) == (7, 7)
     assert [one.version for one in late.recorded] == [6, 7]
     assert stored[5:7] == list(late.recorded), "what the caller is told is what stands in the log"
@@ -46,25 +46,25 @@ async def test_a_command_stands_beside_the_facts_that_came_meanwhile(database: s
 @EVERY_POSTGRES
 async def test_a_fact_that_contradicts_it_makes_it_a_conflict_of_its_command_alone(database: str) -> None:
     stream, other = uuid4(), uuid4()
-    async with running(database) as log:
+    async with open_log(database) as log:
         await renamed(log, stream, 1)
         await renamed(log, other, 5)
-        await log.append(append(stream, 2, ARCHIVED, ProjectRenamed(name="later")))
+        await log.append(create_append(stream, 2, ARCHIVED, ProjectRenamed(name="later")))
         outcomes = await asyncio.gather(
             log.append(beside(stream, 2)),
-            log.append(append(uuid4(), 0)),
+            log.append(create_append(uuid4(), 0)),
             log.append(beside(other, 3)),
-            log.append(append(other, 3)),
+            log.append(create_append(other, 3)),
             return_exceptions=True,
         )
-        before = accepted(await log.append(beside(stream, 3)))
+        before = require_accepted(await log.append(beside(stream, 3)))
     assert [type(outcome) for outcome in outcomes] == [Conflict, Accepted, Accepted, Conflict]
     assert before.version == 5, "what it was decided on may hold the contradiction: it has been seen"
 
 
 async def test_a_version_that_the_stream_has_not_reached_is_a_conflict_still(database: str) -> None:
     stream = uuid4()
-    async with running(database) as log:
+    async with open_log(database) as log:
         await renamed(log, stream, 1)
         for ahead in (beside(stream, 3), beside(uuid4(), 1)):
             with pytest.raises(Conflict):
@@ -74,9 +74,9 @@ async def test_a_version_that_the_stream_has_not_reached_is_a_conflict_still(dat
 @EVERY_POSTGRES
 async def test_a_repeat_is_answered_with_the_version_that_it_moved_to(database: str) -> None:
     stream = uuid4()
-    async with running(database) as log:
+    async with open_log(database) as log:
         await renamed(log, stream, 4)
-        first = accepted(await log.append(beside(stream, 1, key=b"k")))
+        first = require_accepted(await log.append(beside(stream, 1, key=b"k")))
         again = await log.append(beside(stream, 1, key=b"k"))
     assert isinstance(again, Repeated)
     assert (first.version, again.version, again.position) == (6, 6, first.position)
@@ -84,12 +84,12 @@ async def test_a_repeat_is_answered_with_the_version_that_it_moved_to(database: 
 
 async def test_a_guard_that_has_moved_is_a_conflict_for_it_too(database: str) -> None:
     stream, guarded = uuid4(), uuid4()
-    async with running(database) as log:
+    async with open_log(database) as log:
         await renamed(log, stream, 3)
         await renamed(log, guarded, 1)
         with pytest.raises(Conflict):
             await log.append(
-                append(stream, 1, contradicted_by=CONTRADICTS, guards=(Guard(guarded, 1),)),
+                create_append(stream, 1, contradicted_by=CONTRADICTS, guards=(Guard(guarded, 1),)),
             )
         assert len(await log.read_stream(stream)) == 4
 
@@ -102,11 +102,11 @@ async def test_whatever_is_sent_together_each_is_taken_unless_it_is_contradicted
     """Against a model: the streams as lists, and the commands in the order in which the appender takes them."""
     streams = [uuid4() for _ in range(3)]
     model: dict[UUID, list[bool]] = {stream: [False] for stream in streams}
-    async with running(database) as log:
+    async with open_log(database) as log:
         for stream in streams:
-            await log.append(append(stream, 0))
+            await log.append(create_append(stream, 0))
         sent = [
-            append(
+            create_append(
                 streams[which], expected, ARCHIVED if ends else ProjectRenamed(name="n"),
                 contradicted_by=CONTRADICTS if tolerant else None,
             )
@@ -122,7 +122,7 @@ async def test_whatever_is_sent_together_each_is_taken_unless_it_is_contradicted
             assert isinstance(outcome, Accepted) is stands, (command, ended)
             if stands:
                 ended.append(command.facts == (ARCHIVED,))
-        stored = await whole_log(log)
+        stored = await read_whole_log(log)
         for stream in streams:
             found = [one for one in stored if one.stream_id == stream]
             assert [one.version for one in found] == list(range(1, len(found) + 1))

@@ -14,7 +14,7 @@ from store.log.records import Accepted, Recorded
 from store.postgres.migrations import migrate
 from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES, PostgresForTests
-from tests.support.store.given import accepted, append, running, waits_for_the_head, whole_log
+from tests.support.store.given import require_accepted, create_append, open_log, wait_for_head_waiter, read_whole_log
 from tests.support.waiting import eventually
 
 KILL_APPENDER = """
@@ -31,7 +31,7 @@ select pid from pg_stat_activity
 
 async def is_taken(log: Log) -> bool:
     try:
-        await log.append(append(uuid4(), 0))
+        await log.append(create_append(uuid4(), 0))
     except Unavailable:
         return False
     return True
@@ -55,54 +55,54 @@ async def refused(log: Log) -> None:
 async def test_a_connection_killed_during_a_batch_leaves_what_was_sent_unknown_and_the_rest_undone(
     database: str,
 ) -> None:
-    async with running(database) as log:
+    async with open_log(database) as log:
         async with await psycopg.AsyncConnection.connect(database) as holder:
             await holder.execute("select from log_head for update")
-            sent = [asyncio.create_task(log.append(append(uuid4(), 0))) for _ in range(3)]
-            await waits_for_the_head(database)
-            queued = [asyncio.create_task(log.append(append(uuid4(), 0))) for _ in range(3)]
+            sent = [asyncio.create_task(log.append(create_append(uuid4(), 0))) for _ in range(3)]
+            await wait_for_head_waiter(database)
+            queued = [asyncio.create_task(log.append(create_append(uuid4(), 0))) for _ in range(3)]
             await holder.execute(KILL_APPENDER)
             outcomes = await asyncio.gather(*sent, *queued, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 3 + [Unavailable] * 3
         await served_again(log)
-        assert [one.position for one in await whole_log(log)] == [1]
+        assert [one.position for one in await read_whole_log(log)] == [1]
 
 
 async def test_while_the_log_is_not_reached_callers_are_refused_at_once_and_not_queued(database: str) -> None:
     log = Log(database, StoreSettings())
     async with log.opened():
         with pytest.raises(Unavailable, match="not connected yet"):
-            await log.append(append(uuid4(), 0))
+            await log.append(create_append(uuid4(), 0))
 
 
 @EVERY_POSTGRES
 async def test_a_batch_that_waits_too_long_for_the_head_is_known_to_have_had_no_effect(database: str) -> None:
-    async with running(database, StoreSettings(statement_timeout_ms=200)) as log:
+    async with open_log(database, StoreSettings(statement_timeout_ms=200)) as log:
         async with await psycopg.AsyncConnection.connect(database) as holder:
             await holder.execute("select from log_head for update")
-            outcomes = await asyncio.gather(*(log.append(append(uuid4(), 0)) for _ in range(3)), return_exceptions=True)
+            outcomes = await asyncio.gather(*(log.append(create_append(uuid4(), 0)) for _ in range(3)), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
-        assert accepted(await log.append(append(uuid4(), 0))).position == 1
+        assert require_accepted(await log.append(create_append(uuid4(), 0))).position == 1
 
 
 async def test_a_cancelled_statement_is_known_to_have_had_no_effect(database: str) -> None:
-    async with running(database) as log:
+    async with open_log(database) as log:
         async with await psycopg.AsyncConnection.connect(database) as holder:
             await holder.execute("select from log_head for update")
-            sent = asyncio.create_task(log.append(append(uuid4(), 0)))
-            await waits_for_the_head(database)
+            sent = asyncio.create_task(log.append(create_append(uuid4(), 0)))
+            await wait_for_head_waiter(database)
             await holder.execute(CANCEL_APPENDER)
             with pytest.raises(Unavailable) as refused:
                 await sent
         assert type(refused.value) is Unavailable
-        assert accepted(await log.append(append(uuid4(), 0))).position == 1
+        assert require_accepted(await log.append(create_append(uuid4(), 0))).position == 1
 
 
 async def test_a_standby_takes_no_appends_and_the_appender_looks_for_the_primary(database: str) -> None:
     read_only = make_conninfo(database, options="-c default_transaction_read_only=on")
-    async with running(read_only) as log:
+    async with open_log(read_only) as log:
         with pytest.raises(Unavailable, match="could not write just now; nothing was written") as refused:
-            await log.append(append(uuid4(), 0))
+            await log.append(create_append(uuid4(), 0))
         assert type(refused.value) is Unavailable
         await log.connected()
 
@@ -111,18 +111,18 @@ async def test_a_standby_takes_no_appends_and_the_appender_looks_for_the_primary
 async def test_a_server_that_crashes_and_comes_back_is_found_again(own_postgres: PostgresForTests) -> None:
     conninfo = own_postgres.lend_database(migrated=False)
     await migrate(conninfo, ["store"])
-    async with running(conninfo) as log:
-        kept = accepted(await log.append(append(uuid4(), 0)))
+    async with open_log(conninfo) as log:
+        kept = require_accepted(await log.append(create_append(uuid4(), 0)))
         await asyncio.to_thread(own_postgres.crash)
         await refused(log)
         await asyncio.to_thread(own_postgres.start)
         await served_again(log)
-        assert (await whole_log(log))[0] == kept.recorded[0]
+        assert (await read_whole_log(log))[0] == kept.recorded[0]
 
 
 async def test_a_connection_that_dies_while_idle_costs_no_command_its_outcome(database: str) -> None:
-    async with running(database) as log:
-        accepted(await log.append(append(uuid4(), 0)))
+    async with open_log(database) as log:
+        require_accepted(await log.append(create_append(uuid4(), 0)))
         async with await psycopg.AsyncConnection.connect(database, autocommit=True) as other:
             old = await (await other.execute(APPENDER)).fetchone()
             await other.execute(KILL_APPENDER)
@@ -133,7 +133,7 @@ async def test_a_connection_that_dies_while_idle_costs_no_command_its_outcome(da
 
             await eventually(connected_anew, what="the appender has connected anew by itself")
         await log.connected()
-        accepted(await log.append(append(uuid4(), 0)))
+        require_accepted(await log.append(create_append(uuid4(), 0)))
 
 
 async def test_an_appender_that_dies_of_a_bug_fails_its_callers_at_once(database: str) -> None:
@@ -148,16 +148,16 @@ async def test_an_appender_that_dies_of_a_bug_fails_its_callers_at_once(database
         await log.connected()
         async with await psycopg.AsyncConnection.connect(database) as holder:
             await holder.execute("select from log_head for update")
-            committed = asyncio.create_task(log.append(append(uuid4(), 0)))
-            await waits_for_the_head(database)
-            queued = asyncio.create_task(log.append(append(uuid4(), 0)))
+            committed = asyncio.create_task(log.append(create_append(uuid4(), 0)))
+            await wait_for_head_waiter(database)
+            queued = asyncio.create_task(log.append(create_append(uuid4(), 0)))
             await asyncio.sleep(0)  # it is in the queue now
         outcomes = await asyncio.gather(committed, queued, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [Accepted, Unavailable]
         with pytest.raises(ZeroDivisionError):
             await serving
         with pytest.raises(Unavailable, match="the log has stopped"):
-            await log.append(append(uuid4(), 0))
+            await log.append(create_append(uuid4(), 0))
 
 
 async def test_a_log_that_is_stopped_during_a_commit_says_that_the_outcome_is_unknown(database: str) -> None:
@@ -167,8 +167,8 @@ async def test_a_log_that_is_stopped_during_a_commit_says_that_the_outcome_is_un
         await log.connected()
         async with await psycopg.AsyncConnection.connect(database) as holder:
             await holder.execute("select from log_head for update")
-            sent = asyncio.create_task(log.append(append(uuid4(), 0)))
-            await waits_for_the_head(database)
+            sent = asyncio.create_task(log.append(create_append(uuid4(), 0)))
+            await wait_for_head_waiter(database)
             serving.cancel()
             with pytest.raises(OutcomeUnknown):
                 await sent

@@ -13,7 +13,7 @@ from store.log.log import Log
 from store.log.records import CommandId, Recorded, Repeated
 from store.postgres.migrations import migrate
 from tests.support.servers.postgres import EVERY_POSTGRES, PostgresForTests
-from tests.support.store.given import append, running, whole_log
+from tests.support.store.given import create_append, open_log, read_whole_log
 from tests.support.waiting import eventually
 
 CLIENTS = 24
@@ -42,7 +42,7 @@ async def client(log: Log, ledger: Ledger, stop: asyncio.Event) -> None:
 
 async def accepted_at_last(log: Log, ledger: Ledger, number: int, command_id: CommandId | None) -> int:
     in_doubt = False
-    command = append(ledger.stream, number, ProjectRenamed(name=str(number)), command_id=command_id)
+    command = create_append(ledger.stream, number, ProjectRenamed(name=str(number)), command_id=command_id)
     while True:
         try:
             outcome = await log.append(command)
@@ -111,13 +111,13 @@ async def run_kills(server: PostgresForTests, kills: int, most_kills: int) -> li
     await migrate(conninfo, ["store"])
     ledgers = [Ledger(stream=uuid4(), with_ids=bool(n % 2)) for n in range(CLIENTS)]
     stop = asyncio.Event()
-    async with running(conninfo) as log:
+    async with open_log(conninfo) as log:
         async with asyncio.TaskGroup() as clients:
             for ledger in ledgers:
                 clients.create_task(client(log, ledger, stop))
             await kill_under_load(server, ledgers, kills, most_kills)
             stop.set()
-        events = await whole_log(log)
+        events = await read_whole_log(log)
     assert [one.position for one in events] == list(range(1, len(events) + 1))
     by_stream: dict[UUID, list[Recorded]] = defaultdict(list)
     for one in events:

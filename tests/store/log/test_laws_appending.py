@@ -17,7 +17,7 @@ from store.log.log import Log
 from store.log.records import Accepted, Recorded
 from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES
-from tests.support.store.given import accepted, append, running, whole_log
+from tests.support.store.given import require_accepted, create_append, open_log, read_whole_log
 
 Command = tuple[int, int, int]
 """Of which stream, against which version, with how many facts."""
@@ -30,7 +30,7 @@ async def outcome(log: Log, streams: list[UUID], command: Command) -> tuple[Comm
     stream, expected, facts = command
     names = (ProjectRenamed(name=f"{expected}/{n}") for n in range(facts))
     try:
-        return command, accepted(await log.append(append(streams[stream], expected, *names)))
+        return command, require_accepted(await log.append(create_append(streams[stream], expected, *names)))
     except Conflict:
         return command, None
 
@@ -55,13 +55,13 @@ async def test_positions_are_gapless_versions_contiguous_and_each_version_has_on
     database: str, here: list[Command], there: list[Command], batch: int
 ) -> None:
     streams = [uuid4() for _ in range(4)]
-    async with running(database, StoreSettings(append_batch_events=batch)) as ours, running(database) as theirs:
+    async with open_log(database, StoreSettings(append_batch_events=batch)) as ours, open_log(database) as theirs:
         after, _ = await ours.head()
         outcomes = await asyncio.gather(
             *(outcome(ours, streams, command) for command in here),
             *(outcome(theirs, streams, command) for command in there),
         )
-        events = [one for one in await whole_log(ours) if one.position > after]
+        events = [one for one in await read_whole_log(ours) if one.position > after]
     assert_gapless(events, after)
     assert_contiguous(events)
     won = [(stream, expected) for (stream, expected, _), accepted in outcomes if accepted is not None]
@@ -76,14 +76,14 @@ async def test_two_processes_append_to_one_log_without_a_gap_and_each_in_its_own
     other = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.support.store.second_process", database, str(commands), stdout=subprocess.PIPE
     )
-    async with running(database) as log:
+    async with open_log(database) as log:
         ours: list[int] = []
         while other.returncode is None or len(ours) < commands:
-            batch = await asyncio.gather(*(log.append(append(uuid4(), 0)) for _ in range(8)))
-            ours += [accepted(one).position for one in batch]
+            batch = await asyncio.gather(*(log.append(create_append(uuid4(), 0)) for _ in range(8)))
+            ours += [require_accepted(one).position for one in batch]
         told, _ = await other.communicate()
         theirs = [int(line) for line in told.split()]
-        events = await whole_log(log)
+        events = await read_whole_log(log)
     assert other.returncode == 0
     assert len(theirs) == commands
     assert ours == sorted(ours)
@@ -103,7 +103,7 @@ async def test_of_racing_deciders_on_one_stream_one_wins_each_version(database: 
             won += (await outcome(log, [stream], (0, version, 1)))[1] is not None
         return won
 
-    async with running(database) as ours, running(database) as theirs:
+    async with open_log(database) as ours, open_log(database) as theirs:
         won = await asyncio.gather(*(decide_again_and_again((ours, theirs)[n % 2]) for n in range(racers)))
         events = await ours.read_stream(stream)
     assert sum(won) == len(events) == rounds

@@ -10,7 +10,7 @@ from store.log.log import Log
 from store.log.queries import LogFilter
 from store.log.records import Recorded
 from tests.support.servers.postgres import EVERY_POSTGRES
-from tests.support.store.given import CREATED, RENAMED, append, running
+from tests.support.store.given import CREATED, RENAMED, create_append, open_log
 
 LAW = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PAGES = st.lists(st.integers(1, 30), min_size=1, max_size=5)
@@ -23,7 +23,7 @@ WORKSPACES = (uuid4(), uuid4())
 async def write(log: Log, bursts: list[list[int]], workspace: UUID) -> None:
     for burst in bursts:
         facts = ((CREATED, *[RENAMED] * (count - 1)) for count in burst)
-        await asyncio.gather(*(log.append(append(uuid4(), 0, *some, workspace=workspace)) for some in facts))
+        await asyncio.gather(*(log.append(create_append(uuid4(), 0, *some, workspace=workspace)) for some in facts))
 
 
 async def follow(log: Log, after: int, pages: list[int], only: LogFilter, until: asyncio.Future[int]) -> list[Recorded]:
@@ -59,7 +59,7 @@ def matches(one: Recorded, only: LogFilter) -> bool:
 async def test_a_cursor_skips_and_repeats_nothing_while_writers_write(
     database: str, bursts: list[list[int]], pages: list[int], only: LogFilter
 ) -> None:
-    async with running(database) as ours, running(database) as theirs:
+    async with open_log(database) as ours, open_log(database) as theirs:
         start, _ = await ours.head()
         written: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         reading = asyncio.create_task(follow(ours, start, pages, only, written))

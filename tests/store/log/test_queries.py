@@ -12,7 +12,7 @@ from store.log.queries import LogFilter
 from store.log.records import Unreadable
 from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES
-from tests.support.store.given import CREATED, RENAMED, WORKSPACE, append, running
+from tests.support.store.given import CREATED, RENAMED, WORKSPACE, create_append, open_log
 
 INSERT = """
 insert into events (notification_id, originator_id, originator_version, workspace_id, topic, state, state_format,
@@ -30,9 +30,9 @@ def change(conninfo: str, statement: str, parameters: dict[str, object] | None =
 @EVERY_POSTGRES
 async def test_a_stream_is_read_page_by_page_in_order_of_version(database: str) -> None:
     stream = uuid4()
-    async with running(database) as log:
-        await log.append(append(uuid4(), 0))
-        await log.append(append(stream, 0, CREATED, *[RENAMED] * 4))
+    async with open_log(database) as log:
+        await log.append(create_append(uuid4(), 0))
+        await log.append(create_append(stream, 0, CREATED, *[RENAMED] * 4))
         assert [one.version for one in await log.read_stream(stream)] == [1, 2, 3, 4, 5]
         assert [one.version for one in await log.read_stream(stream, after=1, limit=2)] == [2, 3]
         assert await log.read_stream(stream, after=5) == []
@@ -42,10 +42,10 @@ async def test_a_stream_is_read_page_by_page_in_order_of_version(database: str) 
 @EVERY_POSTGRES
 async def test_every_filter_and_any_of_them_together(database: str) -> None:
     first, second, project, other_workspace = uuid4(), uuid4(), uuid4(), uuid4()
-    async with running(database) as log:
-        await log.append(append(first, 0, CREATED, RENAMED))
-        await log.append(append(second, 0, WorkflowRenamed(name="W"), WorkflowArchived(), project=project))
-        await log.append(append(uuid4(), 0, workspace=other_workspace))
+    async with open_log(database) as log:
+        await log.append(create_append(first, 0, CREATED, RENAMED))
+        await log.append(create_append(second, 0, WorkflowRenamed(name="W"), WorkflowArchived(), project=project))
+        await log.append(create_append(uuid4(), 0, workspace=other_workspace))
 
         async def positions(**only: object) -> list[int]:
             page = await log.read_log(after=0, limit=10, only=LogFilter(**only))  # pyright: ignore[reportArgumentType]  # filters of several types
@@ -64,8 +64,8 @@ async def test_every_filter_and_any_of_them_together(database: str) -> None:
 
 @EVERY_POSTGRES
 async def test_a_page_says_how_far_it_looked(database: str) -> None:
-    async with running(database) as log:
-        await log.append(append(uuid4(), 0, CREATED, *[RENAMED] * 5))
+    async with open_log(database) as log:
+        await log.append(create_append(uuid4(), 0, CREATED, *[RENAMED] * 5))
         full = await log.read_log(after=0, limit=2)
         assert ([one.position for one in full.events], full.through) == ([1, 2], 2)
         rare = await log.read_log(after=2, limit=2, only=LogFilter(topics=("project.created",)))
@@ -80,8 +80,8 @@ async def test_a_page_says_how_far_it_looked(database: str) -> None:
 
 @EVERY_POSTGRES
 async def test_what_follows_a_position_is_read_without_a_gap(database: str) -> None:
-    async with running(database) as log:
-        await log.append(append(uuid4(), 0, CREATED, *[RENAMED] * 5))
+    async with open_log(database) as log:
+        await log.append(create_append(uuid4(), 0, CREATED, *[RENAMED] * 5))
 
         async def following(after: int, limit: int) -> tuple[list[int], int]:
             page = await log.read_next(after=after, limit=limit)
@@ -97,7 +97,7 @@ async def test_what_follows_a_position_is_read_without_a_gap(database: str) -> N
 
 async def test_one_read_looks_at_a_bounded_stretch_of_the_log(database: str) -> None:
     change(database, "update log_head set position = %(position)s", {"position": STRETCH + 7})
-    async with running(database) as log:
+    async with open_log(database) as log:
         page = await log.read_log(after=0, limit=10)
         assert (page.events, page.through) == ((), STRETCH)
         assert (await log.read_log(after=page.through, limit=10)).through == STRETCH + 7
@@ -131,7 +131,7 @@ async def test_an_event_that_this_code_cannot_read_is_named(
     }
     change(database, INSERT, {**event, **fault})
     change(database, "update log_head set position = 1")
-    async with running(database) as log:
+    async with open_log(database) as log:
         with pytest.raises(UnreadableEvent, match=f"event 1 .*{reason}") as unreadable:
             await log.read_stream(stream)
         assert unreadable.value.position == 1
@@ -146,7 +146,7 @@ async def test_a_field_that_a_newer_version_added_is_passed_over(database: str) 
     event = {"stream": uuid4(), "topic": "project.renamed", "state": newer, "format": 1, "key": None}
     change(database, INSERT, {**event, "metadata": METADATA_JSON})
     change(database, "update log_head set position = 1")
-    async with running(database) as log:
+    async with open_log(database) as log:
         assert [one.fact for one in (await log.read_log(after=0, limit=1)).events] == [
             type(RENAMED)(name="R"),
         ]

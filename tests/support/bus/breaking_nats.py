@@ -14,7 +14,7 @@ NO_LINGER: Final = struct.pack("ii", 1, 0)
 """A socket with this option is closed with a reset."""
 
 
-class Point(StrEnum):
+class Stage(StrEnum):
     """How far the first connection comes."""
 
     ACCEPTED = "accepted"
@@ -42,7 +42,7 @@ class Ending(StrEnum):
 class BreakingNats:
     """Breaks off the first connection, and serves every later one."""
 
-    def __init__(self, point: Point, ending: Ending) -> None:
+    def __init__(self, point: Stage, ending: Ending) -> None:
         """Make it; it serves within `serving`."""
         self._point = point
         self._ending = ending
@@ -91,16 +91,16 @@ class BreakingNats:
             self.carries |= line.startswith(b"SUB ")
 
     async def _come_to_the_point(self, reader: StreamReader, writer: StreamWriter) -> None:
-        if self._point is Point.ACCEPTED:
+        if self._point is Stage.ACCEPTED:
             return
         writer.write(INFO)
-        if self._point is Point.INTRODUCED:
+        if self._point is Stage.INTRODUCED:
             return
         await reader.readuntil(b"PING\r\n")
-        if self._point is Point.ASKED:
+        if self._point is Stage.ASKED:
             return
         writer.write(b"PONG\r\n")
-        if self._point is Point.SUBSCRIBED:
+        if self._point is Stage.SUBSCRIBED:
             await reader.readuntil(b"SUB ")
 
     async def _break_off(self, writer: StreamWriter) -> None:

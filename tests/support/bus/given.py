@@ -26,9 +26,9 @@ from store.log.event_id import mark_of, marked
 from store.log.log import Log
 from store.log.records import Recorded
 from store.postgres.migrations import migrate
-from tests.support.projections.given import in_background
+from tests.support.projections.given import run_in_background
 from tests.support.servers.nats import NatsForTests
-from tests.support.store.given import accepted, append, running, whole_log
+from tests.support.store.given import require_accepted, create_append, open_log, read_whole_log
 from tests.support.waiting import eventually
 
 # nats-py is typed in part only.
@@ -40,7 +40,7 @@ SLOW_POLL_SECONDS: Final = 30.0
 """A poll that no test waits for: what comes earlier was woken or carried."""
 
 
-class Reached(Protocol):
+class HasUrl(Protocol):
     """A server that processes connect to."""
 
     @property
@@ -89,9 +89,9 @@ class Process:
 
 
 @asynccontextmanager
-async def process(
+async def open_process(
     database: str,
-    server: Reached | None = None,
+    server: HasUrl | None = None,
     *,
     relays: bool = False,
     poll_seconds: float = SLOW_POLL_SECONDS,
@@ -102,7 +102,7 @@ async def process(
 ) -> AsyncGenerator[Process]:
     """Be a process on a log for as long as the block lasts, with a bus over NATS if there is a server."""
     async with AsyncExitStack() as stack:
-        log = await stack.enter_async_context(running(database))
+        log = await stack.enter_async_context(open_log(database))
         feed = Feed(log, FeedSettings(poll_seconds=poll_seconds))
         _, log_id = await log.head()
         listener = Listener(database, poll_seconds=0.2)
@@ -116,9 +116,9 @@ async def process(
             made = NatsBus(listener, log, feed, carrying, relay, over, name="callsheet test")
         one = Process(log, feed, made)
         for work in (feed.run(), made.run()):
-            await stack.enter_async_context(in_background(work))
+            await stack.enter_async_context(run_in_background(work))
         await one.begun()
-        await stack.enter_async_context(in_background(one.gather()))
+        await stack.enter_async_context(run_in_background(one.gather()))
         yield one
 
 
@@ -129,13 +129,13 @@ def relay_bounds(*, page_events: int = 100, ack_seconds: float = 5.0) -> NatsSet
     )
 
 
-async def migrated(database: str) -> str:
+async def migrate_components(database: str) -> str:
     """Bring a database up to all components."""
     await migrate(database, COMPONENTS)
     return database
 
 
-async def connected(one: Process) -> None:
+async def wait_until_connected(one: Process) -> None:
     """Wait until NATS carries for a process."""
 
     async def carries() -> bool:
@@ -144,7 +144,7 @@ async def connected(one: Process) -> None:
     await eventually(carries, what="NATS carries")
 
 
-async def known_to_each_other(processes: Sequence[Process]) -> None:
+async def wait_until_acquainted(processes: Sequence[Process]) -> None:
     """Wait until each process wakes the others: for a moment after one has started they need not know of it."""
 
     async def known() -> bool:
@@ -153,17 +153,17 @@ async def known_to_each_other(processes: Sequence[Process]) -> None:
     await eventually(known, what="the processes know of each other")
 
 
-async def record(log: Log, times: int = 1, *, stream: UUID | None = None) -> int:
+async def append_project(log: Log, times: int = 1, *, stream: UUID | None = None) -> int:
     """Append so many facts of a new project, one commit each; gives the last position."""
     project = stream or uuid_utils.compat.uuid7()
-    last = accepted(await log.append(append(project, 0, ProjectCreated(name="0", owner="ada"), project=project)))
+    last = require_accepted(await log.append(create_append(project, 0, ProjectCreated(name="0", owner="ada"), project=project)))
     for number in range(1, times):
         fact = ProjectRenamed(name=str(number))
-        last = accepted(await log.append(append(project, number, fact, project=project)))
+        last = require_accepted(await log.append(create_append(project, number, fact, project=project)))
     return last.position
 
 
-async def published(one: Process, position: int) -> None:
+async def wait_until_published(one: Process, position: int) -> None:
     """Wait until the relay of a process has been acknowledged up to a position."""
 
     async def relayed() -> bool:
@@ -173,7 +173,7 @@ async def published(one: Process, position: int) -> None:
 
 
 @asynccontextmanager
-async def client_of(server: NatsForTests) -> AsyncGenerator[Client]:
+async def open_client(server: NatsForTests) -> AsyncGenerator[Client]:
     """Be a client of the server, as somebody outside is."""
     client = await nats.connect(server.url, allow_reconnect=False)
     try:
@@ -182,9 +182,9 @@ async def client_of(server: NatsForTests) -> AsyncGenerator[Client]:
         await client.close()
 
 
-async def ids_in_stream(server: NatsForTests, name: str = STREAM.stream) -> list[str]:
+async def read_stream_ids(server: NatsForTests, name: str = STREAM.stream) -> list[str]:
     """Read the event ids of all that the stream keeps, in its order."""
-    async with client_of(server) as client:
+    async with open_client(server) as client:
         jetstream = client.jetstream()
         try:
             state = (await jetstream.stream_info(name)).state
@@ -197,19 +197,19 @@ async def ids_in_stream(server: NatsForTests, name: str = STREAM.stream) -> list
         return ids
 
 
-async def ids_up_to(one: Process, position: int, *, after: int = 0) -> list[str]:
+async def compute_event_ids(one: Process, position: int, *, after: int = 0) -> list[str]:
     """Give the event ids of a stretch of the log."""
     _, log_id = await one.log.head()
     return [marked(mark_of(log_id), number) for number in range(after + 1, position + 1)]
 
 
-async def law_holds(one: Process) -> None:
+async def assert_received_log(one: Process) -> None:
     """Say that what came of a feed is exactly what the log holds from its first fact on."""
-    held = [fact for fact in await whole_log(one.log) if fact.position >= one.came[0].position]
+    held = [fact for fact in await read_whole_log(one.log) if fact.position >= one.came[0].position]
     assert one.came == held
 
 
-async def settled() -> None:
+async def run_due_callbacks() -> None:
     """Let everything that is due on this loop have its turn."""
     for _ in range(10):
         await asyncio.sleep(0)

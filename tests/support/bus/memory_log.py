@@ -37,7 +37,7 @@ class MemoryLog:
         for _ in range(count):
             self.position += 1
             if not opaque:
-                made.append(fact_at(self.position))
+                made.append(create_event(self.position))
         self.facts.extend(made)
         return made
 
@@ -74,7 +74,7 @@ class MemoryLog:
             await asyncio.sleep(0)
 
 
-def fact_at(position: int) -> Recorded:
+def create_event(position: int) -> Recorded:
     """Give the fact at a position; it says which."""
     return Recorded(
         position=position,
@@ -88,7 +88,7 @@ def fact_at(position: int) -> Recorded:
     )
 
 
-def stored(recorded: Recorded) -> StoredEvent:
+def create_stored(recorded: Recorded) -> StoredEvent:
     """Give a fact as its row stands in the log."""
     return StoredEvent(
         recorded.position,

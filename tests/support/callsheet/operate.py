@@ -13,7 +13,7 @@ from callsheet.wiring.core import COMPONENTS
 from domain.fact import Fact
 from domain.project import ProjectCreated, ProjectRenamed
 from store.postgres.migrations import migrate
-from tests.support.store.given import WORKSPACE, append, running
+from tests.support.store.given import WORKSPACE, create_append, open_log
 
 
 def said(database: str, *arguments: str) -> Result:
@@ -47,8 +47,8 @@ def recorded(database: str, stream: UUID, *facts: Fact, workspace: UUID = WORKSP
     """Append facts of a new stream, all at once."""
 
     async def append_them() -> None:
-        async with running(database) as log:
-            await log.append(append(stream, 0, *facts, workspace=workspace, project=stream))
+        async with open_log(database) as log:
+            await log.append(create_append(stream, 0, *facts, workspace=workspace, project=stream))
 
     asyncio.run(append_them())
 

@@ -20,7 +20,7 @@ from domain.refusal import Refusal
 from store.log.log import Log
 from store.log.records import Append, CommandId, Recorded
 from tests.support.graphs import graph, node
-from tests.support.store.given import METADATA, WORKSPACE, running
+from tests.support.store.given import METADATA, WORKSPACE, open_log
 
 S = TypeVar("S")
 
@@ -82,7 +82,7 @@ class Process:
 @asynccontextmanager
 async def process(database: str, clock: Callable[[], datetime] = now) -> AsyncGenerator[Process]:
     """Yield a process that serves commands."""
-    async with running(database) as log:
+    async with open_log(database) as log:
         streams = Streams(log, most_cached=100)
         yield Process(log, streams, Handler(log, streams, clock))
 
@@ -93,7 +93,7 @@ def meanwhile(database: str) -> Generator[Callable[[Append], None]]:
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever)
     thread.start()
-    opened = running(database)
+    opened = open_log(database)
     log = asyncio.run_coroutine_threadsafe(opened.__aenter__(), loop).result()
 
     def do(append: Append) -> None:

@@ -51,8 +51,8 @@ from store.settings import StoreSettings
 from tests.support.commands.processes import Process, new_id, now
 from tests.support.engine.fake_model import PRICES, Gate
 from tests.support.graphs import Json, node
-from tests.support.projections.given import in_background
-from tests.support.store.given import WORKSPACE, running
+from tests.support.projections.given import run_in_background
+from tests.support.store.given import WORKSPACE, open_log
 from tests.support.waiting import eventually
 
 PATIENCE_SECONDS = 30.0
@@ -177,7 +177,7 @@ class Site(Process):
     ) -> AsyncGenerator[Engine]:
         """Have an engine for as long as the block lasts; at its end it is cancelled wherever it is."""
         engine = self.engine(name, active_runs, timers, heartbeat_seconds, failpoint, ending_runs)
-        async with in_background(engine.run()):
+        async with run_in_background(engine.run()):
             yield engine
 
     async def start(self, workflow: UUID, inputs: Any = None) -> UUID:  # noqa: ANN401  # JSON
@@ -269,7 +269,7 @@ async def site(database: str, gate: Gate | None = None, bounds: StoreSettings | 
     """Give a process on a log, with the read model of runs."""
     await migrate(database, ["store", "engine", "projections"])
     models = ReadModels(database, ProjectionSettings())
-    async with running(database, bounds) as log, models.open():
+    async with open_log(database, bounds) as log, models.open():
         streams = Streams(log, most_cached=1_000)
         feed = Feed(log, FeedSettings(poll_seconds=0.05))
         worker = Worker(
@@ -279,7 +279,7 @@ async def site(database: str, gate: Gate | None = None, bounds: StoreSettings | 
             Checkpoints(models),
             ProjectionSettings(standby_seconds=0.05, checkpoint_seconds=0.05),
         )
-        async with in_background(feed.run()), in_background(worker.run()):
+        async with run_in_background(feed.run()), run_in_background(worker.run()):
             contents = HeldContents(PostgresContents(log.sessions), asyncio.Event())
             contents.open.set()
             yield Site(

@@ -15,7 +15,7 @@ from nats.js.errors import NotFoundError
 from callsheet.operate.event_lines import envelope_of
 from store.log.queries import NO_FILTER
 from store.log.raw_reads import read_head, read_raw_page
-from tests.support.bus.given import STREAM, client_of
+from tests.support.bus.given import STREAM, open_client
 from tests.support.examples.subscribers import Subscriber
 from tests.support.servers.nats import NatsForTests
 from tests.support.waiting import eventually
@@ -27,7 +27,7 @@ COMMIT_SECONDS_MAX: Final = 3
 
 
 async def read_consumer(server: NatsForTests, name: str) -> ConsumerInfo | None:
-    async with client_of(server) as client:
+    async with open_client(server) as client:
         try:
             return await client.jetstream().consumer_info(STREAM.stream, name)
         except NotFoundError:
@@ -50,7 +50,7 @@ async def wait_for_delivery(server: NatsForTests, name: str, *, more_than: int =
 
 async def limit_stream(server: NatsForTests, messages: int) -> None:
     """Limit the stream, so that it drops its oldest messages."""
-    async with client_of(server) as client:
+    async with open_client(server) as client:
         jetstream = client.jetstream()
         there = (await jetstream.stream_info(STREAM.stream)).config
         await jetstream.update_stream(there.evolve(max_msgs=messages))

@@ -39,7 +39,7 @@ from domain.runs.facts import (
 from domain.workflow import WorkflowCreated, WorkflowRenamed
 from store.log.log import Log
 from tests.support.servers.nats import NatsForTests
-from tests.support.store.given import WORKSPACE, append, whole_log
+from tests.support.store.given import WORKSPACE, create_append, read_whole_log
 from tests.support.waiting import eventually
 
 TOP: Final = Path(__file__).parents[3]
@@ -176,7 +176,7 @@ async def record_workflow_with_runs(log: Log, runs: int, *, workspace: UUID = WO
 
 
 async def _record(log: Log, stream: UUID, facts: Sequence[Fact], workspace: UUID, project: UUID) -> None:
-    await log.append(append(stream, 0, *facts, workspace=workspace, project=project))
+    await log.append(create_append(stream, 0, *facts, workspace=workspace, project=project))
 
 
 def _make_run_facts(number: int) -> tuple[Fact, ...]:
@@ -200,7 +200,7 @@ async def count_expected(log: Log, *, workspace: UUID | None = None) -> list[dic
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     workflows: dict[UUID, UUID] = {}
     names: dict[UUID, str] = {}
-    for event in await whole_log(log):
+    for event in await read_whole_log(log):
         if workspace not in (None, event.workspace_id):
             continue
         match event.fact:

@@ -22,7 +22,7 @@ from tests.support.callsheet.separate_processes import apart
 from tests.support.commands.processes import Process, new_id, process
 from tests.support.kills.engine_process import VARIABLE, last_words
 from tests.support.model_server.server import ModelServer
-from tests.support.store.given import whole_log
+from tests.support.store.given import read_whole_log
 from tests.support.waiting import eventually
 
 PATIENCE_SECONDS: Final = 120.0
@@ -94,7 +94,7 @@ class Place:
     async def streams(self) -> dict[UUID, list[Fact]]:
         """Give the whole log by its streams."""
         by_stream: dict[UUID, list[Fact]] = {}
-        for one in await whole_log(self.commands.log):
+        for one in await read_whole_log(self.commands.log):
             by_stream.setdefault(one.stream_id, []).append(one.fact)
         return by_stream
 

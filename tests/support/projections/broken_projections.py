@@ -17,32 +17,32 @@ class OtherProjects:
     tables = ProjectsProjection.tables
     wants = ProjectsProjection.wants
 
-    def __init__(self, taken: Callable[[Recorded], Recorded]) -> None:
+    def __init__(self, transform: Callable[[Recorded], Recorded]) -> None:
         """Take what is done to each fact first."""
-        self._taken = taken
+        self._transform = transform
         self._inner = ProjectsProjection(most_remembered=100)
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
-        await self._inner.apply(cursor, [self._taken(one) for one in facts])
+        await self._inner.apply(cursor, [self._transform(one) for one in facts])
 
     def forget(self) -> None:
         self._inner.forget()
 
 
-def shouting(one: Recorded) -> Recorded:
+def add_exclamation(one: Recorded) -> Recorded:
     """Add to the name that a project is created with."""
     return (
         replace(one, fact=replace(one.fact, name=f"{one.fact.name}!")) if isinstance(one.fact, ProjectCreated) else one
     )
 
 
-def not_to_our_taste(one: Recorded) -> Recorded:
+def refuse_bad_name(one: Recorded) -> Recorded:
     """Refuse one name."""
     if isinstance(one.fact, ProjectRenamed) and one.fact.name == "bad":
         raise Unfoldable(one, "it is not to our taste")
     return one
 
 
-def as_it_is(one: Recorded) -> Recorded:
+def keep_event(one: Recorded) -> Recorded:
     """Leave a fact alone."""
     return one

@@ -25,15 +25,15 @@ from store.log.log import Log
 from store.log.records import Recorded
 from store.postgres.arrays import register
 from store.postgres.migrations import migrate
-from tests.support.store.given import METADATA, WORKSPACE, accepted, append, running
+from tests.support.store.given import METADATA, WORKSPACE, require_accepted, create_append, open_log
 
 NOW: Final = datetime(2026, 5, 1, 12, 30, 0, 123_456, tzinfo=UTC)
 PROMPT_BOUNDS: Final = ProjectionSettings(standby_seconds=0.05, checkpoint_seconds=0.05)
 POLL_SECONDS: Final = 0.02
-PATIENCE_SECONDS: Final = 15.0
+WAIT_SECONDS: Final = 15.0
 
 
-def prompt_checkpoints(models: ReadModels) -> Checkpoints:
+def create_prompt_checkpoints(models: ReadModels) -> Checkpoints:
     """Return checkpoints that are read often enough for tests."""
     return Checkpoints(models, poll_seconds=POLL_SECONDS, followed_poll_seconds=0.05)
 
@@ -42,7 +42,7 @@ def new_id() -> UUID:
     return uuid_utils.compat.uuid7()
 
 
-class World(Struct, frozen=True, kw_only=True):
+class Harness(Struct, frozen=True, kw_only=True):
     """A migrated database with its log and its feed, both running, and its read models, opened."""
 
     conninfo: str
@@ -50,48 +50,48 @@ class World(Struct, frozen=True, kw_only=True):
     feed: Feed
     models: ReadModels
 
-    def checkpoints(self) -> Checkpoints:
-        return prompt_checkpoints(self.models)
+    def create_checkpoints(self) -> Checkpoints:
+        return create_prompt_checkpoints(self.models)
 
-    def worker(self, checkpoints: Checkpoints, *projections: Projection) -> Worker:
+    def create_worker(self, checkpoints: Checkpoints, *projections: Projection) -> Worker:
         return Worker(self.conninfo, self.feed, projections, checkpoints, PROMPT_BOUNDS)
 
-    async def checkpoint(self, projection: str) -> int:
+    async def read_checkpoint(self, projection: str) -> int:
         row = await self.models.first(
             "select position from checkpoints where projection = %(name)b", {"name": projection}
         )
         return -1 if row is None else int(row[0])
 
-    async def record(
+    async def append_facts(
         self, stream: UUID, *facts: Fact, after: int = 0, workspace: UUID = WORKSPACE
     ) -> Sequence[Recorded]:
         """Append facts after a version; gives them as they stand in the log."""
-        command = append(stream, after, *facts, workspace=workspace, project=stream)
-        return accepted(await self.log.append(command)).recorded
+        command = create_append(stream, after, *facts, workspace=workspace, project=stream)
+        return require_accepted(await self.log.append(command)).recorded
 
-    async def rename_often(self, times: int) -> int:
+    async def append_renames(self, times: int) -> int:
         """Append a project with so many names, one commit each, and give the last position."""
         stream = new_id()
-        last = await self.record(stream, ProjectCreated(name="0", owner="ada"))
+        last = await self.append_facts(stream, ProjectCreated(name="0", owner="ada"))
         for number in range(1, times + 1):
-            last = await self.record(stream, ProjectRenamed(name=str(number)), after=number)
+            last = await self.append_facts(stream, ProjectRenamed(name=str(number)), after=number)
         return last[-1].position
 
 
 @asynccontextmanager
-async def world_of(database: str) -> AsyncGenerator[World]:
+async def open_harness(database: str) -> AsyncGenerator[Harness]:
     await migrate(database, ["store", "projections"])
     models = ReadModels(database, ProjectionSettings())
-    async with running(database) as log, models.open():
+    async with open_log(database) as log, models.open():
         feed = Feed(log, FeedSettings(poll_seconds=0.05))
-        async with in_background(feed.run()):
+        async with run_in_background(feed.run()):
             async with models.connection() as connection:
                 await connection.execute(CREATE_TALLY)
-            yield World(conninfo=database, log=log, feed=feed, models=models)
+            yield Harness(conninfo=database, log=log, feed=feed, models=models)
 
 
 @asynccontextmanager
-async def in_background(work: Coroutine[None, None, None]) -> AsyncGenerator[asyncio.Task[None]]:
+async def run_in_background(work: Coroutine[None, None, None]) -> AsyncGenerator[asyncio.Task[None]]:
     """Let something run for as long as the block lasts; raises what it raised."""
     task = asyncio.ensure_future(work)
     try:
@@ -103,7 +103,7 @@ async def in_background(work: Coroutine[None, None, None]) -> AsyncGenerator[asy
 
 
 @asynccontextmanager
-async def tables_of(database: str) -> AsyncGenerator[AsyncConnection]:
+async def open_read_models(database: str) -> AsyncGenerator[AsyncConnection]:
     """Give a connection to migrated read models that takes columns, without a log."""
     await migrate(database, ["store", "projections"])
     async with await AsyncConnection.connect(database, autocommit=True) as connection:
@@ -111,7 +111,7 @@ async def tables_of(database: str) -> AsyncGenerator[AsyncConnection]:
         yield connection
 
 
-def recorded(
+def number_facts(
     facts: Sequence[tuple[UUID, Fact]], *, workspace: UUID = WORKSPACE, project: UUID | None = None
 ) -> list[Recorded]:
     """Number facts as the log would: positions from 1 over all, versions from 1 over each stream."""
@@ -134,7 +134,7 @@ def recorded(
     return result
 
 
-async def applied(connection: AsyncConnection, projection: Projection, facts: Sequence[Recorded]) -> None:
+async def apply_facts(connection: AsyncConnection, projection: Projection, facts: Sequence[Recorded]) -> None:
     """Apply facts in one transaction."""
     async with connection.transaction():
         await projection.apply(connection.cursor(binary=True), facts)
@@ -192,12 +192,12 @@ class Picky:
         pass
 
 
-def terminate(conninfo: str, backend: int) -> None:
+def terminate_backend(conninfo: str, backend: int) -> None:
     """End a backend of PostgreSQL and wait until it is gone, with whatever transaction it had open."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("select pg_terminate_backend(%s, 5000)", [backend])
 
 
-async def tally(world: World, name: str = "tally") -> int:
-    row = await world.models.first("select facts from tallies where name = %(name)b", {"name": name})
+async def read_tally(harness: Harness, name: str = "tally") -> int:
+    row = await harness.models.first("select facts from tallies where name = %(name)b", {"name": name})
     return 0 if row is None else int(row[0])

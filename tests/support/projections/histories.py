@@ -149,7 +149,7 @@ run_facts = st.one_of(*run_facts_by_kind.values())
 
 
 @st.composite
-def many(draw: st.DrawFn, first: st.SearchStrategy[F], others: st.SearchStrategy[F]) -> list[tuple[int, F]]:
+def mix_streams(draw: st.DrawFn, first: st.SearchStrategy[F], others: st.SearchStrategy[F]) -> list[tuple[int, F]]:
     """Give facts of up to four streams, mixed; `first` is what a stream begins with."""
     begun: set[int] = set()
     history: list[tuple[int, F]] = []

@@ -29,34 +29,34 @@ from projections.rebuild.rebuilding import RebuildRequest, rebuild
 from projections.rebuild.report import RebuildReport
 from projections.runtime.projection import Projection
 from projections.settings import RebuildSettings
-from tests.support.projections.given import NOW, World, new_id
+from tests.support.projections.given import NOW, Harness, new_id
 
 BOUNDS: Final = RebuildSettings(page_events=50, swap_pause_seconds=0.05)
 TABLES: Final = tuple(table for make in PROJECTIONS.values() for table in make().tables)
 
 
-def named(*names: str) -> tuple[Projection, ...]:
+def create_projections(*names: str) -> tuple[Projection, ...]:
     """Make projections afresh: those of some names, or all."""
     return tuple(PROJECTIONS[name]() for name in names or PROJECTIONS)
 
 
-def quiet(_progress: Progress) -> None:
+def ignore_progress(_progress: Progress) -> None:
     """Say nothing."""
 
 
-async def rebuilt(
+async def run_rebuild(
     database: str,
     projections: Sequence[Projection],
     *,
     resume: bool = False,
     bounds: RebuildSettings = BOUNDS,
-    tell: Callable[[Progress], None] = quiet,
+    on_progress: Callable[[Progress], None] = ignore_progress,
 ) -> RebuildReport:
     wanted = RebuildRequest(projections=tuple(projections), resume=resume)
-    return await rebuild(database, wanted, bounds, tell, lambda: datetime.now(UTC))
+    return await rebuild(database, wanted, bounds, on_progress, lambda: datetime.now(UTC))
 
 
-def run_of(workflow: UUID, *, ended: bool) -> tuple[Fact, ...]:
+def create_run_facts(workflow: UUID, *, ended: bool) -> tuple[Fact, ...]:
     """Give the facts of a run with a step that people decide, and perhaps have not yet."""
     begun: tuple[Fact, ...] = (
         RunStarted(workflow_id=workflow, workflow_version=1, inputs=Payload(), pins=Pins(), started_at=NOW),
@@ -75,30 +75,30 @@ def run_of(workflow: UUID, *, ended: bool) -> tuple[Fact, ...]:
     )
 
 
-async def traffic(world: World, runs: int) -> int:
+async def append_traffic(harness: Harness, runs: int) -> int:
     """Append facts of every noun, and give the last position."""
     project, workflow, asset = new_id(), new_id(), new_id()
-    await world.record(project, ProjectCreated(name="Launch", owner="ada"), ProjectRenamed(name="Start"))
+    await harness.append_facts(project, ProjectCreated(name="Launch", owner="ada"), ProjectRenamed(name="Start"))
     graph = Graph(nodes=(TransformNode(id="a"),))
-    await world.record(workflow, WorkflowCreated(name="Draft", graph=graph))
+    await harness.append_facts(workflow, WorkflowCreated(name="Draft", graph=graph))
     created = AssetCreated(type=AssetType.PROMPT, label="Tone", metadata={}, content=Payload(value="warm"))
-    await world.record(asset, created, AssetContentRevised(version=2, content=Payload(value="cold")))
+    await harness.append_facts(asset, created, AssetContentRevised(version=2, content=Payload(value="cold")))
     for number in range(runs):
-        facts = run_of(workflow, ended=number % 3 != 0)
+        facts = create_run_facts(workflow, ended=number % 3 != 0)
         run = new_id()
-        await world.record(run, *facts[:3])
-        await world.record(run, *facts[3:], after=3)
-    last = await world.record(workflow, WorkflowRenamed(name="Final"), after=1)
+        await harness.append_facts(run, *facts[:3])
+        await harness.append_facts(run, *facts[3:], after=3)
+    last = await harness.append_facts(workflow, WorkflowRenamed(name="Final"), after=1)
     return last[-1].position
 
 
-async def rows_of(world: World, table: str, schema: str = "public") -> list[str]:
+async def read_rows(harness: Harness, table: str, schema: str = "public") -> list[str]:
     """Give every row of a table as text, in order: byte for byte what is there."""
-    async with world.models.connection() as connection:
+    async with harness.models.connection() as connection:
         cursor = await connection.execute(SQL("select t::text from {} t order by 1").format(Identifier(schema, table)))
         return [row[0] for row in await cursor.fetchall()]
 
 
-async def everything(world: World, schema: str = "public") -> dict[str, list[str]]:
+async def read_all_rows(harness: Harness, schema: str = "public") -> dict[str, list[str]]:
     """Give every row of every table of the read models."""
-    return {table: await rows_of(world, table, schema) for table in TABLES}
+    return {table: await read_rows(harness, table, schema) for table in TABLES}

@@ -42,7 +42,7 @@ from domain.runs.steps import SETTLED
 from domain.workflow import WorkflowCreated
 from store.log.codec import PLAIN_JSON, encode_fact, encode_metadata
 from store.log.records import Recorded
-from tests.support.projections.given import recorded
+from tests.support.projections.given import number_facts
 
 START: Final = datetime(2026, 5, 1, 22, 30, 0, tzinfo=UTC)
 WORKFLOW: Final = UUID("0192f000-0000-7000-8000-00000000f10e")
@@ -144,7 +144,7 @@ facts: st.SearchStrategy[RunFact] = st.one_of(
 )
 
 
-def keeping_what_settled(history: list[RunFact]) -> list[RunFact]:
+def keep_settled_steps(history: list[RunFact]) -> list[RunFact]:
     """Give a history whose retries keep no step that had not settled: the fold of a run rests on that."""
     run = Run()
     mended: list[RunFact] = []
@@ -161,10 +161,10 @@ def keeping_what_settled(history: list[RunFact]) -> list[RunFact]:
 
 
 @st.composite
-def mixed(draw: st.DrawFn) -> list[tuple[int, RunFact]]:
+def mix_runs(draw: st.DrawFn) -> list[tuple[int, RunFact]]:
     """Give facts of up to three runs, mixed: long enough that most of them meet what others have left."""
     runs = [
-        keeping_what_settled([draw(starts), *draw(st.lists(facts, min_size=6, max_size=14))])
+        keep_settled_steps([draw(starts), *draw(st.lists(facts, min_size=6, max_size=14))])
         for _ in range(draw(st.integers(1, 3)))
     ]
     order = draw(st.permutations([number for number, its in enumerate(runs) for _ in its]))
@@ -176,12 +176,12 @@ cuts = st.lists(st.integers(1, 45), min_size=1, max_size=6)
 """Where a history is cut into batches."""
 
 
-def in_log(runs: Sequence[tuple[UUID, Fact]], *, project: UUID) -> list[Recorded]:
+def number_run_facts(runs: Sequence[tuple[UUID, Fact]], *, project: UUID) -> list[Recorded]:
     """Give the facts of runs as they stand in a log, after the workflow that they are of."""
-    return recorded([(WORKFLOW, WorkflowCreated(name="w", graph=GRAPH)), *runs], project=project)
+    return number_facts([(WORKFLOW, WorkflowCreated(name="w", graph=GRAPH)), *runs], project=project)
 
 
-async def log_them(connection: AsyncConnection[Any], history: Sequence[Recorded]) -> None:
+async def write_log(connection: AsyncConnection[Any], history: Sequence[Recorded]) -> None:
     """Write a log as it stands, from its beginning; what was there is gone."""
     await connection.execute("truncate events")
     rows = [

@@ -11,7 +11,7 @@ STREAMS: Final = 2
 """How many projects each workspace has."""
 
 
-class Appended(Struct, frozen=True):
+class AppendFact(Struct, frozen=True):
     """A fact of a project: `poison` is a name that cannot be folded, `taken` one that PostgreSQL does not take."""
 
     workspace: int
@@ -19,46 +19,46 @@ class Appended(Struct, frozen=True):
     name: str
 
 
-class Taken(Struct, frozen=True):
+class FoldFacts(Struct, frozen=True):
     """The worker is given so many facts; it may crash with its rows written, or with them committed."""
 
     events: int
     crash: str | None
 
 
-class Mended(Struct, frozen=True):
+class SetPoison(Struct, frozen=True):
     """The code is mended, or broken again; workers that are under way have the old one until they crash."""
 
     poison: bool
 
 
-class Retries(Struct, frozen=True):
+class RetryWorkspace(Struct, frozen=True):
     """Somebody retries a workspace; it may be interrupted before a page, or with its rows written."""
 
     workspace: int
     interrupted: str | None
 
 
-class Skips(Struct, frozen=True):
+class SkipParked(Struct, frozen=True):
     """Somebody skips what a workspace is parked at, or nothing where it is not."""
 
     workspace: int
     rest: bool
 
 
-Step = Appended | Taken | Mended | Retries | Skips
+Step = AppendFact | FoldFacts | SetPoison | RetryWorkspace | SkipParked
 
 workspaces = st.integers(0, len(WORKSPACES) - 1)
 appends = st.builds(
-    Appended, workspaces, st.integers(0, STREAMS - 1), st.sampled_from(["a", "b", "c", "poison", "taken", "unreadable"])
+    AppendFact, workspaces, st.integers(0, STREAMS - 1), st.sampled_from(["a", "b", "c", "poison", "taken", "unreadable"])
 )
 steps: st.SearchStrategy[Step] = st.one_of(
     appends,
     appends,
-    st.builds(Taken, st.integers(1, 7), st.sampled_from([None, None, None, "rows.written", "rows.committed"])),
-    st.builds(Mended, st.booleans()),
-    st.builds(Retries, workspaces, st.sampled_from([None, None, "page", "rows"])),
-    st.builds(Skips, workspaces, st.booleans()),
+    st.builds(FoldFacts, st.integers(1, 7), st.sampled_from([None, None, None, "rows.written", "rows.committed"])),
+    st.builds(SetPoison, st.booleans()),
+    st.builds(RetryWorkspace, workspaces, st.sampled_from([None, None, "page", "rows"])),
+    st.builds(SkipParked, workspaces, st.booleans()),
 )
 
 
@@ -67,15 +67,15 @@ def episodes(draw: st.DrawFn) -> list[Step]:
     """Give what happens to one workspace from its poison to its return, with anything in between."""
     workspace, stream = draw(workspaces), draw(st.integers(0, STREAMS - 1))
     poison = draw(st.sampled_from(["poison", "taken", "unreadable"]))
-    mends = draw(st.sampled_from([Mended(poison=False), Skips(workspace, rest=False), Skips(workspace, rest=True)]))
+    mends = draw(st.sampled_from([SetPoison(poison=False), SkipParked(workspace, rest=False), SkipParked(workspace, rest=True)]))
     whole: list[Step] = [
-        Appended(workspace, stream, "a"),
-        Appended(workspace, stream, poison),
-        Taken(7, None),
+        AppendFact(workspace, stream, "a"),
+        AppendFact(workspace, stream, poison),
+        FoldFacts(7, None),
         mends,
-        Retries(workspace, None),
-        Appended(workspace, stream, "b"),
-        Taken(7, draw(st.sampled_from([None, "rows.written"]))),
+        RetryWorkspace(workspace, None),
+        AppendFact(workspace, stream, "b"),
+        FoldFacts(7, draw(st.sampled_from([None, "rows.written"]))),
     ]
     return [step for one in whole for step in (*draw(st.lists(steps, max_size=1)), one)]
 

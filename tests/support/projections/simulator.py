@@ -24,7 +24,7 @@ from store.log.codec import encode_fact, encode_metadata
 from store.log.records import Page, Recorded, Unreadable
 from store.postgres.connections import open_connection
 from tests.support.projections.given import NOW, new_id
-from tests.support.projections.schedules import STREAMS, WORKSPACES, Appended, Mended, Retries, Skips, Step, Taken
+from tests.support.projections.schedules import STREAMS, WORKSPACES, AppendFact, SetPoison, RetryWorkspace, SkipParked, Step, FoldFacts
 from tests.support.store.given import METADATA
 
 CLEAR: Final = """
@@ -57,11 +57,11 @@ class Ledger(ProjectsProjection):
 
     name = "projects"
 
-    def __init__(self, world: "Play") -> None:
+    def __init__(self, simulator: "Simulator") -> None:
         """Fold as the code of this moment does."""
         super().__init__(most_remembered=2)
-        self._world = world
-        self._poison = world.poison
+        self._simulator = simulator
+        self._poison = simulator.poison
         self.crash = False
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
@@ -75,7 +75,7 @@ class Ledger(ProjectsProjection):
             raise Crash
 
 
-class Given:
+class ScheduledFeed:
     """Gives the worker as much of the log as the schedule says, and knows when it waits for more."""
 
     def __init__(self, log: list[Recorded]) -> None:
@@ -105,7 +105,7 @@ class Given:
         return Page(events=events, through=events[-1].position)
 
 
-class Play:
+class Simulator:
     """One play of a schedule; the law is checked after each step."""
 
     def __init__(self, conninfo: str, models: ReadModels, connection: AsyncConnection[Any]) -> None:
@@ -117,41 +117,41 @@ class Play:
         self._versions: dict[tuple[int, int], int] = {}
         self._streams = {(w, s): new_id() for w in range(len(WORKSPACES)) for s in range(STREAMS)}
         self._checkpoint = 0
-        self._feed = Given(self._log)
+        self._feed = ScheduledFeed(self._log)
         self._crash: str | None = None
         self._worker: asyncio.Task[None] | None = None
         self.poison = True
         self._bounds = BOUNDS
 
-    def anew(self) -> "Play":
+    def create_fresh(self) -> "Simulator":
         """Give another play, on the same connections."""
-        return Play(self._conninfo, self._models, self._connection)
+        return Simulator(self._conninfo, self._models, self._connection)
 
-    async def play(self, schedule: Sequence[Step]) -> None:
+    async def run(self, schedule: Sequence[Step]) -> None:
         """Play it, then mend everything; at the end nothing is left out but what people have skipped."""
         await self._connection.execute(CLEAR)
         try:
             for step in schedule:
-                await self._play(step)
+                await self._run_step(step)
                 await self._check()
-            await self._mend()
+            await self._repair()
         finally:
             await self._stop()
 
-    async def _play(self, step: Step) -> None:
+    async def _run_step(self, step: Step) -> None:
         match step:
-            case Appended():
+            case AppendFact():
                 await self._append(step)
-            case Taken():
-                await self._take(step.events, step.crash)
-            case Mended():
+            case FoldFacts():
+                await self._fold_next(step.events, step.crash)
+            case SetPoison():
                 self.poison = step.poison
-            case Retries():
+            case RetryWorkspace():
                 await self._retry(WORKSPACES[step.workspace], step.interrupted)
-            case Skips():
+            case SkipParked():
                 await self._skip(WORKSPACES[step.workspace], rest=step.rest)
 
-    async def _append(self, step: Appended) -> None:
+    async def _append(self, step: AppendFact) -> None:
         key = step.workspace, step.stream
         version = self._versions[key] = self._versions.get(key, 0) + 1
         named: ProjectFact = (
@@ -175,8 +175,8 @@ class Play:
         )
         self._log.append(one)
 
-    async def _take(self, events: int, crash: str | None = None) -> None:
-        worker = self._worker or asyncio.create_task(self._follower().run())
+    async def _fold_next(self, events: int, crash: str | None = None) -> None:
+        worker = self._worker or asyncio.create_task(self._create_follower().run())
         self._worker, self._crash = worker, crash
         waiting = asyncio.create_task(self._feed.waiting.wait())
         await asyncio.wait({worker, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -191,12 +191,12 @@ class Play:
             self._worker = None
             assert isinstance(worker.exception(), Crash), worker.exception()
 
-    def _follower(self) -> Follower:
-        self._feed = Given(self._log)
+    def _create_follower(self) -> Follower:
+        self._feed = ScheduledFeed(self._log)
         checkpoints = Checkpoints(self._models)
-        return Follower(self._conninfo, self._feed, Ledger(self), checkpoints, self._bounds, self._reached)
+        return Follower(self._conninfo, self._feed, Ledger(self), checkpoints, self._bounds, self._crash_at_point)
 
-    def _reached(self, point: str) -> None:
+    def _crash_at_point(self, point: str) -> None:
         if point == self._crash:
             raise Crash
 
@@ -210,19 +210,19 @@ class Play:
         ledger = Ledger(self)
         ledger.crash = interrupted == "rows"
 
-        def told(_position: int, _checkpoint: int) -> None:
+        def crash_before_page(_position: int, _checkpoint: int) -> None:
             if interrupted == "page":
                 raise Crash
 
         async with AsyncExitStack() as stack:
             connection = await stack.enter_async_context(open_connection(self._conninfo))
             try:
-                return await Retry(connection, ledger, workspace, PAGES, told, stretch_positions=3).run("ada")
+                return await Retry(connection, ledger, workspace, PAGES, crash_before_page, stretch_positions=3).run("ada")
             except (NotParked, Crash):
                 return None
 
     async def _skip(self, workspace: UUID, *, rest: bool) -> None:
-        for one in await self._parked(workspace):
+        for one in await self._read_parked(workspace):
             said = Skip(
                 projection=one.projection,
                 workspace_id=workspace,
@@ -233,7 +233,7 @@ class Play:
             )
             await skip(self._connection, said)
 
-    async def _mend(self) -> None:
+    async def _repair(self) -> None:
         """Mend the code and start it anew, give it all there is, and skip whatever still cannot be folded."""
         self.poison = False
         await self._stop()
@@ -241,25 +241,25 @@ class Play:
         self._bounds = structs.replace(BOUNDS, checkpoint_seconds=0.01)
         for _ in range(2):  # the second time what the retries let in is noticed
             while self._checkpoint < len(self._log):
-                await self._take(len(self._log))
+                await self._fold_next(len(self._log))
                 await self._check()
             for workspace in WORKSPACES:
-                while await self._parked(workspace) and ((found := await self._retry(workspace)) and found.error):
+                while await self._read_parked(workspace) and ((found := await self._retry(workspace)) and found.error):
                     await self._check()
                     await self._skip(workspace, rest=False)
             await self._check()
-        assert await self._parked() == []
+        assert await self._read_parked() == []
 
-    async def _parked(self, workspace: UUID | None = None) -> list[ParkedRow]:
+    async def _read_parked(self, workspace: UUID | None = None) -> list[ParkedRow]:
         return await parked_rows(self._connection, "projects", workspace)
 
     async def _check(self) -> None:
         """The law: a read model is the fold of the log up to the checkpoint, less what is parked or skipped."""
-        rows = await self._rows("select position from checkpoints where projection = 'projects'")
+        rows = await self._read_rows("select position from checkpoints where projection = 'projects'")
         checkpoint = rows[0][0] if rows else 0
         assert self._checkpoint <= checkpoint <= len(self._log), "it never goes back, and never past the head"
         self._checkpoint = checkpoint
-        until = {one.workspace_id: one.from_position - 1 for one in await self._parked()}
+        until = {one.workspace_id: one.from_position - 1 for one in await self._read_parked()}
         skipped = await skipped_rows(self._connection)
         positions = {one.position for one in skipped}
         ends = {one.stream_id: one.version for one in reversed(skipped) if one.rest_of_stream}
@@ -269,16 +269,16 @@ class Play:
             if one.position <= until.get(one.workspace_id, checkpoint)
             and (one.stream_id not in ends or one.version < ends[one.stream_id])
         ]
-        assert await self._rows("select id, version, name from projects order by id") == _folded(facts, positions)
-        counted = await self._rows("select workspace_id, facts from counts order by workspace_id")
-        assert counted == _counted(facts, positions)
+        assert await self._read_rows("select id, version, name from projects order by id") == fold_projects(facts, positions)
+        counted = await self._read_rows("select workspace_id, facts from counts order by workspace_id")
+        assert counted == count_facts(facts, positions)
 
-    async def _rows(self, query: str) -> list[tuple[Any, ...]]:
+    async def _read_rows(self, query: str) -> list[tuple[Any, ...]]:
         cursor = await self._connection.execute(query.encode())
         return await cursor.fetchall()
 
 
-def _folded(facts: Sequence[Recorded], skipped: set[int]) -> list[tuple[UUID, int, str]]:
+def fold_projects(facts: Sequence[Recorded], skipped: set[int]) -> list[tuple[UUID, int, str]]:
     states: dict[UUID, tuple[int, Project]] = {}
     for one in facts:
         _, state = states.get(one.stream_id, (0, Project()))
@@ -289,7 +289,7 @@ def _folded(facts: Sequence[Recorded], skipped: set[int]) -> list[tuple[UUID, in
     return sorted((stream, version, state.name) for stream, (version, state) in states.items())
 
 
-def _counted(facts: Sequence[Recorded], skipped: set[int]) -> list[tuple[UUID, int]]:
+def count_facts(facts: Sequence[Recorded], skipped: set[int]) -> list[tuple[UUID, int]]:
     counts: dict[UUID, int] = {}
     for one in facts:
         if one.position not in skipped:

@@ -14,7 +14,7 @@ STATUSES: Final = (400, 401, 403, 404, 408, 409, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReceivedRequest:
     """A request as it came."""
 
     method: str
@@ -28,7 +28,7 @@ def _answer(status: int, headers: str, body: bytes) -> bytes:
     return head.encode("latin-1") + body
 
 
-def _echo(heard: Heard) -> bytes:
+def _echo(heard: ReceivedRequest) -> bytes:
     told = {"method": heard.method, "path": heard.path, "headers": heard.headers, "body": heard.body.decode()}
     return msgspec.json.encode(told)
 
@@ -48,7 +48,7 @@ CANNED: Final = {
 }
 
 
-def answer_to(heard: Heard) -> bytes:
+def create_response(heard: ReceivedRequest) -> bytes:
     """Answer by path: `/status/<n>` and `/redirect/<n>` so, some as their name says, others with the request itself."""
     path = heard.path.partition("?")[0]
     if path.startswith("/status/"):
@@ -65,7 +65,7 @@ def answer_to(heard: Heard) -> bytes:
 class WebServer:
     """`with WebServer() as server`: then `server.port`, `server.url(path)` and `server.heard`."""
 
-    heard: list[Heard] = field(default_factory=list[Heard])
+    heard: list[ReceivedRequest] = field(default_factory=list[ReceivedRequest])
     port: int = 0
     connections: int = 0
     _ready: threading.Event = field(default_factory=threading.Event)
@@ -99,7 +99,7 @@ class WebServer:
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            heard = await _read(reader)
+            heard = await _read_request(reader)
             self.heard.append(heard)
             await self._say(heard, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -107,7 +107,7 @@ class WebServer:
         finally:
             writer.close()
 
-    async def _say(self, heard: Heard, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _say(self, heard: ReceivedRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         match heard.path.partition("?")[0]:
             case "/hang-up":
                 writer.transport.abort()
@@ -120,13 +120,13 @@ class WebServer:
                     writer.write(b"more and more " * 1_000)
                     await writer.drain()
             case _:
-                writer.write(answer_to(heard))
+                writer.write(create_response(heard))
                 await writer.drain()
 
 
-async def _read(reader: asyncio.StreamReader) -> Heard:
+async def _read_request(reader: asyncio.StreamReader) -> ReceivedRequest:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     method, path, _ = head[0].split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Heard(method, path, headers, body)
+    return ReceivedRequest(method, path, headers, body)

@@ -25,7 +25,7 @@ select from pg_stat_activity
 """
 
 
-def append(
+def create_append(
     stream: UUID,
     expected: int,
     *facts: Fact,
@@ -50,13 +50,13 @@ def append(
     )
 
 
-def accepted(outcome: Accepted | Repeated) -> Accepted:
+def require_accepted(outcome: Accepted | Repeated) -> Accepted:
     """Say that a command was taken for the first time."""
     assert isinstance(outcome, Accepted), outcome
     return outcome
 
 
-async def whole_log(log: Log) -> list[Recorded]:
+async def read_whole_log(log: Log) -> list[Recorded]:
     """Read all of the log, page by page."""
     events: list[Recorded] = []
     after, head = 0, (await log.head())[0]
@@ -68,13 +68,13 @@ async def whole_log(log: Log) -> list[Recorded]:
 
 
 @asynccontextmanager
-async def running(conninfo: str, bounds: StoreSettings | None = None) -> AsyncGenerator[Log]:
+async def open_log(conninfo: str, bounds: StoreSettings | None = None) -> AsyncGenerator[Log]:
     """Give a log that is open and serves appends."""
     log = Log(conninfo, bounds or StoreSettings())
     async with log.opened():
         serving = asyncio.create_task(log.run())
         try:
-            await ready(log, serving)
+            await wait_until_served(log, serving)
             yield log
         finally:
             serving.cancel()
@@ -82,7 +82,7 @@ async def running(conninfo: str, bounds: StoreSettings | None = None) -> AsyncGe
                 await serving
 
 
-async def ready(log: Log, serving: asyncio.Task[None]) -> None:
+async def wait_until_served(log: Log, serving: asyncio.Task[None]) -> None:
     """Wait until appends are served; raises what ended the serving."""
     connected = asyncio.create_task(log.connected())
     await asyncio.wait({connected, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -92,7 +92,7 @@ async def ready(log: Log, serving: asyncio.Task[None]) -> None:
     await connected
 
 
-async def waits_for_the_head(conninfo: str) -> None:
+async def wait_for_head_waiter(conninfo: str) -> None:
     """Wait until an appender waits for the lock of the head row."""
     async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
 

@@ -7,15 +7,15 @@ import asyncio
 import sys
 from uuid import uuid4
 
-from tests.support.store.given import accepted, append, running
+from tests.support.store.given import require_accepted, create_append, open_log
 
 
 async def main(conninfo: str, commands: int) -> None:
     """Append, always with several commands under way."""
-    async with running(conninfo) as log:
+    async with open_log(conninfo) as log:
 
         async def one() -> None:
-            print(accepted(await log.append(append(uuid4(), 0))).position, flush=True)  # noqa: T201  # our answer
+            print(require_accepted(await log.append(create_append(uuid4(), 0))).position, flush=True)  # noqa: T201  # our answer
 
         for _ in range(0, commands, 8):
             await asyncio.gather(*(one() for _ in range(8)))
