@@ -8,7 +8,15 @@ from uuid import UUID
 import pytest
 
 from bus.deltas import Delta
-from tests.support.bus.given import Process, wait_until_connected, wait_until_acquainted, assert_received_log, migrate_components, open_process, append_project
+from tests.support.bus.given import (
+    Process,
+    append_project,
+    assert_received_log,
+    migrate_components,
+    open_process,
+    wait_until_acquainted,
+    wait_until_connected,
+)
 from tests.support.servers.nats import NatsForTests
 from tests.support.waiting import eventually
 
@@ -26,20 +34,20 @@ async def another(request: pytest.FixtureRequest, database: str) -> AsyncGenerat
         made: list[Process] = []
 
         async def make() -> Process:
-            one = await stack.enter_async_context(open_process(database, server, relays=over_nats and not made))
-            made.append(one)
+            process = await stack.enter_async_context(open_process(database, server, relays=over_nats and not made))
+            made.append(process)
             if over_nats:
-                await wait_until_connected(one)
+                await wait_until_connected(process)
             await wait_until_acquainted(made)
-            return one
+            return process
 
         yield make
 
 
 async def test_what_a_process_commits_comes_to_itself_and_to_others_long_before_the_poll(another: Processes) -> None:
     first, second, third = await another(), await another(), await another()
-    for one in (second, first, third):
-        last = await append_project(one.log, 20)
+    for process in (second, first, third):
+        last = await append_project(process.log, 20)
         for every in (first, second, third):
             await every.has(last)
     for every in (first, second, third):
@@ -57,17 +65,17 @@ async def test_what_came_before_a_process_began_is_left_to_the_log(another: Proc
 
 async def test_many_commits_at_once_come_in_order_and_whole(another: Processes) -> None:
     first, second = await another(), await another()
-    lasts = await asyncio.gather(*(append_project(one.log, 30) for one in (first, second) for _ in range(5)))
+    lasts = await asyncio.gather(*(append_project(process.log, 30) for process in (first, second) for _ in range(5)))
     for every in (first, second):
         await every.has(max(lasts))
         await assert_received_log(every)
 
 
 async def test_a_delta_comes_to_the_followers_in_its_process(another: Processes) -> None:
-    one = await another()
+    process = await another()
     delta = Delta(node="a", attempt=1, text="Once")
-    with one.bus.deltas.follow(RUN, lambda: None) as follower:
-        one.bus.deltas.publish(RUN, delta)
+    with process.bus.deltas.follow(RUN, lambda: None) as follower:
+        process.bus.deltas.publish(RUN, delta)
 
         async def came() -> bool:
             return follower.take() == (0, [delta])

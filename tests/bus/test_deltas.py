@@ -29,7 +29,7 @@ def test_who_does_not_take_loses_the_oldest_and_is_told_how_many() -> None:
             hub.publish(RUN, delta(number))
         dropped, taken = follower.take()
     assert dropped == 3
-    assert [one.text for one in taken] == [str(number) for number in range(3, MOST_UNTAKEN + 3)]
+    assert [found.text for found in taken] == [str(number) for number in range(3, MOST_UNTAKEN + 3)]
 
 
 def test_what_nobody_follows_is_gone() -> None:

@@ -120,7 +120,7 @@ class Play:
         return self._turns[self._read % len(self._turns)]
 
     def publish(self, recorded: Sequence[Recorded]) -> None:
-        messages = [message(one.position, encode_envelope(LOG_ID, create_stored(one))) for one in recorded]
+        messages = [message(event.position, encode_envelope(LOG_ID, create_stored(event))) for event in recorded]
         self.published += messages
         self.under_way += messages
 
@@ -158,7 +158,11 @@ class Play:
                 self.under_way += self.published[-count:]
             case Garble(foreign):
                 other = STREAM if foreign else LOG_ID
-                fact = encode_envelope(other, create_stored(self.log.facts[-1])) if foreign and self.log.facts else b"\xff{}"
+                fact = (
+                    encode_envelope(other, create_stored(self.log.facts[-1]))
+                    if foreign and self.log.facts
+                    else b"\xff{}"
+                )
                 await self.deliver(message(self.feed.through + 1, fact))
             case _:
                 pass
@@ -219,8 +223,8 @@ async def test_what_is_next_is_taken_and_the_log_is_not_read_for_it() -> None:
     async with run_in_background(play.feed.run()):
         await play.feed.wait_past(-1)
         play.publish(play.log.commit(5))
-        for one in play.under_way:
-            await play.deliver(one)
+        for delivered in play.under_way:
+            await play.deliver(delivered)
         async with asyncio.timeout(5):
             await play.feed.wait_past(4)
     assert play.carrying.carried == 5
@@ -244,7 +248,7 @@ async def played(play: Play, schedule: Sequence[Action], before: int, limits: Se
                 await asyncio.sleep(0)
         play.check()
         for reader in readers:
-            assert reader.came == [one for one in play.log.facts if one.position > before]
+            assert reader.came == [event for event in play.log.facts if event.position > before]
 
 
 schedules = st.lists(actions, max_size=40)

@@ -7,7 +7,7 @@ import psycopg
 
 from bus.bus import Bus
 from bus.feed import FeedStopped
-from tests.support.bus.given import wait_until_connected, migrate_components, open_process, append_project
+from tests.support.bus.given import append_project, migrate_components, open_process, wait_until_connected
 from tests.support.servers.nats import NatsForTests
 from tests.support.waiting import eventually
 
@@ -39,11 +39,11 @@ async def seen_to_end(running: asyncio.Task[None]) -> None:
 
 async def test_a_bus_that_is_told_to_stop_at_any_moment_stops(database: str, nats_server: NatsForTests) -> None:
     await migrate_components(database)
-    async with open_process(database, nats_server, relays=True) as one:
-        await wait_until_connected(one)
-        await append_project(one.log, 3)
-        bus: Bus = one.bus
-    async with open_process(database) as one:
+    async with open_process(database, nats_server, relays=True) as process:
+        await wait_until_connected(process)
+        await append_project(process.log, 3)
+        bus: Bus = process.bus
+    async with open_process(database) as process:
         for moment in range(MOMENTS):
             running = asyncio.create_task(bus.run())
             for _ in range(moment):

@@ -34,7 +34,7 @@ async def test_a_watcher_takes_all_that_came_at_once() -> None:
     watch = StreamWatch()
     watch.take(fact(1))
     watch.take(fact(2))
-    assert [one.version for one in await watch.facts()] == [1, 2]
+    assert [event.version for event in await watch.facts()] == [1, 2]
 
 
 async def test_a_watcher_who_waits_for_one_fact_is_woken_by_it_with_all_before() -> None:
@@ -47,14 +47,14 @@ async def test_a_watcher_who_waits_for_one_fact_is_woken_by_it_with_all_before()
         await asyncio.sleep(0)
         assert not waiting.done()
     watch.take(fact(5))
-    assert [one.version for one in await waiting] == [1, 2, 3, 4, 5]
+    assert [event.version for event in await waiting] == [1, 2, 3, 4, 5]
 
 
 async def test_a_fact_that_came_before_it_was_waited_for_wakes_too() -> None:
     watch = StreamWatch()
     watch.take(fact(5))
     watch.until(fifth)
-    assert [one.version for one in await watch.facts()] == [5]
+    assert [event.version for event in await watch.facts()] == [5]
 
 
 async def test_a_stopped_watch_gives_its_reason_and_what_came_before() -> None:
@@ -64,7 +64,7 @@ async def test_a_stopped_watch_gives_its_reason_and_what_came_before() -> None:
     watch.stop(ValueError("stopped"))
     with pytest.raises(ValueError, match="stopped"):
         await watch.facts()
-    assert [one.version for one in watch.rest()] == [1]
+    assert [event.version for event in watch.rest()] == [1]
 
 
 async def test_what_is_past_the_bound_is_let_go_and_said() -> None:
@@ -75,7 +75,7 @@ async def test_what_is_past_the_bound_is_let_go_and_said() -> None:
     with pytest.raises(WatchOverrun):
         await watch.facts()
     watch.take(fact(5))
-    assert [one.version for one in await watch.facts()] == [5]
+    assert [event.version for event in await watch.facts()] == [5]
 
 
 def test_a_watch_is_there_while_its_block_lasts_however_that_ends_and_nothing_of_it_stays() -> None:

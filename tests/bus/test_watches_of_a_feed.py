@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 from bus.feed import Feed
-from tests.support.bus.given import open_process, append_project
+from tests.support.bus.given import append_project, open_process
 
 
 async def test_each_watch_hears_of_its_own_stream_and_of_no_other(database: str) -> None:

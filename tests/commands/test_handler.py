@@ -148,7 +148,9 @@ async def test_a_stream_that_keeps_moving_is_contended_after_three_tries(databas
 
         def clock() -> datetime:
             tries.append(len(tries) + 1)
-            append_meanwhile(create_append(project, len(tries), ProjectRenamed(name=f"other {len(tries)}"), project=project))
+            append_meanwhile(
+                create_append(project, len(tries), ProjectRenamed(name=f"other {len(tries)}"), project=project)
+            )
             return now()
 
         async with process(database, clock) as one:

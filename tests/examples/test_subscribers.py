@@ -11,7 +11,15 @@ import psycopg
 import pytest
 
 from domain.ids import from_uuid
-from tests.support.bus.given import STREAM, Process, open_client, wait_until_connected, migrate_components, open_process, wait_until_published
+from tests.support.bus.given import (
+    STREAM,
+    Process,
+    migrate_components,
+    open_client,
+    open_process,
+    wait_until_connected,
+    wait_until_published,
+)
 from tests.support.examples.subscriber_faults import (
     kill_between_commit_and_ack,
     limit_stream,

@@ -39,7 +39,7 @@ async def test_a_child_that_ends_its_engines_fails_for_good_after_so_many(databa
         ended = await here.run(run)
         facts = await here.of(run)
         assert here.killed() >= DIE_LEAST
-    (settled,) = [one for fact in facts if isinstance(fact, StepItemsSettled) for one in fact.items]
+    (settled,) = [item for fact in facts if isinstance(fact, StepItemsSettled) for item in fact.items]
     assert settled.outcome is ItemOutcome.FAILED
     assert settled.error is not None
     assert settled.error.error_class is ErrorClass.OWNER_LOST

@@ -18,7 +18,7 @@ from store.log.event_id import mark_of, marked
 from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
 from tests.kills.test_projection_kills import agree, checkpoint
-from tests.support.bus.given import read_stream_ids, append_project
+from tests.support.bus.given import append_project, read_stream_ids
 from tests.support.kills.environment import PATIENCE_SECONDS, TOP
 from tests.support.kills.projection_process import STOP_VARIABLE
 from tests.support.servers.nats import NatsForTests
@@ -60,25 +60,31 @@ class Two:
         self.processes.append(started)
         return started
 
-    async def works(self, one: asyncio.subprocess.Process, *, standing_by: int) -> None:
+    async def works(self, process: asyncio.subprocess.Process, *, standing_by: int) -> None:
         """Wait until a process has the projection, and so many stand by."""
 
         async def holds() -> bool:
             stands = (await read_projection_statuses(self.connection)).get(TOLD)
             owner = stands.followed_by
-            return owner is not None and owner.process.startswith(f"{one.pid}.") and stands.standing_by == standing_by
+            return (
+                owner is not None and owner.process.startswith(f"{process.pid}.") and stands.standing_by == standing_by
+            )
 
-        await eventually(holds, what=f"{one.pid} works, and {standing_by} stand by", seconds=PATIENCE_SECONDS)
+        await eventually(holds, what=f"{process.pid} works, and {standing_by} stand by", seconds=PATIENCE_SECONDS)
 
-    async def relays(self, one: asyncio.subprocess.Process, *, standing_by: int) -> None:
+    async def relays(self, process: asyncio.subprocess.Process, *, standing_by: int) -> None:
         """Wait until a process relays, and so many stand by."""
 
         async def holds() -> bool:
             stands = await read_relay_status(self.connection)
             holder = stands.holder
-            return holder is not None and holder.process.startswith(f"{one.pid}.") and stands.standing_by == standing_by
+            return (
+                holder is not None
+                and holder.process.startswith(f"{process.pid}.")
+                and stands.standing_by == standing_by
+            )
 
-        await eventually(holds, what=f"{one.pid} relays, and {standing_by} stand by", seconds=PATIENCE_SECONDS)
+        await eventually(holds, what=f"{process.pid} relays, and {standing_by} stand by", seconds=PATIENCE_SECONDS)
 
     async def folded(self, position: int) -> None:
         async def reads() -> bool:
@@ -93,10 +99,10 @@ class Two:
         await eventually(stands, what=f"position {position} is published", seconds=PATIENCE_SECONDS)
 
     async def close(self) -> None:
-        for one in self.processes:
-            if one.returncode is None:
-                one.kill()
-            await one.wait()
+        for process in self.processes:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
 
 
 @asynccontextmanager

@@ -53,10 +53,10 @@ class Workers:
         return started
 
     async def close(self) -> None:
-        for one in self._seats:
-            if one.returncode is None:
-                one.kill()
-            await one.wait()
+        for seat in self._seats:
+            if seat.returncode is None:
+                seat.kill()
+            await seat.wait()
 
 
 async def busy(log: Log, projects: list[UUID], number: int) -> int:
@@ -65,9 +65,11 @@ async def busy(log: Log, projects: list[UUID], number: int) -> int:
     projects.append(project)
     await log.append(create_append(project, 0, ProjectCreated(name="0", owner="ada"), project=project))
     last = 0
-    for one in projects[-5:]:
-        version = max((fact.version for fact in await log.read_stream(one)), default=0)
-        accepted: Any = await log.append(create_append(one, version, ProjectRenamed(name=f"{number}"), project=one))
+    for project in projects[-5:]:
+        version = max((fact.version for fact in await log.read_stream(project)), default=0)
+        accepted: Any = await log.append(
+            create_append(project, version, ProjectRenamed(name=f"{number}"), project=project)
+        )
         last = accepted.position
     return last
 
@@ -113,10 +115,10 @@ async def reads(connection: AsyncConnection[Any], position: int) -> bool:
 async def agree(log: Log, connection: AsyncConnection[Any]) -> None:
     """Hold the projects that are read against the log."""
     folded: dict[UUID, tuple[int, Project]] = {}
-    for one in await read_whole_log(log):
-        assert isinstance(one.fact, ProjectCreated | ProjectRenamed)
-        _, state = folded.get(one.stream_id, (0, Project()))
-        folded[one.stream_id] = one.version, evolve(state, one.fact)
+    for event in await read_whole_log(log):
+        assert isinstance(event.fact, ProjectCreated | ProjectRenamed)
+        _, state = folded.get(event.stream_id, (0, Project()))
+        folded[event.stream_id] = event.version, evolve(state, event.fact)
     cursor = await connection.execute("select id, version, name from projects")
     rows = {row[0]: (row[1], row[2]) for row in await cursor.fetchall()}
     assert rows == {stream: (version, state.name) for stream, (version, state) in folded.items()}

@@ -15,7 +15,7 @@ from store.log.event_id import mark_of, marked
 from store.log.log import Log
 from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
-from tests.support.bus.given import read_stream_ids, append_project
+from tests.support.bus.given import append_project, read_stream_ids
 from tests.support.kills.engine_process import VARIABLE
 from tests.support.kills.environment import PATIENCE_SECONDS, TOP
 from tests.support.servers.nats import NatsForTests
@@ -57,10 +57,10 @@ class Relays:
         return started
 
     async def close(self) -> None:
-        for one in self.processes:
-            if one.returncode is None:
-                one.kill()
-            await one.wait()
+        for process in self.processes:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
 
 
 async def cursor(log: Log) -> int:
@@ -75,9 +75,9 @@ async def dies(victims: list[asyncio.subprocess.Process], log: Log) -> asyncio.s
     while True:
         await append_project(log, 3)
         await asyncio.sleep(0.02)
-        for one in victims:
-            if one.returncode is not None:
-                return one
+        for victim in victims:
+            if victim.returncode is not None:
+                return victim
         assert time.monotonic() < deadline, "nobody came to the point"
 
 

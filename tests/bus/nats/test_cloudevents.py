@@ -60,8 +60,8 @@ def stored(state: bytes = GOLDEN[0], *, metadata: str | None = None, **fields: A
     return StoredEvent(**{**at, **fields})
 
 
-def written(one: StoredEvent) -> dict[str, Any]:
-    return msgspec.json.decode(encode_envelope(LOG, one))
+def written(event: StoredEvent) -> dict[str, Any]:
+    return msgspec.json.decode(encode_envelope(LOG, event))
 
 
 def test_an_envelope_is_a_cloud_event() -> None:

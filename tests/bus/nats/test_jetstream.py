@@ -7,7 +7,16 @@ from nats.js.api import RetentionPolicy, StreamConfig, SubjectTransform
 
 from bus.nats.jetstream import StreamUnusable, ensure_stream
 from bus.settings import NatsSettings
-from tests.support.bus.given import STREAM, open_client, read_stream_ids, compute_event_ids, migrate_components, open_process, wait_until_published, append_project
+from tests.support.bus.given import (
+    STREAM,
+    append_project,
+    compute_event_ids,
+    migrate_components,
+    open_client,
+    open_process,
+    read_stream_ids,
+    wait_until_published,
+)
 from tests.support.servers.nats import NatsForTests
 
 # nats-py is typed in part only.
@@ -39,10 +48,10 @@ async def test_limits_that_would_drop_facts_are_taken_off_a_stream(
     await migrate_components(database)
     async with open_client(nats_server) as client:
         await client.jetstream().add_stream(StreamConfig(name=STREAM.stream, subjects=["callsheet.v1.>"], **limits))
-    async with open_process(database, nats_server, relays=True) as one:
-        last = await append_project(one.log, 10)
-        await wait_until_published(one, last)
-        assert await read_stream_ids(nats_server) == await compute_event_ids(one, last)
+    async with open_process(database, nats_server, relays=True) as process:
+        last = await append_project(process.log, 10)
+        await wait_until_published(process, last)
+        assert await read_stream_ids(nats_server) == await compute_event_ids(process, last)
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,10 @@ async def test_after_a_connection_that_breaks_off_the_next_one_carries(
     await migrate_components(database)
     server = BreakingNats(point, ending)
     connect_seconds = LEFT_OPEN.get(ending, 2 * SOON)
-    async with server.serving(), open_process(database, server, connect_seconds=connect_seconds) as one:
+    async with server.serving(), open_process(database, server, connect_seconds=connect_seconds) as process:
 
         async def carries() -> bool:
-            return server.carries and one.bus.list_degraded() == ()
+            return server.carries and process.bus.list_degraded() == ()
 
         await eventually(carries, what="the second connection carries", seconds=SOON)
 

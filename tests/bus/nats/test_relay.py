@@ -11,17 +11,17 @@ from bus.nats.relay import Relaying
 from tests.support.bus.given import (
     STREAM,
     Process,
-    open_client,
-    wait_until_connected,
-    read_stream_ids,
-    compute_event_ids,
-    wait_until_acquainted,
-    assert_received_log,
-    migrate_components,
-    open_process,
-    wait_until_published,
     append_project,
+    assert_received_log,
+    compute_event_ids,
+    migrate_components,
+    open_client,
+    open_process,
+    read_stream_ids,
     relay_bounds,
+    wait_until_acquainted,
+    wait_until_connected,
+    wait_until_published,
 )
 from tests.support.projections.given import terminate_backend
 from tests.support.servers.nats import NatsForTests
@@ -44,9 +44,9 @@ def executed(database: str, statement: str, *parameters: object) -> list[tuple[o
         return cursor.fetchall() if cursor.description else []
 
 
-async def away(one: Process) -> None:
+async def away(process: Process) -> None:
     async def degraded() -> bool:
-        return any("NATS is away" in said for said in one.bus.list_degraded())
+        return any("NATS is away" in said for said in process.bus.list_degraded())
 
     await eventually(degraded, what="the process says that NATS is away")
 
@@ -57,10 +57,10 @@ async def test_the_whole_log_is_published_once_in_order_and_the_cursor_follows(
     await migrate_components(database)
     async with open_process(database) as before:
         await append_project(before.log, 250)
-    async with open_process(database, nats_server, relays=True) as one:
-        last = await append_project(one.log, 30)
-        await wait_until_published(one, last)
-        assert await read_stream_ids(nats_server) == await compute_event_ids(one, last)
+    async with open_process(database, nats_server, relays=True) as process:
+        last = await append_project(process.log, 30)
+        await wait_until_published(process, last)
+        assert await read_stream_ids(nats_server) == await compute_event_ids(process, last)
         assert executed(database, CURSOR) == [(last,)]
 
 
@@ -68,15 +68,15 @@ async def test_what_was_published_and_not_remembered_is_published_again_and_kept
     database: str, nats_server: NatsForTests
 ) -> None:
     await migrate_components(database)
-    async with open_process(database, nats_server, relays=True) as one:
-        last = await append_project(one.log, 30)
-        await wait_until_published(one, last)
+    async with open_process(database, nats_server, relays=True) as process:
+        last = await append_project(process.log, 30)
+        await wait_until_published(process, last)
     executed(database, LOST, 20)
-    async with open_process(database, nats_server, relays=True) as one:
-        await wait_until_published(one, last)
-        last = await append_project(one.log, 5)
-        await wait_until_published(one, last)
-        assert await read_stream_ids(nats_server) == await compute_event_ids(one, last)
+    async with open_process(database, nats_server, relays=True) as process:
+        await wait_until_published(process, last)
+        last = await append_project(process.log, 5)
+        await wait_until_published(process, last)
+        assert await read_stream_ids(nats_server) == await compute_event_ids(process, last)
 
 
 async def test_a_fact_that_nobody_can_read_is_published_and_stops_nothing(
@@ -86,9 +86,9 @@ async def test_a_fact_that_nobody_can_read_is_published_and_stops_nothing(
     async with open_process(database) as before:
         last = await append_project(before.log, 10)
     executed(database, STRANGE, 5)
-    async with open_process(database, nats_server, relays=True) as one:
-        await wait_until_published(one, last)
-        assert await read_stream_ids(nats_server) == await compute_event_ids(one, last)
+    async with open_process(database, nats_server, relays=True) as process:
+        await wait_until_published(process, last)
+        assert await read_stream_ids(nats_server) == await compute_event_ids(process, last)
 
 
 async def test_what_outside_libraries_record_is_not_published_and_not_waited_for(
@@ -98,9 +98,9 @@ async def test_what_outside_libraries_record_is_not_published_and_not_waited_for
     async with open_process(database) as before:
         last = await append_project(before.log, 10)
     executed(database, "update events set state_format = 0 where notification_id in (3, 4, 10)")
-    async with open_process(database, nats_server, relays=True) as one:
-        await wait_until_published(one, last)
-        ids = await compute_event_ids(one, last)
+    async with open_process(database, nats_server, relays=True) as process:
+        await wait_until_published(process, last)
+        ids = await compute_event_ids(process, last)
         assert await read_stream_ids(nats_server) == [id_ for id_ in ids if id_ not in {ids[2], ids[3], ids[9]}]
 
 
@@ -113,7 +113,7 @@ async def test_one_relays_and_another_takes_over_when_its_connection_ends(
         both = [await stack.enter_async_context(open_process(database, nats_server, relays=True)) for _ in range(2)]
 
         async def all_published() -> bool:
-            return max(one.relay.position for one in both) >= last
+            return max(process.relay.position for process in both) >= last
 
         for _ in range(3):
             last = await append_project(both[0].log, 10)
@@ -122,9 +122,9 @@ async def test_one_relays_and_another_takes_over_when_its_connection_ends(
                 terminate_backend(database, int(str(backend)))
         last = await append_project(both[0].log, 10)
         await eventually(all_published, what="everything is published")
-        for one in both:
-            await one.has(last)
-            await assert_received_log(one)
+        for process in both:
+            await process.has(last)
+            await assert_received_log(process)
         assert await read_stream_ids(nats_server) == await compute_event_ids(both[0], last)
 
 
@@ -132,30 +132,30 @@ async def test_one_relays_and_another_takes_over_when_its_connection_ends(
 async def test_nats_killed_and_started_again_costs_no_fact(database: str, nats_server: NatsForTests, kept: str) -> None:
     await migrate_components(database)
     async with (
-        open_process(database, nats_server, relays=True) as one,
+        open_process(database, nats_server, relays=True) as relaying,
         open_process(database, nats_server) as other,
     ):
         await wait_until_connected(other)
-        await wait_until_acquainted((one, other))
-        last = await append_project(one.log, 20)
-        await wait_until_published(one, last)
+        await wait_until_acquainted((relaying, other))
+        last = await append_project(relaying.log, 20)
+        await wait_until_published(relaying, last)
         nats_server.kill()
-        await away(one)
+        await away(relaying)
         await away(other)
-        while_away = await append_project(one.log, 20)
+        while_away = await append_project(relaying.log, 20)
         await other.has(while_away)
         if kept == "wiped":
             nats_server.wipe()
         nats_server.start()
-        await wait_until_connected(one)
+        await wait_until_connected(relaying)
         await wait_until_connected(other)
         last = await append_project(other.log, 20)
-        for each in (one, other):
+        for each in (relaying, other):
             await each.has(last)
             await assert_received_log(each)
-        await wait_until_published(one, last)
+        await wait_until_published(relaying, last)
         published_ids = await read_stream_ids(nats_server)
-        wanted = await compute_event_ids(one, last)
+        wanted = await compute_event_ids(relaying, last)
         # What JetStream had acknowledged and not yet written may be gone; what came after the cursor never is.
         assert published_ids[-40:] == wanted[-40:]
         assert set(published_ids) <= set(wanted)
@@ -163,37 +163,40 @@ async def test_nats_killed_and_started_again_costs_no_fact(database: str, nats_s
 
 async def test_a_stream_restored_from_before_goes_on_with_what_comes(database: str, nats_server: NatsForTests) -> None:
     await migrate_components(database)
-    async with open_process(database, nats_server, relays=True) as one, open_process(database, nats_server) as other:
-        await wait_until_published(one, await append_project(one.log, 20))
+    async with (
+        open_process(database, nats_server, relays=True) as relaying,
+        open_process(database, nats_server) as other,
+    ):
+        await wait_until_published(relaying, await append_project(relaying.log, 20))
         nats_server.stop()
         nats_server.keep_aside()
         nats_server.start()
-        await wait_until_connected(one)
-        before = await append_project(one.log, 20)
-        await wait_until_published(one, before)
+        await wait_until_connected(relaying)
+        before = await append_project(relaying.log, 20)
+        await wait_until_published(relaying, before)
         nats_server.stop()
         nats_server.restore()
         nats_server.start()
-        await wait_until_connected(one)
+        await wait_until_connected(relaying)
         await wait_until_connected(other)
-        last = await append_project(one.log, 20)
-        await wait_until_published(one, last)
+        last = await append_project(relaying.log, 20)
+        await wait_until_published(relaying, last)
         await other.has(last)
         await assert_received_log(other)
-        wanted = await compute_event_ids(one, last)
+        wanted = await compute_event_ids(relaying, last)
         assert await read_stream_ids(nats_server) == wanted[:20] + wanted[40:]
 
 
 async def test_a_stream_that_is_deleted_under_the_relay_is_made_again(database: str, nats_server: NatsForTests) -> None:
     await migrate_components(database)
-    async with open_process(database, nats_server, relays=True) as one:
-        before = await append_project(one.log, 5)
-        await wait_until_published(one, before)
+    async with open_process(database, nats_server, relays=True) as process:
+        before = await append_project(process.log, 5)
+        await wait_until_published(process, before)
         async with open_client(nats_server) as client:
             await client.jetstream().delete_stream(STREAM.stream)
-        last = await append_project(one.log, 5)
-        await wait_until_published(one, last)
-        assert await read_stream_ids(nats_server) == await compute_event_ids(one, last, after=before)
+        last = await append_project(process.log, 5)
+        await wait_until_published(process, last)
+        assert await read_stream_ids(nats_server) == await compute_event_ids(process, last, after=before)
 
 
 async def test_a_process_starts_without_nats_and_says_so_until_it_is_there(
@@ -201,15 +204,18 @@ async def test_a_process_starts_without_nats_and_says_so_until_it_is_there(
 ) -> None:
     await migrate_components(database)
     nats_server.stop()
-    async with open_process(database, nats_server, relays=True) as one, open_process(database, nats_server) as other:
-        await away(one)
-        await wait_until_acquainted((one, other))
-        last = await append_project(one.log, 5)
+    async with (
+        open_process(database, nats_server, relays=True) as relaying,
+        open_process(database, nats_server) as other,
+    ):
+        await away(relaying)
+        await wait_until_acquainted((relaying, other))
+        last = await append_project(relaying.log, 5)
         await other.has(last)
         nats_server.start()
-        await wait_until_connected(one)
-        assert one.bus.list_degraded() == ()
-        await wait_until_published(one, last)
+        await wait_until_connected(relaying)
+        assert relaying.bus.list_degraded() == ()
+        await wait_until_published(relaying, last)
 
 
 async def test_a_nats_that_hangs_is_noticed_and_what_it_did_not_acknowledge_is_published_again(
@@ -217,38 +223,41 @@ async def test_a_nats_that_hangs_is_noticed_and_what_it_did_not_acknowledge_is_p
 ) -> None:
     await migrate_components(database)
     async with (
-        open_process(database, nats_server, relays=True, bounds=relay_bounds(ack_seconds=0.2)) as one,
+        open_process(database, nats_server, relays=True, bounds=relay_bounds(ack_seconds=0.2)) as relaying,
         open_process(database, nats_server) as other,
     ):
-        await wait_until_acquainted((one, other))
-        await wait_until_published(one, await append_project(one.log, 5))
+        await wait_until_acquainted((relaying, other))
+        await wait_until_published(relaying, await append_project(relaying.log, 5))
         nats_server.pause()
-        last = await append_project(one.log, 5)
+        last = await append_project(relaying.log, 5)
         await other.has(last)
 
         async def refused() -> bool:
-            return one.relay.doing is Relaying.REFUSED
+            return relaying.relay.doing is Relaying.REFUSED
 
         await eventually(refused, what="the relay says that nothing is acknowledged")
-        assert any("the relay cannot publish" in said for said in one.bus.list_degraded())
+        assert any("the relay cannot publish" in said for said in relaying.bus.list_degraded())
         nats_server.go_on()
-        last = await append_project(one.log, 5)
-        await wait_until_published(one, last)
-        assert await read_stream_ids(nats_server) == await compute_event_ids(one, last)
+        last = await append_project(relaying.log, 5)
+        await wait_until_published(relaying, last)
+        assert await read_stream_ids(nats_server) == await compute_event_ids(relaying, last)
 
 
 async def test_an_envelope_of_a_stranger_is_not_taken(database: str, nats_server: NatsForTests) -> None:
     await migrate_components(database)
-    async with open_process(database, nats_server, relays=True) as one, open_process(database, nats_server) as other:
+    async with (
+        open_process(database, nats_server, relays=True) as relaying,
+        open_process(database, nats_server) as other,
+    ):
         await wait_until_connected(other)
-        last = await append_project(one.log, 3)
+        last = await append_project(relaying.log, 3)
         await other.has(last)
         async with open_client(nats_server) as client:
             stranger = UUID("0192f000-0000-7000-8000-0000000000aa")
             for payload in (b"", b"{}", b"\xff" * 100, stranger.bytes):
                 await client.publish("callsheet.v1.x.y.z.w", payload, headers={"Callsheet-Position": str(last + 1)})
             await client.flush()
-        last = await append_project(one.log, 3)
+        last = await append_project(relaying.log, 3)
         await other.has(last)
         await assert_received_log(other)
 
@@ -256,9 +265,9 @@ async def test_an_envelope_of_a_stranger_is_not_taken(database: str, nats_server
 async def test_facts_come_over_nats_and_the_log_is_not_read_for_them(database: str, nats_server: NatsForTests) -> None:
     await migrate_components(database)
     patient = open_process(database, nats_server, patience_seconds=20)
-    async with open_process(database, nats_server, relays=True) as one, patient as other:
+    async with open_process(database, nats_server, relays=True) as relaying, patient as other:
         await wait_until_connected(other)
         await asyncio.sleep(0)
         for _ in range(5):
-            await other.has(await append_project(one.log, 10))
+            await other.has(await append_project(relaying.log, 10))
         await assert_received_log(other)

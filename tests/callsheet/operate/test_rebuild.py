@@ -14,7 +14,7 @@ from callsheet.wiring.projections import ALL_PROJECTIONS, PROJECTIONS, projectio
 from projections.runtime.worker import Worker
 from tests.callsheet.test_dev import environ
 from tests.support.callsheet.operate import answered, migrated, project_with_names, said
-from tests.support.projections.given import PROMPT_BOUNDS, run_in_background, open_harness
+from tests.support.projections.given import PROMPT_BOUNDS, open_harness, run_in_background
 from tests.support.waiting import eventually
 
 STRANGER = """

@@ -19,7 +19,7 @@ from store.log.records import Recorded
 from store.postgres.migrations import migrate
 from tests.support.commands.processes import new_id, now
 from tests.support.engine.harness import site
-from tests.support.projections.given import run_in_background, number_facts
+from tests.support.projections.given import number_facts, run_in_background
 from tests.support.store.given import WORKSPACE
 from tests.support.waiting import eventually
 
@@ -180,7 +180,9 @@ async def test_a_nearer_time_that_is_heard_of_ends_the_sleep(database: str) -> N
 async def test_a_timer_that_comes_into_the_table_late_is_found_at_the_next_poll(database: str) -> None:
     async with models_of(database, timers=0, after_seconds=0) as models:
         woken = Woken()
-        async with run_in_background(Timers(TimersView(models), woken, now, EngineSettings(timer_poll_seconds=0.05)).run()):
+        async with run_in_background(
+            Timers(TimersView(models), woken, now, EngineSettings(timer_poll_seconds=0.05)).run()
+        ):
 
             async def polled() -> bool:
                 return models.statements >= 4

@@ -36,7 +36,7 @@ from projections.runtime.skips import load_skips
 from store.log.records import Recorded
 from tests.projections.read_models.test_run_steps import batches
 from tests.support.projections.given import NOW, apply_facts, new_id, open_read_models
-from tests.support.projections.run_histories import PROMPT, START, WORKFLOW, cuts, number_run_facts, write_log, mix_runs
+from tests.support.projections.run_histories import PROMPT, START, WORKFLOW, cuts, mix_runs, number_run_facts, write_log
 
 SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 laws = settings(max_examples=25, suppress_health_check=SUPPRESSED)
@@ -53,11 +53,11 @@ select grain, starts_at, kind, node, asset_version, key, sum(value::text::bigint
 async def skip_them(connection: psycopg.AsyncConnection, log: list[Recorded], skipped: dict[int, bool]) -> None:
     """Have facts skipped by their positions, with the rest of the stream where that is said."""
     await connection.execute("truncate skipped")
-    for one in log:
-        if one.position in skipped:
+    for event in log:
+        if event.position in skipped:
             await connection.execute(
                 "insert into skipped values ('insights', %s, %s, %s, %s, '', '', %s, 'ada', 'for a test')",
-                [one.position, one.workspace_id, one.stream_id, one.version, skipped[one.position]],
+                [event.position, event.workspace_id, event.stream_id, event.version, skipped[event.position]],
             )
 
 

@@ -28,7 +28,7 @@ def counted(*times: datetime) -> set[int]:
 @pytest.mark.parametrize("at", [FIRST, LAST, EVENING, datetime(1970, 1, 1, tzinfo=UTC)])
 def test_a_fact_counts_in_the_hour_that_it_is_in(at: datetime) -> None:
     hour = at.replace(minute=0, second=0, microsecond=0)
-    assert [compute_bucket_start(HOUR, one) for one in counted(at)] == [hour]
+    assert [compute_bucket_start(HOUR, hour_number) for hour_number in counted(at)] == [hour]
     assert compute_bucket_start(HOUR, compute_hour(at)) == hour
 
 

@@ -68,14 +68,14 @@ async def check(
         for batch in batches(facts, cuts):
             await apply_facts(connection, projection, batch)
             await apply_facts(connection, projection, batch)
-        for stream in {one.stream_id for one in facts}:
-            await compare(kind, kind.view(models), stream, [one for one in facts if one.stream_id == stream])
+        for stream in {event.stream_id for event in facts}:
+            await compare(kind, kind.view(models), stream, [event for event in facts if event.stream_id == stream])
 
 
 async def compare(kind: Kind, view: View, stream: UUID, facts: list[Recorded]) -> None:
     state = kind.initial
-    for one in facts:
-        state = kind.evolve(state, one.fact)
+    for event in facts:
+        state = kind.evolve(state, event.fact)
     seen = await view.get(WORKSPACE, stream)
     assert seen is not None
     assert seen.state == state
@@ -88,7 +88,9 @@ async def compare(kind: Kind, view: View, stream: UUID, facts: list[Recorded]) -
 
 
 @laws
-@given(histories.mix_streams(histories.project_facts, histories.project_facts), histories.cuts, st.sampled_from([1, 100]))
+@given(
+    histories.mix_streams(histories.project_facts, histories.project_facts), histories.cuts, st.sampled_from([1, 100])
+)
 async def test_projects_equal_their_fold(
     database: str, history: list[tuple[int, Fact]], cuts: list[int], remembered: int
 ) -> None:
@@ -96,7 +98,9 @@ async def test_projects_equal_their_fold(
 
 
 @laws
-@given(histories.mix_streams(histories.workflow_facts, histories.workflow_facts), histories.cuts, st.sampled_from([1, 100]))
+@given(
+    histories.mix_streams(histories.workflow_facts, histories.workflow_facts), histories.cuts, st.sampled_from([1, 100])
+)
 async def test_workflows_equal_their_fold(
     database: str, history: list[tuple[int, Fact]], cuts: list[int], remembered: int
 ) -> None:

@@ -33,15 +33,15 @@ async def test_a_history_is_the_projects_part_of_the_log(database: str) -> None:
         await apply_facts(connection, HistoryProjection(), facts)
         view = HistoryView(models)
         whole = await view.page(WORKSPACE, HERE, after=0, limit=100)
-        assert list(whole.events) == [one for one in facts if one.stream_id == HERE]
+        assert list(whole.events) == [event for event in facts if event.stream_id == HERE]
         assert (await view.page(new_id(), HERE, after=0, limit=100)).events == ()
         pages: list[Page] = [await view.page(WORKSPACE, HERE, after=0, limit=2)]
         while pages[-1].events:
             pages.append(await view.page(WORKSPACE, HERE, after=pages[-1].through, limit=2))
-        assert [one for page in pages for one in page.events] == list(whole.events)
+        assert [event for page in pages for event in page.events] == list(whole.events)
         renamed = HistoryFilters(topics=("project.renamed",), stream_id=HERE, actor_id="ada", since=NOW)
         found = await view.page(WORKSPACE, HERE, after=0, limit=100, only=renamed)
-        assert list(found.events) == [one for one in whole.events if isinstance(one.fact, ProjectRenamed)]
+        assert list(found.events) == [event for event in whole.events if isinstance(event.fact, ProjectRenamed)]
         for nothing in (
             HistoryFilters(topics=("run.started",)),
             HistoryFilters(stream_id=THERE),

@@ -15,7 +15,7 @@ from projections.read_models.run_steps import RunStepsProjection
 from projections.read_models.run_timeline import parse_usd_as_pico
 from store.log.records import Recorded
 from tests.support.projections.given import apply_facts, new_id, open_read_models
-from tests.support.projections.run_histories import PROMPT, WORKFLOW, cuts, number_run_facts, write_log, mix_runs
+from tests.support.projections.run_histories import PROMPT, WORKFLOW, cuts, mix_runs, number_run_facts, write_log
 
 SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 laws = settings(max_examples=25, suppress_health_check=SUPPRESSED)
@@ -34,7 +34,7 @@ def batches(history: list[Recorded], cuts: list[int]) -> list[list[Recorded]]:
 
 
 def of_runs(history: list[Recorded]) -> list[Recorded]:
-    return [one for one in history if type(one.fact) in RunStepsProjection.wants]
+    return [event for event in history if type(event.fact) in RunStepsProjection.wants]
 
 
 async def rows_in(connection: psycopg.AsyncConnection) -> set[Row]:
@@ -96,8 +96,8 @@ def expected(run_id: UUID, history: list[RunFact]) -> set[Row]:
             step.started_at,
             step.ended_at,
             len(took.get(node, [])),
-            sum(one.input_tokens for one in took.get(node, [])),
-            sum(parse_usd_as_pico(one.cost_usd) for one in took.get(node, []) if one.cost_usd is not None),
+            sum(usage.input_tokens for usage in took.get(node, [])),
+            sum(parse_usd_as_pico(usage.cost_usd) for usage in took.get(node, []) if usage.cost_usd is not None),
             pinned if node == "a" else 0,
             {"a": "prompt", "b": "transform"}.get(node),
         )

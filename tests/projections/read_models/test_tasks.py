@@ -41,9 +41,9 @@ async def tasks_in(connection: psycopg.AsyncConnection) -> set[tuple[UUID, str, 
 
 def waiting_in(facts: list[Recorded]) -> set[tuple[UUID, str]]:
     runs: dict[UUID, Run] = {}
-    for one in facts:
-        fact: Any = one.fact
-        runs[one.stream_id] = evolve(runs.get(one.stream_id, Run()), fact)
+    for event in facts:
+        fact: Any = event.fact
+        runs[event.stream_id] = evolve(runs.get(event.stream_id, Run()), fact)
     return {
         (run_id, node)
         for run_id, run in runs.items()

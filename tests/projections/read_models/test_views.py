@@ -60,20 +60,20 @@ async def test_pages_of_runs_skip_and_repeat_nothing_while_runs_are_added(
         projection, view = RunsProjection(most_remembered=3), RunsView(models)
         await apply_facts(connection, projection, facts[: len(before)])
         at, cursor, seen = len(before), None, list[UUID]()
-        sizes = iter([len(one) for one in inserts])
+        sizes = iter([len(inserted) for inserted in inserts])
         while True:
             page = await view.list(
                 WORKSPACE, filters=RunFilters(workflow_id=workflows[0]), limit=limit, cursor=cursor, sort=sort
             )
-            seen += [one.stream_id for one in page.items]
+            seen += [item.stream_id for item in page.items]
             if page.next is None:
                 break
             cursor = page.next
             added = next(sizes, 0)
             await apply_facts(connection, projection, facts[at : at + added])
             at += added
-    of_workflow = [one.stream_id for one, number in zip(facts, everything, strict=True) if number == 0]
-    there_before = [one for one in of_workflow if one in {fact.stream_id for fact in facts[: len(before)]}]
+    of_workflow = [event.stream_id for event, number in zip(facts, everything, strict=True) if number == 0]
+    there_before = [run for run in of_workflow if run in {fact.stream_id for fact in facts[: len(before)]}]
     if sort.descending:
         assert seen == there_before[::-1]
     else:
@@ -98,7 +98,7 @@ async def test_projects_come_in_each_order_page_by_page(database: str, sort: Sor
         view, seen, cursor = ProjectsView(models), list[UUID](), None
         while True:
             page = await view.list(WORKSPACE, filters=ProjectFilters(), limit=3, cursor=cursor, sort=sort)
-            seen += [one.stream_id for one in page.items]
+            seen += [item.stream_id for item in page.items]
             cursor = page.next
             if cursor is None:
                 break
@@ -150,7 +150,7 @@ async def test_lists_filter_by_what_things_are(database: str) -> None:
         idle = await runs.list(
             WORKSPACE, filters=RunFilters(project_id=project, status=RunStatus.WAITING), limit=9, sort=Sort.OLDEST
         )
-        found = [[one.stream_id for one in page.items] for page in (gone, named, prompts, labelled, idle)]
+        found = [[item.stream_id for item in page.items] for page in (gone, named, prompts, labelled, idle)]
         assert found == [[archived], [active], [prompt], [data], [waiting]]
 
 
@@ -192,7 +192,7 @@ async def test_nothing_of_another_workspace_is_seen(database: str) -> None:
                 (await RunsView(models).list(workspace, filters=RunFilters(project_id=project), limit=9)).items,
                 (await RunsView(models).list(workspace, filters=RunFilters(workflow_id=workflow), limit=9)).items,
             ]
-            assert [one is not None for one in gets] == [there] * 5
+            assert [result is not None for result in gets] == [there] * 5
             assert [bool(items) for items in lists] == [there] * 7
 
 
@@ -217,9 +217,13 @@ async def test_versions_of_a_graph_and_of_a_content_stay_readable(database: str)
         assert await assets.version(WORKSPACE, asset, 4) is None
         page = await assets.versions(WORKSPACE, asset, limit=2)
         rest = await assets.versions(WORKSPACE, asset, limit=2, before=page.next_before)
-        assert [one.number for one in (*page.items, *rest.items)] == [3, 2, 1]
+        assert [version.number for version in (*page.items, *rest.items)] == [3, 2, 1]
         assert rest.next_before is None
-        assert [one.number for one in (await workflows.versions(WORKSPACE, workflow, limit=9)).items] == [3, 2, 1]
+        assert [version.number for version in (await workflows.versions(WORKSPACE, workflow, limit=9)).items] == [
+            3,
+            2,
+            1,
+        ]
 
 
 async def test_the_last_run_of_a_workflow_does_not_change_its_version(database: str) -> None:

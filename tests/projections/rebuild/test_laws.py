@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from domain.fact import Fact
 from projections.settings import RebuildSettings
 from tests.support.projections import histories
-from tests.support.projections.given import WAIT_SECONDS, run_in_background, new_id, open_harness
-from tests.support.projections.rebuilds import read_all_rows, create_projections, run_rebuild
+from tests.support.projections.given import WAIT_SECONDS, new_id, open_harness, run_in_background
+from tests.support.projections.rebuilds import create_projections, read_all_rows, run_rebuild
 
 of_any_noun = st.one_of(
     histories.mix_streams(histories.project_facts, histories.project_facts),

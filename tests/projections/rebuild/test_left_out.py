@@ -10,8 +10,8 @@ from projections.rebuild.faults import RebuildPoisoned, RebuildRefused
 from projections.runtime.projection import Projection
 from projections.settings import RebuildSettings
 from tests.support.projections.broken_projections import OtherProjects, keep_event, refuse_bad_name
-from tests.support.projections.given import WAIT_SECONDS, Harness, run_in_background, new_id, open_harness
-from tests.support.projections.rebuilds import create_projections, ignore_progress, run_rebuild, read_rows
+from tests.support.projections.given import WAIT_SECONDS, Harness, new_id, open_harness, run_in_background
+from tests.support.projections.rebuilds import create_projections, ignore_progress, read_rows, run_rebuild
 from tests.support.store.given import WORKSPACE
 
 ELSEWHERE = new_id()
@@ -65,7 +65,9 @@ async def test_what_is_changed_behind_a_rebuild_is_not_quietly_missed(database: 
                 raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            await run_rebuild(database, create_projections("projects"), bounds=RebuildSettings(page_events=1), on_progress=stop)
+            await run_rebuild(
+                database, create_projections("projects"), bounds=RebuildSettings(page_events=1), on_progress=stop
+            )
         await executed(harness, "delete from parked")
         await executed(harness, "update checkpoints set revision = revision + 1")
         with pytest.raises(RebuildRefused, match="what projects leaves out was changed behind rebuild 1"):

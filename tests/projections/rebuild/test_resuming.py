@@ -17,8 +17,8 @@ from projections.rebuild.bounds import Progress
 from projections.rebuild.faults import RebuildRefused
 from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
-from tests.support.projections.given import WAIT_SECONDS, Harness, run_in_background, open_harness
-from tests.support.projections.rebuilds import read_all_rows, create_projections, run_rebuild, append_traffic
+from tests.support.projections.given import WAIT_SECONDS, Harness, open_harness, run_in_background
+from tests.support.projections.rebuilds import append_traffic, create_projections, read_all_rows, run_rebuild
 from tests.support.waiting import eventually
 
 KILLS = [pytest.param(3, id="3"), pytest.param(25, id="25", marks=pytest.mark.long)]
@@ -54,7 +54,9 @@ async def test_a_rebuild_that_is_stopped_at_each_of_its_moments_comes_to_the_sam
         while True:
             told, sittings = 0, sittings + 1
             try:
-                report = await run_rebuild(database, create_projections(), resume=resume, on_progress=stop_later if sittings < 30 else _go_on)
+                report = await run_rebuild(
+                    database, create_projections(), resume=resume, on_progress=stop_later if sittings < 30 else _go_on
+                )
                 break
             except Stopped:
                 resume = True

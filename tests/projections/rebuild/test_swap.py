@@ -13,8 +13,16 @@ from projections.read_models.runs_view import RunsView
 from projections.rebuild.faults import RebuildRefused
 from projections.settings import RebuildSettings
 from tests.support.projections.broken_projections import OtherProjects, add_exclamation
-from tests.support.projections.given import WAIT_SECONDS, Harness, run_in_background, new_id, open_harness
-from tests.support.projections.rebuilds import BOUNDS, read_all_rows, create_projections, run_rebuild, read_rows, create_run_facts, append_traffic
+from tests.support.projections.given import WAIT_SECONDS, Harness, new_id, open_harness, run_in_background
+from tests.support.projections.rebuilds import (
+    BOUNDS,
+    append_traffic,
+    create_projections,
+    create_run_facts,
+    read_all_rows,
+    read_rows,
+    run_rebuild,
+)
 from tests.support.store.given import WORKSPACE
 from tests.support.waiting import eventually
 
@@ -130,7 +138,9 @@ async def test_only_one_process_rebuilds_a_projection(database: str) -> None:
             database,
             create_projections("runs"),
             bounds=BOUNDS,
-            on_progress=lambda _: tried.extend(asyncio.ensure_future(one()) for one in refused if len(tried) < len(refused)),
+            on_progress=lambda _: tried.extend(
+                asyncio.ensure_future(attempt()) for attempt in refused if len(tried) < len(refused)
+            ),
         )
         results = await asyncio.gather(*tried, return_exceptions=True)
-        assert any("another process is rebuilding runs now" in str(one) for one in results), results
+        assert any("another process is rebuilding runs now" in str(result) for result in results), results

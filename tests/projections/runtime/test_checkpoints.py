@@ -11,12 +11,12 @@ from projections.runtime.checkpoints import ProjectionBehind
 from projections.runtime.read_pool import Parameters, ReadModels, Row
 from projections.settings import ProjectionSettings
 from tests.support.projections.given import (
-    WAIT_SECONDS,
     POLL_SECONDS,
+    WAIT_SECONDS,
     Tally,
-    run_in_background,
     create_prompt_checkpoints,
     open_harness,
+    run_in_background,
 )
 from tests.support.waiting import eventually
 

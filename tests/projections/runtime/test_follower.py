@@ -14,16 +14,16 @@ from projections.runtime.worker import Worker
 from store.errors import Unavailable
 from store.log.records import Page
 from tests.support.projections.given import (
-    WAIT_SECONDS,
     PROMPT_BOUNDS,
+    WAIT_SECONDS,
+    Harness,
     Picky,
     Tally,
-    Harness,
-    run_in_background,
     new_id,
-    read_tally,
-    terminate_backend,
     open_harness,
+    read_tally,
+    run_in_background,
+    terminate_backend,
 )
 from tests.support.servers.postgres import EVERY_POSTGRES, PostgresForTests
 from tests.support.waiting import eventually
@@ -44,7 +44,7 @@ class StutteringFeed:
         page = await self._feed.read(after, limit)
         before = await self._feed.read(0, limit)
         return Page(
-            events=(*(one for one in before.events if one.position <= after), *page.events), through=page.through
+            events=(*(event for event in before.events if event.position <= after), *page.events), through=page.through
         )
 
 
@@ -185,7 +185,7 @@ async def answers(harness: Harness) -> bool:
 
 def doing(worker: Worker, what: Following) -> Callable[[], Awaitable[bool]]:
     async def is_doing() -> bool:
-        return all(one.doing is what for one in worker.health())
+        return all(projection.doing is what for projection in worker.health())
 
     return is_doing
 
@@ -210,7 +210,9 @@ async def test_a_projection_that_cannot_move_is_said_to_stall_and_does_not_hang(
 async def test_a_worker_that_stands_by_notices_that_the_other_one_hangs(database: str) -> None:
     bounds = replace(PROMPT_BOUNDS, stalled_seconds=0.3)
     async with open_harness(database) as harness:
-        ours, theirs = (Worker(database, harness.feed, [Tally()], harness.create_checkpoints(), bounds) for _ in range(2))
+        ours, theirs = (
+            Worker(database, harness.feed, [Tally()], harness.create_checkpoints(), bounds) for _ in range(2)
+        )
         async with run_in_background(ours.run()):
             await eventually(doing(ours, Following.FOLLOWING), what="the first works")
             async with run_in_background(theirs.run()):
@@ -224,13 +226,13 @@ async def test_a_worker_that_stands_by_notices_that_the_other_one_hangs(database
 
 def stalls(worker: Worker, *, stalled: bool = True) -> Callable[[], Awaitable[bool]]:
     async def is_so() -> bool:
-        return all(one.stalled is stalled for one in worker.health())
+        return all(projection.stalled is stalled for projection in worker.health())
 
     return is_so
 
 
 def gave_up(worker: Worker) -> Callable[[], Awaitable[bool]]:
     async def is_so() -> bool:
-        return all(one.doing is not Following.FOLLOWING for one in worker.health())
+        return all(projection.doing is not Following.FOLLOWING for projection in worker.health())
 
     return is_so

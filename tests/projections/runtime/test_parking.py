@@ -25,15 +25,15 @@ from store.log.records import Recorded
 from store.postgres.arrays import register
 from store.postgres.connections import open_connection
 from tests.support.projections.given import (
-    WAIT_SECONDS,
     PROMPT_BOUNDS,
+    WAIT_SECONDS,
+    Harness,
     Picky,
     Tally,
-    Harness,
-    run_in_background,
     new_id,
-    read_tally,
     open_harness,
+    read_tally,
+    run_in_background,
 )
 from tests.support.store.given import WORKSPACE
 
@@ -79,9 +79,9 @@ class Fussy(ProjectsProjection):
         self.cannot = cannot
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
-        for one in facts:
-            if isinstance(one.fact, ProjectRenamed) and one.fact.name in self.cannot:
-                raise ValueError(one.fact.name)
+        for event in facts:
+            if isinstance(event.fact, ProjectRenamed) and event.fact.name in self.cannot:
+                raise ValueError(event.fact.name)
         await super().apply(cursor, facts)
 
 
@@ -150,7 +150,7 @@ async def test_what_a_person_skips_is_left_out_and_its_stream_goes_on(database: 
             (skipped,) = await skipped_rows(connection)
             history = await history_rows(connection, "projects", WORKSPACE)
         assert (skipped.position, skipped.skipped_by, skipped.why) == (facts[3].position, "ada", "a test")
-        assert [one.happened for one in history] == ["unparked", "retried", "skipped", "parked"]
+        assert [entry.happened for entry in history] == ["unparked", "retried", "skipped", "parked"]
 
 
 async def test_after_the_first_fact_the_rest_of_a_stream_is_left_out(database: str) -> None:
@@ -248,9 +248,9 @@ class Naming(ProjectsProjection):
     """Folds projects, and names the fact that it cannot fold before PostgreSQL is asked."""
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
-        for one in facts:
-            if isinstance(one.fact, ProjectRenamed) and one.fact.name == "x":
-                raise Unfoldable(one, "it is not to its taste")
+        for event in facts:
+            if isinstance(event.fact, ProjectRenamed) and event.fact.name == "x":
+                raise Unfoldable(event, "it is not to its taste")
         await super().apply(cursor, facts)
 
 

@@ -107,18 +107,23 @@ def test_what_a_recorder_does_not_know_is_refused(datastore: Datastore) -> None:
 async def test_the_librarys_tools_read_a_log_that_callsheet_wrote(database: str, datastore: Datastore) -> None:
     project = uuid4()
     async with open_log(database) as log:
-        await log.append(create_append(project, 0, ProjectCreated(name="Launch", owner="ada"), ProjectRenamed(name="L")))
+        await log.append(
+            create_append(project, 0, ProjectCreated(name="Launch", owner="ada"), ProjectRenamed(name="L"))
+        )
     recorder = CallsheetApplicationRecorder(datastore)
     assert recorder.max_notification_id() == 2
     env = {"PERSISTENCE_MODULE": "store.eventsourcing.factory", "DATABASE_URL": database}
     with Application[UUID](env=env) as application:
         notifications = application.notification_log["1,10"].items
-    assert [(one.id, one.originator_id, one.originator_version, one.topic) for one in notifications] == [
+    assert [
+        (notification.id, notification.originator_id, notification.originator_version, notification.topic)
+        for notification in notifications
+    ] == [
         (1, project, 1, "project.created"),
         (2, project, 2, "project.renamed"),
     ]
     assert notifications[1].state == b'{"fact":"project.renamed","name":"L"}'
-    assert [one.topic for one in recorder.select_events(project)] == ["project.created", "project.renamed"]
+    assert [event.topic for event in recorder.select_events(project)] == ["project.created", "project.renamed"]
 
 
 async def test_a_subscription_of_the_librarys_follows_a_log_that_announces_nothing(
@@ -137,7 +142,7 @@ async def test_callsheet_passes_over_what_the_library_wrote(database: str, datas
         CallsheetApplicationRecorder(datastore).insert_events([stored(uuid4(), 0)])
         await log.append(create_append(uuid4(), 0, ProjectCreated(name="Film", owner="ada")))
         page = await log.read_log(after=0, limit=10)
-    assert [one.position for one in page.events] == [1, 3]
+    assert [event.position for event in page.events] == [1, 3]
     assert page.through == 3
 
 
@@ -170,7 +175,7 @@ def test_an_application_of_the_library_runs_on_our_log(database: str) -> None:
         section = application.notification_log["1,10"]
     assert isinstance(found, Painting)
     assert found.title == "Dusk"
-    assert [one.id for one in section.items] == [1, 2]
+    assert [notification.id for notification in section.items] == [1, 2]
 
 
 def test_an_application_without_a_database_is_told_so() -> None:

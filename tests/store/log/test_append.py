@@ -15,7 +15,15 @@ from store.log.codec import MAX_FACT_BYTES
 from store.log.records import Accepted, Actor, CommandId, Guard, Metadata, Repeated
 from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES
-from tests.support.store.given import CREATED, RENAMED, require_accepted, create_append, open_log, wait_for_head_waiter, read_whole_log
+from tests.support.store.given import (
+    CREATED,
+    RENAMED,
+    create_append,
+    open_log,
+    read_whole_log,
+    require_accepted,
+    wait_for_head_waiter,
+)
 
 
 def command_id(key: bytes = b"key", request: bytes = b"request") -> CommandId:
@@ -31,7 +39,7 @@ async def test_a_command_is_given_the_positions_of_its_facts(database: str) -> N
         assert (first.version, first.position) == (2, 2)
         assert (second.version, second.position) == (3, 3)
         assert await read_whole_log(log) == [*first.recorded, *second.recorded]
-        assert [(one.position, one.version, one.project_id) for one in first.recorded] == [
+        assert [(event.position, event.version, event.project_id) for event in first.recorded] == [
             (1, 1, project),
             (2, 2, project),
         ]
@@ -50,7 +58,7 @@ async def test_a_command_against_an_old_version_conflicts_and_its_neighbours_do_
             return_exceptions=True,
         )
         assert [type(outcome) for outcome in outcomes] == [Accepted, Conflict, Accepted, Conflict]
-        assert [one.position for one in await read_whole_log(log)] == [1, 2, 3]
+        assert [event.position for event in await read_whole_log(log)] == [1, 2, 3]
 
 
 async def test_a_command_without_facts_is_a_mistake(database: str) -> None:
@@ -144,7 +152,9 @@ async def test_another_request_under_a_known_id_is_told_by_the_hash(database: st
 @EVERY_POSTGRES
 async def test_an_id_that_is_sent_twice_at_once_takes_effect_once(database: str) -> None:
     async with open_log(database) as log:
-        outcomes = await asyncio.gather(*(log.append(create_append(uuid4(), 0, command_id=command_id())) for _ in range(5)))
+        outcomes = await asyncio.gather(
+            *(log.append(create_append(uuid4(), 0, command_id=command_id())) for _ in range(5))
+        )
         assert [type(outcome) for outcome in outcomes] == [Accepted, *[Repeated] * 4]
         assert (await log.head())[0] == 1
 
@@ -172,7 +182,7 @@ async def test_a_caller_that_goes_away_before_its_command_is_sent_takes_it_along
 async def test_a_command_whose_caller_goes_away_while_it_is_sent_stays_whole(database: str) -> None:
     told: list[int] = []
     async with open_log(database) as log:
-        log.tell(lambda recorded: told.extend(one.position for one in recorded))
+        log.tell(lambda recorded: told.extend(event.position for event in recorded))
         async with await psycopg.AsyncConnection.connect(database) as holder:
             await holder.execute("select from log_head for update")
             gone = asyncio.create_task(log.append(create_append(uuid4(), 0, CREATED, RENAMED)))
@@ -212,10 +222,14 @@ async def test_a_command_that_the_database_refuses_fails_alone(database: str, gu
     with psycopg.connect(database) as connection:
         connection.execute(f"alter table events add check (originator_id <> '{streams[guilty]}')".encode())
     async with open_log(database) as log:
-        outcomes = await asyncio.gather(*(log.append(create_append(one, 0)) for one in streams), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(log.append(create_append(stream, 0)) for stream in streams), return_exceptions=True
+        )
         kinds = [psycopg.errors.CheckViolation if n == guilty else Accepted for n in range(20)]
         assert [type(outcome) for outcome in outcomes] == kinds
-        assert [one.stream_id for one in await read_whole_log(log)] == [s for n, s in enumerate(streams) if n != guilty]
+        assert [event.stream_id for event in await read_whole_log(log)] == [
+            s for n, s in enumerate(streams) if n != guilty
+        ]
         require_accepted(await log.append(create_append(uuid4(), 0)))
 
 
@@ -230,7 +244,9 @@ async def test_a_command_that_cannot_be_sent_fails_alone(database: str) -> None:
 
 async def test_more_waiting_commands_than_settings_allow_are_refused_at_once(database: str) -> None:
     async with open_log(database, StoreSettings(append_queue_commands=3)) as log:
-        outcomes = await asyncio.gather(*(log.append(create_append(uuid4(), 0)) for _ in range(5)), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(log.append(create_append(uuid4(), 0)) for _ in range(5)), return_exceptions=True
+        )
         assert [type(outcome) for outcome in outcomes] == [Accepted] * 3 + [QueueFull] * 2
         require_accepted(await log.append(create_append(uuid4(), 0)))
 
@@ -239,17 +255,17 @@ async def test_more_waiting_commands_than_settings_allow_are_refused_at_once(dat
 async def test_many_commands_that_come_at_once_are_sent_in_two_so_that_both_sides_work(database: str) -> None:
     async with open_log(database) as log:
         appends = (log.append(create_append(uuid4(), 0)) for _ in range(EARLIEST_COMMANDS + 36))
-        outcomes = [require_accepted(one) for one in await asyncio.gather(*appends)]
-    batches = Counter(one.recorded_at for one in outcomes)  # a batch is stamped once
+        outcomes = [require_accepted(outcome) for outcome in await asyncio.gather(*appends)]
+    batches = Counter(outcome.recorded_at for outcome in outcomes)  # a batch is stamped once
     assert sorted(batches.values()) == [36, EARLIEST_COMMANDS]
-    assert [one.position for one in outcomes] == list(range(1, EARLIEST_COMMANDS + 37))
+    assert [outcome.position for outcome in outcomes] == list(range(1, EARLIEST_COMMANDS + 37))
 
 
 async def test_few_commands_that_come_at_once_are_one_batch(database: str) -> None:
     async with open_log(database) as log:
         appends = (log.append(create_append(uuid4(), 0)) for _ in range(EARLIEST_COMMANDS - 1))
-        outcomes = [require_accepted(one) for one in await asyncio.gather(*appends)]
-    assert len({one.recorded_at for one in outcomes}) == 1
+        outcomes = [require_accepted(outcome) for outcome in await asyncio.gather(*appends)]
+    assert len({outcome.recorded_at for outcome in outcomes}) == 1
 
 
 async def test_the_time_of_recording_never_decreases(database: str) -> None:

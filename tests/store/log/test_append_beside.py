@@ -12,7 +12,7 @@ from store.errors import Conflict
 from store.log.log import Log
 from store.log.records import Accepted, Append, CommandId, Guard, Repeated
 from tests.support.servers.postgres import EVERY_POSTGRES
-from tests.support.store.given import CREATED, require_accepted, create_append, open_log, read_whole_log
+from tests.support.store.given import CREATED, create_append, open_log, read_whole_log, require_accepted
 
 ARCHIVED = ProjectArchived()
 CONTRADICTS = ("project.archived", "project.restored")
@@ -38,7 +38,7 @@ async def test_a_command_stands_beside_the_facts_that_came_meanwhile(database: s
         after = require_accepted(await log.append(create_append(stream, 7)))
         stored = await read_whole_log(log)
     assert (late.version, late.position) == (7, 7)
-    assert [one.version for one in late.recorded] == [6, 7]
+    assert [event.version for event in late.recorded] == [6, 7]
     assert stored[5:7] == list(late.recorded), "what the caller is told is what stands in the log"
     assert after.version == 8
 
@@ -124,6 +124,6 @@ async def test_whatever_is_sent_together_each_is_taken_unless_it_is_contradicted
                 ended.append(command.facts == (ARCHIVED,))
         stored = await read_whole_log(log)
         for stream in streams:
-            found = [one for one in stored if one.stream_id == stream]
-            assert [one.version for one in found] == list(range(1, len(found) + 1))
-            assert [one.fact == ARCHIVED for one in found] == model[stream]
+            found = [event for event in stored if event.stream_id == stream]
+            assert [event.version for event in found] == list(range(1, len(found) + 1))
+            assert [event.fact == ARCHIVED for event in found] == model[stream]

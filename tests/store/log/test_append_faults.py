@@ -14,7 +14,7 @@ from store.log.records import Accepted, Recorded
 from store.postgres.migrations import migrate
 from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES, PostgresForTests
-from tests.support.store.given import require_accepted, create_append, open_log, wait_for_head_waiter, read_whole_log
+from tests.support.store.given import create_append, open_log, read_whole_log, require_accepted, wait_for_head_waiter
 from tests.support.waiting import eventually
 
 KILL_APPENDER = """
@@ -65,7 +65,7 @@ async def test_a_connection_killed_during_a_batch_leaves_what_was_sent_unknown_a
             outcomes = await asyncio.gather(*sent, *queued, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 3 + [Unavailable] * 3
         await served_again(log)
-        assert [one.position for one in await read_whole_log(log)] == [1]
+        assert [event.position for event in await read_whole_log(log)] == [1]
 
 
 async def test_while_the_log_is_not_reached_callers_are_refused_at_once_and_not_queued(database: str) -> None:
@@ -80,7 +80,9 @@ async def test_a_batch_that_waits_too_long_for_the_head_is_known_to_have_had_no_
     async with open_log(database, StoreSettings(statement_timeout_ms=200)) as log:
         async with await psycopg.AsyncConnection.connect(database) as holder:
             await holder.execute("select from log_head for update")
-            outcomes = await asyncio.gather(*(log.append(create_append(uuid4(), 0)) for _ in range(3)), return_exceptions=True)
+            outcomes = await asyncio.gather(
+                *(log.append(create_append(uuid4(), 0)) for _ in range(3)), return_exceptions=True
+            )
         assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
         assert require_accepted(await log.append(create_append(uuid4(), 0))).position == 1
 

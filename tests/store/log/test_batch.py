@@ -19,7 +19,7 @@ def queued(*commands: Append) -> deque[Waiting]:
 
 
 def appends(batch: Sequence[Waiting] | deque[Waiting]) -> list[Append]:
-    return [one.append for one in batch]
+    return [waiting_command.append for waiting_command in batch]
 
 
 async def test_a_batch_holds_one_command_a_stream_and_leaves_the_others_in_their_order() -> None:
@@ -49,7 +49,11 @@ async def test_no_guard_travels_with_a_write_of_its_stream_in_either_order() -> 
 
 async def test_a_command_does_not_pass_an_earlier_one_of_its_stream_that_has_to_wait() -> None:
     guarded, stream = uuid4(), uuid4()
-    commands = [create_append(guarded, 0), create_append(stream, 0, guards=(Guard(guarded, 0),)), create_append(stream, 1)]
+    commands = [
+        create_append(guarded, 0),
+        create_append(stream, 0, guards=(Guard(guarded, 0),)),
+        create_append(stream, 1),
+    ]
     queue = queued(*commands)
     assert appends(take_batch(queue, 10, LARGE)) == commands[:1]
     assert appends(queue) == commands[1:]
@@ -80,5 +84,5 @@ async def test_a_command_whose_caller_went_away_is_dropped() -> None:
 async def test_behind_one_busy_stream_only_so_much_of_the_queue_is_looked_at() -> None:
     busy: UUID = uuid4()
     queue = queued(*(create_append(busy, version) for version in range(100)), create_append(uuid4(), 0))
-    assert [one.expected_version for one in appends(take_batch(queue, 10, LARGE))] == [0]
-    assert [one.expected_version for one in appends(queue)] == [*range(1, 100), 0]
+    assert [command.expected_version for command in appends(take_batch(queue, 10, LARGE))] == [0]
+    assert [command.expected_version for command in appends(queue)] == [*range(1, 100), 0]

@@ -118,10 +118,10 @@ async def run_kills(server: PostgresForTests, kills: int, most_kills: int) -> li
             await kill_under_load(server, ledgers, kills, most_kills)
             stop.set()
         events = await read_whole_log(log)
-    assert [one.position for one in events] == list(range(1, len(events) + 1))
+    assert [event.position for event in events] == list(range(1, len(events) + 1))
     by_stream: dict[UUID, list[Recorded]] = defaultdict(list)
-    for one in events:
-        by_stream[one.stream_id].append(one)
+    for event in events:
+        by_stream[event.stream_id].append(event)
     for ledger in ledgers:
         assert_kept(ledger, by_stream.pop(ledger.stream))
     assert not by_stream
@@ -130,8 +130,8 @@ async def run_kills(server: PostgresForTests, kills: int, most_kills: int) -> li
 
 def assert_kept(ledger: Ledger, events: list[Recorded]) -> None:
     """The stream holds each acknowledged command once, where the client was told, and nothing else."""
-    assert [one.position for one in events] == ledger.positions
-    assert [one.fact for one in events] == [ProjectRenamed(name=str(n)) for n in range(len(ledger.positions))]
+    assert [event.position for event in events] == ledger.positions
+    assert [event.fact for event in events] == [ProjectRenamed(name=str(n)) for n in range(len(ledger.positions))]
 
 
 async def test_nothing_is_lost_or_doubled_when_postgresql_is_killed_under_load(own_postgres: PostgresForTests) -> None:

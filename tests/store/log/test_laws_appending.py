@@ -17,7 +17,7 @@ from store.log.log import Log
 from store.log.records import Accepted, Recorded
 from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES
-from tests.support.store.given import require_accepted, create_append, open_log, read_whole_log
+from tests.support.store.given import create_append, open_log, read_whole_log, require_accepted
 
 Command = tuple[int, int, int]
 """Of which stream, against which version, with how many facts."""
@@ -37,14 +37,14 @@ async def outcome(log: Log, streams: list[UUID], command: Command) -> tuple[Comm
 
 def assert_gapless(events: list[Recorded], after: int) -> None:
     """In order of position, which is the order of commits: so the times never decrease either."""
-    assert [one.position for one in events] == list(range(after + 1, after + 1 + len(events)))
+    assert [event.position for event in events] == list(range(after + 1, after + 1 + len(events)))
     assert all(earlier.recorded_at <= later.recorded_at for earlier, later in pairwise(events))
 
 
 def assert_contiguous(events: list[Recorded]) -> None:
     versions: dict[UUID, list[int]] = defaultdict(list)
-    for one in events:
-        versions[one.stream_id].append(one.version)
+    for event in events:
+        versions[event.stream_id].append(event.version)
     assert all(found == list(range(1, len(found) + 1)) for found in versions.values())
 
 
@@ -61,13 +61,13 @@ async def test_positions_are_gapless_versions_contiguous_and_each_version_has_on
             *(outcome(ours, streams, command) for command in here),
             *(outcome(theirs, streams, command) for command in there),
         )
-        events = [one for one in await read_whole_log(ours) if one.position > after]
+        events = [event for event in await read_whole_log(ours) if event.position > after]
     assert_gapless(events, after)
     assert_contiguous(events)
     won = [(stream, expected) for (stream, expected, _), accepted in outcomes if accepted is not None]
     assert len(won) == len(set(won))
-    recorded = [one for _, accepted in outcomes if accepted is not None for one in accepted.recorded]
-    assert sorted(recorded, key=lambda one: one.position) == events
+    recorded = [event for _, accepted in outcomes if accepted is not None for event in accepted.recorded]
+    assert sorted(recorded, key=lambda event: event.position) == events
 
 
 @EVERY_POSTGRES
@@ -80,7 +80,7 @@ async def test_two_processes_append_to_one_log_without_a_gap_and_each_in_its_own
         ours: list[int] = []
         while other.returncode is None or len(ours) < commands:
             batch = await asyncio.gather(*(log.append(create_append(uuid4(), 0)) for _ in range(8)))
-            ours += [require_accepted(one).position for one in batch]
+            ours += [require_accepted(outcome).position for outcome in batch]
         told, _ = await other.communicate()
         theirs = [int(line) for line in told.split()]
         events = await read_whole_log(log)

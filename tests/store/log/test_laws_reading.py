@@ -39,9 +39,9 @@ async def follow(log: Log, after: int, pages: list[int], only: LogFilter, until:
     return seen
 
 
-def matches(one: Recorded, only: LogFilter) -> bool:
-    topic = "project.created" if one.version == 1 else "project.renamed"
-    of_workspace = only.workspace_id is None or one.workspace_id == only.workspace_id
+def matches(event: Recorded, only: LogFilter) -> bool:
+    topic = "project.created" if event.version == 1 else "project.renamed"
+    of_workspace = only.workspace_id is None or event.workspace_id == only.workspace_id
     return of_workspace and (only.topics is None or topic in only.topics)
 
 
@@ -67,5 +67,5 @@ async def test_a_cursor_skips_and_repeats_nothing_while_writers_write(
         written.set_result((await ours.head())[0])
         seen = await reading
         everything = await follow(ours, start, [1_000], LogFilter(), written)
-    assert seen == [one for one in everything if matches(one, only)]
-    assert [one.position for one in everything] == list(range(start + 1, written.result() + 1))
+    assert seen == [event for event in everything if matches(event, only)]
+    assert [event.position for event in everything] == list(range(start + 1, written.result() + 1))

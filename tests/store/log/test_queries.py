@@ -33,8 +33,8 @@ async def test_a_stream_is_read_page_by_page_in_order_of_version(database: str) 
     async with open_log(database) as log:
         await log.append(create_append(uuid4(), 0))
         await log.append(create_append(stream, 0, CREATED, *[RENAMED] * 4))
-        assert [one.version for one in await log.read_stream(stream)] == [1, 2, 3, 4, 5]
-        assert [one.version for one in await log.read_stream(stream, after=1, limit=2)] == [2, 3]
+        assert [event.version for event in await log.read_stream(stream)] == [1, 2, 3, 4, 5]
+        assert [event.version for event in await log.read_stream(stream, after=1, limit=2)] == [2, 3]
         assert await log.read_stream(stream, after=5) == []
         assert await log.read_stream(uuid4()) == []
 
@@ -50,7 +50,7 @@ async def test_every_filter_and_any_of_them_together(database: str) -> None:
         async def positions(**only: object) -> list[int]:
             page = await log.read_log(after=0, limit=10, only=LogFilter(**only))  # pyright: ignore[reportArgumentType]  # filters of several types
             assert page.through == 5
-            return [one.position for one in page.events]
+            return [event.position for event in page.events]
 
         assert await positions() == [1, 2, 3, 4, 5]
         assert await positions(workspace_id=WORKSPACE) == [1, 2, 3, 4]
@@ -67,7 +67,7 @@ async def test_a_page_says_how_far_it_looked(database: str) -> None:
     async with open_log(database) as log:
         await log.append(create_append(uuid4(), 0, CREATED, *[RENAMED] * 5))
         full = await log.read_log(after=0, limit=2)
-        assert ([one.position for one in full.events], full.through) == ([1, 2], 2)
+        assert ([event.position for event in full.events], full.through) == ([1, 2], 2)
         rare = await log.read_log(after=2, limit=2, only=LogFilter(topics=("project.created",)))
         assert (rare.events, rare.through) == ((), 6)
         end = await log.read_log(after=6, limit=2)
@@ -85,7 +85,7 @@ async def test_what_follows_a_position_is_read_without_a_gap(database: str) -> N
 
         async def following(after: int, limit: int) -> tuple[list[int], int]:
             page = await log.read_next(after=after, limit=limit)
-            return [one.position for one in page.events], page.through
+            return [event.position for event in page.events], page.through
 
         assert await following(0, 4) == ([1, 2, 3, 4], 4)
         assert await following(4, 4) == ([5, 6], 6)
@@ -147,7 +147,7 @@ async def test_a_field_that_a_newer_version_added_is_passed_over(database: str) 
     change(database, INSERT, {**event, "metadata": METADATA_JSON})
     change(database, "update log_head set position = 1")
     async with open_log(database) as log:
-        assert [one.fact for one in (await log.read_log(after=0, limit=1)).events] == [
+        assert [event.fact for event in (await log.read_log(after=0, limit=1)).events] == [
             type(RENAMED)(name="R"),
         ]
 

@@ -8,7 +8,7 @@ from store.log.records import Accepted, CommandId, Repeated
 from store.log.retention import keep_pruned, prune_command_ids
 from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES
-from tests.support.store.given import require_accepted, create_append, open_log
+from tests.support.store.given import create_append, open_log, require_accepted
 from tests.support.waiting import eventually
 
 
@@ -18,7 +18,10 @@ async def test_command_ids_are_forgotten_after_their_retention_so_many_at_a_time
         return CommandId(key=bytes([n]), request_hash=b"r")
 
     async with open_log(database) as log:
-        times = [require_accepted(await log.append(create_append(uuid4(), 0, command_id=command(n)))).recorded_at for n in range(5)]
+        times = [
+            require_accepted(await log.append(create_append(uuid4(), 0, command_id=command(n)))).recorded_at
+            for n in range(5)
+        ]
         keep_from = times[4]
         assert await prune_command_ids(log.sessions, before=keep_from, at_most=3) == 3
         assert await prune_command_ids(log.sessions, before=keep_from, at_most=3) == 1
@@ -32,7 +35,9 @@ async def test_command_ids_are_kept_pruned_in_the_background(database: str) -> N
     async with open_log(database) as log:
         for n in range(5):
             await log.append(create_append(uuid4(), 0, command_id=CommandId(key=bytes([n]), request_hash=b"r")))
-        last = require_accepted(await log.append(create_append(uuid4(), 0, command_id=CommandId(key=b"k", request_hash=b"r"))))
+        last = require_accepted(
+            await log.append(create_append(uuid4(), 0, command_id=CommandId(key=b"k", request_hash=b"r")))
+        )
         settings = StoreSettings(command_ids_hours=1)
         pruning = asyncio.create_task(
             keep_pruned(log.sessions, settings, lambda: last.recorded_at + timedelta(hours=1), at_most=2)

@@ -65,8 +65,8 @@ class BreakingNats:
             yield
         finally:
             server.close()
-            for one in self._connections:
-                one.cancel()
+            for connection in self._connections:
+                connection.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)
 
     def _begin(self, reader: StreamReader, writer: StreamWriter) -> None:

@@ -28,7 +28,7 @@ from store.log.records import Recorded
 from store.postgres.migrations import migrate
 from tests.support.projections.given import run_in_background
 from tests.support.servers.nats import NatsForTests
-from tests.support.store.given import require_accepted, create_append, open_log, read_whole_log
+from tests.support.store.given import create_append, open_log, read_whole_log, require_accepted
 from tests.support.waiting import eventually
 
 # nats-py is typed in part only.
@@ -114,12 +114,12 @@ async def open_process(
                 url=NatsServers(server.url), connect_seconds=connect_seconds, patience_seconds=patience_seconds
             )
             made = NatsBus(listener, log, feed, carrying, relay, over, name="callsheet test")
-        one = Process(log, feed, made)
+        process = Process(log, feed, made)
         for work in (feed.run(), made.run()):
             await stack.enter_async_context(run_in_background(work))
-        await one.begun()
-        await stack.enter_async_context(run_in_background(one.gather()))
-        yield one
+        await process.begun()
+        await stack.enter_async_context(run_in_background(process.gather()))
+        yield process
 
 
 def relay_bounds(*, page_events: int = 100, ack_seconds: float = 5.0) -> NatsSettings:
@@ -135,11 +135,11 @@ async def migrate_components(database: str) -> str:
     return database
 
 
-async def wait_until_connected(one: Process) -> None:
+async def wait_until_connected(process: Process) -> None:
     """Wait until NATS carries for a process."""
 
     async def carries() -> bool:
-        return isinstance(one.bus, NatsBus) and one.bus.is_connected
+        return isinstance(process.bus, NatsBus) and process.bus.is_connected
 
     await eventually(carries, what="NATS carries")
 
@@ -148,7 +148,7 @@ async def wait_until_acquainted(processes: Sequence[Process]) -> None:
     """Wait until each process wakes the others: for a moment after one has started they need not know of it."""
 
     async def known() -> bool:
-        return len(processes) == 1 or all(one.log.wake_others for one in processes)
+        return len(processes) == 1 or all(process.log.wake_others for process in processes)
 
     await eventually(known, what="the processes know of each other")
 
@@ -156,20 +156,22 @@ async def wait_until_acquainted(processes: Sequence[Process]) -> None:
 async def append_project(log: Log, times: int = 1, *, stream: UUID | None = None) -> int:
     """Append so many facts of a new project, one commit each; gives the last position."""
     project = stream or uuid_utils.compat.uuid7()
-    last = require_accepted(await log.append(create_append(project, 0, ProjectCreated(name="0", owner="ada"), project=project)))
+    last = require_accepted(
+        await log.append(create_append(project, 0, ProjectCreated(name="0", owner="ada"), project=project))
+    )
     for number in range(1, times):
         fact = ProjectRenamed(name=str(number))
         last = require_accepted(await log.append(create_append(project, number, fact, project=project)))
     return last.position
 
 
-async def wait_until_published(one: Process, position: int) -> None:
+async def wait_until_published(process: Process, position: int) -> None:
     """Wait until the relay of a process has been acknowledged up to a position."""
 
     async def relayed() -> bool:
-        return one.relay.position >= position
+        return process.relay.position >= position
 
-    await eventually(relayed, what=f"the relay comes to {position}; it is {one.relay.doing}: {one.relay.fault}")
+    await eventually(relayed, what=f"the relay comes to {position}; it is {process.relay.doing}: {process.relay.fault}")
 
 
 @asynccontextmanager
@@ -197,16 +199,16 @@ async def read_stream_ids(server: NatsForTests, name: str = STREAM.stream) -> li
         return ids
 
 
-async def compute_event_ids(one: Process, position: int, *, after: int = 0) -> list[str]:
+async def compute_event_ids(process: Process, position: int, *, after: int = 0) -> list[str]:
     """Give the event ids of a stretch of the log."""
-    _, log_id = await one.log.head()
+    _, log_id = await process.log.head()
     return [marked(mark_of(log_id), number) for number in range(after + 1, position + 1)]
 
 
-async def assert_received_log(one: Process) -> None:
+async def assert_received_log(process: Process) -> None:
     """Say that what came of a feed is exactly what the log holds from its first fact on."""
-    held = [fact for fact in await read_whole_log(one.log) if fact.position >= one.came[0].position]
-    assert one.came == held
+    held = [fact for fact in await read_whole_log(process.log) if fact.position >= process.came[0].position]
+    assert process.came == held
 
 
 async def run_due_callbacks() -> None:

@@ -55,7 +55,7 @@ class MemoryLog:
         """Give a page, as `store.log.log.Log` does."""
         await self._pause()
         through = self.position
-        events = tuple(one for one in self.facts if after < one.position <= through)[:limit]
+        events = tuple(event for event in self.facts if after < event.position <= through)[:limit]
         await self._pause()
         if len(events) == limit:
             through = events[-1].position
@@ -65,7 +65,7 @@ class MemoryLog:
         """Give what stands at the next positions, as `store.log.log.Log` does."""
         await self._pause()
         through = min(self.position, after + limit)
-        events = tuple(one for one in self.facts if after < one.position <= through)
+        events = tuple(event for event in self.facts if after < event.position <= through)
         await self._pause()
         return Page(events=events, through=max(through, after))
 

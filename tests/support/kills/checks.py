@@ -35,8 +35,8 @@ def check(streams: dict[UUID, list[Fact]], calls: list[Call]) -> None:
     tokens: dict[Step, set[str | None]] = defaultdict(set)
     for call in calls:
         tokens[step_of(call)].add(call.idempotency_token)
-    assert all(len(one) == 1 for one in tokens.values()), "every attempt of a step carries the same token"
-    assert len({token for one in tokens.values() for token in one}) == len(tokens), "and each step one of its own"
+    assert all(len(sent) == 1 for sent in tokens.values()), "every attempt of a step carries the same token"
+    assert len({token for sent in tokens.values() for token in sent}) == len(tokens), "and each step one of its own"
 
 
 def has_ended(facts: list[Fact]) -> bool:

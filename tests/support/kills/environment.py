@@ -82,7 +82,7 @@ class Place:
         return run
 
     async def of(self, run: UUID) -> list[Fact]:
-        return [one.fact for one in await self.commands.facts(run)]
+        return [event.fact for event in await self.commands.facts(run)]
 
     async def run(self, run: UUID) -> Run:
         """Give a run as the log tells it."""
@@ -94,8 +94,8 @@ class Place:
     async def streams(self) -> dict[UUID, list[Fact]]:
         """Give the whole log by its streams."""
         by_stream: dict[UUID, list[Fact]] = {}
-        for one in await read_whole_log(self.commands.log):
-            by_stream.setdefault(one.stream_id, []).append(one.fact)
+        for event in await read_whole_log(self.commands.log):
+            by_stream.setdefault(event.stream_id, []).append(event.fact)
         return by_stream
 
     async def ended(self, run: UUID) -> Run:
@@ -113,7 +113,7 @@ class Place:
 
     def killed(self) -> int:
         """Give how many engines are dead by SIGKILL; an engine that ended otherwise is a fault."""
-        ended = [one.returncode for one in self.engines if one.returncode is not None]
+        ended = [engine.returncode for engine in self.engines if engine.returncode is not None]
         assert set(ended) <= {-signal.SIGKILL}, self.said()
         return len(ended)
 
@@ -124,10 +124,10 @@ class Place:
 
     async def close(self) -> None:
         """End every engine."""
-        for one in self.engines:
-            if one.returncode is None:
-                one.kill()
-            await one.wait()
+        for engine in self.engines:
+            if engine.returncode is None:
+                engine.kill()
+            await engine.wait()
 
 
 @asynccontextmanager

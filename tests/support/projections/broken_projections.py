@@ -23,26 +23,28 @@ class OtherProjects:
         self._inner = ProjectsProjection(most_remembered=100)
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
-        await self._inner.apply(cursor, [self._transform(one) for one in facts])
+        await self._inner.apply(cursor, [self._transform(event) for event in facts])
 
     def forget(self) -> None:
         self._inner.forget()
 
 
-def add_exclamation(one: Recorded) -> Recorded:
+def add_exclamation(event: Recorded) -> Recorded:
     """Add to the name that a project is created with."""
     return (
-        replace(one, fact=replace(one.fact, name=f"{one.fact.name}!")) if isinstance(one.fact, ProjectCreated) else one
+        replace(event, fact=replace(event.fact, name=f"{event.fact.name}!"))
+        if isinstance(event.fact, ProjectCreated)
+        else event
     )
 
 
-def refuse_bad_name(one: Recorded) -> Recorded:
+def refuse_bad_name(event: Recorded) -> Recorded:
     """Refuse one name."""
-    if isinstance(one.fact, ProjectRenamed) and one.fact.name == "bad":
-        raise Unfoldable(one, "it is not to our taste")
-    return one
+    if isinstance(event.fact, ProjectRenamed) and event.fact.name == "bad":
+        raise Unfoldable(event, "it is not to our taste")
+    return event
 
 
-def keep_event(one: Recorded) -> Recorded:
+def keep_event(event: Recorded) -> Recorded:
     """Leave a fact alone."""
-    return one
+    return event

@@ -25,7 +25,7 @@ from store.log.log import Log
 from store.log.records import Recorded
 from store.postgres.arrays import register
 from store.postgres.migrations import migrate
-from tests.support.store.given import METADATA, WORKSPACE, require_accepted, create_append, open_log
+from tests.support.store.given import METADATA, WORKSPACE, create_append, open_log, require_accepted
 
 NOW: Final = datetime(2026, 5, 1, 12, 30, 0, 123_456, tzinfo=UTC)
 PROMPT_BOUNDS: Final = ProjectionSettings(standby_seconds=0.05, checkpoint_seconds=0.05)
@@ -184,9 +184,9 @@ class Picky:
         self._cannot = cannot
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:  # noqa: ARG002  # it writes nothing
-        for one in facts:
-            if isinstance(one.fact, ProjectRenamed) and one.fact.name == self._cannot:
-                raise Unfoldable(one, "it is not to its taste")
+        for event in facts:
+            if isinstance(event.fact, ProjectRenamed) and event.fact.name == self._cannot:
+                raise Unfoldable(event, "it is not to its taste")
 
     def forget(self) -> None:
         pass

@@ -149,14 +149,16 @@ def keep_settled_steps(history: list[RunFact]) -> list[RunFact]:
     run = Run()
     mended: list[RunFact] = []
     for fact in history:
-        one = fact
+        kept_fact = fact
         if isinstance(fact, RunRetried):
             settled = {node for node, step in run.steps.items() if step.status in SETTLED}
             given = {node for node, step in run.steps.items() if step.gave is not None}
             kept = {node: edges for node, edges in fact.kept.items() if node in settled - given}
-            one = replace(fact, kept=kept, outputs_kept=tuple(node for node in fact.outputs_kept if node in given))
-        run = evolve(run, one)
-        mended.append(one)
+            kept_fact = replace(
+                fact, kept=kept, outputs_kept=tuple(node for node in fact.outputs_kept if node in given)
+            )
+        run = evolve(run, kept_fact)
+        mended.append(kept_fact)
     return mended
 
 
@@ -186,18 +188,18 @@ async def write_log(connection: AsyncConnection[Any], history: Sequence[Recorded
     await connection.execute("truncate events")
     rows = [
         (
-            one.position,
-            one.stream_id,
-            one.version,
-            one.recorded_at,
-            one.workspace_id,
-            one.project_id,
+            event.position,
+            event.stream_id,
+            event.version,
+            event.recorded_at,
+            event.workspace_id,
+            event.project_id,
             PLAIN_JSON,
-            topic_of(type(one.fact)),
-            encode_metadata(one.metadata).decode(),
-            encode_fact(one.fact),
+            topic_of(type(event.fact)),
+            encode_metadata(event.metadata).decode(),
+            encode_fact(event.fact),
         )
-        for one in history
+        for event in history
     ]
     async with connection.cursor() as cursor:
         await cursor.executemany(LOGGED, rows)

@@ -50,7 +50,10 @@ Step = AppendFact | FoldFacts | SetPoison | RetryWorkspace | SkipParked
 
 workspaces = st.integers(0, len(WORKSPACES) - 1)
 appends = st.builds(
-    AppendFact, workspaces, st.integers(0, STREAMS - 1), st.sampled_from(["a", "b", "c", "poison", "taken", "unreadable"])
+    AppendFact,
+    workspaces,
+    st.integers(0, STREAMS - 1),
+    st.sampled_from(["a", "b", "c", "poison", "taken", "unreadable"]),
 )
 steps: st.SearchStrategy[Step] = st.one_of(
     appends,
@@ -67,7 +70,9 @@ def episodes(draw: st.DrawFn) -> list[Step]:
     """Give what happens to one workspace from its poison to its return, with anything in between."""
     workspace, stream = draw(workspaces), draw(st.integers(0, STREAMS - 1))
     poison = draw(st.sampled_from(["poison", "taken", "unreadable"]))
-    mends = draw(st.sampled_from([SetPoison(poison=False), SkipParked(workspace, rest=False), SkipParked(workspace, rest=True)]))
+    mends = draw(
+        st.sampled_from([SetPoison(poison=False), SkipParked(workspace, rest=False), SkipParked(workspace, rest=True)])
+    )
     whole: list[Step] = [
         AppendFact(workspace, stream, "a"),
         AppendFact(workspace, stream, poison),
@@ -77,9 +82,9 @@ def episodes(draw: st.DrawFn) -> list[Step]:
         AppendFact(workspace, stream, "b"),
         FoldFacts(7, draw(st.sampled_from([None, "rows.written"]))),
     ]
-    return [step for one in whole for step in (*draw(st.lists(steps, max_size=1)), one)]
+    return [step for main_step in whole for step in (*draw(st.lists(steps, max_size=1)), main_step)]
 
 
-schedules = st.lists(st.one_of(steps.map(lambda one: [one]), episodes()), min_size=1, max_size=12).map(
+schedules = st.lists(st.one_of(steps.map(lambda step: [step]), episodes()), min_size=1, max_size=12).map(
     lambda parts: [step for part in parts for step in part][:40]
 )

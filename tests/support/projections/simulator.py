@@ -24,7 +24,16 @@ from store.log.codec import encode_fact, encode_metadata
 from store.log.records import Page, Recorded, Unreadable
 from store.postgres.connections import open_connection
 from tests.support.projections.given import NOW, new_id
-from tests.support.projections.schedules import STREAMS, WORKSPACES, AppendFact, SetPoison, RetryWorkspace, SkipParked, Step, FoldFacts
+from tests.support.projections.schedules import (
+    STREAMS,
+    WORKSPACES,
+    AppendFact,
+    FoldFacts,
+    RetryWorkspace,
+    SetPoison,
+    SkipParked,
+    Step,
+)
 from tests.support.store.given import METADATA
 
 CLEAR: Final = """
@@ -65,12 +74,12 @@ class Ledger(ProjectsProjection):
         self.crash = False
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
-        if self._poison and any(getattr(one.fact, "name", "") == "poison" for one in facts):
+        if self._poison and any(getattr(event.fact, "name", "") == "poison" for event in facts):
             raise ValueError("poison")
         await super().apply(cursor, facts)
-        for one in facts:
-            if not isinstance(one.fact, Skipped):
-                await cursor.execute(COUNT, (one.workspace_id, 1))
+        for event in facts:
+            if not isinstance(event.fact, Skipped):
+                await cursor.execute(COUNT, (event.workspace_id, 1))
         if self.crash:
             raise Crash
 
@@ -159,7 +168,7 @@ class Simulator:
         )
         unreadable = step.name == "unreadable"
         state = b"not JSON" if unreadable else encode_fact(named)
-        one = Recorded(
+        event = Recorded(
             position=len(self._log) + 1,
             stream_id=self._streams[key],
             version=version,
@@ -171,9 +180,9 @@ class Simulator:
         )
         metadata = encode_metadata(METADATA).decode()
         await self._connection.execute(
-            STORE, (one.position, version, one.stream_id, one.workspace_id, one.project_id, metadata, state)
+            STORE, (event.position, version, event.stream_id, event.workspace_id, event.project_id, metadata, state)
         )
-        self._log.append(one)
+        self._log.append(event)
 
     async def _fold_next(self, events: int, crash: str | None = None) -> None:
         worker = self._worker or asyncio.create_task(self._create_follower().run())
@@ -217,16 +226,18 @@ class Simulator:
         async with AsyncExitStack() as stack:
             connection = await stack.enter_async_context(open_connection(self._conninfo))
             try:
-                return await Retry(connection, ledger, workspace, PAGES, crash_before_page, stretch_positions=3).run("ada")
+                return await Retry(connection, ledger, workspace, PAGES, crash_before_page, stretch_positions=3).run(
+                    "ada"
+                )
             except (NotParked, Crash):
                 return None
 
     async def _skip(self, workspace: UUID, *, rest: bool) -> None:
-        for one in await self._read_parked(workspace):
+        for row in await self._read_parked(workspace):
             said = Skip(
-                projection=one.projection,
+                projection=row.projection,
                 workspace_id=workspace,
-                position=one.from_position,
+                position=row.from_position,
                 rest_of_stream=rest,
                 by="ada",
                 why="hypothesis",
@@ -259,17 +270,19 @@ class Simulator:
         checkpoint = rows[0][0] if rows else 0
         assert self._checkpoint <= checkpoint <= len(self._log), "it never goes back, and never past the head"
         self._checkpoint = checkpoint
-        until = {one.workspace_id: one.from_position - 1 for one in await self._read_parked()}
+        until = {row.workspace_id: row.from_position - 1 for row in await self._read_parked()}
         skipped = await skipped_rows(self._connection)
-        positions = {one.position for one in skipped}
-        ends = {one.stream_id: one.version for one in reversed(skipped) if one.rest_of_stream}
+        positions = {skip_row.position for skip_row in skipped}
+        ends = {skip_row.stream_id: skip_row.version for skip_row in reversed(skipped) if skip_row.rest_of_stream}
         facts = [
-            one
-            for one in self._log
-            if one.position <= until.get(one.workspace_id, checkpoint)
-            and (one.stream_id not in ends or one.version < ends[one.stream_id])
+            event
+            for event in self._log
+            if event.position <= until.get(event.workspace_id, checkpoint)
+            and (event.stream_id not in ends or event.version < ends[event.stream_id])
         ]
-        assert await self._read_rows("select id, version, name from projects order by id") == fold_projects(facts, positions)
+        assert await self._read_rows("select id, version, name from projects order by id") == fold_projects(
+            facts, positions
+        )
         counted = await self._read_rows("select workspace_id, facts from counts order by workspace_id")
         assert counted == count_facts(facts, positions)
 
@@ -280,18 +293,18 @@ class Simulator:
 
 def fold_projects(facts: Sequence[Recorded], skipped: set[int]) -> list[tuple[UUID, int, str]]:
     states: dict[UUID, tuple[int, Project]] = {}
-    for one in facts:
-        _, state = states.get(one.stream_id, (0, Project()))
-        if one.position not in skipped:
-            assert isinstance(one.fact, ProjectCreated | ProjectRenamed), "what cannot be read is parked or skipped"
-            state = evolve(state, one.fact)
-        states[one.stream_id] = one.version, state
+    for event in facts:
+        _, state = states.get(event.stream_id, (0, Project()))
+        if event.position not in skipped:
+            assert isinstance(event.fact, ProjectCreated | ProjectRenamed), "what cannot be read is parked or skipped"
+            state = evolve(state, event.fact)
+        states[event.stream_id] = event.version, state
     return sorted((stream, version, state.name) for stream, (version, state) in states.items())
 
 
 def count_facts(facts: Sequence[Recorded], skipped: set[int]) -> list[tuple[UUID, int]]:
     counts: dict[UUID, int] = {}
-    for one in facts:
-        if one.position not in skipped:
-            counts[one.workspace_id] = counts.get(one.workspace_id, 0) + 1
+    for event in facts:
+        if event.position not in skipped:
+            counts[event.workspace_id] = counts.get(event.workspace_id, 0) + 1
     return sorted(counts.items())

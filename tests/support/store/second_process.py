@@ -7,7 +7,7 @@ import asyncio
 import sys
 from uuid import uuid4
 
-from tests.support.store.given import require_accepted, create_append, open_log
+from tests.support.store.given import create_append, open_log, require_accepted
 
 
 async def main(conninfo: str, commands: int) -> None:

@@ -217,7 +217,7 @@ def test_a_new_version_is_no_regression_when_it_is_better_or_hardly_used_or_unlu
 
 def test_what_matters_most_comes_first() -> None:
     runs = [badly(NOW)] * 20 + [well(NOW)] * 50 + [retried()] * 10
-    assert [one.severity for one in recommendations(observe(runs))] == [
+    assert [recommendation.severity for recommendation in recommendations(observe(runs))] == [
         Severity.WARNING,
         Severity.WARNING,
         Severity.INFO,
