@@ -48,13 +48,16 @@ def _plain_path(node: OutputNode) -> tuple[str, ...] | None:
 def render_plain(parts: Iterable[PlainPart], data: Mapping[str, object]) -> str | None:
     """Return the rendered text; None if a value is missing, is not text, or makes the text long."""
     texts: list[str] = []
+    characters = 0
     for part in parts:
         text = part if isinstance(part, str) else _find_text(part, data)
         if text is None:
             return None
+        characters += len(text)
+        if characters > PLAIN_OUTPUT_CHARACTERS_MAX:  # before joining: one long text can be named thousands of times
+            return None
         texts.append(text)
-    rendered = "".join(texts)
-    return rendered if len(rendered) <= PLAIN_OUTPUT_CHARACTERS_MAX else None
+    return "".join(texts)
 
 
 def _find_text(keys: tuple[str, ...], data: Mapping[str, object]) -> str | None:

@@ -56,11 +56,11 @@ def _outer_faults(raw: object) -> Iterator[Fault]:
     yield from _count_faults(sent, "nodes", MOST_NODES)
     yield from _count_faults(sent, "edges", MOST_EDGES)
     if sent.get("nodes") == []:
-        yield Fault(("nodes",), "a graph needs at least one node")
+        yield Fault(("nodes",), "A graph needs at least one node")
     if is_within_bounds(sent, items_max=MOST_VALUES, length_max=MOST_VALUES, depth_max=DEEPEST_GRAPH):
         yield from _size_faults(sent)
     else:
-        yield Fault((), f"is nested more than {DEEPEST_GRAPH} deep, or holds more than {MOST_VALUES} values")
+        yield Fault((), f"Too deeply nested or too large. Limits: {DEEPEST_GRAPH} levels, {MOST_VALUES} values")
 
 
 def _count_faults(sent: dict[str, Any], field: str, most: int) -> Iterator[Fault]:
@@ -68,17 +68,17 @@ def _count_faults(sent: dict[str, Any], field: str, most: int) -> Iterator[Fault
     if not isinstance(value, list):
         yield Fault((field,), "Expected `array`")
     elif len(cast("list[object]", value)) > most:
-        yield Fault((field,), f"has {len(cast('list[object]', value))} items, at most {most} are possible")
+        yield Fault((field,), f"Expected at most {most} items, got {len(cast('list[object]', value))}")
 
 
 def _size_faults(sent: dict[str, Any]) -> Iterator[Fault]:
     try:
         size = len(msgspec.json.encode(sent))
     except (ValueError, TypeError, OverflowError):
-        yield Fault((), "holds what JSON in UTF-8 cannot hold")
+        yield Fault((), "Cannot be encoded as JSON in UTF-8: remove unpaired surrogates")
         return
     if size > LARGEST_GRAPH_BYTES:
-        yield Fault((), f"has {size} bytes as JSON, at most {LARGEST_GRAPH_BYTES} are possible")
+        yield Fault((), f"Expected at most {LARGEST_GRAPH_BYTES} bytes of JSON, got {size}")
 
 
 def _inner_faults(sent: dict[str, Any], known: KnownReferences) -> Iterator[Fault]:

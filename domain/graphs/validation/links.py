@@ -34,11 +34,12 @@ class GraphLinks:
             if name not in self.first:
                 yield Fault(path, self.missing(name))
             elif not self._may_come_before(name, seen_from):
-                yield Fault(path, f"node '{shorten(name)}' does not come before '{shorten(seen_from)}'")
+                message = f"Node '{shorten(name)}' does not come before '{shorten(seen_from)}'; use only earlier nodes"
+                yield Fault(path, message)
 
     def missing(self, name: str) -> str:
         """Say that there is no such node, and which one may be meant."""
-        return f"there is no node '{shorten(name)}'{meant(name, self.first)}"
+        return f"There is no node '{shorten(name)}'{meant(name, self.first)}"
 
     def _may_come_before(self, name: str, seen_from: str) -> bool:
         """Say so too where it cannot be told: in a graph with a cycle, or from a node whose id cannot be read."""
@@ -57,7 +58,10 @@ def find_id_faults(ids: Sequence[object], places: GraphLinks) -> Iterator[Fault]
     """Return the ids that were taken already."""
     for index, name in enumerate(ids):
         if isinstance(name, str) and places.first[name] != index:
-            yield Fault(("nodes", index, "id"), f"'{shorten(name)}' is also the id of node {places.first[name]}")
+            yield Fault(
+                ("nodes", index, "id"),
+                f"Ids must be unique: '{shorten(name)}' is also the id of node {places.first[name]}",
+            )
 
 
 def find_edge_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
@@ -68,13 +72,13 @@ def find_edge_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
             if name not in places.first:
                 yield Fault(("edges", index, field), places.missing(name))
         if edge.source == edge.target:
-            yield Fault(("edges", index), f"leads from '{edge.source}' to itself")
+            yield Fault(("edges", index), f"An edge cannot lead from a node to itself: '{edge.source}'")
         before = first.setdefault((edge.source, edge.target), index)
         if before != index:
-            yield Fault(("edges", index), f"leads from and to the same nodes as edge {before}")
+            yield Fault(("edges", index), f"Duplicate: connects the same nodes as edge {before}")
     for cycle in cycles(places.successors):
         closing = first[cycle[-1], cycle[0]]
-        yield Fault(("edges", closing), f"closes a cycle: {' → '.join((*cycle, cycle[0]))}")
+        yield Fault(("edges", closing), f"Cycles are not allowed: {' → '.join((*cycle, cycle[0]))}")
 
 
 def find_expression_faults(node: Node, places: GraphLinks) -> Iterator[Fault]:
@@ -93,8 +97,8 @@ def find_expression_faults(node: Node, places: GraphLinks) -> Iterator[Fault]:
 
 def _root_faults(roots: frozenset[str], written: Expression) -> Iterator[Fault]:
     for name in sorted(roots.difference(written.sees)):
-        told = f"{', '.join(written.sees[:-1])} and {written.sees[-1]}{meant(name, written.sees)}"
-        yield Fault(written.path, f"'{shorten(name)}' is unknown, this sees {told}")
+        supported = f"{', '.join(written.sees)}{meant(name, written.sees)}"
+        yield Fault(written.path, f"Unknown name '{shorten(name)}'. Supported: {supported}")
 
 
 def find_condition_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
@@ -120,6 +124,8 @@ def find_fallback_faults(nodes: Nodes, edges: Edges, places: GraphLinks) -> Iter
         if node.on_error.to not in places.first:
             yield Fault(path, places.missing(node.on_error.to))
         elif pair not in conditions:
-            yield Fault(path, f"there is no edge from '{shorten(node.id)}' to '{node.on_error.to}'")
+            yield Fault(
+                path, f"A fallback needs an edge: there is no edge from '{shorten(node.id)}' to '{node.on_error.to}'"
+            )
         elif conditions[pair] is not None:
-            yield Fault(path, "a fallback edge is taken on failure only and has no when")
+            yield Fault(path, "The edge of a fallback must have no when: it is taken on failure only")

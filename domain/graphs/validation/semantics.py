@@ -1,5 +1,6 @@
 """What a well-formed node can still get wrong by itself: contradictions, bad schemas, ids of nothing."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import assert_never
@@ -7,6 +8,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from domain.expressions.common import shorten
 from domain.graphs.configs import (
     LONGEST_WAIT_SECONDS,
     DecideAtDeadline,
@@ -56,18 +58,18 @@ def _missing(named: Reference, known: KnownReferences) -> str | None:
     except ValueError as fault:
         return str(fault)
     if named.prefix == "wf":
-        return None if uuid in known.workflows else f"there is no workflow {named.text}"
+        return None if uuid in known.workflows else f"There is no workflow {named.text} in this project"
     asset_type = known.assets.get(uuid)
     if asset_type is None:
-        return f"there is no asset {named.text}"
-    return None if asset_type == named.asset_type else f"is a {asset_type}, a {named.asset_type} is needed"
+        return f"There is no asset {named.text} in this project"
+    return None if asset_type == named.asset_type else f"Expected an asset of type {named.asset_type}, got {asset_type}"
 
 
 def _policy_faults(node: Node) -> Iterator[Fault]:
     if (node.timeout_seconds or 0) > (node.total_timeout_seconds or LONGEST_WAIT_SECONDS):
-        yield Fault(("total_timeout_seconds",), "is shorter than timeout_seconds")
+        yield Fault(("total_timeout_seconds",), "Must not be shorter than timeout_seconds")
     if node.retry is not None and node.retry.backoff.initial_seconds > node.retry.backoff.max_seconds:
-        yield Fault(("retry", "backoff", "max_seconds"), "is shorter than initial_seconds")
+        yield Fault(("retry", "backoff", "max_seconds"), "Must not be shorter than initial_seconds")
 
 
 def _config_faults(node: Node) -> Iterator[Fault]:
@@ -93,36 +95,38 @@ def _config_faults(node: Node) -> Iterator[Fault]:
 def _human_faults(config: HumanConfig) -> Iterator[Fault]:
     for index, assignee in enumerate(config.assignees):
         if (assignee.user is None) == (assignee.role is None):
-            yield Fault(("config", "assignees", index), "needs exactly one of user and role")
-    if len(set(config.outcomes)) < len(config.outcomes):
-        yield Fault(("config", "outcomes"), "names an outcome twice")
+            yield Fault(("config", "assignees", index), "Must have exactly one of user and role")
+    repeated = [outcome for outcome, count in Counter(config.outcomes).items() if count > 1]
+    if repeated:
+        yield Fault(("config", "outcomes"), f"Outcomes must be unique; listed twice: {listed(repeated)}")
     if config.form is not None:
         yield from _schema_faults(config.form, "config", "form")
     then = config.deadline.then if config.deadline is not None else None
     if isinstance(then, DecideAtDeadline) and then.outcome not in config.outcomes:
-        yield Fault(("config", "deadline", "then", "outcome"), f"is not among the outcomes {listed(config.outcomes)}")
+        message = f"Unknown outcome '{shorten(then.outcome)}'. Supported: {listed(config.outcomes)}"
+        yield Fault(("config", "deadline", "then", "outcome"), message)
 
 
 def _map_faults(config: MapConfig) -> Iterator[Fault]:
     yield from _exactly_one(items=config.items, dataset_id=config.dataset_id)
     if config.most_failed_items is not None and config.on_item_failure == "fail":
-        yield Fault(("config", "most_failed_items"), 'needs on_item_failure "continue"')
+        yield Fault(("config", "most_failed_items"), 'Requires on_item_failure "continue"')
 
 
 def _http_faults(config: HttpConfig) -> Iterator[Fault]:
     if not config.url.startswith(("https://", "http://", "{{", "{%")):
-        yield Fault(("config", "url"), "starts with neither https://, http:// nor a template")
+        yield Fault(("config", "url"), "Must start with https://, http:// or a template, such as {{ inputs.url }}")
     if config.body is not None and config.method in {"GET", "HEAD"}:
-        yield Fault(("config", "body"), f"{config.method} carries no body")
+        yield Fault(("config", "body"), f"{config.method} requests have no body: remove it, or use POST, PUT or PATCH")
 
 
 def _exactly_one(**fields: object) -> Iterator[Fault]:
     given = [name for name, value in fields.items() if value is not None]
     names = " and ".join(fields)
     if len(given) > 1:
-        yield Fault(("config", given[1]), f"contradicts {given[0]}: exactly one of {names} is needed")
+        yield Fault(("config", given[1]), f"Cannot be combined with {given[0]}: exactly one of {names} is allowed")
     elif not given:
-        yield Fault(("config",), f"exactly one of {names} is needed")
+        yield Fault(("config",), f"Missing field: exactly one of {names} is required")
 
 
 def _schema_faults(schema: JsonSchema, *path: str) -> Iterator[Fault]:

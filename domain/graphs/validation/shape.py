@@ -69,10 +69,10 @@ def _enum_values(hint: Any) -> tuple[str, ...]:  # noqa: ANN401  # a type hint
 def _enum_checker(words: tuple[str, ...]) -> Checker:
     def check(value: object) -> Faults:
         if not isinstance(value, str):
-            return (Fault((), f"{_type_fault('str', value).message}: one of {listed(words)}"),)
+            return (Fault((), f"{_type_fault('str', value).message}. Supported: {listed(words)}"),)
         if value in words:
             return ()
-        return (Fault((), f"unknown value '{shorten(value)}', it is one of {listed(words)}{meant(value, words)}"),)
+        return (Fault((), f"Unknown value '{shorten(value)}'. Supported: {listed(words)}{meant(value, words)}"),)
 
     return check
 
@@ -97,12 +97,12 @@ def _struct_checker(struct: type[Struct]) -> Checker:
         if not isinstance(value, dict):
             return (_type_fault("object", value),)
         sent = cast("dict[str, object]", value)
-        found = [Fault((name,), "missing") for name in required if name not in sent]
+        found = [Fault((name,), "Required field is missing") for name in required if name not in sent]
         for name, item in sent.items():
             if name in known:
                 found.extend(_at(name, known[name](item)))
             elif name != tag_field:
-                found.append(Fault((name,), f"unknown field, known are {listed(known)}{meant(name, known)}"))
+                found.append(Fault((name,), f"Unknown field. Supported: {listed(known)}{meant(name, known)}"))
         return found
 
     return check
@@ -130,9 +130,9 @@ def _tagged_checker(members: list[type[Struct]]) -> Checker:
         if isinstance(tag, str) and tag in by_tag:
             return by_tag[tag](cast("object", value))
         if not isinstance(tag, str):
-            return (Fault((tag_field,), f"{tag_field} is missing, it is one of {listed(by_tag)}"),)
-        said = f"unknown {tag_field} '{shorten(tag)}', it is one of {listed(by_tag)}{meant(tag, by_tag)}"
-        return (Fault((tag_field,), said),)
+            return (Fault((tag_field,), f"Required field is missing. Supported: {listed(by_tag)}"),)
+        message = f"Unknown {tag_field} '{shorten(tag)}'. Supported: {listed(by_tag)}{meant(tag, by_tag)}"
+        return (Fault((tag_field,), message),)
 
     return check
 
@@ -171,9 +171,9 @@ def _length_faults(length: int, bounds: list[Meta]) -> list[Fault]:
     found: list[Fault] = []
     for bound in bounds:
         if bound.min_length is not None and length < bound.min_length:
-            found.append(Fault((), f"has {length} items, at least {bound.min_length} are needed"))
+            found.append(Fault((), f"Expected at least {bound.min_length} items, got {length}"))
         if bound.max_length is not None and length > bound.max_length:
-            found.append(Fault((), f"has {length} items, at most {bound.max_length} are possible"))
+            found.append(Fault((), f"Expected at most {bound.max_length} items, got {length}"))
     return found
 
 

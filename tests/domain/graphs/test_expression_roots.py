@@ -23,7 +23,7 @@ def mapped(**config: object) -> Json:
     return node(kind="map", config={"workflow_id": CHILD, "items": "inputs.list", **config})
 
 
-RUN = "this sees inputs and steps; did you mean inputs?"
+RUN = "Supported: inputs, steps; did you mean inputs?"
 WRONG = [
     (transform("input.x"), "/nodes/0/config/expression", RUN),
     (transform("{a: inputs.a, b: input.b}"), "/nodes/0/config/expression", RUN),
@@ -31,16 +31,20 @@ WRONG = [
     (transform("input[?price < `10`].name | [0]"), "/nodes/0/config/expression", RUN),
     (transform("@.input.x"), "/nodes/0/config/expression", RUN),
     (transform("inputs.a || input.b"), "/nodes/0/config/expression", RUN),
-    (prompt(template="{{ input.x }}"), "/nodes/0/config/template", "inputs, steps and variables; did you mean inputs?"),
+    (
+        prompt(template="{{ input.x }}"),
+        "/nodes/0/config/template",
+        "Supported: inputs, steps, variables; did you mean inputs?",
+    ),
     (prompt(template="{% if input.x %}{% endif %}"), "/nodes/0/config/template", "did you mean inputs?"),
     (prompt(template="{{ inputs.x | default: variable.y }}"), "/nodes/0/config/template", "did you mean variables?"),
-    (prompt(variables={"v": "variables.a"}), "/nodes/0/config/variables/v", "'variables' is unknown"),
-    (human(instructions="{{ output }}"), "/nodes/0/config/instructions", "'output' is unknown"),
+    (prompt(variables={"v": "variables.a"}), "/nodes/0/config/variables/v", "Unknown name 'variables'"),
+    (human(instructions="{{ output }}"), "/nodes/0/config/instructions", "Unknown name 'output'"),
     (human(shows={"a": "step.b.output"}), "/nodes/0/config/shows/a", "did you mean steps?"),
     (call(headers={"X": "{{ secret.key }}"}), "/nodes/0/config/headers/X", "did you mean secrets?"),
-    (node(kind="delay", config={"until": "{{ until }}"}), "/nodes/0/config/until", "'until' is unknown"),
-    (mapped(items="item.list"), "/nodes/0/config/items", "'item' is unknown"),
-    (mapped(inputs={"a": "items"}), "/nodes/0/config/inputs/a", "steps, item and index; did you mean item?"),
+    (node(kind="delay", config={"until": "{{ until }}"}), "/nodes/0/config/until", "Unknown name 'until'"),
+    (mapped(items="item.list"), "/nodes/0/config/items", "Unknown name 'item'"),
+    (mapped(inputs={"a": "items"}), "/nodes/0/config/inputs/a", "steps, item, index; did you mean item?"),
 ]
 
 

@@ -205,7 +205,7 @@ async def test_a_status_that_cannot_be_set_is_refused_with_those_that_can(ada: C
     ):
         found = expect_problem(await ada.patch(path, {"status": status}), 422, "body_unacceptable")
         assert found["errors"][0]["pointer"] == "/status"
-        assert "it is one of active, archived" in found["errors"][0]["message"]
+        assert "Supported: active, archived" in found["errors"][0]["message"]
 
 
 async def test_unknown_paths_verbs_and_methods_are_problems(ada: Caller) -> None:
