@@ -41,7 +41,7 @@ from store.tracing import Spans
 T = TypeVar("T")
 LARGE_OUTPUTS_AT_ONCE: Final = 8
 """Each holds up to 16 MB on its way to the content store: 500 steps that end together must not hold 8 GB."""
-BUG: Final = "something went wrong inside Callsheet; the engine's log has more"
+BUG: Final = "Internal error in Callsheet; see the engine's log"
 
 
 def is_inline(node: Node) -> bool:
@@ -99,9 +99,9 @@ class Executors:
         left = remaining_total_seconds(call, self.clock())
         total_is_nearer = left is not None and (bound is None or left < bound)
         message = (
-            f"the step took longer than its {call.node.total_timeout_seconds} seconds in total"
+            f"The step exceeded its total_timeout_seconds of {call.node.total_timeout_seconds}"
             if total_is_nearer
-            else f"the attempt took longer than {bound} seconds"
+            else f"The attempt exceeded its timeout_seconds of {bound}"
         )
         if left is not None and left <= 0:
             return build_failure(ErrorClass.TIMEOUT, message)
@@ -137,7 +137,7 @@ class Executors:
                 build_human_wait(call, node.config, payload, hash_shown_values(shown, self.shown_key), self.clock())
             )
         if isinstance(node, MapNode | WorkflowNode):
-            return await self.children.waits(call, node, self.clock())
+            return await self.children.start_waiting(call, node, self.clock())
         now = self.clock()
         delay = node.config
         until = await self.slow.evaluate(call.workspace_id, lambda budget: compute_wait_end(call, delay, now, budget))

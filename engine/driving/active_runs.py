@@ -190,7 +190,7 @@ class ActiveRuns:
         if isinstance(first := due.run, Recorded):
             held = fold(RUN, None, (first,))
             return await self._create_driver_of(held, first.metadata, is_new=True)
-        async with self._reading.turn(due.workspace_id):
+        async with self._reading.slot(due.workspace_id):
             if due.run_id not in await self._leases.acquire([due.run_id]):
                 return None
             held = await self._context.streams.reload(RUN, due.run_id)

@@ -1,4 +1,4 @@
-"""The hosts that an operator allows to be called whatever their addresses: local model servers, for example."""
+"""Hosts that may be called even if their addresses are not public, such as local model servers."""
 
 import re
 from ipaddress import ip_address
@@ -8,21 +8,22 @@ ENTRY: Final = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)\.?)(?::(?P<port>[0-9]{1,5}))?"
 )
 PORT_MAX: Final = 65_535
+ENTRY_SHOWN_MAX: Final = 100
 
 
 class AllowList:
-    """Entries `host` (any port) or `host:port`, separated by commas; an address of IPv6 stands in brackets."""
+    """A comma-separated list of `host` (any port) or `host:port`; IPv6 addresses are in brackets."""
 
     __slots__ = ("_entries",)
 
     def __init__(self, text: str = "") -> None:
-        """Read the list. Raises ValueError for an entry that is no host."""
+        """Parse the list. Raises ValueError for an invalid entry."""
         self._entries = frozenset(_parse_entry(entry.strip()) for entry in text.split(",") if entry.strip())
 
-    def __contains__(self, place: tuple[str, int]) -> bool:
-        """Return whether a host is allowed at a port."""
-        host, port = place
-        return not self._entries.isdisjoint({(_plain(host), port), (_plain(host), None)})
+    def __contains__(self, address: tuple[str, int]) -> bool:
+        """Return whether a (host, port) is allowed."""
+        host, port = address
+        return not self._entries.isdisjoint({(_normalize(host), port), (_normalize(host), None)})
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AllowList) and other._entries == self._entries
@@ -38,16 +39,19 @@ class AllowList:
 
 
 def _parse_entry(entry: str) -> tuple[str, int | None]:
-    read = ENTRY.fullmatch(entry)
-    port = int(read["port"]) if read is not None and read["port"] else None
-    if read is None or (port is not None and not 0 < port <= PORT_MAX):
-        raise ValueError("entries are host or host:port, separated by commas; an address of IPv6 stands in brackets")
-    return _plain(read["six"] or read["name"]), port
+    parsed = ENTRY.fullmatch(entry)
+    port = int(parsed["port"]) if parsed is not None and parsed["port"] else None
+    if parsed is None or (port is not None and not 0 < port <= PORT_MAX):
+        raise ValueError(
+            f"invalid entry {entry[:ENTRY_SHOWN_MAX]!r}: "
+            "use host or host:port, separated by commas, with brackets around IPv6 addresses"
+        )
+    return _normalize(parsed["six"] or parsed["name"]), port
 
 
-def _plain(host: str) -> str:
-    plain = host.lower().rstrip(".")
+def _normalize(host: str) -> str:
+    normalized = host.lower().rstrip(".")
     try:
-        return str(ip_address(plain))
+        return str(ip_address(normalized))
     except ValueError:
-        return plain
+        return normalized

@@ -1,21 +1,21 @@
-"""Which addresses are public: of the whole internet, and not of this machine, its network or its cloud."""
+"""Decide whether an IP address is public, i.e. not of this machine, its network or its cloud."""
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 NAT64: Final = IPv6Network("64:ff9b::/96")
-"""An IPv4 address seen through a translator (RFC 6052): the network forwards it to its last four bytes."""
+"""IPv4 addresses behind a translator (RFC 6052), which forwards to the address in the last four bytes."""
 UNICAST: Final = IPv6Network("2000::/3")
-"""All that is given out of IPv6 today (RFC 4291, 2.4); what lies outside is local, special or not yet meant."""
+"""All IPv6 addresses assigned for global use (RFC 4291, 2.4); the rest are local, special or reserved."""
 TUNNELS: Final = (IPv6Network("2001::/23"), IPv6Network("2002::/16"))
-"""Teredo and its neighbours, and 6to4 (RFC 7526): an IPv4 address may hide in them, and nobody needs them any more."""
+"""Teredo and its neighbours, and 6to4 (RFC 7526): obsolete, and may embed a private IPv4 address."""
 DOCUMENTATION: Final = (IPv6Network("2001:db8::/32"), IPv6Network("3fff::/20"))
 CLOUD: Final = frozenset({IPv4Address("168.63.129.16")})
-"""Looks public, and is how machines of one cloud reach their host."""
+"""The platform endpoint of Azure's virtual machines, although outside the private ranges."""
 
 
 def is_public(text: str) -> bool:
-    """Return whether an address is public. A text that is no address, or has a zone (`%eth0`), is not."""
+    """Return whether an address is public; False for invalid addresses and those with a zone (`%eth0`)."""
     try:
         address = ip_address(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Turns at a provider: so many calls at once, so many of them of one workspace, and who waits is called in fair order.
+"""Limit the concurrent calls of a provider, in total and per workspace, with a fair queue.
 
-The workspaces that wait are called round robin, one call each, so that a busy one delays another's call by no more
-than one turn. A turn ends with its call, and calls are bounded in time, so everybody's turn comes.
+Waiting workspaces are served round robin, one call each, so that a busy workspace delays a call of another by at most
+one turn. Calls have a timeout, so every queued call starts eventually.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ from engine.round_robin import RoundRobin
 
 
 class CallLimiter:
-    """Gives turns at one provider, on one event loop.
+    """Limits concurrent calls of one provider, on one event loop.
 
-    While fewer calls than allowed are under way, only workspaces that have all of theirs under way wait.
+    While the total limit is not reached, only workspaces at their own limit wait.
     """
 
     def __init__(self, *, calls: int, calls_per_workspace: int, waiting_per_workspace: int) -> None:
@@ -31,8 +31,8 @@ class CallLimiter:
         self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
 
     @asynccontextmanager
-    async def turn(self, workspace_id: UUID) -> AsyncGenerator[None]:
-        """Have a turn for as long as the block lasts. Raises ProviderFault when too many of the workspace wait."""
+    async def slot(self, workspace_id: UUID) -> AsyncGenerator[None]:
+        """Hold a slot within the block. Raises ProviderFault if the workspace has too many calls waiting."""
         if self._may_call(workspace_id):
             self._begin(workspace_id)
         else:
@@ -44,13 +44,16 @@ class CallLimiter:
 
     async def _wait(self, workspace_id: UUID) -> None:
         if self._waiting.waiting(workspace_id) >= self._waiting_per_workspace_max:
-            raise ProviderFault(ErrorClass.OVERLOADED, "too many calls of this workspace wait for the model provider")
+            raise ProviderFault(
+                ErrorClass.OVERLOADED,
+                f"Too many calls of this workspace are waiting. Limit: {self._waiting_per_workspace_max}",
+            )
         called = asyncio.get_running_loop().create_future()
         self._waiting.put(workspace_id, called)
         try:
             await called
         except asyncio.CancelledError:
-            if called.done() and not called.cancelled():  # the turn had come: the next one takes it
+            if called.done() and not called.cancelled():  # the slot was granted already: pass it on
                 self._end(workspace_id)
             else:
                 self._waiting.remove(workspace_id, called)
@@ -71,28 +74,28 @@ class CallLimiter:
         self._call_next()
 
     def _call_next(self) -> None:
-        """Call the first of the next workspace that may call: one turn has ended, so one begins."""
+        """Grant the free slot to the next workspace that may call."""
         while (found := self._waiting.take(self._may_call)) is not None:
             workspace_id, called = found
             if called.cancelled():
-                continue  # whoever waited was cancelled a moment ago, and has not come to leave the line
+                continue  # cancelled; its task has not left the queue yet
             self._begin(workspace_id)
             called.set_result(None)
             return
 
 
 class LimitedProvider:
-    """A provider that is asked in turns."""
+    """A provider whose calls wait for a slot."""
 
-    def __init__(self, provider: Provider, turns: CallLimiter) -> None:
-        """Take the provider, and who gives the turns at it."""
+    def __init__(self, provider: Provider, limiter: CallLimiter) -> None:
+        """Wrap a provider with a limiter."""
         self._provider = provider
-        self._turns = turns
+        self._limiter = limiter
 
-    async def complete(self, ask: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
-        """Wait for a turn and ask, as Provider says. The ask's time begins with its turn."""
-        async with self._turns.turn(ask.workspace_id):
-            return await self._provider.complete(ask, on_delta)
+    async def complete(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
+        """Wait for a slot, then call the provider. The request's timeout starts with the slot."""
+        async with self._limiter.slot(request.workspace_id):
+            return await self._provider.complete(request, on_delta)
 
     async def close(self) -> None:
         """Close the provider."""

@@ -1,4 +1,4 @@
-"""The choice of a provider: from the `provider/model` of a prompt node to whoever answers, and the model's own name."""
+"""Choose the provider and the model for the `provider/model` of a prompt node."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -14,28 +14,28 @@ from engine.providers.scripted import NAME, Scripted
 from engine.settings import ModelSettings
 
 DEFAULT: Final = "default"
-"""The model of this name is the one that the provider's settings name."""
+"""The model name that stands for the default model in the provider's settings."""
 
 
 class ConfiguredProvider(Struct, frozen=True, kw_only=True):
-    """A provider that can be asked, and what its model `default` stands for."""
+    """A provider, and the model that its `default` stands for."""
 
     provider: Provider
     default_model: str | None = None
 
 
 class Providers:
-    """All providers by name. `scripted` always exists; where no other does, it stands in for every name."""
+    """All providers by name. `scripted` always exists, and replaces every provider if no other is configured."""
 
     def __init__(self, named: Mapping[str, ConfiguredProvider]) -> None:
-        """Take the providers that are set up, by the name before the slash."""
+        """Create it for the configured providers, by the name before the slash."""
         self._named = dict(named)
         self._scripted = Scripted()
 
     def choose(self, name: str) -> tuple[Provider, str]:
-        """Return the provider of `provider/model` and the model it is to be asked for. Raises ProviderFault.
+        """Return the provider of `provider/model` and its model. Raises ProviderFault.
 
-        Where the scripted provider stands in, its model is the whole name, so that `scripted/openai/gpt-5` is recorded.
+        If the scripted provider replaces another, its model is the whole name: `scripted/openai/gpt-5` is recorded.
         """
         provider, _, model = name.partition("/")
         if provider == NAME:
@@ -44,10 +44,9 @@ class Providers:
             return self._scripted, name
         found = self._named.get(provider)
         if found is None:
-            there_are = ", ".join([*self._named, NAME])
-            raise ProviderFault(
-                ErrorClass.BAD_REQUEST, f"no model provider '{provider[:64]}' is set up; there are: {there_are}"
-            )
+            configured = ", ".join([*self._named, NAME])
+            message = f"Unknown model provider '{provider[:64]}'. Configured: {configured}"
+            raise ProviderFault(ErrorClass.BAD_REQUEST, message)
         return found.provider, _resolve_model(found, provider, model)
 
     async def close(self) -> None:
@@ -60,19 +59,19 @@ ProviderSettings = OpenAiSettings | AnthropicSettings
 
 
 def build_providers(settings: Iterable[ProviderSettings], limits: ModelSettings | None = None) -> Providers:
-    """Set up a provider for each of the settings; of none, the scripted one stands in. Raises ValueError.
+    """Create the configured providers. Raises ValueError.
 
-    With limits each provider has a queue of calls.
+    With `limits`, each provider has a limiter of its own.
     """
     return Providers(
         {
-            one.name: ConfiguredProvider(
-                provider=_build_provider(one)
+            entry.name: ConfiguredProvider(
+                provider=_build_provider(entry)
                 if limits is None
-                else LimitedProvider(_build_provider(one), _build_limiter(limits)),
-                default_model=one.default_model,
+                else LimitedProvider(_build_provider(entry), _build_limiter(limits)),
+                default_model=entry.default_model,
             )
-            for one in settings
+            for entry in settings
         }
     )
 
@@ -97,5 +96,8 @@ def _resolve_model(found: ConfiguredProvider, provider: str, model: str) -> str:
     if model != DEFAULT:
         return model
     if found.default_model is None:
-        raise ProviderFault(ErrorClass.BAD_REQUEST, f"the settings name no default model of '{provider}'")
+        raise ProviderFault(
+            ErrorClass.BAD_REQUEST,
+            f"The settings have no default model of '{provider}': name a model, as in {provider}/<model>",
+        )
     return found.default_model

@@ -1,4 +1,4 @@
-"""The provider for every server that speaks OpenAI's chat completions: OpenAI itself, and local model servers."""
+"""The provider for servers with OpenAI's chat completions protocol: OpenAI, and local model servers."""
 
 import time
 from collections.abc import Callable
@@ -8,17 +8,17 @@ from engine.providers.openai_wire import OpenAiWire, OutputLimitField
 
 
 class OpenAiSettings(HttpSettings, frozen=True, kw_only=True):
-    """Where the provider is and how it is asked."""
+    """Settings of one server."""
 
     name: str = "openai"
     base_url: str = "https://api.openai.com/v1"
     output_limit_field: OutputLimitField = "max_completion_tokens"
-    """Some local servers know only the older `max_tokens`."""
+    """Some local servers support only the older `max_tokens`."""
 
 
 class OpenAiCompatible(HttpProvider):
-    """One server of the chat completions protocol."""
+    """A server with the chat completions protocol."""
 
     def __init__(self, settings: OpenAiSettings, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Create it without connecting. Raises ValueError for an address or a key that cannot be used."""
+        """Create it without connecting. Raises ValueError for an invalid base URL or API key."""
         super().__init__(settings, OpenAiWire(settings.output_limit_field), monotonic)

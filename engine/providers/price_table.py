@@ -1,4 +1,4 @@
-"""The price table of models as the settings give it: JSON, or the path of a file with it."""
+"""The price table of models in the settings: JSON, or the path of a JSON file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,32 +17,32 @@ _Table = Annotated[dict[_ModelName, ModelPrice], Meta(max_length=MODELS_MAX)]
 
 
 class PriceTable:
-    """What models cost, by `provider/model`: `{"openai/gpt-5": {"input_usd": "1.25", "output_usd": "10"}}`."""
+    """Prices of models by `provider/model`: `{"openai/gpt-5": {"input_usd": "1.25", "output_usd": "10"}}`."""
 
     def __init__(self, text: str) -> None:
-        """Read the table. Raises ValueError, which says what cannot be used."""
+        """Parse the table. Raises ValueError with the reason."""
         try:
-            self.prices: Mapping[str, ModelPrice] = msgspec.json.decode(_json_of(text), type=_Table)
-        except (msgspec.MsgspecError, UnicodeError) as wrong:
-            raise ValueError(f"the price table cannot be used: {wrong}") from None
+            self.prices: Mapping[str, ModelPrice] = msgspec.json.decode(_load_json(text), type=_Table)
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise ValueError(f"the price table is invalid: {error}") from None
 
     def __str__(self) -> str:
         return f"{len(self.prices)} models"
 
     def by_name(self, defaults: Mapping[str, str]) -> dict[str, Priced]:
-        """Return the price of each name that a graph may use; `defaults` says what such a name stands for."""
+        """Return the price of each name that a graph may use; `defaults` maps openai/default and the like to models."""
         table = {model: Priced(model=model, price=price) for model, price in self.prices.items()}
         stand_for = {name: table[model] for name, model in defaults.items() if model in table}
         return {**table, **stand_for}
 
 
-def _json_of(text: str) -> bytes:
+def _load_json(text: str) -> bytes:
     if text.lstrip().startswith("{"):
         return text.encode()
     path = Path(text)
     try:
         if path.stat().st_size > BYTES_MAX:
-            raise ValueError(f"the price table {path} is larger than {BYTES_MAX} bytes")
+            raise ValueError(f"the price table {path} is too large. Limit: {BYTES_MAX} bytes")
         return path.read_bytes()
-    except OSError as wrong:
-        raise ValueError(f"the price table {path} cannot be read: {wrong.strerror}") from None
+    except OSError as error:
+        raise ValueError(f"the price table {path} cannot be read: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""The model provider protocol: what a prompt step asks, what comes back, and how a provider fails."""
+"""The interface of model providers: requests, responses and faults."""
 
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -14,20 +14,20 @@ NO_WORKSPACE: Final = UUID(int=0)
 
 
 class Repair(Struct, frozen=True, kw_only=True):
-    """A rejected answer, and what is said to the model about it."""
+    """A rejected answer, and the message to the model about it."""
 
     answer: str
     said: str
 
 
-def _nobody_asks(_usage: Usage) -> None:
-    """Ignore it."""
+def _ignore_usage(_usage: Usage) -> None:
+    """Ignore the usage of a cancelled call."""
 
 
 class ModelRequest(Struct, frozen=True, kw_only=True):
-    """One call of a model. The token is the same for every attempt of one step of one run; a repair has its own.
+    """One call of a model. All attempts of a step of a run have the same token; each repair has its own.
 
-    `model` is the provider's own name of it; `timeout_seconds` bounds the whole call, from connecting to the last byte.
+    `model` is the provider's name for it; `timeout_seconds` limits the whole call, from connecting to the last byte.
     """
 
     model: str
@@ -40,17 +40,17 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     traceparent: str | None = None
     repair: Repair | None = None
     workspace_id: UUID = NO_WORKSPACE
-    """On whose behalf: turns are given by it."""
-    aborted: Callable[[Usage], None] = _nobody_asks
-    """Told what was counted of a call that was cancelled, where anything was."""
+    """The workspace whose slot the call uses."""
+    aborted: Callable[[Usage], None] = _ignore_usage
+    """Called with the usage reported before a cancellation, if any."""
 
 
 class ModelResponse(Struct, frozen=True, kw_only=True):
-    """The whole text of a model's answer; `truncated` when the limit of output tokens cut it short.
+    """The whole text of a model's response; `truncated` if the limit of output tokens cut it short.
 
-    `called_tool`: the model wanted a tool called instead of going on. None is ever offered to it.
+    `called_tool`: the model requested a tool call, although no tools are offered.
 
-    For a JsonOutput the text should be JSON that meets the schema; whether it does is for the caller to judge.
+    For a JsonOutput the text should be JSON that meets the schema; the caller validates it.
     """
 
     text: str
@@ -60,7 +60,7 @@ class ModelResponse(Struct, frozen=True, kw_only=True):
 
 
 class ProviderFault(Exception):  # noqa: N818  # the word of the glossary: the fault is classified, not always an error
-    """A provider gave no answer. The message may be recorded and shown: it never holds a key or an address."""
+    """A call failed. The message may be recorded and shown: it never contains a key or an address."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class ProviderFault(Exception):  # noqa: N818  # the word of the glossary: the f
         retry_after_seconds: float | None = None,
         usage: Usage | None = None,
     ) -> None:
-        """Keep the class, the sentence, when the provider said to come back, and what it counted all the same."""
+        """Create it; `retry_after_seconds` is the wait that the provider asked for, `usage` what it reported anyway."""
         super().__init__(message)
         self.error_class = error_class
         self.message = message
@@ -78,16 +78,16 @@ class ProviderFault(Exception):  # noqa: N818  # the word of the glossary: the f
 
 
 class Provider(Protocol):
-    """Whoever answers: a service behind HTTP, or the scripted one."""
+    """A service behind HTTP, or the scripted provider."""
 
-    async def complete(self, ask: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
-        """Answer, handing each piece of text to `on_delta` as it comes. Raises ProviderFault, nothing else.
+    async def complete(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
+        """Return the response, passing each piece of text to `on_delta` as it arrives. Raises only ProviderFault.
 
-        Joined, the pieces are the answer's text. Cancelling the call aborts it at the provider, and
-        what was counted by then goes to the ask's `aborted`.
+        The pieces joined are the response's text. Cancelling the call aborts it at the provider, and the usage
+        reported by then is passed to the request's `aborted`.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of connections; calls under way fail."""
+        """Close all connections; calls in progress fail."""
         ...

@@ -1,4 +1,4 @@
-"""The reading of one streamed answer: its text, times and tokens, whichever protocol its pieces come in."""
+"""Collect one streamed response: text, times and token counts, for any protocol."""
 
 from collections.abc import Callable
 
@@ -10,10 +10,10 @@ from engine.providers.wire import Piece
 
 
 class Reading:
-    """What has come of one answer so far."""
+    """The part of a response that has arrived so far."""
 
     def __init__(self, model: str, key: str, monotonic: Callable[[], float]) -> None:
-        """Begin now. `key` is cut out of whatever is quoted."""
+        """Start measuring. `key` is removed from error messages."""
         self._model = model
         self._key = key
         self._monotonic = monotonic
@@ -30,11 +30,11 @@ class Reading:
 
     @property
     def is_whole(self) -> bool:
-        """Return whether the answer has come to its end, whatever becomes of the stream."""
+        """Return whether the response is complete, even if the stream has not ended."""
         return self._is_whole
 
-    def take(self, piece: Piece, on_delta: Callable[[str], None]) -> None:
-        """Take one piece. Raises ProviderFault when it tells of an error."""
+    def add(self, piece: Piece, on_delta: Callable[[str], None]) -> None:
+        """Add one piece. Raises ProviderFault if it reports an error."""
         if piece.error is not None:
             raise classify_stream_error(piece.error, self._key)
         self._latest = self._monotonic()
@@ -46,32 +46,36 @@ class Reading:
             self._input_tokens = piece.input_tokens
         if piece.output_tokens is not None:
             self._output_tokens = piece.output_tokens
-        # PostgreSQL takes no NUL, in no text and no JSON, and nobody reads one.
+        # PostgreSQL stores no NUL characters, neither in text nor in JSON.
         if text := piece.text.replace("\0", ""):
             if self._first_token is None:
                 self._first_token = self._latest
             self._parts.append(text)
             on_delta(text)
 
-    def answer(self) -> ModelResponse:
-        """Return the whole answer. Raises ProviderFault when the stream ended early or the model refused."""
+    def to_response(self) -> ModelResponse:
+        """Return the whole response. Raises ProviderFault if the stream ended early or the model refused."""
         usage = self._usage()
         if self._refused:
-            raise ProviderFault(ErrorClass.CONTENT_REFUSED, "the model refused to answer", usage=usage)
+            raise ProviderFault(ErrorClass.CONTENT_REFUSED, "The model refused to answer", usage=usage)
         if not self._is_whole:
-            raise ProviderFault(ErrorClass.UNAVAILABLE, "the model provider broke off", usage=usage)
+            raise ProviderFault(
+                ErrorClass.UNAVAILABLE,
+                "The model provider ended the stream before the response was complete",
+                usage=usage,
+            )
         text = "".join(self._parts)
         return ModelResponse(text=text, usage=usage, truncated=self._truncated, called_tool=self._called_tool)
 
-    def counted(self) -> Usage | None:
-        """Return what was counted by a provider whose answer never came to its end; None where nothing was."""
+    def find_usage(self) -> Usage | None:
+        """Return the usage reported so far; None if none was."""
         return None if self._input_tokens is None and self._output_tokens is None else self._usage()
 
     def _usage(self) -> Usage:
         first = self._first_token
         return Usage(
             model=self._model,
-            input_tokens=self._input_tokens or 0,  # some servers do not count: 0 and 0, never a guess
+            input_tokens=self._input_tokens or 0,  # some servers do not report counts: 0, never an estimate
             output_tokens=self._output_tokens or 0,
             latency_ms=self._since_start_ms(self._latest),
             first_token_ms=None if first is None else self._since_start_ms(first),

@@ -1,6 +1,6 @@
-"""Values made from simple JSON Schemas: types, enumerations, bounds and references within the schema.
+"""Generate values from simple JSON Schemas: types, enumerations, bounds and references within the schema.
 
-What is made is held against the whole schema by the caller, so this may be simple; what it cannot make it says.
+Incomplete on purpose: the caller validates the value against the whole schema.
 """
 
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from domain.graphs.validation.json_schema import compile_schema
 
-SAYS_SO: Final = "[scripted]"
+MARKER: Final = "[scripted]"
 DEEPEST: Final = 20
 MOST_VALUES: Final = 10_000
 MOST_ITEMS: Final = 100
@@ -27,17 +27,17 @@ _FORMATS: Final = {
 }
 
 
-class CannotMake(Exception):  # noqa: N818  # an answer about a schema
-    """The schema asks for more than can be made without a model; the message says for what."""
+class CannotGenerate(Exception):  # noqa: N818  # an expected outcome
+    """The schema is not supported; the message names the unsupported part."""
 
 
-def value_for(schema: Schema) -> Any:  # noqa: ANN401  # any JSON value
-    """Make a JSON value. Raises CannotMake."""
-    return _Maker(schema).make(schema, "answer", DEEPEST)
+def generate_value(schema: Schema) -> Any:  # noqa: ANN401  # any JSON value
+    """Return a JSON value for a schema. Raises CannotGenerate."""
+    return _Generator(schema).generate(schema, "answer", DEEPEST)
 
 
-class _Maker:
-    """Makes values by one schema, to which its references lead."""
+class _Generator:
+    """Generates values; `root` is the schema that references point into."""
 
     def __init__(self, root: Schema) -> None:
         self._root = root
@@ -52,45 +52,45 @@ class _Maker:
             "null": lambda _schema, _name, _depth: None,
         }
 
-    def make(self, schema: object, name: str, depth: int) -> Any:  # noqa: ANN401  # any JSON value
-        """Make the value that is called `name`, at most `depth` deep."""
+    def generate(self, schema: object, name: str, depth: int) -> Any:  # noqa: ANN401  # any JSON value
+        """Return a value for a schema, at most `depth` levels deep; `name` is used in texts and messages."""
         self._values_left -= 1
         if depth == 0 or self._values_left < 0:
-            raise CannotMake(f"'{name}' is nested too deeply, or one value too many")
+            raise CannotGenerate(f"'{name}' is nested too deeply, or the value has too many parts")
         if schema is True:
-            return f"{SAYS_SO} {name}"
+            return f"{MARKER} {name}"
         if not isinstance(schema, dict):
-            raise CannotMake(f"'{name}' can have no value")
+            raise CannotGenerate(f"no value is valid for '{name}'")
         given = cast("Schema", schema)
         if "const" in given:
             return given["const"]
         if given.get("enum"):
             return given["enum"][0]
         if "$ref" in given:
-            return self.make(self._referred(str(given["$ref"])), name, depth - 1)
+            return self.generate(self._resolve_reference(str(given["$ref"])), name, depth - 1)
         if choices := [*given.get("anyOf", ()), *given.get("oneOf", ())]:
-            return self._first_of(choices, name, depth - 1)
+            return self._generate_any(choices, name, depth - 1)
         return self._by_type[_find_type(given)](given, name, depth)
 
-    def _first_of(self, choices: list[object], name: str, depth: int) -> Any:  # noqa: ANN401  # any JSON value
+    def _generate_any(self, choices: list[object], name: str, depth: int) -> Any:  # noqa: ANN401  # any JSON value
         for choice in choices:
             try:
-                return self.make(choice, name, depth)
-            except CannotMake:
+                return self.generate(choice, name, depth)
+            except CannotGenerate:
                 continue
-        raise CannotMake(f"none of the choices of '{name}'")
+        raise CannotGenerate(f"none of the alternatives of '{name}' is supported")
 
     def _object(self, schema: Schema, _name: str, depth: int) -> dict[str, Any]:
         return dict(self._members(schema, depth))
 
     def _members(self, schema: Schema, depth: int) -> Iterator[tuple[str, Any]]:
-        """Return every property that can be made; only the required must be."""
+        """Yield every property that can be generated. Raises CannotGenerate for a required one."""
         properties: Schema = schema.get("properties", {})
         required: list[str] = schema.get("required", [])
         for name in dict.fromkeys([*properties, *required]):
             try:
-                yield name, self.make(properties.get(name, True), name, depth - 1)
-            except CannotMake:
+                yield name, self.generate(properties.get(name, True), name, depth - 1)
+            except CannotGenerate:
                 if name in required:
                     raise
 
@@ -99,21 +99,21 @@ class _Maker:
         least, most = int(schema.get("minItems", 0)), int(schema.get("maxItems", MOST_ITEMS))
         count = min(max(least, 2, len(first)), most)
         if count > MOST_ITEMS:
-            raise CannotMake(f"'{name}' needs more than {MOST_ITEMS} items")
+            raise CannotGenerate(f"'{name}' requires more than {MOST_ITEMS} items")
         rest = schema.get("items", True)
         if rest is False:
             count = min(count, len(first))
         kinds = [*first, *[rest] * count][:count]
-        return [self.make(kind, f"{name} {place}", depth - 1) for place, kind in enumerate(kinds, 1)]
+        return [self.generate(kind, f"{name} {place}", depth - 1) for place, kind in enumerate(kinds, 1)]
 
-    def _referred(self, reference: str) -> object:
+    def _resolve_reference(self, reference: str) -> object:
         found: object = self._root
         if not reference.startswith("#"):
-            raise CannotMake(f"the reference '{reference[:100]}' leads elsewhere")
+            raise CannotGenerate(f"the reference '{reference[:100]}' points outside the schema")
         for part in reference.removeprefix("#").split("/")[1:]:
             found = _member(found, part.replace("~1", "/").replace("~0", "~"))
         if found is None:
-            raise CannotMake(f"the reference '{reference[:100]}' leads nowhere")
+            raise CannotGenerate(f"the target of the reference '{reference[:100]}' does not exist")
         return found
 
 
@@ -134,28 +134,28 @@ def _find_type(schema: Schema) -> str:
 
 def _string(schema: Schema, name: str, _depth: int) -> str:
     if "pattern" in schema:
-        raise CannotMake(f"'{name}' has a pattern")
+        raise CannotGenerate(f"'{name}' has a pattern, which is not supported")
     if schema.get("format") in _FORMATS:
         return _FORMATS[str(schema["format"])]
-    text = f"{SAYS_SO} {name}"
+    text = f"{MARKER} {name}"
     least, most = int(schema.get("minLength", 0)), int(schema.get("maxLength", LONGEST_TEXT))
     if least > LONGEST_TEXT:
-        raise CannotMake(f"'{name}' needs more than {LONGEST_TEXT} characters")
+        raise CannotGenerate(f"'{name}' requires more than {LONGEST_TEXT} characters")
     return text.ljust(least, ".")[:most]
 
 
 def _number(schema: Schema, name: str, _depth: int) -> int | float:
-    """Take the first likely number that its own bounds allow."""
+    """Return the first of some candidate numbers that satisfies the bounds."""
     bounds = {word: schema[word] for word in _NUMBER_WORDS if word in schema}
-    judge = compile_schema({"type": schema["type"], **bounds})
-    likely: list[int | float] = [1, 0]
+    validator = compile_schema({"type": schema["type"], **bounds})
+    candidates: list[int | float] = [1, 0]
     for word, bound in bounds.items():
-        likely += [bound, bound + 1, bound - 1] if word != "multipleOf" else [bound, -bound]
+        candidates += [bound, bound + 1, bound - 1] if word != "multipleOf" else [bound, -bound]
     ends = [bound for word, bound in bounds.items() if word != "multipleOf"]
-    likely.append(sum(ends) / max(len(ends), 1))
+    candidates.append(sum(ends) / max(len(ends), 1))
     step = bounds.get("multipleOf", 1)
-    likely += [-(-bound // step) * step for bound in ends]
-    for number in likely:
-        if not judge.problems(number):
+    candidates += [-(-bound // step) * step for bound in ends]
+    for number in candidates:
+        if not validator.problems(number):
             return number
-    raise CannotMake(f"'{name}' is bounded too narrowly")
+    raise CannotGenerate(f"no candidate number satisfies the bounds of '{name}'")

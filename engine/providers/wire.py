@@ -1,4 +1,4 @@
-"""What the protocols of model providers have in common: what goes out alike, and the pieces that come in."""
+"""What the protocols of model providers share: request headers, messages, and decoded stream pieces."""
 
 import re
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ import msgspec
 from msgspec import Struct
 
 from domain.graphs.graph import ErrorClass
-from engine.providers.http_faults import SaidError
+from engine.providers.http_faults import ErrorDetails
 from engine.providers.provider import ModelRequest, ProviderFault
 
 TOKENS_MAX = 100_000_000
-"""A greater count of one call is none: no model takes as much, and read models could not add it up."""
+"""Larger counts are ignored: no model processes as many, and sums could overflow in read models."""
 EMPTY = "(no answer)"
-"""Stands for a rejected answer without text: providers refuse empty messages."""
+"""Sent in place of a rejected response without text, since providers refuse empty messages."""
 
-# W3C Trace Context, 3.2: what a caller sent goes into a header only in this form.
+# W3C Trace Context, 3.2. Only valid values are sent on.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-# Escapes of JSON (RFC 8259, 7), with the halves of surrogate pairs that stand alone as the one group.
+# JSON escapes (RFC 8259, 7); the group matches unpaired surrogates.
 _ESCAPES = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
@@ -29,9 +29,9 @@ T = TypeVar("T")
 
 
 class Piece(Struct, frozen=True, kw_only=True):
-    """What one event of a stream adds to an answer, in whichever protocol; tokens are the counts so far.
+    """What one stream event adds to a response; token counts are cumulative.
 
-    `is_whole`: the answer has come to its end, whatever becomes of the stream. `is_last`: nothing follows.
+    `is_whole`: the response is complete, even if the stream breaks afterwards. `is_last`: no event follows.
     """
 
     text: str = ""
@@ -42,77 +42,79 @@ class Piece(Struct, frozen=True, kw_only=True):
     called_tool: bool = False
     input_tokens: int | None = None
     output_tokens: int | None = None
-    error: SaidError | str | None = None
+    error: ErrorDetails | str | None = None
 
 
 class Wire(Protocol):
-    """One protocol as bytes."""
+    """Encodes requests and decodes stream events of one protocol."""
 
     @property
     def path(self) -> str:
-        """Return the path of calls, after the base URL."""
+        """Return the path of requests, relative to the base URL."""
         ...
 
-    def headers(self, ask: ModelRequest, key: str) -> Mapping[str, str]:
+    def headers(self, request: ModelRequest, key: str) -> Mapping[str, str]:
         """Return the request's headers."""
         ...
 
-    def body(self, ask: ModelRequest) -> bytes:
-        """Write the request's body. Raises ProviderFault when its texts cannot be written as UTF-8."""
+    def body(self, request: ModelRequest) -> bytes:
+        """Encode the request's body. Raises ProviderFault if its texts are not valid Unicode."""
         ...
 
     def piece(self, data: str) -> Piece | None:
-        """Read the data of one event; None when it is not of the protocol."""
+        """Decode the data of one event; None if it does not follow the protocol."""
         ...
 
 
-def shared_headers(ask: ModelRequest) -> dict[str, str]:
-    """Return the headers of every protocol. Nothing compressed is asked for: what cannot swell cannot swamp us."""
+def shared_headers(request: ModelRequest) -> dict[str, str]:
+    """Return the headers of all protocols. Compression is not requested, so that no response can expand."""
     headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
-    if _TOKEN.fullmatch(ask.idempotency_token):
-        headers["Idempotency-Key"] = ask.idempotency_token
-    if ask.traceparent is not None and _TRACEPARENT.fullmatch(ask.traceparent):
-        headers["traceparent"] = ask.traceparent
+    if _TOKEN.fullmatch(request.idempotency_token):
+        headers["Idempotency-Key"] = request.idempotency_token
+    if request.traceparent is not None and _TRACEPARENT.fullmatch(request.traceparent):
+        headers["traceparent"] = request.traceparent
     return headers
 
 
 def encode_request(request: Mapping[str, Any]) -> bytes:
-    """Write a request without what is None. Raises ProviderFault when its texts cannot be written as UTF-8."""
+    """Encode a request, omitting None values. Raises ProviderFault if its texts are not valid Unicode."""
     try:
         return msgspec.json.encode({name: value for name, value in request.items() if value is not None})
     except UnicodeEncodeError:
-        raise ProviderFault(ErrorClass.BAD_REQUEST, "the prompt holds half of a surrogate pair") from None
+        raise ProviderFault(
+            ErrorClass.BAD_REQUEST, "The prompt contains an unpaired surrogate, which cannot be encoded as UTF-8"
+        ) from None
 
 
-def conversation(ask: ModelRequest) -> list[dict[str, str]]:
-    """Return the messages of the user and of the model, in order; the system's are each protocol's own."""
-    messages = [{"role": "user", "content": ask.prompt}]
-    if ask.repair is not None:
-        answer = ask.repair.answer if ask.repair.answer.strip() else EMPTY
+def build_messages(request: ModelRequest) -> list[dict[str, str]]:
+    """Return the messages of user and model, in order; each protocol adds the system prompt itself."""
+    messages = [{"role": "user", "content": request.prompt}]
+    if request.repair is not None:
+        answer = request.repair.answer if request.repair.answer.strip() else EMPTY
         messages.append({"role": "assistant", "content": answer})
-        messages.append({"role": "user", "content": ask.repair.said})
+        messages.append({"role": "user", "content": request.repair.said})
     return messages
 
 
 def decode_event(decoder: msgspec.json.Decoder[T], data: str) -> T | None:
-    """Read the JSON of an event; None when it is not of the protocol. Half a surrogate pair becomes U+FFFD."""
+    """Decode the JSON of an event; None if it does not follow the protocol. Unpaired surrogates become U+FFFD."""
     try:
         return decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
-        mended = _ESCAPES.sub(lambda escape: escape[0] if escape[1] is None else r"\ufffd", data)
-        return None if mended == data else decode_event(decoder, mended)
+        repaired = _ESCAPES.sub(lambda escape: escape[0] if escape[1] is None else r"\ufffd", data)
+        return None if repaired == data else decode_event(decoder, repaired)
 
 
-def told_usage(usage: object, counted: type[T]) -> T | None:
-    """Return a usage as a provider tells it; None for one of another shape: the answer is paid for all the same."""
+def parse_usage(usage: object, shape: type[T]) -> T | None:
+    """Convert a reported usage; None if malformed, which must not lose the response, since it is paid for."""
     try:
-        return msgspec.convert(usage, counted)
+        return msgspec.convert(usage, shape)
     except msgspec.ValidationError:
         return None
 
 
-def told_tokens(count: object) -> int | None:
-    """Return a count of tokens as a provider tells it; None for what is no count: nobody is owed money by a model."""
+def parse_token_count(count: object) -> int | None:
+    """Return a reported token count; None if it is not an integer from 0 to TOKENS_MAX."""
     if not isinstance(count, int) or isinstance(count, bool):
         return None
     return count if 0 <= count <= TOKENS_MAX else None

@@ -1,4 +1,4 @@
-"""Map and workflow steps: which children they wait for, and what these are started with."""
+"""Execute the first part of map and workflow steps: compute the inputs of their child runs."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,41 +22,43 @@ from store.contents import ContentStore, keep, resolve
 from store.log.log import Log
 
 PAGE = 1_000
-JSON_NAMES: Final[dict[type, str]] = {type(None): "null", bool: "true or false", str: "a text", dict: "an object"}
+JSON_NAMES: Final[dict[type, str]] = {type(None): "null", bool: "true or false", str: "a string", dict: "an object"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildSteps:
-    """Carries out the first part of map and workflow steps: what each child is to be started with."""
+    """Executes map and workflow steps up to the wait for their child runs."""
 
     log: Log
     contents: ContentStore
     slow: Evaluator = field(default_factory=Evaluator)
 
-    async def waits(self, call: StepCall, node: MapNode | WorkflowNode, now: datetime) -> Waiting | Succeeded | Failed:
-        """Return the wait for the children; a map over nothing completes at once. Raises ExpressionFault, Unavailable.
+    async def start_waiting(
+        self, call: StepCall, node: MapNode | WorkflowNode, now: datetime
+    ) -> Waiting | Succeeded | Failed:
+        """Return the wait for the child runs; a map over an empty list succeeds. Raises ExpressionFault, Unavailable.
 
-        A step that is begun anew with finished children waits for the same items once more, as they were recorded.
+        A retried step with completed children waits for the recorded items again.
         """
         kept = call.run.kept_items.get(node.id)
         if kept is not None:
             return _wait(call, kept.items, kept.children, now, resumes=True)
         if isinstance(node, WorkflowNode):
-            one = node.config
+            config = node.config
             inputs = [
-                await self.slow.evaluate(call.workspace_id, lambda budget: _inputs_of_workflow(call, one, budget))
+                await self.slow.evaluate(call.workspace_id, lambda budget: _build_workflow_inputs(call, config, budget))
             ]
         else:
             items = await self._items(call, node.config)
             if not isinstance(items, list):
-                return build_failure(ErrorClass.EXPRESSION, _no_list(node.config, items))
+                return build_failure(ErrorClass.EXPRESSION, _describe_wrong_items(node.config, items))
             found = cast("list[Any]", items)
             if len(found) > node.config.most_items:
-                message = f"the map has {len(found)} items, and most_items allows {node.config.most_items}"
+                message = f"The map has too many items: {len(found)}. Limit: {node.config.most_items} (most_items)"
                 return build_failure(ErrorClass.BAD_REQUEST, message)
             each = node.config
             inputs = await self.slow.evaluate(
-                call.workspace_id, lambda budget: _inputs_of_items(call, each, found, budget)
+                call.workspace_id, lambda budget: _build_item_inputs(call, each, found, budget)
             )
         if not inputs:
             return Succeeded([], await keep(self.contents, call.workspace_id, []))
@@ -70,22 +72,22 @@ class ChildSteps:
         version = call.run.pins.assets[asset_id]
         after = 0
         while page := await self.log.read_stream(asset_id, after=after, limit=PAGE):
-            for one in page:
-                after = one.version
-                if one.workspace_id != call.workspace_id or not isinstance(
-                    one.fact, AssetCreated | AssetContentRevised
+            for event in page:
+                after = event.version
+                if event.workspace_id != call.workspace_id or not isinstance(
+                    event.fact, AssetCreated | AssetContentRevised
                 ):
                     continue
-                brought = content_of(one.fact)
-                if brought is not None and brought[0] == version:
-                    return await resolve(self.contents, call.workspace_id, brought[1])
-        raise ExpressionFault(f"version {version} of the dataset is not in the log")
+                content = content_of(event.fact)
+                if content is not None and content[0] == version:
+                    return await resolve(self.contents, call.workspace_id, content[1])
+        raise ExpressionFault(f"Version {version} of the dataset does not exist")
 
 
-def _no_list(config: MapConfig, found: object) -> str:
-    """Say what stands where the items of a map should: null is what a query gives for a name that is misspelt."""
-    where = "what items picks" if config.dataset_id is None else "the content of its dataset"
-    return f"the items of a map must be a list, and {where} is {JSON_NAMES.get(type(found), 'a number')}"
+def _describe_wrong_items(config: MapConfig, found: object) -> str:
+    """Return the message for items that are not a list; a query with a misspelt name returns null."""
+    source = "the query in items returned" if config.dataset_id is None else "the content of its dataset is"
+    return f"The items of a map must be a list, but {source} {JSON_NAMES.get(type(found), 'a number')}"
 
 
 def _wait(call: StepCall, items: Payload, children: int, now: datetime, *, resumes: bool = False) -> Waiting:
@@ -97,30 +99,30 @@ def _wait(call: StepCall, items: Payload, children: int, now: datetime, *, resum
             items=items,
             children=children,
             resumes=resumes,
-            until=_until(call),
+            until=_compute_deadline(call),
             waiting_since=now,
         )
     )
 
 
-def _until(call: StepCall) -> datetime | None:
-    """Return when the time of the step is over: that of the attempt, or of all of them."""
+def _compute_deadline(call: StepCall) -> datetime | None:
+    """Return the earlier of the attempt's deadline and the step's total deadline."""
     node, step = call.node, call.run.steps[call.node.id]
-    ends = [compute_total_deadline(node, step)]
+    deadlines = [compute_total_deadline(node, step)]
     if node.timeout_seconds is not None and step.started_at is not None:
-        ends.append(step.started_at + timedelta(seconds=node.timeout_seconds))
-    return min((one for one in ends if one is not None), default=None)
+        deadlines.append(step.started_at + timedelta(seconds=node.timeout_seconds))
+    return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
 
-def _inputs_of_workflow(call: StepCall, config: WorkflowConfig, budget: Budget) -> object:
+def _build_workflow_inputs(call: StepCall, config: WorkflowConfig, budget: Budget) -> object:
     if not config.inputs:
         return resolve_pass_through(call.graph, call.run, call.node.id, call.data)
     seen = call.data.to_expression_data()
     return {name: compile_query(query).apply(seen, budget) for name, query in config.inputs.items()}
 
 
-def _inputs_of_items(call: StepCall, config: MapConfig, items: list[Any], budget: Budget) -> list[object]:
-    """Return what each child starts with, within one budget: what one item may take, 10,000 may not."""
+def _build_item_inputs(call: StepCall, config: MapConfig, items: list[Any], budget: Budget) -> list[object]:
+    """Return the inputs of each child run; one budget for all items, of which there may be 10,000."""
     if not config.inputs:
         return [{"item": item, "index": index} for index, item in enumerate(items)]
     seen = call.data.to_expression_data()
@@ -132,12 +134,12 @@ def _inputs_of_items(call: StepCall, config: MapConfig, items: list[Any], budget
 
 
 def get_child_workflow_id(node: Node) -> UUID:
-    """Return the workflow that each child of a step runs."""
+    """Return the id of the workflow that the child runs of a step execute."""
     if not isinstance(node, MapNode | WorkflowNode):
-        raise TypeError(f"{node.id} has no children")
+        raise TypeError(f"node {node.id} has no child runs")
     return to_uuid("wf", node.config.workflow_id)
 
 
 def get_child_concurrency(node: Node) -> int:
-    """Return how many children of a step may be under way at once."""
+    """Return how many child runs of a step may be in progress at once."""
     return node.config.concurrency if isinstance(node, MapNode) else 1

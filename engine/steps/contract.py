@@ -1,4 +1,4 @@
-"""What a step's executor is given and what it comes to."""
+"""The input and the possible results of a step's executor."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from engine.steps.run_data import RunData
 
 
 class AnswerRejected(Struct, frozen=True, kw_only=True):
-    """An answer of a model did not meet the step's schema; the attempt goes on with its n-th repair (from 1)."""
+    """A model's answer violated the step's schema; the attempt continues with repair number `repair` (from 1)."""
 
     attempt: int
     repair: int
@@ -24,7 +24,7 @@ class AnswerRejected(Struct, frozen=True, kw_only=True):
 
 
 def _ignore_rejection(_rejected: AnswerRejected) -> None:
-    """Ignore it."""
+    """Ignore a rejected answer."""
 
 
 def _ignore_usage(_usage: Usage) -> None:
@@ -32,10 +32,10 @@ def _ignore_usage(_usage: Usage) -> None:
 
 
 class StepCall(Struct, frozen=True, kw_only=True):
-    """One attempt of a step: where it stands, what it may see, and the token that makes a repeat recognisable.
+    """One attempt of a step, with the data that its expressions see.
 
-    `reject` has it recorded, while the attempt goes on, that an answer was rejected; `aborted` is told what a call of a
-    model took that was cancelled, as far as that is known.
+    `reject` records a rejected answer while the attempt continues; `aborted` receives the usage of a cancelled model
+    call, as far as it is known.
     """
 
     workspace_id: UUID
@@ -51,16 +51,16 @@ class StepCall(Struct, frozen=True, kw_only=True):
 
     @property
     def idempotency_token(self) -> str:
-        """Return the token for providers: the same for every attempt of one step of one run.
+        """Return the idempotency token for servers: the same for all attempts of a step within one attempt of the run.
 
-        Who retries a run wants another answer than the one that failed: each of its attempts has a token of its own.
+        Retrying a run asks for a new response, so each attempt of the run has its own token.
         """
-        again = f".{self.run.attempt}" if self.run.attempt > 1 else ""
-        return f"{self.run_id}.{self.node.id}{again}"
+        suffix = f".{self.run.attempt}" if self.run.attempt > 1 else ""
+        return f"{self.run_id}.{self.node.id}{suffix}"
 
 
 class Succeeded(Struct, frozen=True):
-    """The attempt gave an output, which stands in facts as `payload`."""
+    """The attempt succeeded; `payload` is the output as stored in facts."""
 
     output: Any
     payload: Payload
@@ -74,7 +74,7 @@ class Waiting(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """The attempt failed; the other side may have said when another is welcome."""
+    """The attempt failed; `retry_after_seconds` is the wait that the server asked for."""
 
     error: StepError
     usage: Usage | None = None
@@ -86,14 +86,14 @@ class RetryDue(Struct, frozen=True):
 
 
 class ItemsSettled(Struct, frozen=True):
-    """Some of a step's children have ended, and `then` is what the step comes to because of it, if it does."""
+    """Some of a step's child runs have ended; `then` is the step's result, if this settles it."""
 
     items: tuple[ItemResult, ...]
     then: Succeeded | Failed | None = None
 
 
 class DecidedAtDeadline(Struct, frozen=True):
-    """Nobody decided until the deadline, and the system decides as the graph says; `data` is that of the decision."""
+    """The deadline passed, and the system decides as the graph specifies; `data` is the data of the decision."""
 
     outcome: str
     data: Payload
@@ -101,14 +101,14 @@ class DecidedAtDeadline(Struct, frozen=True):
 
 
 Result = Succeeded | Waiting | Failed | RetryDue | AnswerRejected | ItemsSettled | DecidedAtDeadline
-"""What arrives of a step. `Rejected` alone does not end what the step has under way."""
+"""A result of a step. Only AnswerRejected does not end the attempt."""
 
 
 def build_failure(error_class: ErrorClass, message: str) -> Failed:
-    """Return a failure with a class for policies and a sentence for people."""
+    """Return a failure with its class, for error policies, and its message, for people."""
     return Failed(StepError(error_class=error_class, message=make_storable(message)))
 
 
 def make_storable(message: str) -> str:
-    """Return a message without NUL and lone surrogates: PostgreSQL stores neither, and providers may send them."""
+    """Return a message without NUL and unpaired surrogates, which PostgreSQL cannot store and servers may send."""
     return message[:2_000].replace("\0", "").encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""Delay steps: until when they wait, and what they give then."""
+"""Execute delay steps: compute until when they wait, and their output."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
@@ -13,34 +13,34 @@ from domain.runs.facts import StepWaiting, WaitFor
 from engine.steps.contract import StepCall
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-MOST_SHOWN: Final = 100
+SHOWN_CHARACTERS_MAX: Final = 100
 
 
 def compute_wait_end(call: StepCall, config: DelayConfig, now: datetime, budget: Budget | None = None) -> datetime:
-    """Return when the wait ends, in UTC. Raises ExpressionFault when the template renders no such time."""
+    """Return when the wait ends, in UTC. Raises ExpressionFault if `until` does not render a valid time."""
     if config.seconds is not None:
         return now + timedelta(seconds=config.seconds)
     return parse_time(compile_template(config.until or "").render(call.data.to_expression_data(), budget))
 
 
 def parse_time(text: str) -> datetime:
-    """Read a time in the form of RFC 3339, with its offset, as UTC. Raises ExpressionFault."""
+    """Parse an RFC 3339 time with an offset, and return it in UTC. Raises ExpressionFault."""
     try:
         return msgspec.convert(text.strip(), Moment).astimezone(UTC)
     except (msgspec.ValidationError, OverflowError) as fault:
-        shown = text.strip()[:MOST_SHOWN]
+        shown = text.strip()[:SHOWN_CHARACTERS_MAX]
         raise ExpressionFault(
-            f"until gave {shown!r}, which is no time of RFC 3339, such as 2026-03-01T12:00:00Z"
+            f"until must render an RFC 3339 time such as 2026-03-01T12:00:00Z, but rendered {shown!r}"
         ) from fault
 
 
 def build_timer_wait(call: StepCall, until: datetime, now: datetime) -> StepWaiting:
-    """Return the fact that a step waits for a time."""
+    """Return the fact of a step that waits for a time."""
     return StepWaiting(
         node=call.node.id, attempt=call.attempt, waiting_for=WaitFor.TIMER, until=until, waiting_since=now
     )
 
 
 def build_delay_output(until: datetime) -> dict[str, Any]:
-    """Return the output of a delay: the time that it waited for."""
+    """Return the output of a delay: the time it waited for."""
     return {"until": until.astimezone(UTC).isoformat().replace("+00:00", "Z")}

@@ -1,6 +1,6 @@
-"""Slow work: what authors' queries and templates take long over is done beside the loop, so that everybody goes on.
+"""Evaluate authors' queries and templates without blocking the event loop: slow ones run in a thread.
 
-500 steps whose queries each took a second held the engine, its lease and the gateway beside it for minutes.
+500 steps whose queries took a second each blocked the engine, its leases and the gateway in its process for minutes.
 """
 
 import asyncio
@@ -16,34 +16,34 @@ T = TypeVar("T")
 
 
 class Evaluator:
-    """Does what is quick at once, and what is not on a thread, a piece of each workspace in turn.
+    """Evaluates quick work inline, and slow work in one thread, round robin between workspaces.
 
-    No more waits than is in hand: a piece for each step under way, so the nodes of a graph times the active runs.
-    The work must change nothing.
+    The queue needs no limit of its own: each step in progress has at most one entry. Work may be evaluated twice, so it
+    must have no side effects.
     """
 
     def __init__(self) -> None:
-        """Create it; the thread begins with the first slow work."""
+        """Create it; the thread is started by the first slow work."""
         self._thread = ThreadPoolExecutor(1, "slow-work")
         self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
         self._is_busy = False
 
     async def evaluate(self, workspace_id: UUID, work: Callable[[Budget], T]) -> T:
-        """Do the work, again where it was not quick. Raises TooMuchWork, and what the work raises."""
+        """Evaluate inline, and again in the thread if that exceeds the inline budget. Raises what the work raises."""
         try:
             return work(Budget.inline())
         except TooMuchWork:
             return await self.run_in_thread(workspace_id, lambda: work(Budget()))
 
     async def run_in_thread(self, workspace_id: UUID, work: Callable[[], T]) -> T:
-        """Do work that is known to be slow, in the workspace's turn. Raises what the work raises."""
-        await self._turn(workspace_id)
+        """Run slow work in the thread, in the workspace's turn. Raises what the work raises."""
+        await self._wait_for_turn(workspace_id)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        finally:  # of who was cancelled the thread still ends what it has begun, which is bounded
-            self._end()
+        finally:  # if cancelled, the thread still finishes this work, whose budget is limited
+            self._pass_turn()
 
-    async def _turn(self, workspace_id: UUID) -> None:
+    async def _wait_for_turn(self, workspace_id: UUID) -> None:
         if not self._is_busy:
             self._is_busy = True
             return
@@ -53,14 +53,14 @@ class Evaluator:
             await called
         except asyncio.CancelledError:
             self._waiting.remove(workspace_id, called)
-            if not called.cancelled():  # the turn had come: the next one takes it
-                self._end()
+            if not called.cancelled():  # the turn was granted already: pass it on
+                self._pass_turn()
             raise
 
-    def _end(self) -> None:
+    def _pass_turn(self) -> None:
         while (found := self._waiting.take()) is not None:
             called = found[1]
-            if not called.cancelled():  # else whoever waited has not come to leave the line
+            if not called.cancelled():  # else cancelled, and its task has not left the queue yet
                 called.set_result(None)
                 return
         self._is_busy = False

@@ -1,4 +1,4 @@
-"""Human steps: who is asked what, having been shown exactly which values."""
+"""Execute human steps: who may decide, the possible outcomes, and the values shown."""
 
 import hashlib
 import hmac
@@ -19,7 +19,7 @@ _canonical = msgspec.json.Encoder(order="deterministic")
 
 
 def build_shown_values(call: StepCall, config: HumanConfig, budget: Budget) -> dict[str, Any]:
-    """Return what a person is shown: the rendered instructions and the picked values. Raises ExpressionFault."""
+    """Return what a person is shown: rendered instructions and selected values. Raises ExpressionFault."""
     seen = call.data.to_expression_data()
     shown: dict[str, Any] = {name: compile_query(query).apply(seen, budget) for name, query in config.shows.items()}
     if config.instructions is None:
@@ -35,15 +35,15 @@ def hash_shown_values(shown: object, key: bytes) -> str:
 def build_human_wait(
     call: StepCall, config: HumanConfig, payload: Payload, shown_hash: str, now: datetime
 ) -> StepWaiting:
-    """Return the fact that a step waits for a person."""
+    """Return the fact of a step that waits for a person."""
     deadline = config.deadline
     return StepWaiting(
         node=call.node.id,
         attempt=call.attempt,
         waiting_for=WaitFor.HUMAN,
         until=None if deadline is None else now + timedelta(seconds=deadline.after_seconds),
-        assignees=tuple(one.user for one in config.assignees if one.user is not None),
-        roles=tuple(one.role for one in config.assignees if one.role is not None),
+        assignees=tuple(assignee.user for assignee in config.assignees if assignee.user is not None),
+        roles=tuple(assignee.role for assignee in config.assignees if assignee.role is not None),
         form=config.form,
         outcomes=config.outcomes,
         shown=payload,

@@ -1,4 +1,4 @@
-"""Prompt steps: render what is asked, ask the model, and read its answer as text or as JSON that meets a schema."""
+"""Execute prompt steps: render the prompt, call the model, and validate its answer."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,20 +17,20 @@ from engine.providers.choice import Providers
 from engine.providers.provider import ModelRequest, Provider, ProviderFault
 from engine.steps.contract import AnswerRejected, Failed, StepCall, build_failure
 from engine.steps.evaluator import Evaluator
-from engine.steps.prompt_answers import Fit, read_answer, to_repair, without_text
+from engine.steps.prompt_answers import ValidAnswer, build_repair, check_text_present, validate_answer
 
 
 class PromptAssets(Protocol):
-    """Gives the text of a prompt asset at a pinned version."""
+    """Reads the text of a prompt asset at a pinned version."""
 
     async def __call__(self, workspace_id: UUID, asset_id: UUID, version: int) -> str:
-        """Return the text. Raises ExpressionFault when the content is not text."""
+        """Return the text. Raises ExpressionFault if the content is not text."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a model's answer came to: text, or JSON that meets the schema."""
+    """A valid answer: text, or JSON that meets the schema."""
 
     output: Any
     usage: Usage
@@ -38,7 +38,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompts:
-    """Carries out prompt steps."""
+    """Executes prompt steps."""
 
     providers: Providers
     prompt_assets: PromptAssets
@@ -47,35 +47,35 @@ class Prompts:
     slow: Evaluator = field(default_factory=Evaluator)
 
     async def complete(self, call: StepCall, config: PromptConfig) -> Answered | Failed:
-        """Ask the model, again to repair what does not fit. Raises ExpressionFault where nothing can be rendered."""
+        """Call the model, again to repair invalid answers. Raises ExpressionFault if the prompt cannot be rendered."""
         prices = call.run.pins.prices
         try:
             provider, model = self.providers.choose(config.model)
-            return await self._until_it_fits(provider, await self._ask(call, config, model), call)
+            return await self._call_until_valid(provider, await self._build_request(call, config, model), call)
         except ProviderFault as fault:
-            refused = build_failure(fault.error_class, fault.message)
+            failure = build_failure(fault.error_class, fault.message)
             usage = None if fault.usage is None else with_cost(fault.usage, prices)
-            return Failed(refused.error, usage, retry_after_seconds=fault.retry_after_seconds)
+            return Failed(failure.error, usage, retry_after_seconds=fault.retry_after_seconds)
 
-    async def _until_it_fits(self, provider: Provider, first: ModelRequest, call: StepCall) -> Answered | Failed:
-        ask = first
+    async def _call_until_valid(self, provider: Provider, first: ModelRequest, call: StepCall) -> Answered | Failed:
+        request = first
         most = first.output.repair_attempts if isinstance(first.output, JsonOutput) else 0
         repair = 1
         while True:
-            answer = await provider.complete(ask, self.on_delta(call))
+            answer = await provider.complete(request, self.on_delta(call))
             usage = with_cost(answer.usage, call.run.pins.prices)
-            read = without_text(answer) or read_answer(answer.text, first.output)
-            if isinstance(read, Fit):
-                return Answered(read.output, usage)
+            validated = check_text_present(answer) or validate_answer(answer.text, first.output)
+            if isinstance(validated, ValidAnswer):
+                return Answered(validated.output, usage)
             if repair > most:
-                said = f"{read.message}: {'; '.join(read.problems)}"
-                return Failed(build_failure(ErrorClass.INVALID_OUTPUT, said).error, usage)
-            call.reject(AnswerRejected(attempt=call.attempt, repair=repair, problems=read.problems, usage=usage))
-            ask = to_repair(ask, answer.text, read, first)
+                message = f"{validated.message}: {'; '.join(validated.problems)}"
+                return Failed(build_failure(ErrorClass.INVALID_OUTPUT, message).error, usage)
+            call.reject(AnswerRejected(attempt=call.attempt, repair=repair, problems=validated.problems, usage=usage))
+            request = build_repair(request, answer.text, validated, first)
             repair += 1
 
-    async def _ask(self, call: StepCall, config: PromptConfig, model: str) -> ModelRequest:
-        template, seen = await self._template(call, config), call.data.to_expression_data()
+    async def _build_request(self, call: StepCall, config: PromptConfig, model: str) -> ModelRequest:
+        template, seen = await self._read_template(call, config), call.data.to_expression_data()
         system, prompt = await self.slow.evaluate(
             call.workspace_id, lambda budget: _render(config, template, seen, budget)
         )
@@ -92,7 +92,7 @@ class Prompts:
             aborted=lambda usage: call.aborted(with_cost(usage, call.run.pins.prices)),
         )
 
-    async def _template(self, call: StepCall, config: PromptConfig) -> str:
+    async def _read_template(self, call: StepCall, config: PromptConfig) -> str:
         if config.asset_id is None:
             return config.template or ""
         asset_id = to_uuid("ast", config.asset_id)
@@ -100,7 +100,7 @@ class Prompts:
 
 
 def _render(config: PromptConfig, template: str, seen: Mapping[str, Any], budget: Budget) -> tuple[str | None, str]:
-    """Return the texts of the system and of the user."""
+    """Return the system prompt and the user prompt."""
     if config.variables:
         picked = {name: compile_query(query).apply(seen, budget) for name, query in config.variables.items()}
         seen = {**seen, "variables": picked}

@@ -1,4 +1,4 @@
-"""Answers of models, read as the step asks for them: as text, or as JSON that meets a schema; else what to repair."""
+"""Validate models' answers as text, or as JSON that meets a schema, and build requests to repair them."""
 
 import hashlib
 import re
@@ -18,58 +18,58 @@ PROBLEM_CHARACTERS_MAX: Final = 500
 _FENCED = re.compile(r"\s*```(?:json)?\s*\n(?P<json>.*)\n\s*```\s*", re.DOTALL)
 
 
-class Fit(Struct, frozen=True):
-    """An answer that is what was asked for."""
+class ValidAnswer(Struct, frozen=True):
+    """An answer in the requested format."""
 
     output: Any
 
 
-class Unfit(Struct, frozen=True):
-    """An answer that is not what was asked for, and why."""
+class InvalidAnswer(Struct, frozen=True):
+    """An answer that is not in the requested format, and why."""
 
     message: str
     problems: tuple[str, ...]
 
 
-def without_text(answer: ModelResponse) -> Unfit | None:
-    """Tell why an answer is none: no step can go on with nothing. None where the model wrote something."""
+def check_text_present(answer: ModelResponse) -> InvalidAnswer | None:
+    """Return why a response without text has none; None if it has text."""
     if answer.text:
         return None
-    why = "it ended its answer before the first word"
+    why = "the response ended before the first word"
     if answer.called_tool:
-        why = "it wanted a tool to be called, and a prompt step offers none"
+        why = "it requested a tool call, but prompt steps offer no tools"
     elif answer.truncated:
-        why = "the limit of output tokens (max_output_tokens) was used up before the first word"
-    return _unfit("the model gave no text", [why])
+        why = "max_output_tokens was used up before the first word"
+    return _build_invalid("The model returned no text", [why])
 
 
-def read_answer(text: str, asked: TextOutput | JsonOutput) -> Fit | Unfit:
-    """Read a model's answer. JSON may stand in a fence of Markdown, as many models like to write it."""
-    if not isinstance(asked, JsonOutput):
-        return Fit(text)
+def validate_answer(text: str, output: TextOutput | JsonOutput) -> ValidAnswer | InvalidAnswer:
+    """Validate a model's answer. JSON may be inside a Markdown code fence, as many models write it."""
+    if not isinstance(output, JsonOutput):
+        return ValidAnswer(text)
     fenced = _FENCED.fullmatch(text)
     try:
         value = msgspec.json.decode(fenced["json"] if fenced else text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
-        return _unfit("the answer is not JSON", [str(fault)])
+        return _build_invalid("The answer is not valid JSON", [str(fault)])
     try:
-        found = compile_schema(asked.schema).problems(value)
-    except ExpressionFault as fault:  # too large or too deep to be judged
-        return _unfit("the answer cannot be held against the schema", [str(fault)])
+        found = compile_schema(output.schema).problems(value)
+    except ExpressionFault as fault:  # too large or too deeply nested to validate
+        return _build_invalid("The answer cannot be validated", [str(fault)])
     problems = [f"{problem.pointer or '/'}: {problem.message}" for problem in found]
-    return _unfit("the answer does not meet the schema", problems) if problems else Fit(value)
+    return _build_invalid("The answer does not meet the schema", problems) if problems else ValidAnswer(value)
 
 
-def to_repair(ask: ModelRequest, answer: str, unfit: Unfit, first: ModelRequest) -> ModelRequest:
-    """Ask for a repair of an answer. Its token is its own, and the same wherever the same answer is repaired."""
-    listed = "\n".join(f"- {problem}" for problem in unfit.problems)
-    said = f"{unfit.message}:\n{listed}\nAnswer again, with nothing but JSON that meets the schema."
-    digest = hashlib.sha256(f"{ask.idempotency_token}\n{answer}".encode(errors="replace")).hexdigest()[:16]
+def build_repair(request: ModelRequest, answer: str, invalid: InvalidAnswer, first: ModelRequest) -> ModelRequest:
+    """Return the request to repair an answer; its token depends on the answer, so that a repetition has the same."""
+    listed = "\n".join(f"- {problem}" for problem in invalid.problems)
+    said = f"{invalid.message}:\n{listed}\nAnswer again, with nothing but JSON that meets the schema."
+    digest = hashlib.sha256(f"{request.idempotency_token}\n{answer}".encode(errors="replace")).hexdigest()[:16]
     return replace(
         first, repair=Repair(answer=answer, said=said), idempotency_token=f"{first.idempotency_token}.{digest}"
     )
 
 
-def _unfit(what: str, problems: list[str]) -> Unfit:
-    short = tuple(make_storable(problem[:PROBLEM_CHARACTERS_MAX]) for problem in problems)
-    return Unfit(what, short)
+def _build_invalid(message: str, problems: list[str]) -> InvalidAnswer:
+    shortened = tuple(make_storable(problem[:PROBLEM_CHARACTERS_MAX]) for problem in problems)
+    return InvalidAnswer(message, shortened)

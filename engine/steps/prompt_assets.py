@@ -1,4 +1,4 @@
-"""Prompt assets at their pinned versions: read from the log once, and kept within a bound."""
+"""Read prompt assets at their pinned versions, through a bounded cache."""
 
 from uuid import UUID
 
@@ -12,19 +12,19 @@ PAGE = 1_000
 
 
 class PromptAssetTexts:
-    """Gives the text of a prompt asset at a version, which never changes."""
+    """Reads the text of a version of a prompt asset; versions are immutable."""
 
     def __init__(self, log: Log, contents: ContentStore, *, most_kept: int) -> None:
-        """Make the cache, which forgets the texts that were used least recently."""
+        """Create it; the cache evicts the least recently used of more than `most_kept` texts."""
         self._log = log
         self._contents = contents
         self._kept = LruCache[tuple[UUID, int], str](most_kept)
 
     async def __call__(self, workspace_id: UUID, asset_id: UUID, version: int) -> str:
-        """Return the text. Raises ExpressionFault when there is none; Unavailable."""
-        known = self._kept.get((asset_id, version))
-        if known is not None:
-            return known
+        """Return the text. Raises ExpressionFault if it does not exist or is not text; Unavailable."""
+        cached = self._kept.get((asset_id, version))
+        if cached is not None:
+            return cached
         text = await self._read(workspace_id, asset_id, version)
         self._kept.put((asset_id, version), text)
         return text
@@ -32,18 +32,18 @@ class PromptAssetTexts:
     async def _read(self, workspace_id: UUID, asset_id: UUID, version: int) -> str:
         after = 0
         while page := await self._log.read_stream(asset_id, after=after, limit=PAGE):
-            for one in page:
-                after = one.version
-                if one.workspace_id != workspace_id or not isinstance(one.fact, AssetCreated | AssetContentRevised):
+            for event in page:
+                after = event.version
+                if event.workspace_id != workspace_id or not isinstance(event.fact, AssetCreated | AssetContentRevised):
                     continue
-                brought = content_of(one.fact)
-                if brought is not None and brought[0] == version:
-                    value = await resolve(self._contents, workspace_id, brought[1])
+                content = content_of(event.fact)
+                if content is not None and content[0] == version:
+                    value = await resolve(self._contents, workspace_id, content[1])
                     return _require_text(value, version)
-        raise ExpressionFault(f"version {version} of the prompt asset is not in the log")
+        raise ExpressionFault(f"Version {version} of the prompt asset does not exist")
 
 
 def _require_text(value: object, version: int) -> str:
     if not isinstance(value, str):
-        raise ExpressionFault(f"the content of the prompt asset (version {version}) is not text")
+        raise ExpressionFault(f"The content of version {version} of the prompt asset must be a string")
     return value

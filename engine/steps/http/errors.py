@@ -1,31 +1,17 @@
-"""Faults of `http` steps: which class a status or a broken connection belongs to, and what is said of it."""
+"""Failures of `http` steps, classified by status or by how the connection failed."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
-
-import httpx2
 
 from domain.graphs.graph import ErrorClass
-from engine.providers.http_faults import retry_after_seconds
-
-QUOTE_CHARACTERS_MAX: Final = 300
-
-_CLASSES: Final = {
-    401: ErrorClass.AUTH,
-    403: ErrorClass.AUTH,
-    408: ErrorClass.TIMEOUT,
-    429: ErrorClass.RATE_LIMITED,
-    503: ErrorClass.OVERLOADED,
-}
-_SAYS_WHEN: Final = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.OVERLOADED})
+from engine.egress.http_errors import classify_transport_error, get_error_class, read_wait_seconds, shorten_quote
 
 
-class HttpFault(Exception):  # noqa: N818  # classified, and an answer to whoever drew the step
-    """A step's call came to nothing. The message may be recorded once secrets are cut out of it."""
+class HttpFault(Exception):  # noqa: N818  # a classified outcome of the step, not a bug
+    """The call of a step failed. The message may be recorded once secrets are removed from it."""
 
     def __init__(self, error_class: ErrorClass, message: str, wait_seconds: float | None = None) -> None:
-        """Keep the class, the sentence, and when the other side said to come back."""
+        """Create it; `wait_seconds` is how long the server asked to wait before the next request."""
         super().__init__(message)
         self.error_class = error_class
         self.message = message
@@ -33,31 +19,18 @@ class HttpFault(Exception):  # noqa: N818  # classified, and an answer to whoeve
 
 
 def is_fault(status: int) -> bool:
-    """Return whether an answer fails its step; a redirect does not: it is an answer like any other."""
+    """Return whether a response fails its step. Redirects do not: they are not followed, and are output as they are."""
     return status >= HTTPStatus.BAD_REQUEST
 
 
-def classify_status(status: int, headers: Mapping[str, str], quote: str) -> HttpFault:
-    """Classify an answer by its status; `quote` is what it says, without secrets."""
-    server_failed = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    error_class = _CLASSES.get(status, ErrorClass.UNAVAILABLE if server_failed else ErrorClass.BAD_REQUEST)
-    words = " ".join(quote.split())[:QUOTE_CHARACTERS_MAX]
-    wait = retry_after_seconds(headers) if error_class in _SAYS_WHEN else None
-    return HttpFault(error_class, f"the answer was HTTP {status}" + (f": {words}" if words else ""), wait)
+def build_status_fault(status: int, headers: Mapping[str, str], quote: str) -> HttpFault:
+    """Return the fault of a response by its status; `quote` is its body, without secrets."""
+    error_class = get_error_class(status)
+    words = shorten_quote(quote)
+    message = f"The server responded with HTTP {status}" + (f": {words}" if words else "")
+    return HttpFault(error_class, message, read_wait_seconds(error_class, headers))
 
 
-def classify_transport_error(error: Exception) -> HttpFault:
-    """Classify a connection that could not be made or broke. The error's own text is never passed on."""
-    match error:
-        case httpx2.PoolTimeout():
-            return HttpFault(ErrorClass.OVERLOADED, "all connections of http steps are in use")
-        case httpx2.ConnectTimeout():
-            return HttpFault(ErrorClass.UNAVAILABLE, "the host could not be connected in time")
-        case httpx2.ConnectError():
-            return HttpFault(ErrorClass.UNAVAILABLE, "the host has no address, or does not take the connection")
-        case httpx2.TimeoutException():
-            return HttpFault(ErrorClass.TIMEOUT, "the host ran out of time")
-        case httpx2.LocalProtocolError():
-            return HttpFault(ErrorClass.BAD_REQUEST, "the request cannot be written as HTTP")
-        case _:
-            return HttpFault(ErrorClass.UNAVAILABLE, "the host broke off, or does not speak HTTP")
+def build_transport_fault(error: Exception) -> HttpFault:
+    """Return the fault of a connection that could not be made or broke."""
+    return HttpFault(*classify_transport_error(error, "The host"))

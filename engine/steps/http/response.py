@@ -1,4 +1,4 @@
-"""The answer to an `http` step: read within its bounds, unpacked within them too, and made JSON or text."""
+"""Read the response to an `http` step within size limits, decompress it, and decode it as JSON or text."""
 
 import re
 import zlib
@@ -22,15 +22,15 @@ CHARSETS: Final = {
     "windows-1252": "cp1252",
     "utf-16": "utf-16",
 }
-NOT_GIVEN: Final = frozenset({"set-cookie", "set-cookie2"})
-"""Headers that no output gets: they are secrets between a server and a browser."""
+OMITTED_HEADERS: Final = frozenset({"set-cookie", "set-cookie2"})
+"""Headers that are left out of outputs: cookies are secrets between a server and a browser."""
 
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
-async def body_bytes(response: httpx2.Response, most_bytes: int) -> bytes:
-    """Read a body of at most so many bytes, packed and unpacked. Raises HttpFault, and what httpx2 raises."""
+async def read_body(response: httpx2.Response, most_bytes: int) -> bytes:
+    """Read a body. Raises HttpFault if it exceeds `most_bytes` compressed or decompressed, and what httpx2 raises."""
     packed = bytearray()
     async for piece in response.aiter_raw():
         packed += piece
@@ -40,25 +40,30 @@ async def body_bytes(response: httpx2.Response, most_bytes: int) -> bytes:
     if not packed or encoding in {"", "identity"}:
         return bytes(packed)
     if encoding not in {"gzip", "x-gzip"}:
-        raise HttpFault(ErrorClass.INVALID_OUTPUT, "the answer is packed in a way that was not asked for")
+        raise HttpFault(
+            ErrorClass.INVALID_OUTPUT, "The response has an unsupported content-encoding. Supported: gzip, identity"
+        )
     return _decompress(bytes(packed), most_bytes)
 
 
 def read_headers(response: httpx2.Response) -> dict[str, str]:
-    """Return the headers in lower case, those of one name joined. Raises HttpFault when there are too many."""
+    """Return the headers with lower-case names, repeated ones joined. Raises HttpFault if there are too many."""
     raw = response.headers.raw
     if len(raw) > HEADERS_MAX or sum(len(name) + len(value) for name, value in raw) > HEADERS_BYTES_MAX:
-        raise HttpFault(ErrorClass.INVALID_OUTPUT, f"the answer has more than {HEADERS_MAX} headers, or too large ones")
+        raise HttpFault(
+            ErrorClass.INVALID_OUTPUT,
+            f"The response has too many headers. Limits: {HEADERS_MAX} headers, {HEADERS_BYTES_MAX} bytes",
+        )
     headers: dict[str, str] = {}
     for raw_name, raw_value in raw:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        if name not in NOT_GIVEN:
+        if name not in OMITTED_HEADERS:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 
 
-def parse_body(body: bytes, content_type: str) -> Any:  # noqa: ANN401  # JSON of any shape, or a text
-    """Read a body by its type: JSON, or text; None where there is none. Raises HttpFault."""
+def parse_body(body: bytes, content_type: str) -> Any:  # noqa: ANN401  # JSON of any shape, or text
+    """Decode a body as JSON or text, by its content type; None if it is empty. Raises HttpFault."""
     if not body:
         return None
     media_type = content_type.partition(";")[0].strip().lower()
@@ -66,38 +71,44 @@ def parse_body(body: bytes, content_type: str) -> Any:  # noqa: ANN401  # JSON o
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
-            raise HttpFault(ErrorClass.INVALID_OUTPUT, "the answer says it is JSON and is not") from None
+            raise HttpFault(
+                ErrorClass.INVALID_OUTPUT, "The response has a JSON content type, but is not valid JSON"
+            ) from None
     return _decode_text(body, content_type)
 
 
 def _decode_text(body: bytes, content_type: str) -> str:
-    named = _CHARSET.search(content_type)
+    charset = _CHARSET.search(content_type)
     try:
-        text = body.decode(CHARSETS[named[1].lower() if named else "utf-8"])
+        text = body.decode(CHARSETS[charset[1].lower() if charset else "utf-8"])
     except (KeyError, UnicodeDecodeError):
         text = "\0"
     if "\0" in text:
-        raise HttpFault(ErrorClass.INVALID_OUTPUT, "the answer is neither JSON nor text: binary answers are not taken")
+        raise HttpFault(
+            ErrorClass.INVALID_OUTPUT, "The response is neither JSON nor text: binary responses are not supported"
+        )
     return text
 
 
 def decode_quote(body: bytes) -> str:
-    """Return what an error says, as well as it can be read."""
+    """Decode the body of an error response, replacing invalid bytes."""
     return body.decode(errors="replace").replace("\0", "")
 
 
 def _decompress(packed: bytes, most_bytes: int) -> bytes:
-    unpacking = zlib.decompressobj(_GZIP)
+    decompressor = zlib.decompressobj(_GZIP)
     try:
-        body = unpacking.decompress(packed, most_bytes + 1)
+        body = decompressor.decompress(packed, most_bytes + 1)
     except zlib.error:
-        raise HttpFault(ErrorClass.INVALID_OUTPUT, "the answer is not the gzip that it says it is") from None
+        raise HttpFault(ErrorClass.INVALID_OUTPUT, "The response is not valid gzip") from None
     if len(body) > most_bytes:
         raise _too_large(most_bytes)
-    if not unpacking.eof or unpacking.unused_data:
-        raise HttpFault(ErrorClass.INVALID_OUTPUT, "the answer is not one whole gzip")
+    if not decompressor.eof or decompressor.unused_data:
+        raise HttpFault(ErrorClass.INVALID_OUTPUT, "The response is incomplete gzip, or has data after it")
     return body
 
 
 def _too_large(most_bytes: int) -> HttpFault:
-    return HttpFault(ErrorClass.INVALID_OUTPUT, f"the answer has more than {most_bytes} bytes")
+    return HttpFault(
+        ErrorClass.INVALID_OUTPUT, f"The response is too large. Limit: {most_bytes} bytes (most_response_bytes)"
+    )

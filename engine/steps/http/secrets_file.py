@@ -1,4 +1,4 @@
-"""The file of the secrets that `http` steps may send, each with the hosts that it is for."""
+"""Read the file of secrets for `http` steps."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,25 +29,25 @@ class SecretsFile:
     """Secrets by name: `{"crm_token": {"value": "...", "hosts": ["api.crm.example"]}}`; `["*"]` is any host."""
 
     def __init__(self, path: str) -> None:
-        """Read the file. Raises ValueError, which names what cannot be used and repeats no value."""
+        """Read the file. Raises ValueError, whose message contains no value."""
         try:
             if Path(path).stat().st_size > BYTES_MAX:
-                raise ValueError(f"the file {path} is larger than {BYTES_MAX} bytes")
+                raise ValueError(f"the secrets file {path} is too large. Limit: {BYTES_MAX} bytes")
             text = Path(path).read_bytes()
             entries = msgspec.json.decode(text, type=Annotated[dict[_Name, _Entry], Meta(max_length=SECRETS_MAX)])
-        except OSError as wrong:
-            raise ValueError(f"the file {path} cannot be read: {wrong.strerror}") from None
-        except (msgspec.MsgspecError, UnicodeError) as wrong:
-            raise ValueError(f"the file {path} cannot be used: {wrong}") from None
-        self.secrets: Mapping[str, HttpSecret] = {name: _read(name, entry) for name, entry in entries.items()}
+        except OSError as error:
+            raise ValueError(f"the secrets file {path} cannot be read: {error.strerror}") from None
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise ValueError(f"the secrets file {path} is invalid: {error}") from None
+        self.secrets: Mapping[str, HttpSecret] = {name: _build_secret(name, entry) for name, entry in entries.items()}
 
     def __repr__(self) -> str:
         return f"SecretsFile({', '.join(self.secrets)})"
 
 
-def _read(name: str, entry: _Entry) -> HttpSecret:
+def _build_secret(name: str, entry: _Entry) -> HttpSecret:
     try:
         hosts = None if entry.hosts == ANY_HOST else AllowList(",".join(entry.hosts))
         return HttpSecret(entry.value, hosts)
-    except ValueError as wrong:
-        raise ValueError(f"{name}: {wrong}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None

@@ -1,6 +1,6 @@
-"""HTTP steps: render a request, send it through the guard, and read its response within bounds.
+"""Execute `http` steps: render a request, send it through the egress guard, and read its response within limits.
 
-The transport is used without the client around it: that one would log URLs, and they may hold secrets.
+Uses the transport without a client, because the client would log URLs, which may contain secrets.
 """
 
 import asyncio
@@ -16,22 +16,25 @@ from engine.egress.guard import Guard, GuardedTransport, OutgoingRefused
 from engine.settings import OutgoingSettings
 from engine.steps.contract import Failed, StepCall, build_failure
 from engine.steps.evaluator import Evaluator
-from engine.steps.http.errors import HttpFault, classify_status, classify_transport_error, is_fault
+from engine.steps.http.errors import HttpFault, build_status_fault, build_transport_fault, is_fault
 from engine.steps.http.request import build_request, check_secrets
-from engine.steps.http.response import body_bytes, decode_quote, parse_body, read_headers
+from engine.steps.http.response import decode_quote, parse_body, read_body, read_headers
 from engine.steps.http.secrets import SHOWN_CHARACTERS_MAX, SHOWN_MAX, HttpSecret, Redactor, UsedSecrets
 
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
-BODY_BYTES_AT_ONCE: Final = 128 * 1024
-"""A larger one is read beside the loop: 10 MB of JSON took a third of a second."""
-UNTOLD: Final = "a template that uses a secret cannot be rendered; why is not told, for that may quote it"
-TOO_MUCH_SHOWN: Final = (
-    f"a request makes at most {SHOWN_MAX} different texts of secrets, of at most {SHOWN_CHARACTERS_MAX} characters"
+INLINE_BODY_BYTES_MAX: Final = 128 * 1024
+"""Larger bodies are decoded in a thread: 10 MB of JSON took a third of a second."""
+HIDDEN_TEMPLATE_ERROR: Final = (
+    "A template that uses a secret cannot be rendered; the reason is hidden because it may contain the secret"
+)
+TOO_MANY_SECRET_TEXTS: Final = (
+    "The request makes too many different texts from secrets, or too long ones. "
+    f"Limits: {SHOWN_MAX} texts, {SHOWN_CHARACTERS_MAX} characters each"
 )
 
 
 class HttpSteps:
-    """Carries out http steps; used by all of them at once, on one event loop."""
+    """Executes `http` steps; one instance serves all of them on one event loop."""
 
     def __init__(
         self, guard: Guard, secrets: Mapping[str, HttpSecret], settings: OutgoingSettings, slow: Evaluator | None = None
@@ -45,7 +48,7 @@ class HttpSteps:
         self._transport = GuardedTransport(guard, connections_max=settings.connections)
 
     async def call(self, call: StepCall, config: HttpConfig) -> dict[str, Any] | Failed:
-        """Call once and give `{status, headers, body}`. Raises nothing of its own."""
+        """Send the request once and return `{status, headers, body}`, or Failed."""
         secrets = UsedSecrets(self._secrets)
         redactor = self._redactor
         try:
@@ -54,23 +57,23 @@ class HttpSteps:
             )
             self._guard.check(request.url)
             check_secrets(request.url, secrets.used, self._secrets, self._guard)
-            redactor = self._redactor_of(secrets)
-            return await self._within_time(call, request, config, redactor)
+            redactor = self._build_redactor(secrets)
+            return await self._send_within_timeout(call, request, config, redactor)
         except HttpFault as fault:
-            refused = build_failure(fault.error_class, redactor.text(fault.message))
-            return Failed(refused.error, retry_after_seconds=fault.wait_seconds)
+            failure = build_failure(fault.error_class, redactor.text(fault.message))
+            return Failed(failure.error, retry_after_seconds=fault.wait_seconds)
         except OutgoingRefused as refused:
             return build_failure(ErrorClass.BAD_REQUEST, str(refused))
         except ExpressionFault as fault:
-            # It may quote what it was given, and no redactor knows a secret that a filter has taken apart.
-            said = UNTOLD if secrets.used else redactor.text(str(fault))
-            return build_failure(ErrorClass.EXPRESSION, said)
+            # The message may quote values, and a redactor cannot recognise a secret that a filter has split.
+            message = HIDDEN_TEMPLATE_ERROR if secrets.used else redactor.text(str(fault))
+            return build_failure(ErrorClass.EXPRESSION, message)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.aclose()
 
-    async def _within_time(
+    async def _send_within_timeout(
         self, call: StepCall, request: httpx2.Request, config: HttpConfig, redactor: Redactor
     ) -> dict[str, Any]:
         seconds = call.node.timeout_seconds or self._settings.timeout_seconds
@@ -78,9 +81,9 @@ class HttpSteps:
             async with asyncio.timeout(seconds):
                 return await self._exchange(call, request, config, redactor)
         except TimeoutError:
-            raise HttpFault(ErrorClass.TIMEOUT, f"there was no whole answer within {seconds:g} seconds") from None
+            raise HttpFault(ErrorClass.TIMEOUT, f"The request did not complete within {seconds:g} seconds") from None
         except (httpx2.HTTPError, httpx2.StreamError) as error:
-            raise classify_transport_error(error) from None  # without its cause: a header may stand in it
+            raise build_transport_fault(error) from None  # without its cause, which may contain a header
 
     async def _exchange(
         self, call: StepCall, request: httpx2.Request, config: HttpConfig, redactor: Redactor
@@ -91,33 +94,35 @@ class HttpSteps:
         try:
             if is_fault(response.status_code):
                 quote = redactor.text(await _read_error_text(response, config))
-                raise classify_status(response.status_code, response.headers, quote)
+                raise build_status_fault(response.status_code, response.headers, quote)
             headers = read_headers(response)
-            body = await body_bytes(response, config.most_response_bytes)
+            body = await read_body(response, config.most_response_bytes)
         finally:
             await response.aclose()
 
-        def read() -> dict[str, Any]:
+        def decode() -> dict[str, Any]:
             value = redactor.json(parse_body(body, headers.get("content-type", "")))
             return {"status": response.status_code, "headers": redactor.json(headers), "body": value}
 
         try:
             return (
-                read() if len(body) <= BODY_BYTES_AT_ONCE else await self._slow.run_in_thread(call.workspace_id, read)
+                decode()
+                if len(body) <= INLINE_BODY_BYTES_MAX
+                else await self._slow.run_in_thread(call.workspace_id, decode)
             )
         except RecursionError:
-            raise HttpFault(ErrorClass.INVALID_OUTPUT, "the answer is nested too deep") from None
+            raise HttpFault(ErrorClass.INVALID_OUTPUT, "The response is too deeply nested") from None
 
-    def _redactor_of(self, secrets: UsedSecrets) -> Redactor:
-        """Cut out the secrets, and what was made with them: `Basic` hides them in base64. Raises HttpFault."""
+    def _build_redactor(self, secrets: UsedSecrets) -> Redactor:
+        """Return a redactor of all secrets and of the texts made from them. Raises HttpFault if these are too many."""
         if secrets.showed_too_much:
-            raise HttpFault(ErrorClass.BAD_REQUEST, TOO_MUCH_SHOWN)
+            raise HttpFault(ErrorClass.BAD_REQUEST, TOO_MANY_SECRET_TEXTS)
         return Redactor(secrets.shown, also=self._redactor) if secrets.shown else self._redactor
 
 
 async def _read_error_text(response: httpx2.Response, config: HttpConfig) -> str:
-    """Read what an error says; one that cannot be read says nothing."""
+    """Return the text of an error response; empty if it cannot be read."""
     try:
-        return decode_quote(await body_bytes(response, min(config.most_response_bytes, ERROR_BODY_BYTES_MAX)))
+        return decode_quote(await read_body(response, min(config.most_response_bytes, ERROR_BODY_BYTES_MAX)))
     except HttpFault:
         return ""

@@ -94,7 +94,7 @@ async def test_no_child_begins_once_its_run_is_cancelled(database: str) -> None:
 
 @pytest.mark.parametrize(
     ("inputs", "said"),
-    [({}, "null"), ({"list": {"a": 1}}, "an object"), ({"list": "a, b"}, "a text"), ({"list": 3}, "a number")],
+    [({}, "null"), ({"list": {"a": 1}}, "an object"), ({"list": "a, b"}, "a string"), ({"list": 3}, "a number")],
 )
 async def test_a_map_over_what_is_no_list_says_what_it_is(database: str, inputs: Json, said: str) -> None:
     async with site(database) as here, here.engaged():
@@ -102,4 +102,4 @@ async def test_a_map_over_what_is_no_list_says_what_it_is(database: str, inputs:
         parent = await here.workflow(project, graph(maps(await here.workflow(project))))
         ended = await here.ended(await here.start(parent, inputs), RunStatus.FAILED)
     assert ended.error is not None
-    assert ended.error.message == f"the items of a map must be a list, and what items picks is {said}"
+    assert ended.error.message == f"The items of a map must be a list, but the query in items returned {said}"

@@ -90,7 +90,7 @@ async def test_the_connection_goes_to_the_address_that_was_looked_at(model_serve
 async def test_a_host_is_looked_at_again_for_every_connection(model_server: ModelServer) -> None:
     port = httpx2.URL(model_server.base_url).port
     moved = Guard(resolve=gives(["8.8.8.8"], ["127.0.0.1"]))
-    assert await moved.addresses("models.example", 80) == ["8.8.8.8"]
+    assert await moved.resolve_allowed("models.example", 80) == ["8.8.8.8"]
     with pytest.raises(OutgoingRefused):
         await call(f"http://models.example:{port}/ledger", moved)
     assert model_server.connections == 0

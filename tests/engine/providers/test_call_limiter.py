@@ -38,7 +38,7 @@ class Floor:
         return new
 
     async def _call(self, workspace: UUID) -> None:
-        async with self._turns.turn(workspace):
+        async with self._turns.slot(workspace):
             ends = asyncio.Event()
             self.began.append(workspace)
             self._open.append((workspace, ends))
@@ -101,7 +101,7 @@ async def test_one_more_than_may_wait_is_overload_of_its_own_workspace_only() ->
     floor = Floor(gate)
     await floor.call(*[BUSY] * 3)
     with pytest.raises(ProviderFault) as caught:
-        async with gate.turn(BUSY):
+        async with gate.slot(BUSY):
             pytest.fail("there was no turn")
     assert caught.value.error_class is ErrorClass.OVERLOADED
     await floor.call(SMALL)
@@ -126,7 +126,7 @@ async def test_who_stops_waiting_leaves_the_line() -> None:
 async def test_the_turn_of_a_call_that_is_cancelled_as_it_comes_goes_to_the_next(*, the_turn_has_come: bool) -> None:
     gate = turns()
     floor = Floor(gate)
-    async with gate.turn(BUSY):
+    async with gate.slot(BUSY):
         (waits,) = await floor.call(SMALL)
         await floor.call(THIRD)
         floor.calls.remove(waits)
@@ -144,7 +144,7 @@ async def test_a_call_that_fails_ends_its_turn() -> None:
     gate = turns()
     for _ in range(3):
         with pytest.raises(LookupError):
-            async with gate.turn(BUSY):
+            async with gate.slot(BUSY):
                 raise LookupError
 
 

@@ -53,7 +53,7 @@ async def test_an_unknown_provider_is_a_bad_request_that_names_the_known() -> No
         providers.choose("anthropic/claude")
     await providers.close()
     assert caught.value.error_class is ErrorClass.BAD_REQUEST
-    assert caught.value.message == "no model provider 'anthropic' is set up; there are: openai, scripted"
+    assert caught.value.message == "Unknown model provider 'anthropic'. Configured: openai, scripted"
 
 
 async def test_each_protocol_has_its_own_provider() -> None:

@@ -137,7 +137,7 @@ async def test_what_it_cannot_make_it_refuses_plainly(schema: Json) -> None:
     with pytest.raises(ProviderFault) as caught:
         await answer_to(ask(output=JsonOutput(schema=schema)))
     assert caught.value.error_class is ErrorClass.BAD_REQUEST
-    assert "scripted provider can make no value" in caught.value.message
+    assert "scripted provider cannot generate a value" in caught.value.message
 
 
 async def test_a_schema_that_multiplies_is_given_up_soon() -> None:

@@ -7,7 +7,7 @@ from domain.graphs.graph import ErrorClass
 from domain.runs.facts import AnswerRejected, StepFailed, StepStarted
 from domain.runs.run import RunStatus
 from domain.runs.steps import usages_of
-from engine.steps.prompt_answers import Fit, Unfit, read_answer
+from engine.steps.prompt_answers import InvalidAnswer, ValidAnswer, validate_answer
 from tests.support.engine.harness import check_history, site
 from tests.support.graphs import Json, graph, node
 
@@ -72,17 +72,17 @@ async def test_without_repairs_nothing_is_asked_twice(database: str) -> None:
 
 @pytest.mark.parametrize("text", ['{"n": 1}', ' {"n":1}\n', '```json\n{"n": 1}\n```', '```\n{"n": 1}\n```\n'])
 def test_json_may_stand_in_a_fence(text: str) -> None:
-    assert read_answer(text, ASKED) == Fit({"n": 1})
+    assert validate_answer(text, ASKED) == ValidAnswer({"n": 1})
 
 
 @pytest.mark.parametrize(
     "text", ["", "no", "{", '{"n": "1"}', "[" * 100_000, "[" * 500 + "]" * 500, "\ud800", '{"n": ']
 )
 def test_what_is_not_asked_for_is_unfit_and_says_why(text: str) -> None:
-    read = read_answer(text, ASKED)
-    assert isinstance(read, Unfit)
-    assert read.problems
+    validated = validate_answer(text, ASKED)
+    assert isinstance(validated, InvalidAnswer)
+    assert validated.problems
 
 
 def test_a_text_is_taken_as_it_is() -> None:
-    assert read_answer("```json\n1\n```", TextOutput()) == Fit("```json\n1\n```")
+    assert validate_answer("```json\n1\n```", TextOutput()) == ValidAnswer("```json\n1\n```")

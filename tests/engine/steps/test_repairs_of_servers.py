@@ -105,10 +105,10 @@ async def test_a_model_that_gives_no_answer_is_not_asked_to_repair_it(
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("done-alone", "the model gave no text: it ended its answer before the first word"),
-        ("nothing", "the model gave no text: it ended its answer before the first word"),
-        ("spent", "the model gave no text: the limit of output tokens"),
-        ("tool", "the model gave no text: it wanted a tool to be called"),
+        ("done-alone", "The model returned no text: the response ended before the first word"),
+        ("nothing", "The model returned no text: the response ended before the first word"),
+        ("spent", "The model returned no text: max_output_tokens was used up"),
+        ("tool", "The model returned no text: it requested a tool call"),
     ],
 )
 async def test_a_model_that_gives_no_text_fails_its_step_and_is_paid_once(
@@ -135,7 +135,7 @@ async def test_a_model_that_gives_no_text_is_asked_again_for_json(
         here = replace(plain, gate=behind(provider))
         async with here.engaged():
             await here.ended(await here.begin(asks("echo")))
-    assert "the model gave no text" in str(server.calls[1].body["messages"])
+    assert "The model returned no text" in str(server.calls[1].body["messages"])
 
 
 @pytest.mark.parametrize("model", ["half-pairs", "odd-usage?[]"])

@@ -31,12 +31,12 @@ class Unlucky(Gate):
 
     held = 2
 
-    async def complete(self, ask: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
-        if self.calls[ask.prompt] == self.held:
+    async def complete(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
+        if self.calls[request.prompt] == self.held:
             self.open.set()
-            self.calls[ask.prompt] += 1
+            self.calls[request.prompt] += 1
             raise ProviderFault(ErrorClass.OVERLOADED, "not now")
-        return await super().complete(ask, on_delta)
+        return await super().complete(request, on_delta)
 
 
 async def lose(here: Site, step: str, times: int) -> None:

@@ -39,20 +39,20 @@ class Gate:
     signature: str = ""
     repairs: list[Repair | None] = field(default_factory=list[Repair | None])
 
-    async def complete(self, ask: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
-        self.calls[ask.prompt] += 1
-        self.tokens.setdefault(ask.prompt, set()).add(ask.idempotency_token)
-        call = self.calls[ask.prompt]
-        usage = Usage(model=f"gate/{ask.model}", input_tokens=1, output_tokens=call, latency_ms=0.0)
-        if ask.model == "held":
-            await self._let_go(ask.prompt)
-        if ask.model == "counting":
-            await self._let_go(ask.prompt, lambda: ask.aborted(usage))
-        if ask.model == "moody" and call <= 2:
+    async def complete(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
+        self.calls[request.prompt] += 1
+        self.tokens.setdefault(request.prompt, set()).add(request.idempotency_token)
+        call = self.calls[request.prompt]
+        usage = Usage(model=f"gate/{request.model}", input_tokens=1, output_tokens=call, latency_ms=0.0)
+        if request.model == "held":
+            await self._let_go(request.prompt)
+        if request.model == "counting":
+            await self._let_go(request.prompt, lambda: request.aborted(usage))
+        if request.model == "moody" and call <= 2:
             raise ProviderFault(ErrorClass.OVERLOADED, "not in the mood", usage=usage)
-        self.repairs.append(ask.repair)
-        text = clumsy(call) if ask.model == "clumsy" else f"{ask.prompt} #{call}{self.signature}"
-        self.answered[ask.prompt] += 1
+        self.repairs.append(request.repair)
+        text = clumsy(call) if request.model == "clumsy" else f"{request.prompt} #{call}{self.signature}"
+        self.answered[request.prompt] += 1
         on_delta(text)
         return ModelResponse(text=text, usage=usage)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from engine.providers.scripted_values import value_for
+from engine.providers.scripted_values import generate_value
 from tests.support.model_server.speech import Json
 
 FINISHES = {"stop": "end_turn", "length": "max_tokens", "refused": "refusal", "tool": "tool_use"}
@@ -20,7 +20,7 @@ class AnthropicMessages:
         """The last message said back, or JSON where the system asks for it by a schema."""
         system, _, schema = str(body.get("system", "")).rpartition("\n")
         if "JSON Schema" in system:
-            return [msgspec.json.encode(value_for(msgspec.json.decode(schema))).decode()]
+            return [msgspec.json.encode(generate_value(msgspec.json.decode(schema))).decode()]
         said = str(body["messages"][-1]["content"])
         return [f"{word} " for word in ["You", "said:", *said.split()]]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from engine.providers.scripted_values import value_for
+from engine.providers.scripted_values import generate_value
 from tests.support.model_server.speech import Json
 
 FINISHES = {"refused": "content_filter", "tool": "tool_calls"}
@@ -25,7 +25,7 @@ class OpenAiChat:
         """The last message said back, or JSON where a schema is given."""
         schema: Any = body.get("response_format", {}).get("json_schema", {}).get("schema")
         if schema is not None:
-            return [msgspec.json.encode(value_for(schema)).decode()]
+            return [msgspec.json.encode(generate_value(schema)).decode()]
         said = str(body["messages"][-1]["content"])
         return [f"{word} " for word in ["You", "said:", *said.split()]]
 

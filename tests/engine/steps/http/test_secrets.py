@@ -15,7 +15,7 @@ import pytest
 from domain.graphs.graph import ErrorClass
 from engine.settings import OutgoingSettings
 from engine.steps.http.secrets import SHOWN_CHARACTERS_MAX, SHOWN_MAX, HttpSecret, Redactor
-from engine.steps.http.step import TOO_MUCH_SHOWN, HttpSteps
+from engine.steps.http.step import TOO_MANY_SECRET_TEXTS, HttpSteps
 from tests.engine.providers.conftest import LOCAL
 from tests.engine.steps.http.test_step import fault_of
 
@@ -95,4 +95,4 @@ async def test_a_request_that_makes_too_much_of_secrets_is_not_sent(body: str) -
     steps = HttpSteps(LOCAL, {"token": HttpSecret(SECRET, None)}, OutgoingSettings())
     fault = await fault_of(steps, NOBODY, method="POST", body=body)
     await steps.close()
-    assert (fault.error.error_class, fault.error.message) == (ErrorClass.BAD_REQUEST, TOO_MUCH_SHOWN)
+    assert (fault.error.error_class, fault.error.message) == (ErrorClass.BAD_REQUEST, TOO_MANY_SECRET_TEXTS)

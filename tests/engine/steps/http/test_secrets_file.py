@@ -42,7 +42,7 @@ def test_secrets_are_read_with_their_hosts_and_shown_by_name_only(tmp_path: Path
         (f'{{"Crm": {{"value": "{VALUE}", "hosts": ["*"]}}}}', "regex"),
         ('{"crm": {"value": "short", "hosts": ["*"]}}', "8 characters"),
         ('{"crm": {"value": "two\\nlines", "hosts": ["*"]}}', "line breaks"),
-        ("{", "cannot be used"),
+        ("{", "is invalid"),
     ],
 )
 def test_a_bad_file_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:

@@ -15,7 +15,7 @@ from engine.egress.guard import Guard
 from engine.settings import OutgoingSettings
 from engine.steps.contract import Failed, StepCall
 from engine.steps.http.secrets import HttpSecret
-from engine.steps.http.step import UNTOLD, HttpSteps
+from engine.steps.http.step import HIDDEN_TEMPLATE_ERROR, HttpSteps
 from engine.steps.run_data import RunData
 from tests.support.graphs import KNOWN, graph, node
 from tests.support.servers.web import STATUSES, WebServer
@@ -168,7 +168,7 @@ async def test_every_status_has_its_class(steps: HttpSteps, web_server: WebServe
     }.get(status, ErrorClass.UNAVAILABLE if status >= 500 else ErrorClass.BAD_REQUEST)
     fault = await fault_of(steps, web_server.url(f"/status/{status}"))
     assert fault.error.error_class is expected
-    assert fault.error.message == f"the answer was HTTP {status}: you said"
+    assert fault.error.message == f"The server responded with HTTP {status}: you said"
     assert fault.retry_after_seconds == (7 if status in {429, 503} else None)
 
 
@@ -176,12 +176,12 @@ async def test_every_status_has_its_class(steps: HttpSteps, web_server: WebServe
     ("path", "said"),
     [
         ("/binary", "binary"),
-        ("/broken-json", "says it is JSON"),
-        ("/bomb", "more than 100000 bytes"),
-        ("/endless", "more than 100000 bytes"),
-        ("/half-gzip", "not one whole gzip"),
-        ("/brotli", "not asked for"),
-        ("/many-headers", "more than 100 headers"),
+        ("/broken-json", "not valid JSON"),
+        ("/bomb", "Limit: 100000 bytes"),
+        ("/endless", "Limit: 100000 bytes"),
+        ("/half-gzip", "incomplete gzip"),
+        ("/brotli", "content-encoding"),
+        ("/many-headers", "Limits: 100 headers"),
     ],
 )
 async def test_an_answer_beyond_the_bounds_is_no_output(
@@ -246,19 +246,19 @@ async def test_a_secret_is_sent_and_cut_out_of_what_comes_back(
 
 async def test_a_secret_is_cut_out_of_errors(steps: HttpSteps, web_server: WebServer) -> None:
     fault = await fault_of(steps, web_server.url("/status/400"), headers={"X-Token": "{{ secrets.token }}"})
-    assert fault.error.message == "the answer was HTTP 400: you said …"
+    assert fault.error.message == "The server responded with HTTP 400: you said …"
 
 
 async def test_a_secret_goes_only_to_the_hosts_that_it_is_for(steps: HttpSteps, web_server: WebServer) -> None:
     before = web_server.connections
     fault = await fault_of(steps, web_server.url("/echo"), headers={"X-Token": "{{ secrets.elsewhere }}"})
-    assert fault.error.message == "the secret 'elsewhere' may not be sent to the host of this url"
+    assert fault.error.message == "The secret 'elsewhere' must not be sent to the host of this url"
     assert web_server.connections == before
 
 
 async def test_a_secret_does_not_go_over_the_internet_in_the_open(steps: HttpSteps) -> None:
     fault = await fault_of(steps, "http://1.1.1.1/", headers={"X-Token": "{{ secrets.anywhere }}"})
-    assert "https only" in fault.error.message
+    assert "over https only" in fault.error.message
 
 
 @pytest.mark.parametrize(
@@ -300,4 +300,4 @@ async def test_a_fault_of_a_template_does_not_quote_a_secret_that_it_showed(
 ) -> None:
     sly = "{{ secrets.token | base64_encode }}{{ inputs.nothing }}"
     fault = await fault_of(steps, web_server.url("/echo"), headers={"X-Sly": sly})
-    assert (fault.error.error_class, fault.error.message) == (ErrorClass.EXPRESSION, UNTOLD)
+    assert (fault.error.error_class, fault.error.message) == (ErrorClass.EXPRESSION, HIDDEN_TEMPLATE_ERROR)

@@ -50,12 +50,12 @@ class PlotModel(Gate):
         for inner, item in items_of_plot(key, plot):
             self.learn(inner, item)
 
-    async def complete(self, ask: ModelRequest, on_delta: Any) -> ModelResponse:  # noqa: ANN401, ARG002  # as a Gate
-        key, _, node = ask.prompt.partition("/")
+    async def complete(self, request: ModelRequest, on_delta: Any) -> ModelResponse:  # noqa: ANN401, ARG002  # as a Gate
+        key, _, node = request.prompt.partition("/")
         behaviour = self.plots[key].behaviours[node]
-        self.made[ask.idempotency_token] += 1
+        self.made[request.idempotency_token] += 1
         usage = Usage(model="gate/plot", input_tokens=1, output_tokens=1, latency_ms=0.0)
-        failures = self.made[ask.idempotency_token] - 1
+        failures = self.made[request.idempotency_token] - 1
         await asyncio.sleep(behaviour.takes * PLAYED_SECOND)
         if behaviour.fails is None or failures < behaviour.fails:
             wait = behaviour.asks_to_wait * PLAYED_SECOND
