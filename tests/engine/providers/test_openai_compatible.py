@@ -253,7 +253,7 @@ async def test_a_provider_that_is_not_there_is_unavailable() -> None:
 
 async def test_a_call_that_finds_no_free_connection_is_overload(model_server: ModelServer) -> None:
     settings = OpenAiSettings(
-        api_key=Secret(KEY), base_url=model_server.base_url, connections_max=1, connect_seconds_max=0.1, guard=LOCAL
+        api_key=Secret(KEY), base_url=model_server.base_url, connections_max=1, connect_seconds_max=1, guard=LOCAL
     )
     provider = OpenAiCompatible(settings)
     first = asyncio.create_task(provider.complete(ask("silent"), ignore))

@@ -286,7 +286,7 @@ async def test_a_secret_by_another_way_is_not_given_in_parts(steps: HttpSteps, w
             steps, web_server.url("/echo"), headers={"X": f"{{% assign s = 'secrets' %}}{{{{ {shown} }}}}"}
         )
         assert fault.error.error_class is ErrorClass.EXPRESSION
-        assert "only shown whole" in fault.error.message
+        assert "only be used whole" in fault.error.message
     assert web_server.connections == before
 
 
