@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from domain.setting_types import Bytes, Count, Seconds, Secret, named
+from domain.setting_types import Bytes, Count, Seconds, Secret, override_variable
 
 SCHEMES: Final = ("nats", "tls")
 
@@ -58,7 +58,7 @@ class FeedSettings(Struct, frozen=True, kw_only=True):
 class NatsSettings(Struct, frozen=True, kw_only=True):
     """Event delivery over NATS; without `NATS_URL` processes notify each other through PostgreSQL."""
 
-    url: Annotated[NatsServers | None, named("NATS_URL")] = None
+    url: Annotated[NatsServers | None, override_variable("NATS_URL")] = None
     """One or more NATS servers, `nats://` or `tls://`, separated by commas; a URL may contain user and password."""
     user: str | None = None
     """User name, if the URL has none."""

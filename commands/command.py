@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from commands.aggregates import Noun
 from commands.repository import Sources
-from domain.fact import Fact, topic_of
+from domain.fact import Fact, get_topic
 
 S = TypeVar("S")
 G = TypeVar("G")
@@ -58,7 +58,7 @@ class Decider(Generic[C, S, G]):
     @property
     def contradicting_topics(self) -> tuple[str, ...] | None:
         """Return the topics of `contradicted_by`."""
-        return None if self.contradicted_by is None else tuple(map(topic_of, self.contradicted_by))
+        return None if self.contradicted_by is None else tuple(map(get_topic, self.contradicted_by))
 
 
 class InProject(Struct, frozen=True, kw_only=True):

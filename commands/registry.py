@@ -8,7 +8,7 @@ from commands.asset import ChangeAsset, CreateAsset, change_asset, create_asset,
 from commands.command import Command, Decider, find_project, gather_nothing
 from commands.project import ChangeProject, CreateProject, change_project, create_project, gather_new_project
 from commands.runs.lifecycle import (
-    CONTRADICTS_A_CANCEL,
+    CANCEL_CONFLICTS,
     CancelRun,
     ForkRun,
     RetryRun,
@@ -19,7 +19,7 @@ from commands.runs.lifecycle import (
     retry_run,
 )
 from commands.runs.start import (
-    CONTRADICTS_A_DECISION,
+    DECISION_CONFLICTS,
     DecideStep,
     StartRun,
     decide_step,
@@ -79,11 +79,9 @@ _RUNS: Final = (
         noun=RUN,
         gather=gather_decision,
         decide=decide_step,
-        contradicted_by=CONTRADICTS_A_DECISION,
+        contradicted_by=DECISION_CONFLICTS,
     ),
-    Decider(
-        command=CancelRun, noun=RUN, gather=gather_nothing, decide=cancel_run, contradicted_by=CONTRADICTS_A_CANCEL
-    ),
+    Decider(command=CancelRun, noun=RUN, gather=gather_nothing, decide=cancel_run, contradicted_by=CANCEL_CONFLICTS),
     Decider(command=RetryRun, noun=RUN, gather=gather_retry, decide=retry_run),
     Decider(command=ForkRun, noun=RUN, gather=gather_fork, decide=fork_run, find_project=find_project),
 )

@@ -10,7 +10,7 @@ from domain.folded import Folded
 from domain.graphs.graph import Graph
 from domain.project import Project, ProjectNotActive, ProjectStatus
 from domain.runs.prices import Priced
-from domain.workflow import WorkflowCreated, WorkflowGraphRevised, WorkflowNotFound, graph_of
+from domain.workflow import WorkflowCreated, WorkflowGraphRevised, WorkflowNotFound, get_new_graph
 from store.errors import OutcomeUnknown, Unavailable
 from store.log.log import Log
 from store.log.records import Append, CommandId, Guard, Metadata, Recorded, Repeated
@@ -50,7 +50,7 @@ class Streams:
         if cached is not None and stream is None:
             return None
         while page := await self._log.read_stream(stream_id, after=_version(stream), limit=PAGE):
-            if not belongs(noun, page[0]):
+            if not is_of_noun(noun, page[0]):
                 return None
             stream = fold(noun, stream, page)
             if len(page) < PAGE:
@@ -114,7 +114,7 @@ class Streams:
     ) -> Folded[S] | None:
         while (known := _version(stream)) < version:
             page = await self._log.read_stream(stream_id, after=known, limit=min(PAGE, version - known))
-            if not page or not belongs(noun, page[0]):
+            if not page or not is_of_noun(noun, page[0]):
                 return None
             stream = fold(noun, stream, page)
         return stream
@@ -144,7 +144,7 @@ def _narrow(noun: Noun[S], stream: Folded[object]) -> Folded[S] | None:
     return cast("Folded[S]", stream) if type(stream.state) is type(noun.initial) else None
 
 
-def belongs(noun: Noun[S], recorded: Recorded) -> bool:
+def is_of_noun(noun: Noun[S], recorded: Recorded) -> bool:
     """Return whether a fact is of a noun: ids of all nouns share one space, and a caller may mix them up."""
     tag = recorded.fact.__struct_config__.tag
     topic = tag if isinstance(tag, str) else ""
@@ -161,7 +161,7 @@ async def read_graph(log: Log, workflow_id: UUID, version: int) -> Graph | None:
         after = page[-1].version
         for recorded in page:
             if isinstance(recorded.fact, WorkflowCreated | WorkflowGraphRevised):
-                found = graph_of(recorded.fact)
+                found = get_new_graph(recorded.fact)
                 if found is not None and found[0] == version:
                     return found[1]
     return None

@@ -120,7 +120,7 @@ def change_workflow(
     return tuple(facts)
 
 
-class Copied(NewWorkflow, frozen=True, kw_only=True):
+class DuplicationSources(NewWorkflow, frozen=True, kw_only=True):
     """What a copy is made from, as loaded."""
 
     name: str
@@ -128,13 +128,13 @@ class Copied(NewWorkflow, frozen=True, kw_only=True):
     graph: Graph
 
 
-async def gather_duplication(command: DuplicateWorkflow, sources: Sources) -> Copied:
+async def gather_duplication(command: DuplicateWorkflow, sources: Sources) -> DuplicationSources:
     """Load the source, the project that the copy goes to, and what the graph refers to as seen from there."""
     source = await sources.load(WORKFLOW, command.source_id)
     project_id = command.project_id or source.project_id or command.source_id
     await sources.load_active_project(project_id)
     known = await load_known_references(sources, project_id, find_references(source.state.graph))
-    return Copied(
+    return DuplicationSources(
         project_id=project_id,
         known=known,
         name=source.state.name,
@@ -149,7 +149,7 @@ def to_json_graph(graph: Graph) -> dict[str, Any]:
 
 
 def duplicate_workflow(
-    command: DuplicateWorkflow, workflow: Workflow, copied: Copied, _now: datetime
+    command: DuplicateWorkflow, workflow: Workflow, copied: DuplicationSources, _now: datetime
 ) -> tuple[WorkflowFact, ...]:
     """Decide that a copy begins. Raises GraphUnacceptable where the target project lacks what the graph refers to."""
     if workflow.status is not WorkflowStatus.ABSENT:

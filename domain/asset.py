@@ -124,7 +124,7 @@ def evolve(asset: Asset, fact: AssetFact) -> Asset:
             assert_never(fact)
 
 
-def content_of(fact: AssetFact) -> tuple[int, Payload] | None:
+def get_new_content(fact: AssetFact) -> tuple[int, Payload] | None:
     """Return the version and the content that a fact brought, if it brought one."""
     match fact:
         case AssetCreated():

@@ -18,7 +18,7 @@ class Fact(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fac
     """
 
 
-def topic_of(kind: type[Fact]) -> str:
+def get_topic(kind: type[Fact]) -> str:
     """Return the stable tag of a kind of fact, for example `run.started`."""
     tag = kind.__struct_config__.tag
     if not isinstance(tag, str):

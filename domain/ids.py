@@ -23,12 +23,12 @@ def to_uuid(prefix: Prefix, text: str) -> UUID:
     try:
         parsed = cast("Any", TypeID).from_string(text)
     except (TypeIDException, ValueError) as fault:
-        raise ValueError(_malformed(prefix, text)) from fault
+        raise ValueError(_describe_malformed_id(prefix, text)) from fault
     if parsed.prefix != prefix:
-        raise ValueError(_malformed(prefix, text))
+        raise ValueError(_describe_malformed_id(prefix, text))
     # The library's own UUID class is not equal to the standard one.
     return UUID(int=parsed.uuid.int)
 
 
-def _malformed(prefix: Prefix, text: str) -> str:
+def _describe_malformed_id(prefix: Prefix, text: str) -> str:
     return f"'{text[:90]}' is not an id of the form {prefix}_… (26 letters and digits, as Callsheet makes them)"

@@ -36,6 +36,6 @@ class SigningSecret(Secret):
     characters_min: ClassVar[int] = 32
 
 
-def named(variable: str) -> Meta:
+def override_variable(variable: str) -> Meta:
     """Name the variable of a field that does not follow the rule, because others named it first."""
     return Meta(extra={"variable": variable})

@@ -93,7 +93,7 @@ def evolve(workflow: Workflow, fact: WorkflowFact) -> Workflow:
             assert_never(fact)
 
 
-def graph_of(fact: WorkflowFact) -> tuple[int, Graph] | None:
+def get_new_graph(fact: WorkflowFact) -> tuple[int, Graph] | None:
     """Return the version and the graph that a fact brought, if it brought one."""
     match fact:
         case WorkflowCreated():

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Struct
 
-from domain.setting_types import Bytes, Count, Seconds, Secret, named
+from domain.setting_types import Bytes, Count, Seconds, Secret, override_variable
 from engine.egress.allow_list import AllowList
 from engine.providers.price_table import PriceTable
 from engine.steps.http.secrets_file import SecretsFile
@@ -50,11 +50,11 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
 class ModelSettings(Struct, frozen=True, kw_only=True):
     """OpenAI-compatible model provider, and limits of all providers."""
 
-    api_key: Annotated[Secret | None, named("OPENAI_API_KEY")] = None
+    api_key: Annotated[Secret | None, override_variable("OPENAI_API_KEY")] = None
     """API key of an OpenAI-compatible provider; without any key the scripted provider answers."""
-    base_url: Annotated[str, named("OPENAI_BASE_URL")] = "https://api.openai.com/v1"
+    base_url: Annotated[str, override_variable("OPENAI_BASE_URL")] = "https://api.openai.com/v1"
     """Base URL of the provider: any server with the chat completions API."""
-    model: Annotated[str, named("OPENAI_MODEL")] = "gpt-5-mini"
+    model: Annotated[str, override_variable("OPENAI_MODEL")] = "gpt-5-mini"
     """The model that `openai/default` stands for in prompt steps."""
     timeout_seconds: Seconds = 120
     """Timeout of one call, unless its step sets one."""
@@ -71,11 +71,11 @@ class ModelSettings(Struct, frozen=True, kw_only=True):
 class AnthropicModelSettings(Struct, frozen=True, kw_only=True):
     """Anthropic as a second model provider, available if it has a key."""
 
-    api_key: Annotated[Secret | None, named("ANTHROPIC_API_KEY")] = None
+    api_key: Annotated[Secret | None, override_variable("ANTHROPIC_API_KEY")] = None
     """API key of Anthropic or another server with the messages API."""
-    base_url: Annotated[str, named("ANTHROPIC_BASE_URL")] = "https://api.anthropic.com"
+    base_url: Annotated[str, override_variable("ANTHROPIC_BASE_URL")] = "https://api.anthropic.com"
     """Base URL of that server."""
-    model: Annotated[str, named("ANTHROPIC_MODEL")] = "claude-sonnet-4-5"
+    model: Annotated[str, override_variable("ANTHROPIC_MODEL")] = "claude-sonnet-4-5"
     """The model that `anthropic/default` stands for in prompt steps."""
     output_tokens_default: Count = 8_192
     """Maximum length of a response in tokens, unless its step sets one; the API requires a limit."""

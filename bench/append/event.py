@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 from uuid_utils.compat import uuid7
 
-from domain.fact import topic_of
+from domain.fact import get_topic
 from domain.payload import Payload
 from domain.runs.facts import StepCompleted
 from store.log.records import Actor, Append, Metadata
@@ -26,7 +26,7 @@ METADATA: Final = Metadata(
     causation=123_456,
     traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 )
-TOPIC: Final = topic_of(StepCompleted)
+TOPIC: Final = get_topic(StepCompleted)
 STATE: Final = msgspec.json.encode(FACT)
 METADATA_TEXT: Final = msgspec.json.encode(METADATA).decode()
 

@@ -17,7 +17,7 @@ from psycopg import Connection
 
 from bench.harness.progress import print_progress
 from domain.asset import AssetContentRevised, AssetCreated, AssetType
-from domain.fact import Fact, topic_of
+from domain.fact import Fact, get_topic
 from domain.graphs.graph import ErrorClass, Graph
 from domain.payload import Payload
 from domain.project import ProjectCreated, ProjectRenamed
@@ -138,7 +138,7 @@ def _write(connection: Connection, rows: Sequence[Row], first: int) -> None:
                 "streams": uuids([stream.id for stream, _ in rows]),
                 "workspaces": uuids([stream.workspace_id for stream, _ in rows]),
                 "projects": uuids([stream.project_id for stream, _ in rows]),
-                "topics": texts([topic_of(type(fact)) for _, fact in rows]),
+                "topics": texts([get_topic(type(fact)) for _, fact in rows]),
                 "states": blobs([encode_fact(fact) for _, fact in rows]),
             },
         )

@@ -15,7 +15,7 @@ from callsheet.operate.asking import ask
 from callsheet.operate.printing import ATTENTION, count, duration, json_option, moment, print_json, print_table
 from callsheet.startup import refusals
 from callsheet.wiring.projections import PROJECTIONS
-from domain.fact import topic_of
+from domain.fact import get_topic
 from projections.runtime.status import ProjectionStatus, ProjectionStatuses, read_projection_statuses
 
 LAG_SECONDS_MAX: Final = 10.0
@@ -113,7 +113,7 @@ def listed(found: ProjectionStatuses) -> tuple[Listed, ...]:
     ours = tuple(
         Listed(
             name=name,
-            topics=tuple(sorted(topic_of(kind) for kind in one.wants)),
+            topics=tuple(sorted(get_topic(kind) for kind in one.wants)),
             tables=one.tables,
             known=True,
             position=found.get(name).position,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
-from domain.setting_types import Port, named
+from domain.setting_types import Port, override_variable
 
 
 class DataSettings(Struct, frozen=True, kw_only=True):
@@ -13,7 +13,7 @@ class DataSettings(Struct, frozen=True, kw_only=True):
 
     directory: Path = Path(".callsheet")
     """Directory of the embedded PostgreSQL (`postgres-18`) and of the development secret."""
-    database_url: Annotated[str | None, named("DATABASE_URL")] = None
+    database_url: Annotated[str | None, override_variable("DATABASE_URL")] = None
     """PostgreSQL 15 or newer, as a URL or a libpq connection string; without it an embedded one is started."""
 
 

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from bus.settings import FeedSettings, NatsSettings
 from callsheet.settings.groups import AdminSettings, DataSettings, LogSettings
-from domain.suggestions import listed, meant
+from domain.suggestions import format_names, suggest_name
 from engine.settings import AnthropicModelSettings, EngineSettings, ModelSettings, OutgoingSettings, SecretsSettings
 from gateway.settings import HttpSettings, IdentitySettings
 from projections.settings import ProjectionSettings, RebuildSettings
@@ -95,7 +95,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             else:
                 values.setdefault(variable.group, {})[variable.field] = parsed
     unknown = (name for name in sorted(environ) if name.startswith(PREFIX) and name not in known)
-    problems.update({name: f"unknown setting{meant(name, sorted(known), len(known))}" for name in unknown})
+    problems.update({name: f"unknown setting{suggest_name(name, sorted(known), len(known))}" for name in unknown})
     if problems:
         raise SettingsUnusable(problems)
     groups: dict[str, Struct] = {
@@ -107,7 +107,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 def _describe_problem(invalid: msgspec.ValidationError, kind: object) -> str:
     """Return the message for an invalid value; for an enumeration it lists the allowed values."""
     if get_origin(kind) is Literal:
-        return f"must be one of {listed(get_args(kind))}"
+        return f"must be one of {format_names(get_args(kind))}"
     return str(invalid).removesuffix(", got `str`")  # every variable is a string
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Final, cast, get_args
 
 from callsheet.telemetry.metrics import Metrics, Values
-from domain.fact import Fact, topic_of
+from domain.fact import Fact, get_topic
 from domain.runs.facts import AnswerRejected, StepCompleted, StepFailed, StepResultRefused, Usage
 from store.log.records import Recorded
 
@@ -65,7 +65,7 @@ class FactTally:
         metrics.counter("model.cost.usd", "What that cost in USD, where the price is known.", self._cost)
 
     def _topics(self) -> Values:
-        return [({"topic": topic_of(kind)}, count) for kind, count in list(self.topics.items())]
+        return [({"topic": get_topic(kind)}, count) for kind, count in list(self.topics.items())]
 
     def _tokens(self) -> Values:
         counts = list(self.tokens.items())

@@ -9,7 +9,7 @@ from msgspec import Struct
 from commands.aggregates import RUN
 from commands.command import Command, InProject
 from commands.repository import Sources
-from commands.runs.retained import still_the_same, with_finished_items, with_given_output
+from commands.runs.retained import find_nodes_with_finished_items, find_nodes_with_output, select_unchanged
 from commands.runs.start import RunSources, StartRun, gather_start
 from domain.graphs.diff import find_conflicts, find_downstream, translate_edges
 from domain.graphs.graph import Graph
@@ -39,7 +39,7 @@ from domain.runs.steps import SETTLED, StepStatus
 Kept = dict[str, tuple[int, ...]]
 """The steps whose results are kept, each with the places of the edges taken out of it."""
 
-CONTRADICTS_A_CANCEL: Final = (RunCancelRequested, *RUN_ENDS)
+CANCEL_CONFLICTS: Final = (RunCancelRequested, *RUN_ENDS)
 """After these a wish to cancel is no news, or too late; whatever the steps come to meanwhile, it stands."""
 
 
@@ -66,7 +66,7 @@ class ForkRun(Command[Run], frozen=True, kw_only=True):
     newest_graph: bool = False
 
 
-class Again(Struct, frozen=True, kw_only=True):
+class RetrySources(Struct, frozen=True, kw_only=True):
     """What a retry goes on with: the version, what is kept, and new pins where the version is another."""
 
     workflow_version: int
@@ -76,7 +76,7 @@ class Again(Struct, frozen=True, kw_only=True):
     pins: Pins | None
 
 
-class Fork(InProject, frozen=True, kw_only=True):
+class ForkSources(InProject, frozen=True, kw_only=True):
     """What a fork begins with."""
 
     source: Run
@@ -89,34 +89,34 @@ def cancel_run(command: CancelRun, run: Run, _gathered: None, now: datetime) -> 
     """Decide that a run is to end; repeated it changes nothing. Raises RunNotRunning once it has ended otherwise."""
     if run.cancel_requested or run.status is RunStatus.CANCELLED:
         return ()
-    if run.ended:
+    if run.has_ended:
         raise RunNotRunning
     return (RunCancelRequested(requested_by=command.user_id, reason=command.reason, requested_at=now),)
 
 
-async def gather_retry(command: RetryRun, sources: Sources) -> Again:
+async def gather_retry(command: RetryRun, sources: Sources) -> RetrySources:
     """Find out what is kept, in which graph. Raises ProjectNotActive, CompletedPartChanged."""
     loaded = await sources.load(RUN, command.target_id)
     await sources.load_active_project(loaded.project_id or loaded.stream_id)
     run = loaded.state
-    kept = kept_by_retry(run)
-    given = with_given_output(run)
-    items = with_finished_items(run, (*kept, *given))
+    kept = select_kept_by_retry(run)
+    given = find_nodes_with_output(run)
+    items = find_nodes_with_finished_items(run, (*kept, *given))
     if not command.newest_graph:
         version = run.workflow_version
-        return Again(workflow_version=version, kept=kept, items_kept=items, outputs_kept=given, pins=None)
-    newest = await _newest(command, sources, run)
-    graphs, pins = await _graphs(sources, run, newest), (run.pins, newest.pins)
-    return Again(
+        return RetrySources(workflow_version=version, kept=kept, items_kept=items, outputs_kept=given, pins=None)
+    newest = await _gather_newest(command, sources, run)
+    graphs, pins = await _load_graphs(sources, run, newest), (run.pins, newest.pins)
+    return RetrySources(
         workflow_version=newest.workflow_version,
-        kept=moved(*graphs, kept),
-        items_kept=await still_the_same(items, graphs, pins, sources),
-        outputs_kept=await still_the_same(given, graphs, pins, sources),
+        kept=translate_kept(*graphs, kept),
+        items_kept=await select_unchanged(items, graphs, pins, sources),
+        outputs_kept=await select_unchanged(given, graphs, pins, sources),
         pins=newest.pins,
     )
 
 
-def kept_by_retry(run: Run) -> Kept:
+def select_kept_by_retry(run: Run) -> Kept:
     """Return what a run keeps when it goes on: all that has settled, but for the steps that it failed at.
 
     A step that failed and yet led on, by its default or its fallback, is a part of what happened.
@@ -128,7 +128,7 @@ def kept_by_retry(run: Run) -> Kept:
     }
 
 
-def retry_run(command: RetryRun, run: Run, gathered: Again, now: datetime) -> tuple[RunFact, ...]:
+def retry_run(command: RetryRun, run: Run, gathered: RetrySources, now: datetime) -> tuple[RunFact, ...]:
     """Decide that a run goes on as its next attempt. Raises RunIsChild, RunNotRetriable."""
     if run.parent is not None:
         raise RunIsChild
@@ -148,24 +148,24 @@ def retry_run(command: RetryRun, run: Run, gathered: Again, now: datetime) -> tu
     )
 
 
-async def gather_fork(command: ForkRun, sources: Sources) -> Fork:
+async def gather_fork(command: ForkRun, sources: Sources) -> ForkSources:
     """Find out what is taken over, in which graph. Raises StepNotFound, ProjectNotActive, CompletedPartChanged."""
     loaded = await sources.load_unguarded(RUN, command.source_id)
     project = await sources.load_active_project(loaded.project_id or loaded.stream_id)
     run = loaded.state
     old = await sources.load_graph(run.workflow_id, run.workflow_version)
-    kept = kept_by_fork(old, run, command.node)
+    kept = select_kept_by_fork(old, run, command.node)
     version, pins, graph = run.workflow_version, run.pins, old
     if command.newest_graph:
-        newest = await _newest(command, sources, run)
-        _, graph = await _graphs(sources, run, newest)
-        version, pins, kept = newest.workflow_version, newest.pins, moved(old, graph, kept)
+        newest = await _gather_newest(command, sources, run)
+        _, graph = await _load_graphs(sources, run, newest)
+        version, pins, kept = newest.workflow_version, newest.pins, translate_kept(old, graph, kept)
     if all(node.id != command.node for node in graph.nodes):
         raise StepNotFound(f"The graph has no step '{command.node[:63]}'.")
-    return Fork(project_id=project.stream_id, source=run, workflow_version=version, kept=kept, pins=pins)
+    return ForkSources(project_id=project.stream_id, source=run, workflow_version=version, kept=kept, pins=pins)
 
 
-def kept_by_fork(graph: Graph, run: Run, node: str) -> Kept:
+def select_kept_by_fork(graph: Graph, run: Run, node: str) -> Kept:
     """Return what a fork from a step takes over: what has completed or was skipped, and does not lie behind the step.
 
     Nor may it lie behind a step that has not: such a step is done anew, and all that follows from it.
@@ -175,7 +175,7 @@ def kept_by_fork(graph: Graph, run: Run, node: str) -> Kept:
     return {name: step.edges_taken for name, step in run.steps.items() if name not in anew}
 
 
-def fork_run(command: ForkRun, run: Run, gathered: Fork, now: datetime) -> tuple[RunFact, ...]:
+def fork_run(command: ForkRun, run: Run, gathered: ForkSources, now: datetime) -> tuple[RunFact, ...]:
     """Decide that a run begins in the middle of another, linked to it. Raises RunAlreadyStarted."""
     if run.status is not RunStatus.ABSENT:
         raise RunAlreadyStarted
@@ -188,10 +188,10 @@ def fork_run(command: ForkRun, run: Run, gathered: Fork, now: datetime) -> tuple
         forked_from=ForkedFrom(run_id=command.source_id, node=command.node),
         started_at=now,
     )
-    return (started, *(_taken_over(command, source, node, edges, now) for node, edges in gathered.kept.items()))
+    return (started, *(_reuse_step(command, source, node, edges, now) for node, edges in gathered.kept.items()))
 
 
-def _taken_over(
+def _reuse_step(
     command: ForkRun, source: Run, node: str, edges: tuple[int, ...], now: datetime
 ) -> StepSkipped | StepReused:
     step = source.steps[node]
@@ -200,17 +200,17 @@ def _taken_over(
     return StepReused(node=node, from_run=command.source_id, output=step.output, edges_taken=edges, reused_at=now)
 
 
-async def _newest(command: RetryRun | ForkRun, sources: Sources, run: Run) -> RunSources:
+async def _gather_newest(command: RetryRun | ForkRun, sources: Sources, run: Run) -> RunSources:
     start = StartRun(target_id=command.target_id, workflow_id=run.workflow_id, inputs=run.inputs)
     return await gather_start(start, sources)
 
 
-async def _graphs(sources: Sources, run: Run, newest: RunSources) -> tuple[Graph, Graph]:
+async def _load_graphs(sources: Sources, run: Run, newest: RunSources) -> tuple[Graph, Graph]:
     old = await sources.load_graph(run.workflow_id, run.workflow_version)
     return old, await sources.load_graph(run.workflow_id, newest.workflow_version)
 
 
-def moved(old: Graph, new: Graph, kept: Kept) -> Kept:
+def translate_kept(old: Graph, new: Graph, kept: Kept) -> Kept:
     """Return what is kept with the places of the edges in a newer graph. Raises CompletedPartChanged."""
     problems = find_conflicts(old, new, kept)
     if problems:

@@ -7,7 +7,7 @@ from commands.aggregates import ASSET, WORKFLOW
 from commands.repository import Sources
 from domain.graphs.references import find_references
 from domain.runs.facts import Pins
-from domain.runs.prices import prices_of
+from domain.runs.prices import collect_prices
 from domain.runs.refusals import WorkflowContainsItself, WorkflowsTooMany, WorkflowTooDeep
 from domain.workflow import Workflow
 
@@ -35,23 +35,23 @@ async def gather_pins(workflow_id: UUID, workflow: Workflow, sources: Sources) -
     Raises WorkflowContainsItself, WorkflowTooDeep, WorkflowsTooMany, and the not-found refusals.
     """
     found = _Found(sources)
-    await _look_at(found, workflow_id, workflow, ())
+    await _pin_workflow(found, workflow_id, workflow, ())
     return Pins(assets=found.assets, workflows=found.workflows, prices=found.prices)
 
 
-async def _look_at(found: _Found, workflow_id: UUID, workflow: Workflow, above: tuple[UUID, ...]) -> int:
+async def _pin_workflow(found: _Found, workflow_id: UUID, workflow: Workflow, above: tuple[UUID, ...]) -> int:
     """Add what one workflow names, and those within it; gives how many workflows stand within each other from here."""
     path = (*above, workflow_id)
     named = find_references(workflow.graph)
     for asset_id in sorted(named.assets - found.assets.keys()):
         found.assets[asset_id] = (await found.sources.load(ASSET, asset_id)).state.version
-    found.prices.update(prices_of(workflow.graph, found.sources.prices))
-    within = [await _height(found, inner, path) for inner in sorted(named.workflows)]
+    found.prices.update(collect_prices(workflow.graph, found.sources.prices))
+    within = [await _measure_height(found, inner, path) for inner in sorted(named.workflows)]
     found.heights[workflow_id] = 1 + max(within, default=0)
     return found.heights[workflow_id]
 
 
-async def _height(found: _Found, inner: UUID, path: tuple[UUID, ...]) -> int:
+async def _measure_height(found: _Found, inner: UUID, path: tuple[UUID, ...]) -> int:
     if inner in path:
         raise WorkflowContainsItself
     height = found.heights.get(inner)
@@ -62,7 +62,7 @@ async def _height(found: _Found, inner: UUID, path: tuple[UUID, ...]) -> int:
             raise WorkflowsTooMany
         loaded = await found.sources.load(WORKFLOW, inner)
         found.workflows[inner] = loaded.state.version
-        height = await _look_at(found, inner, loaded.state, path)
+        height = await _pin_workflow(found, inner, loaded.state, path)
     if len(path) + height > DEEPEST:
         raise WorkflowTooDeep
     return height

@@ -8,27 +8,27 @@ from domain.graphs.diff import is_step_unchanged
 from domain.graphs.graph import Graph
 from domain.graphs.references import References, find_references
 from domain.runs.facts import Pins
-from domain.runs.items import finished_items
 from domain.runs.run import Run
+from domain.runs.steps import find_finished_items
 
 
-def with_given_output(run: Run) -> tuple[str, ...]:
+def find_nodes_with_output(run: Run) -> tuple[str, ...]:
     """Return the nodes of steps that gave an output and failed: no edge out of them could be decided."""
     return tuple(node for node, step in run.steps.items() if step.gave is not None)
 
 
-def with_finished_items(run: Run, kept: Iterable[str]) -> tuple[str, ...]:
+def find_nodes_with_finished_items(run: Run, kept: Iterable[str]) -> tuple[str, ...]:
     """Return the nodes of steps that are not kept themselves and have children that completed."""
     nodes = dict.fromkeys((*run.steps, *run.kept_items))
     done = set(kept)
     return tuple(
         node
         for node in nodes
-        if node not in done and finished_items(run.steps.get(node), run.kept_items.get(node)) is not None
+        if node not in done and find_finished_items(run.steps.get(node), run.kept_items.get(node)) is not None
     )
 
 
-async def still_the_same(
+async def select_unchanged(
     nodes: Iterable[str], graphs: tuple[Graph, Graph], pins: tuple[Pins, Pins], sources: Sources
 ) -> tuple[str, ...]:
     """Return those of the nodes that would do the very same by a newer graph and newer pins.
@@ -42,12 +42,12 @@ async def still_the_same(
         if not is_step_unchanged(old, new, node):
             continue
         named = find_references(Graph(nodes=(there[node],), edges=()))
-        if await _pinned_the_same(named, pins, sources):
+        if await _has_same_pins(named, pins, sources):
             same.append(node)
     return tuple(same)
 
 
-async def _pinned_the_same(named: References, pins: tuple[Pins, Pins], sources: Sources) -> bool:
+async def _has_same_pins(named: References, pins: tuple[Pins, Pins], sources: Sources) -> bool:
     """Return whether what is named, and all that its workflows name, however deep, is pinned at the same versions."""
     before, after = pins
     found_assets, open_workflows, looked_at = set(named.assets), list(named.workflows), set[UUID]()

@@ -40,7 +40,7 @@ from domain.runs.run import Run, RunStatus
 from domain.runs.steps import StepStatus
 from domain.workflow import WorkflowNotActive, WorkflowStatus
 
-CONTRADICTS_A_DECISION: Final = (StepDecided, StepFailed, *RUN_ENDS)
+DECISION_CONFLICTS: Final = (StepDecided, StepFailed, *RUN_ENDS)
 """What ends the wait for a person: a decision, the failure of a step, the end of the run. Other steps may go on."""
 
 
@@ -125,7 +125,7 @@ def decide_step(command: DecideStep, run: Run, gathered: DecisionSources, now: d
     """
     if not gathered.has_node:
         raise StepNotFound(f"The run's graph has no step '{command.node[:63]}'.")
-    if run.ended:
+    if run.has_ended:
         raise RunNotRunning
     step = run.steps.get(command.node)
     if step is None or step.waiting is None or step.waiting.waiting_for is not WaitFor.HUMAN:

@@ -150,19 +150,19 @@ def decide(command: StepCommand, run: Run, now: datetime) -> tuple[RunFact, ...]
         case StartStep():
             return start_step(command, run, now)
         case CompleteStep():
-            return (_completed(command, run, now),) if _is_open(run, command.node) else ()
+            return (_build_completed(command, run, now),) if _is_open(run, command.node) else ()
         case CompleteRun() | FailRun() | CancelRun():
-            return (_ended(command, run, now),)
+            return (_build_run_end(command, run, now),)
         case FailStep():
-            return (_failed(command, run, now),) if _is_open(run, command.node) else ()
+            return (_build_failed(command, run, now),) if _is_open(run, command.node) else ()
         case RejectAnswer():
-            return (_rejected(command, now),) if _can_reject(command, run) else ()
+            return (_build_rejected(command, now),) if _can_reject(command, run) else ()
         case WaitInStep():
             return (command.waiting,) if _is_running(run, command.waiting.node) else ()
         case SettleItems():
             return settle_items(command, run, now)
         case DecideAtDeadline():
-            return _decided(command, run, now)
+            return _decide_at_deadline(command, run, now)
         case SkipStep():
             return () if command.node in run.steps else (StepSkipped(node=command.node, reason=command.reason),)
         case RefuseResult():
@@ -200,7 +200,7 @@ def settle_items(command: SettleItems, run: Run, now: datetime) -> tuple[RunFact
     return (StepItemsSettled(node=command.node, attempt=step.attempt, items=news, settled_at=now),)
 
 
-def _ended(command: CompleteRun | FailRun | CancelRun, run: Run, now: datetime) -> RunFact:
+def _build_run_end(command: CompleteRun | FailRun | CancelRun, run: Run, now: datetime) -> RunFact:
     match command:
         case CompleteRun():
             return RunCompleted(parent=run.parent, output_nodes=command.output_nodes, completed_at=now)
@@ -219,7 +219,7 @@ def refuse_result(command: RefuseResult, now: datetime) -> StepResultRefused:
     )
 
 
-def _completed(command: CompleteStep, run: Run, now: datetime) -> StepCompleted:
+def _build_completed(command: CompleteStep, run: Run, now: datetime) -> StepCompleted:
     return StepCompleted(
         node=command.node,
         attempt=run.steps[command.node].attempt,
@@ -230,7 +230,7 @@ def _completed(command: CompleteStep, run: Run, now: datetime) -> StepCompleted:
     )
 
 
-def _failed(command: FailStep, run: Run, now: datetime) -> StepFailed:
+def _build_failed(command: FailStep, run: Run, now: datetime) -> StepFailed:
     return StepFailed(
         node=command.node,
         attempt=run.steps[command.node].attempt,
@@ -244,7 +244,7 @@ def _failed(command: FailStep, run: Run, now: datetime) -> StepFailed:
     )
 
 
-def _rejected(command: RejectAnswer, now: datetime) -> AnswerRejected:
+def _build_rejected(command: RejectAnswer, now: datetime) -> AnswerRejected:
     return AnswerRejected(
         node=command.node,
         attempt=command.attempt,
@@ -263,7 +263,7 @@ def _can_reject(command: RejectAnswer, run: Run) -> bool:
     return step.attempt == command.attempt and step.repairs < command.repair
 
 
-def _decided(command: DecideAtDeadline, run: Run, now: datetime) -> tuple[StepDecided, ...]:
+def _decide_at_deadline(command: DecideAtDeadline, run: Run, now: datetime) -> tuple[StepDecided, ...]:
     """Decide for the system what still waits for a person; once it is late a decision of a person stands."""
     step = run.steps.get(command.node)
     if step is None or step.status is not StepStatus.WAITING or step.waiting is None:

@@ -24,9 +24,9 @@ class Turn:
         self.now = now
         self.facts: list[RunFact] = []
 
-    def give(self, command: StepCommand) -> None:
+    def decide(self, command: StepCommand) -> None:
         """Decide one more command; once the run has ended none has any effect, except to refuse what came too late."""
-        if self.run.ended and not isinstance(command, RefuseResult):
+        if self.run.has_ended and not isinstance(command, RefuseResult):
             return
         for fact in decide(command, self.run, self.now):
             self.facts.append(fact)
@@ -38,10 +38,10 @@ class Turn:
             self.facts.append(fact)
             self.run = evolve(self.run, fact)
 
-    def give_before_the_end(self, command: RefuseResult) -> None:
+    def refuse_before_end(self, command: RefuseResult) -> None:
         """Refuse what comes too late for the end that this turn is: who follows a run hears nothing behind its end."""
         end = self.facts.pop()
-        self.give(command)
+        self.decide(command)
         self.facts.append(end)
 
 

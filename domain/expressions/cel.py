@@ -18,7 +18,7 @@ import cel
 from domain.expressions.budget import ITEMS_PER_WORK, TooMuchWork, measure_work
 from domain.expressions.common import ExpressionFault, hint_at_template, shorten, translate_errors
 from domain.json_bounds import child_values, is_within_bounds
-from domain.suggestions import meant
+from domain.suggestions import suggest_name
 
 LONGEST_CONDITION = 1024
 LONGEST_LIST = 1_000
@@ -264,7 +264,7 @@ def _macros(tokens: list[_Token]) -> Iterator[int]:
 def _refuse_unknown_names(program: cel.Program, bound: list[str]) -> None:
     unknown = [name for name in program.variables() if name not in ROOTS | TYPE_NAMES and name not in bound]
     if unknown:
-        told = meant(unknown[0], ROOTS_IN_ORDER)
+        told = suggest_name(unknown[0], ROOTS_IN_ORDER)
         raise ExpressionFault(f"CEL: '{shorten(unknown[0])}' is unknown, a condition sees inputs and steps{told}")
     functions = [name for name in program.functions() if name.isidentifier() and not name.startswith("_")]
     missing = [name for name in functions if name not in FUNCTIONS]

@@ -24,12 +24,12 @@ def topological_order(successors: Successors) -> tuple[str, ...]:
     return tuple(order)
 
 
-def cycles(successors: Successors) -> Iterator[tuple[str, ...]]:
+def iterate_cycles(successors: Successors) -> Iterator[tuple[str, ...]]:
     """Yield disjoint cycles, each as its nodes in the direction of the edges, until the other nodes have none."""
     rest: dict[str, list[str]] = {node: list(targets) for node, targets in successors.items()}
     while len(order := topological_order(rest)) < len(rest):
         rest = _without(rest, order)
-        cycle = _one_cycle(rest)
+        cycle = _find_cycle(rest)
         yield cycle
         rest = _without(rest, cycle)
 
@@ -43,7 +43,7 @@ def _without(successors: Successors, gone: Collection[str]) -> dict[str, list[st
     }
 
 
-def _one_cycle(successors: Successors) -> tuple[str, ...]:
+def _find_cycle(successors: Successors) -> tuple[str, ...]:
     """Walk against the edges until a node comes again; each node here has a predecessor."""
     before = {target: node for node, targets in successors.items() for target in targets}
     walked: dict[str, None] = {}

@@ -1,6 +1,7 @@
 """The facts of a run: what was started, what each step came to, what people decided, how it ended."""
 
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -10,7 +11,6 @@ from msgspec import Struct
 from domain.fact import Fact, PersonalText
 from domain.graphs.graph import ErrorClass
 from domain.payload import NOTHING, Payload
-from domain.runs.usage import Took
 
 
 class Pins(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -31,6 +31,26 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     latency_ms: float
     first_token_ms: float | None = None
     cost_usd: str | None = None
+
+
+class UsageTotals(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The usage of several calls together. `cost_usd` is a decimal string, None if no call had a price."""
+
+    model_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: str | None = None
+
+
+def add_totals(first: UsageTotals, second: UsageTotals) -> UsageTotals:
+    """Return the sum of two totals; costs are added as exact decimals."""
+    costs = [Decimal(totals.cost_usd) for totals in (first, second) if totals.cost_usd is not None]
+    return UsageTotals(
+        model_calls=first.model_calls + second.model_calls,
+        input_tokens=first.input_tokens + second.input_tokens,
+        output_tokens=first.output_tokens + second.output_tokens,
+        cost_usd=str(sum(costs)) if costs else None,
+    )
 
 
 class StepError(Struct, frozen=True, kw_only=True, gc=False):
@@ -179,7 +199,7 @@ class ItemResult(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
     outcome: ItemOutcome
     output: Payload = NOTHING
     error: StepError | None = None
-    took: Took | None = None
+    took: UsageTotals | None = None
 
 
 class StepItemsSettled(Fact, frozen=True, kw_only=True, tag="step.items-settled"):

@@ -29,12 +29,12 @@ class Priced(Struct, frozen=True, kw_only=True):
     price: ModelPrice
 
 
-def prices_of(graph: Graph, table: Mapping[str, Priced]) -> dict[str, object]:
+def collect_prices(graph: Graph, table: Mapping[str, Priced]) -> dict[str, object]:
     """Return the prices of the models that a graph names, by the models' own names, for a run to pin."""
-    return {found.model: msgspec.to_builtins(found.price) for found in _named_in(graph, table)}
+    return {found.model: msgspec.to_builtins(found.price) for found in _find_prices(graph, table)}
 
 
-def with_cost(usage: Usage, pinned: Mapping[str, object]) -> Usage:
+def add_cost(usage: Usage, pinned: Mapping[str, object]) -> Usage:
     """Return what a call took with its cost by the pinned prices; as it is where the price is not known, or the tokens.
 
     No call takes none: some servers do not count, and their answers are not free.
@@ -45,10 +45,10 @@ def with_cost(usage: Usage, pinned: Mapping[str, object]) -> Usage:
         return usage
     known = msgspec.convert(price, ModelPrice)
     cost = usage.input_tokens * Decimal(known.input_usd) + usage.output_tokens * Decimal(known.output_usd)
-    return replace(usage, cost_usd=_written(cost / PER_TOKENS))
+    return replace(usage, cost_usd=_format_cost(cost / PER_TOKENS))
 
 
-def _named_in(graph: Graph, table: Mapping[str, Priced]) -> Iterator[Priced]:
+def _find_prices(graph: Graph, table: Mapping[str, Priced]) -> Iterator[Priced]:
     if not table:
         return
     for node in graph.nodes:
@@ -56,7 +56,7 @@ def _named_in(graph: Graph, table: Mapping[str, Priced]) -> Iterator[Priced]:
             yield found
 
 
-def _written(cost: Decimal) -> str:
+def _format_cost(cost: Decimal) -> str:
     """Write a cost in full: no exponent, no zeros at the end."""
     text = f"{cost:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -12,6 +12,7 @@ from domain.graphs.graph import ErrorClass
 from domain.payload import NOTHING, Payload
 from domain.runs.facts import (
     AnswerRejected,
+    ItemOutcome,
     ItemResult,
     StepCompleted,
     StepDecided,
@@ -117,7 +118,7 @@ def evolve_step(step: Step | None, fact: StepFact) -> Step:
     """Return a step after one more fact about it. Accepts any history; never refuses."""
     match fact:
         case StepStarted():
-            return _started(step, fact)
+            return _evolve_started(step, fact)
         case StepCompleted():
             return replace(
                 step or Step(status=COMPLETED, attempt=fact.attempt),
@@ -125,34 +126,34 @@ def evolve_step(step: Step | None, fact: StepFact) -> Step:
                 output=fact.output,
                 gave=None,
                 edges_taken=fact.edges_taken,
-                usage=fact.usage or _usage_kept(step),
+                usage=fact.usage or _get_kept_usage(step),
                 ended_at=fact.completed_at,
             )
         case StepSkipped():
             return Step(status=StepStatus.SKIPPED, reason=fact.reason)
         case StepFailed():
-            return _failed(step, fact)
+            return _evolve_failed(step, fact)
         case StepWaiting():
-            return replace(_known(step, fact.attempt), status=StepStatus.WAITING, waiting=fact)
+            return replace(_get_or_create(step, fact.attempt), status=StepStatus.WAITING, waiting=fact)
         case StepDecided():
-            return replace(_known(step, 1), status=StepStatus.DECIDED, decision=fact)
+            return replace(_get_or_create(step, 1), status=StepStatus.DECIDED, decision=fact)
         case AnswerRejected():
-            known = _known(step, fact.attempt)
-            return replace(known, repairs=fact.repair, earlier=_with(known.earlier, fact.usage))
+            known = _get_or_create(step, fact.attempt)
+            return replace(known, repairs=fact.repair, earlier=_append_usage(known.earlier, fact.usage))
         case StepItemsSettled():
-            known = _known(step, fact.attempt)
+            known = _get_or_create(step, fact.attempt)
             return replace(known, items={**known.items, **{one.item: one for one in fact.items}})
         case StepReused():
-            return _reused(fact)
+            return _create_reused(fact)
         case _:
             assert_never(fact)
 
 
-def _known(step: Step | None, attempt: int) -> Step:
+def _get_or_create(step: Step | None, attempt: int) -> Step:
     return step or Step(status=StepStatus.RUNNING, attempt=attempt)
 
 
-def _started(step: Step | None, fact: StepStarted) -> Step:
+def _evolve_started(step: Step | None, fact: StepStarted) -> Step:
     if step is None:
         return Step(status=RUNNING, attempt=fact.attempt, epoch=fact.epoch, started_at=fact.started_at)
     return Step(
@@ -160,14 +161,14 @@ def _started(step: Step | None, fact: StepStarted) -> Step:
         attempt=fact.attempt,
         epoch=fact.epoch,
         started_at=fact.started_at,
-        earlier=_with(step.earlier, step.usage),
+        earlier=_append_usage(step.earlier, step.usage),
         first_started_at=step.first_started_at or step.started_at,
         lost=step.lost,
         lost_in_a_row=step.lost_in_a_row,
     )
 
 
-def _failed(step: Step | None, fact: StepFailed) -> Step:
+def _evolve_failed(step: Step | None, fact: StepFailed) -> Step:
     known = step or Step(status=StepStatus.FAILED, attempt=fact.attempt)
     was_lost = fact.error.error_class is ErrorClass.OWNER_LOST
     return replace(
@@ -179,26 +180,26 @@ def _failed(step: Step | None, fact: StepFailed) -> Step:
         output=fact.continued_with or NOTHING,
         continued=fact.continued_with is not None,
         gave=fact.gave,
-        usage=fact.usage or _usage_kept(step),
+        usage=fact.usage or _get_kept_usage(step),
         ended_at=fact.failed_at,
         lost=known.lost + was_lost,
         lost_in_a_row=known.lost_in_a_row + 1 if was_lost else 0,
     )
 
 
-def given(step: Step, at: datetime) -> Step:
+def reopen_with_output(step: Step, at: datetime) -> Step:
     """Return a step that had given its output when it failed as a retry goes on with it: only its edges are open."""
     return replace(
         step, status=StepStatus.GIVEN, edges_taken=(), error=None, retry_at=None, started_at=at, ended_at=None
     )
 
 
-def _usage_kept(step: Step | None) -> Usage | None:
+def _get_kept_usage(step: Step | None) -> Usage | None:
     """Return what the call of a step took whose output is kept: the facts that settle it do not tell of it again."""
     return step.usage if step is not None and step.status is StepStatus.GIVEN else None
 
 
-def _reused(fact: StepReused) -> Step:
+def _create_reused(fact: StepReused) -> Step:
     return Step(
         status=StepStatus.COMPLETED,
         output=fact.output,
@@ -209,11 +210,11 @@ def _reused(fact: StepReused) -> Step:
     )
 
 
-def _with(earlier: tuple[Usage, ...], usage: Usage | None) -> tuple[Usage, ...]:
+def _append_usage(earlier: tuple[Usage, ...], usage: Usage | None) -> tuple[Usage, ...]:
     return earlier if usage is None else (*earlier, usage)
 
 
-def bytes_of(step: Step | None) -> int:
+def count_stored_bytes(step: Step | None) -> int:
     """Return how many bytes a step has kept beside the log: of its output, or of what its children are started with."""
     if step is None:
         return 0
@@ -223,6 +224,29 @@ def bytes_of(step: Step | None) -> int:
     return held.bytes or 0
 
 
-def usages_of(step: Step) -> tuple[Usage, ...]:
+def list_usages(step: Step) -> tuple[Usage, ...]:
     """Return what every call of a model took for this step."""
-    return _with(step.earlier, step.usage)
+    return _append_usage(step.earlier, step.usage)
+
+
+class KeptItems(Struct, frozen=True, kw_only=True, gc=False):
+    """The results of a step's completed children, by item index, kept so that a restarted step does not repeat them.
+
+    `items` and `children` are the inputs and the number of children that the step waited for.
+    """
+
+    items: Payload
+    children: int
+    results: dict[int, ItemResult]
+
+
+def find_finished_items(step: Step | None, before: KeptItems | None) -> KeptItems | None:
+    """Return the results of a step's completed children, None if there are none.
+
+    `before` is what an earlier attempt of the step kept; it is returned until the step waits for children again.
+    """
+    waiting = step.waiting if step is not None else None
+    if step is None or waiting is None or waiting.waiting_for is not WaitFor.CHILD:
+        return before
+    results = {item: result for item, result in step.items.items() if result.outcome is ItemOutcome.COMPLETED}
+    return KeptItems(items=waiting.items, children=waiting.children, results=results) if results else None

@@ -62,4 +62,4 @@ def run_to_end(
             return None
         results.append((node, result))
     builder.schedule_after(builder.settle(results))
-    return turn if turn.run.ended else None
+    return turn if turn.run.has_ended else None

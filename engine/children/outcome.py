@@ -6,8 +6,7 @@ from uuid import UUID
 from domain.graphs.configs import MapConfig
 from domain.graphs.graph import ErrorClass, MapNode, Node
 from domain.runs.facts import ItemOutcome, ItemResult, StepError
-from domain.runs.run import Run, RunStatus
-from domain.runs.run_usage import took_by
+from domain.runs.run import Run, RunStatus, compute_usage_totals
 from engine.steps.contract import Failed, Succeeded, build_failure
 from store.contents import CONTENT_BYTES_MAX, ContentStore, keep, resolve
 from store.errors import ContentTooLarge
@@ -27,7 +26,7 @@ async def build_item_result(
 
     Raises ContentTooLarge, TooDeep, Unavailable.
     """
-    usage = took_by(run)
+    usage = compute_usage_totals(run)
     took = usage if usage.model_calls else None
     if run.status is not RunStatus.COMPLETED:
         error = run.error if run.status is RunStatus.FAILED else None

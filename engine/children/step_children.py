@@ -179,9 +179,9 @@ class StepChildren:
         """Read a child and add its result if it has ended."""
         run_id = self.get_id(item)
         child = await self._context.streams.load(RUN, run_id)
-        if child is None or not child.state.ended:
+        if child is None or not child.state.has_ended:
             child = await self._context.streams.reload(RUN, run_id)
-        if child is not None and child.state.ended:
+        if child is not None and child.state.has_ended:
             await self._add_result(item, child.state)
 
     async def _add_result(self, item: int, child: Run) -> None:
@@ -227,7 +227,7 @@ class StepChildren:
         self._suspects -= is_suspect
         if graph is not None:
             context.step_counts.add(graph, turn.facts)
-        if turn.run.ended:
+        if turn.run.has_ended:
             await self._add_result(item, turn.run)
 
     async def _build_start(self, item: int, child: Folded[Run], now: datetime) -> Turn:
@@ -271,7 +271,7 @@ async def request_cancel(context: EngineContext, run_id: UUID, metadata: Metadat
         child = await context.streams.reload(RUN, run_id)
         if child is None:
             return False
-        if child.state.ended:
+        if child.state.has_ended:
             return True
         turn = Turn(child.state, context.clock())
         turn.add(cancel_run(command, child.state, None, turn.now))

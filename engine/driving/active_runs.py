@@ -194,7 +194,7 @@ class ActiveRuns:
             if due.run_id not in await self._leases.acquire([due.run_id]):
                 return None
             held = await self._context.streams.reload(RUN, due.run_id)
-            if held is None or held.state.ended:
+            if held is None or held.state.has_ended:
                 return None
             facts = await self._context.log.read_stream(due.run_id, limit=1)
             return await self._create_driver_of(held, facts[0].metadata)

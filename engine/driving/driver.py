@@ -127,13 +127,13 @@ class Driver:
 
     def _is_over(self) -> bool:
         """Return whether the run has ended; one retried since may have another graph, and needs another driver."""
-        return self._held.state.ended or self._held.state.attempt != self._run_attempt
+        return self._held.state.has_ended or self._held.state.attempt != self._run_attempt
 
     async def _commit(self, builder: TurnBuilder) -> None:
         """Append the turn. Raises Conflict, Unavailable."""
         if builder.started:
             self._context.failpoint(FailPoint.UNCLAIMED)
-        if builder.turn.run.ended:
+        if builder.turn.run.has_ended:
             await self._stop_steps(builder.turn)
         self._held = await append_turn(self._context.streams, self._held, builder.turn, self._create_metadata())
         self._context.step_counts.add(self._graph, builder.turn.facts)
@@ -143,7 +143,7 @@ class Driver:
         self._context.failpoint(FailPoint.RUN_ENDING)
         await cancel_tasks(self._tasks)
         for refusal in self._aborted:
-            turn.give_before_the_end(refusal)
+            turn.refuse_before_end(refusal)
         if turn.run.status is not RunStatus.COMPLETED:  # a completed run has settled all its steps, and their children
             await self._children.cancel(replace(self._held, state=turn.run), self._graph, self._create_metadata())
         self._context.failpoint(FailPoint.RUN_UNENDED)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, cast
 from uuid import UUID
 
-from domain.asset import AssetContentRevised, AssetCreated, content_of
+from domain.asset import AssetContentRevised, AssetCreated, get_new_content
 from domain.expressions.budget import Budget
 from domain.expressions.common import ExpressionFault
 from domain.expressions.jmespath_queries import compile_query
@@ -78,7 +78,7 @@ class ChildSteps:
                     event.fact, AssetCreated | AssetContentRevised
                 ):
                     continue
-                content = content_of(event.fact)
+                content = get_new_content(event.fact)
                 if content is not None and content[0] == version:
                     return await resolve(self.contents, call.workspace_id, content[1])
         raise ExpressionFault(f"Version {version} of the dataset does not exist")

@@ -12,7 +12,7 @@ from domain.graphs.configs import JsonOutput, PromptConfig
 from domain.graphs.graph import ErrorClass
 from domain.ids import to_uuid
 from domain.runs.facts import Usage
-from domain.runs.prices import with_cost
+from domain.runs.prices import add_cost
 from engine.providers.choice import Providers
 from engine.providers.provider import ModelRequest, Provider, ProviderFault
 from engine.steps.contract import AnswerRejected, Failed, StepCall, build_failure
@@ -54,7 +54,7 @@ class Prompts:
             return await self._call_until_valid(provider, await self._build_request(call, config, model), call)
         except ProviderFault as fault:
             failure = build_failure(fault.error_class, fault.message)
-            usage = None if fault.usage is None else with_cost(fault.usage, prices)
+            usage = None if fault.usage is None else add_cost(fault.usage, prices)
             return Failed(failure.error, usage, retry_after_seconds=fault.retry_after_seconds)
 
     async def _call_until_valid(self, provider: Provider, first: ModelRequest, call: StepCall) -> Answered | Failed:
@@ -63,7 +63,7 @@ class Prompts:
         repair = 1
         while True:
             answer = await provider.complete(request, self.on_delta(call))
-            usage = with_cost(answer.usage, call.run.pins.prices)
+            usage = add_cost(answer.usage, call.run.pins.prices)
             validated = check_text_present(answer) or validate_answer(answer.text, first.output)
             if isinstance(validated, ValidAnswer):
                 return Answered(validated.output, usage)
@@ -89,7 +89,7 @@ class Prompts:
             traceparent=call.traceparent,
             workspace_id=call.workspace_id,
             timeout_seconds=call.node.timeout_seconds or self.timeout_seconds,
-            aborted=lambda usage: call.aborted(with_cost(usage, call.run.pins.prices)),
+            aborted=lambda usage: call.aborted(add_cost(usage, call.run.pins.prices)),
         )
 
     async def _read_template(self, call: StepCall, config: PromptConfig) -> str:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from domain.asset import AssetContentRevised, AssetCreated, content_of
+from domain.asset import AssetContentRevised, AssetCreated, get_new_content
 from domain.expressions.common import ExpressionFault
 from store.contents import ContentStore, resolve
 from store.log.log import Log
@@ -36,7 +36,7 @@ class PromptAssetTexts:
                 after = event.version
                 if event.workspace_id != workspace_id or not isinstance(event.fact, AssetCreated | AssetContentRevised):
                     continue
-                content = content_of(event.fact)
+                content = get_new_content(event.fact)
                 if content is not None and content[0] == version:
                     value = await resolve(self._contents, workspace_id, content[1])
                     return _require_text(value, version)

@@ -9,7 +9,7 @@ from typing import Final
 from domain.graphs.graph import ErrorClass
 from domain.payload import Payload
 from domain.runs.run import Run
-from domain.runs.steps import bytes_of
+from domain.runs.steps import count_stored_bytes
 from engine.steps.contract import Failed, build_failure
 
 RUN_DATA_BYTES: Final = 64 * 1024 * 1024
@@ -21,7 +21,7 @@ def check_data_limit(payload: Payload, run: Run, node: str, limit_bytes: int) ->
 
     A payload no larger than what the step holds already always fits, such as an output that a retry has kept.
     """
-    held = bytes_of(run.steps.get(node))
+    held = count_stored_bytes(run.steps.get(node))
     if payload.bytes is None or payload.bytes <= held:
         return None
     others = run.data_bytes - held

@@ -28,7 +28,7 @@ def run_inline_steps(
     """
     until = builder.turn.now + INLINE_TIME_MAX
     steps, attempts, claimed = 0, 0, builder.started
-    while claimed and not builder.turn.run.ended:
+    while claimed and not builder.turn.run.has_ended:
         results: dict[str, Result] = {}
         for node in claimed:
             if (steps and steps + len(results) >= INLINE_STEPS_MAX) or (attempts and clock() >= until):

@@ -89,7 +89,7 @@ async def append_refusals(
     while refusals:
         turn = Turn(held.state, now())
         for refusal in refusals:
-            turn.give(refusal)
+            turn.decide(refusal)
         try:
             streams.keep(await append_turn(streams, held, turn, metadata))
         except (Conflict, Unavailable) as fault:

@@ -72,7 +72,7 @@ def list_overdue_steps(run: Run, now: datetime) -> tuple[str, ...]:
 
     A pure function of what is recorded, so every engine finds the same; never early.
     """
-    if run.ended or not (run.waiting or run.busy):
+    if run.has_ended or not (run.waiting or run.busy):
         return ()
     return tuple(node for node, step in run.steps.items() if (at := get_due_time(step)) is not None and at <= now)
 

@@ -80,7 +80,7 @@ class TurnBuilder(Struct):
     @property
     def ends_next_turn(self) -> bool:
         """Return whether a step failed the run in this turn, so that the next turn only has to end it."""
-        return self.run_failure is not None and not self.turn.run.ended
+        return self.run_failure is not None and not self.turn.run.has_ended
 
     def schedule_after(self, settled: Iterable[str]) -> None:
         """Claim and skip what has become due because these nodes have settled."""
@@ -89,18 +89,18 @@ class TurnBuilder(Struct):
     def schedule(self, due: DueSteps) -> None:
         """Claim and skip what is due, and end the run when nothing is left or a cancellation is requested."""
         if self.turn.run.cancel_requested:
-            self.turn.give(CancelRun())
+            self.turn.decide(CancelRun())
             return
         if self.run_failure is not None:
             return
         for node in due.skip:
-            self.turn.give(SkipStep(node=node, reason=NO_EDGE_TAKEN))
+            self.turn.decide(SkipStep(node=node, reason=NO_EDGE_TAKEN))
             self.data.record_skip(node)
         for node in due.start:
             self._claim(node)
         if is_all_settled(self.graph, self.turn.run):
             outputs = tuple(node for node in self.graph.terminals if self.data.has_output(node))
-            self.turn.give(CompleteRun(output_nodes=outputs))
+            self.turn.decide(CompleteRun(output_nodes=outputs))
 
     def settle(self, results: Iterable[tuple[str, Result]]) -> list[str]:
         """Record results; return the steps that have settled, in order.
@@ -116,7 +116,7 @@ class TurnBuilder(Struct):
         for node, result in arrived:
             if is_failure(result):
                 self._end_if_failed()
-            if self.turn.run.ended:
+            if self.turn.run.has_ended:
                 self._refuse(node, result)
                 continue
             self._settle(node, result)
@@ -128,7 +128,7 @@ class TurnBuilder(Struct):
 
     def _end_if_failed(self) -> None:
         if self.run_failure is not None and not self.has_children:
-            self.turn.give(self.run_failure)
+            self.turn.decide(self.run_failure)
 
     def _settle(self, node: str, result: Result) -> None:
         match result:
@@ -145,7 +145,7 @@ class TurnBuilder(Struct):
             case AnswerRejected():
                 self._reject_answer(node, result)
             case DecidedAtDeadline():
-                self.turn.give(DecideAtDeadline(node=node, outcome=result.outcome, data=result.data))
+                self.turn.decide(DecideAtDeadline(node=node, outcome=result.outcome, data=result.data))
                 self._complete(node, result.gave)
 
     def _claim(self, node: str) -> None:
@@ -154,7 +154,7 @@ class TurnBuilder(Struct):
         step = self.turn.run.steps.get(node)
         is_ours = step is not None and step.status is StepStatus.RUNNING and step.epoch == self.owner.epoch
         if not is_ours:
-            self.turn.give(StartStep(node=node, executor=self.owner.name, epoch=self.owner.epoch))
+            self.turn.decide(StartStep(node=node, executor=self.owner.name, epoch=self.owner.epoch))
         elif node in self.started:
             return
         self.started.append(node)
@@ -162,7 +162,7 @@ class TurnBuilder(Struct):
     def _refuse(self, node: str, result: Result) -> None:
         """Record the usage of a result that arrives in the turn in which another step ends the run."""
         for refusal in build_refusals(self.turn.run, [(node, result)], RUN_ENDED):
-            self.turn.give_before_the_end(refusal)
+            self.turn.refuse_before_end(refusal)
 
     @property
     def _is_stopping(self) -> bool:
@@ -170,7 +170,7 @@ class TurnBuilder(Struct):
         return self.turn.run.cancel_requested or self.run_failure is not None
 
     def _settle_items(self, node: str, result: ItemsSettled) -> None:
-        self.turn.give(SettleItems(node=node, items=result.items))
+        self.turn.decide(SettleItems(node=node, items=result.items))
         if self._is_stopping and any(item.outcome is ItemOutcome.CANCELLED for item in result.items):
             return  # perhaps cancelled because this run ends; a retry would keep it as the result of the step
         if isinstance(result.then, Succeeded):
@@ -181,7 +181,7 @@ class TurnBuilder(Struct):
     def _wait(self, node: str, result: Waiting) -> None:
         over_limit = check_data_limit(result.waiting.items, self.turn.run, node, self.run_data_bytes)
         if over_limit is None:
-            self.turn.give(WaitInStep(waiting=result.waiting))
+            self.turn.decide(WaitInStep(waiting=result.waiting))
         else:
             self._fail_for_good(node, over_limit)
 
@@ -197,10 +197,10 @@ class TurnBuilder(Struct):
             unevaluated = build_failure(ErrorClass.EXPRESSION, fault.message)
             self._fail_for_good(node, Failed(unevaluated.error, usage=result.usage), output=result.payload)
             return
-        self.turn.give(CompleteStep(node=node, output=result.payload, edges_taken=edges, usage=result.usage))
+        self.turn.decide(CompleteStep(node=node, output=result.payload, edges_taken=edges, usage=result.usage))
 
     def _reject_answer(self, node: str, rejected: AnswerRejected) -> None:
-        self.turn.give(
+        self.turn.decide(
             RejectAnswer(
                 node=node,
                 attempt=rejected.attempt,
@@ -215,14 +215,14 @@ class TurnBuilder(Struct):
         if retry_at is None:
             self._fail_for_good(node, result)
         else:
-            self.turn.give(FailStep(node=node, error=result.error, usage=result.usage, retry_at=retry_at))
+            self.turn.decide(FailStep(node=node, error=result.error, usage=result.usage, retry_at=retry_at))
 
     def _fail_for_good(self, node: str, result: Failed, output: Payload | None = None) -> None:
         """Record the last failure of a step; `output` is what it returned, if its edges could not be evaluated."""
         if self.turn.run.cancel_requested:
             # The cancellation ends the run, not this step: the attempt is recorded with its usage and stays open.
             now = self.turn.now
-            self.turn.give(FailStep(node=node, error=result.error, usage=result.usage, retry_at=now, gave=output))
+            self.turn.decide(FailStep(node=node, error=result.error, usage=result.usage, retry_at=now, gave=output))
             return
         policy = self.graph.nodes[node].on_error
         edges: tuple[int, ...] | None = None
@@ -237,7 +237,7 @@ class TurnBuilder(Struct):
                 error = _add_default_fault(error, fault)
         elif isinstance(policy, TakeFallback):
             edges = find_fallback_edges(self.graph, node)
-        self.turn.give(
+        self.turn.decide(
             FailStep(
                 node=node,
                 error=error,

@@ -10,8 +10,7 @@ from domain.folded import Folded
 from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.runs.facts import ForkedFrom, Parent, StepDecided, StepError, StepWaiting, Usage, WaitFor
-from domain.runs.run import Run, RunStatus
-from domain.runs.run_usage import took_by
+from domain.runs.run import Run, RunStatus, compute_usage_totals
 from domain.runs.steps import Step, StepStatus
 from gateway.http.ids import format_id
 from gateway.http.payloads import NO_CONTENTS, Contents, show_payload
@@ -219,7 +218,7 @@ def _create_error_body(run: Run) -> RunErrorBody | None:
 
 
 def _create_metrics(run: Run) -> RunMetrics:
-    took = took_by(run)
+    took = compute_usage_totals(run)
     started, ended = run.started_at, run.ended_at
     return RunMetrics(
         duration_ms=(ended - started) / MILLISECOND if started is not None and ended is not None else None,

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.fact import Fact, topic_of
+from domain.fact import Fact, get_topic
 from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.runs.facts import ForkedFrom, ItemResult, Parent, Pins, StepItemsSettled
@@ -35,7 +35,7 @@ def create_event_body(event_id: str, recorded: Recorded, contents: Contents) -> 
         id=event_id,
         position=recorded.position,
         version=recorded.version,
-        topic=topic_of(type(fact)),
+        topic=get_topic(type(fact)),
         recorded_at=recorded.recorded_at,
         actor=recorded.metadata.actor,
         data={name: _show_value(name, getattr(fact, name), contents) for name in fact.__struct_fields__},

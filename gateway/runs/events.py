@@ -51,7 +51,7 @@ async def list_run_events(request: RequestContext[EventQuery, None], deps: Deps)
         raise OtherLog  # the log was restored from a backup older than the position
     if not is_stream:
         return await _list_page(deps, codec, loaded, after, request.query.limit or deps.settings.page_items)
-    if loaded.state.ended and after >= loaded.position:
+    if loaded.state.has_ended and after >= loaded.position:
         return Result(body=None, status=204)  # an EventSource does not reconnect after a 204
 
     async def write(fact: Recorded) -> bytes:

@@ -45,7 +45,7 @@ async def _respond(deps: Deps, outcome: Outcome[Run], *, waited_seconds: float |
     return Result.of_change(
         outcome,
         body,
-        status=200 if loaded.state.ended and waited_seconds is not None else 202,
+        status=200 if loaded.state.has_ended and waited_seconds is not None else 202,
         location=f"/v1/runs/{body.id}",
         waited_seconds=waited_seconds,
     )

@@ -82,7 +82,7 @@ class RunStream:
 
     async def _chunks(self, receive: Receive) -> AsyncIterator[bytes]:
         run: Folded[Run] | None = None
-        while run is None or not run.state.ended:
+        while run is None or not run.state.has_ended:
             # Watched before the log is read, so that no fact falls in between.
             with self._drain.watch(self._run_id) as watch, self._deltas.follow(self._run_id, watch.nudge) as deltas:
                 gone = asyncio.create_task(_wait_for_disconnect(receive, watch))
@@ -94,7 +94,7 @@ class RunStream:
                         async for piece in self._write_pieces(page):
                             yield piece
                         await asyncio.sleep(0)  # let other requests run during a long replay
-                    while run is None or not run.state.ended:
+                    while run is None or not run.state.has_ended:
                         facts = await self._wait_for_facts(watch)
                         if facts is None:
                             yield HEARTBEAT

@@ -39,7 +39,7 @@ async def follow_run(loaded: Folded[Run], watch: StreamWatch, streams: Streams, 
     watch.until(ends_run)
     timer = asyncio.get_running_loop().call_later(seconds, watch.stop, WaitExpired())
     try:
-        while not loaded.state.ended:
+        while not loaded.state.has_ended:
             loaded = await _advance(loaded, await watch.facts(), streams)
     except (WaitExpired, Draining):
         return await _advance_without_waiting(loaded, watch, streams)

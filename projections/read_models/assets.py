@@ -5,7 +5,7 @@ from typing import Final, get_args
 
 from msgspec.json import Decoder
 
-from domain.asset import Asset, AssetFact, content_of, evolve
+from domain.asset import Asset, AssetFact, evolve, get_new_content
 from domain.fact import Fact
 from projections.runtime.folding import Folding
 from projections.runtime.projection import Cursor
@@ -87,4 +87,4 @@ class AssetsProjection:
 
 
 def _content(fact: Fact) -> Brought:
-    return content_of(fact) if isinstance(fact, AssetFact) else None
+    return get_new_content(fact) if isinstance(fact, AssetFact) else None

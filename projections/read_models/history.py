@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final, get_args
 
 from domain.catalogue import AnyFact
-from domain.fact import Fact, topic_of
+from domain.fact import Fact, get_topic
 from projections.runtime.projection import Cursor
 from store.log.records import Recorded
 from store.postgres.arrays import longs, texts, times, uuids
@@ -19,7 +19,7 @@ select n.project, n.position, n.workspace, n.stream, n.topic, n.actor_kind, n.ac
 """
 """Write the index rows of facts; they never change."""
 
-_topics: Final = {kind: topic_of(kind) for kind in get_args(AnyFact)}
+_topics: Final = {kind: get_topic(kind) for kind in get_args(AnyFact)}
 
 
 class HistoryProjection:

@@ -8,7 +8,7 @@ from msgspec.json import Decoder
 
 from domain.fact import Fact
 from domain.runs.facts import RunStarted
-from domain.workflow import Workflow, WorkflowFact, evolve, graph_of
+from domain.workflow import Workflow, WorkflowFact, evolve, get_new_graph
 from projections.runtime.folding import Folding
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import Skipped
@@ -110,4 +110,4 @@ class WorkflowsProjection:
 
 
 def _graph(fact: Fact) -> Brought:
-    return graph_of(fact) if isinstance(fact, WorkflowFact) else None
+    return get_new_graph(fact) if isinstance(fact, WorkflowFact) else None

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from domain.fact import topic_of
+from domain.fact import get_topic
 from projections.rebuild.bounds import Phase, Progress, Tell
 from projections.rebuild.exclusions import ExclusionTracker
 from projections.rebuild.faults import RebuildPoisoned, RebuildRefused
@@ -45,7 +45,7 @@ class Building:
         if events_per_second is not None:
             # Two pages a second: an even load, and a run is written once or twice and not with every few facts.
             page_events = max(1, min(page_events, int(events_per_second / 2)))
-        wanted = sorted({topic_of(kind) for projection in projections for kind in projection.wants})
+        wanted = sorted({get_topic(kind) for projection in projections for kind in projection.wants})
         self._exclusions = ExclusionTracker(rebuild, projections)
         self._try_seconds = settings.statement_timeout_ms / 1_000
         self._pages = LogPages(reading, wanted, page_events=page_events, ahead=events_per_second is None)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
-from domain.fact import Fact, topic_of
+from domain.fact import Fact, get_topic
 from projections.runtime.skips import NEVER, NO_SKIPS, Skipped, Skips
 from store.log.codec import TOPICS
 from store.log.records import Recorded, Unreadable
@@ -29,7 +29,7 @@ class EventFilter:
         """Create the filter; `parked` maps a workspace to the position that it is parked from."""
         self._wants = wants
         self._wants_or_unread = wants | {Unreadable}
-        self._topics = frozenset(topic_of(kind) for kind in wants)
+        self._topics = frozenset(get_topic(kind) for kind in wants)
         self._skips = skips
         self.parked = parked
         self._parked = {workspace.int: position for workspace, position in parked.items()}

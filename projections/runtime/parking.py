@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import Struct
 from psycopg import AsyncConnection
 
-from domain.fact import topic_of
+from domain.fact import get_topic
 from projections.runtime.event_filter import NOTHING_PARKED
 from projections.runtime.projection import Cursor, Unfoldable
 from projections.runtime.skips import NO_SKIPS, Skips, load_skips
@@ -79,7 +79,7 @@ async def park(cursor: Cursor, projection: str, poison: Unfoldable) -> None:
 def read_topic(poison: Unfoldable) -> str:
     """Return the topic of the fact, as stored in the log."""
     fact = poison.recorded.fact
-    return fact.topic if isinstance(fact, Unreadable) else topic_of(type(fact))
+    return fact.topic if isinstance(fact, Unreadable) else get_topic(type(fact))
 
 
 def format_error(poison: Unfoldable) -> str:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.fact import topic_of
+from domain.fact import get_topic
 from store.errors import Conflict
 from store.log.codec import encode_fact, encode_metadata
 from store.log.records import Accepted, Append, Recorded
@@ -24,7 +24,7 @@ select head_before, stamped_at, conflicts, duplicates, moved, moved_by
 Those whose facts may stand beside others move along with their streams first (see 0004_append_beside.sql)."""
 
 
-_topic_of: Final = lru_cache(maxsize=None)(topic_of)
+_topic_of: Final = lru_cache(maxsize=None)(get_topic)
 """There are some dozens of kinds of facts."""
 
 

@@ -5,7 +5,7 @@ from typing import Final, get_args
 import msgspec
 
 from domain.catalogue import AnyFact
-from domain.fact import Fact, topic_of
+from domain.fact import Fact, get_topic
 from store.errors import FactTooLarge, UnreadableEvent
 from store.log.json_encoding import encode
 from store.log.records import Metadata
@@ -20,14 +20,14 @@ plain_fact: Final = _fact_decoder.decode
 """Reads a fact of plain JSON. Raises MsgspecError."""
 plain_metadata: Final = _metadata_decoder.decode
 """Reads metadata. Raises MsgspecError."""
-TOPICS: Final = frozenset(topic_of(kind) for kind in get_args(AnyFact))
+TOPICS: Final = frozenset(get_topic(kind) for kind in get_args(AnyFact))
 
 
 def encode_fact(fact: Fact) -> bytes:
     """Write a fact as bytes. Raises UnstorableText, and FactTooLarge: NATS refuses what is over its limit for ever."""
     state = encode(fact)
     if len(state) > MAX_FACT_BYTES:
-        raise FactTooLarge(topic_of(type(fact)), len(state), MAX_FACT_BYTES)
+        raise FactTooLarge(get_topic(type(fact)), len(state), MAX_FACT_BYTES)
     return state
 
 

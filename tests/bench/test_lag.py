@@ -20,4 +20,4 @@ def test_a_run_of_the_bench_is_one_that_an_engine_could_have_driven() -> None:
     state = RUN.initial
     for fact in facts:
         state = RUN.evolve(state, fact)
-    assert state.ended
+    assert state.has_ended

@@ -10,7 +10,7 @@ from commands.handler import CommandContended, IdempotencyKeyReused, VersionMism
 from commands.project import ChangeProject, CreateProject
 from commands.runs.start import StartRun
 from commands.workflow import ChangeWorkflow
-from domain.fact import topic_of
+from domain.fact import get_topic
 from domain.graphs.validation.check import check_graph
 from domain.graphs.validation.semantics import KnownReferences
 from domain.payload import NOTHING
@@ -31,7 +31,7 @@ async def test_a_command_is_decided_and_its_facts_are_in_the_log(database: str) 
         project = await one.project()
         renamed = await one.does(ChangeProject(target_id=project, name="Relaunch"))
         facts = await one.facts(project)
-    assert [topic_of(type(fact.fact)) for fact in facts] == ["project.created", "project.renamed"]
+    assert [get_topic(type(fact.fact)) for fact in facts] == ["project.created", "project.renamed"]
     assert (renamed.loaded.version, renamed.loaded.position) == (2, facts[1].position)
     assert renamed.loaded.state.name == "Relaunch"
     assert renamed.loaded.created_at == facts[0].recorded_at
@@ -78,7 +78,7 @@ async def test_a_run_does_not_start_in_a_project_that_was_archived_elsewhere(dat
         workflow = await one.workflow(project)
         await other.does(ChangeProject(target_id=project, status=ProjectStatus.ARCHIVED))
         run = new_id()
-        assert await one.refused(StartRun(target_id=run, workflow_id=workflow, inputs=NOTHING)) is ProjectNotActive
+        assert await one.find_refusal(StartRun(target_id=run, workflow_id=workflow, inputs=NOTHING)) is ProjectNotActive
         assert await one.facts(run) == []
 
 
@@ -88,7 +88,7 @@ async def test_what_a_lagging_cache_would_refuse_is_decided_on_what_the_log_says
         workflow = await one.workflow(project)
         await one.does(ChangeProject(target_id=project, status=ProjectStatus.ARCHIVED))
         await other.does(ChangeProject(target_id=project, status=ProjectStatus.ACTIVE))
-        assert await one.refused(StartRun(target_id=new_id(), workflow_id=workflow, inputs=NOTHING)) is None
+        assert await one.find_refusal(StartRun(target_id=new_id(), workflow_id=workflow, inputs=NOTHING)) is None
 
 
 async def test_a_change_that_a_lagging_cache_takes_for_none_is_made(database: str) -> None:
@@ -112,14 +112,14 @@ async def test_a_version_that_is_no_longer_the_newest_is_refused(database: str) 
         project = await one.project()
         await other.does(ChangeProject(target_id=project, name="Relaunch"))
         stale = ChangeProject(target_id=project, if_version=1, settings={"a": 1})
-        assert await one.refused(stale) is VersionMismatch
+        assert await one.find_refusal(stale) is VersionMismatch
         assert len(await one.facts(project)) == 2
 
 
 async def test_of_two_racing_deciders_one_wins_and_the_other_decides_again(database: str) -> None:
     async with process(database) as one, process(database) as other:
         project = await one.project()
-        assert await other.refused(ChangeProject(target_id=project)) is None  # the other has it in its cache now
+        assert await other.find_refusal(ChangeProject(target_id=project)) is None  # the other has it in its cache now
         first, second = await asyncio.gather(
             one.does(ChangeProject(target_id=project, name="One")),
             other.does(ChangeProject(target_id=project, name="Other")),
@@ -133,7 +133,7 @@ async def test_many_deciders_on_one_stream_take_effect_one_after_the_other_or_ar
     async with process(database) as one, process(database) as other:
         project = await one.project()
         refused = await asyncio.gather(
-            *((one, other)[n % 2].refused(ChangeProject(target_id=project, name=f"n{n}")) for n in range(20))
+            *((one, other)[n % 2].find_refusal(ChangeProject(target_id=project, name=f"n{n}")) for n in range(20))
         )
         versions = [fact.version for fact in await one.facts(project)]
     assert set(refused) <= {None, CommandContended}
@@ -154,7 +154,7 @@ async def test_a_stream_that_keeps_moving_is_contended_after_three_tries(databas
             return now()
 
         async with process(database, clock) as one:
-            assert await one.refused(ChangeProject(target_id=project, name="mine")) is CommandContended
+            assert await one.find_refusal(ChangeProject(target_id=project, name="mine")) is CommandContended
             names = [fact.fact.name for fact in await one.facts(project) if isinstance(fact.fact, ProjectRenamed)]
     assert len(tries) == ATTEMPTS
     assert names == ["other 1", "other 2", "other 3"]
@@ -237,6 +237,6 @@ async def test_an_id_is_begun_once(database: str) -> None:
         project = await one.project()
         again = await other.does(CreateProject(target_id=project, name="Launch", owner="ada"))
         run = StartRun(target_id=new_id(), workflow_id=await one.workflow(project), inputs=NOTHING)
-        assert await one.refused(run) is None
-        assert await other.refused(run) is RunAlreadyStarted
+        assert await one.find_refusal(run) is None
+        assert await other.find_refusal(run) is RunAlreadyStarted
         assert len(await one.facts(project)) == again.loaded.version == 1

@@ -36,7 +36,7 @@ def asking(asset: UUID) -> Json:
     return graph(node(kind="prompt", config={"model": "openai/gpt-5", "asset_id": from_uuid("ast", asset)}))
 
 
-async def asset_of(one: Process, project: UUID) -> UUID:
+async def create_asset(one: Process, project: UUID) -> UUID:
     asset = new_id()
     content = Payload(value="Be warm.")
     await one.does(
@@ -47,7 +47,7 @@ async def asset_of(one: Process, project: UUID) -> UUID:
 
 async def one_of_each(one: Process) -> tuple[UUID, UUID, UUID, UUID]:
     project = await one.project()
-    workflow, asset = await one.workflow(project), await asset_of(one, project)
+    workflow, asset = await one.workflow(project), await create_asset(one, project)
     run = await one.does(start(workflow))
     return project, workflow, asset, run.loaded.stream_id
 
@@ -56,7 +56,7 @@ async def test_ids_of_another_workspace_are_not_found(database: str) -> None:
     async with process(database) as one:
         project, workflow, asset, run = await one_of_each(one)
         refused = [
-            await one.refused(command, ELSEWHERE)
+            await one.find_refusal(command, ELSEWHERE)
             for command in (
                 ChangeProject(target_id=project, name="Mine"),
                 CreateWorkflow(target_id=new_id(), project_id=project, name="Flow", graph=GRAPH),
@@ -79,7 +79,7 @@ async def test_ids_of_another_noun_are_not_found(database: str) -> None:
         project, workflow, asset, run = await one_of_each(one)
         for found in (one, cold):  # with a warm cache and without
             refused = [
-                await found.refused(command)
+                await found.find_refusal(command)
                 for command in (
                     ChangeProject(target_id=workflow, name="x"),
                     ChangeWorkflow(target_id=run, name="x"),
@@ -106,8 +106,8 @@ async def test_a_stream_is_loaded_as_its_own_noun_only(database: str) -> None:
 
 async def test_ids_of_nothing_are_not_found(database: str) -> None:
     async with process(database) as one:
-        assert await one.refused(start(new_id())) is WorkflowNotFound
-        assert await one.refused(ChangeProject(target_id=new_id())) is ProjectNotFound
+        assert await one.find_refusal(start(new_id())) is WorkflowNotFound
+        assert await one.find_refusal(ChangeProject(target_id=new_id())) is ProjectNotFound
 
 
 async def test_nothing_begins_or_changes_in_an_archived_project(database: str) -> None:
@@ -122,23 +122,25 @@ async def test_nothing_begins_or_changes_in_an_archived_project(database: str) -
             ChangeAsset(target_id=asset, label="x"),
             start(workflow),
         ):
-            assert await one.refused(command) is ProjectNotActive, command
+            assert await one.find_refusal(command) is ProjectNotActive, command
 
 
 async def test_an_archived_workflow_is_not_run(database: str) -> None:
     async with process(database) as one:
         workflow = await one.workflow(await one.project())
         await one.does(ChangeWorkflow(target_id=workflow, status=WorkflowStatus.ARCHIVED))
-        assert await one.refused(start(workflow)) is WorkflowNotActive
+        assert await one.find_refusal(start(workflow)) is WorkflowNotActive
 
 
 async def test_a_graph_may_name_active_assets_of_its_own_project_only(database: str) -> None:
     async with process(database) as one:
         project, other = await one.project(), await one.project()
-        own, others, gone = [await asset_of(one, where) for where in (project, other, project)]
+        own, others, gone = [await create_asset(one, where) for where in (project, other, project)]
         await one.does(ChangeAsset(target_id=gone, status=AssetStatus.ARCHIVED))
         refused = [
-            await one.refused(CreateWorkflow(target_id=new_id(), project_id=project, name="Flow", graph=asking(asset)))
+            await one.find_refusal(
+                CreateWorkflow(target_id=new_id(), project_id=project, name="Flow", graph=asking(asset))
+            )
             for asset in (own, others, gone, project)
         ]
     assert refused == [None, GraphUnacceptable, GraphUnacceptable, GraphUnacceptable]
@@ -147,7 +149,7 @@ async def test_a_graph_may_name_active_assets_of_its_own_project_only(database: 
 async def test_a_run_pins_the_versions_of_what_its_graph_names(database: str) -> None:
     async with process(database) as one:
         project = await one.project()
-        asset = await asset_of(one, project)
+        asset = await create_asset(one, project)
         child = await one.workflow(project)
         raw = asking(asset)
         raw["nodes"].append(node("sub", kind="workflow", config={"workflow_id": from_uuid("wf", child)}))
@@ -160,7 +162,7 @@ async def test_a_run_pins_the_versions_of_what_its_graph_names(database: str) ->
 async def test_a_change_that_gives_edges_alone_still_knows_what_the_nodes_name(database: str) -> None:
     async with process(database) as one:
         project = await one.project()
-        raw = asking(await asset_of(one, project))
+        raw = asking(await create_asset(one, project))
         raw["nodes"].append(node("b"))
         workflow = await one.workflow(project, raw)
         revised = await one.state(ChangeWorkflow(target_id=workflow, graph={"edges": [{"from": "a", "to": "b"}]}))

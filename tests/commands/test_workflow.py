@@ -4,7 +4,14 @@ from uuid import UUID
 
 import msgspec
 
-from commands.workflow import ChangeWorkflow, Copied, CreateWorkflow, DuplicateWorkflow, NewWorkflow, to_json_graph
+from commands.workflow import (
+    ChangeWorkflow,
+    CreateWorkflow,
+    DuplicateWorkflow,
+    DuplicationSources,
+    NewWorkflow,
+    to_json_graph,
+)
 from domain.graphs.graph import Graph
 from domain.graphs.validation.check import GraphUnacceptable
 from domain.graphs.validation.semantics import KnownReferences
@@ -121,8 +128,8 @@ def duplicate(name: str | None = None) -> DuplicateWorkflow:
     return DuplicateWorkflow(target_id=ID, source_id=SOURCE, name=name)
 
 
-def source(raw: Json, known: KnownReferences = KNOWN) -> Copied:
-    return Copied(project_id=PROJECT, known=known, name="Launch", version=4, graph=parse_graph(raw))
+def source(raw: Json, known: KnownReferences = KNOWN) -> DuplicationSources:
+    return DuplicationSources(project_id=PROJECT, known=known, name="Launch", version=4, graph=parse_graph(raw))
 
 
 def test_a_copy_says_which_version_of_what_it_was_made_from() -> None:

@@ -9,25 +9,25 @@ from hypothesis import strategies as st
 
 from commands.aggregates import RUN, Noun
 from commands.command import Command
-from domain.fact import Fact, topic_of
+from domain.fact import Fact, get_topic
 from domain.runs.run import Run, RunStatus
-from domain.runs.steps import BUSY, SETTLED, StepStatus, bytes_of
+from domain.runs.steps import BUSY, SETTLED, StepStatus, count_stored_bytes
 from store.log.codec import PLAIN_JSON, decode_fact, encode_fact
-from tests.support.domain.histories import decided, fold, histories, history, runs
+from tests.support.domain.histories import decide_facts, fold, histories, history, runs
 
 Histories = tuple[Noun[Any], list[Any]]
 
 
 def stored_and_read(fact: Fact) -> Fact:
-    return decode_fact(1, topic_of(type(fact)), PLAIN_JSON, None, encode_fact(fact))
+    return decode_fact(1, get_topic(type(fact)), PLAIN_JSON, None, encode_fact(fact))
 
 
-def bytes_held(run: Run) -> int:
+def sum_bytes(run: Run) -> int:
     """Sum up again, by looking at every step."""
-    return (run.inputs.bytes or 0) + sum(bytes_of(step) for step in run.steps.values())
+    return (run.inputs.bytes or 0) + sum(count_stored_bytes(step) for step in run.steps.values())
 
 
-def counts_of(run: Run) -> tuple[int, int, int]:
+def count_steps(run: Run) -> tuple[int, int, int]:
     """Count again, by looking at every step."""
     of = [step.status for step in run.steps.values()]
     return sum(one in BUSY for one in of), of.count(StepStatus.WAITING), sum(one in SETTLED for one in of)
@@ -57,7 +57,7 @@ def test_every_fact_survives_being_stored(drawn: Histories) -> None:
 def test_a_fact_is_stored_under_its_own_topic(drawn: Histories) -> None:
     noun, commands = drawn
     for fact in history(noun, commands)[0]:
-        assert msgspec.json.decode(encode_fact(fact))["fact"] == topic_of(type(fact))
+        assert msgspec.json.decode(encode_fact(fact))["fact"] == get_topic(type(fact))
 
 
 @given(histories)
@@ -66,9 +66,9 @@ def test_the_same_intent_twice_gives_no_new_facts(drawn: Histories) -> None:
     facts, states = history(noun, commands)
     for command, after in zip(commands, states[1:], strict=True):
         if isinstance(command, Command):
-            assert decided(cast("Command[Any]", command), after) == (), command
+            assert decide_facts(cast("Command[Any]", command), after) == (), command
     twice, _ = history(noun, [command for command in commands for _ in range(2)])
-    assert [topic_of(type(fact)) for fact in twice] == [topic_of(type(fact)) for fact in facts]
+    assert [get_topic(type(fact)) for fact in twice] == [get_topic(type(fact)) for fact in facts]
 
 
 @given(histories, st.randoms(use_true_random=False))
@@ -79,34 +79,34 @@ def test_facts_in_any_order_fold_without_a_refusal(drawn: Histories, shuffled: r
     state = fold(noun, facts)
     assert type(state) is type(noun.initial)
     if isinstance(state, Run):
-        assert (state.busy, state.waiting, state.settled) == counts_of(state)
-        assert state.data_bytes == bytes_held(state)
+        assert (state.busy, state.waiting, state.settled) == count_steps(state)
+        assert state.data_bytes == sum_bytes(state)
 
 
 @given(runs)
 def test_a_run_counts_its_steps_as_a_recount_does(commands: list[Any]) -> None:
     for run in history(RUN, commands)[1]:
-        assert (run.busy, run.waiting, run.settled) == counts_of(run)
+        assert (run.busy, run.waiting, run.settled) == count_steps(run)
 
 
 @given(runs)
 def test_a_run_sums_up_what_it_holds_as_a_recount_does(commands: list[Any]) -> None:
     for run in history(RUN, commands)[1]:
-        assert run.data_bytes == bytes_held(run)
+        assert run.data_bytes == sum_bytes(run)
 
 
 @given(runs)
 def test_a_run_says_that_it_waits_only_when_nothing_moves_in_it(commands: list[Any]) -> None:
     for run in history(RUN, commands)[1]:
-        busy, waiting, _ = counts_of(run)
-        assert (run.status is RunStatus.WAITING) == (waiting > 0 and busy == 0 and not run.ended)
-        assert (run.status is RunStatus.QUEUED) == (not run.steps and run.started_at is not None and not run.ended)
+        busy, waiting, _ = count_steps(run)
+        assert (run.status is RunStatus.WAITING) == (waiting > 0 and busy == 0 and not run.has_ended)
+        assert (run.status is RunStatus.QUEUED) == (not run.steps and run.started_at is not None and not run.has_ended)
 
 
 @given(runs)
 def test_a_run_that_has_ended_stays_as_it_ended(commands: list[Any]) -> None:
     states = history(RUN, commands)[1]
-    ended = [run for run in states if run.ended]
+    ended = [run for run in states if run.has_ended]
     assert states[len(states) - len(ended) :] == ended
     assert all(run == ended[0] for run in ended)
 
@@ -115,7 +115,7 @@ def test_a_run_that_has_ended_stays_as_it_ended(commands: list[Any]) -> None:
 def test_attempts_of_a_step_count_up_one_by_one(commands: list[Any]) -> None:
     attempts: dict[str, int] = {}
     for fact in history(RUN, commands)[0]:
-        if topic_of(type(fact)) == "step.started":
+        if get_topic(type(fact)) == "step.started":
             node, attempt = getattr(fact, "node", ""), getattr(fact, "attempt", 0)
             assert attempt == attempts.get(node, 0) + 1
             attempts[node] = attempt

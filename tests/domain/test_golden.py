@@ -21,62 +21,64 @@ SCHEDULED: Final = sorted(path.name.removesuffix(".graph.json") for path in GOLD
 NOUNS: Final[dict[str, Noun[Any]]] = {"project": PROJECT, "workflow": WORKFLOW, "asset": ASSET, "run": RUN}
 
 
-def lines_of(name: str) -> list[bytes]:
+def read_lines(name: str) -> list[bytes]:
     return (GOLDEN / f"{name}.jsonl").read_bytes().splitlines()
 
 
-def read(line: bytes) -> Fact:
+def decode_line(line: bytes) -> Fact:
     return decode_fact(1, msgspec.json.decode(line)["fact"], PLAIN_JSON, None, line)
 
 
-def folded(name: str) -> Any:  # noqa: ANN401  # the state of whichever noun
+def fold_history(name: str) -> Any:  # noqa: ANN401  # the state of whichever noun
     noun = NOUNS[name.partition("_")[0]]
     state = noun.initial
-    for line in lines_of(name):
-        state = noun.evolve(state, read(line))
+    for line in read_lines(name):
+        state = noun.evolve(state, decode_line(line))
     return state
 
 
-def lost(before: object, now: object, where: str = "") -> list[str]:
-    """Give what a stored state says and a folded one no longer does; what has come since is no loss."""
+def find_losses(before: object, now: object, where: str = "") -> list[str]:
+    """Return the parts of a stored state that a folded one lacks or has otherwise; new fields are no loss."""
     if isinstance(before, dict) and isinstance(now, dict):
         old, new = cast("dict[str, object]", before), cast("dict[str, object]", now)
-        return [at for key in old for at in lost(old[key], new.get(key, "absent"), f"{where}/{key}")]
+        return [at for key in old for at in find_losses(old[key], new.get(key, "absent"), f"{where}/{key}")]
     if isinstance(before, list) and isinstance(now, list):
         old_items, new_items = cast("list[object]", before), cast("list[object]", now)
         if len(old_items) == len(new_items):
             pairs = zip(old_items, new_items, strict=True)
-            return [at for index, (one, other) in enumerate(pairs) for at in lost(one, other, f"{where}/{index}")]
+            return [
+                at for index, (one, other) in enumerate(pairs) for at in find_losses(one, other, f"{where}/{index}")
+            ]
     return [] if before == now else [f"{where}: was {before!r}, is {now!r}"]
 
 
 @pytest.mark.parametrize("name", HISTORIES)
 def test_a_golden_history_folds_to_what_it_always_folded_to(name: str) -> None:
     state = json.loads((GOLDEN / f"{name}.state.json").read_text())
-    assert lost(state, json.loads(msgspec.json.encode(folded(name)))) == []
+    assert find_losses(state, json.loads(msgspec.json.encode(fold_history(name)))) == []
 
 
 @pytest.mark.parametrize("name", HISTORIES)
 def test_a_golden_fact_would_be_stored_the_same_today(name: str) -> None:
-    for line in lines_of(name):
-        assert encode_fact(read(line)) == line
+    for line in read_lines(name):
+        assert encode_fact(decode_line(line)) == line
 
 
 @pytest.mark.parametrize("name", HISTORIES)
 def test_a_golden_fact_is_read_though_it_has_fields_that_nobody_knows(name: str) -> None:
-    for line in lines_of(name):
-        assert read(line[:-1] + b',"of_a_later_version":{"x":[1]}}') == read(line)
+    for line in read_lines(name):
+        assert decode_line(line[:-1] + b',"of_a_later_version":{"x":[1]}}') == decode_line(line)
 
 
 def test_every_topic_stands_in_a_golden_history() -> None:
-    seen = {msgspec.json.decode(line)["fact"] for name in HISTORIES for line in lines_of(name)}
+    seen = {msgspec.json.decode(line)["fact"] for name in HISTORIES for line in read_lines(name)}
     assert seen == TOPICS
 
 
 @pytest.mark.parametrize("name", SCHEDULED)
 def test_nothing_more_is_due_in_a_golden_run_that_came_to_rest(name: str) -> None:
     graph = compile_graph(msgspec.json.decode((GOLDEN / f"{name}.graph.json").read_bytes(), type=Graph))
-    run: Run = folded(name)
+    run: Run = fold_history(name)
     if run.status is not RunStatus.FAILED:
         assert find_due_on_resume(graph, run) == DueSteps(start=(), skip=())
-        assert is_all_settled(graph, run) is run.ended
+        assert is_all_settled(graph, run) is run.has_ended

@@ -22,10 +22,10 @@ async def dies_or_ends_it(here: Place, run: UUID) -> bool:
     dies = await here.engine(f"{FailPoint.INLINE}:0", CALLSHEET_ENGINE_LOST_ATTEMPTS_IN_A_ROW=str(LOST_IN_A_ROW))
 
     async def either() -> bool:
-        return dies.returncode is not None or (await here.run(run)).ended
+        return dies.returncode is not None or (await here.run(run)).has_ended
 
     await eventually(either, what=f"an engine is dead, or the run has ended; {here.said()}", seconds=PATIENCE_SECONDS)
-    return not (await here.run(run)).ended
+    return not (await here.run(run)).has_ended
 
 
 async def test_a_child_that_ends_its_engines_fails_for_good_after_so_many(database: str, tmp_path: Path) -> None:

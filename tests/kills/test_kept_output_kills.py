@@ -7,8 +7,7 @@ from typing import Final
 from commands.runs.lifecycle import RetryRun
 from commands.workflow import ChangeWorkflow
 from domain.runs.facts import RunRetried, StepFailed
-from domain.runs.run import RunStatus
-from domain.runs.run_usage import took_by
+from domain.runs.run import RunStatus, compute_usage_totals
 from engine.failpoints import FailPoint
 from tests.support.graphs import Json, edge, graph
 from tests.support.kills.checks import completions, step_of
@@ -47,7 +46,7 @@ async def test_a_kept_output_is_settled_once_however_many_engines_are_killed_ove
 
         async def has_failed_again() -> bool:
             state = await here.run(run)
-            return state.ended and state.attempt == 2
+            return state.has_ended and state.attempt == 2
 
         await eventually(has_failed_again, what="it fails again", seconds=PATIENCE_SECONDS)
         await killed(here)
@@ -67,4 +66,4 @@ async def test_a_kept_output_is_settled_once_however_many_engines_are_killed_ove
     gave = [fact.gave for fact in facts if isinstance(fact, StepFailed) and fact.node == "a"]
     assert len(gave) == 2
     assert gave[0] == gave[1] == ended.steps["a"].output
-    assert took_by(ended).model_calls == len(asked)
+    assert compute_usage_totals(ended).model_calls == len(asked)

@@ -40,7 +40,7 @@ def human(**config: object) -> Json:
     return node(kind="human", config={"assignees": [{"role": "reviewer"}], **config})
 
 
-def problems_of(raw: object) -> dict[str, str]:
+def find_problems(raw: object) -> dict[str, str]:
     try:
         check_graph(raw, KNOWN)
     except GraphUnacceptable as refusal:

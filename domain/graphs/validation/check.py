@@ -17,7 +17,7 @@ from domain.graphs.validation.links import (
     find_fallback_faults,
     find_id_faults,
 )
-from domain.graphs.validation.partial import is_artefact, salvage
+from domain.graphs.validation.partial import convert_partial_node, is_artefact
 from domain.graphs.validation.semantics import KnownReferences, find_node_faults
 from domain.graphs.validation.shape import Fault, Faults, build_checker, format_pointer
 from domain.json_bounds import is_within_bounds
@@ -107,7 +107,7 @@ def _inner_faults(sent: dict[str, Any], known: KnownReferences) -> Iterator[Faul
 
 def _readable_nodes(raw_nodes: list[Any], shapes: list[Faults]) -> Iterator[tuple[int, Node]]:
     for index, (raw, shape) in enumerate(zip(raw_nodes, shapes, strict=True)):
-        node: Node | None = salvage(raw, shape) if shape else msgspec.convert(raw, Node)
+        node: Node | None = convert_partial_node(raw, shape) if shape else msgspec.convert(raw, Node)
         if node is not None:
             yield index, node
 

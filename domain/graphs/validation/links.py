@@ -7,10 +7,10 @@ from domain.expressions.common import ExpressionFault, shorten
 from domain.expressions.liquid_secrets import NOT_WHOLE, SECRETS
 from domain.expressions.liquid_templates import Template
 from domain.graphs.graph import Edge, Node, TakeFallback
-from domain.graphs.topology import Ancestors, Successors, cycles, topological_order
+from domain.graphs.topology import Ancestors, Successors, iterate_cycles, topological_order
 from domain.graphs.validation.expressions import Expression, iterate_expressions
 from domain.graphs.validation.shape import Fault
-from domain.suggestions import meant
+from domain.suggestions import suggest_name
 
 Nodes = Mapping[int, Node]
 Edges = Mapping[int, Edge]
@@ -28,21 +28,23 @@ class GraphLinks:
         is_acyclic = len(order) == len(self.successors)
         self._ancestors = Ancestors(self.successors, order) if is_acyclic else None
 
-    def faults(self, named: frozenset[str], seen_from: str, path: tuple[str | int, ...]) -> Iterator[Fault]:
+    def find_reference_faults(
+        self, named: frozenset[str], seen_from: str, path: tuple[str | int, ...]
+    ) -> Iterator[Fault]:
         """Return the names that an expression at a node must not use: of no node, or of one that is not before it."""
         for name in sorted(named):
             if name not in self.first:
-                yield Fault(path, self.missing(name))
+                yield Fault(path, self.describe_missing(name))
             elif not self._may_come_before(name, seen_from):
                 message = f"Node '{shorten(name)}' does not come before '{shorten(seen_from)}'; use only earlier nodes"
                 yield Fault(path, message)
 
-    def missing(self, name: str) -> str:
-        """Say that there is no such node, and which one may be meant."""
-        return f"There is no node '{shorten(name)}'{meant(name, self.first)}"
+    def describe_missing(self, name: str) -> str:
+        """Return a message about an unknown node, with the closest known id."""
+        return f"There is no node '{shorten(name)}'{suggest_name(name, self.first)}"
 
     def _may_come_before(self, name: str, seen_from: str) -> bool:
-        """Say so too where it cannot be told: in a graph with a cycle, or from a node whose id cannot be read."""
+        """Return whether a node may come before another; True if unknown (a cyclic graph, or an unreadable id)."""
         return self._ancestors is None or seen_from not in self.first or self._ancestors.is_before(name, seen_from)
 
 
@@ -70,13 +72,13 @@ def find_edge_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
     for index, edge in edges.items():
         for field, name in (("from", edge.source), ("to", edge.target)):
             if name not in places.first:
-                yield Fault(("edges", index, field), places.missing(name))
+                yield Fault(("edges", index, field), places.describe_missing(name))
         if edge.source == edge.target:
             yield Fault(("edges", index), f"An edge cannot lead from a node to itself: '{edge.source}'")
         before = first.setdefault((edge.source, edge.target), index)
         if before != index:
             yield Fault(("edges", index), f"Duplicate: connects the same nodes as edge {before}")
-    for cycle in cycles(places.successors):
+    for cycle in iterate_cycles(places.successors):
         closing = first[cycle[-1], cycle[0]]
         yield Fault(("edges", closing), f"Cycles are not allowed: {' → '.join((*cycle, cycle[0]))}")
 
@@ -92,12 +94,12 @@ def find_expression_faults(node: Node, places: GraphLinks) -> Iterator[Fault]:
             yield from _root_faults(compiled.roots, written)
             if SECRETS in written.sees and isinstance(compiled, Template) and compiled.parts_secrets:
                 yield Fault(written.path, NOT_WHOLE)
-            yield from places.faults(compiled.nodes, node.id, written.path)
+            yield from places.find_reference_faults(compiled.nodes, node.id, written.path)
 
 
 def _root_faults(roots: frozenset[str], written: Expression) -> Iterator[Fault]:
     for name in sorted(roots.difference(written.sees)):
-        supported = f"{', '.join(written.sees)}{meant(name, written.sees)}"
+        supported = f"{', '.join(written.sees)}{suggest_name(name, written.sees)}"
         yield Fault(written.path, f"Unknown name '{shorten(name)}'. Supported: {supported}")
 
 
@@ -111,7 +113,9 @@ def find_condition_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
         except ExpressionFault as fault:
             yield Fault(("edges", index, "when"), fault.message)
         else:
-            yield from places.faults(condition.nodes - {edge.source}, edge.source, ("edges", index, "when"))
+            yield from places.find_reference_faults(
+                condition.nodes - {edge.source}, edge.source, ("edges", index, "when")
+            )
 
 
 def find_fallback_faults(nodes: Nodes, edges: Edges, places: GraphLinks) -> Iterator[Fault]:
@@ -122,7 +126,7 @@ def find_fallback_faults(nodes: Nodes, edges: Edges, places: GraphLinks) -> Iter
             continue
         path, pair = ("nodes", index, "on_error", "to"), (node.id, node.on_error.to)
         if node.on_error.to not in places.first:
-            yield Fault(path, places.missing(node.on_error.to))
+            yield Fault(path, places.describe_missing(node.on_error.to))
         elif pair not in conditions:
             yield Fault(
                 path, f"A fallback needs an edge: there is no edge from '{shorten(node.id)}' to '{node.on_error.to}'"

@@ -16,7 +16,7 @@ STAND_INS: dict[str, object] = {
 }
 
 
-def salvage(raw: object, faults: Faults) -> Node | None:
+def convert_partial_node(raw: object, faults: Faults) -> Node | None:
     """Read a node without the fields at fault; None where its kind or the whole of its config cannot be read."""
     if not isinstance(raw, dict):
         return None

@@ -32,7 +32,7 @@ from domain.graphs.references import Reference, iterate_references
 from domain.graphs.validation.json_schema import find_schema_faults
 from domain.graphs.validation.shape import Fault
 from domain.ids import to_uuid
-from domain.suggestions import listed
+from domain.suggestions import format_names
 
 
 class KnownReferences(Struct, frozen=True, kw_only=True):
@@ -98,12 +98,12 @@ def _human_faults(config: HumanConfig) -> Iterator[Fault]:
             yield Fault(("config", "assignees", index), "Must have exactly one of user and role")
     repeated = [outcome for outcome, count in Counter(config.outcomes).items() if count > 1]
     if repeated:
-        yield Fault(("config", "outcomes"), f"Outcomes must be unique; listed twice: {listed(repeated)}")
+        yield Fault(("config", "outcomes"), f"Outcomes must be unique; listed twice: {format_names(repeated)}")
     if config.form is not None:
         yield from _schema_faults(config.form, "config", "form")
     then = config.deadline.then if config.deadline is not None else None
     if isinstance(then, DecideAtDeadline) and then.outcome not in config.outcomes:
-        message = f"Unknown outcome '{shorten(then.outcome)}'. Supported: {listed(config.outcomes)}"
+        message = f"Unknown outcome '{shorten(then.outcome)}'. Supported: {format_names(config.outcomes)}"
         yield Fault(("config", "deadline", "then", "outcome"), message)
 
 

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct, UnsetType
 from msgspec.structs import fields
 
 from domain.expressions.common import shorten
-from domain.suggestions import listed, meant
+from domain.suggestions import format_names, suggest_name
 
 
 class Fault(NamedTuple):
@@ -69,10 +69,11 @@ def _enum_values(hint: Any) -> tuple[str, ...]:  # noqa: ANN401  # a type hint
 def _enum_checker(words: tuple[str, ...]) -> Checker:
     def check(value: object) -> Faults:
         if not isinstance(value, str):
-            return (Fault((), f"{_type_fault('str', value).message}. Supported: {listed(words)}"),)
+            return (Fault((), f"{_type_fault('str', value).message}. Supported: {format_names(words)}"),)
         if value in words:
             return ()
-        return (Fault((), f"Unknown value '{shorten(value)}'. Supported: {listed(words)}{meant(value, words)}"),)
+        supported = format_names(words) + suggest_name(value, words)
+        return (Fault((), f"Unknown value '{shorten(value)}'. Supported: {supported}"),)
 
     return check
 
@@ -102,7 +103,8 @@ def _struct_checker(struct: type[Struct]) -> Checker:
             if name in known:
                 found.extend(_at(name, known[name](item)))
             elif name != tag_field:
-                found.append(Fault((name,), f"Unknown field. Supported: {listed(known)}{meant(name, known)}"))
+                supported = format_names(known) + suggest_name(name, known)
+                found.append(Fault((name,), f"Unknown field. Supported: {supported}"))
         return found
 
     return check
@@ -130,8 +132,8 @@ def _tagged_checker(members: list[type[Struct]]) -> Checker:
         if isinstance(tag, str) and tag in by_tag:
             return by_tag[tag](cast("object", value))
         if not isinstance(tag, str):
-            return (Fault((tag_field,), f"Required field is missing. Supported: {listed(by_tag)}"),)
-        message = f"Unknown {tag_field} '{shorten(tag)}'. Supported: {listed(by_tag)}{meant(tag, by_tag)}"
+            return (Fault((tag_field,), f"Required field is missing. Supported: {format_names(by_tag)}"),)
+        message = f"Unknown {tag_field} '{shorten(tag)}'. Supported: {format_names(by_tag)}{suggest_name(tag, by_tag)}"
         return (Fault((tag_field,), message),)
 
     return check

@@ -10,7 +10,7 @@ from commands.command import Command
 from commands.handler import VersionMismatch
 from commands.runs.lifecycle import CancelRun
 from commands.runs.start import DecideStep
-from domain.fact import Fact, topic_of
+from domain.fact import Fact, get_topic
 from domain.graphs.graph import ErrorClass
 from domain.payload import NOTHING, Payload
 from domain.refusal import Refusal
@@ -110,7 +110,7 @@ async def when(
     assert outcome.loaded.version == again.loaded.version == len(recorded)
     assert outcome.loaded.state == again.loaded.state, "a repeat is answered with what it came to, others included"
     assert again.replayed
-    return [topic_of(type(fact.fact)) for fact in recorded[len(BEGUN) :]], clock.decisions
+    return [get_topic(type(fact.fact)) for fact in recorded[len(BEGUN) :]], clock.decisions
 
 
 @pytest.mark.parametrize("command", [CancelRun, DecideStep])

@@ -4,8 +4,8 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from commands.runs.lifecycle import Again, CancelRun, Fork, ForkRun, RetryRun, kept_by_retry
-from commands.runs.retained import with_given_output
+from commands.runs.lifecycle import CancelRun, ForkRun, ForkSources, RetryRun, RetrySources, select_kept_by_retry
+from commands.runs.retained import find_nodes_with_output
 from commands.runs.steps import CancelRun as EndCancelled
 from commands.runs.steps import CompleteStep, StartStep
 from domain.graphs.graph import ErrorClass
@@ -28,10 +28,10 @@ from domain.runs.facts import (
     Usage,
 )
 from domain.runs.refusals import RunAlreadyStarted, RunIsChild, RunNotRetriable, RunNotRunning
-from domain.runs.run_usage import took_by
+from domain.runs.run import compute_usage_totals
 from domain.runs.steps import StepStatus
 from tests.commands.runs.test_start import ID, PINS, PROJECT_ID, STARTED, WORKFLOW_ID
-from tests.support.commands.scenario import NOW, folded, given, noun_of
+from tests.support.commands.scenario import NOW, find_noun, fold_state, given
 
 FORK_ID = UUID("0192f000-0000-7000-8000-0000000000d2")
 CANCEL = CancelRun(target_id=ID, user_id="ada", reason="too late")
@@ -44,7 +44,7 @@ CLAIMED = StepStarted(node="a", attempt=1, executor="engine-1", epoch=1, started
 DONE = StepCompleted(node="a", attempt=1, output=Payload(value="x"), edges_taken=(0,), completed_at=NOW)
 SKIPPED = StepSkipped(node="no", reason="no edge into this step was taken")
 RETRY = RetryRun(target_id=ID, user_id="ada")
-AGAIN = Again(workflow_version=2, kept={"a": (0,)}, pins=None)
+AGAIN = RetrySources(workflow_version=2, kept={"a": (0,)}, pins=None)
 RETRIED = RunRetried(run_attempt=2, workflow_version=2, kept={"a": (0,)}, pins=None, retried_by="ada", retried_at=NOW)
 FORK = ForkRun(target_id=FORK_ID, source_id=ID, node="b")
 
@@ -69,12 +69,12 @@ def test_the_engine_ends_a_run_whose_parent_hears_of_it() -> None:
         workflow_id=WORKFLOW_ID, workflow_version=2, inputs=Payload(value={}), pins=PINS, parent=parent, started_at=NOW
     )
     ended = RunCancelled(parent=parent, cancelled_at=NOW)
-    given(child, REQUESTED).when_the_engine_says(EndCancelled()).then(ended).and_again_nothing()
+    given(child, REQUESTED).when_engine_decides(EndCancelled()).then(ended).and_again_nothing()
 
 
 def test_a_cancel_leaves_what_had_settled_and_cancels_the_rest() -> None:
     busy = StepStarted(node="b", attempt=1, executor="engine-1", epoch=1, started_at=NOW)
-    run = folded(noun_of(STARTED), STARTED, CLAIMED, DONE, busy, REQUESTED, CANCELLED)
+    run = fold_state(find_noun(STARTED), STARTED, CLAIMED, DONE, busy, REQUESTED, CANCELLED)
     assert {name: step.status for name, step in run.steps.items()} == {
         "a": StepStatus.COMPLETED,
         "b": StepStatus.CANCELLED,
@@ -98,8 +98,10 @@ def test_only_a_run_that_failed_or_was_cancelled_goes_on() -> None:
 
 
 def test_a_fork_reuses_outputs_and_skips_what_was_skipped() -> None:
-    source = folded(noun_of(STARTED), STARTED, CLAIMED, DONE, SKIPPED, FAILED)
-    gathered = Fork(project_id=PROJECT_ID, source=source, workflow_version=3, kept={"a": (4,), "no": ()}, pins=PINS)
+    source = fold_state(find_noun(STARTED), STARTED, CLAIMED, DONE, SKIPPED, FAILED)
+    gathered = ForkSources(
+        project_id=PROJECT_ID, source=source, workflow_version=3, kept={"a": (4,), "no": ()}, pins=PINS
+    )
     started = RunStarted(
         workflow_id=WORKFLOW_ID,
         workflow_version=3,
@@ -126,8 +128,8 @@ KEPT = replace(RETRIED, outputs_kept=("b",))
 
 
 def test_a_step_that_gave_something_before_it_failed_is_not_done_but_its_output_is_kept() -> None:
-    run = folded(noun_of(STARTED), *BEGUN, UNDECIDED, FAILED)
-    assert (kept_by_retry(run), with_given_output(run)) == ({"a": (0,)}, ("b",))
+    run = fold_state(find_noun(STARTED), *BEGUN, UNDECIDED, FAILED)
+    assert (select_kept_by_retry(run), find_nodes_with_output(run)) == ({"a": (0,)}, ("b",))
     given(*BEGUN, UNDECIDED, FAILED).when(RETRY, replace(AGAIN, outputs_kept=("b",))).then(KEPT)
 
 
@@ -135,15 +137,15 @@ def test_a_given_step_is_settled_once_and_never_started() -> None:
     settled = CompleteStep(node="b", output=Payload(value="y"), edges_taken=())
     completed = StepCompleted(node="b", attempt=1, output=Payload(value="y"), completed_at=NOW)
     again = given(*BEGUN, UNDECIDED, FAILED, KEPT)
-    again.when_the_engine_says(StartStep(node="b", executor="engine-2", epoch=2)).then()
-    again.when_the_engine_says(settled).then(completed).and_again_nothing()
+    again.when_engine_decides(StartStep(node="b", executor="engine-2", epoch=2)).then()
+    again.when_engine_decides(settled).then(completed).and_again_nothing()
 
 
 def test_what_a_given_step_took_counts_once() -> None:
     completed = StepCompleted(node="b", attempt=1, output=Payload(value="y"), completed_at=NOW)
     for rest in ((), (KEPT,), (KEPT, completed), (KEPT, replace(UNDECIDED, usage=None), FAILED, KEPT, completed)):
-        assert took_by(folded(noun_of(STARTED), *BEGUN, UNDECIDED, FAILED, *rest)).model_calls == 1
+        assert compute_usage_totals(fold_state(find_noun(STARTED), *BEGUN, UNDECIDED, FAILED, *rest)).model_calls == 1
 
 
 def test_a_step_that_gave_nothing_begins_anew_whatever_a_retry_says() -> None:
-    assert "b" not in folded(noun_of(STARTED), *BEGUN, replace(UNDECIDED, gave=None), FAILED, KEPT).steps
+    assert "b" not in fold_state(find_noun(STARTED), *BEGUN, replace(UNDECIDED, gave=None), FAILED, KEPT).steps

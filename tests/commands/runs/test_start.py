@@ -31,7 +31,7 @@ from domain.runs.refusals import (
     StepNotFound,
     StepNotWaiting,
 )
-from tests.support.commands.scenario import NOW, folded, given, noun_of
+from tests.support.commands.scenario import NOW, find_noun, fold_state, given
 
 ID = UUID("0192f000-0000-7000-8000-0000000000d1")
 PROJECT_ID = UUID("0192f000-0000-7000-8000-0000000000a1")
@@ -57,7 +57,7 @@ WAITING = StepWaiting(
     waiting_since=NOW,
 )
 _FACTS = (ProjectCreated(name="Launch", owner="ada"), MemberAdded(user_id="bo", role=Role.REVIEWER))
-TEAM = DecisionSources(project=folded(noun_of(_FACTS[0]), *_FACTS))
+TEAM = DecisionSources(project=fold_state(find_noun(_FACTS[0]), *_FACTS))
 DECIDED = StepDecided(
     node="review",
     outcome="approve",

@@ -22,7 +22,7 @@ JSON = st.recursive(
 )
 
 
-def fault_of(compiler: Callable[[str], object], source: str) -> str:
+def find_fault(compiler: Callable[[str], object], source: str) -> str:
     try:
         compiler(source)
     except ExpressionFault as fault:
@@ -95,13 +95,13 @@ def test_types_that_do_not_fit_are_said_in_a_few_words_with_what_to_do(source: s
 @pytest.mark.parametrize("compiler", [compile_condition, compile_query])
 def test_an_expression_that_was_written_as_a_template_is_told_so(compiler: Callable[[str], object]) -> None:
     advice = "; {{ }} are for templates, here names stand without them"
-    assert fault_of(compiler, "{{ inputs.topic }} > 3").endswith(advice)
-    assert advice not in fault_of(compiler, "inputs.topic >")
+    assert find_fault(compiler, "{{ inputs.topic }} > 3").endswith(advice)
+    assert advice not in find_fault(compiler, "inputs.topic >")
 
 
 @pytest.mark.parametrize("source", ["inputs.count + 1", "inputs.my-key", "inputs.list[?price > 3]"])
 def test_a_message_about_a_query_does_not_end_where_its_library_would_repeat_the_query(source: str) -> None:
-    message = fault_of(compile_query, source)
+    message = find_fault(compile_query, source)
     assert not message.endswith(":")
     assert "for expression" not in message
 
@@ -148,7 +148,7 @@ def test_a_condition_over_any_json_answers_or_faults(value: object) -> None:
 @given(st.text(max_size=60))
 def test_any_text_compiles_as_each_language_or_faults(source: str) -> None:
     for compiler in (compile_condition, compile_query, compile_template):
-        message = fault_of(compiler, source)
+        message = find_fault(compiler, source)
         assert len(message) < 400
         assert "\n" not in message
 

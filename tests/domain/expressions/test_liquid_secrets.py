@@ -7,7 +7,7 @@ import pytest
 from domain.expressions.liquid_secrets import NOT_WHOLE, SecretsNotWhole, SecretTexts
 from domain.expressions.liquid_templates import compile_template
 from tests.domain.graphs.test_expression_roots import call
-from tests.support.graphs import graph, problems_of
+from tests.support.graphs import find_problems, graph
 
 VALUE = "correct-horse"
 
@@ -83,7 +83,7 @@ def test_a_secret_may_be_shown_whole(template: str) -> None:
     text = compile_template(template).render({**DATA, "secrets": kept})
     assert kept.heard, "what was shown can be cut out again"
     assert kept.heard[-1] in text
-    assert problems_of(graph(call(headers={"X": template}))) == {}
+    assert find_problems(graph(call(headers={"X": template}))) == {}
 
 
 @pytest.mark.parametrize("name", ["size", "first"])
@@ -101,7 +101,7 @@ def test_what_each_filter_makes_of_a_secret_is_heard() -> None:
 
 @pytest.mark.parametrize("template", IN_PART)
 def test_a_secret_in_part_is_refused_when_the_graph_is_sent(template: str) -> None:
-    found = problems_of(graph(call(headers={"X": template})))
+    found = find_problems(graph(call(headers={"X": template})))
     assert found == {"/nodes/0/config/headers/X": NOT_WHOLE}
 
 

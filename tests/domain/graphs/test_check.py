@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from domain.graphs.graph import Graph
 from domain.graphs.references import find_raw_references, find_references
 from domain.graphs.validation.check import GraphUnacceptable, check_graph
-from tests.support.graphs import CHILD, DATASET, KNOWN, PROMPT, Json, edge, graph, human, node, problems_of, prompt
+from tests.support.graphs import CHILD, DATASET, KNOWN, PROMPT, Json, edge, find_problems, graph, human, node, prompt
 
 VALID: list[Json] = [
     node(),
@@ -75,7 +75,7 @@ def test_all_faults_are_found_at_once_even_within_one_node() -> None:
     raw = graph(bad, node("b", "nope"), node("c", on_error={"action": "fallback", "to": "b"})) | {
         "edges": [edge("b", "c"), edge("c", "b", when="("), edge("c", "zz"), edge("c", "c", when=3)]
     }
-    assert set(problems_of(raw)) == {
+    assert set(find_problems(raw)) == {
         "/nodes/0/id",
         "/nodes/0/config/model",
         "/nodes/0/config/template",
@@ -103,7 +103,7 @@ def test_deep_nesting_is_refused_without_recursion() -> None:
     deep: list[Any] = []
     for _ in range(20_000):
         deep = [deep]
-    assert "nested" in problems_of(graph(node(on_error={"action": "continue", "output": deep})))[""]
+    assert "nested" in find_problems(graph(node(on_error={"action": "continue", "output": deep})))[""]
 
 
 def test_references_are_the_same_before_and_after_judging() -> None:
@@ -142,7 +142,7 @@ NEARLY = st.recursive(
 @example({"nodes": [{"id": 1, "kind": ["prompt"]}], "edges": None})
 def test_no_json_value_raises_anything_but_the_refusal(raw: object) -> None:
     find_raw_references(raw)
-    problems_of(raw)
+    find_problems(raw)
 
 
 @given(st.sampled_from(VALID), st.data())
@@ -151,4 +151,4 @@ def test_a_valid_node_with_one_field_spoilt_raises_nothing_but_the_refusal(valid
     config = dict(valid.get("config", {}))
     target = data.draw(st.sampled_from([spoilt, config]))
     target[data.draw(st.sampled_from(FIELDS))] = data.draw(NEARLY)
-    problems_of(graph(spoilt | ({"config": config} if config and target is config else {})))
+    find_problems(graph(spoilt | ({"config": config} if config and target is config else {})))

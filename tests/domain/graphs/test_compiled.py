@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from domain.graphs.compiled import CompiledGraph, compile_graph
 from domain.graphs.graph import Graph, get_node_kind
-from domain.graphs.topology import Ancestors, cycles, topological_order
+from domain.graphs.topology import Ancestors, iterate_cycles, topological_order
 from domain.graphs.validation.check import GraphUnacceptable, check_graph
 from domain.graphs.validation.semantics import KnownReferences
 
@@ -18,7 +18,7 @@ NOTHING = KnownReferences()
 Pairs = set[tuple[int, int]]
 
 
-def graph_of(size: int, pairs: Pairs, when: str | None = None) -> dict[str, Any]:
+def convert_graph(size: int, pairs: Pairs, when: str | None = None) -> dict[str, Any]:
     condition = {} if when is None else {"when": when}
     return {
         "nodes": [{"id": f"n{index}", "kind": "transform"} for index in range(size)],
@@ -36,14 +36,14 @@ def acyclic(draw: st.DrawFn) -> tuple[int, Pairs, list[int]]:
     return size, {(order[source], order[target]) for source, target in forward}, list(order)
 
 
-def compiled(raw: dict[str, Any]) -> CompiledGraph:
+def compile_edges(raw: dict[str, Any]) -> CompiledGraph:
     return compile_graph(check_graph(raw, NOTHING))
 
 
 @given(acyclic())
 def test_every_node_comes_after_all_the_nodes_before_it(drawn: tuple[int, Pairs, list[int]]) -> None:
     size, pairs, _ = drawn
-    ready = compiled(graph_of(size, pairs))
+    ready = compile_edges(convert_graph(size, pairs))
     place = {name: index for index, name in enumerate(ready.order)}
     assert sorted(place) == sorted(ready.nodes)
     assert all(place[f"n{source}"] < place[f"n{target}"] for source, target in pairs)
@@ -52,7 +52,7 @@ def test_every_node_comes_after_all_the_nodes_before_it(drawn: tuple[int, Pairs,
 @given(acyclic())
 def test_look_ups_hold_every_edge_twice_and_every_node(drawn: tuple[int, Pairs, list[int]]) -> None:
     size, pairs, _ = drawn
-    ready = compiled(graph_of(size, pairs))
+    ready = compile_edges(convert_graph(size, pairs))
     assert list(ready.nodes) == list(ready.incoming) == list(ready.outgoing)
     assert {(edge.source, edge.target) for edges in ready.outgoing.values() for edge in edges} == {
         (f"n{source}", f"n{target}") for source, target in pairs
@@ -69,7 +69,7 @@ def test_a_cycle_that_is_put_in_is_always_found_and_named(
     size, pairs, order = drawn
     ring = order[: data.draw(st.integers(2, size))]
     closed = pairs | set(zip(ring, [*ring[1:], ring[0]], strict=True))
-    raw = graph_of(size, closed)
+    raw = convert_graph(size, closed)
     with pytest.raises(GraphUnacceptable) as caught:
         check_graph(raw, NOTHING)
     for problem in caught.value.problems:
@@ -95,15 +95,15 @@ def test_ancestors_are_the_nodes_that_lead_to_a_node(drawn: tuple[int, Pairs, li
 
 
 def test_separate_cycles_are_each_found() -> None:
-    found = list(cycles({"a": ["b"], "b": ["a"], "c": ["d"], "d": ["e"], "e": ["c", "f"], "f": []}))
+    found = list(iterate_cycles({"a": ["b"], "b": ["a"], "c": ["d"], "d": ["e"], "e": ["c", "f"], "f": []}))
     assert sorted(map(sorted, found)) == [["a", "b"], ["c", "d", "e"]]
 
 
 def test_conditions_are_compiled_and_fallback_edges_are_marked() -> None:
-    raw = graph_of(3, {(0, 1), (0, 2)})
+    raw = convert_graph(3, {(0, 1), (0, 2)})
     raw["nodes"][0]["on_error"] = {"action": "fallback", "to": "n2"}
     raw["edges"][0]["when"] = "steps.n0.output == inputs.expected"
-    onward, fallback = compiled(raw).outgoing["n0"]
+    onward, fallback = compile_edges(raw).outgoing["n0"]
     assert onward.condition is not None
     assert onward.condition.holds({"expected": 1}, {"n0": {"output": 1}})
     assert not onward.on_failure
@@ -112,14 +112,14 @@ def test_conditions_are_compiled_and_fallback_edges_are_marked() -> None:
 
 
 def test_a_node_says_its_kind() -> None:
-    ready = compiled(graph_of(1, set()))
+    ready = compile_edges(convert_graph(1, set()))
     assert get_node_kind(ready.nodes["n0"]) == "transform"
 
 
 def test_the_largest_graph_is_judged_and_compiled_quickly() -> None:
     pairs = {(source, source + step) for step in range(1, 6) for source in range(500 - step)}
     largest = set(sorted(pairs)[:2_000])
-    raw = graph_of(500, largest, when="inputs.n == 1")
+    raw = convert_graph(500, largest, when="inputs.n == 1")
     seconds = min(_seconds_to_check(raw) for _ in range(3))
     # Far below in practice (0.05 s); the bound leaves room for a busy machine, and still catches what is quadratic.
     assert seconds < 0.5

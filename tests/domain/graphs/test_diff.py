@@ -6,17 +6,17 @@ from domain.graphs.validation.check import check_graph
 from tests.support.graphs import KNOWN, Json, edge, graph, node
 
 
-def checked(raw: Json) -> Graph:
+def check(raw: Json) -> Graph:
     return check_graph(raw, KNOWN)
 
 
-OLD = checked(
+OLD = check(
     graph(node("a"), node("b"), node("c"), edges=[edge("a", "b", when="inputs.x"), edge("b", "c"), edge("a", "c")])
 )
 
 
 def pointers(new: Json, *kept: str) -> list[str]:
-    return [problem.pointer for problem in find_conflicts(OLD, checked(new), kept)]
+    return [problem.pointer for problem in find_conflicts(OLD, check(new), kept)]
 
 
 def test_an_equal_graph_changes_nothing() -> None:
@@ -29,7 +29,7 @@ def test_what_is_not_done_may_change() -> None:
         edges=[edge("d", "c"), edge("a", "c"), edge("b", "c"), edge("a", "b", when="inputs.x")],
     )  # fmt: skip
     assert pointers(new, "a", "b") == []
-    assert translate_edges(OLD, checked(new), {"a": (0, 2), "b": (1,)}) == {"a": (3, 1), "b": (2,)}
+    assert translate_edges(OLD, check(new), {"a": (0, 2), "b": (1,)}) == {"a": (3, 1), "b": (2,)}
 
 
 def test_names_and_policies_of_done_steps_may_change() -> None:

@@ -8,7 +8,7 @@ from domain.expressions.liquid_templates import compile_template
 from domain.graphs.compiled import compile_graph
 from domain.graphs.graph import Graph
 from domain.workflow import Workflow, WorkflowCreated, evolve
-from tests.support.graphs import CHILD, Json, edge, graph, human, node, problems_of, prompt
+from tests.support.graphs import CHILD, Json, edge, find_problems, graph, human, node, prompt
 
 
 def transform(expression: str) -> Json:
@@ -19,7 +19,7 @@ def call(**config: object) -> Json:
     return node(kind="http", config={"url": "https://a", **config})
 
 
-def mapped(**config: object) -> Json:
+def build_map_node(**config: object) -> Json:
     return node(kind="map", config={"workflow_id": CHILD, "items": "inputs.list", **config})
 
 
@@ -43,20 +43,20 @@ WRONG = [
     (human(shows={"a": "step.b.output"}), "/nodes/0/config/shows/a", "did you mean steps?"),
     (call(headers={"X": "{{ secret.key }}"}), "/nodes/0/config/headers/X", "did you mean secrets?"),
     (node(kind="delay", config={"until": "{{ until }}"}), "/nodes/0/config/until", "Unknown name 'until'"),
-    (mapped(items="item.list"), "/nodes/0/config/items", "Unknown name 'item'"),
-    (mapped(inputs={"a": "items"}), "/nodes/0/config/inputs/a", "steps, item, index; did you mean item?"),
+    (build_map_node(items="item.list"), "/nodes/0/config/items", "Unknown name 'item'"),
+    (build_map_node(inputs={"a": "items"}), "/nodes/0/config/inputs/a", "steps, item, index; did you mean item?"),
 ]
 
 
 @pytest.mark.parametrize(("one", "pointer", "said"), WRONG)
 def test_a_wrong_name_is_told_with_what_can_be_seen_and_the_nearest(one: Json, pointer: str, said: str) -> None:
-    found = problems_of(graph(one))
+    found = find_problems(graph(one))
     assert list(found) == [pointer]
     assert said in found[pointer]
 
 
 def test_a_condition_says_the_nearest_name_too() -> None:
-    found = problems_of(graph(node(), node("b"), edges=[edge("a", "b", when="input.x == 1")]))
+    found = find_problems(graph(node(), node("b"), edges=[edge("a", "b", when="input.x == 1")]))
     assert found == {
         "/edges/0/when": "CEL: 'input' is unknown, a condition sees inputs and steps; did you mean inputs?"
     }
@@ -131,7 +131,7 @@ def test_a_graph_that_was_stored_before_names_were_judged_still_folds_and_can_be
     raw = graph(transform("input.x"), node("b"), edges=[edge("a", "b", when="inputs.x == 1")])
     stored = msgspec.json.encode(WorkflowCreated(name="old", graph=msgspec.convert(raw, Graph)))
     workflow = evolve(Workflow(), msgspec.json.decode(stored, type=WorkflowCreated))
-    assert problems_of(raw)
+    assert find_problems(raw)
     assert list(compile_graph(workflow.graph).nodes) == ["a", "b"]
     assert compile_query("input.x").apply({"inputs": {"x": 1}, "steps": {}}) is None
     assert compile_template("{{ input.x | default: 'none' }}").render({"inputs": {}, "steps": {}}) == "none"

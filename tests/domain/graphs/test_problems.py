@@ -9,10 +9,10 @@ from tests.support.graphs import (
     DATASET,
     PROMPT,
     edge,
+    find_problems,
     graph,
     human,
     node,
-    problems_of,
     prompt,
 )
 
@@ -271,6 +271,6 @@ FAULTS: list[tuple[str, object, str, str]] = [
     ("raw", "pointer", "said"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS]
 )
 def test_a_fault_is_found_where_it_is_and_nowhere_else(raw: object, pointer: str, said: str) -> None:
-    found = problems_of(raw)
+    found = find_problems(raw)
     assert list(found) == [pointer]
     assert said in found[pointer]

@@ -5,7 +5,7 @@ import pytest
 from domain.graphs.configs import PromptConfig
 from domain.graphs.graph import Graph, PromptNode, TransformNode
 from domain.runs.facts import Usage
-from domain.runs.prices import ModelPrice, Priced, prices_of, with_cost
+from domain.runs.prices import ModelPrice, Priced, add_cost, collect_prices
 
 PRICE = ModelPrice(input_usd="1.25", output_usd="10")
 PINNED: dict[str, object] = {"openai/gpt-5": {"input_usd": "1.25", "output_usd": "10"}}
@@ -26,15 +26,15 @@ def usage(tokens_in: int, tokens_out: int, model: str = "openai/gpt-5", cost: st
 
 
 def test_the_prices_of_the_models_that_a_graph_names_are_pinned() -> None:
-    assert prices_of(asking("openai/gpt-5", "local/free"), TABLE) == PINNED
+    assert collect_prices(asking("openai/gpt-5", "local/free"), TABLE) == PINNED
 
 
 def test_a_default_pins_the_price_of_the_model_that_it_stands_for() -> None:
-    assert prices_of(asking("openai/default"), TABLE) == PINNED
+    assert collect_prices(asking("openai/default"), TABLE) == PINNED
 
 
 def test_a_graph_without_prompts_pins_nothing() -> None:
-    assert prices_of(asking(), TABLE) == {}
+    assert collect_prices(asking(), TABLE) == {}
 
 
 @pytest.mark.parametrize(
@@ -42,16 +42,16 @@ def test_a_graph_without_prompts_pins_nothing() -> None:
     [((1_000_000, 0), "1.25"), ((7, 4), "0.00004875"), ((800_000, 0), "1"), ((0, 10_000_000), "100")],
 )
 def test_a_cost_is_exact_and_written_in_full(tokens: tuple[int, int], cost: str) -> None:
-    assert with_cost(usage(*tokens), PINNED).cost_usd == cost
+    assert add_cost(usage(*tokens), PINNED).cost_usd == cost
 
 
 def test_a_model_without_a_price_has_no_cost() -> None:
-    assert with_cost(usage(1, 1, "local/free"), PINNED).cost_usd is None
+    assert add_cost(usage(1, 1, "local/free"), PINNED).cost_usd is None
 
 
 def test_a_call_whose_tokens_were_not_counted_is_not_free() -> None:
-    assert with_cost(usage(0, 0), PINNED).cost_usd is None
+    assert add_cost(usage(0, 0), PINNED).cost_usd is None
 
 
 def test_a_cost_that_the_provider_gave_is_kept() -> None:
-    assert with_cost(usage(1, 1, cost="0"), PINNED).cost_usd == "0"
+    assert add_cost(usage(1, 1, cost="0"), PINNED).cost_usd == "0"

@@ -25,7 +25,7 @@ from domain.runs.facts import (
     WaitFor,
 )
 from domain.runs.run import Run, RunStatus, evolve
-from domain.runs.steps import BUSY, SETTLED, StepStatus, bytes_of
+from domain.runs.steps import BUSY, SETTLED, StepStatus, count_stored_bytes
 from tests.support.domain.histories import NOW, errors, nodes, payloads, usages, waitings
 
 attempts = st.integers(1, 3)
@@ -68,13 +68,13 @@ A_WAITS_AND_B_IS_DONE: list[Any] = [
 BY_STEPS = ("status", "steps", "busy", "waiting", "settled", "data_bytes", "failing_node")
 
 
-def recounted(run: Run, before: Run) -> tuple[Any, ...]:
+def recount(run: Run, before: Run) -> tuple[Any, ...]:
     """Look at every step; a run that had ended before stays as it ended."""
     of = [step.status for step in run.steps.values()]
     busy, waiting = sum(one in BUSY for one in of), of.count(StepStatus.WAITING)
     status = RunStatus.WAITING if waiting and not busy and run.failing_node is None else RunStatus.RUNNING
-    held = sum(bytes_of(step) for step in run.steps.values())
-    return (before.status if before.ended else status), busy, waiting, sum(one in SETTLED for one in of), held
+    held = sum(count_stored_bytes(step) for step in run.steps.values())
+    return (before.status if before.has_ended else status), busy, waiting, sum(one in SETTLED for one in of), held
 
 
 @given(facts_in_any_order)
@@ -84,7 +84,7 @@ def test_a_fact_of_a_step_moves_its_run_as_a_look_at_all_steps_tells(facts: list
     for fact in facts:
         before, run = run, evolve(run, fact)
         if not isinstance(fact, RunCompleted | RunCancelled):
-            assert (run.status, run.busy, run.waiting, run.settled, run.data_bytes) == recounted(run, before)
+            assert (run.status, run.busy, run.waiting, run.settled, run.data_bytes) == recount(run, before)
             assert run == replace(before, **{field: getattr(run, field) for field in BY_STEPS})
             assert {node: one for node, one in run.steps.items() if before.steps.get(node) is not one}.keys() <= {
                 getattr(fact, "node", None)
@@ -98,12 +98,12 @@ X_WAITS: list[Any] = [StepWaiting(node="x", attempt=1, waiting_for=WaitFor.CHILD
 A_STARTED = StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=NOW)
 
 
-def folded(*facts: RunFact) -> Run:
+def fold_facts(*facts: RunFact) -> Run:
     return reduce(evolve, facts, Run())
 
 
 def test_a_run_that_is_about_to_fail_waits_for_nobody_though_its_children_are_under_way() -> None:
-    failing = folded(*X_WAITS, A_STARTED, A_FAILED)
+    failing = fold_facts(*X_WAITS, A_STARTED, A_FAILED)
     assert (failing.status, failing.failing_node) == (RunStatus.RUNNING, "a")
     later = evolve(evolve(failing, replace(A_STARTED, node="b")), replace(A_FAILED, node="b"))
     assert (later.status, later.failing_node) == (RunStatus.RUNNING, "a"), "it ends by the first"
@@ -115,7 +115,7 @@ def test_a_run_that_is_about_to_fail_waits_for_nobody_though_its_children_are_un
     "leads_on", [{"edges_taken": (0,)}, {"continued_with": NOTHING}, {"retry_at": NOW}], ids=lambda one: next(iter(one))
 )
 def test_a_step_that_fails_and_leads_on_leaves_its_run_waiting(leads_on: dict[str, Any]) -> None:
-    run = folded(*X_WAITS, A_STARTED, replace(A_FAILED, **leads_on))
+    run = fold_facts(*X_WAITS, A_STARTED, replace(A_FAILED, **leads_on))
     assert run.failing_node is None
     assert run.status is (RunStatus.RUNNING if "retry_at" in leads_on else RunStatus.WAITING)
 

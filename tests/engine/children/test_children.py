@@ -188,7 +188,7 @@ async def test_a_retried_run_begins_new_children_for_the_step_that_failed(databa
         run = await started_with(here, graph(asks("a", "moody")), lambda inner: graph(runs(inner)), {})
         await here.ended(run, RunStatus.FAILED)
         await here.does(RetryRun(target_id=run, user_id="ada"))
-        await here.until(run, lambda state: state.ended and state.attempt == 2, "has ended again")
+        await here.until(run, lambda state: state.has_ended and state.attempt == 2, "has ended again")
         await here.does(RetryRun(target_id=run, user_id="ada"))  # the model is in the mood the third time
         last = await here.ended(run)
     assert last.outputs["inner"].value == {"a": "a #3"}

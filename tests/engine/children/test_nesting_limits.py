@@ -27,7 +27,7 @@ async def test_a_workflow_that_contains_itself_cannot_be_run(database: str) -> N
         outer = await here.workflow(project, graph(runs(inner)))
         await here.does(ChangeWorkflow(target_id=inner, graph=graph(runs(outer))))
         start = StartRun(target_id=new_id(), workflow_id=outer, inputs=Payload(value={}))
-        assert await here.refused(start) is WorkflowContainsItself
+        assert await here.find_refusal(start) is WorkflowContainsItself
 
 
 async def test_workflows_within_each_other_are_bounded(database: str) -> None:
@@ -37,10 +37,10 @@ async def test_workflows_within_each_other_are_bounded(database: str) -> None:
         for _ in range(9):
             workflow = await here.workflow(project, graph(runs(workflow)))
         start = StartRun(target_id=new_id(), workflow_id=workflow, inputs=Payload(value={}))
-        assert await here.refused(start) is None
+        assert await here.find_refusal(start) is None
         deeper = await here.workflow(project, graph(runs(workflow)))
         start = StartRun(target_id=new_id(), workflow_id=deeper, inputs=Payload(value={}))
-        assert await here.refused(start) is WorkflowTooDeep
+        assert await here.find_refusal(start) is WorkflowTooDeep
 
 
 async def test_a_map_of_ten_thousand_items_ends_and_one_more_is_refused(database: str) -> None:
@@ -51,14 +51,14 @@ async def test_a_map_of_ten_thousand_items_ends_and_one_more_is_refused(database
         run = await here.start(outer, {"list": [0] * 10_000})
 
         async def done() -> bool:
-            return (await here.run(run)).ended
+            return (await here.run(run)).has_ended
 
         await eventually(done, what="the map has ended", seconds=300)
         runs_view = RunsView(here.models)
 
         async def told() -> bool:
             view = await runs_view.get(WORKSPACE, run)
-            return view is not None and view.state.ended
+            return view is not None and view.state.has_ended
 
         await eventually(told, what="the read model tells of its end")
         whole = await here.ended(run)

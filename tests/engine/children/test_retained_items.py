@@ -55,7 +55,7 @@ async def failed(here: Site, workflow: UUID) -> UUID:
 
 async def retried(here: Site, run: UUID, attempt: int, *, newest_graph: bool = False) -> Run:
     await here.does(RetryRun(target_id=run, user_id="ada", newest_graph=newest_graph))
-    return await here.until(run, lambda state: state.ended and state.attempt == attempt, "has ended again")
+    return await here.until(run, lambda state: state.has_ended and state.attempt == attempt, "has ended again")
 
 
 def calls(here: Site) -> list[int]:
@@ -128,7 +128,7 @@ async def test_another_engine_goes_on_with_a_map_that_resumed(database: str) -> 
             await here.asked("b", times=2)
         here.gate.open.set()
         async with here.engaged("second"):
-            ended = await here.until(run, lambda state: state.ended and state.attempt == 2, "has ended again")
+            ended = await here.until(run, lambda state: state.has_ended and state.attempt == 2, "has ended again")
     assert ended.status is RunStatus.COMPLETED
     assert here.gate.calls["tea"] == 3, "it was asked once"
 

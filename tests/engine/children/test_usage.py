@@ -4,10 +4,8 @@ from decimal import Decimal
 from uuid import UUID
 
 from commands.runs.lifecycle import RetryRun
-from domain.runs.facts import RunStarted
-from domain.runs.run import Run, RunStatus
-from domain.runs.run_usage import took_by
-from domain.runs.usage import Took
+from domain.runs.facts import RunStarted, UsageTotals
+from domain.runs.run import Run, RunStatus, compute_usage_totals
 from tests.support.engine.child_graphs import maps, runs
 from tests.support.engine.harness import Site, asks, site
 from tests.support.graphs import graph, node
@@ -36,7 +34,7 @@ async def test_a_run_counts_the_calls_of_its_children_and_of_theirs(database: st
             await here.workflow(project, graph(runs(middle), asks("c", "moody", retry=again))), {"list": [1, 2, 3]}
         )
         ended = await here.ended(run)
-    took = took_by(ended)
+    took = compute_usage_totals(ended)
     # Three times `a` fails twice in all, or more; `b` and `c` are asked three times each.
     assert took.model_calls == sum(here.gate.calls.values())
     assert took.input_tokens == took.model_calls
@@ -59,12 +57,12 @@ async def test_children_that_failed_count_after_a_retry_too_and_those_that_are_k
         await here.ended(run, RunStatus.FAILED)
         for attempt in (2, 3):
             await here.does(RetryRun(target_id=run, user_id="ada"))
-            ended = await here.until(run, lambda state, n=attempt: state.ended and state.attempt == n, "has ended")
-        parts = [took_by(child) for child in await children(here, run)]
+            ended = await here.until(run, lambda state, n=attempt: state.has_ended and state.attempt == n, "has ended")
+        parts = [compute_usage_totals(child) for child in await children(here, run)]
     assert ended.status is RunStatus.COMPLETED
     assert [part.model_calls for part in parts] == [1, 1, 1, 1]
     costs = [Decimal(part.cost_usd or "0") for part in parts]
-    assert took_by(ended) == Took(
+    assert compute_usage_totals(ended) == UsageTotals(
         model_calls=4,
         input_tokens=4,
         output_tokens=sum(part.output_tokens for part in parts),
@@ -79,4 +77,4 @@ async def test_children_that_ask_no_model_leave_no_word_of_it_in_the_facts(datab
         run = await here.start(await here.workflow(project, graph(maps(inner))), {"list": [1]})
         ended = await here.ended(run)
     assert ended.steps["each"].items[0].took is None
-    assert took_by(ended) == Took()
+    assert compute_usage_totals(ended) == UsageTotals()

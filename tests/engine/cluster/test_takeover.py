@@ -43,8 +43,8 @@ def lost_in(facts: list[Fact]) -> list[tuple[str, int]]:
 
 async def finish(here: Site, run: UUID) -> Run:
     """Decide what waits for a person, and wait for the end."""
-    state = await here.until(run, lambda s: s.ended or s.status is RunStatus.WAITING, "waits or has ended")
-    if not state.ended:
+    state = await here.until(run, lambda s: s.has_ended or s.status is RunStatus.WAITING, "waits or has ended")
+    if not state.has_ended:
         await here.decide(run, "d")
     return await here.ended(run)
 

@@ -50,7 +50,7 @@ async def cancelled(here: Process, times: int) -> None:
     random, came_to = Random(times), Counter[str]()  # noqa: S311  # where in the middle
     for _ in range(times):
         run = await under_way(here, workflow, random.randrange(1, STEPS))
-        refused = await here.refused(CancelRun(target_id=run, user_id="ada"))
+        refused = await here.find_refusal(CancelRun(target_id=run, user_id="ada"))
         assert refused in {None, RunNotRunning}, refused
         came_to["ended" if refused else "accepted"] += 1
 
@@ -81,7 +81,7 @@ async def decided(here: Process, state_of: Callable[[UUID], Awaitable[RunStatus]
             comment=None,
             user_id="rita",
         )
-        assert await here.refused(answer) is None
+        assert await here.find_refusal(answer) is None
 
         async def ended(run: UUID = run) -> bool:
             return await state_of(run) is RunStatus.COMPLETED

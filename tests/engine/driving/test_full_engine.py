@@ -37,7 +37,7 @@ async def test_runs_that_wait_for_a_place_are_cancelled_at_once(database: str) -
         for run in reversed(queued):
             await cancelled(here, run)
             assert (await here.run(run)).steps == {}
-        assert not (await here.run(held)).ended
+        assert not (await here.run(held)).has_ended
         await cancelled(here, held)
     assert (here.gate.calls["a"], here.gate.aborted["a"]) == (1, 1)
 
@@ -83,7 +83,7 @@ async def test_many_who_want_to_end_are_heard_while_all_places_are_held(database
         await asyncio.gather(*(here.does(CancelRun(target_id=run, user_id="ada")) for run in queued))
         for run in queued:
             await here.ended(run, RunStatus.CANCELLED)
-        assert not (await here.run(held[0])).ended
+        assert not (await here.run(held[0])).has_ended
 
 
 @pytest.mark.parametrize("buffered_events", [1, 20])  # what is heard has to be read too, or only what waits in the log
@@ -128,4 +128,4 @@ async def test_runs_that_were_to_end_when_their_engine_was_lost_end_though_the_n
             for run in to_end:
                 await here.ended(run, RunStatus.CANCELLED)
             await here.asked("a", times=2)
-            assert not (await here.run(held[0])).ended
+            assert not (await here.run(held[0])).has_ended

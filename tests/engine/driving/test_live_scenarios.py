@@ -106,7 +106,7 @@ class Cast:
     async def _check_child(self, parent: Live, child: Child) -> None:
         if parent.run.steps[child.node].status is not StepStatus.WAITING:
             # Nobody waits for it any more: it has ended, or is cancelled.
-            await self.here.until(child.run_id, lambda run: run.ended, "has ended with its parent's step")
+            await self.here.until(child.run_id, lambda run: run.has_ended, "has ended with its parent's step")
         await self._check(child.run_id, await self._at_rest(child.run_id, child.plot))
 
     def _check_calls(self, run_id: UUID, live: Live) -> None:
@@ -132,7 +132,7 @@ class Cast:
 
 
 def comes_to_rest(run: Run, fates: Fates) -> bool:
-    if run.ended:
+    if run.has_ended:
         return True
     of = {fate.fate for fate in fates.values()}
     if Fate.FAILS_THE_RUN in of or Fate.WAITS_FOR_EVER not in of:

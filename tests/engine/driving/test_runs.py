@@ -6,7 +6,7 @@ from typing import Any
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import StepCompleted, StepDecided, StepFailed, StepStarted, StepWaiting
 from domain.runs.run import RunStatus
-from domain.runs.steps import StepStatus, usages_of
+from domain.runs.steps import StepStatus, list_usages
 from tests.support.engine.harness import asks, check_history, reviews, site
 from tests.support.graphs import Json, edge, graph, node
 from tests.support.waiting import eventually
@@ -120,7 +120,7 @@ async def test_a_step_is_tried_again_and_each_attempt_keeps_its_cost(database: s
     assert [fact.error.error_class for fact in failures] == [ErrorClass.OVERLOADED] * 2
     assert [fact.usage.output_tokens for fact in failures if fact.usage] == [1, 2]
     assert [fact.usage.cost_usd for fact in failures if fact.usage] == ["0.0011", "0.0021"]
-    assert [usage.cost_usd for usage in usages_of(ended.steps["a"])] == ["0.0011", "0.0021", "0.0031"]
+    assert [usage.cost_usd for usage in list_usages(ended.steps["a"])] == ["0.0011", "0.0021", "0.0031"]
     assert len(here.gate.tokens["a"]) == 1, "every attempt of a step carries the same token"
     check_history(facts)
 

@@ -56,7 +56,7 @@ async def test_a_timer_that_came_due_in_the_hand_of_an_engine_that_dies_fires_wh
             await stays.enter_async_context(there.engaged("stays", timers=RARELY, failpoint=look))
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await looked.wait()
-            assert not (await here.run(run)).ended, "while the first lives the second leaves it alone"
+            assert not (await here.run(run)).has_ended, "while the first lives the second leaves it alone"
         ended = await there.ended(run)
     assert ended.steps["wait"].attempt == 1
 

@@ -42,7 +42,7 @@ async def failed(here: Site, raw: Json = MOODY) -> UUID:
 
 async def completed_again(here: Site, run: UUID) -> Run:
     """Wait for the end of a run's second attempt."""
-    found = await here.until(run, lambda state: state.attempt == 2 and state.ended, "has ended again")
+    found = await here.until(run, lambda state: state.attempt == 2 and state.has_ended, "has ended again")
     assert found.status is RunStatus.COMPLETED, found.error
     return found
 
@@ -111,17 +111,17 @@ async def test_a_run_that_has_ended_cannot_be_cancelled_nor_one_that_completed_r
     async with site(database) as here, here.engaged():
         run = await here.begin(graph(asks("a")))
         await here.ended(run)
-        assert await here.refused(CancelRun(target_id=run, user_id="ada")) is RunNotRunning
-        assert await here.refused(RetryRun(target_id=run, user_id="ada")) is RunNotRetriable
+        assert await here.find_refusal(CancelRun(target_id=run, user_id="ada")) is RunNotRunning
+        assert await here.find_refusal(RetryRun(target_id=run, user_id="ada")) is RunNotRetriable
 
 
 async def test_a_retry_pays_for_nothing_twice(database: str) -> None:
     async with site(database) as here, here.engaged():
         run = await failed(here)
         await retry(here, run)
-        await here.until(run, lambda state: state.attempt == 2 and state.ended, "has failed again")
+        await here.until(run, lambda state: state.attempt == 2 and state.has_ended, "has failed again")
         await retry(here, run)
-        ended = await here.until(run, lambda state: state.attempt == 3 and state.ended, "has ended")
+        ended = await here.until(run, lambda state: state.attempt == 3 and state.has_ended, "has ended")
     assert ended.status is RunStatus.COMPLETED
     assert (here.gate.calls["a"], here.gate.calls["b"]) == (1, 3)
     assert ended.outputs["c"].value == "b #3"
@@ -176,9 +176,11 @@ async def test_the_newest_graph_is_refused_where_it_changes_what_is_done(databas
     async with site(database) as here, here.engaged():
         run = await failed(here)
         await revise(here, run, changed)
-        assert await here.refused(RetryRun(target_id=run, user_id="ada", newest_graph=True)) is CompletedPartChanged
+        assert (
+            await here.find_refusal(RetryRun(target_id=run, user_id="ada", newest_graph=True)) is CompletedPartChanged
+        )
         command = ForkRun(target_id=new_id(), source_id=run, node="b", newest_graph=True)
-        assert await here.refused(command) is CompletedPartChanged
+        assert await here.find_refusal(command) is CompletedPartChanged
         assert (await here.run(run)).attempt == 1
 
 
@@ -207,8 +209,8 @@ async def test_a_fork_from_the_first_step_is_a_run_of_its_own(database: str) -> 
     async with site(database) as here, here.engaged():
         run = await failed(here)
         forked = await fork(here, run, "a")
-        ended = await here.until(forked, lambda state: state.ended, "has ended")
-        assert await here.refused(ForkRun(target_id=new_id(), source_id=run, node="nothing")) is StepNotFound
+        ended = await here.until(forked, lambda state: state.has_ended, "has ended")
+        assert await here.find_refusal(ForkRun(target_id=new_id(), source_id=run, node="nothing")) is StepNotFound
     assert here.gate.calls["a"] == 2
     assert ended.steps["a"].reused_from is None
 
@@ -232,10 +234,10 @@ async def test_a_run_is_cancelled_and_retried_over_and_over(database: str) -> No
         for attempt in range(1, 11):
             await here.asked("b", times=attempt)
             await cancel(here, run)
-            await here.until(run, lambda state: state.ended, "is cancelled")
+            await here.until(run, lambda state: state.has_ended, "is cancelled")
             await retry(here, run)
         here.gate.open.set()
-        ended = await here.until(run, lambda state: state.ended, "has ended")
+        ended = await here.until(run, lambda state: state.has_ended, "has ended")
     assert (ended.status, ended.attempt) == (RunStatus.COMPLETED, 11)
     assert (here.gate.calls["a"], here.gate.calls["b"], here.gate.aborted["b"]) == (1, 11, 10)
 
@@ -249,6 +251,6 @@ async def test_forks_and_retries_wait_their_turn_in_a_full_engine(database: str)
         forked = await fork(here, done, "b")
         here.gate.open.set()
         await here.ended(held)
-        await here.until(done, lambda state: state.attempt == 2 and state.ended, "has ended again")
-        await here.until(forked, lambda state: state.ended, "has ended")
+        await here.until(done, lambda state: state.attempt == 2 and state.has_ended, "has ended again")
+        await here.until(forked, lambda state: state.has_ended, "has ended")
         assert (await here.run(forked)).steps["a"].reused_from == done

@@ -64,5 +64,5 @@ async def test_what_was_given_beside_a_failure_is_recorded_and_not_paid_for_agai
         facts = await here.of(run)
         assert [fact.node for fact in facts if isinstance(fact, StepCompleted)] == ["good"]
         await here.does(RetryRun(target_id=run, user_id="ada"))
-        await here.until(run, lambda state: state.ended and state.attempt == 2, "has ended again")
+        await here.until(run, lambda state: state.has_ended and state.attempt == 2, "has ended again")
     assert (here.gate.calls["good"], here.gate.calls["bad"]) == (1, 2)

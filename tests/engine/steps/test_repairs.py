@@ -6,7 +6,7 @@ from domain.graphs.configs import JsonOutput, TextOutput
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import AnswerRejected, StepFailed, StepStarted
 from domain.runs.run import RunStatus
-from domain.runs.steps import usages_of
+from domain.runs.steps import list_usages
 from engine.steps.prompt_answers import InvalidAnswer, ValidAnswer, validate_answer
 from tests.support.engine.harness import check_history, site
 from tests.support.graphs import Json, graph, node
@@ -44,7 +44,7 @@ async def test_each_rejected_answer_is_recorded_with_its_cost_within_the_one_att
     assert [(fact.attempt, fact.repair) for fact in rejections] == [(1, 1), (1, 2)]
     assert len([fact for fact in facts if isinstance(fact, StepStarted)]) == 1
     assert step.repairs == 2
-    assert [usage.cost_usd for usage in usages_of(step)] == ["0.0011", "0.0021", "0.0031"]
+    assert [usage.cost_usd for usage in list_usages(step)] == ["0.0011", "0.0021", "0.0031"]
 
 
 async def test_a_repair_has_a_token_of_its_own_for_it_is_another_call(database: str) -> None:
@@ -61,7 +61,7 @@ async def test_with_no_repairs_left_the_step_fails_and_all_calls_count(database:
     assert here.gate.calls["a"] == 2
     (failure,) = [fact for fact in facts if isinstance(fact, StepFailed)]
     assert failure.error.error_class is ErrorClass.INVALID_OUTPUT
-    assert [usage.cost_usd for usage in usages_of(ended.steps["a"])] == ["0.0011", "0.0021"]
+    assert [usage.cost_usd for usage in list_usages(ended.steps["a"])] == ["0.0011", "0.0021"]
 
 
 async def test_without_repairs_nothing_is_asked_twice(database: str) -> None:

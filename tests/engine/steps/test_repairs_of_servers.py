@@ -9,7 +9,7 @@ import pytest
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import AnswerRejected, StepFailed
 from domain.runs.run import RunStatus
-from domain.runs.steps import usages_of
+from domain.runs.steps import list_usages
 from engine.providers.provider import Provider
 from tests.engine.providers.conftest import speaking
 from tests.support.engine.harness import Gate, check_history, site
@@ -60,7 +60,7 @@ async def test_a_model_that_fails_at_first_is_told_what_was_wrong_and_mends_it(
     assert len(server.calls) == 2
     assert "Half of" in str(server.calls[1].body["messages"]), "it is shown what it wrote"
     assert len({call.idempotency_token for call in server.calls}) == 2
-    assert len(usages_of(ended.steps["a"])) == 2
+    assert len(list_usages(ended.steps["a"])) == 2
     check_history(facts)
 
 
@@ -77,7 +77,7 @@ async def test_a_model_that_never_writes_json_fails_after_its_repairs(
     assert len(server.calls) == 4
     assert ended.error is not None
     assert ended.error.error_class is ErrorClass.INVALID_OUTPUT
-    assert len(usages_of(ended.steps["a"])) == 4, "every answer was paid for"
+    assert len(list_usages(ended.steps["a"])) == 4, "every answer was paid for"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ async def test_a_model_that_gives_no_text_fails_its_step_and_is_paid_once(
     assert ended.error.error_class is ErrorClass.INVALID_OUTPUT
     assert ended.error.message.startswith(said)
     assert len(server.calls) == 1
-    [usage] = usages_of(ended.steps["a"])
+    [usage] = list_usages(ended.steps["a"])
     assert usage.input_tokens == (0 if model == "done-alone" else 7)
 
 

@@ -105,7 +105,7 @@ async def test_an_output_that_a_retry_has_kept_has_room_whatever_the_setting_is_
             await here.ended(run, RunStatus.FAILED)
         async with replace(here, run_data_bytes=1).engaged("second"):
             await here.does(RetryRun(target_id=run, user_id="ada"))
-            again = await here.until(run, lambda state: state.ended and state.attempt == 2, "has ended again")
+            again = await here.until(run, lambda state: state.has_ended and state.attempt == 2, "has ended again")
     assert again.error is not None
     assert again.error.error_class is ErrorClass.EXPRESSION
     assert again.steps["a"].gave is not None
@@ -133,7 +133,7 @@ async def test_a_run_that_holds_more_than_is_allowed_now_gets_to_its_end(databas
             await here.step(run, "r", StepStatus.WAITING)
         async with replace(here, run_data_bytes=1).engaged("second"):
             await here.decide(run, "r")
-            ended = await here.until(run, lambda state: state.ended, "has ended")
+            ended = await here.until(run, lambda state: state.has_ended, "has ended")
     assert ended.steps["r"].status is StepStatus.COMPLETED
     assert ended.status is (RunStatus.FAILED if last["config"]["expression"] == LARGE else RunStatus.COMPLETED)
 

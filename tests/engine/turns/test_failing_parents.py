@@ -40,7 +40,7 @@ async def test_a_run_that_is_let_go_as_it_fails_is_gone_on_with_though_its_child
         (child,) = children_of(run, (await here.step(run, "inner", StepStatus.WAITING)).steps["inner"])
         await here.step(child, "d", StepStatus.WAITING)
         here.gate.open.set()
-        ended = await here.until(run, lambda state: state.ended, "has ended in spite of it")
+        ended = await here.until(run, lambda state: state.has_ended, "has ended in spite of it")
         await here.ended(child, RunStatus.CANCELLED)
     assert (ended.status, ended.failed_node) == (RunStatus.FAILED, "bad")
     assert times > 1, "the run was let go before it was gone on with"

@@ -19,7 +19,7 @@ from engine.steps.run_data import RunData
 from engine.turns.first_turn import INLINE_STEPS_MAX, INLINE_TIME_MAX, run_inline_steps
 from engine.turns.schedule import find_due_at_start
 from engine.turns.turn_builder import TurnBuilder
-from tests.support.commands.scenario import folded
+from tests.support.commands.scenario import fold_state
 from tests.support.engine.harness import site
 from tests.support.engine.simulator.random_graphs import Behaviour, Plot
 from tests.support.engine.simulator.simulator import NOBODY, STARTED_AT, Play
@@ -65,7 +65,7 @@ def test_after_so_many_immediate_steps_the_next_is_only_claimed() -> None:
 
 def first_progress(*nodes: Json, edges: list[Json]) -> TurnBuilder:
     compiled = Plot(raw=graph(*nodes, edges=edges), inputs={}, behaviours={}).compiled
-    run: Run = folded(
+    run: Run = fold_state(
         RUN,
         RunStarted(
             workflow_id=NOBODY, workflow_version=1, inputs=Payload(value={}), pins=Pins(), started_at=STARTED_AT

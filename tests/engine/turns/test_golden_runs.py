@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from domain.fact import topic_of
+from domain.fact import get_topic
 from domain.graphs.graph import Graph, get_node_kind
 from domain.runs.facts import RunFact, StepWaiting, WaitFor
 from domain.runs.run import Run, RunStatus, evolve
@@ -68,9 +68,9 @@ def test_what_began_or_was_skipped_in_an_old_run_was_due(name: str) -> None:
     history = stored(name)
     run, facts = Run(), read_facts(history)
     for place, fact in enumerate(facts):
-        if topic_of(type(fact)) == "step.skipped" and run.forked_from is None:
+        if get_topic(type(fact)) == "step.skipped" and run.forked_from is None:
             assert run.steps, "an entry is never skipped"
-        if topic_of(type(fact)) == "step.started" and getattr(fact, "attempt", 0) == 1:
+        if get_topic(type(fact)) == "step.started" and getattr(fact, "attempt", 0) == 1:
             due = history.due[place - 1]
             known = {*due.start, *due.next_start}
             assert getattr(fact, "node", "") in known, f"after fact {place - 1}"
@@ -95,7 +95,7 @@ def test_a_timer_of_an_old_run_is_due_at_its_time_and_not_before() -> None:
         for fact, due in zip(read_facts(history), history.due, strict=True):
             run = evolve(run, fact)
             for node, at in due.timers.items():
-                assert run.ended or node in list_overdue_steps(run, at)
+                assert run.has_ended or node in list_overdue_steps(run, at)
                 assert node not in list_overdue_steps(run, at.replace(year=at.year - 1))
 
 

@@ -13,8 +13,7 @@ from domain.fact import Fact
 from domain.ids import from_uuid
 from domain.payload import INLINE_BYTES, Payload
 from domain.runs.facts import RunCompleted, RunRetried, StepCompleted, StepFailed, StepStarted
-from domain.runs.run import Run, RunStatus
-from domain.runs.run_usage import took_by
+from domain.runs.run import Run, RunStatus, compute_usage_totals
 from domain.runs.steps import StepStatus
 from tests.engine.driving.test_verbs import fork, retry, revise
 from tests.support.commands.processes import new_id
@@ -41,7 +40,7 @@ async def failed(here: Site, raw: Json) -> UUID:
 
 async def again(here: Site, run: UUID, attempt: int, *, newest_graph: bool = False) -> Run:
     await retry(here, run, newest_graph=newest_graph)
-    return await here.until(run, lambda state: state.ended and state.attempt == attempt, "has ended again")
+    return await here.until(run, lambda state: state.has_ended and state.attempt == attempt, "has ended again")
 
 
 def kept(facts: list[Fact]) -> list[tuple[str, ...]]:
@@ -64,7 +63,7 @@ async def test_a_paid_answer_survives_a_condition_that_fails(database: str) -> N
     assert kept(facts) == [("a",), ("a",)]
     assert [fact.node for fact in facts if isinstance(fact, StepStarted)] == ["a", "b"]
     assert [type(fact) for fact in facts[-4:]] == [StepCompleted, StepStarted, StepCompleted, RunCompleted]
-    took = [took_by(state) for state in (first, second, third)]
+    took = [compute_usage_totals(state) for state in (first, second, third)]
     assert took[0] == took[1] == took[2]
     assert took[0].model_calls == 1
     assert took[0].cost_usd is not None
@@ -103,7 +102,7 @@ async def test_a_map_whose_list_is_kept_begins_no_item_again(database: str) -> N
     assert here.gate.calls["c"] == 2
     [retried] = [fact for fact in facts if isinstance(fact, RunRetried)]
     assert (retried.outputs_kept, retried.items_kept) == (("each",), ())
-    assert took_by(ended).model_calls == 2
+    assert compute_usage_totals(ended).model_calls == 2
 
 
 async def test_an_answer_too_large_for_a_fact_is_kept_by_reference(database: str) -> None:
@@ -126,7 +125,7 @@ async def test_a_step_that_the_newest_graph_has_do_something_else_begins_anew(da
         facts = await here.of(run)
     assert kept(facts) == [()]
     assert (ended.steps["a"].output.value, here.gate.calls["a"]) == ("a #2", 2)
-    assert took_by(ended).model_calls == 2
+    assert compute_usage_totals(ended).model_calls == 2
 
 
 async def test_a_step_that_is_led_to_by_another_way_begins_anew(database: str) -> None:
@@ -209,7 +208,7 @@ async def test_a_run_cancelled_before_its_kept_output_is_settled_keeps_it(databa
     assert (waits.status, waits.steps["a"].status, waits.busy) == (RunStatus.QUEUED, StepStatus.GIVEN, 1)
     assert cancelled.steps["a"].gave == Payload(value="a #1")
     assert (ended.status, ended.outputs["b"].value, gate.calls["a"]) == (RunStatus.COMPLETED, "a #1", 1)
-    assert took_by(ended).model_calls == 1
+    assert compute_usage_totals(ended).model_calls == 1
 
 
 async def test_an_engine_that_comes_later_settles_what_was_kept_once(database: str) -> None:
@@ -220,7 +219,7 @@ async def test_an_engine_that_comes_later_settles_what_was_kept_once(database: s
         await revise(here, run, paid(MENDED))
         await retry(here, run, newest_graph=True)
         async with site(database, gate) as there, here.engaged("second"), there.engaged("third"):
-            await here.until(run, lambda state: state.ended and state.attempt == 2, "has ended again")
+            await here.until(run, lambda state: state.has_ended and state.attempt == 2, "has ended again")
             facts = await here.of(run)
     assert [fact.node for fact in facts if isinstance(fact, StepCompleted)] == ["a", "b"]
     assert gate.calls["a"] == 1

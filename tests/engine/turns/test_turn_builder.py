@@ -6,8 +6,8 @@ from random import Random
 import pytest
 
 from commands.aggregates import RUN
-from commands.runs.lifecycle import kept_by_retry
-from commands.runs.retained import with_given_output
+from commands.runs.lifecycle import select_kept_by_retry
+from commands.runs.retained import find_nodes_with_output
 from commands.runs.steps import FailRun
 from commands.runs.turn import Turn
 from domain.fact import Fact
@@ -39,7 +39,7 @@ from engine.steps.contract import Failed, ItemsSettled, RetryDue, Succeeded
 from engine.steps.run_data import RunData
 from engine.turns.schedule import find_due_on_resume
 from engine.turns.turn_builder import TurnBuilder, find_run_failure
-from tests.support.commands.scenario import folded
+from tests.support.commands.scenario import fold_state
 from tests.support.engine.simulator.random_graphs import Plot
 from tests.support.engine.simulator.simulator import NOBODY
 from tests.support.graphs import edge, graph, node
@@ -50,7 +50,7 @@ GRAPH = Plot(raw=graph(node("a")), inputs={}, behaviours={}).compiled
 
 
 def test_an_attempt_whose_time_comes_as_the_run_is_cancelled_is_not_claimed() -> None:
-    run: Run = folded(
+    run: Run = fold_state(
         RUN,
         RunStarted(workflow_id=NOBODY, workflow_version=1, inputs=Payload(value={}), pins=Pins(), started_at=NOW),
         StepStarted(node="a", attempt=1, executor="engine", epoch=1, started_at=NOW),
@@ -100,7 +100,7 @@ def progress_of(run: Run) -> TurnBuilder:
 def test_every_answer_of_a_turn_is_kept_though_conditions_behind_two_of_them_fail() -> None:
     started = [StepStarted(node=name, attempt=1, executor="engine", epoch=1, started_at=NOW) for name in "abcd"]
     begun = RunStarted(workflow_id=NOBODY, workflow_version=1, inputs=Payload(value={}), pins=Pins(), started_at=NOW)
-    progress = progress_of(folded(RUN, begun, *started))
+    progress = progress_of(fold_state(RUN, begun, *started))
     gave = [(name, Succeeded(name, Payload(value=name), PAID)) for name in "abc"]
     progress.settle([("d", Failed(BUSY, usage=PAID)), *gave])
     told = [(type(fact), getattr(fact, "node", "")) for fact in progress.turn.facts]
@@ -113,15 +113,15 @@ def test_every_answer_of_a_turn_is_kept_though_conditions_behind_two_of_them_fai
     ]
     kept = [fact.gave for fact in progress.turn.facts if isinstance(fact, StepFailed)]
     assert kept == [Payload(value="a"), Payload(value="c")]
-    assert tuple(kept_by_retry(progress.turn.run)) == ("b",)
-    assert with_given_output(progress.turn.run) == ("a", "c")
+    assert tuple(select_kept_by_retry(progress.turn.run)) == ("b",)
+    assert find_nodes_with_output(progress.turn.run) == ("a", "c")
 
 
 def test_no_attempt_is_claimed_in_the_turn_in_which_a_condition_ends_the_run() -> None:
     started = [StepStarted(node=name, attempt=1, executor="engine", epoch=1, started_at=NOW) for name in "ab"]
     begun = RunStarted(workflow_id=NOBODY, workflow_version=1, inputs=Payload(value={}), pins=Pins(), started_at=NOW)
     waits = StepFailed(node="b", attempt=1, error=BUSY, retry_at=NOW, failed_at=NOW)
-    progress = progress_of(folded(RUN, begun, *started, waits))
+    progress = progress_of(fold_state(RUN, begun, *started, waits))
     progress.settle([("a", Succeeded("a", Payload(value="a"))), ("b", RetryDue())])
     assert [type(fact) for fact in progress.turn.facts] == [StepFailed, RunFailed]
     assert progress.started == []
@@ -133,7 +133,7 @@ def failing(*more: Fact) -> Run:
     started = [StepStarted(node=name, attempt=1, executor="engine", epoch=1, started_at=NOW) for name in "abc"]
     waits = StepWaiting(node="a", attempt=1, waiting_for=WaitFor.CHILD, children=1, waiting_since=NOW)
     failed = StepFailed(node="b", attempt=1, error=BUSY, usage=PAID, failed_at=NOW)
-    return folded(RUN, begun, *started, waits, failed, *more)
+    return fold_state(RUN, begun, *started, waits, failed, *more)
 
 
 def test_a_failure_that_stands_in_the_log_is_not_told_of_again_as_too_late() -> None:
@@ -158,7 +158,7 @@ def test_a_child_that_was_cancelled_as_its_parent_ends_does_not_complete_the_ste
     progress = progress_of(failing(*asked))
     progress.resume([("a", ItemsSettled((cancelled,), Succeeded(["a default"], Payload(value=["a default"]))))])
     assert [type(fact) for fact in progress.turn.facts] == [StepItemsSettled, RunCancelled if asked else RunFailed]
-    assert "a" not in kept_by_retry(progress.turn.run)
+    assert "a" not in select_kept_by_retry(progress.turn.run)
 
 
 def test_a_failed_step_that_an_older_retry_has_kept_does_not_end_the_run_once_more() -> None:

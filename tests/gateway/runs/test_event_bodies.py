@@ -2,8 +2,7 @@
 
 from domain.ids import from_uuid
 from domain.payload import Payload
-from domain.runs.facts import ItemOutcome, ItemResult, StepItemsSettled
-from domain.runs.usage import Took
+from domain.runs.facts import ItemOutcome, ItemResult, StepItemsSettled, UsageTotals
 from gateway.runs.event_bodies import create_event_body, list_payloads
 from store.log.records import Recorded
 from tests.support.commands.scenario import NOW
@@ -14,7 +13,7 @@ from tests.support.store.given import METADATA, WORKSPACE
 def test_the_results_of_children_are_told_with_their_runs_and_values() -> None:
     child = new_id()
     kept = Payload(ref="sha256:00", bytes=9, media_type="application/json")
-    took = Took(model_calls=2, input_tokens=5, output_tokens=7, cost_usd="0.25")
+    took = UsageTotals(model_calls=2, input_tokens=5, output_tokens=7, cost_usd="0.25")
     result = ItemResult(item=2, run_id=child, outcome=ItemOutcome.COMPLETED, output=kept, took=took)
     fact = StepItemsSettled(node="each", attempt=1, items=(result,), settled_at=NOW)
     recorded = Recorded(

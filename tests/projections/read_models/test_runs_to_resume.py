@@ -58,5 +58,5 @@ def test_the_migration_fills_the_columns_of_existing_runs(empty_database: str) -
 def test_the_golden_histories_have_runs_of_every_kind_to_resume() -> None:
     states = list_states()
     assert any(state.waits_for_children and state.status is RunStatus.WAITING for state in states)
-    assert any(state.cancel_requested and not state.ended for state in states)
-    assert any(state.cancel_requested and state.ended for state in states)
+    assert any(state.cancel_requested and not state.has_ended for state in states)
+    assert any(state.cancel_requested and state.has_ended for state in states)

@@ -57,7 +57,7 @@ class Process:
     async def state(self, command: Command[S]) -> S:
         return (await self.does(command)).loaded.state
 
-    async def refused(self, command: Command[Any], workspace: UUID = WORKSPACE) -> type[Refusal] | None:
+    async def find_refusal(self, command: Command[Any], workspace: UUID = WORKSPACE) -> type[Refusal] | None:
         """Return the refusal of a command; None if it is accepted."""
         try:
             await self.does(command, workspace=workspace)

@@ -11,7 +11,7 @@ from commands.command import Command, Decider
 from commands.registry import DECIDERS
 from commands.runs.steps import StepCommand
 from commands.runs.turn import Turn
-from domain.fact import Fact, topic_of
+from domain.fact import Fact, get_topic
 from domain.refusal import Refusal
 from domain.runs.run import Run
 
@@ -19,12 +19,12 @@ NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _NOUNS: Final = {"project": PROJECT, "workflow": WORKFLOW, "asset": ASSET, "run": RUN, "step": RUN}
 
 
-def noun_of(fact: Fact) -> Noun[Any]:
+def find_noun(fact: Fact) -> Noun[Any]:
     """Return the noun whose stream holds a fact."""
-    return _NOUNS[topic_of(type(fact)).partition(".")[0]]
+    return _NOUNS[get_topic(type(fact)).partition(".")[0]]
 
 
-def folded(noun: Noun[Any], *facts: Fact) -> Any:  # noqa: ANN401  # the state of whichever noun
+def fold_state(noun: Noun[Any], *facts: Fact) -> Any:  # noqa: ANN401  # the state of whichever noun
     """Return the state after facts."""
     state = noun.initial
     for fact in facts:
@@ -46,19 +46,19 @@ class Given:
         decider = cast("Decider[Any, Any, Any]", DECIDERS[type(command)])
 
         def decide(more: tuple[Fact, ...] = ()) -> tuple[Fact, ...]:
-            return decider.decide(command, folded(decider.noun, *self._facts, *more), gathered, NOW)
+            return decider.decide(command, fold_state(decider.noun, *self._facts, *more), gathered, NOW)
 
         self._decide, self._again = decide, decide
         return self
 
-    def when_the_engine_says(self, *commands: StepCommand) -> Self:
+    def when_engine_decides(self, *commands: StepCommand) -> Self:
         """Decide these commands of an engine in one turn."""
 
         def decide(more: tuple[Fact, ...] = ()) -> tuple[Fact, ...]:
-            run: Run = folded(RUN, *self._facts, *more)
+            run: Run = fold_state(RUN, *self._facts, *more)
             turn = Turn(run, NOW)
             for command in commands:
-                turn.give(command)
+                turn.decide(command)
             return tuple(turn.facts)
 
         self._decide, self._again = decide, decide

@@ -8,7 +8,7 @@ from msgspec import inspect
 from msgspec.inspect import Metadata, StructType, Type, UnionType
 
 from domain.catalogue import AnyFact
-from domain.fact import topic_of
+from domain.fact import get_topic
 from domain.graphs.graph import Graph
 from domain.payload import Payload
 
@@ -30,7 +30,7 @@ PLAIN: Final[dict[type[Type], str]] = {
 def format_tables() -> str:
     """Return both tables: the topics, and the objects in their fields."""
     parts: dict[type, None] = {}
-    topics = [_format_row(kind, parts) for kind in sorted(get_args(AnyFact), key=topic_of)]
+    topics = [_format_row(kind, parts) for kind in sorted(get_args(AnyFact), key=get_topic)]
     objects = [f"| `{part.__name__}` | {_format_fields(part, parts)} |" for part in _iterate_growing(parts)]
     lines = [
         "| topic | says | data |",
@@ -46,7 +46,7 @@ def format_tables() -> str:
 
 def _format_row(kind: type, parts: dict[type, None]) -> str:
     says = (kind.__doc__ or "").partition("\n")[0]
-    return f"| `{topic_of(kind)}` | {says} | {_format_fields(kind, parts) or 'nothing more'} |"
+    return f"| `{get_topic(kind)}` | {says} | {_format_fields(kind, parts) or 'nothing more'} |"
 
 
 def _iterate_growing(parts: dict[type, None]) -> Iterator[type]:

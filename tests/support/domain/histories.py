@@ -26,7 +26,7 @@ from commands.runs.steps import (
     WaitInStep,
 )
 from commands.runs.turn import Turn
-from commands.workflow import ChangeWorkflow, Copied, CreateWorkflow, DuplicateWorkflow, NewWorkflow
+from commands.workflow import ChangeWorkflow, CreateWorkflow, DuplicateWorkflow, DuplicationSources, NewWorkflow
 from domain.asset import AssetStatus, AssetType
 from domain.fact import Fact
 from domain.graphs.graph import ErrorClass, Graph
@@ -156,7 +156,7 @@ starts: Final[st.SearchStrategy[Any]] = st.builds(
 run_commands: Final[st.SearchStrategy[list[Any]]] = st.lists(step_commands | decisions, max_size=25)
 runs: Final[st.SearchStrategy[list[Any]]] = st.tuples(starts, run_commands).map(lambda drawn: [drawn[0], *drawn[1]])
 
-COPIED: Final = Copied(
+COPIED: Final = DuplicationSources(
     project_id=ID, known=KnownReferences(), name="Flow", version=2, graph=msgspec.convert(GRAPHS[1], Graph)
 )
 GATHERED: Final[dict[type[Command[Any]], object]] = {
@@ -171,7 +171,7 @@ GATHERED: Final[dict[type[Command[Any]], object]] = {
 }
 
 
-def decided(command: Command[Any], state: object, now: datetime = NOW) -> tuple[Fact, ...]:
+def decide_facts(command: Command[Any], state: object, now: datetime = NOW) -> tuple[Fact, ...]:
     """Return the facts of a command; none when it is refused."""
     try:
         decider = cast("Decider[Any, Any, Any]", DECIDERS[type(command)])
@@ -196,10 +196,10 @@ def history(noun: Noun[Any], commands: Iterable[Command[Any] | StepCommand]) -> 
         now += timedelta(seconds=1)
         state = states[-1]
         if isinstance(command, Command):
-            new = decided(command, state, now)
+            new = decide_facts(command, state, now)
         else:
             turn = Turn(state, now)
-            turn.give(command)
+            turn.decide(command)
             new = tuple(turn.facts)
         for fact in new:
             state = noun.evolve(state, fact)

@@ -221,7 +221,7 @@ class Site(Process):
         return await self.run(run)
 
     async def ended(self, run: UUID, status: RunStatus = RunStatus.COMPLETED) -> Run:
-        ended = await self.until(run, lambda state: state.ended, "has ended")
+        ended = await self.until(run, lambda state: state.has_ended, "has ended")
         assert ended.status is status, ended.error
         return ended
 

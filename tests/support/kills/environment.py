@@ -102,7 +102,7 @@ class Place:
         """Wait for the end of a run."""
 
         async def holds() -> bool:
-            return (await self.run(run)).ended
+            return (await self.run(run)).has_ended
 
         await eventually(holds, what=f"the run {run} has ended; {self.said()}", seconds=PATIENCE_SECONDS)
         return await self.run(run)

@@ -40,7 +40,7 @@ class Load:
 
     async def open(self) -> list[UUID]:
         """Give the runs that have not ended."""
-        return [run for run in list(self.runs) if not (await self.here.run(run)).ended]
+        return [run for run in list(self.runs) if not (await self.here.run(run)).has_ended]
 
 
 async def kill(here: Place, point: str, kills: int, more: Callable[[], Awaitable[None]]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from psycopg import AsyncConnection
 
-from domain.fact import Fact, topic_of
+from domain.fact import Fact, get_topic
 from domain.graphs.configs import PromptConfig
 from domain.graphs.graph import ErrorClass, Graph, PromptNode, TransformNode
 from domain.ids import from_uuid
@@ -195,7 +195,7 @@ async def write_log(connection: AsyncConnection[Any], history: Sequence[Recorded
             event.workspace_id,
             event.project_id,
             PLAIN_JSON,
-            topic_of(type(event.fact)),
+            get_topic(type(event.fact)),
             encode_metadata(event.metadata).decode(),
             encode_fact(event.fact),
         )

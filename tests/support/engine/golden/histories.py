@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from commands.runs.lifecycle import kept_by_fork, kept_by_retry
-from commands.runs.retained import with_finished_items, with_given_output
+from commands.runs.lifecycle import select_kept_by_fork, select_kept_by_retry
+from commands.runs.retained import find_nodes_with_finished_items, find_nodes_with_output
 from domain.graphs.compiled import compile_graph
 from domain.graphs.graph import Graph
 from domain.runs.facts import RunFact
@@ -85,11 +85,11 @@ def due_in(graphs: dict[str, dict[str, Any]], facts: list[RunFact]) -> list[Due]
 def kept_of(graphs: dict[str, dict[str, Any]], run: Run) -> Kept:
     """Give what the verbs would keep of a run."""
     graph = msgspec.convert(graphs[str(run.workflow_version)], Graph)
-    by_retry, given = kept_by_retry(run), with_given_output(run)
+    by_retry, given = select_kept_by_retry(run), find_nodes_with_output(run)
     return Kept(
         by_retry=by_retry,
-        by_fork={one.id: kept_by_fork(graph, run, one.id) for one in graph.nodes},
-        items_by_retry=with_finished_items(run, (*by_retry, *given)),
+        by_fork={one.id: select_kept_by_fork(graph, run, one.id) for one in graph.nodes},
+        items_by_retry=find_nodes_with_finished_items(run, (*by_retry, *given)),
         outputs_by_retry=given,
     )
 

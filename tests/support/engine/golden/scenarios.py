@@ -39,7 +39,7 @@ Story = Callable[[Site], Awaitable[UUID]]
 
 
 async def ended(here: Site, run: UUID, attempt: int = 1) -> UUID:
-    await here.until(run, lambda state: state.attempt == attempt and state.ended, "has ended")
+    await here.until(run, lambda state: state.attempt == attempt and state.has_ended, "has ended")
     return run
 
 

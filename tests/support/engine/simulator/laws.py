@@ -23,7 +23,7 @@ from domain.runs.facts import (
     WaitFor,
 )
 from domain.runs.run import Run, RunStatus
-from domain.runs.steps import SETTLED, StepStatus, usages_of
+from domain.runs.steps import SETTLED, StepStatus, list_usages
 from tests.support.engine.simulator.random_graphs import Plot
 from tests.support.engine.simulator.reference import (
     NO_GIFTS,
@@ -273,7 +273,7 @@ def check_items(chapter: list[RunFact]) -> None:
 def check_paid_once(play: Told) -> None:
     """What each call took is told of once, by a step or by the run, whatever has become of the step."""
     told = sum(getattr(fact, "usage", None) is not None for fact in play.facts)
-    counted = len(play.run.earlier) + sum(len(usages_of(step)) for step in play.run.steps.values())
+    counted = len(play.run.earlier) + sum(len(list_usages(step)) for step in play.run.steps.values())
     assert told == counted, f"{told} calls were paid for, {counted} are told of"
 
 

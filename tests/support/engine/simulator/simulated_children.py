@@ -38,7 +38,7 @@ class Families:
                 at = child.next_at()
                 if at is not None:
                     yield at, partial(self._advance, child)
-        if play.run.ended or not self._are_tended:
+        if play.run.has_ended or not self._are_tended:
             return
         for node, step, waiting in self._waiting():
             if node in dict(play.unrecorded):
@@ -55,7 +55,7 @@ class Families:
             begun = self.begun.setdefault(self._key(node, step), {})
             most = get_child_concurrency(self._play.plot.compiled.nodes[node])
             for item in range(waiting.children):
-                if sum(not child.run.ended for child in begun.values()) >= most:
+                if sum(not child.run.has_ended for child in begun.values()) >= most:
                     break
                 if item not in begun and item not in step.items:
                     begun[item] = self._begin(node, waiting, item)
@@ -81,7 +81,7 @@ class Families:
     def _advance(self, child: "Play") -> None:
         child.now = max(child.now, self._play.now)
         child.advance()
-        if not self._play.run.ended and self._are_tended:
+        if not self._play.run.has_ended and self._are_tended:
             self.tend()
 
     def _gather(self, node: str) -> None:
@@ -111,7 +111,7 @@ class Families:
         """Give the items whose children have ended without that being recorded, or about to be."""
         step = self._play.run.steps[node]
         begun = self.begun.get(self._key(node, step), {})
-        return [item for item, child in begun.items() if child.run.ended and item not in step.items]
+        return [item for item, child in begun.items() if child.run.has_ended and item not in step.items]
 
     def are_of(self, step: Step) -> bool:
         """Tell whether a step waits for children."""

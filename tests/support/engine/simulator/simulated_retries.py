@@ -5,17 +5,17 @@ from dataclasses import replace
 from typing import Any
 
 from commands.runs.lifecycle import (
-    Again,
-    Fork,
     ForkRun,
+    ForkSources,
     RetryRun,
+    RetrySources,
     fork_run,
-    kept_by_fork,
-    kept_by_retry,
-    moved,
     retry_run,
+    select_kept_by_fork,
+    select_kept_by_retry,
+    translate_kept,
 )
-from commands.runs.retained import with_finished_items, with_given_output
+from commands.runs.retained import find_nodes_with_finished_items, find_nodes_with_output
 from domain.graphs.diff import is_step_unchanged
 from domain.payload import Payload
 from domain.runs.facts import (
@@ -44,18 +44,20 @@ Fates = Mapping[str, Expected]
 def retry(play: Play, plot: Plot) -> None:
     """Go on with a run that has ended, by what the plot says now. Raises CompletedPartChanged."""
     run = play.run
-    kept = kept_by_retry(run)
-    given = with_given_output(run)
-    items = with_finished_items(run, (*kept, *given))
-    again = Again(workflow_version=run.workflow_version, kept=kept, items_kept=items, outputs_kept=given, pins=None)
+    kept = select_kept_by_retry(run)
+    given = find_nodes_with_output(run)
+    items = find_nodes_with_finished_items(run, (*kept, *given))
+    again = RetrySources(
+        workflow_version=run.workflow_version, kept=kept, items_kept=items, outputs_kept=given, pins=None
+    )
     if plot.raw is not play.plot.raw:
-        kept = moved(play.plot.graph, plot.graph, kept)
+        kept = translate_kept(play.plot.graph, plot.graph, kept)
         # What the children go by has no newer version here.
         graphs = play.plot.graph, plot.graph
         items = tuple(node for node in items if is_step_unchanged(*graphs, node))
         given = tuple(node for node in given if is_step_unchanged(*graphs, node))
         version = run.workflow_version + 1
-        again = Again(workflow_version=version, kept=kept, items_kept=items, outputs_kept=given, pins=Pins())
+        again = RetrySources(workflow_version=version, kept=kept, items_kept=items, outputs_kept=given, pins=Pins())
     command = RetryRun(target_id=play.run_id, user_id="ada", newest_graph=again.pins is not None)
     facts = retry_run(command, run, again, play.now)
     play.plot, play.losses, play.cancel_at = plot, 0, None
@@ -66,12 +68,12 @@ def retry(play: Play, plot: Plot) -> None:
 def fork(play: Play, plot: Plot, node: str) -> Play:
     """Begin a run from a step of another, by what the plot says now. Raises CompletedPartChanged."""
     run, newest = play.run, plot.raw is not play.plot.raw
-    kept = kept_by_fork(play.plot.graph, run, node)
-    gathered = Fork(
+    kept = select_kept_by_fork(play.plot.graph, run, node)
+    gathered = ForkSources(
         project_id=NOBODY,
         source=run,
         workflow_version=run.workflow_version + newest,
-        kept=moved(play.plot.graph, plot.graph, kept) if newest else kept,
+        kept=translate_kept(play.plot.graph, plot.graph, kept) if newest else kept,
         pins=run.pins,
     )
     inputs = None if plot.inputs == play.plot.inputs else Payload(value=plot.inputs)

@@ -118,7 +118,7 @@ class Play:
         self.now = max(self.now, min(at for at, _ in moves))
         _, move = self.random.choice([one for one in moves if one[0] <= self.now])
         move()
-        if not self.run.ended and self._is_lost():
+        if not self.run.has_ended and self._is_lost():
             self._lose()
         return True
 
@@ -128,7 +128,7 @@ class Play:
 
     def _moves(self) -> Iterator[tuple[datetime, Callable[[], None]]]:
         yield from self.families.moves()
-        if self.run.ended:
+        if self.run.has_ended:
             return
         if self.moved or self.unrecorded:
             yield self.now, self._look
@@ -152,7 +152,7 @@ class Play:
 
     def cancel(self) -> None:
         """Have somebody cancel the run."""
-        if not self.run.ended and not self.run.cancel_requested:
+        if not self.run.has_ended and not self.run.cancel_requested:
             self.record(cancel_run(CancelRun(target_id=self.run_id, user_id="ada"), self.run, None, self.now))
             self.moved = True
 
@@ -165,7 +165,7 @@ class Play:
         for node, attempt in late:
             if self.random.random() < 0.3:
                 turn = Turn(self.run, self.now)
-                turn.give(RefuseResult(node=node, attempt=attempt, reason="it is too late", usage=CALL))
+                turn.decide(RefuseResult(node=node, attempt=attempt, reason="it is too late", usage=CALL))
                 self.record(tuple(turn.facts))
                 self.moved = True
 
@@ -251,14 +251,14 @@ class Play:
         )
 
     def _commit(self, progress: TurnBuilder) -> None:
-        if progress.turn.run.ended:
+        if progress.turn.run.has_ended:
             self.families.cancel()
             if self._is_lost():  # between what the children are asked and the end that they are asked for
                 self._lose()
                 return
         if progress.turn.facts:
             self.record(tuple(progress.turn.facts))
-        if self.run.ended:
+        if self.run.has_ended:
             self.under_way.clear()
             return
         if progress.ends_next_turn:
