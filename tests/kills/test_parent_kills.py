@@ -121,7 +121,7 @@ async def test_parents_that_are_cancelled_leave_no_child_running_in_twenty_kills
 
         async def cancel_and_more() -> None:
             for run in await load.open():
-                await here.commands.refused(CancelRun(target_id=run, user_id="ada"))  # it may have failed by then
+                await here.commands.find_refusal(CancelRun(target_id=run, user_id="ada"))  # it may have failed by then
             await load.more()
 
         await kill(here, point, 20, cancel_and_more)

@@ -14,7 +14,7 @@ from domain.runs.facts import RunFact, StepWaiting, WaitFor
 from domain.runs.run import Run, RunStatus, evolve
 from engine.turns.schedule import list_overdue_steps
 from store.log.codec import TOPICS, encode_fact
-from tests.domain.test_golden import lost
+from tests.domain.test_golden import find_losses
 from tests.support.engine.golden.histories import ALL, due_in, kept_of, read_facts, stored
 from tests.support.engine.simulator.laws import check_starts
 
@@ -33,7 +33,7 @@ def folded(facts: list[RunFact]) -> Run:
 def test_an_old_run_folds_to_what_it_always_folded_to(name: str) -> None:
     history = stored(name)
     state = msgspec.json.decode(msgspec.json.encode(folded(read_facts(history))))
-    assert lost(history.state, state) == []
+    assert find_losses(history.state, state) == []
 
 
 @NAMES
