@@ -11,7 +11,7 @@ from domain.runs.run import Run, RunStatus
 from domain.runs.steps import StepStatus
 from engine.engine import Engine
 from tests.support.engine.backends import ENGINES, terminate
-from tests.support.engine.harness import PATIENCE_SECONDS, Gate, Site, asks, check_history, reviews, site
+from tests.support.engine.harness import PATIENCE_SECONDS, FakeModel, Site, asks, check_history, reviews, site
 from tests.support.graphs import edge, graph, node
 from tests.support.waiting import eventually
 
@@ -51,7 +51,7 @@ async def finish(here: Site, run: UUID) -> Run:
 
 @pytest.mark.parametrize("length", range(1, 14))
 async def test_a_run_goes_on_wherever_its_engine_stopped(database: str, length: int) -> None:
-    gate = Gate()
+    gate = FakeModel()
     async with site(database, gate) as here:
         run = await here.begin(CHAIN)
 
@@ -165,8 +165,8 @@ async def test_what_an_engine_leaves_behind_the_other_goes_on_with(database: str
 
 async def test_an_engine_that_was_given_up_unawares_records_its_result_as_refused(database: str) -> None:
     async with (
-        site(database, Gate(signature=" by the first")) as here,
-        site(database, Gate(signature=" by the second")) as there,
+        site(database, FakeModel(signature=" by the first")) as here,
+        site(database, FakeModel(signature=" by the second")) as there,
     ):
         run = await here.begin(HELD)
         async with here.engaged("first", heartbeat_seconds=3_600) as first:  # it will not notice by itself

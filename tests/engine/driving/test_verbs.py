@@ -11,7 +11,7 @@ from domain.runs.refusals import CompletedPartChanged, RunNotRetriable, RunNotRu
 from domain.runs.run import Run, RunStatus
 from domain.runs.steps import StepStatus
 from tests.support.commands.processes import new_id
-from tests.support.engine.fake_model import Gate
+from tests.support.engine.fake_model import FakeModel
 from tests.support.engine.harness import Site, asks, reviews, site
 from tests.support.graphs import Json, edge, graph, node
 
@@ -96,7 +96,7 @@ async def test_a_run_waits_to_try_again_and_is_cancelled(database: str) -> None:
 
 
 async def test_a_cancel_that_its_engine_did_not_live_to_see_through_is_seen_through_by_the_next(database: str) -> None:
-    gate = Gate()
+    gate = FakeModel()
     async with site(database, gate) as here:
         async with here.engaged("first"):
             run = await here.begin(HELD)

@@ -17,7 +17,7 @@ from engine.cluster.owner import Owner
 from engine.driving.driver import Driver
 from engine.settings import EngineSettings
 from tests.support.commands.processes import now
-from tests.support.engine.harness import Gate, Site, asks, check_history, reviews, site
+from tests.support.engine.harness import FakeModel, Site, asks, check_history, reviews, site
 from tests.support.graphs import Json, edge, graph, node
 from tests.support.waiting import eventually
 
@@ -222,7 +222,7 @@ async def test_a_long_back_off_is_left_to_a_timer(database: str) -> None:
 
 async def test_an_attempt_lasts_no_longer_than_what_remains_in_total(database: str) -> None:
     retry = {"max_attempts": 5, "retry_on": ["timeout"], "backoff": {"initial_seconds": 0, "jitter": 0}}
-    async with site(database, Gate()) as here, here.engaged():
+    async with site(database, FakeModel()) as here, here.engaged():
         run = await here.begin(graph(asks("a", "held", retry=retry, total_timeout_seconds=SHORT_SECONDS)))
         ended = await here.ended(run, RunStatus.FAILED)
         facts = await here.of(run)

@@ -46,7 +46,7 @@ async def anthropic(model_server: ModelServer) -> AsyncGenerator[Anthropic]:
     await provider.close()
 
 
-async def fault_of(provider: Anthropic, asked: ModelRequest) -> ProviderFault:
+async def expect_fault(provider: Anthropic, asked: ModelRequest) -> ProviderFault:
     with pytest.raises(ProviderFault) as caught:
         await provider.complete(asked, ignore)
     assert KEY not in caught.value.message
@@ -137,27 +137,27 @@ async def test_a_repair_shows_the_model_its_answer(anthropic: Anthropic, model_s
     ],
 )
 async def test_faults_are_classified(anthropic: Anthropic, behaviour: str, error_class: ErrorClass) -> None:
-    assert (await fault_of(anthropic, ask(behaviour))).error_class is error_class
+    assert (await expect_fault(anthropic, ask(behaviour))).error_class is error_class
 
 
 async def test_a_limit_of_rate_says_when_to_come_back(anthropic: Anthropic) -> None:
-    fault = await fault_of(anthropic, ask("status-429?type=rate_limit_error&retry-after=7"))
+    fault = await expect_fault(anthropic, ask("status-429?type=rate_limit_error&retry-after=7"))
     assert fault.retry_after_seconds == 7
 
 
 async def test_a_silent_server_is_out_of_time(anthropic: Anthropic) -> None:
-    assert (await fault_of(anthropic, ask("silent", timeout_seconds=0.1))).error_class is ErrorClass.TIMEOUT
+    assert (await expect_fault(anthropic, ask("silent", timeout_seconds=0.1))).error_class is ErrorClass.TIMEOUT
 
 
 @pytest.mark.parametrize("behaviour", ["cut", "broken-json", "error-in-stream", "end-early"])
 async def test_the_input_of_a_call_that_broke_off_is_counted(anthropic: Anthropic, behaviour: str) -> None:
-    fault = await fault_of(anthropic, ask(behaviour))
+    fault = await expect_fault(anthropic, ask(behaviour))
     assert fault.usage is not None
     assert fault.usage.input_tokens == 7
 
 
 async def test_a_refusal_counts_all_its_tokens(anthropic: Anthropic) -> None:
-    fault = await fault_of(anthropic, ask("filtered"))
+    fault = await expect_fault(anthropic, ask("filtered"))
     assert fault.usage is not None
     assert (fault.usage.input_tokens, fault.usage.output_tokens) == (7, 2)
 

@@ -31,7 +31,7 @@ async def either(request: pytest.FixtureRequest, model_server: ModelServer) -> A
     await made.close()
 
 
-async def answer_of(provider: Provider, model: str) -> ModelResponse:
+async def complete(provider: Provider, model: str) -> ModelResponse:
     deltas: list[str] = []
     asked = ModelRequest(model=model, prompt="Hi", idempotency_token="t", timeout_seconds=10)  # noqa: S106  # no secret
     answer = await provider.complete(asked, deltas.append)
@@ -40,20 +40,20 @@ async def answer_of(provider: Provider, model: str) -> ModelResponse:
 
 
 async def test_a_mark_before_the_stream_and_events_without_data_cost_no_word(either: Provider) -> None:
-    answer = await answer_of(either, "marked")
+    answer = await complete(either, "marked")
     assert answer.text == "First \ufeffsecond", "only the mark at the very beginning is none of the text"
     assert answer.usage.output_tokens == 2
 
 
 async def test_half_a_surrogate_pair_becomes_a_replacement_character(either: Provider) -> None:
-    answer = await answer_of(either, "half-pairs")
+    answer = await complete(either, "half-pairs")
     assert answer.text == "a\ufffdb\U0001f600c\ufffd\ufffdd\\ud800"
     assert answer.usage.output_tokens == 1
 
 
 @pytest.mark.parametrize("told", ODD_USAGES, ids=repr)
 async def test_an_odd_usage_does_not_cost_the_answer(either: Provider, told: object) -> None:
-    answer = await answer_of(either, f"odd-usage?{msgspec.json.encode(told).decode()}")
+    answer = await complete(either, f"odd-usage?{msgspec.json.encode(told).decode()}")
     assert answer.text == "Paid"
     assert answer.usage.output_tokens == 0
     assert answer.usage.input_tokens in {0, 7}, "what Anthropic's server said when it began stays"
@@ -61,14 +61,14 @@ async def test_an_odd_usage_does_not_cost_the_answer(either: Provider, told: obj
 
 @pytest.mark.parametrize("model", ["done-alone", "nothing", "spent", "tool"])
 async def test_an_answer_without_text_says_why_there_is_none(either: Provider, model: str) -> None:
-    answer = await answer_of(either, model)
+    answer = await complete(either, model)
     assert (answer.text, answer.truncated, answer.called_tool) == ("", model == "spent", model == "tool")
     assert answer.usage.input_tokens == (0 if model == "done-alone" else 7)
 
 
 async def test_a_refusal_is_one_whatever_was_written_before(either: Provider) -> None:
     with pytest.raises(ProviderFault) as caught:
-        await answer_of(either, "filtered")
+        await complete(either, "filtered")
     assert caught.value.error_class is ErrorClass.CONTENT_REFUSED
     assert caught.value.usage is not None
     assert caught.value.usage.output_tokens == 2

@@ -29,7 +29,7 @@ def ignore(_delta: str) -> None:
     """Take no notice."""
 
 
-async def fault_of(provider: OpenAiCompatible, asked: ModelRequest) -> ProviderFault:
+async def expect_fault(provider: OpenAiCompatible, asked: ModelRequest) -> ProviderFault:
     with pytest.raises(ProviderFault) as caught:
         await provider.complete(asked, ignore)
     fault = caught.value
@@ -171,7 +171,7 @@ async def test_calls_in_a_row_share_a_connection(provider: OpenAiCompatible, mod
     ],
 )
 async def test_every_fault_has_its_class(provider: OpenAiCompatible, model: str, error_class: ErrorClass) -> None:
-    fault = await fault_of(provider, ask(model))
+    fault = await expect_fault(provider, ask(model))
     assert fault.error_class is error_class, fault.message
     assert len(fault.message) < 500
 
@@ -180,30 +180,30 @@ async def test_every_fault_has_its_class(provider: OpenAiCompatible, model: str,
 async def test_a_server_that_takes_its_time_is_left_when_the_time_is_over(
     provider: OpenAiCompatible, model_server: ModelServer, model: str
 ) -> None:
-    fault = await fault_of(provider, ask(model, timeout_seconds=0.15))
+    fault = await expect_fault(provider, ask(model, timeout_seconds=0.15))
     assert fault.error_class is ErrorClass.TIMEOUT
     await eventually(lambda: _holds(model_server.hung_up.is_set()), what="the server sees the connection end")
 
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_the_provider_says_when_to_come_back(provider: OpenAiCompatible, status: int) -> None:
-    fault = await fault_of(provider, ask(f"status-{status}?retry-after=7"))
+    fault = await expect_fault(provider, ask(f"status-{status}?retry-after=7"))
     assert fault.retry_after_seconds == 7
 
 
 async def test_a_redirect_is_not_followed(provider: OpenAiCompatible, model_server: ModelServer) -> None:
-    fault = await fault_of(provider, ask("redirect"))
+    fault = await expect_fault(provider, ask("redirect"))
     assert fault.error_class is ErrorClass.BAD_REQUEST
     assert len(model_server.calls) == 1
 
 
 async def test_a_bad_request_says_what_was_wrong_but_never_the_key(provider: OpenAiCompatible) -> None:
-    fault = await fault_of(provider, ask(f"status-400?message=the+key+{KEY}+cannot+use+this+model"))
+    fault = await expect_fault(provider, ask(f"status-400?message=the+key+{KEY}+cannot+use+this+model"))
     assert fault.message.endswith("the key … cannot use this model")
 
 
 async def test_a_refused_key_is_not_quoted(provider: OpenAiCompatible) -> None:
-    fault = await fault_of(provider, ask("status-401?message=Incorrect+key:+sk-t***6789"))
+    fault = await expect_fault(provider, ask("status-401?message=Incorrect+key:+sk-t***6789"))
     assert "sk-t" not in fault.message
 
 
@@ -213,7 +213,7 @@ async def test_an_answer_cut_by_its_limit_says_so(provider: OpenAiCompatible) ->
 
 
 async def test_a_refusal_still_counts_its_tokens(provider: OpenAiCompatible) -> None:
-    fault = await fault_of(provider, ask("filtered"))
+    fault = await expect_fault(provider, ask("filtered"))
     assert fault.usage is not None
     assert (fault.usage.input_tokens, fault.usage.output_tokens) == (7, 2)
 
@@ -237,7 +237,7 @@ async def test_odd_bytes_become_text_that_can_be_stored(provider: OpenAiCompatib
 async def test_half_a_surrogate_pair_is_refused_before_it_is_sent(
     provider: OpenAiCompatible, model_server: ModelServer
 ) -> None:
-    fault = await fault_of(provider, ask(prompt="a\ud800b"))
+    fault = await expect_fault(provider, ask(prompt="a\ud800b"))
     assert fault.error_class is ErrorClass.BAD_REQUEST
     assert model_server.calls == []
 
@@ -246,7 +246,7 @@ async def test_a_provider_that_is_not_there_is_unavailable() -> None:
     with ModelServer() as gone:
         pass
     provider = OpenAiCompatible(OpenAiSettings(api_key=Secret(KEY), base_url=gone.base_url, guard=LOCAL))
-    fault = await fault_of(provider, ask())
+    fault = await expect_fault(provider, ask())
     await provider.close()
     assert fault.error_class is ErrorClass.UNAVAILABLE
 
@@ -258,7 +258,7 @@ async def test_a_call_that_finds_no_free_connection_is_overload(model_server: Mo
     provider = OpenAiCompatible(settings)
     first = asyncio.create_task(provider.complete(ask("silent"), ignore))
     await eventually(lambda: _holds(len(model_server.calls) == 1), what="the first call has arrived")
-    fault = await fault_of(provider, ask())
+    fault = await expect_fault(provider, ask())
     first.cancel()
     await asyncio.wait([first])
     await provider.close()

@@ -31,7 +31,7 @@ async def answer_to(asked: ModelRequest) -> tuple[ModelResponse, list[str]]:
     return await Scripted().complete(asked, deltas.append), deltas
 
 
-async def value_of(schema: Json) -> Any:  # noqa: ANN401  # any JSON value
+async def complete_json(schema: Json) -> Any:  # noqa: ANN401  # any JSON value
     answer, deltas = await answer_to(ask(output=JsonOutput(schema=schema)))
     assert "".join(deltas) == answer.text
     return msgspec.json.decode(answer.text)
@@ -107,12 +107,12 @@ async def test_a_long_prompt_is_quoted_only_in_part_and_without_nul() -> None:
     ],
 )
 async def test_it_makes_json_that_meets_the_schema(schema: Json) -> None:
-    assert compile_schema(schema).problems(await value_of(schema)) == ()
+    assert compile_schema(schema).problems(await complete_json(schema)) == ()
 
 
 async def test_texts_in_json_say_what_they_are_and_what_for() -> None:
     schema: Json = {"type": "object", "properties": {"title": TEXT, "lines": {"type": "array", "items": TEXT}}}
-    assert await value_of(schema) == {
+    assert await complete_json(schema) == {
         "title": "[scripted] title",
         "lines": ["[scripted] lines 1", "[scripted] lines 2"],
     }

@@ -12,7 +12,7 @@ from domain.runs.run import RunStatus
 from domain.runs.steps import list_usages
 from engine.providers.provider import Provider
 from tests.engine.providers.conftest import speaking
-from tests.support.engine.harness import Gate, check_history, site
+from tests.support.engine.harness import FakeModel, check_history, site
 from tests.support.graphs import Json, graph, node
 from tests.support.model_server.server import ModelServer
 
@@ -38,15 +38,15 @@ def asks(model: str, repairs: int = 2) -> Json:
     return graph(node(kind="prompt", config={"model": f"gate/{model}", "template": "How many?", "output": output}))
 
 
-def behind(provider: Provider) -> Gate:
-    """Put a real provider in the gate's place."""
-    return cast("Gate", provider)
+def behind(provider: Provider) -> FakeModel:
+    """Return a real provider typed as the fake model that it replaces."""
+    return cast("FakeModel", provider)
 
 
 async def test_a_model_that_fails_at_first_is_told_what_was_wrong_and_mends_it(
     database: str, provider: Provider, server: ModelServer
 ) -> None:
-    server.tell("truncated", "echo")
+    server.script_behaviours("truncated", "echo")
     async with site(database) as plain:
         here = replace(plain, gate=behind(provider))
         async with here.engaged():
@@ -130,7 +130,7 @@ async def test_a_model_that_gives_no_text_fails_its_step_and_is_paid_once(
 async def test_a_model_that_gives_no_text_is_asked_again_for_json(
     database: str, provider: Provider, server: ModelServer
 ) -> None:
-    server.tell("nothing", "echo")
+    server.script_behaviours("nothing", "echo")
     async with site(database) as plain:
         here = replace(plain, gate=behind(provider))
         async with here.engaged():
@@ -142,7 +142,7 @@ async def test_a_model_that_gives_no_text_is_asked_again_for_json(
 async def test_an_odd_answer_that_is_paid_for_is_kept(
     database: str, provider: Provider, server: ModelServer, model: str
 ) -> None:
-    server.tell(model)
+    server.script_behaviours(model)
     config: Json = {"model": f"gate/{model}", "template": "Say something."}
     async with site(database) as plain:
         here = replace(plain, gate=behind(provider))

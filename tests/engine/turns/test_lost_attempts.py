@@ -16,7 +16,7 @@ from engine.steps.contract import Failed
 from engine.turns.lost_attempts import fail_repeatedly_lost
 from projections.read_models.runs_view import RunsView
 from tests.support.commands.scenario import NOW
-from tests.support.engine.fake_model import Gate
+from tests.support.engine.fake_model import FakeModel
 from tests.support.engine.harness import Site, asks, check_history, site
 from tests.support.graphs import edge, graph, node
 from tests.support.waiting import eventually
@@ -26,7 +26,7 @@ BOUND = 5
 AGAIN = {"max_attempts": 2, "backoff": {"initial_seconds": 0, "jitter": 0}}
 
 
-class Unlucky(Gate):
+class Unlucky(FakeModel):
     """A model that answers nothing at first, then has too much to do once, and then answers."""
 
     held = 2

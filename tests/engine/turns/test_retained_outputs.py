@@ -18,7 +18,7 @@ from domain.runs.steps import StepStatus
 from tests.engine.driving.test_verbs import fork, retry, revise
 from tests.support.commands.processes import new_id
 from tests.support.engine.child_graphs import maps
-from tests.support.engine.harness import Gate, Site, asks, reviews, site
+from tests.support.engine.harness import FakeModel, Site, asks, reviews, site
 from tests.support.graphs import Json, edge, graph, node
 
 BROKEN: Final = "steps.a.output.nope == 1"
@@ -106,7 +106,7 @@ async def test_a_map_whose_list_is_kept_begins_no_item_again(database: str) -> N
 
 
 async def test_an_answer_too_large_for_a_fact_is_kept_by_reference(database: str) -> None:
-    async with site(database, Gate(signature="x" * INLINE_BYTES)) as here, here.engaged():
+    async with site(database, FakeModel(signature="x" * INLINE_BYTES)) as here, here.engaged():
         run = await failed(here, paid())
         gave = (await here.run(run)).steps["a"].gave
         await revise(here, run, paid(MENDED))
@@ -194,7 +194,7 @@ async def test_a_default_whose_condition_fails_too_does_not_cost_the_answer(data
 
 
 async def test_a_run_cancelled_before_its_kept_output_is_settled_keeps_it(database: str) -> None:
-    gate = Gate()
+    gate = FakeModel()
     async with site(database, gate) as here:
         async with here.engaged("first"):
             run = await failed(here, paid())
@@ -212,7 +212,7 @@ async def test_a_run_cancelled_before_its_kept_output_is_settled_keeps_it(databa
 
 
 async def test_an_engine_that_comes_later_settles_what_was_kept_once(database: str) -> None:
-    gate = Gate()
+    gate = FakeModel()
     async with site(database, gate) as here:
         async with here.engaged("first"):
             run = await failed(here, paid())

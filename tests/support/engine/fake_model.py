@@ -16,12 +16,12 @@ PRICES = {
 }
 
 
-def clumsy(call: int) -> str:
+def write_clumsy_json(call: int) -> str:
     return {1: "It is one.", 2: '{"n": "two"}'}.get(call, f'```json\n{{"n": {call}}}\n```')
 
 
 @dataclass
-class Gate:
+class FakeModel:
     """A model. `gate/free` answers at once, `gate/held` once it is let go, `gate/moody` after two failures.
 
     `gate/counting` is held too, and says when it is aborted what it had counted.
@@ -45,18 +45,18 @@ class Gate:
         call = self.calls[request.prompt]
         usage = Usage(model=f"gate/{request.model}", input_tokens=1, output_tokens=call, latency_ms=0.0)
         if request.model == "held":
-            await self._let_go(request.prompt)
+            await self._wait_until_open(request.prompt)
         if request.model == "counting":
-            await self._let_go(request.prompt, lambda: request.aborted(usage))
+            await self._wait_until_open(request.prompt, lambda: request.aborted(usage))
         if request.model == "moody" and call <= 2:
             raise ProviderFault(ErrorClass.OVERLOADED, "not in the mood", usage=usage)
         self.repairs.append(request.repair)
-        text = clumsy(call) if request.model == "clumsy" else f"{request.prompt} #{call}{self.signature}"
+        text = write_clumsy_json(call) if request.model == "clumsy" else f"{request.prompt} #{call}{self.signature}"
         self.answered[request.prompt] += 1
         on_delta(text)
         return ModelResponse(text=text, usage=usage)
 
-    async def _let_go(self, prompt: str, on_abort: Callable[[], None] = lambda: None) -> None:
+    async def _wait_until_open(self, prompt: str, on_abort: Callable[[], None] = lambda: None) -> None:
         try:
             await self.open.wait()
         except asyncio.CancelledError:

@@ -49,7 +49,7 @@ from store.failpoint import FailPointHook, noop
 from store.postgres.migrations import migrate
 from store.settings import StoreSettings
 from tests.support.commands.processes import Process, new_id, now
-from tests.support.engine.fake_model import PRICES, Gate
+from tests.support.engine.fake_model import PRICES, FakeModel
 from tests.support.graphs import Json, node
 from tests.support.projections.given import run_in_background
 from tests.support.store.given import WORKSPACE, open_log
@@ -97,7 +97,7 @@ class Site(Process):
     database: str
     feed: Feed
     models: ReadModels
-    gate: Gate
+    gate: FakeModel
     contents: HeldContents
     http: HttpSteps | None = None
     run_data_bytes: int = RUN_DATA_BYTES
@@ -265,7 +265,9 @@ def check_history(facts: list[Fact]) -> None:
 
 
 @asynccontextmanager
-async def site(database: str, gate: Gate | None = None, bounds: StoreSettings | None = None) -> AsyncGenerator[Site]:
+async def site(
+    database: str, gate: FakeModel | None = None, bounds: StoreSettings | None = None
+) -> AsyncGenerator[Site]:
     """Give a process on a log, with the read model of runs."""
     await migrate(database, ["store", "engine", "projections"])
     models = ReadModels(database, ProjectionSettings())
@@ -289,6 +291,6 @@ async def site(database: str, gate: Gate | None = None, bounds: StoreSettings | 
                 database=database,
                 feed=feed,
                 models=models,
-                gate=gate or Gate(),
+                gate=gate or FakeModel(),
                 contents=contents,
             )

@@ -14,13 +14,13 @@ import msgspec
 
 from tests.support.model_server import openai_chat
 from tests.support.model_server.request_log import Reply
-from tests.support.model_server.speech import HALF, Speech, stream
+from tests.support.model_server.speech import HALF, ProtocolDialect, stream
 
 DRIP_SECONDS = 0.02
 SLOW_SECONDS = 0.1
 
 
-async def behave(name: str, body: dict[str, Any], reply: Reply, speech: Speech) -> None:
+async def behave(name: str, body: dict[str, Any], reply: Reply, speech: ProtocolDialect) -> None:
     """Answer one call as its behaviour says, in the protocol that it came in."""
     word, _, rest = name.partition("?")
     if word.startswith("status-"):
@@ -38,11 +38,11 @@ async def _fail(status: int, told: dict[str, str], reply: Reply) -> None:
     await reply.json(status, {"type": "error", "error": error}, told)
 
 
-async def _echo(speech: Speech, body: dict[str, Any], reply: Reply) -> None:
+async def _echo(speech: ProtocolDialect, body: dict[str, Any], reply: Reply) -> None:
     await stream(speech, reply, speech.answer_to(body))
 
 
-async def _half(speech: Speech, reply: Reply) -> None:
+async def _half(speech: ProtocolDialect, reply: Reply) -> None:
     await reply.open_stream()
     for event in speech.beginning():
         await reply.event(event)
@@ -50,49 +50,49 @@ async def _half(speech: Speech, reply: Reply) -> None:
         await reply.event(speech.word(word))
 
 
-async def _cut(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _cut(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await _half(speech, reply)
     reply.cut()
 
 
-async def _end_early(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _end_early(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await _half(speech, reply)
     await reply.end_stream()
 
 
-async def _cut_after_finish(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _cut_after_finish(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await _half(speech, reply)
     await reply.event(speech.finish("stop"))
     reply.cut()
 
 
-async def _silent(_speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
-    await reply.gone()
+async def _silent(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
+    await reply.wait_for_hang_up()
 
 
-async def _stall(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _stall(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await _half(speech, reply)
-    await reply.gone()
+    await reply.wait_for_hang_up()
 
 
-async def _drip(_speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _drip(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await reply.open_stream()
-    while not await reply.gone(DRIP_SECONDS):
+    while not await reply.wait_for_hang_up(DRIP_SECONDS):
         await reply.piece(b":")
 
 
-async def _slow(speech: Speech, body: dict[str, Any], reply: Reply) -> None:
-    if not await reply.gone(SLOW_SECONDS):
+async def _slow(speech: ProtocolDialect, body: dict[str, Any], reply: Reply) -> None:
+    if not await reply.wait_for_hang_up(SLOW_SECONDS):
         await _echo(speech, body, reply)
 
 
-async def _broken_json(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _broken_json(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await _half(speech, reply)
     await reply.piece(b'data: {"choices": [{"delta"\n\n')
     await reply.end_stream()
 
 
-async def _odd_bytes(_speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _odd_bytes(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     """Bytes that are not UTF-8, an escaped NUL, fields unknown to us, and lines that end in CR LF."""
     await reply.open_stream({"X-Odd": "1"})
     await reply.piece(b': comment\r\ndata: {"new": [1], "choices": [{"delta": {"content": "a\\u0000b\xff"}}]}\r\n\r\n')
@@ -100,7 +100,7 @@ async def _odd_bytes(_speech: Speech, _body: dict[str, Any], reply: Reply) -> No
     await reply.end_stream()
 
 
-async def _marked(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _marked(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     """A byte order mark before the stream, an event that only says when to come back, and one without data."""
     await reply.open_stream()
     await reply.piece(b"\xef\xbb\xbfdata: " + msgspec.json.encode(speech.word("First ")) + b"\n\n")
@@ -110,25 +110,25 @@ async def _marked(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
     await reply.end_stream()
 
 
-async def _done_alone(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _done_alone(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await reply.open_stream()
     await reply.piece(speech.last())
     await reply.end_stream()
 
 
-async def _nothing(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _nothing(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await stream(speech, reply, [], "stop")
 
 
-async def _spent(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _spent(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await stream(speech, reply, [], "length")
 
 
-async def _tool(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _tool(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await stream(speech, reply, [], "tool")
 
 
-async def _half_pairs(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _half_pairs(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     """Escapes of surrogates: one alone, two that are a pair, two in the wrong order, and an escaped backslash."""
     await reply.open_stream()
     for event in [*speech.beginning(), speech.word("@"), *speech.ending("stop", 1)]:
@@ -137,7 +137,7 @@ async def _half_pairs(speech: Speech, _body: dict[str, Any], reply: Reply) -> No
     await reply.end_stream()
 
 
-async def _odd_usage(speech: Speech, body: dict[str, Any], reply: Reply) -> None:
+async def _odd_usage(speech: ProtocolDialect, body: dict[str, Any], reply: Reply) -> None:
     told = msgspec.json.decode(body["model"].partition("?")[2])
     await reply.open_stream()
     for event in [*speech.beginning(), speech.word("Paid"), *speech.ending("stop", 1)]:
@@ -145,68 +145,68 @@ async def _odd_usage(speech: Speech, body: dict[str, Any], reply: Reply) -> None
     await reply.end_stream()
 
 
-async def _giant_line(_speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _giant_line(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await reply.open_stream()
-    while not await reply.gone(0):
+    while not await reply.wait_for_hang_up(0):
         await reply.piece(b"x" * 65_536)
 
 
-async def _giant_answer(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _giant_answer(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await reply.open_stream()
-    while not await reply.gone(0):
+    while not await reply.wait_for_hang_up(0):
         await reply.event(speech.word("word " * 10_000))
 
 
-async def _giant_error(_speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _giant_error(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await reply.whole(400, "application/json", b'{"error": {"message": "' + b"x" * 1_000_000 + b'"}}')
 
 
-async def _page(_speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _page(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await reply.whole(200, "text/html", b"<html>Please sign in</html>")
 
 
-async def _compressed(_speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _compressed(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await reply.open_stream({"Content-Encoding": "gzip"})
     await reply.end_stream()
 
 
-async def _not_http(_speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _not_http(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await reply.send(b"220 mail.example.com ESMTP\r\n")
     reply.cut()
 
 
-async def _redirect(_speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _redirect(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await reply.json(307, {}, {"Location": "/v1/chat/completions"})
 
 
-async def _filtered(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _filtered(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await stream(speech, reply, HALF, "refused")
 
 
-async def _refuses(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _refuses(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await reply.open_stream()
     await reply.event(openai_chat.chunk(refusal="I will not."))
     await reply.event(speech.finish("stop"))
     await reply.end_stream()
 
 
-async def _truncated(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _truncated(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await stream(speech, reply, HALF, "length")
 
 
-async def _error_in_stream(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _error_in_stream(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await _half(speech, reply)
     await reply.event(speech.error("overloaded_error", "busy"))
     await reply.end_stream()
 
 
-async def _no_usage(speech: Speech, _body: dict[str, Any], reply: Reply) -> None:
+async def _no_usage(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await _half(speech, reply)
     await reply.event(speech.finish("stop"))
     await reply.end_stream()
 
 
-_BEHAVIOURS: dict[str, Callable[[Speech, dict[str, Any], Reply], Awaitable[None]]] = {
+_BEHAVIOURS: dict[str, Callable[[ProtocolDialect, dict[str, Any], Reply], Awaitable[None]]] = {
     "broken-json": _broken_json,
     "compressed": _compressed,
     "cut": _cut,

@@ -77,7 +77,7 @@ class Reply:
         """Break the connection, in the middle of whatever is being sent."""
         self._writer.transport.abort()
 
-    async def gone(self, seconds: float | None = None) -> bool:
+    async def wait_for_hang_up(self, seconds: float | None = None) -> bool:
         """Wait until the other side has gone, or so long; tells which."""
         try:
             return await asyncio.wait_for(self._reader.read(1), seconds) == b""

@@ -19,10 +19,10 @@ from tests.support.model_server.behaviours import behave
 from tests.support.model_server.ledger import Call
 from tests.support.model_server.openai_chat import OpenAiChat
 from tests.support.model_server.request_log import LINE_BYTES_MAX, Reply, Request, read_request
-from tests.support.model_server.speech import Speech
+from tests.support.model_server.speech import ProtocolDialect
 
-SPEECHES: tuple[Speech, ...] = (OpenAiChat(), AnthropicMessages())
-PROTOCOLS: Mapping[str, Speech] = {speech.path: speech for speech in SPEECHES}
+SPEECHES: tuple[ProtocolDialect, ...] = (OpenAiChat(), AnthropicMessages())
+PROTOCOLS: Mapping[str, ProtocolDialect] = {speech.path: speech for speech in SPEECHES}
 
 
 class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +37,7 @@ class ModelServer:
         self.calls: list[Call] = []
         self.hung_up = threading.Event()
         self.connections = 0
-        self._told: deque[str] = deque()
+        self._scripted: deque[str] = deque()
         self._seen: Counter[str] = Counter()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self.serve(self._ready.set)), name="model-server")
@@ -56,9 +56,9 @@ class ModelServer:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
 
-    def tell(self, *behaviours: str) -> None:
+    def script_behaviours(self, *behaviours: str) -> None:
         """Say how the next calls go, one each."""
-        self._told.extend(behaviours)
+        self._scripted.extend(behaviours)
 
     async def serve(self, on_ready: Callable[[], None]) -> None:
         """Serve until stopped; `on_ready` is called once `base_url` is known."""
@@ -85,7 +85,7 @@ class ModelServer:
             case "GET", "/ledger":
                 await reply.json(200, self.calls)
             case "POST", "/control":
-                self.tell(*msgspec.json.decode(request.body, type=Control).behaviours)
+                self.script_behaviours(*msgspec.json.decode(request.body, type=Control).behaviours)
                 await reply.json(200, {})
             case "POST", path if path in PROTOCOLS:
                 await self._model_call(request, reply)
@@ -95,7 +95,7 @@ class ModelServer:
     async def _model_call(self, request: Request, reply: Reply) -> None:
         speech = PROTOCOLS[request.path]
         body = msgspec.json.decode(request.body, type=dict[str, Any])
-        behaviour = self._told.popleft() if self._told else str(body["model"])
+        behaviour = self._scripted.popleft() if self._scripted else str(body["model"])
         call = Call(
             protocol=speech.name,
             path=request.path,

@@ -8,7 +8,7 @@ HALF = ["Half", " of"]
 Json = dict[str, object]
 
 
-class Speech(Protocol):
+class ProtocolDialect(Protocol):
     """One protocol. A finish is `stop`, `length`, `refused` or `tool`; 7 tokens are asked, and a word is one."""
 
     name: str
@@ -39,7 +39,7 @@ class Speech(Protocol):
     def error(self, kind: str, message: str) -> Json: ...
 
 
-async def stream(speech: Speech, reply: Reply, words: list[str], finish: str = "stop") -> None:
+async def stream(speech: ProtocolDialect, reply: Reply, words: list[str], finish: str = "stop") -> None:
     """Stream a whole answer."""
     await reply.open_stream()
     for event in [*speech.beginning(), *map(speech.word, words), *speech.ending(finish, len(words))]:

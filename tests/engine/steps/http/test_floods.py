@@ -19,7 +19,7 @@ from engine.providers.provider import ModelRequest, ProviderFault
 from engine.settings import OutgoingSettings
 from engine.steps.http.step import HttpSteps
 from tests.engine.providers.conftest import LOCAL, speaking
-from tests.engine.steps.http.test_step import fault_of, heard
+from tests.engine.steps.http.test_step import call_step, expect_failure
 
 PATIENCE_SECONDS = 20
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -118,7 +118,7 @@ async def fault_of_model(url: str, protocol: str) -> ProviderFault:
 async def test_an_http_step_leaves_a_server_that_sends_no_answer_without_end(
     floods: Callable[..., Flooder], steps: HttpSteps, flood: str
 ) -> None:
-    failed = await fault_of(steps, floods(*FLOODS[flood]).url)
+    failed = await expect_failure(steps, floods(*FLOODS[flood]).url)
     assert failed.error.error_class is ErrorClass.UNAVAILABLE, failed.error.message
 
 
@@ -141,7 +141,7 @@ async def test_answers_before_the_answer_are_bounded_in_bytes_too(
     floods: Callable[..., Flooder], steps: HttpSteps
 ) -> None:
     hint = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 8_000 + b"\r\n\r\n"
-    failed = await fault_of(steps, floods(hint * (BARREN_BYTES_MAX // 8_000 + 1) + JSON).url)
+    failed = await expect_failure(steps, floods(hint * (BARREN_BYTES_MAX // 8_000 + 1) + JSON).url)
     assert failed.error.error_class is ErrorClass.UNAVAILABLE, failed.error.message
 
 
@@ -152,7 +152,7 @@ async def test_a_few_answers_before_the_answer_are_none(
     hints = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     server = floods(hints * before + JSON)
     for _ in range(2):
-        assert (await heard(steps, server.url))["body"] == {}
+        assert (await call_step(steps, server.url))["body"] == {}
     assert server.connections == 1
 
 
@@ -182,14 +182,14 @@ async def test_large_answers_are_whole_and_counted_one_by_one(floods: Callable[.
     line = "x" * 9_000_000
     server = floods(JSON.replace(b"2\r\n\r\n{}", b'%d\r\n\r\n"%b"' % (len(line) + 2, line.encode())))
     for _ in range(ANSWER_BYTES_MAX // len(line) + 1):
-        assert (await heard(steps, server.url, most_response_bytes=10_000_000))["body"] == line
+        assert (await call_step(steps, server.url, most_response_bytes=10_000_000))["body"] == line
     assert server.connections == 1
 
 
 async def test_an_answer_may_have_many_lines(floods: Callable[..., Flooder], steps: HttpSteps) -> None:
     body = b"[\n" + b'"x",\n' * 100_000 + b'"x"\n]'
     server = floods(JSON.replace(b"2\r\n\r\n{}", b"%d\r\n\r\n%b" % (len(body), body)))
-    assert (await heard(steps, server.url))["body"] == ["x"] * 100_001
+    assert (await call_step(steps, server.url))["body"] == ["x"] * 100_001
 
 
 @pytest.mark.parametrize("more", [b"\r\n", b"more", JSON, b"HTTP/1.1 100 Continue\r\n\r\n"])
@@ -201,14 +201,14 @@ async def test_what_came_with_an_answer_is_not_the_next_one(
 ) -> None:
     server = floods(first + more.replace(b"{}", b"[]"))
     for _ in range(2):
-        assert (await heard(steps, server.url))["body"] == {}
+        assert (await call_step(steps, server.url))["body"] == {}
     assert server.connections == 2
 
 
 async def test_what_nobody_asked_for_ends_the_connection(floods: Callable[..., Flooder], steps: HttpSteps) -> None:
     server = floods(JSON + b"more\r\n" * 1_000)
     for _ in range(2):
-        assert (await heard(steps, server.url))["body"] == {}
+        assert (await call_step(steps, server.url))["body"] == {}
     assert server.connections == 2
 
 

@@ -17,7 +17,7 @@ from engine.settings import OutgoingSettings
 from engine.steps.http.secrets import SHOWN_CHARACTERS_MAX, SHOWN_MAX, HttpSecret, Redactor
 from engine.steps.http.step import TOO_MANY_SECRET_TEXTS, HttpSteps
 from tests.engine.providers.conftest import LOCAL
-from tests.engine.steps.http.test_step import fault_of
+from tests.engine.steps.http.test_step import expect_failure
 
 SECRET = 'pä\'ss<Wort>/λ+~&^ "Σίσυφος"'  # noqa: S105  # of nobody
 NOBODY = "http://127.0.0.1:1"
@@ -93,6 +93,6 @@ def test_many_short_texts_are_looked_through_together() -> None:
 )
 async def test_a_request_that_makes_too_much_of_secrets_is_not_sent(body: str) -> None:
     steps = HttpSteps(LOCAL, {"token": HttpSecret(SECRET, None)}, OutgoingSettings())
-    fault = await fault_of(steps, NOBODY, method="POST", body=body)
+    fault = await expect_failure(steps, NOBODY, method="POST", body=body)
     await steps.close()
     assert (fault.error.error_class, fault.error.message) == (ErrorClass.BAD_REQUEST, TOO_MANY_SECRET_TEXTS)

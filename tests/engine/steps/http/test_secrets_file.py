@@ -9,7 +9,7 @@ from callsheet.settings.load import SettingsUnusable, load_settings
 VALUE = "sk_live_0123456789"
 
 
-def problem_of(path: Path) -> str:
+def load_problem(path: Path) -> str:
     with pytest.raises(SettingsUnusable) as refused:
         load_settings({"CALLSHEET_SECRETS_FILE": str(path)})
     said = refused.value.problems["CALLSHEET_SECRETS_FILE"]
@@ -48,8 +48,8 @@ def test_secrets_are_read_with_their_hosts_and_shown_by_name_only(tmp_path: Path
 def test_a_bad_file_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "secrets.json"
     path.write_text(text)
-    assert said in problem_of(path)
+    assert said in load_problem(path)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    assert "absent.json cannot be read" in problem_of(tmp_path / "absent.json")
+    assert "absent.json cannot be read" in load_problem(tmp_path / "absent.json")

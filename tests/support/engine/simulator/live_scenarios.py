@@ -15,7 +15,7 @@ from domain.runs.facts import ItemOutcome, RunFact, RunRetried, StepItemsSettled
 from domain.runs.run import Run, RunStatus
 from engine.children.step_children import create_child_id
 from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
-from tests.support.engine.fake_model import Gate
+from tests.support.engine.fake_model import FakeModel
 from tests.support.engine.harness import Site
 from tests.support.engine.simulator.laws import last_chapter
 from tests.support.engine.simulator.random_graphs import Behaviour, Plot
@@ -36,7 +36,7 @@ class Live:
 
 
 @dataclass
-class PlotModel(Gate):
+class PlotModel(FakeModel):
     """A model that behaves as plots say; a prompt is the key of a plot and a node. `made` counts calls by token."""
 
     plots: dict[str, Plot] = field(default_factory=dict[str, Plot])
@@ -50,7 +50,7 @@ class PlotModel(Gate):
         for inner, item in items_of_plot(key, plot):
             self.learn(inner, item)
 
-    async def complete(self, request: ModelRequest, on_delta: Any) -> ModelResponse:  # noqa: ANN401, ARG002  # as a Gate
+    async def complete(self, request: ModelRequest, on_delta: Any) -> ModelResponse:  # noqa: ANN401, ARG002  # as FakeModel
         key, _, node = request.prompt.partition("/")
         behaviour = self.plots[key].behaviours[node]
         self.made[request.idempotency_token] += 1
