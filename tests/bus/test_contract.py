@@ -49,7 +49,7 @@ async def test_what_a_process_commits_comes_to_itself_and_to_others_long_before_
     for process in (second, first, third):
         last = await append_project(process.log, 20)
         for every in (first, second, third):
-            await every.has(last)
+            await every.wait_for(last)
     for every in (first, second, third):
         await assert_received_log(every)
 
@@ -59,15 +59,15 @@ async def test_what_came_before_a_process_began_is_left_to_the_log(another: Proc
     before = await append_project(first.log, 5)
     late = await another()
     last = await append_project(first.log)
-    await late.has(last)
-    assert late.came[0].position == before + 1
+    await late.wait_for(last)
+    assert late.received[0].position == before + 1
 
 
 async def test_many_commits_at_once_come_in_order_and_whole(another: Processes) -> None:
     first, second = await another(), await another()
     lasts = await asyncio.gather(*(append_project(process.log, 30) for process in (first, second) for _ in range(5)))
     for every in (first, second):
-        await every.has(max(lasts))
+        await every.wait_for(max(lasts))
         await assert_received_log(every)
 
 

@@ -98,11 +98,11 @@ actions: st.SearchStrategy[Action] = st.one_of(
 )
 
 
-class Play:
-    """Plays a schedule on a real feed and the real carrying, over a log in memory."""
+class Simulator:
+    """Runs a schedule on a real feed and a real consumer, over a log in memory."""
 
     def __init__(self, turns: Sequence[int], *, buffered: int, page: int, patient: bool) -> None:
-        """Make the parts; `turns` are the pauses of reads of the log, over and over."""
+        """Create the feed and the consumer; log reads pause for `turns` loop turns, repeated in a cycle."""
         self._turns = turns
         self._read = 0
         self.log = MemoryLog(self._next_turns)
@@ -120,11 +120,11 @@ class Play:
         return self._turns[self._read % len(self._turns)]
 
     def publish(self, recorded: Sequence[Recorded]) -> None:
-        messages = [message(event.position, encode_envelope(LOG_ID, create_stored(event))) for event in recorded]
+        messages = [create_message(event.position, encode_envelope(LOG_ID, create_stored(event))) for event in recorded]
         self.published += messages
         self.under_way += messages
 
-    async def play(self, action: Action) -> None:
+    async def run_action(self, action: Action) -> None:
         match action:
             case CommitElsewhere(count):
                 self.publish(self.log.commit(count))
@@ -163,7 +163,7 @@ class Play:
                     if foreign and self.log.facts
                     else b"\xff{}"
                 )
-                await self.deliver(message(self.feed.through + 1, fact))
+                await self.deliver(create_message(self.feed.through + 1, fact))
             case _:
                 pass
 
@@ -171,26 +171,26 @@ class Play:
         await self.carrying._receive(delivered)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # what NATS calls
 
     def tell_here(self) -> None:
-        """Tell of this process's own commits, in their order."""
+        """Notify the feed of this process's own commits, in order."""
         for recorded in self.untold:
-            self.log.told(recorded)
+            self.log.notify_commit(recorded)
         self.untold.clear()
 
     def check(self) -> None:
-        """Say that the feed never goes back, and never past the head."""
+        """Assert that the feed never goes back, and never past the head."""
         assert self.highest <= self.feed.through <= self.log.position
         self.highest = self.feed.through
 
 
-def message(position: int, payload: bytes) -> Msg:
+def create_message(position: int, payload: bytes) -> Msg:
     return Msg(Client(), "callsheet.v1.w.p.project.renamed", "", payload, {POSITION: str(position)})
 
 
 class Reader:
-    """Gathers what the feed gives, page by page."""
+    """Collects what the feed returns, page by page."""
 
     def __init__(self, feed: Feed, limit: int, pause: int) -> None:
-        """Begin where the feed stands; before each page let others have so many turns."""
+        """Start at the position of the feed; wait `pause` loop turns before each page."""
         self._feed = feed
         self._limit = limit
         self._pause = pause
@@ -208,56 +208,56 @@ class Reader:
 
 
 async def test_a_fact_that_is_not_the_next_has_the_log_read_at_once() -> None:
-    play = Play([0], buffered=8, page=3, patient=False)
-    async with run_in_background(play.feed.run()):
-        await play.feed.wait_past(-1)
-        play.publish(play.log.commit(5))
-        await play.deliver(play.under_way[3])
+    simulator = Simulator([0], buffered=8, page=3, patient=False)
+    async with run_in_background(simulator.feed.run()):
+        await simulator.feed.wait_past(-1)
+        simulator.publish(simulator.log.commit(5))
+        await simulator.deliver(simulator.under_way[3])
         async with asyncio.timeout(5):
-            await play.feed.wait_past(4)
-    assert play.carrying.carried == 0
+            await simulator.feed.wait_past(4)
+    assert simulator.carrying.carried == 0
 
 
 async def test_what_is_next_is_taken_and_the_log_is_not_read_for_it() -> None:
-    play = Play([0], buffered=8, page=3, patient=False)
-    async with run_in_background(play.feed.run()):
-        await play.feed.wait_past(-1)
-        play.publish(play.log.commit(5))
-        for delivered in play.under_way:
-            await play.deliver(delivered)
+    simulator = Simulator([0], buffered=8, page=3, patient=False)
+    async with run_in_background(simulator.feed.run()):
+        await simulator.feed.wait_past(-1)
+        simulator.publish(simulator.log.commit(5))
+        for delivered in simulator.under_way:
+            await simulator.deliver(delivered)
         async with asyncio.timeout(5):
-            await play.feed.wait_past(4)
-    assert play.carrying.carried == 5
+            await simulator.feed.wait_past(4)
+    assert simulator.carrying.carried == 5
 
 
-async def played(play: Play, schedule: Sequence[Action], before: int, limits: Sequence[int]) -> None:
-    play.log.commit(before)
+async def run_schedule(simulator: Simulator, schedule: Sequence[Action], before: int, limits: Sequence[int]) -> None:
+    simulator.log.commit(before)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(run_in_background(play.feed.run()))
-        await play.feed.wait_past(-1)
-        readers = [Reader(play.feed, limit, pause) for limit in limits for pause in (0, 9)]
+        await stack.enter_async_context(run_in_background(simulator.feed.run()))
+        await simulator.feed.wait_past(-1)
+        readers = [Reader(simulator.feed, limit, pause) for limit in limits for pause in (0, 9)]
         for reader in readers:
             await stack.enter_async_context(run_in_background(reader.run()))
         for action in schedule:
-            await play.play(action)
-            play.check()
-        play.tell_here()
-        play.feed.wake()  # as the poll would
+            await simulator.run_action(action)
+            simulator.check()
+        simulator.tell_here()
+        simulator.feed.wake()  # as the poll would
         async with asyncio.timeout(5):
-            while any(reader.after < play.log.position for reader in readers):  # noqa: ASYNC110  # turns, not time
+            while any(reader.after < simulator.log.position for reader in readers):  # noqa: ASYNC110  # turns, not time
                 await asyncio.sleep(0)
-        play.check()
+        simulator.check()
         for reader in readers:
-            assert reader.came == [event for event in play.log.facts if event.position > before]
+            assert reader.came == [event for event in simulator.log.facts if event.position > before]
 
 
 schedules = st.lists(actions, max_size=40)
 pauses = st.lists(st.integers(0, 6), min_size=1, max_size=5)
 
 
-def hold(schedule: list[Action], turns: list[int], before: int, *, patient: bool) -> None:
-    play = Play(turns, buffered=8, page=3, patient=patient)
-    asyncio.run(played(play, schedule, before, limits=(1, 5, 100)))
+def check_schedule(schedule: list[Action], turns: list[int], before: int, *, patient: bool) -> None:
+    simulator = Simulator(turns, buffered=8, page=3, patient=patient)
+    asyncio.run(run_schedule(simulator, schedule, before, limits=(1, 5, 100)))
 
 
 @given(schedule=schedules, turns=pauses, before=st.integers(0, 3), patient=st.booleans())
@@ -265,7 +265,7 @@ def hold(schedule: list[Action], turns: list[int], before: int, *, patient: bool
 def test_whatever_the_bus_does_the_feed_gives_the_log(
     schedule: list[Action], turns: list[int], before: int, *, patient: bool
 ) -> None:
-    hold(schedule, turns, before, patient=patient)
+    check_schedule(schedule, turns, before, patient=patient)
 
 
 @pytest.mark.long
@@ -274,4 +274,4 @@ def test_whatever_the_bus_does_the_feed_gives_the_log(
 def test_whatever_the_bus_does_for_long_the_feed_gives_the_log(
     schedule: list[Action], turns: list[int], before: int, *, patient: bool
 ) -> None:
-    hold(schedule, turns, before, patient=patient)
+    check_schedule(schedule, turns, before, patient=patient)

@@ -15,21 +15,21 @@ MOMENTS = 300
 """Turns of the event loop after which a bus is told to stop: more than one takes to connect and to relay."""
 
 
-async def until_connections_are_taken(database: str) -> None:
-    """Wait for PostgreSQL to be through with those that were given up: its queue of them is short."""
+async def wait_until_accepting(database: str) -> None:
+    """Wait until PostgreSQL accepts connections: abandoned ones fill its short queue."""
 
-    async def taken() -> bool:
+    async def is_accepting() -> bool:
         try:
             async with await psycopg.AsyncConnection[tuple[()]].connect(database):
                 return True
         except psycopg.OperationalError:
             return False
 
-    await eventually(taken, what="PostgreSQL takes connections")
+    await eventually(is_accepting, what="PostgreSQL takes connections")
 
 
-async def seen_to_end(running: asyncio.Task[None]) -> None:
-    """See that it ended as it was told to, or at most because its feed has, which is of a process that is gone here."""
+async def wait_until_ended(running: asyncio.Task[None]) -> None:
+    """Wait for a cancelled task; it may also end by FeedStopped, since the process of its feed is gone."""
     with suppress(asyncio.CancelledError):
         try:
             await running
@@ -51,5 +51,5 @@ async def test_a_bus_that_is_told_to_stop_at_any_moment_stops(database: str, nat
             running.cancel()
             ended, _ = await asyncio.wait([running], timeout=5)
             assert ended, f"it goes on after it was told to stop at moment {moment}"
-            await seen_to_end(running)
-            await until_connections_are_taken(database)
+            await wait_until_ended(running)
+            await wait_until_accepting(database)

@@ -13,7 +13,7 @@ from store.log.records import Actor, Metadata, Recorded
 STREAM = UUID(int=1)
 
 
-def fact(version: int) -> Recorded:
+def create_event(version: int) -> Recorded:
     return Recorded(
         position=version,
         stream_id=STREAM,
@@ -26,41 +26,41 @@ def fact(version: int) -> Recorded:
     )
 
 
-def fifth(recorded: Recorded) -> bool:
+def is_fifth(recorded: Recorded) -> bool:
     return recorded.version == 5
 
 
 async def test_a_watcher_takes_all_that_came_at_once() -> None:
     watch = StreamWatch()
-    watch.take(fact(1))
-    watch.take(fact(2))
+    watch.take(create_event(1))
+    watch.take(create_event(2))
     assert [event.version for event in await watch.facts()] == [1, 2]
 
 
 async def test_a_watcher_who_waits_for_one_fact_is_woken_by_it_with_all_before() -> None:
     watch = StreamWatch()
-    watch.take(fact(1))
-    watch.until(fifth)
+    watch.take(create_event(1))
+    watch.until(is_fifth)
     waiting = asyncio.create_task(watch.facts())
     for version in (2, 3, 4):
-        watch.take(fact(version))
+        watch.take(create_event(version))
         await asyncio.sleep(0)
         assert not waiting.done()
-    watch.take(fact(5))
+    watch.take(create_event(5))
     assert [event.version for event in await waiting] == [1, 2, 3, 4, 5]
 
 
 async def test_a_fact_that_came_before_it_was_waited_for_wakes_too() -> None:
     watch = StreamWatch()
-    watch.take(fact(5))
-    watch.until(fifth)
+    watch.take(create_event(5))
+    watch.until(is_fifth)
     assert [event.version for event in await watch.facts()] == [5]
 
 
 async def test_a_stopped_watch_gives_its_reason_and_what_came_before() -> None:
     watch = StreamWatch()
-    watch.until(fifth)
-    watch.take(fact(1))
+    watch.until(is_fifth)
+    watch.take(create_event(1))
     watch.stop(ValueError("stopped"))
     with pytest.raises(ValueError, match="stopped"):
         await watch.facts()
@@ -70,11 +70,11 @@ async def test_a_stopped_watch_gives_its_reason_and_what_came_before() -> None:
 async def test_what_is_past_the_bound_is_let_go_and_said() -> None:
     watch = StreamWatch()
     for version in range(6, MOST_UNTAKEN + 8):
-        watch.take(fact(version))
-    watch.until(fifth)
+        watch.take(create_event(version))
+    watch.until(is_fifth)
     with pytest.raises(WatchOverrun):
         await watch.facts()
-    watch.take(fact(5))
+    watch.take(create_event(5))
     assert [event.version for event in await watch.facts()] == [5]
 
 

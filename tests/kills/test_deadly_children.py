@@ -8,7 +8,7 @@ from domain.runs.facts import ItemOutcome, StepItemsSettled
 from engine.failpoints import FailPoint
 from tests.support.engine.child_graphs import maps
 from tests.support.graphs import graph, node
-from tests.support.kills.environment import PATIENCE_SECONDS, Place, place
+from tests.support.kills.environment import WAIT_SECONDS, Environment, open_environment
 from tests.support.waiting import eventually
 
 LOST_IN_A_ROW = 2
@@ -17,28 +17,28 @@ DIE_LEAST = 1 + LOST_IN_A_ROW
 DIE_MOST = 10
 
 
-async def dies_or_ends_it(here: Place, run: UUID) -> bool:
+async def dies_or_ends_it(here: Environment, run: UUID) -> bool:
     """Have an engine that dies of whatever is immediate; false once the run has ended."""
     dies = await here.engine(f"{FailPoint.INLINE}:0", CALLSHEET_ENGINE_LOST_ATTEMPTS_IN_A_ROW=str(LOST_IN_A_ROW))
 
     async def either() -> bool:
         return dies.returncode is not None or (await here.run(run)).has_ended
 
-    await eventually(either, what=f"an engine is dead, or the run has ended; {here.said()}", seconds=PATIENCE_SECONDS)
+    await eventually(either, what=f"an engine is dead, or the run has ended; {here.read_logs()}", seconds=WAIT_SECONDS)
     return not (await here.run(run)).has_ended
 
 
 async def test_a_child_that_ends_its_engines_fails_for_good_after_so_many(database: str, tmp_path: Path) -> None:
-    async with place(database, tmp_path) as here:
+    async with open_environment(database, tmp_path) as here:
         project = await here.commands.project()
         inner = await here.commands.workflow(project, graph(node("a", config={"expression": "inputs.item"})))
         outer = await here.commands.workflow(project, graph(maps(inner, on_item_failure="continue")))
         run = await here.start(outer, {"list": ["deadly"]})
         while await dies_or_ends_it(here, run):
-            assert here.killed() < DIE_MOST, "it ends one engine after the other, and nobody counts"
+            assert here.count_killed() < DIE_MOST, "it ends one engine after the other, and nobody counts"
         ended = await here.run(run)
         facts = await here.of(run)
-        assert here.killed() >= DIE_LEAST
+        assert here.count_killed() >= DIE_LEAST
     (settled,) = [item for fact in facts if isinstance(fact, StepItemsSettled) for item in fact.items]
     assert settled.outcome is ItemOutcome.FAILED
     assert settled.error is not None

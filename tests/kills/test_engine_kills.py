@@ -8,9 +8,9 @@ import pytest
 
 from domain.runs.run import RunStatus
 from engine.failpoints import FailPoint
-from tests.support.kills.checks import check, lost_in, step_of
-from tests.support.kills.environment import Place, place
-from tests.support.kills.graphs import EVERY_POINT, maps_it, said
+from tests.support.kills.checks import check, count_lost_attempts, parse_step
+from tests.support.kills.environment import Environment, open_environment
+from tests.support.kills.graphs import EVERY_POINT, format_answer, maps_it
 from tests.support.kills.load import Load, kill
 
 POINTS = (FailPoint.UNCLAIMED, FailPoint.CLAIMED, FailPoint.CALLED, FailPoint.RECORDED, FailPoint.TIMER_DUE)
@@ -20,7 +20,7 @@ LOSES = {FailPoint.CLAIMED, FailPoint.CALLED}
 LONG_KILLS = 20
 
 
-async def load_of(here: Place, items: int) -> Load:
+async def create_load(here: Environment, items: int) -> Load:
     project = await here.commands.project()
     workflow = await here.commands.workflow(project, EVERY_POINT)
     if items:
@@ -28,37 +28,39 @@ async def load_of(here: Place, items: int) -> Load:
     return Load(here, workflow, [f"i{number}" for number in range(items)])
 
 
-def expected(load: Load, name: str) -> dict[str, object]:
-    """Give what a run comes to."""
+def compute_outputs(load: Load, name: str) -> dict[str, object]:
+    """Return the outputs that a run must end with."""
     if not load.items:
-        return {"d": said(name)}
-    return {"last": [said(f"{name}-{item}") for item in load.items]}
+        return {"d": format_answer(name)}
+    return {"last": [format_answer(f"{name}-{item}") for item in load.items]}
 
 
-async def killed_at(database: str, directory: Path, points: Sequence[FailPoint], kills: int, items: int = 0) -> None:
+async def kill_engines_at(
+    database: str, directory: Path, points: Sequence[FailPoint], kills: int, items: int = 0
+) -> None:
     """Have so many engines killed at each point, and hold what the others make of it to what was to be."""
-    async with place(database, directory) as here:
-        load = await load_of(here, items)
+    async with open_environment(database, directory) as here:
+        load = await create_load(here, items)
         for point in points:
             await kill(here, point, kills, load.more)
-            assert here.killed_at(point) >= kills
+            assert here.count_killed_at(point) >= kills
         if kills == LONG_KILLS and FailPoint.CALLED in points:
             await _until_a_call_is_made_again(here, load)
         await here.engine()
         for run, name in load.runs.items():
-            ended = await here.ended(run)
+            ended = await here.wait_until_ended(run)
             assert ended.status is RunStatus.COMPLETED, ended.error
-            assert {node: output.value for node, output in ended.outputs.items()} == expected(load, name)
+            assert {node: output.value for node, output in ended.outputs.items()} == compute_outputs(load, name)
         streams = await here.streams()
         check(streams, here.models.calls)
-        assert here.killed() >= kills * len(points)
-    assert lost_in(streams.values()) >= kills * len(LOSES & set(points))
+        assert here.count_killed() >= kills * len(points)
+    assert count_lost_attempts(streams.values()) >= kills * len(LOSES & set(points))
 
 
-async def _until_a_call_is_made_again(here: Place, load: Load) -> None:
+async def _until_a_call_is_made_again(here: Environment, load: Load) -> None:
     """Have engines killed until one had asked a model: where there is a map, they may all have begun that."""
     for _ in range(LONG_KILLS):
-        asked = Counter(step_of(call) for call in here.models.calls if call.behaviour == "echo")
+        asked = Counter(parse_step(call) for call in here.models.calls if call.behaviour == "echo")
         if max(asked.values()) > 1:
             return
         await kill(here, FailPoint.CALLED, 1, load.more)
@@ -66,20 +68,20 @@ async def _until_a_call_is_made_again(here: Place, load: Load) -> None:
 
 
 async def test_engines_killed_at_every_point_leave_runs_that_others_finish(database: str, tmp_path: Path) -> None:
-    await killed_at(database, tmp_path, POINTS, kills=2)
+    await kill_engines_at(database, tmp_path, POINTS, kills=2)
 
 
 async def test_engines_killed_within_a_map_leave_every_item_settled_once(database: str, tmp_path: Path) -> None:
-    await killed_at(database, tmp_path, [FailPoint.CALLED], kills=2, items=3)
+    await kill_engines_at(database, tmp_path, [FailPoint.CALLED], kills=2, items=3)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("point", POINTS)
 async def test_twenty_engines_killed_at_a_point(database: str, tmp_path: Path, point: FailPoint) -> None:
-    await killed_at(database, tmp_path, [point], LONG_KILLS)
+    await kill_engines_at(database, tmp_path, [point], LONG_KILLS)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("point", [*POINTS, *ENDING])
 async def test_twenty_engines_killed_within_a_map(database: str, tmp_path: Path, point: FailPoint) -> None:
-    await killed_at(database, tmp_path, [point], LONG_KILLS, items=3)
+    await kill_engines_at(database, tmp_path, [point], LONG_KILLS, items=3)

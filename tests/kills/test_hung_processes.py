@@ -19,7 +19,7 @@ from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
 from tests.kills.test_projection_kills import agree, checkpoint
 from tests.support.bus.given import append_project, read_stream_ids
-from tests.support.kills.environment import PATIENCE_SECONDS, TOP
+from tests.support.kills.environment import TOP, WAIT_SECONDS
 from tests.support.kills.projection_process import STOP_VARIABLE
 from tests.support.servers.nats import NatsForTests
 from tests.support.store.given import open_log
@@ -37,7 +37,7 @@ TOLD: Final = "projects"
 """The projection that the tests look at; a process has all of them."""
 
 
-class Two:
+class ProcessPair:
     """A process that works, and one that stands by."""
 
     def __init__(self, database: str, directory: Path, connection: AsyncConnection[Any], **variables: str) -> None:
@@ -70,7 +70,7 @@ class Two:
                 owner is not None and owner.process.startswith(f"{process.pid}.") and stands.standing_by == standing_by
             )
 
-        await eventually(holds, what=f"{process.pid} works, and {standing_by} stand by", seconds=PATIENCE_SECONDS)
+        await eventually(holds, what=f"{process.pid} works, and {standing_by} stand by", seconds=WAIT_SECONDS)
 
     async def relays(self, process: asyncio.subprocess.Process, *, standing_by: int) -> None:
         """Wait until a process relays, and so many stand by."""
@@ -84,19 +84,19 @@ class Two:
                 and stands.standing_by == standing_by
             )
 
-        await eventually(holds, what=f"{process.pid} relays, and {standing_by} stand by", seconds=PATIENCE_SECONDS)
+        await eventually(holds, what=f"{process.pid} relays, and {standing_by} stand by", seconds=WAIT_SECONDS)
 
-    async def folded(self, position: int) -> None:
+    async def wait_until_folded(self, position: int) -> None:
         async def reads() -> bool:
             return await checkpoint(self.connection) >= position
 
-        await eventually(reads, what=f"position {position} is folded", seconds=PATIENCE_SECONDS)
+        await eventually(reads, what=f"position {position} is folded", seconds=WAIT_SECONDS)
 
-    async def published(self, position: int) -> None:
+    async def wait_until_published(self, position: int) -> None:
         async def stands() -> bool:
             return (await read_relay_status(self.connection)).cursor >= position
 
-        await eventually(stands, what=f"position {position} is published", seconds=PATIENCE_SECONDS)
+        await eventually(stands, what=f"position {position} is published", seconds=WAIT_SECONDS)
 
     async def close(self) -> None:
         for process in self.processes:
@@ -106,9 +106,9 @@ class Two:
 
 
 @asynccontextmanager
-async def two(database: str, directory: Path, **variables: str) -> AsyncGenerator[Two]:
+async def open_process_pair(database: str, directory: Path, **variables: str) -> AsyncGenerator[ProcessPair]:
     async with await AsyncConnection.connect(database, autocommit=True) as connection:
-        made = Two(database, directory, connection, **variables)
+        made = ProcessPair(database, directory, connection, **variables)
         try:
             yield made
         finally:
@@ -120,23 +120,23 @@ async def test_a_worker_that_hangs_is_followed_by_another_and_commits_nothing_wh
     database: str, tmp_path: Path, stops: str
 ) -> None:
     await migrate(database, COMPONENTS)
-    async with open_log(database) as log, two(database, tmp_path) as here:
+    async with open_log(database) as log, open_process_pair(database, tmp_path) as here:
         log.wake_others = True
         first = await here.start(**({} if stops == "between batches" else {STOP_VARIABLE: f"{stops}:0"}))
         await here.works(first, standing_by=0)
         second = await here.start()
         await here.works(first, standing_by=1)
         if stops == "between batches":
-            await here.folded(await append_project(log, 3))
+            await here.wait_until_folded(await append_project(log, 3))
             first.send_signal(signal.SIGSTOP)
         else:
             await append_project(log)
         await wait_until_stopped(first)  # before there is more: one that hangs with nothing to do is left alone
-        await here.folded(await append_project(log, 3))
+        await here.wait_until_folded(await append_project(log, 3))
         await here.works(second, standing_by=0)
         first.send_signal(signal.SIGCONT)
         await here.works(second, standing_by=1)
-        await here.folded(await append_project(log, 3))
+        await here.wait_until_folded(await append_project(log, 3))
         await agree(log, here.connection)
         assert (first.returncode, second.returncode) == (None, None)
 
@@ -146,21 +146,21 @@ async def test_a_relay_that_hangs_is_followed_by_another_and_the_stream_holds_ev
     database: str, nats_server: NatsForTests, tmp_path: Path, stops: str
 ) -> None:
     await migrate(database, COMPONENTS)
-    async with open_log(database) as log, two(database, tmp_path, NATS_URL=nats_server.url) as here:
+    async with open_log(database) as log, open_process_pair(database, tmp_path, NATS_URL=nats_server.url) as here:
         log.wake_others = True
         first = await here.start(**({} if stops == "between pages" else {STOP_VARIABLE: f"{stops}:1"}))
         await here.relays(first, standing_by=0)
         second = await here.start()
         await here.relays(first, standing_by=1)
         if stops == "between pages":
-            await here.published(await append_project(log, 3))
+            await here.wait_until_published(await append_project(log, 3))
             first.send_signal(signal.SIGSTOP)
-        await here.published(await append_project(log, 30))
+        await here.wait_until_published(await append_project(log, 30))
         await here.relays(second, standing_by=0)
         first.send_signal(signal.SIGCONT)
         await here.relays(second, standing_by=1)
         last = await append_project(log, 30)
-        await here.published(last)
+        await here.wait_until_published(last)
         _, log_id = await log.head()
         ids = [marked(mark_of(log_id), position) for position in range(1, last + 1)]
         assert await read_stream_ids(nats_server, "CALLSHEET") == ids

@@ -10,9 +10,9 @@ from domain.runs.facts import RunRetried, StepFailed
 from domain.runs.run import RunStatus, compute_usage_totals
 from engine.failpoints import FailPoint
 from tests.support.graphs import Json, edge, graph
-from tests.support.kills.checks import completions, step_of
-from tests.support.kills.environment import PATIENCE_SECONDS, Place, place
-from tests.support.kills.graphs import asks, said
+from tests.support.kills.checks import list_completions, parse_step
+from tests.support.kills.environment import WAIT_SECONDS, Environment, open_environment
+from tests.support.kills.graphs import asks, format_answer
 from tests.support.waiting import eventually
 
 KILLED_AT: Final = (FailPoint.UNCLAIMED, FailPoint.UNCLAIMED, FailPoint.CLAIMED)
@@ -23,45 +23,45 @@ def chain(when: str) -> Json:
     return graph(asks("a"), asks("d"), edges=[edge("a", "d", when=when)])
 
 
-async def killed(here: Place, point: FailPoint | None = None) -> None:
+async def kill_engine(here: Environment, point: FailPoint | None = None) -> None:
     """Have an engine killed: at a point, or now."""
     if point is not None:
         engine = await here.engine(f"{point}:0")
     else:
         engine = here.engines[-1]
         engine.kill()
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         await engine.wait()
 
 
 async def test_a_kept_output_is_settled_once_however_many_engines_are_killed_over_it(
     database: str, tmp_path: Path
 ) -> None:
-    async with place(database, tmp_path) as here:
+    async with open_environment(database, tmp_path) as here:
         workflow = await here.commands.workflow(await here.commands.project(), chain("steps.a.output.nope == 1"))
         run = await here.start(workflow, {"name": "r"})
         await here.engine()
-        assert (await here.ended(run)).status is RunStatus.FAILED
+        assert (await here.wait_until_ended(run)).status is RunStatus.FAILED
         await here.commands.does(RetryRun(target_id=run, user_id="ada"))
 
         async def has_failed_again() -> bool:
             state = await here.run(run)
             return state.has_ended and state.attempt == 2
 
-        await eventually(has_failed_again, what="it fails again", seconds=PATIENCE_SECONDS)
-        await killed(here)
+        await eventually(has_failed_again, what="it fails again", seconds=WAIT_SECONDS)
+        await kill_engine(here)
         await here.commands.does(ChangeWorkflow(target_id=workflow, graph=chain("steps.a.output != ''")))
         await here.commands.does(RetryRun(target_id=run, user_id="ada", newest_graph=True))
         for point in KILLED_AT:
-            await killed(here, point)
+            await kill_engine(here, point)
         await here.engine()
-        ended = await here.ended(run)
+        ended = await here.wait_until_ended(run)
         facts = await here.of(run)
-        assert here.killed() == 1 + len(KILLED_AT)
-        asked = [step_of(call) for call in here.models.calls]
-    assert (ended.status, ended.outputs["d"].value) == (RunStatus.COMPLETED, said("r"))
+        assert here.count_killed() == 1 + len(KILLED_AT)
+        asked = [parse_step(call) for call in here.models.calls]
+    assert (ended.status, ended.outputs["d"].value) == (RunStatus.COMPLETED, format_answer("r"))
     assert asked == [("r", "a"), ("r", "d")]
-    assert len(completions(facts, "a")) == 1
+    assert len(list_completions(facts, "a")) == 1
     assert [fact.outputs_kept for fact in facts if isinstance(fact, RunRetried)] == [("a",), ("a",)]
     gave = [fact.gave for fact in facts if isinstance(fact, StepFailed) and fact.node == "a"]
     assert len(gave) == 2

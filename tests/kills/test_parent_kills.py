@@ -16,7 +16,7 @@ from engine.failpoints import FailPoint
 from tests.support.engine.child_graphs import maps
 from tests.support.graphs import Json, edge, graph
 from tests.support.kills.checks import check, has_ended
-from tests.support.kills.environment import PATIENCE_SECONDS, Place, place
+from tests.support.kills.environment import WAIT_SECONDS, Environment, open_environment
 from tests.support.kills.graphs import asks, waits
 from tests.support.kills.load import Load, kill
 from tests.support.waiting import eventually
@@ -31,19 +31,19 @@ STUCK = {"at a call": asks("s", "silent"), "waiting": waits("s", LONG_SECONDS)}
 
 
 def fails_beside(inner: UUID, model: str = "status-400") -> Json:
-    """Give a graph in which a call fails while children are under way."""
+    """Return a graph in which a call fails while children are running."""
     each = maps(inner, inputs={"name": "join('-', [inputs.name, item])"}, concurrency=ITEMS)
     return graph(each, waits("pause", 0.3), asks("x", model), edges=[edge("pause", "x")])
 
 
-async def load_of(here: Place, stuck: Json) -> Load:
+async def create_load(here: Environment, stuck: Json) -> Load:
     project = await here.commands.project()
     inner = await here.commands.workflow(project, graph(stuck))
     outer = await here.commands.workflow(project, fails_beside(inner))
     return Load(here, outer, [f"i{number}" for number in range(ITEMS)])
 
 
-async def until_all_ended(here: Place) -> None:
+async def until_all_ended(here: Environment) -> None:
     left: dict[UUID, list[Fact]] = {}
 
     async def holds() -> bool:
@@ -53,12 +53,12 @@ async def until_all_ended(here: Place) -> None:
         return not left
 
     try:
-        await eventually(holds, what="no run is left", seconds=PATIENCE_SECONDS)
+        await eventually(holds, what="no run is left", seconds=WAIT_SECONDS)
     except AssertionError as late:
-        raise AssertionError(f"{left}\n{here.said()}") from late
+        raise AssertionError(f"{left}\n{here.read_logs()}") from late
 
 
-async def no_child_is_left(here: Place, loads: Sequence[Load]) -> None:
+async def no_child_is_left(here: Environment, loads: Sequence[Load]) -> None:
     """Wait until everything has ended: the parents by their failure, and the children because of it."""
     await here.engine()
     await until_all_ended(here)
@@ -74,8 +74,8 @@ async def no_child_is_left(here: Place, loads: Sequence[Load]) -> None:
 
 
 async def test_parents_that_fail_leave_no_child_running(database: str, tmp_path: Path) -> None:
-    async with place(database, tmp_path) as here:
-        loads = [await load_of(here, stuck) for stuck in STUCK.values()]
+    async with open_environment(database, tmp_path) as here:
+        loads = [await create_load(here, stuck) for stuck in STUCK.values()]
 
         async def more() -> None:
             for load in loads:
@@ -83,7 +83,7 @@ async def test_parents_that_fail_leave_no_child_running(database: str, tmp_path:
 
         for point in POINTS:
             await kill(here, point, 2, more)
-            assert here.killed_at(point) >= 2
+            assert here.count_killed_at(point) >= 2
         await no_child_is_left(here, loads)
 
 
@@ -92,16 +92,16 @@ async def test_parents_that_fail_leave_no_child_running(database: str, tmp_path:
 async def test_a_parent_whose_engine_is_killed_as_it_fails_ends_by_the_step_that_has_failed(
     database: str, tmp_path: Path, point: FailPoint, stuck: str
 ) -> None:
-    async with place(database, tmp_path) as here:
+    async with open_environment(database, tmp_path) as here:
         project = await here.commands.project()
         inner = await here.commands.workflow(project, graph(STUCK[stuck]))
         outer = await here.commands.workflow(project, fails_beside(inner, FAILS_ONCE))
         run = await here.start(outer, {"name": "p", "list": ["a", "b"]})
         first = await here.engine(f"{point}:0")
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             await first.wait()
         await here.engine()
-        ended = await here.ended(run)
+        ended = await here.wait_until_ended(run)
         await until_all_ended(here)
         assert (ended.status, ended.failed_node) == (RunStatus.FAILED, "x")
         assert (ended.steps["x"].attempt, ended.steps["each"].status) == (1, StepStatus.CANCELLED)
@@ -116,8 +116,8 @@ async def test_a_parent_whose_engine_is_killed_as_it_fails_ends_by_the_step_that
 async def test_parents_that_are_cancelled_leave_no_child_running_in_twenty_kills(
     database: str, tmp_path: Path, point: FailPoint, stuck: str
 ) -> None:
-    async with place(database, tmp_path) as here:
-        load = await load_of(here, STUCK[stuck])
+    async with open_environment(database, tmp_path) as here:
+        load = await create_load(here, STUCK[stuck])
 
         async def cancel_and_more() -> None:
             for run in await load.open():

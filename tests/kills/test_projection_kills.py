@@ -18,7 +18,7 @@ from store.log.log import Log
 from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
 from tests.support.kills.engine_process import VARIABLE
-from tests.support.kills.environment import PATIENCE_SECONDS, TOP
+from tests.support.kills.environment import TOP, WAIT_SECONDS
 from tests.support.projections.given import new_id
 from tests.support.store.given import create_append, open_log, read_whole_log
 from tests.support.waiting import eventually
@@ -79,7 +79,7 @@ async def checkpoint(connection: AsyncConnection[Any]) -> int:
     return 0 if row is None else int(row[0])
 
 
-async def killed(database: str, directory: Path, point: str, kills: int) -> None:
+async def kill_workers(database: str, directory: Path, point: str, kills: int) -> None:
     """Kill so many workers at a point; each time the other one, or the next one, goes on within seconds."""
     await migrate(database, COMPONENTS)
     random = Random(point)  # noqa: S311  # which time at the point is the last one
@@ -101,7 +101,7 @@ async def killed(database: str, directory: Path, point: str, kills: int) -> None
             died_at = time.monotonic()
             await workers.start()
             last = await busy(log, projects, kills)
-            await eventually(lambda: reads(connection, last), what="the others go on", seconds=PATIENCE_SECONDS)
+            await eventually(lambda: reads(connection, last), what="the others go on", seconds=WAIT_SECONDS)
             assert time.monotonic() - died_at < TAKEN_OVER_SECONDS
             await agree(log, connection)
         finally:
@@ -127,10 +127,10 @@ async def agree(log: Log, connection: AsyncConnection[Any]) -> None:
 
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_killed_worker_is_followed_by_another(database: str, tmp_path: Path, point: str) -> None:
-    await killed(database, tmp_path, point, kills=2)
+    await kill_workers(database, tmp_path, point, kills=2)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("point", POINTS)
 async def test_twenty_five_killed_workers(database: str, tmp_path: Path, point: str) -> None:
-    await killed(database, tmp_path, point, LONG_KILLS)
+    await kill_workers(database, tmp_path, point, LONG_KILLS)

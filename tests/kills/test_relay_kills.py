@@ -17,7 +17,7 @@ from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
 from tests.support.bus.given import append_project, read_stream_ids
 from tests.support.kills.engine_process import VARIABLE
-from tests.support.kills.environment import PATIENCE_SECONDS, TOP
+from tests.support.kills.environment import TOP, WAIT_SECONDS
 from tests.support.servers.nats import NatsForTests
 from tests.support.store.given import open_log
 from tests.support.waiting import eventually
@@ -70,8 +70,8 @@ async def cursor(log: Log) -> int:
 
 
 async def dies(victims: list[asyncio.subprocess.Process], log: Log) -> asyncio.subprocess.Process:
-    """Append until one of the victims is dead, and give it."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    """Append until one of the victims is dead. Returns that process."""
+    deadline = time.monotonic() + WAIT_SECONDS
     while True:
         await append_project(log, 3)
         await asyncio.sleep(0.02)
@@ -81,7 +81,7 @@ async def dies(victims: list[asyncio.subprocess.Process], log: Log) -> asyncio.s
         assert time.monotonic() < deadline, "nobody came to the point"
 
 
-async def killed(database: str, server: NatsForTests, directory: Path, kills: int) -> None:
+async def kill_relays(database: str, server: NatsForTests, directory: Path, kills: int) -> None:
     await migrate(database, COMPONENTS)
     relays = Relays(database, server, directory)
     random = Random(kills)  # noqa: S311  # which page to die after, nothing secret
@@ -100,11 +100,11 @@ async def killed(database: str, server: NatsForTests, directory: Path, kills: in
             await relays.start()
             last = await append_project(log, 5)
 
-            async def published() -> bool:
+            async def is_published() -> bool:
                 return await cursor(log) == last
 
             began = time.monotonic()
-            await eventually(published, what="another process has published everything", seconds=PATIENCE_SECONDS)
+            await eventually(is_published, what="another process has published everything", seconds=WAIT_SECONDS)
             assert time.monotonic() - began < TAKEN_OVER_SECONDS
             _, log_id = await log.head()
             assert await read_stream_ids(server, STREAM) == [
@@ -117,11 +117,11 @@ async def killed(database: str, server: NatsForTests, directory: Path, kills: in
 async def test_a_relay_that_dies_before_it_remembers_leaves_every_fact_in_the_stream_once(
     database: str, nats_server: NatsForTests, tmp_path: Path
 ) -> None:
-    await killed(database, nats_server, tmp_path, 2)
+    await kill_relays(database, nats_server, tmp_path, 2)
 
 
 @pytest.mark.long
 async def test_relays_that_die_again_and_again_lose_nothing(
     database: str, nats_server: NatsForTests, tmp_path: Path
 ) -> None:
-    await killed(database, nats_server, tmp_path, LONG_KILLS)
+    await kill_relays(database, nats_server, tmp_path, LONG_KILLS)

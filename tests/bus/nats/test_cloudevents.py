@@ -39,11 +39,11 @@ metadatas = st.builds(
 times = st.integers(0, 10**15).map(lambda micros: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros))
 
 
-def topic_in(state: bytes) -> str:
+def parse_topic(state: bytes) -> str:
     return msgspec.json.decode(state)["fact"]
 
 
-def stored(state: bytes = GOLDEN[0], *, metadata: str | None = None, **fields: Any) -> StoredEvent:  # noqa: ANN401  # columns of several types
+def create_stored(state: bytes = GOLDEN[0], *, metadata: str | None = None, **fields: Any) -> StoredEvent:  # noqa: ANN401  # columns of several types
     at: dict[str, Any] = {
         "position": 42,
         "stream_id": STREAM,
@@ -60,12 +60,12 @@ def stored(state: bytes = GOLDEN[0], *, metadata: str | None = None, **fields: A
     return StoredEvent(**{**at, **fields})
 
 
-def written(event: StoredEvent) -> dict[str, Any]:
+def encode_and_parse(event: StoredEvent) -> dict[str, Any]:
     return msgspec.json.decode(encode_envelope(LOG, event))
 
 
 def test_an_envelope_is_a_cloud_event() -> None:
-    assert written(stored()) == {
+    assert encode_and_parse(create_stored()) == {
         "specversion": "1.0",
         "id": "0000000000aa-42",
         "source": "urn:uuid:0192f000-0000-7000-8000-0000000000aa",
@@ -97,10 +97,10 @@ def test_what_was_written_is_read_as_the_log_would_give_it(
     position: int,
     at: datetime,
 ) -> None:
-    row = stored(
+    row = create_stored(
         state,
         metadata=encode_metadata(metadata).decode(),
-        topic=topic_in(state),
+        topic=parse_topic(state),
         stream_id=stream,
         workspace_id=workspace,
         project_id=project,
@@ -113,32 +113,32 @@ def test_what_was_written_is_read_as_the_log_would_give_it(
         version=7,
         workspace_id=workspace,
         project_id=project,
-        fact=decode_fact(position, topic_in(state), PLAIN_JSON, None, state),
+        fact=decode_fact(position, parse_topic(state), PLAIN_JSON, None, state),
         metadata=metadata,
         recorded_at=at,
     )
 
 
 def test_every_topic_is_written_with_an_id_that_says_of_what() -> None:
-    assert {topic_in(state) for state in GOLDEN} == TOPICS
-    assert all("_" in written(stored(state, topic=topic_in(state)))["subject"] for state in GOLDEN)
+    assert {parse_topic(state) for state in GOLDEN} == TOPICS
+    assert all("_" in encode_and_parse(create_stored(state, topic=parse_topic(state)))["subject"] for state in GOLDEN)
 
 
 @pytest.mark.parametrize(
     "unreadable",
     [
-        stored(b"\x00\xff", topic="of a later version"),
-        stored(b"{", topic="run.started"),
-        stored(b'"\xff"'),
-        stored(b"[" * 100_000),
-        stored(state_format=2),
-        stored(key_id="a-key"),
-        stored(metadata="[]"),
-        stored(b'{"fact":"run.dreamt"}', topic="run.dreamt"),
+        create_stored(b"\x00\xff", topic="of a later version"),
+        create_stored(b"{", topic="run.started"),
+        create_stored(b'"\xff"'),
+        create_stored(b"[" * 100_000),
+        create_stored(state_format=2),
+        create_stored(key_id="a-key"),
+        create_stored(metadata="[]"),
+        create_stored(b'{"fact":"run.dreamt"}', topic="run.dreamt"),
     ],
 )
 def test_what_this_code_cannot_read_is_carried_whole_and_taken_by_none_of_us(unreadable: StoredEvent) -> None:
-    envelope = written(unreadable)
+    envelope = encode_and_parse(unreadable)
     assert envelope["type"] == unreadable.topic
     if "data" in envelope:
         assert msgspec.json.encode(envelope["data"]) == unreadable.state
@@ -157,9 +157,9 @@ def test_what_is_no_envelope_is_not_taken(payload: bytes) -> None:
 
 def test_an_envelope_of_another_log_is_not_taken() -> None:
     with pytest.raises(UnusableEnvelope, match="another log"):
-        decode_envelope(LOG, encode_envelope(STREAM, stored()))
+        decode_envelope(LOG, encode_envelope(STREAM, create_stored()))
 
 
 def test_the_largest_fact_fits_in_a_message_whatever_it_holds() -> None:
-    opaque = encode_envelope(LOG, stored(b"\xff" * MAX_FACT_BYTES))
+    opaque = encode_envelope(LOG, create_stored(b"\xff" * MAX_FACT_BYTES))
     assert len(opaque) < LARGEST_MESSAGE

@@ -24,8 +24,8 @@ LEFT_OPEN = {Ending.SILENT: 0.5, Ending.ANOTHER_LINE: 0.5, Ending.LONG_LINE: 0.5
 """Nobody ends these connections but ours, when an answer is not there in time; in seconds."""
 
 
-async def ignored(_message: Msg) -> None:
-    """Take a message that nobody waits for."""
+async def ignore_message(_message: Msg) -> None:
+    """Discard a message."""
 
 
 @pytest.mark.parametrize(("point", "ending"), list(product(Stage, Ending)))
@@ -72,7 +72,7 @@ async def test_a_connection_that_is_given_up_while_it_closes_leaves_nothing_behi
         server.serving(),
         connected_to_nats(NatsSettings(url=NatsServers(server.url)), "callsheet test") as session,
     ):
-        await session.client.subscribe("a", cb=ignored)
+        await session.client.subscribe("a", cb=ignore_message)
         while not session.client.is_closed:  # noqa: ASYNC110  # turns, not time
             await asyncio.sleep(0)
         for _ in range(turns):

@@ -38,17 +38,17 @@ update events set topic = 'run dreamt.>', state = '\\xff00', metadata = '[]' whe
 """
 
 
-def executed(database: str, statement: str, *parameters: object) -> list[tuple[object, ...]]:
+def execute_statement(database: str, statement: str, *parameters: object) -> list[tuple[object, ...]]:
     with psycopg.connect(database, autocommit=True) as connection:
         cursor = connection.execute(statement, parameters)  # pyright: ignore[reportArgumentType]  # a text made by the test
         return cursor.fetchall() if cursor.description else []
 
 
-async def away(process: Process) -> None:
-    async def degraded() -> bool:
+async def wait_until_away(process: Process) -> None:
+    async def is_degraded() -> bool:
         return any("NATS is away" in said for said in process.bus.list_degraded())
 
-    await eventually(degraded, what="the process says that NATS is away")
+    await eventually(is_degraded, what="the process says that NATS is away")
 
 
 async def test_the_whole_log_is_published_once_in_order_and_the_cursor_follows(
@@ -61,7 +61,7 @@ async def test_the_whole_log_is_published_once_in_order_and_the_cursor_follows(
         last = await append_project(process.log, 30)
         await wait_until_published(process, last)
         assert await read_stream_ids(nats_server) == await compute_event_ids(process, last)
-        assert executed(database, CURSOR) == [(last,)]
+        assert execute_statement(database, CURSOR) == [(last,)]
 
 
 async def test_what_was_published_and_not_remembered_is_published_again_and_kept_once(
@@ -71,7 +71,7 @@ async def test_what_was_published_and_not_remembered_is_published_again_and_kept
     async with open_process(database, nats_server, relays=True) as process:
         last = await append_project(process.log, 30)
         await wait_until_published(process, last)
-    executed(database, LOST, 20)
+    execute_statement(database, LOST, 20)
     async with open_process(database, nats_server, relays=True) as process:
         await wait_until_published(process, last)
         last = await append_project(process.log, 5)
@@ -85,7 +85,7 @@ async def test_a_fact_that_nobody_can_read_is_published_and_stops_nothing(
     await migrate_components(database)
     async with open_process(database) as before:
         last = await append_project(before.log, 10)
-    executed(database, STRANGE, 5)
+    execute_statement(database, STRANGE, 5)
     async with open_process(database, nats_server, relays=True) as process:
         await wait_until_published(process, last)
         assert await read_stream_ids(nats_server) == await compute_event_ids(process, last)
@@ -97,7 +97,7 @@ async def test_what_outside_libraries_record_is_not_published_and_not_waited_for
     await migrate_components(database)
     async with open_process(database) as before:
         last = await append_project(before.log, 10)
-    executed(database, "update events set state_format = 0 where notification_id in (3, 4, 10)")
+    execute_statement(database, "update events set state_format = 0 where notification_id in (3, 4, 10)")
     async with open_process(database, nats_server, relays=True) as process:
         await wait_until_published(process, last)
         ids = await compute_event_ids(process, last)
@@ -118,12 +118,12 @@ async def test_one_relays_and_another_takes_over_when_its_connection_ends(
         for _ in range(3):
             last = await append_project(both[0].log, 10)
             await eventually(all_published, what="whoever relays has published everything")
-            for (backend,) in executed(database, RELAYS, "callsheet-relay@"):
+            for (backend,) in execute_statement(database, RELAYS, "callsheet-relay@"):
                 terminate_backend(database, int(str(backend)))
         last = await append_project(both[0].log, 10)
         await eventually(all_published, what="everything is published")
         for process in both:
-            await process.has(last)
+            await process.wait_for(last)
             await assert_received_log(process)
         assert await read_stream_ids(nats_server) == await compute_event_ids(both[0], last)
 
@@ -140,10 +140,10 @@ async def test_nats_killed_and_started_again_costs_no_fact(database: str, nats_s
         last = await append_project(relaying.log, 20)
         await wait_until_published(relaying, last)
         nats_server.kill()
-        await away(relaying)
-        await away(other)
+        await wait_until_away(relaying)
+        await wait_until_away(other)
         while_away = await append_project(relaying.log, 20)
-        await other.has(while_away)
+        await other.wait_for(while_away)
         if kept == "wiped":
             nats_server.wipe()
         nats_server.start()
@@ -151,7 +151,7 @@ async def test_nats_killed_and_started_again_costs_no_fact(database: str, nats_s
         await wait_until_connected(other)
         last = await append_project(other.log, 20)
         for each in (relaying, other):
-            await each.has(last)
+            await each.wait_for(last)
             await assert_received_log(each)
         await wait_until_published(relaying, last)
         published_ids = await read_stream_ids(nats_server)
@@ -169,7 +169,7 @@ async def test_a_stream_restored_from_before_goes_on_with_what_comes(database: s
     ):
         await wait_until_published(relaying, await append_project(relaying.log, 20))
         nats_server.stop()
-        nats_server.keep_aside()
+        nats_server.back_up()
         nats_server.start()
         await wait_until_connected(relaying)
         before = await append_project(relaying.log, 20)
@@ -181,7 +181,7 @@ async def test_a_stream_restored_from_before_goes_on_with_what_comes(database: s
         await wait_until_connected(other)
         last = await append_project(relaying.log, 20)
         await wait_until_published(relaying, last)
-        await other.has(last)
+        await other.wait_for(last)
         await assert_received_log(other)
         wanted = await compute_event_ids(relaying, last)
         assert await read_stream_ids(nats_server) == wanted[:20] + wanted[40:]
@@ -208,10 +208,10 @@ async def test_a_process_starts_without_nats_and_says_so_until_it_is_there(
         open_process(database, nats_server, relays=True) as relaying,
         open_process(database, nats_server) as other,
     ):
-        await away(relaying)
+        await wait_until_away(relaying)
         await wait_until_acquainted((relaying, other))
         last = await append_project(relaying.log, 5)
-        await other.has(last)
+        await other.wait_for(last)
         nats_server.start()
         await wait_until_connected(relaying)
         assert relaying.bus.list_degraded() == ()
@@ -230,14 +230,14 @@ async def test_a_nats_that_hangs_is_noticed_and_what_it_did_not_acknowledge_is_p
         await wait_until_published(relaying, await append_project(relaying.log, 5))
         nats_server.pause()
         last = await append_project(relaying.log, 5)
-        await other.has(last)
+        await other.wait_for(last)
 
-        async def refused() -> bool:
+        async def is_refused() -> bool:
             return relaying.relay.doing is Relaying.REFUSED
 
-        await eventually(refused, what="the relay says that nothing is acknowledged")
+        await eventually(is_refused, what="the relay says that nothing is acknowledged")
         assert any("the relay cannot publish" in said for said in relaying.bus.list_degraded())
-        nats_server.go_on()
+        nats_server.resume()
         last = await append_project(relaying.log, 5)
         await wait_until_published(relaying, last)
         assert await read_stream_ids(nats_server) == await compute_event_ids(relaying, last)
@@ -251,14 +251,14 @@ async def test_an_envelope_of_a_stranger_is_not_taken(database: str, nats_server
     ):
         await wait_until_connected(other)
         last = await append_project(relaying.log, 3)
-        await other.has(last)
+        await other.wait_for(last)
         async with open_client(nats_server) as client:
             stranger = UUID("0192f000-0000-7000-8000-0000000000aa")
             for payload in (b"", b"{}", b"\xff" * 100, stranger.bytes):
                 await client.publish("callsheet.v1.x.y.z.w", payload, headers={"Callsheet-Position": str(last + 1)})
             await client.flush()
         last = await append_project(relaying.log, 3)
-        await other.has(last)
+        await other.wait_for(last)
         await assert_received_log(other)
 
 
@@ -269,5 +269,5 @@ async def test_facts_come_over_nats_and_the_log_is_not_read_for_them(database: s
         await wait_until_connected(other)
         await asyncio.sleep(0)
         for _ in range(5):
-            await other.has(await append_project(relaying.log, 10))
+            await other.wait_for(await append_project(relaying.log, 10))
         await assert_received_log(other)

@@ -18,7 +18,7 @@ from domain.runs.run import RunStatus
 from tests.support.commands.processes import Process, new_id
 from tests.support.engine.harness import reviews, site
 from tests.support.graphs import Json, edge, graph, node
-from tests.support.kills.environment import place
+from tests.support.kills.environment import open_environment
 from tests.support.waiting import eventually
 
 STEPS = 250
@@ -101,13 +101,13 @@ async def test_whoever_cancels_a_busy_run_is_heard_beside_an_engine_in_the_same_
 async def test_whoever_cancels_a_busy_run_is_heard_beside_an_engine_in_another_process(
     database: str, tmp_path: Path, times: int
 ) -> None:
-    async with place(database, tmp_path) as here:
+    async with open_environment(database, tmp_path) as here:
         await here.engine()
         await cancelled(here.commands, times)
 
 
 async def test_whoever_decides_in_a_busy_run_is_heard(database: str, tmp_path: Path) -> None:
-    async with place(database, tmp_path) as here:
+    async with open_environment(database, tmp_path) as here:
         await here.engine()
 
         async def status(run: UUID) -> RunStatus:

@@ -12,8 +12,8 @@ from tests.engine.driving.test_waiting import LONG_SECONDS, until_waiting, waiti
 from tests.kills.test_two_engines import until_joined, until_shared
 from tests.support.engine.harness import PATIENCE_SECONDS, site
 from tests.support.graphs import edge, graph, node
-from tests.support.kills.checks import check, completions
-from tests.support.kills.environment import Place, place
+from tests.support.kills.checks import check, list_completions
+from tests.support.kills.environment import Environment, open_environment
 from tests.support.kills.graphs import asks
 from tests.support.kills.load import Load
 from tests.support.waiting import eventually
@@ -61,7 +61,7 @@ async def test_a_timer_that_came_due_in_the_hand_of_an_engine_that_dies_fires_wh
     assert ended.steps["wait"].attempt == 1
 
 
-async def dies_of_the_third(here: Place, dies: asyncio.subprocess.Process) -> list[UUID]:
+async def dies_of_the_third(here: Environment, dies: asyncio.subprocess.Process) -> list[UUID]:
     """Begin runs whose timers come due together; gives them once an engine is dead that had not told them all."""
     raw = graph(node("a"), waits(seconds=1), asks("c"), edges=[edge("a", "wait"), edge("wait", "c")])
     workflow = await here.commands.workflow(await here.commands.project(), raw)
@@ -71,25 +71,25 @@ async def dies_of_the_third(here: Place, dies: asyncio.subprocess.Process) -> li
     return begun
 
 
-async def fired_once(here: Place, begun: list[UUID]) -> None:
+async def fired_once(here: Environment, begun: list[UUID]) -> None:
     """Wait until all runs have ended, and hold their timers to have fired once each, and no sooner than was said."""
     for run in begun:
-        assert (await here.ended(run)).status is RunStatus.COMPLETED
+        assert (await here.wait_until_ended(run)).status is RunStatus.COMPLETED
     streams = await here.streams()
     check(streams, here.models.calls)
     for run in begun:
         until = waiting_of(streams[run], "wait").until
-        [completed] = completions(streams[run], "wait")
+        [completed] = list_completions(streams[run], "wait")
         assert until is not None
         assert completed.completed_at >= until
-    assert here.killed() == 1
+    assert here.count_killed() == 1
 
 
 async def test_timers_of_an_engine_that_is_killed_as_it_fires_them_are_fired_by_the_next(
     database: str, tmp_path: Path
 ) -> None:
     """The next one begins when the first is dead, so that all have come due in the hand of the first."""
-    async with place(database, tmp_path) as here:
+    async with open_environment(database, tmp_path) as here:
         dies = await here.engine(DIES_OF_THE_THIRD, **SELDOM)
         await until_joined(here, 1)
         begun = await dies_of_the_third(here, dies)
@@ -104,7 +104,7 @@ async def test_timers_of_engines_that_are_killed_are_fired_by_those_that_are_lef
 
     One that begins late hears of none: the other may have fired them all. So both have claimed a step before.
     """
-    async with place(database, tmp_path) as here:
+    async with open_environment(database, tmp_path) as here:
         dies = await here.engine(DIES_OF_THE_THIRD, **SELDOM)
         await here.engine(**SELDOM)
         await until_joined(here, 2)
@@ -112,5 +112,5 @@ async def test_timers_of_engines_that_are_killed_are_fired_by_those_that_are_lef
         load = Load(here, workflow, [])
         await until_shared(load)
         for run in load.runs:
-            await here.ended(run)
+            await here.wait_until_ended(run)
         await fired_once(here, await dies_of_the_third(here, dies))

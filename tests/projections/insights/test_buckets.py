@@ -61,15 +61,15 @@ async def skip_them(connection: psycopg.AsyncConnection, log: list[Recorded], sk
             )
 
 
-async def rows_in(connection: psycopg.AsyncConnection, query: str) -> list[Row]:
+async def read_rows(connection: psycopg.AsyncConnection, query: str) -> list[Row]:
     cursor: psycopg.AsyncCursor[Any] = await connection.execute(query.encode())
     return await cursor.fetchall()
 
 
-async def projected(
+async def project_in_batches(
     connection: psycopg.AsyncConnection, log: list[Recorded], cuts: list[int], remembered: int, forgets: str
 ) -> list[Row]:
-    """Give every row, as text, after a log was projected in batches."""
+    """Project a log in batches. Returns every row as text."""
     await connection.execute("truncate insight_buckets")
     projection = InsightsProjection(most_remembered=remembered)
     event_filter = EventFilter(projection.wants, skips=await load_skips(connection, projection.name))
@@ -77,10 +77,10 @@ async def projected(
         await apply_facts(connection, projection, batch)
         if forgets == "forgets":
             projection.forget()
-    return await rows_in(connection, EVERYTHING)
+    return await read_rows(connection, EVERYTHING)
 
 
-def counted(history: list[RunFact]) -> Counter[tuple[datetime, str, str]]:
+def count_by_hour(history: list[RunFact]) -> Counter[tuple[datetime, str, str]]:
     """Count facts by the hour of their own time, slowly: by kind of bucket and figure."""
     found: Counter[tuple[datetime, str, str]] = Counter()
     of: dict[type[Fact], tuple[str, str, str]] = {
@@ -130,9 +130,9 @@ async def test_buckets_are_the_same_bytes_however_facts_come(
     async with open_read_models(database) as connection:
         await write_log(connection, log)
         await skip_them(connection, log, skipped)
-        at_once = await projected(connection, log, [], 100, "remembers")
-        assert await projected(connection, log, cuts, remembered, forgets) == at_once
-        assert await projected(connection, log, list(range(len(log))), 1, "forgets") == at_once
+        at_once = await project_in_batches(connection, log, [], 100, "remembers")
+        assert await project_in_batches(connection, log, cuts, remembered, forgets) == at_once
+        assert await project_in_batches(connection, log, list(range(len(log))), 1, "forgets") == at_once
 
 
 @laws
@@ -146,10 +146,10 @@ async def test_each_fact_counts_in_the_hour_of_its_own_time_and_in_its_day(
     days: Counter[tuple[datetime, str, str]] = Counter()
     async with open_read_models(database) as connection:
         await write_log(connection, log)
-        await projected(connection, log, [], 100, "remembers")
-        for grain, at, kind, _, _, figure, count in await rows_in(connection, MEASURES):
+        await project_in_batches(connection, log, [], 100, "remembers")
+        for grain, at, kind, _, _, figure, count in await read_rows(connection, MEASURES):
             (found if grain == 3_600 else days)[at, "run" if kind == "child" else kind, figure] += count
-    wanted = counted([fact for _, fact in history])
+    wanted = count_by_hour([fact for _, fact in history])
     assert {key: found[key] for key in wanted} == wanted
     by_day: Counter[tuple[datetime, str, str]] = Counter()
     for (at, kind, figure), count in found.items():
@@ -166,8 +166,8 @@ async def test_a_step_counts_by_the_version_of_the_asset_that_its_run_has_pinned
     log = number_run_facts([(run, began), *((run, claim) for claim in claims)], project=WORKFLOW)
     async with open_read_models(database) as connection:
         await write_log(connection, log)
-        await projected(connection, log, [], 1, "remembers")
-        rows = await rows_in(
+        await project_in_batches(connection, log, [], 1, "remembers")
+        rows = await read_rows(
             connection, "select node, asset_id, asset_version from insight_buckets where kind = 'step' and grain = 3600"
         )
     assert sorted(rows) == [("a", PROMPT, 3), ("b", None, 0)]
@@ -197,8 +197,8 @@ async def test_runs_in_one_batch_that_differ_in_one_thing_count_as_if_they_came_
     async with open_read_models(database) as connection:
         await write_log(connection, log)
         await skip_them(connection, log, {})
-        at_once = await projected(connection, log, [], 100, "remembers")
-        assert await projected(connection, log, list(range(len(log))), 100, "remembers") == at_once
+        at_once = await project_in_batches(connection, log, [], 100, "remembers")
+        assert await project_in_batches(connection, log, list(range(len(log))), 100, "remembers") == at_once
 
 
 async def test_what_is_skipped_is_left_out_also_when_a_run_is_read_again(database: str) -> None:
@@ -210,8 +210,8 @@ async def test_what_is_skipped_is_left_out_also_when_a_run_is_read_again(databas
     async with open_read_models(database) as connection:
         await write_log(connection, log)
         await skip_them(connection, log, {3: False})
-        remembered = await projected(connection, log, [], 100, "remembers")
-        assert await projected(connection, log, [1, 2, 3], 100, "forgets") == remembered
+        remembered = await project_in_batches(connection, log, [], 100, "remembers")
+        assert await project_in_batches(connection, log, [1, 2, 3], 100, "forgets") == remembered
     assert not any("duration" in row[0] for row in remembered), "nobody knows when the step began"
 
 
@@ -224,9 +224,9 @@ async def test_a_retry_on_a_newer_version_counts_there_from_the_same_batch_on(da
     async with open_read_models(database) as connection:
         await write_log(connection, log)
         await skip_them(connection, log, {})
-        await projected(connection, log, [], 100, "remembers")
+        await project_in_batches(connection, log, [], 100, "remembers")
         query = "select workflow_version from insight_buckets where kind = 'step' and grain = 3600 order by 1"
-        assert await rows_in(connection, query) == [(1,), (2,)]
+        assert await read_rows(connection, query) == [(1,), (2,)]
 
 
 async def test_a_step_whose_output_a_retry_kept_completes_once_is_paid_for_once_and_lasts_nothing(
@@ -246,10 +246,10 @@ async def test_a_step_whose_output_a_retry_kept_completes_once_is_paid_for_once_
     async with open_read_models(database) as connection:
         await write_log(connection, log)
         await skip_them(connection, log, {})
-        remembered = await projected(connection, log, [], 100, "remembers")
-        assert await projected(connection, log, [1, 2, 3, 4, 5], 1, "forgets") == remembered
+        remembered = await project_in_batches(connection, log, [], 100, "remembers")
+        assert await project_in_batches(connection, log, [1, 2, 3, 4, 5], 1, "forgets") == remembered
         query = "select measures::text from insight_buckets where kind = 'step' and grain = 3600"
-        [(text,)] = await rows_in(connection, query)
+        [(text,)] = await read_rows(connection, query)
     measures = decode(text)
     assert [measures[name] for name in ("started", "attempts", "failed", "completed")] == [1, 1, 1, 1]
     assert measures["input_tokens"] == 7

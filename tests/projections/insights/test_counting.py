@@ -16,7 +16,7 @@ FIRST = datetime.min.replace(tzinfo=UTC)
 EVENING = datetime(2600, 5, 1, 12, 59, 59, 999_999, tzinfo=UTC)
 
 
-def counted(*times: datetime) -> set[int]:
+def count_hours(*times: datetime) -> set[int]:
     counting = Counting()
     counting.select_run(RunTimeline(id=RUN, workspace_id=RUN, project_id=RUN))
     for at in times:
@@ -28,10 +28,10 @@ def counted(*times: datetime) -> set[int]:
 @pytest.mark.parametrize("at", [FIRST, LAST, EVENING, datetime(1970, 1, 1, tzinfo=UTC)])
 def test_a_fact_counts_in_the_hour_that_it_is_in(at: datetime) -> None:
     hour = at.replace(minute=0, second=0, microsecond=0)
-    assert [compute_bucket_start(HOUR, hour_number) for hour_number in counted(at)] == [hour]
+    assert [compute_bucket_start(HOUR, hour_number) for hour_number in count_hours(at)] == [hour]
     assert compute_bucket_start(HOUR, compute_hour(at)) == hour
 
 
 def test_the_end_of_an_hour_is_in_it_whatever_was_counted_before() -> None:
     before = EVENING - timedelta(minutes=5)
-    assert counted(before, EVENING) == counted(EVENING, before) == counted(EVENING) == counted(before)
+    assert count_hours(before, EVENING) == count_hours(EVENING, before) == count_hours(EVENING) == count_hours(before)

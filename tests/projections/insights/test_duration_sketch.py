@@ -11,7 +11,7 @@ from projections.insights.duration_sketch import RELATIVE_ACCURACY, Sketch, find
 durations = st.lists(st.integers(1, 10**12), min_size=1, max_size=200)
 
 
-def sketch_of(values: list[int]) -> Sketch:
+def create_sketch(values: list[int]) -> Sketch:
     sketch = Sketch()
     for value in values:
         sketch.add(value)
@@ -25,7 +25,7 @@ def in_order(sketch: Sketch) -> bytes:
 
 @given(durations)
 def test_a_quantile_is_within_the_accuracy_and_as_the_library_gives_it(values: list[int]) -> None:
-    ours, theirs = sketch_of(values), DDSketch(RELATIVE_ACCURACY)
+    ours, theirs = create_sketch(values), DDSketch(RELATIVE_ACCURACY)
     for value in values:
         theirs.add(value)
     for share in (0.0, 0.5, 0.95, 0.99, 1.0):
@@ -38,11 +38,11 @@ def test_a_quantile_is_within_the_accuracy_and_as_the_library_gives_it(values: l
 
 @given(durations, st.integers(0, 200))
 def test_sketches_merge_to_the_same_bytes_however_they_were_cut(values: list[int], cut: int) -> None:
-    first, second = sketch_of(values[:cut]), sketch_of(values[cut:])
-    turned = sketch_of(values[cut:])
-    turned.merge(sketch_of(values[:cut]))
+    first, second = create_sketch(values[:cut]), create_sketch(values[cut:])
+    turned = create_sketch(values[cut:])
+    turned.merge(create_sketch(values[:cut]))
     first.merge(second)
-    assert in_order(first) == in_order(turned) == in_order(sketch_of(values))
+    assert in_order(first) == in_order(turned) == in_order(create_sketch(values))
 
 
 @given(st.integers(1, 10**15))
@@ -54,5 +54,5 @@ def test_a_duration_is_in_the_bin_that_the_library_gives_it(us: int) -> None:
 
 
 def test_nothing_lasts_less_than_a_microsecond_and_no_sketch_gives_nothing() -> None:
-    assert sketch_of([0]).bins == sketch_of([1]).bins
+    assert create_sketch([0]).bins == create_sketch([1]).bins
     assert Sketch().quantile_us(0.5) == 0

@@ -28,14 +28,14 @@ select %(project)s, %(grain)s, starts_at, 'step', %(workflow)s, 1, 'n' || node, 
 """
 
 
-def window_of(start_hour: int, hours: int) -> Window:
+def create_window(start_hour: int, hours: int) -> Window:
     starts_at = MIDNIGHT + timedelta(hours=start_hour)
     return Window(starts_at=starts_at, ends_at=starts_at + timedelta(hours=hours))
 
 
 @given(st.integers(0, 100), st.integers(1, 24 * 20))
 def test_periods_cover_each_hour_of_a_window_and_of_its_past_once(start_hour: int, hours: int) -> None:
-    window = window_of(start_hour, hours)
+    window = create_window(start_hour, hours)
     for wanted_past, starts_at in ((False, window.starts_at), (True, window.starts_at - timedelta(hours=hours))):
         covered: list[datetime] = []
         for past, grain, start, end in split_window(window):
@@ -47,7 +47,7 @@ def test_periods_cover_each_hour_of_a_window_and_of_its_past_once(start_hour: in
 
 
 async def test_ninety_days_cost_their_days_and_add_up_as_their_hours_do(database: str) -> None:
-    window = window_of(7, 90 * 24)
+    window = create_window(7, 90 * 24)
     models = ReadModels(database, ProjectionSettings(readers=1))
     async with open_read_models(database) as connection, models.open():
         for grain, each in ((HOUR, 1), (DAY, 24)):

@@ -37,13 +37,13 @@ def of_runs(history: list[Recorded]) -> list[Recorded]:
     return [event for event in history if type(event.fact) in RunStepsProjection.wants]
 
 
-async def rows_in(connection: psycopg.AsyncConnection) -> set[Row]:
+async def read_rows(connection: psycopg.AsyncConnection) -> set[Row]:
     cursor: psycopg.AsyncCursor[Any] = await connection.execute(READ)
     return set(await cursor.fetchall())
 
 
-def usages_by_node(history: list[RunFact]) -> dict[str, list[Usage]]:
-    """Give what calls took for each step since it was last begun anew, by looking at every fact."""
+def collect_usages(history: list[RunFact]) -> dict[str, list[Usage]]:
+    """Return the usage of each call by step since the step last started afresh, from every fact."""
     found: dict[str, list[Usage]] = {}
     run = Run()
     for fact in history:
@@ -61,8 +61,8 @@ def usages_by_node(history: list[RunFact]) -> dict[str, list[Usage]]:
     return found
 
 
-def first_starts(history: list[RunFact]) -> dict[str, datetime]:
-    """Give when each step was first claimed since it was last begun anew, by looking at every fact."""
+def collect_first_starts(history: list[RunFact]) -> dict[str, datetime]:
+    """Return when each step was first claimed since it last started afresh, from every fact."""
     found: dict[str, datetime] = {}
     run = Run()
     for fact in history:
@@ -79,12 +79,12 @@ def first_starts(history: list[RunFact]) -> dict[str, datetime]:
     return found
 
 
-def expected(run_id: UUID, history: list[RunFact]) -> set[Row]:
+def compute_rows(run_id: UUID, history: list[RunFact]) -> set[Row]:
     run = Run()
     for fact in history:
         run = evolve(run, fact)
-    took = usages_by_node(history)
-    firsts = first_starts(history)
+    took = collect_usages(history)
+    firsts = collect_first_starts(history)
     pinned = next((fact.pins.assets.get(PROMPT, 0) for fact in history if isinstance(fact, RunStarted)), 0)
     return {
         (
@@ -125,11 +125,11 @@ async def test_rows_of_steps_are_those_of_the_fold(
             await apply_facts(connection, projection, batch)
             if forgets == "forgets":
                 projection.forget()
-        rows = await rows_in(connection)
+        rows = await read_rows(connection)
     by_run: dict[UUID, list[Any]] = {run_id: [] for run_id in ids}
     for stream, fact in history:
         by_run[ids[stream]].append(fact)
-    wanted = set[Row]().union(*(expected(run_id, its) for run_id, its in by_run.items()))
+    wanted = set[Row]().union(*(compute_rows(run_id, its) for run_id, its in by_run.items()))
     ours = {row for row in rows if row[0] in by_run}
     # A retry may name a version whose graph is not in this log: then neither kind nor asset is known.
     if not any(isinstance(fact, RunRetried) and fact.workflow_version != 1 for _, fact in history):

@@ -34,15 +34,15 @@ ERROR = StepError(error_class=ErrorClass.OVERLOADED, message="busy")
 RUN = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 
 
-def started(attempt: int = 1, node: str = "a") -> StepStarted:
+def start_step(attempt: int = 1, node: str = "a") -> StepStarted:
     return StepStarted(node=node, attempt=attempt, executor="first", epoch=1, started_at=NOW)
 
 
-def waiting(until: datetime | None = SOON, node: str = "a", what: WaitFor = WaitFor.TIMER) -> StepWaiting:
+def wait_step(until: datetime | None = SOON, node: str = "a", what: WaitFor = WaitFor.TIMER) -> StepWaiting:
     return StepWaiting(node=node, attempt=1, waiting_for=what, until=until, waiting_since=NOW)
 
 
-def failed(retry_at: datetime | None) -> StepFailed:
+def fail_step(retry_at: datetime | None) -> StepFailed:
     return StepFailed(node="a", attempt=1, error=ERROR, retry_at=retry_at, failed_at=NOW)
 
 
@@ -57,26 +57,26 @@ def timer(due_at: datetime, node: str = "a") -> Timer:
 
 
 HISTORIES: list[tuple[str, list[Fact], list[Timer]]] = [
-    ("a delay", [started(), waiting()], [timer(SOON)]),
-    ("a deadline", [started(), waiting(what=WaitFor.HUMAN)], [timer(SOON)]),
-    ("no deadline", [started(), waiting(None, what=WaitFor.HUMAN)], []),
-    ("a back-off", [started(), failed(LATER)], [timer(LATER)]),
-    ("an attempt lost with its owner", [started(), failed(NOW), started(2)], []),
-    ("a failure for good", [started(), failed(LATER), started(2), failed(None)], []),
-    ("the attempt after a back-off", [started(), failed(LATER), started(2)], []),
-    ("a delay that is over", [started(), waiting(), COMPLETED], []),
-    ("a decision", [started(), waiting(what=WaitFor.HUMAN), DECIDED], []),
+    ("a delay", [start_step(), wait_step()], [timer(SOON)]),
+    ("a deadline", [start_step(), wait_step(what=WaitFor.HUMAN)], [timer(SOON)]),
+    ("no deadline", [start_step(), wait_step(None, what=WaitFor.HUMAN)], []),
+    ("a back-off", [start_step(), fail_step(LATER)], [timer(LATER)]),
+    ("an attempt lost with its owner", [start_step(), fail_step(NOW), start_step(2)], []),
+    ("a failure for good", [start_step(), fail_step(LATER), start_step(2), fail_step(None)], []),
+    ("the attempt after a back-off", [start_step(), fail_step(LATER), start_step(2)], []),
+    ("a delay that is over", [start_step(), wait_step(), COMPLETED], []),
+    ("a decision", [start_step(), wait_step(what=WaitFor.HUMAN), DECIDED], []),
     (
         "asked again later",
-        [started(), waiting(), failed(SOON), started(2), waiting(LATER)],
+        [start_step(), wait_step(), fail_step(SOON), start_step(2), wait_step(LATER)],
         [timer(LATER)],
     ),
-    ("a run that failed elsewhere", [started(), waiting(), RUN_FAILED], []),
-    ("a cancelled run", [started(), waiting(), RunCancelled(cancelled_at=NOW)], []),
-    ("a run begun anew", [started(), waiting(), RETRIED], []),
+    ("a run that failed elsewhere", [start_step(), wait_step(), RUN_FAILED], []),
+    ("a cancelled run", [start_step(), wait_step(), RunCancelled(cancelled_at=NOW)], []),
+    ("a run begun anew", [start_step(), wait_step(), RETRIED], []),
     (
         "a wait of the next attempt",
-        [waiting(), RUN_FAILED, RETRIED, waiting(LATER, "b")],
+        [wait_step(), RUN_FAILED, RETRIED, wait_step(LATER, "b")],
         [timer(LATER, "b")],
     ),
 ]
@@ -89,7 +89,7 @@ async def test_a_timer_is_pending_while_its_step_is_due_by_the_clock(
 ) -> None:
     models = ReadModels(database, ProjectionSettings(readers=1))
     other = new_id()
-    history = number_facts([(other, waiting(LATER, "untouched")), *((RUN, fact) for fact in facts)])
+    history = number_facts([(other, wait_step(LATER, "untouched")), *((RUN, fact) for fact in facts)])
     async with open_read_models(database) as connection, models.open():
         for start in range(0, len(history), batch):
             await apply_facts(connection, TimersProjection(), history[start : start + batch])
@@ -103,7 +103,7 @@ async def test_due_timers_come_in_pages_the_earliest_first(database: str) -> Non
     models = ReadModels(database, ProjectionSettings(readers=1))
     async with open_read_models(database) as connection, models.open():
         view = TimersView(models)
-        facts = [(new_id(), waiting(NOW + timedelta(seconds=second), "w")) for second in (3, 1, 2, 9)]
+        facts = [(new_id(), wait_step(NOW + timedelta(seconds=second), "w")) for second in (3, 1, 2, 9)]
         await apply_facts(connection, TimersProjection(), number_facts(facts))
         due = NOW + timedelta(seconds=3)
         first = await view.due(due, 2)

@@ -18,7 +18,13 @@ from projections.rebuild.faults import RebuildRefused
 from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
 from tests.support.projections.given import WAIT_SECONDS, Harness, open_harness, run_in_background
-from tests.support.projections.rebuilds import append_traffic, create_projections, read_all_rows, run_rebuild
+from tests.support.projections.rebuilds import (
+    append_traffic,
+    create_projections,
+    ignore_progress,
+    read_all_rows,
+    run_rebuild,
+)
 from tests.support.waiting import eventually
 
 KILLS = [pytest.param(3, id="3"), pytest.param(25, id="25", marks=pytest.mark.long)]
@@ -28,8 +34,8 @@ class Stopped(Exception):  # noqa: N818  # as somebody would stop it
     pass
 
 
-async def folded(harness: Harness, runs: int) -> dict[str, list[str]]:
-    """Let a worker fold traffic; gives every row."""
+async def fold_traffic(harness: Harness, runs: int) -> dict[str, list[str]]:
+    """Append traffic and wait until a worker has folded it. Returns every row."""
     checkpoints = harness.create_checkpoints()
     live = create_projections()
     async with run_in_background(harness.create_worker(checkpoints, *live).run()):
@@ -41,7 +47,7 @@ async def folded(harness: Harness, runs: int) -> dict[str, list[str]]:
 
 async def test_a_rebuild_that_is_stopped_at_each_of_its_moments_comes_to_the_same(database: str) -> None:
     async with open_harness(database) as harness:
-        before = await folded(harness, 15)
+        before = await fold_traffic(harness, 15)
         told = 0
 
         def stop_later(_progress: Progress) -> None:
@@ -55,7 +61,10 @@ async def test_a_rebuild_that_is_stopped_at_each_of_its_moments_comes_to_the_sam
             told, sittings = 0, sittings + 1
             try:
                 report = await run_rebuild(
-                    database, create_projections(), resume=resume, on_progress=stop_later if sittings < 30 else _go_on
+                    database,
+                    create_projections(),
+                    resume=resume,
+                    on_progress=stop_later if sittings < 30 else ignore_progress,
                 )
                 break
             except Stopped:
@@ -65,40 +74,38 @@ async def test_a_rebuild_that_is_stopped_at_each_of_its_moments_comes_to_the_sam
         assert await read_all_rows(harness) == before
 
 
-def _go_on(_progress: Progress) -> None:
-    pass
-
-
 @pytest.mark.parametrize("kills", KILLS)
 async def test_kills_of_the_process_lose_and_double_nothing(database: str, tmp_path: Path, kills: int) -> None:
     chance = random.Random(kills)  # noqa: S311  # where it is killed
     await migrate(database, COMPONENTS)
     async with open_harness(database) as harness:
-        before = await folded(harness, 60)
+        before = await fold_traffic(harness, 60)
         head, _ = await harness.log.head()
         hits = 0
         for number in range(kills):
             at = chance.randrange(head * number // kills, head * (number + 1) // kills)
-            hits += await killed(database, tmp_path, resume=number > 0, at=at)
+            hits += await kill_rebuild(database, tmp_path, resume=number > 0, at=at)
         assert hits > kills / 2, "most kills find it at work"
-        checked = await to_thread.run_sync(lambda: _rebuild(database, tmp_path, resume=still_open(database)).wait(60))
+        checked = await to_thread.run_sync(
+            lambda: start_rebuild(database, tmp_path, resume=is_building(database)).wait(60)
+        )
         assert checked == 0
         assert await read_all_rows(harness) == before
 
 
-async def killed(database: str, directory: Path, *, resume: bool, at: int) -> bool:
-    """Run a rebuild and kill it once it has come to a position, or has ended; tells whether it was still at work."""
-    process = _rebuild(database, directory, resume=resume and still_open(database))
+async def kill_rebuild(database: str, directory: Path, *, resume: bool, at: int) -> bool:
+    """Run a rebuild and kill it at a position. Returns False if it had ended before."""
+    process = start_rebuild(database, directory, resume=resume and is_building(database))
 
     async def there() -> bool:
-        return process.poll() is not None or await to_thread.run_sync(position, database) >= at
+        return process.poll() is not None or await to_thread.run_sync(read_position, database) >= at
 
     await eventually(there, what=f"the rebuild comes to {at}", seconds=60)
     process.send_signal(signal.SIGKILL)
     return await to_thread.run_sync(process.wait) == -signal.SIGKILL
 
 
-def _rebuild(database: str, directory: Path, *, resume: bool) -> subprocess.Popen[bytes]:
+def start_rebuild(database: str, directory: Path, *, resume: bool) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "callsheet", "projections", "rebuild", "--all", "--rate", "600"] + ["--resume"] * resume,
         env={**environ(database, directory), "CALLSHEET_REBUILD_PAGE_EVENTS": "20"},
@@ -106,19 +113,19 @@ def _rebuild(database: str, directory: Path, *, resume: bool) -> subprocess.Pope
     )
 
 
-def position(database: str) -> int:
+def read_position(database: str) -> int:
     with psycopg.connect(database, autocommit=True) as connection:
         row = connection.execute("select positions[1] from rebuilds where state = 'building'").fetchone()
     return -1 if row is None else int(row[0])
 
 
-def still_open(database: str) -> bool:
-    return position(database) >= 0
+def is_building(database: str) -> bool:
+    return read_position(database) >= 0
 
 
 async def test_a_rebuild_is_not_begun_again_over_one_that_was_left(database: str) -> None:
     async with open_harness(database) as harness:
-        await folded(harness, 5)
+        await fold_traffic(harness, 5)
         with pytest.raises(asyncio.CancelledError):
             await run_rebuild(database, create_projections("runs", "tasks"), on_progress=_cancel)
         for names in ({"runs"}, {"tasks", "timers"}, set(PROJECTIONS)):

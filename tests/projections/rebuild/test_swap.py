@@ -46,7 +46,7 @@ async def test_tables_and_indexes_are_after_a_rebuild_what_migrations_make(datab
         assert await (await connection.execute(SHAPE)).fetchall() == before
 
 
-async def grown(known: list[UUID], seen: int) -> bool:
+async def has_grown(known: list[UUID], seen: int) -> bool:
     return len(known) >= seen + 2
 
 
@@ -76,7 +76,7 @@ async def test_readers_and_writers_go_on_through_rebuilds(database: str) -> None
                 for _ in range(4):
                     seen = len(known)
                     assert (await run_rebuild(database, create_projections())).same
-                    await eventually(lambda seen=seen: grown(known, seen), what="runs are written and read")
+                    await eventually(lambda seen=seen: has_grown(known, seen), what="runs are written and read")
                 assert not writing.done()
                 assert not reading.done()
             head, _ = await harness.log.head()
@@ -111,14 +111,14 @@ async def test_a_swap_waits_for_whoever_holds_the_tables_only_so_long_and_tries_
             bounds = RebuildSettings(swap_wait_ms=50, swap_tries=2, swap_pause_seconds=0.01)
             with pytest.raises(RebuildRefused, match="could not be had in 2 tries"):
                 await run_rebuild(database, create_projections("runs"), bounds=bounds)
-            await folded_by_somebody(harness)
+            await fold_to_head(harness)
         report = await run_rebuild(database, create_projections("runs"), resume=True)
         assert report.id == 1
         assert len(await read_rows(harness, "runs")) == 5
 
 
-async def folded_by_somebody(harness: Harness) -> None:
-    """Let a worker bring the live tables to the head while a swap of theirs is put off."""
+async def fold_to_head(harness: Harness) -> None:
+    """Run a worker until the live tables are at the head, while their swap is retried."""
     checkpoints = harness.create_checkpoints()
     async with run_in_background(harness.create_worker(checkpoints, *create_projections("runs")).run()):
         await checkpoints.wait_for("runs", (await harness.log.head())[0], WAIT_SECONDS)
@@ -127,7 +127,7 @@ async def folded_by_somebody(harness: Harness) -> None:
 async def test_only_one_process_rebuilds_a_projection(database: str) -> None:
     async with open_harness(database) as harness:
         await append_traffic(harness, 5)
-        await folded_by_somebody(harness)
+        await fold_to_head(harness)
 
         async def again(*names: str) -> None:
             await run_rebuild(database, create_projections(*names))

@@ -55,7 +55,7 @@ async def test_a_wait_ends_in_time(database: str) -> None:
 
 
 class CountedModels(ReadModels):
-    """Counts how often the table is looked at."""
+    """Counts the queries of the checkpoints table."""
 
     looks = 0
 
@@ -76,10 +76,10 @@ async def test_a_thousand_who_wait_for_another_process_share_one_look_at_the_tab
             await asyncio.sleep(0)
             begun_at, used = time.monotonic(), time.process_time()
 
-            async def looked() -> bool:
+            async def has_polled() -> bool:
                 return models.looks >= 50
 
-            await eventually(looked, what="the table has been looked at fifty times")
+            await eventually(has_polled, what="the table has been looked at fifty times")
             busy = (time.process_time() - used) / (time.monotonic() - begun_at)
             assert models.looks <= 2 + (time.monotonic() - begun_at) / (0.8 * POLL_SECONDS)
             assert busy < 0.5, f"waiting took {busy:.0%} of a processor"

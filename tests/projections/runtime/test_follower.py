@@ -33,7 +33,7 @@ class StutteringFeed:
     """Delivers everything again with each page."""
 
     def __init__(self, harness: Harness) -> None:
-        """Stutter over the feed of a world."""
+        """Wrap the feed of a harness."""
         self._feed = harness.feed
 
     @property
@@ -108,9 +108,9 @@ async def test_of_two_workers_one_works_and_the_other_takes_over(database: str) 
         our_checkpoints, their_checkpoints = harness.create_checkpoints(), harness.create_checkpoints()
         first, second = harness.create_worker(our_checkpoints, ours), harness.create_worker(their_checkpoints, theirs)
         async with run_in_background(first.run()) as working:
-            await eventually(doing(first, Following.FOLLOWING), what="the first works")
+            await eventually(is_doing_everywhere(first, Following.FOLLOWING), what="the first works")
             async with run_in_background(second.run()):
-                await eventually(doing(second, Following.STANDING_BY), what="the second stands by")
+                await eventually(is_doing_everywhere(second, Following.STANDING_BY), what="the second stands by")
                 await their_checkpoints.wait_for("tally", await harness.append_renames(5), WAIT_SECONDS)
                 assert (ours.batches > 0, theirs.batches) == (True, 0)
                 working.cancel()
@@ -155,7 +155,7 @@ async def test_crashes_of_the_database_lose_and_double_nothing(own_postgres: Pos
                 await harness.append_renames(10)
                 own_postgres.crash()
                 await to_thread.run_sync(own_postgres.start)
-                await eventually(partial(answers, harness), what="the log is back", seconds=WAIT_SECONDS)
+                await eventually(partial(can_append, harness), what="the log is back", seconds=WAIT_SECONDS)
             last = await harness.append_renames(10)
             await checkpoints.wait_for("tally", last, WAIT_SECONDS)
         assert await read_tally(harness) == (await harness.log.head())[0]
@@ -173,8 +173,8 @@ async def test_an_unexpected_exception_ends_the_worker(database: str) -> None:
         assert raised.group_contains(ZeroDivisionError)
 
 
-async def answers(harness: Harness) -> bool:
-    """Tell whether the log takes an append and can be read; what is appended counts like everything else."""
+async def can_append(harness: Harness) -> bool:
+    """Return whether the log accepts an append and can be read; the append counts in the tally."""
     try:
         await harness.append_renames(0)
         await harness.log.head()
@@ -183,7 +183,7 @@ async def answers(harness: Harness) -> bool:
     return True
 
 
-def doing(worker: Worker, what: Following) -> Callable[[], Awaitable[bool]]:
+def is_doing_everywhere(worker: Worker, what: Following) -> Callable[[], Awaitable[bool]]:
     async def is_doing() -> bool:
         return all(projection.doing is what for projection in worker.health())
 
@@ -200,10 +200,10 @@ async def test_a_projection_that_cannot_move_is_said_to_stall_and_does_not_hang(
             async with harness.models.connection() as connection, connection.transaction():
                 await connection.execute("select from checkpoints where projection = 'tally' for update")
                 last = await harness.append_renames(1)
-                await eventually(stalls(worker), what="the worker says that it stalls")
-                await eventually(gave_up(worker), what="the batch is given up, and tried again")
+                await eventually(has_stalled(worker), what="the worker says that it stalls")
+                await eventually(has_given_up(worker), what="the batch is given up, and tried again")
             await checkpoints.wait_for("tally", last, WAIT_SECONDS)
-            await eventually(stalls(worker, stalled=False), what="it goes on")
+            await eventually(has_stalled(worker, stalled=False), what="it goes on")
         assert await read_tally(harness) == 4
 
 
@@ -214,24 +214,24 @@ async def test_a_worker_that_stands_by_notices_that_the_other_one_hangs(database
             Worker(database, harness.feed, [Tally()], harness.create_checkpoints(), bounds) for _ in range(2)
         )
         async with run_in_background(ours.run()):
-            await eventually(doing(ours, Following.FOLLOWING), what="the first works")
+            await eventually(is_doing_everywhere(ours, Following.FOLLOWING), what="the first works")
             async with run_in_background(theirs.run()):
-                await eventually(doing(theirs, Following.STANDING_BY), what="the second stands by")
+                await eventually(is_doing_everywhere(theirs, Following.STANDING_BY), what="the second stands by")
                 async with harness.models.connection() as connection, connection.transaction():
                     await connection.execute("select from checkpoints where projection = 'tally' for update")
                     await harness.append_renames(1)
-                    await eventually(stalls(theirs), what="the one that stands by says so")
-                await eventually(stalls(theirs, stalled=False), what="the first goes on")
+                    await eventually(has_stalled(theirs), what="the one that stands by says so")
+                await eventually(has_stalled(theirs, stalled=False), what="the first goes on")
 
 
-def stalls(worker: Worker, *, stalled: bool = True) -> Callable[[], Awaitable[bool]]:
+def has_stalled(worker: Worker, *, stalled: bool = True) -> Callable[[], Awaitable[bool]]:
     async def is_so() -> bool:
         return all(projection.stalled is stalled for projection in worker.health())
 
     return is_so
 
 
-def gave_up(worker: Worker) -> Callable[[], Awaitable[bool]]:
+def has_given_up(worker: Worker) -> Callable[[], Awaitable[bool]]:
     async def is_so() -> bool:
         return all(projection.doing is not Following.FOLLOWING for projection in worker.health())
 

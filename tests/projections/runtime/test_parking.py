@@ -41,13 +41,13 @@ SMALL = ProjectionSettings(batch_events=3)
 OTHER = UUID("0192f000-0000-7000-8000-00000000000b")
 
 
-async def renamed(harness: Harness, names: str, *, workspace: UUID = WORKSPACE) -> list[Recorded]:
+async def append_names(harness: Harness, names: str, *, workspace: UUID = WORKSPACE) -> list[Recorded]:
     """Append a project with one name after another, a letter each."""
     facts = [ProjectCreated(name="-", owner="ada"), *(ProjectRenamed(name=name) for name in names)]
     return list(await harness.append_facts(new_id(), *facts, workspace=workspace))
 
 
-async def parked(harness: Harness) -> list[tuple[object, ...]]:
+async def read_parked(harness: Harness) -> list[tuple[object, ...]]:
     return await harness.models.rows("select projection, workspace_id, from_position, topic, error from parked", {})
 
 
@@ -55,26 +55,26 @@ async def test_poison_parks_its_workspace_and_the_others_go_on(database: str) ->
     async with open_harness(database) as harness:
         checkpoints = harness.create_checkpoints()
         async with run_in_background(harness.create_worker(checkpoints, Picky("x"), Tally()).run()):
-            poison = (await renamed(harness, "abxc"))[3]
-            last = (await renamed(harness, "abc", workspace=OTHER))[-1].position
+            poison = (await append_names(harness, "abxc"))[3]
+            last = (await append_names(harness, "abc", workspace=OTHER))[-1].position
             await checkpoints.wait_for("picky", last, WAIT_SECONDS, workspace_id=OTHER)
             await checkpoints.wait_for("tally", last, WAIT_SECONDS, workspace_id=WORKSPACE)
             with pytest.raises(ProjectionParked):
                 await checkpoints.wait_for("picky", poison.position, WAIT_SECONDS, workspace_id=WORKSPACE)
             await checkpoints.wait_for("picky", poison.position - 1, WAIT_SECONDS, workspace_id=WORKSPACE)
-        assert await parked(harness) == [
+        assert await read_parked(harness) == [
             ("picky", WORKSPACE, poison.position, "project.renamed", "it is not to its taste"),
         ]
         assert await read_tally(harness) == 9
 
 
 class Fussy(ProjectsProjection):
-    """Folds projects, but for the names that it cannot; these a test may change, as a new version of the code would."""
+    """Folds projects and fails on some names; a test may change these, as a new version of the code would."""
 
     name = "projects"
 
     def __init__(self, cannot: set[str]) -> None:
-        """Take the names that it cannot fold."""
+        """Create the projection; it fails on the names in `cannot`."""
         super().__init__(most_remembered=2)
         self.cannot = cannot
 
@@ -85,12 +85,12 @@ class Fussy(ProjectsProjection):
         await super().apply(cursor, facts)
 
 
-async def retry(harness: Harness, projection: Projection, workspace: UUID = WORKSPACE) -> Retried:
+async def retry_workspace(harness: Harness, projection: Projection, workspace: UUID = WORKSPACE) -> Retried:
     async with open_connection(harness.conninfo) as connection:
         return await Retry(connection, projection, workspace, SMALL, stretch_positions=4).run("ada")
 
 
-async def names(harness: Harness) -> set[str]:
+async def read_names(harness: Harness) -> set[str]:
     return {row[0] for row in await harness.models.rows("select name from projects", {})}
 
 
@@ -98,34 +98,34 @@ async def test_a_retry_folds_what_was_parked_while_the_others_go_on(database: st
     async with open_harness(database) as harness:
         checkpoints = harness.create_checkpoints()
         async with run_in_background(harness.create_worker(checkpoints, Fussy({"x"})).run()):
-            await renamed(harness, "abxcdefgh")
-            last = (await renamed(harness, "ij"))[-1].position
-            other = (await renamed(harness, "z", workspace=OTHER))[-1].position
+            await append_names(harness, "abxcdefgh")
+            last = (await append_names(harness, "ij"))[-1].position
+            other = (await append_names(harness, "z", workspace=OTHER))[-1].position
             await checkpoints.wait_for("projects", other, WAIT_SECONDS, workspace_id=OTHER)
-            assert await names(harness) == {"b", "z"}, "what came before is there"
-            still = await retry(harness, Fussy({"e"}))
+            assert await read_names(harness) == {"b", "z"}, "what came before is there"
+            still = await retry_workspace(harness, Fussy({"e"}))
             assert still.error == "ValueError('e')"
-            assert await names(harness) == {"d", "z"}
-            assert [row[2] for row in await parked(harness)] == [still.position]
+            assert await read_names(harness) == {"d", "z"}
+            assert [row[2] for row in await read_parked(harness)] == [still.position]
             with pytest.raises(ProjectionParked):
                 await checkpoints.wait_for("projects", last, WAIT_SECONDS, workspace_id=WORKSPACE)
-            mended = await retry(harness, Fussy(set()))
+            mended = await retry_workspace(harness, Fussy(set()))
             assert mended.error is None
             await checkpoints.wait_for("projects", last, WAIT_SECONDS, workspace_id=WORKSPACE)
-            assert await names(harness) == {"h", "j", "z"}
-            assert await parked(harness) == []
+            assert await read_names(harness) == {"h", "j", "z"}
+            assert await read_parked(harness) == []
             with pytest.raises(NotParked):
-                await retry(harness, Fussy(set()))
-            again = (await renamed(harness, "k"))[-1].position
+                await retry_workspace(harness, Fussy(set()))
+            again = (await append_names(harness, "k"))[-1].position
             await checkpoints.wait_for("projects", again, WAIT_SECONDS, workspace_id=WORKSPACE)
-            assert await names(harness) == {"h", "j", "z", "k"}, "it goes on with the others"
+            assert await read_names(harness) == {"h", "j", "z", "k"}, "it goes on with the others"
 
 
 async def test_what_a_person_skips_is_left_out_and_its_stream_goes_on(database: str) -> None:
     async with open_harness(database) as harness:
         checkpoints = harness.create_checkpoints()
         async with run_in_background(harness.create_worker(checkpoints, Fussy({"x"})).run()):
-            facts = await renamed(harness, "abxc")
+            facts = await append_names(harness, "abxc")
             await checkpoints.wait_for("projects", facts[-1].position, WAIT_SECONDS)
             said = Skip(
                 projection="projects",
@@ -139,13 +139,13 @@ async def test_what_a_person_skips_is_left_out_and_its_stream_goes_on(database: 
                 with pytest.raises(ParkedElsewhere):
                     await skip(connection, replace(said, position=facts[2].position))
                 await skip(connection, said)
-            assert (await retry(harness, Fussy({"x"}))).error is None
+            assert (await retry_workspace(harness, Fussy({"x"}))).error is None
             await checkpoints.wait_for("projects", facts[-1].position, WAIT_SECONDS, workspace_id=WORKSPACE)
-            assert await names(harness) == {"c"}
+            assert await read_names(harness) == {"c"}
             assert await harness.models.rows("select version from projects", {}) == [(5,)]
             (later,) = await harness.append_facts(facts[0].stream_id, ProjectRenamed(name="d"), after=5)
             await checkpoints.wait_for("projects", later.position, WAIT_SECONDS, workspace_id=WORKSPACE)
-            assert await names(harness) == {"d"}
+            assert await read_names(harness) == {"d"}
         async with open_connection(harness.conninfo) as connection:
             (skipped,) = await skipped_rows(connection)
             history = await history_rows(connection, "projects", WORKSPACE)
@@ -160,9 +160,9 @@ async def test_after_the_first_fact_the_rest_of_a_stream_is_left_out(database: s
             await connection.execute("alter table projects add constraint no_dash check (name <> '-')")
         async with run_in_background(harness.create_worker(checkpoints, ProjectsProjection(most_remembered=2)).run()):
             (first,) = await harness.append_facts(new_id(), ProjectCreated(name="-", owner="ada"))
-            last = (await renamed(harness, "a"))[-1].position
+            last = (await append_names(harness, "a"))[-1].position
             await checkpoints.wait_for("projects", last, WAIT_SECONDS)
-            assert [row[4] for row in await parked(harness)] == [
+            assert [row[4] for row in await read_parked(harness)] == [
                 'new row for relation "projects" violates check constraint "no_dash"'
             ]
             said = Skip(
@@ -175,19 +175,19 @@ async def test_after_the_first_fact_the_rest_of_a_stream_is_left_out(database: s
             )
             async with open_connection(harness.conninfo) as connection:
                 await skip(connection, said)
-            assert (await retry(harness, ProjectsProjection(most_remembered=2))).error is None
+            assert (await retry_workspace(harness, ProjectsProjection(most_remembered=2))).error is None
             await checkpoints.wait_for("projects", last, WAIT_SECONDS, workspace_id=WORKSPACE)
-            assert await names(harness) == {"a"}
+            assert await read_names(harness) == {"a"}
             (later,) = await harness.append_facts(first.stream_id, ProjectRenamed(name="b"), after=1)
             await checkpoints.wait_for("projects", later.position, WAIT_SECONDS, workspace_id=WORKSPACE)
-            assert await names(harness) == {"a"}
+            assert await read_names(harness) == {"a"}
 
 
 async def test_an_event_that_cannot_be_read_parks_its_workspace_in_those_that_want_it(database: str) -> None:
     async with open_harness(database) as harness:
         checkpoints = harness.create_checkpoints()
-        facts = await renamed(harness, "ab")
-        last = (await renamed(harness, "z", workspace=OTHER))[-1].position
+        facts = await append_names(harness, "ab")
+        last = (await append_names(harness, "z", workspace=OTHER))[-1].position
         async with harness.models.connection() as connection:
             await connection.execute(
                 "update events set state = 'not JSON' where notification_id = %s", [facts[1].position]
@@ -207,7 +207,7 @@ async def test_an_event_that_cannot_be_read_parks_its_workspace_in_those_that_wa
                 with pytest.raises(ProjectionParked):
                     await checkpoints.wait_for(projection, last, WAIT_SECONDS, workspace_id=WORKSPACE)
             await checkpoints.wait_for("timers", last, WAIT_SECONDS, workspace_id=WORKSPACE)
-        assert sorted((row[0], row[2]) for row in await parked(harness)) == [
+        assert sorted((row[0], row[2]) for row in await read_parked(harness)) == [
             ("projects", facts[1].position),
             ("tally", facts[1].position),
         ]
@@ -238,8 +238,8 @@ async def test_many_facts_of_one_batch_that_postgresql_refuses_cost_a_few_tries_
         page = await harness.log.read_log(after=0, limit=2 * pairs)
         await owned.commit(owned.filter.select(page.events, 0), page.through)
         assert (owned.state.position, len(owned.state.parked)) == (page.through, pairs)
-        assert await names(harness) == {"a"}
-        assert len(await parked(harness)) == pairs
+        assert await read_names(harness) == {"a"}
+        assert len(await read_parked(harness)) == pairs
     search_in_the_whole_batch = 2 * len(page.events)
     assert projection.given <= len(page.events) + search_in_the_whole_batch + 6 * pairs
 
@@ -260,14 +260,14 @@ async def test_an_earlier_fact_that_postgresql_refuses_is_parked_before_one_that
     async with open_harness(database) as harness:
         with psycopg.connect(harness.conninfo, autocommit=True) as changing:
             changing.execute("alter table projects add constraint no_poison check (name <> 'p')")
-        poison = (await renamed(harness, "ap"))[2]
-        refused = (await renamed(harness, "ax", workspace=OTHER))[2]
-        last = (await renamed(harness, "abc", workspace=new_id()))[-1].position
+        poison = (await append_names(harness, "ap"))[2]
+        refused = (await append_names(harness, "ax", workspace=OTHER))[2]
+        last = (await append_names(harness, "abc", workspace=new_id()))[-1].position
         checkpoints = harness.create_checkpoints()
         async with run_in_background(harness.create_worker(checkpoints, Naming(most_remembered=2)).run()):
             await checkpoints.wait_for("projects", last, WAIT_SECONDS)
-        assert [row[1:3] for row in sorted(await parked(harness), key=lambda row: str(row[2]))] == [
+        assert [row[1:3] for row in sorted(await read_parked(harness), key=lambda row: str(row[2]))] == [
             (WORKSPACE, poison.position),
             (OTHER, refused.position),
         ]
-        assert await names(harness) == {"a", "c"}
+        assert await read_names(harness) == {"a", "c"}

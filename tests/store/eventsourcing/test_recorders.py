@@ -26,7 +26,7 @@ def datastore(database: str) -> Generator[Datastore]:
     datastore.close()
 
 
-def stored(stream: UUID, version: int, topic: str = "topic", state: bytes = b"\x00\xff") -> StoredEvent:
+def create_stored(stream: UUID, version: int, topic: str = "topic", state: bytes = b"\x00\xff") -> StoredEvent:
     return StoredEvent(originator_id=stream, originator_version=version, topic=topic, state=state)
 
 
@@ -92,11 +92,15 @@ def test_every_test_of_the_librarys_cases_is_run_here() -> None:
 def test_several_aggregates_are_recorded_together_or_not_at_all(datastore: Datastore) -> None:
     recorder = CallsheetApplicationRecorder(datastore)
     first, second = uuid4(), uuid4()
-    assert recorder.insert_events([stored(first, 0), stored(second, 0), stored(first, 1)]) == [1, 2, 3]
+    assert recorder.insert_events([create_stored(first, 0), create_stored(second, 0), create_stored(first, 1)]) == [
+        1,
+        2,
+        3,
+    ]
     with pytest.raises(IntegrityError):
-        recorder.insert_events([stored(second, 1), stored(first, 1)])
+        recorder.insert_events([create_stored(second, 1), create_stored(first, 1)])
     assert [event.originator_version for event in recorder.select_events(second)] == [0]
-    assert recorder.insert_events([stored(second, 1)]) == [4]
+    assert recorder.insert_events([create_stored(second, 1)]) == [4]
 
 
 def test_what_a_recorder_does_not_know_is_refused(datastore: Datastore) -> None:
@@ -139,7 +143,7 @@ async def test_a_subscription_of_the_librarys_follows_a_log_that_announces_nothi
 async def test_callsheet_passes_over_what_the_library_wrote(database: str, datastore: Datastore) -> None:
     async with open_log(database) as log:
         await log.append(create_append(uuid4(), 0, ProjectCreated(name="Launch", owner="ada")))
-        CallsheetApplicationRecorder(datastore).insert_events([stored(uuid4(), 0)])
+        CallsheetApplicationRecorder(datastore).insert_events([create_stored(uuid4(), 0)])
         await log.append(create_append(uuid4(), 0, ProjectCreated(name="Film", owner="ada")))
         page = await log.read_log(after=0, limit=10)
     assert [event.position for event in page.events] == [1, 3]
@@ -151,7 +155,7 @@ async def test_the_library_cannot_write_into_a_stream_of_callsheets(database: st
     async with open_log(database) as log:
         await log.append(create_append(project, 0, ProjectCreated(name="Launch", owner="ada")))
     with pytest.raises(IntegrityError, match="stream of Callsheet"):
-        CallsheetApplicationRecorder(datastore).insert_events([stored(project, 2)])
+        CallsheetApplicationRecorder(datastore).insert_events([create_stored(project, 2)])
 
 
 class Painting(Aggregate):

@@ -26,7 +26,7 @@ from tests.support.store.given import (
 )
 
 
-def command_id(key: bytes = b"key", request: bytes = b"request") -> CommandId:
+def create_command_id(key: bytes = b"key", request: bytes = b"request") -> CommandId:
     return CommandId(key=key, request_hash=request)
 
 
@@ -128,9 +128,11 @@ async def test_of_two_commands_on_one_version_that_wait_together_the_first_wins(
 async def test_a_command_with_a_known_id_is_answered_with_what_it_came_to(database: str) -> None:
     stream = uuid4()
     async with open_log(database) as log:
-        first = require_accepted(await log.append(create_append(stream, 0, CREATED, RENAMED, command_id=command_id())))
+        first = require_accepted(
+            await log.append(create_append(stream, 0, CREATED, RENAMED, command_id=create_command_id()))
+        )
         await log.append(create_append(stream, 2))
-        again = await log.append(create_append(stream, 0, CREATED, RENAMED, command_id=command_id()))
+        again = await log.append(create_append(stream, 0, CREATED, RENAMED, command_id=create_command_id()))
         assert again == Repeated(
             request_hash=b"request",
             stream_id=stream,
@@ -143,8 +145,8 @@ async def test_a_command_with_a_known_id_is_answered_with_what_it_came_to(databa
 
 async def test_another_request_under_a_known_id_is_told_by_the_hash(database: str) -> None:
     async with open_log(database) as log:
-        await log.append(create_append(uuid4(), 0, command_id=command_id(request=b"one")))
-        again = await log.append(create_append(uuid4(), 0, command_id=command_id(request=b"another")))
+        await log.append(create_append(uuid4(), 0, command_id=create_command_id(request=b"one")))
+        again = await log.append(create_append(uuid4(), 0, command_id=create_command_id(request=b"another")))
         assert isinstance(again, Repeated)
         assert again.request_hash == b"one"
 
@@ -153,7 +155,7 @@ async def test_another_request_under_a_known_id_is_told_by_the_hash(database: st
 async def test_an_id_that_is_sent_twice_at_once_takes_effect_once(database: str) -> None:
     async with open_log(database) as log:
         outcomes = await asyncio.gather(
-            *(log.append(create_append(uuid4(), 0, command_id=command_id())) for _ in range(5))
+            *(log.append(create_append(uuid4(), 0, command_id=create_command_id())) for _ in range(5))
         )
         assert [type(outcome) for outcome in outcomes] == [Accepted, *[Repeated] * 4]
         assert (await log.head())[0] == 1
@@ -163,9 +165,9 @@ async def test_an_id_of_a_command_that_conflicted_is_free(database: str) -> None
     stream = uuid4()
     async with open_log(database) as log:
         with pytest.raises(Conflict):
-            await log.append(create_append(stream, 4, command_id=command_id()))
+            await log.append(create_append(stream, 4, command_id=create_command_id()))
         assert await log.repeated(b"key") is None
-        require_accepted(await log.append(create_append(stream, 0, command_id=command_id())))
+        require_accepted(await log.append(create_append(stream, 0, command_id=create_command_id())))
         assert await log.repeated(b"key") is not None
 
 

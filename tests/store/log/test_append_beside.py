@@ -18,13 +18,13 @@ ARCHIVED = ProjectArchived()
 CONTRADICTS = ("project.archived", "project.restored")
 
 
-def beside(stream: UUID, expected: int, *facts: ProjectRenamed, key: bytes | None = None) -> Append:
-    """Make a command that stands beside all but the end of a project."""
+def create_tolerant_append(stream: UUID, expected: int, *facts: ProjectRenamed, key: bytes | None = None) -> Append:
+    """Create a command that only the end of a project contradicts."""
     command_id = None if key is None else CommandId(key=key, request_hash=b"r")
     return create_append(stream, expected, *facts, contradicted_by=CONTRADICTS, command_id=command_id)
 
 
-async def renamed(log: Log, stream: UUID, times: int) -> None:
+async def append_renames(log: Log, stream: UUID, times: int) -> None:
     """Create a project, and rename it so many times."""
     await log.append(create_append(stream, 0, CREATED, *(ProjectRenamed(name=str(number)) for number in range(times))))
 
@@ -33,8 +33,10 @@ async def renamed(log: Log, stream: UUID, times: int) -> None:
 async def test_a_command_stands_beside_the_facts_that_came_meanwhile(database: str) -> None:
     stream = uuid4()
     async with open_log(database) as log:
-        await renamed(log, stream, 4)
-        late = require_accepted(await log.append(beside(stream, 2, ProjectRenamed(name="x"), ProjectRenamed(name="y"))))
+        await append_renames(log, stream, 4)
+        late = require_accepted(
+            await log.append(create_tolerant_append(stream, 2, ProjectRenamed(name="x"), ProjectRenamed(name="y")))
+        )
         after = require_accepted(await log.append(create_append(stream, 7)))
         stored = await read_whole_log(log)
     assert (late.version, late.position) == (7, 7)
@@ -47,17 +49,17 @@ async def test_a_command_stands_beside_the_facts_that_came_meanwhile(database: s
 async def test_a_fact_that_contradicts_it_makes_it_a_conflict_of_its_command_alone(database: str) -> None:
     stream, other = uuid4(), uuid4()
     async with open_log(database) as log:
-        await renamed(log, stream, 1)
-        await renamed(log, other, 5)
+        await append_renames(log, stream, 1)
+        await append_renames(log, other, 5)
         await log.append(create_append(stream, 2, ARCHIVED, ProjectRenamed(name="later")))
         outcomes = await asyncio.gather(
-            log.append(beside(stream, 2)),
+            log.append(create_tolerant_append(stream, 2)),
             log.append(create_append(uuid4(), 0)),
-            log.append(beside(other, 3)),
+            log.append(create_tolerant_append(other, 3)),
             log.append(create_append(other, 3)),
             return_exceptions=True,
         )
-        before = require_accepted(await log.append(beside(stream, 3)))
+        before = require_accepted(await log.append(create_tolerant_append(stream, 3)))
     assert [type(outcome) for outcome in outcomes] == [Conflict, Accepted, Accepted, Conflict]
     assert before.version == 5, "what it was decided on may hold the contradiction: it has been seen"
 
@@ -65,8 +67,8 @@ async def test_a_fact_that_contradicts_it_makes_it_a_conflict_of_its_command_alo
 async def test_a_version_that_the_stream_has_not_reached_is_a_conflict_still(database: str) -> None:
     stream = uuid4()
     async with open_log(database) as log:
-        await renamed(log, stream, 1)
-        for ahead in (beside(stream, 3), beside(uuid4(), 1)):
+        await append_renames(log, stream, 1)
+        for ahead in (create_tolerant_append(stream, 3), create_tolerant_append(uuid4(), 1)):
             with pytest.raises(Conflict):
                 await log.append(ahead)
 
@@ -75,9 +77,9 @@ async def test_a_version_that_the_stream_has_not_reached_is_a_conflict_still(dat
 async def test_a_repeat_is_answered_with_the_version_that_it_moved_to(database: str) -> None:
     stream = uuid4()
     async with open_log(database) as log:
-        await renamed(log, stream, 4)
-        first = require_accepted(await log.append(beside(stream, 1, key=b"k")))
-        again = await log.append(beside(stream, 1, key=b"k"))
+        await append_renames(log, stream, 4)
+        first = require_accepted(await log.append(create_tolerant_append(stream, 1, key=b"k")))
+        again = await log.append(create_tolerant_append(stream, 1, key=b"k"))
     assert isinstance(again, Repeated)
     assert (first.version, again.version, again.position) == (6, 6, first.position)
 
@@ -85,8 +87,8 @@ async def test_a_repeat_is_answered_with_the_version_that_it_moved_to(database: 
 async def test_a_guard_that_has_moved_is_a_conflict_for_it_too(database: str) -> None:
     stream, guarded = uuid4(), uuid4()
     async with open_log(database) as log:
-        await renamed(log, stream, 3)
-        await renamed(log, guarded, 1)
+        await append_renames(log, stream, 3)
+        await append_renames(log, guarded, 1)
         with pytest.raises(Conflict):
             await log.append(
                 create_append(stream, 1, contradicted_by=CONTRADICTS, guards=(Guard(guarded, 1),)),

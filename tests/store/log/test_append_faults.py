@@ -29,7 +29,7 @@ select pid from pg_stat_activity
 """The appender's connection: it has prepared its statement."""
 
 
-async def is_taken(log: Log) -> bool:
+async def can_append(log: Log) -> bool:
     try:
         await log.append(create_append(uuid4(), 0))
     except Unavailable:
@@ -37,16 +37,16 @@ async def is_taken(log: Log) -> bool:
     return True
 
 
-async def served_again(log: Log) -> None:
+async def wait_until_served_again(log: Log) -> None:
     """Wait until an append is taken."""
-    await eventually(lambda: is_taken(log), what="appends are taken again", seconds=30)
+    await eventually(lambda: can_append(log), what="appends are taken again", seconds=30)
 
 
-async def refused(log: Log) -> None:
+async def wait_until_refused(log: Log) -> None:
     """Wait until an append is refused: a signal has only been sent when we come back from sending it."""
 
     async def is_refused() -> bool:
-        return not await is_taken(log)
+        return not await can_append(log)
 
     await eventually(is_refused, what="the server is gone")
 
@@ -64,7 +64,7 @@ async def test_a_connection_killed_during_a_batch_leaves_what_was_sent_unknown_a
             await holder.execute(KILL_APPENDER)
             outcomes = await asyncio.gather(*sent, *queued, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 3 + [Unavailable] * 3
-        await served_again(log)
+        await wait_until_served_again(log)
         assert [event.position for event in await read_whole_log(log)] == [1]
 
 
@@ -116,9 +116,9 @@ async def test_a_server_that_crashes_and_comes_back_is_found_again(own_postgres:
     async with open_log(conninfo) as log:
         kept = require_accepted(await log.append(create_append(uuid4(), 0)))
         await asyncio.to_thread(own_postgres.crash)
-        await refused(log)
+        await wait_until_refused(log)
         await asyncio.to_thread(own_postgres.start)
-        await served_again(log)
+        await wait_until_served_again(log)
         assert (await read_whole_log(log))[0] == kept.recorded[0]
 
 

@@ -23,12 +23,12 @@ def set_server(server: PostgresForTests, **settings: str) -> None:
         connection.execute("select pg_reload_conf()")
 
 
-async def shows(server: PostgresForTests, name: str, value: str) -> None:
-    async def shown() -> bool:
+async def wait_until_shown(server: PostgresForTests, name: str, value: str) -> None:
+    async def is_shown() -> bool:
         async with await connect(server.conninfo) as connection:
             return await (await connection.execute(f"show {name}".encode())).fetchone() == (value,)
 
-    await eventually(shown, what=f"{name} is {value}")
+    await eventually(is_shown, what=f"{name} is {value}")
 
 
 def test_a_server_older_than_the_oldest_we_know_is_refused() -> None:
@@ -40,7 +40,7 @@ def test_a_server_older_than_the_oldest_we_know_is_refused() -> None:
 @EVERY_POSTGRES
 async def test_every_unsafe_setting_is_named_at_once(own_postgres: PostgresForTests) -> None:
     set_server(own_postgres, fsync="off", full_page_writes="off", synchronous_commit="off")
-    await shows(own_postgres, "synchronous_commit", "off")
+    await wait_until_shown(own_postgres, "synchronous_commit", "off")
     with pytest.raises(UnsafeDatabase, match=r"fsync, full_page_writes, synchronous_commit is off"):
         async with Log(own_postgres.conninfo, StoreSettings()).opened():
             pass
@@ -64,7 +64,7 @@ async def test_a_server_that_comes_back_unsafe_gets_no_more_appends(own_postgres
         serving = asyncio.create_task(log.run())
         await log.connected()
         set_server(own_postgres, full_page_writes="off")
-        await shows(own_postgres, "full_page_writes", "off")
+        await wait_until_shown(own_postgres, "full_page_writes", "off")
         await asyncio.to_thread(own_postgres.crash)
         await asyncio.to_thread(own_postgres.start)
         with pytest.raises(UnsafeDatabase, match="full_page_writes is off"):

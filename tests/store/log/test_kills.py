@@ -32,15 +32,15 @@ class Ledger(Struct):
     unknown_had_committed: int = 0
 
 
-async def client(log: Log, ledger: Ledger, stop: asyncio.Event) -> None:
+async def run_client(log: Log, ledger: Ledger, stop: asyncio.Event) -> None:
     """Append one command after the other; repeat each until it is known to have been accepted."""
     while not stop.is_set():
         number = len(ledger.positions)
         command_id = CommandId(key=uuid4().bytes, request_hash=b"") if ledger.with_ids else None
-        ledger.positions.append(await accepted_at_last(log, ledger, number, command_id))
+        ledger.positions.append(await append_until_accepted(log, ledger, number, command_id))
 
 
-async def accepted_at_last(log: Log, ledger: Ledger, number: int, command_id: CommandId | None) -> int:
+async def append_until_accepted(log: Log, ledger: Ledger, number: int, command_id: CommandId | None) -> int:
     in_doubt = False
     command = create_append(ledger.stream, number, ProjectRenamed(name=str(number)), command_id=command_id)
     while True:
@@ -54,7 +54,7 @@ async def accepted_at_last(log: Log, ledger: Ledger, number: int, command_id: Co
             assert in_doubt, "told that nothing took effect, and it had"
             assert command_id is None
             ledger.unknown_had_committed += 1
-            return await position_of(log, ledger.stream, number + 1)
+            return await read_position(log, ledger.stream, number + 1)
         except Unavailable:
             ledger.unavailable += 1
             await asyncio.sleep(0.01)  # as a client backs off
@@ -65,7 +65,7 @@ async def accepted_at_last(log: Log, ledger: Ledger, number: int, command_id: Co
             return outcome.position
 
 
-async def position_of(log: Log, stream: UUID, version: int) -> int:
+async def read_position(log: Log, stream: UUID, version: int) -> int:
     while True:
         try:
             (found,) = await log.read_stream(stream, after=version - 1, limit=1)
@@ -83,26 +83,26 @@ async def kill_under_load(server: PostgresForTests, ledgers: list[Ledger], kills
     for turn in range(most_kills):
         if turn >= kills and any(ledger.unknown for ledger in ledgers):
             break
-        await progress(ledgers, COMMANDS_BETWEEN_KILLS)
+        await wait_for_progress(ledgers, COMMANDS_BETWEEN_KILLS)
         refusals = sum(ledger.unavailable + ledger.unknown for ledger in ledgers)
         (server.kill, server.crash)[turn % 2]()
 
-        async def noticed(before: int = refusals) -> bool:
+        async def has_noticed(before: int = refusals) -> bool:
             return sum(ledger.unavailable + ledger.unknown for ledger in ledgers) > before
 
-        await eventually(noticed, what="the clients notice the kill", seconds=RECOVERY_SECONDS)
+        await eventually(has_noticed, what="the clients notice the kill", seconds=RECOVERY_SECONDS)
         await asyncio.to_thread(server.start)
-    await progress(ledgers, COMMANDS_BETWEEN_KILLS)
+    await wait_for_progress(ledgers, COMMANDS_BETWEEN_KILLS)
 
 
-async def progress(ledgers: list[Ledger], commands: int) -> None:
+async def wait_for_progress(ledgers: list[Ledger], commands: int) -> None:
     """Wait until the clients have had so many more commands accepted."""
     enough = sum(len(ledger.positions) for ledger in ledgers) + commands
 
-    async def reached() -> bool:
+    async def has_progressed() -> bool:
         return sum(len(ledger.positions) for ledger in ledgers) >= enough
 
-    await eventually(reached, what="commands are accepted", seconds=RECOVERY_SECONDS)
+    await eventually(has_progressed, what="commands are accepted", seconds=RECOVERY_SECONDS)
 
 
 async def run_kills(server: PostgresForTests, kills: int, most_kills: int) -> list[Ledger]:
@@ -114,7 +114,7 @@ async def run_kills(server: PostgresForTests, kills: int, most_kills: int) -> li
     async with open_log(conninfo) as log:
         async with asyncio.TaskGroup() as clients:
             for ledger in ledgers:
-                clients.create_task(client(log, ledger, stop))
+                clients.create_task(run_client(log, ledger, stop))
             await kill_under_load(server, ledgers, kills, most_kills)
             stop.set()
         events = await read_whole_log(log)

@@ -26,7 +26,7 @@ COMMANDS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(
 LAW = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-async def outcome(log: Log, streams: list[UUID], command: Command) -> tuple[Command, Accepted | None]:
+async def append_command(log: Log, streams: list[UUID], command: Command) -> tuple[Command, Accepted | None]:
     stream, expected, facts = command
     names = (ProjectRenamed(name=f"{expected}/{n}") for n in range(facts))
     try:
@@ -58,8 +58,8 @@ async def test_positions_are_gapless_versions_contiguous_and_each_version_has_on
     async with open_log(database, StoreSettings(append_batch_events=batch)) as ours, open_log(database) as theirs:
         after, _ = await ours.head()
         outcomes = await asyncio.gather(
-            *(outcome(ours, streams, command) for command in here),
-            *(outcome(theirs, streams, command) for command in there),
+            *(append_command(ours, streams, command) for command in here),
+            *(append_command(theirs, streams, command) for command in there),
         )
         events = [event for event in await read_whole_log(ours) if event.position > after]
     assert_gapless(events, after)
@@ -100,7 +100,7 @@ async def test_of_racing_deciders_on_one_stream_one_wins_each_version(database: 
     async def decide_again_and_again(log: Log) -> int:
         won = 0
         while (version := len(await log.read_stream(stream))) < rounds:
-            won += (await outcome(log, [stream], (0, version, 1)))[1] is not None
+            won += (await append_command(log, [stream], (0, version, 1)))[1] is not None
         return won
 
     async with open_log(database) as ours, open_log(database) as theirs:

@@ -135,10 +135,10 @@ async def test_an_event_that_this_code_cannot_read_is_named(
         with pytest.raises(UnreadableEvent, match=f"event 1 .*{reason}") as unreadable:
             await log.read_stream(stream)
         assert unreadable.value.position == 1
-        (one,) = (await log.read_log(after=0, limit=10)).events
-        assert isinstance(one.fact, Unreadable)
-        assert reason in one.fact.reason
-        assert (one.position, one.stream_id) == (1, stream), "it keeps its place, and holds nobody up"
+        (event_read,) = (await log.read_log(after=0, limit=10)).events
+        assert isinstance(event_read.fact, Unreadable)
+        assert reason in event_read.fact.reason
+        assert (event_read.position, event_read.stream_id) == (1, stream), "it keeps its place, and holds nobody up"
 
 
 async def test_a_field_that_a_newer_version_added_is_passed_over(database: str) -> None:

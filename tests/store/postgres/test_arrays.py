@@ -25,17 +25,17 @@ TIMES = st.lists(
 T = TypeVar("T")
 
 
-def repeating(values: list[T]) -> list[T]:
-    """Give rows that say what the row before or an earlier one said, as most of a batch do."""
+def repeat_values(values: list[T]) -> list[T]:
+    """Repeat each value, then all of them: most rows of a batch repeat an earlier one."""
     return [value for value in values for _ in range(2)] + values
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    LONGS | LONGS.map(repeating) | SAME_LONGS,
-    UUIDS | UUIDS.map(repeating),
-    TEXTS | TEXTS.map(repeating),
-    TIMES | TIMES.map(repeating),
+    LONGS | LONGS.map(repeat_values) | SAME_LONGS,
+    UUIDS | UUIDS.map(repeat_values),
+    TEXTS | TEXTS.map(repeat_values),
+    TIMES | TIMES.map(repeat_values),
 )
 def test_columns_arrive_as_they_are(
     empty_database: str,

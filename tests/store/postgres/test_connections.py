@@ -69,7 +69,7 @@ async def test_a_cancellation_that_comes_with_the_result_is_not_lost() -> None:
             await asyncio.wait_for(answered.wait(), 60)
 
     asking = asyncio.create_task(asks())
-    await turns_of_the_loop()
+    await run_loop_turns()
     answered.set()
     await asyncio.sleep(0)  # the answer is there, and nobody was told yet
     asking.cancel()
@@ -86,7 +86,7 @@ async def test_no_statement_loses_a_cancellation_whenever_it_comes(database: str
 
         for turns in range(60):
             asking = asyncio.create_task(asks_on())
-            await turns_of_the_loop(turns)
+            await run_loop_turns(turns)
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.wait_for(asking, 10)
@@ -100,7 +100,7 @@ async def test_a_cancellation_that_comes_with_a_failure_is_not_lost() -> None:
             await asyncio.wait_for(failing, 60)
 
     asking = asyncio.create_task(asks())
-    await turns_of_the_loop()
+    await run_loop_turns()
     failing.set_exception(OSError("gone"))
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -124,7 +124,7 @@ async def test_no_statement_loses_a_cancellation_while_the_connections_of_its_po
                 " where datname = current_database() and pid <> pg_backend_pid()"
             )
             asking = asyncio.create_task(asks_on())
-            await turns_of_the_loop(turns)
+            await run_loop_turns(turns)
             asking.cancel()
             done, _ = await asyncio.wait({asking}, timeout=5)
             if not done:
@@ -148,14 +148,14 @@ async def test_a_connection_whose_borrower_is_cancelled_while_giving_it_back_is_
         pool = sessions._pool  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # by chance it is met once in weeks
         async with pool._lock:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # others are lent connections now
             may_end.set()
-            await turns_of_the_loop(10)
+            await run_loop_turns(10)
             borrowing.cancel()
-            await turns_of_the_loop(10)
+            await run_loop_turns(10)
         with pytest.raises(asyncio.CancelledError):
             await borrowing
         assert await sessions.one("select 1", None) == (1,)
 
 
-async def turns_of_the_loop(turns: int = 3) -> None:
+async def run_loop_turns(turns: int = 3) -> None:
     for _ in range(turns):
         await asyncio.sleep(0)

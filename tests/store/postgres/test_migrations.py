@@ -28,7 +28,7 @@ def change(conninfo: str, statement: str) -> None:
         connection.execute(statement.encode())
 
 
-async def checked(conninfo: str) -> None:
+async def check_migrations(conninfo: str) -> None:
     async with await connect(conninfo) as connection:
         await check_schema(connection, ["store"])
 
@@ -41,7 +41,7 @@ def test_the_files_are_numbered_from_one_without_a_gap() -> None:
 async def test_an_empty_database_is_brought_up_once(empty_database: str) -> None:
     assert await migrate(empty_database, ["store"]) == COUNT
     assert await migrate(empty_database, ["store"]) == 0
-    await checked(empty_database)
+    await check_migrations(empty_database)
 
 
 async def test_a_database_that_was_never_migrated_is_refused_with_the_command_to_run(empty_database: str) -> None:
@@ -53,13 +53,13 @@ async def test_a_database_that_was_never_migrated_is_refused_with_the_command_to
 async def test_a_database_that_lacks_the_last_migration_is_refused(database: str) -> None:
     change(database, "delete from schema_migrations where number = (select max(number) from schema_migrations)")
     with pytest.raises(UnsafeDatabase, match=f"lacks migration {COUNT}"):
-        await checked(database)
+        await check_migrations(database)
 
 
 async def test_a_newer_database_is_neither_used_nor_migrated(database: str) -> None:
     change(database, "insert into schema_migrations values ('store', 9999, 'future', 'x')")
     with pytest.raises(UnsafeDatabase, match="migration 9999 of store, newer than this Callsheet knows"):
-        await checked(database)
+        await check_migrations(database)
     with pytest.raises(UnsafeDatabase, match="newer than this Callsheet knows"):
         await migrate(database, ["store"])
 
@@ -67,7 +67,7 @@ async def test_a_newer_database_is_neither_used_nor_migrated(database: str) -> N
 async def test_a_migration_that_was_edited_after_it_was_applied_is_refused(database: str) -> None:
     change(database, "update schema_migrations set checksum = 'other' where number = 1")
     with pytest.raises(UnsafeDatabase, match="migration 1 of store was edited"):
-        await checked(database)
+        await check_migrations(database)
     with pytest.raises(UnsafeDatabase, match="migration 1 of store was edited"):
         await migrate(database, ["store"])
 
@@ -79,7 +79,7 @@ async def test_two_processes_that_migrate_at_once_apply_each_migration_once(empt
 
     applied = await asyncio.gather(*(asyncio.to_thread(other_process) for _ in range(2)))
     assert sorted(applied) == [0, COUNT]
-    await checked(empty_database)
+    await check_migrations(empty_database)
 
 
 async def test_a_migration_that_fails_leaves_nothing_behind(empty_database: str) -> None:

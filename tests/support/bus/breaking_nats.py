@@ -15,7 +15,7 @@ NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class Stage(StrEnum):
-    """How far the first connection comes."""
+    """Where the first connection is broken off."""
 
     ACCEPTED = "accepted"
     INTRODUCED = "introduced"
@@ -27,7 +27,7 @@ class Stage(StrEnum):
 
 
 class Ending(StrEnum):
-    """What becomes of it there."""
+    """How the connection is broken off."""
 
     CLOSED = "closed"
     RESET = "reset"
@@ -43,7 +43,7 @@ class BreakingNats:
     """Breaks off the first connection, and serves every later one."""
 
     def __init__(self, point: Stage, ending: Ending) -> None:
-        """Make it; it serves within `serving`."""
+        """Create the server; it accepts connections within `serving`."""
         self._point = point
         self._ending = ending
         self._port = 0
@@ -78,8 +78,8 @@ class BreakingNats:
             if later:
                 await self._serve(reader, writer)
             else:
-                await self._come_to_the_point(reader, writer)
-                await self._break_off(writer)
+                await self._reach_stage(reader, writer)
+                await self._end_connection(writer)
         finally:
             writer.close()
 
@@ -90,7 +90,7 @@ class BreakingNats:
                 writer.write(b"PONG\r\n")
             self.carries |= line.startswith(b"SUB ")
 
-    async def _come_to_the_point(self, reader: StreamReader, writer: StreamWriter) -> None:
+    async def _reach_stage(self, reader: StreamReader, writer: StreamWriter) -> None:
         if self._point is Stage.ACCEPTED:
             return
         writer.write(INFO)
@@ -103,7 +103,7 @@ class BreakingNats:
         if self._point is Stage.SUBSCRIBED:
             await reader.readuntil(b"SUB ")
 
-    async def _break_off(self, writer: StreamWriter) -> None:
+    async def _end_connection(self, writer: StreamWriter) -> None:
         match self._ending:
             case Ending.CLOSED:
                 return

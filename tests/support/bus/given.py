@@ -1,4 +1,4 @@
-"""What the tests of the bus have in common: processes on one log, each with a bus of its own, in one event loop."""
+"""Set-up shared by the tests of the bus: processes on one log, each with its own bus, in one event loop."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -53,18 +53,18 @@ class Process:
     """A log with its feed and its bus, as one process has them."""
 
     def __init__(self, log: Log, feed: Feed, bus: Bus) -> None:
-        """Keep them, and what has come of the feed so far."""
+        """Keep the parts; `received` holds the events of the feed so far."""
         self.log = log
         self.feed = feed
         self.bus = bus
-        self.came: list[Recorded] = []
+        self.received: list[Recorded] = []
 
-    async def gather(self) -> None:
+    async def collect(self) -> None:
         """Follow the feed from where it stands, and keep all that comes."""
         async for page in self.feed.follow(self.feed.through, 1_000):
-            self.came.extend(page.events)
+            self.received.extend(page.events)
 
-    async def begun(self) -> None:
+    async def wait_until_started(self) -> None:
         """Wait until the feed stands at the head."""
 
         async def stands() -> bool:
@@ -72,17 +72,17 @@ class Process:
 
         await eventually(stands, what="the feed has begun")
 
-    async def has(self, position: int) -> None:
+    async def wait_for(self, position: int) -> None:
         """Wait until all up to a position has come."""
 
         async def came() -> bool:
-            return bool(self.came) and self.came[-1].position >= position
+            return bool(self.received) and self.received[-1].position >= position
 
         await eventually(came, what=f"position {position} comes over the bus; the feed is at {self.feed.through}")
 
     @property
     def relay(self) -> Relay:
-        """Give the relay of a process that may relay."""
+        """Return the relay of a process that may relay."""
         assert isinstance(self.bus, NatsBus)
         assert self.bus.relay is not None
         return self.bus.relay
@@ -100,7 +100,7 @@ async def open_process(
     connect_seconds: float = 5.0,
     failpoint: FailPointHook = noop,
 ) -> AsyncGenerator[Process]:
-    """Be a process on a log for as long as the block lasts, with a bus over NATS if there is a server."""
+    """Run a process on a log during the block, with a bus over NATS if there is a server."""
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(open_log(database))
         feed = Feed(log, FeedSettings(poll_seconds=poll_seconds))
@@ -117,8 +117,8 @@ async def open_process(
         process = Process(log, feed, made)
         for work in (feed.run(), made.run()):
             await stack.enter_async_context(run_in_background(work))
-        await process.begun()
-        await stack.enter_async_context(run_in_background(process.gather()))
+        await process.wait_until_started()
+        await stack.enter_async_context(run_in_background(process.collect()))
         yield process
 
 
@@ -130,7 +130,7 @@ def relay_bounds(*, page_events: int = 100, ack_seconds: float = 5.0) -> NatsSet
 
 
 async def migrate_components(database: str) -> str:
-    """Bring a database up to all components."""
+    """Migrate a database to all components. Returns its connection string."""
     await migrate(database, COMPONENTS)
     return database
 
@@ -147,14 +147,14 @@ async def wait_until_connected(process: Process) -> None:
 async def wait_until_acquainted(processes: Sequence[Process]) -> None:
     """Wait until each process wakes the others: for a moment after one has started they need not know of it."""
 
-    async def known() -> bool:
+    async def is_known() -> bool:
         return len(processes) == 1 or all(process.log.wake_others for process in processes)
 
-    await eventually(known, what="the processes know of each other")
+    await eventually(is_known, what="the processes know of each other")
 
 
 async def append_project(log: Log, times: int = 1, *, stream: UUID | None = None) -> int:
-    """Append so many facts of a new project, one commit each; gives the last position."""
+    """Append `times` facts of a new project, one commit each. Returns the last position."""
     project = stream or uuid_utils.compat.uuid7()
     last = require_accepted(
         await log.append(create_append(project, 0, ProjectCreated(name="0", owner="ada"), project=project))
@@ -168,15 +168,17 @@ async def append_project(log: Log, times: int = 1, *, stream: UUID | None = None
 async def wait_until_published(process: Process, position: int) -> None:
     """Wait until the relay of a process has been acknowledged up to a position."""
 
-    async def relayed() -> bool:
+    async def is_relayed() -> bool:
         return process.relay.position >= position
 
-    await eventually(relayed, what=f"the relay comes to {position}; it is {process.relay.doing}: {process.relay.fault}")
+    await eventually(
+        is_relayed, what=f"the relay comes to {position}; it is {process.relay.doing}: {process.relay.fault}"
+    )
 
 
 @asynccontextmanager
 async def open_client(server: NatsForTests) -> AsyncGenerator[Client]:
-    """Be a client of the server, as somebody outside is."""
+    """Connect to the server as an outside client."""
     client = await nats.connect(server.url, allow_reconnect=False)
     try:
         yield client
@@ -200,18 +202,18 @@ async def read_stream_ids(server: NatsForTests, name: str = STREAM.stream) -> li
 
 
 async def compute_event_ids(process: Process, position: int, *, after: int = 0) -> list[str]:
-    """Give the event ids of a stretch of the log."""
+    """Return the event ids of the positions after `after` up to `position`."""
     _, log_id = await process.log.head()
     return [marked(mark_of(log_id), number) for number in range(after + 1, position + 1)]
 
 
 async def assert_received_log(process: Process) -> None:
-    """Say that what came of a feed is exactly what the log holds from its first fact on."""
-    held = [fact for fact in await read_whole_log(process.log) if fact.position >= process.came[0].position]
-    assert process.came == held
+    """Assert that the feed delivered exactly what the log holds from its first event on."""
+    held = [fact for fact in await read_whole_log(process.log) if fact.position >= process.received[0].position]
+    assert process.received == held
 
 
 async def run_due_callbacks() -> None:
-    """Let everything that is due on this loop have its turn."""
+    """Run the callbacks that are due on this event loop."""
     for _ in range(10):
         await asyncio.sleep(0)

@@ -21,18 +21,18 @@ class MemoryLog:
     """Positions from 1; some of them are of outside libraries, and no reader is given those."""
 
     def __init__(self, turns: Callable[[], int]) -> None:
-        """Make an empty log; each read waits for so many `turns` of the loop, before and after it looks."""
+        """Create an empty log; each read waits for `turns()` loop turns before and after it."""
         self.facts: list[Recorded] = []
         self.position = 0
         self._turns = turns
         self._on_commit: OnCommit | None = None
 
     def tell(self, on_commit: OnCommit) -> None:
-        """Say who is told of what this process commits."""
+        """Register the callback for commits of this process."""
         self._on_commit = on_commit
 
     def commit(self, count: int, *, opaque: bool = False) -> list[Recorded]:
-        """Append so many facts, or records of an outside library, and give the facts."""
+        """Append `count` facts, or records of an outside library. Returns the facts."""
         made: list[Recorded] = []
         for _ in range(count):
             self.position += 1
@@ -41,18 +41,18 @@ class MemoryLog:
         self.facts.extend(made)
         return made
 
-    def told(self, recorded: list[Recorded]) -> None:
-        """Tell this process of a commit of its own, which may be late."""
+    def notify_commit(self, recorded: list[Recorded]) -> None:
+        """Call the callback for a commit of this process, possibly late."""
         assert self._on_commit is not None
         self._on_commit(recorded)
 
     async def head(self) -> tuple[int, UUID]:
-        """Give the last position."""
+        """Return the last position and the id of the log."""
         await self._pause()
         return self.position, LOG_ID
 
     async def read_log(self, *, after: int, limit: int) -> Page:
-        """Give a page, as `store.log.log.Log` does."""
+        """Return a page, as `store.log.log.Log` does."""
         await self._pause()
         through = self.position
         events = tuple(event for event in self.facts if after < event.position <= through)[:limit]
@@ -62,7 +62,7 @@ class MemoryLog:
         return Page(events=events, through=max(through, after))
 
     async def read_next(self, *, after: int, limit: int) -> Page:
-        """Give what stands at the next positions, as `store.log.log.Log` does."""
+        """Return the events of the next positions, as `store.log.log.Log` does."""
         await self._pause()
         through = min(self.position, after + limit)
         events = tuple(event for event in self.facts if after < event.position <= through)
@@ -75,7 +75,7 @@ class MemoryLog:
 
 
 def create_event(position: int) -> Recorded:
-    """Give the fact at a position; it says which."""
+    """Return the event of a position; its name is the position."""
     return Recorded(
         position=position,
         stream_id=STREAM,
@@ -89,7 +89,7 @@ def create_event(position: int) -> Recorded:
 
 
 def create_stored(recorded: Recorded) -> StoredEvent:
-    """Give a fact as its row stands in the log."""
+    """Return an event as its row in the log."""
     return StoredEvent(
         recorded.position,
         recorded.stream_id,

@@ -28,13 +28,13 @@ def check(streams: dict[UUID, list[Fact]], calls: list[Call]) -> None:
         check_history(facts)
         assert sum(isinstance(fact, RUN_ENDS) for fact in facts) == 1, "a run ends once"
         assert isinstance(facts[-1], RUN_ENDS), "and nothing follows"
-    attempts = Counter(step for facts in runs for step in attempts_of(facts))
-    asked = Counter(step_of(call) for call in calls)
+    attempts = Counter(step for facts in runs for step in list_attempts(facts))
+    asked = Counter(parse_step(call) for call in calls)
     assert asked.keys() <= attempts.keys(), "nobody is asked for a step that is not recorded"
     assert all(times <= attempts[step] for step, times in asked.items()), "no call without a recorded attempt"
     tokens: dict[Step, set[str | None]] = defaultdict(set)
     for call in calls:
-        tokens[step_of(call)].add(call.idempotency_token)
+        tokens[parse_step(call)].add(call.idempotency_token)
     assert all(len(sent) == 1 for sent in tokens.values()), "every attempt of a step carries the same token"
     assert len({token for sent in tokens.values() for token in sent}) == len(tokens), "and each step one of its own"
 
@@ -43,31 +43,31 @@ def has_ended(facts: list[Fact]) -> bool:
     return any(isinstance(fact, RUN_ENDS) for fact in facts)
 
 
-def name_of(facts: list[Fact]) -> str:
-    """Give the name that a run was started with."""
+def read_run_name(facts: list[Fact]) -> str:
+    """Return the name that a run was started with."""
     first = facts[0]
     assert isinstance(first, RunStarted)
     inputs = cast("dict[str, object]", first.inputs.value)
     return str(inputs["name"])
 
 
-def attempts_of(facts: list[Fact]) -> list[Step]:
-    name = name_of(facts)
+def list_attempts(facts: list[Fact]) -> list[Step]:
+    name = read_run_name(facts)
     return [(name, fact.node) for fact in facts if isinstance(fact, StepStarted)]
 
 
-def step_of(call: Call) -> Step:
-    """Give the step that a call was made for, by what it asks."""
+def parse_step(call: Call) -> Step:
+    """Return the step that a call was made for, parsed from its prompt."""
     messages = cast("list[dict[str, object]]", call.body["messages"])
     name, node = str(messages[-1]["content"]).split()
     return name, node
 
 
-def lost_in(histories: Iterable[list[Fact]]) -> int:
+def count_lost_attempts(histories: Iterable[list[Fact]]) -> int:
     """Count the attempts that were lost with their engine."""
     failures = [fact for facts in histories for fact in facts if isinstance(fact, StepFailed)]
     return sum(fact.error.error_class is ErrorClass.OWNER_LOST for fact in failures)
 
 
-def completions(facts: list[Fact], node: str) -> list[StepCompleted]:
+def list_completions(facts: list[Fact], node: str) -> list[StepCompleted]:
     return [fact for fact in facts if isinstance(fact, StepCompleted) and fact.node == node]

@@ -21,13 +21,13 @@ from store.failpoint import noop
 VARIABLE: Final = "KILL_AT"
 
 
-def last_words(point: str, number: signal.Signals = signal.SIGKILL) -> str:
-    """Give what a process says at the point where it ends."""
+def format_last_words(point: str, number: signal.Signals = signal.SIGKILL) -> str:
+    """Return the line that a process logs before its signal."""
     return f"{number.name} at {point}\n"
 
 
-def killer(text: str, number: signal.Signals = signal.SIGKILL) -> Callable[[str], None]:
-    """Give what ends this process without a word, as `kill -9` and the out-of-memory killer do; or what stops it."""
+def create_killer(text: str, number: signal.Signals = signal.SIGKILL) -> Callable[[str], None]:
+    """Return a failpoint hook that kills this process, as `kill -9` and the out-of-memory killer do, or stops it."""
     point, _, times = text.partition(":")
     left = int(times)
 
@@ -37,7 +37,7 @@ def killer(text: str, number: signal.Signals = signal.SIGKILL) -> Callable[[str]
             return
         left -= 1
         if left == -1:
-            sys.stderr.write(last_words(name, number))
+            sys.stderr.write(format_last_words(name, number))
             os.kill(os.getpid(), number)
 
     return failpoint
@@ -50,7 +50,7 @@ async def main() -> None:
     conninfo = settings.data.database_url
     if conninfo is None:
         raise TypeError("an engine apart needs a database")
-    failpoint = killer(os.environ[VARIABLE]) if VARIABLE in os.environ else noop
+    failpoint = create_killer(os.environ[VARIABLE]) if VARIABLE in os.environ else noop
     await serve(settings, conninfo, secret_of(settings), frozenset({Part.ENGINE}), failpoint=failpoint)
 
 

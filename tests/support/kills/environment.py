@@ -1,4 +1,4 @@
-"""A place to kill engines at: a log with its read models, a model server, and engines that are processes."""
+"""An environment to kill engines in: a log with its read models, a model server, and engines that are processes."""
 
 import asyncio
 import signal
@@ -20,12 +20,12 @@ from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
 from tests.support.callsheet.separate_processes import apart
 from tests.support.commands.processes import Process, new_id, process
-from tests.support.kills.engine_process import VARIABLE, last_words
+from tests.support.kills.engine_process import VARIABLE, format_last_words
 from tests.support.model_server.server import ModelServer
 from tests.support.store.given import read_whole_log
 from tests.support.waiting import eventually
 
-PATIENCE_SECONDS: Final = 120.0
+WAIT_SECONDS: Final = 120.0
 TOP: Final = Path(__file__).parents[3]
 HASTE: Final = {
     "CALLSHEET_FEED_POLL_SECONDS": "0.1",
@@ -45,7 +45,7 @@ They are killed more often than a step is tried that may be the cause: it is not
 
 
 @dataclass
-class Place:
+class Environment:
     """Starts engines, and runs for them to drive."""
 
     database: str
@@ -85,42 +85,42 @@ class Place:
         return [event.fact for event in await self.commands.facts(run)]
 
     async def run(self, run: UUID) -> Run:
-        """Give a run as the log tells it."""
+        """Return a run, folded from the log."""
         state = RUN.initial
         for fact in await self.of(run):
             state = RUN.evolve(state, fact)
         return state
 
     async def streams(self) -> dict[UUID, list[Fact]]:
-        """Give the whole log by its streams."""
+        """Return the facts of the whole log by stream."""
         by_stream: dict[UUID, list[Fact]] = {}
         for event in await read_whole_log(self.commands.log):
             by_stream.setdefault(event.stream_id, []).append(event.fact)
         return by_stream
 
-    async def ended(self, run: UUID) -> Run:
+    async def wait_until_ended(self, run: UUID) -> Run:
         """Wait for the end of a run."""
 
         async def holds() -> bool:
             return (await self.run(run)).has_ended
 
-        await eventually(holds, what=f"the run {run} has ended; {self.said()}", seconds=PATIENCE_SECONDS)
+        await eventually(holds, what=f"the run {run} has ended; {self.read_logs()}", seconds=WAIT_SECONDS)
         return await self.run(run)
 
-    def said(self) -> str:
-        """Give what the engines said last."""
+    def read_logs(self) -> str:
+        """Return the last output of the engines."""
         return "\n".join(log.read_text()[-2_000:] for log in self.logs[-3:] if log.exists())
 
-    def killed(self) -> int:
-        """Give how many engines are dead by SIGKILL; an engine that ended otherwise is a fault."""
+    def count_killed(self) -> int:
+        """Return how many engines died by SIGKILL. Raises AssertionError if one ended otherwise."""
         ended = [engine.returncode for engine in self.engines if engine.returncode is not None]
-        assert set(ended) <= {-signal.SIGKILL}, self.said()
+        assert set(ended) <= {-signal.SIGKILL}, self.read_logs()
         return len(ended)
 
-    def killed_at(self, point: str) -> int:
-        """Give how many engines have said that they kill themselves at a point."""
-        self.killed()  # for the fault
-        return sum(last_words(point) in log.read_text() for log in self.logs)
+    def count_killed_at(self, point: str) -> int:
+        """Return how many engines logged that they kill themselves at a point."""
+        self.count_killed()  # for the fault
+        return sum(format_last_words(point) in log.read_text() for log in self.logs)
 
     async def close(self) -> None:
         """End every engine."""
@@ -131,13 +131,13 @@ class Place:
 
 
 @asynccontextmanager
-async def place(database: str, directory: Path) -> AsyncGenerator[Place]:
-    """Give a place with nobody to drive runs yet."""
+async def open_environment(database: str, directory: Path) -> AsyncGenerator[Environment]:
+    """Open an environment without engines."""
     await migrate(database, COMPONENTS)
     with ModelServer() as models, apart(database, directory, "project", PYTHONPATH=str(TOP)):
         async with process(database) as commands:
             commands.log.wake_others = True
-            here = Place(database, directory, commands, models)
+            here = Environment(database, directory, commands, models)
             try:
                 yield here
             finally:

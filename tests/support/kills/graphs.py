@@ -14,7 +14,7 @@ RETRY: Final = {
 
 
 def asks(node_id: str, model: str = "echo", **fields: Any) -> Json:  # noqa: ANN401  # JSON
-    """Give a prompt node whose prompt names its run and itself."""
+    """Return a prompt node whose prompt names its run and itself."""
     config = {"model": f"openai/{model}", "template": f"{{{{ inputs.name }}}} {node_id}"}
     return node(node_id, kind="prompt", config=config, **fields)
 
@@ -34,11 +34,11 @@ EVERY_POINT: Final = graph(
 
 
 def maps_it(inner: UUID) -> Json:
-    """Give a graph that maps over a list with a workflow, and names each child by its parent and its item."""
+    """Return a graph that maps over a list with a workflow, and names each child by its parent and its item."""
     each = maps(inner, inputs={"name": "join('-', [inputs.name, item])"}, concurrency=2)
     return graph(each, node("last", config={"expression": "steps.each.output[].d"}), edges=[edge("each", "last")])
 
 
-def said(name: str, node_id: str = "d") -> str:
-    """Give what the model server answers the prompt of a node."""
+def format_answer(name: str, node_id: str = "d") -> str:
+    """Return the answer of the model server to the prompt of a node."""
     return f"You said: {name} {node_id} "

@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 from uuid import UUID
 
-from tests.support.kills.environment import PATIENCE_SECONDS, Place
+from tests.support.kills.environment import WAIT_SECONDS, Environment
 
 SEATS: Final = 2
 """So many engines are at work at a time: the runs of a dead one fall to the other, or to the one that comes next."""
@@ -22,7 +22,7 @@ PAUSE_SECONDS: Final = 1.0
 class Load:
     """Runs of one workflow, each with a name of its own, and with a list of `items` for a workflow that maps."""
 
-    here: Place
+    here: Environment
     workflow: UUID
     items: list[str]
     runs: dict[UUID, str] = field(default_factory=dict[UUID, str])
@@ -39,27 +39,27 @@ class Load:
             self.runs[run] = name
 
     async def open(self) -> list[UUID]:
-        """Give the runs that have not ended."""
+        """Return the runs that have not ended."""
         return [run for run in list(self.runs) if not (await self.here.run(run)).has_ended]
 
 
-async def kill(here: Place, point: str, kills: int, more: Callable[[], Awaitable[None]]) -> None:
+async def kill(here: Environment, point: str, kills: int, more: Callable[[], Awaitable[None]]) -> None:
     """Have engines come to a point and die there, one for another, until so many are dead; `more` gives them work.
 
     One that is left of an earlier point may die in the meantime, but of that point, and does not count.
     """
     random = Random(kills)  # noqa: S311  # which time at the point is the last one
-    enough = here.killed_at(point) + kills
+    enough = here.count_killed_at(point) + kills
 
     async def seat() -> None:
-        while here.killed_at(point) < enough:
+        while here.count_killed_at(point) < enough:
             engine = await here.engine(f"{point}:{random.randrange(PASSED_MOST)}")
-            while engine.returncode is None and here.killed_at(point) < enough:
+            while engine.returncode is None and here.count_killed_at(point) < enough:
                 await more()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(PAUSE_SECONDS):
                         await engine.wait()
 
-    async with asyncio.timeout(PATIENCE_SECONDS + kills * 10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(WAIT_SECONDS + kills * 10), asyncio.TaskGroup() as group:
         for _ in range(SEATS):
             group.create_task(seat())

@@ -15,7 +15,7 @@ from callsheet.settings.load import load_settings
 from callsheet.telemetry.logging import configure_logging
 from callsheet.wiring.core import Part
 from store.failpoint import noop
-from tests.support.kills.engine_process import VARIABLE, killer
+from tests.support.kills.engine_process import VARIABLE, create_killer
 
 STOP_VARIABLE: Final = "STOP_AT"
 
@@ -30,7 +30,7 @@ async def main() -> None:
     failpoint = noop
     for variable, number in ((VARIABLE, signal.SIGKILL), (STOP_VARIABLE, signal.SIGSTOP)):
         if variable in os.environ:
-            failpoint = killer(os.environ[variable], number)
+            failpoint = create_killer(os.environ[variable], number)
     await serve(settings, conninfo, secret_of(settings), frozenset({Part.PROJECTIONS}), failpoint=failpoint)
 
 

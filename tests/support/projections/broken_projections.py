@@ -11,14 +11,14 @@ from store.log.records import Recorded
 
 
 class OtherProjects:
-    """Folds projects, each fact as `taken` gives it."""
+    """Folds projects after a transformation of each event."""
 
     name = ProjectsProjection.name
     tables = ProjectsProjection.tables
     wants = ProjectsProjection.wants
 
     def __init__(self, transform: Callable[[Recorded], Recorded]) -> None:
-        """Take what is done to each fact first."""
+        """Create the projection; `transform` is applied to each event first."""
         self._transform = transform
         self._inner = ProjectsProjection(most_remembered=100)
 
@@ -39,12 +39,12 @@ def add_exclamation(event: Recorded) -> Recorded:
 
 
 def refuse_bad_name(event: Recorded) -> Recorded:
-    """Refuse one name."""
+    """Raise Unfoldable for the name `bad`."""
     if isinstance(event.fact, ProjectRenamed) and event.fact.name == "bad":
         raise Unfoldable(event, "it is not to our taste")
     return event
 
 
 def keep_event(event: Recorded) -> Recorded:
-    """Leave a fact alone."""
+    """Return the event unchanged."""
     return event

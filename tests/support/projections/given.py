@@ -1,4 +1,4 @@
-"""What the tests of projections have in common: a log with a feed, a worker, and projections made for tests."""
+"""Set-up shared by the tests of projections: a log with a feed, a worker, and projections made for tests."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
@@ -65,12 +65,12 @@ class Harness(Struct, frozen=True, kw_only=True):
     async def append_facts(
         self, stream: UUID, *facts: Fact, after: int = 0, workspace: UUID = WORKSPACE
     ) -> Sequence[Recorded]:
-        """Append facts after a version; gives them as they stand in the log."""
+        """Append facts after a version. Returns them as recorded."""
         command = create_append(stream, after, *facts, workspace=workspace, project=stream)
         return require_accepted(await self.log.append(command)).recorded
 
     async def append_renames(self, times: int) -> int:
-        """Append a project with so many names, one commit each, and give the last position."""
+        """Create a project and rename it `times` times, one commit each. Returns the last position."""
         stream = new_id()
         last = await self.append_facts(stream, ProjectCreated(name="0", owner="ada"))
         for number in range(1, times + 1):
@@ -92,7 +92,7 @@ async def open_harness(database: str) -> AsyncGenerator[Harness]:
 
 @asynccontextmanager
 async def run_in_background(work: Coroutine[None, None, None]) -> AsyncGenerator[asyncio.Task[None]]:
-    """Let something run for as long as the block lasts; raises what it raised."""
+    """Run a coroutine during the block and cancel it at its end. Raises what it raised."""
     task = asyncio.ensure_future(work)
     try:
         yield task
@@ -104,7 +104,7 @@ async def run_in_background(work: Coroutine[None, None, None]) -> AsyncGenerator
 
 @asynccontextmanager
 async def open_read_models(database: str) -> AsyncGenerator[AsyncConnection]:
-    """Give a connection to migrated read models that takes columns, without a log."""
+    """Open a connection to migrated read models, without a log."""
     await migrate(database, ["store", "projections"])
     async with await AsyncConnection.connect(database, autocommit=True) as connection:
         register(connection)
@@ -180,7 +180,7 @@ class Picky:
     wants: frozenset[type[Fact]] = frozenset({ProjectRenamed})
 
     def __init__(self, cannot: str) -> None:
-        """Take the name that it cannot fold."""
+        """Create the projection; it cannot fold the name `cannot`."""
         self._cannot = cannot
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:  # noqa: ARG002  # it writes nothing

@@ -150,7 +150,7 @@ run_facts = st.one_of(*run_facts_by_kind.values())
 
 @st.composite
 def mix_streams(draw: st.DrawFn, first: st.SearchStrategy[F], others: st.SearchStrategy[F]) -> list[tuple[int, F]]:
-    """Give facts of up to four streams, mixed; `first` is what a stream begins with."""
+    """Return facts of up to four streams, interleaved; each stream starts with `first`."""
     begun: set[int] = set()
     history: list[tuple[int, F]] = []
     for stream in draw(st.lists(st.integers(0, 3), min_size=1, max_size=25)):

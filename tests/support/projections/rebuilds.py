@@ -1,4 +1,4 @@
-"""What the tests of rebuilds have in common: traffic of every kind, all projections, and rebuilding them."""
+"""Set-up shared by the tests of rebuilds: traffic of every kind, all projections, and rebuilding them."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -36,12 +36,12 @@ TABLES: Final = tuple(table for make in PROJECTIONS.values() for table in make()
 
 
 def create_projections(*names: str) -> tuple[Projection, ...]:
-    """Make projections afresh: those of some names, or all."""
+    """Create the projections of these names, or all."""
     return tuple(PROJECTIONS[name]() for name in names or PROJECTIONS)
 
 
 def ignore_progress(_progress: Progress) -> None:
-    """Say nothing."""
+    """Discard the progress of a rebuild."""
 
 
 async def run_rebuild(
@@ -57,7 +57,7 @@ async def run_rebuild(
 
 
 def create_run_facts(workflow: UUID, *, ended: bool) -> tuple[Fact, ...]:
-    """Give the facts of a run with a step that people decide, and perhaps have not yet."""
+    """Return the facts of a run with a human step, decided only if `ended`."""
     begun: tuple[Fact, ...] = (
         RunStarted(workflow_id=workflow, workflow_version=1, inputs=Payload(), pins=Pins(), started_at=NOW),
         StepStarted(node="a", attempt=1, executor="e", epoch=1, started_at=NOW),
@@ -76,7 +76,7 @@ def create_run_facts(workflow: UUID, *, ended: bool) -> tuple[Fact, ...]:
 
 
 async def append_traffic(harness: Harness, runs: int) -> int:
-    """Append facts of every noun, and give the last position."""
+    """Append facts of every noun. Returns the last position."""
     project, workflow, asset = new_id(), new_id(), new_id()
     await harness.append_facts(project, ProjectCreated(name="Launch", owner="ada"), ProjectRenamed(name="Start"))
     graph = Graph(nodes=(TransformNode(id="a"),))
@@ -93,12 +93,12 @@ async def append_traffic(harness: Harness, runs: int) -> int:
 
 
 async def read_rows(harness: Harness, table: str, schema: str = "public") -> list[str]:
-    """Give every row of a table as text, in order: byte for byte what is there."""
+    """Return every row of a table as text, in order."""
     async with harness.models.connection() as connection:
         cursor = await connection.execute(SQL("select t::text from {} t order by 1").format(Identifier(schema, table)))
         return [row[0] for row in await cursor.fetchall()]
 
 
 async def read_all_rows(harness: Harness, schema: str = "public") -> dict[str, list[str]]:
-    """Give every row of every table of the read models."""
+    """Return every row of every table of the read models."""
     return {table: await read_rows(harness, table, schema) for table in TABLES}

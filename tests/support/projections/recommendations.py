@@ -51,16 +51,16 @@ GRAPH: Final = Graph(
 SECOND: Final = timedelta(seconds=1)
 
 
-def started(at: datetime, *, asset_version: int = 1) -> RunStarted:
+def start_run(at: datetime, *, asset_version: int = 1) -> RunStarted:
     pins = Pins(assets={PROMPT: asset_version})
     return RunStarted(workflow_id=WORKFLOW, workflow_version=1, inputs=NOTHING, pins=pins, started_at=at)
 
 
-def claimed(at: datetime, node: str = "draft", attempt: int = 1) -> StepStarted:
+def claim_step(at: datetime, node: str = "draft", attempt: int = 1) -> StepStarted:
     return StepStarted(node=node, attempt=attempt, executor="e", epoch=1, started_at=at)
 
 
-def completed(
+def complete_step(
     at: datetime, node: str = "draft", attempt: int = 1, *, edges: tuple[int, ...] = (0,), cost: str | None = None
 ) -> StepCompleted:
     usage = Usage(model="gate/big", input_tokens=100, output_tokens=10, latency_ms=900, cost_usd=cost)
@@ -74,7 +74,7 @@ def completed(
     )
 
 
-def failed(
+def fail_step(
     at: datetime,
     node: str = "draft",
     attempt: int = 1,
@@ -86,37 +86,37 @@ def failed(
     return StepFailed(node=node, attempt=attempt, error=error, retry_at=at if again else None, failed_at=at)
 
 
-def rejected(at: datetime) -> AnswerRejected:
+def reject_answer(at: datetime) -> AnswerRejected:
     return AnswerRejected(node="draft", attempt=1, repair=1, problems=("no",), rejected_at=at)
 
 
-def waits(at: datetime, node: str = "review") -> StepWaiting:
+def wait_for_review(at: datetime, node: str = "review") -> StepWaiting:
     return StepWaiting(node=node, attempt=1, waiting_for=WaitFor.HUMAN, waiting_since=at)
 
 
-def decided(at: datetime, node: str = "review") -> StepDecided:
+def decide_step(at: datetime, node: str = "review") -> StepDecided:
     return StepDecided(node=node, outcome="approve", data=NOTHING, decided_by="ada", shown_hash=None, decided_at=at)
 
 
-def ended(at: datetime) -> RunCompleted:
+def end_run(at: datetime) -> RunCompleted:
     return RunCompleted(output_nodes=(), completed_at=at)
 
 
-def well(at: datetime, *, lasts: timedelta = SECOND, **of_completed: Any) -> list[RunFact]:  # noqa: ANN401  # fields of several types
-    """Give a run whose draft was done at the first attempt."""
-    return [started(at), claimed(at), completed(at + lasts, **of_completed), ended(at + lasts)]
+def create_completed_run(at: datetime, *, lasts: timedelta = SECOND, **of_completed: Any) -> list[RunFact]:  # noqa: ANN401  # fields of several types
+    """Return the facts of a run whose draft completes at the first attempt."""
+    return [start_run(at), claim_step(at), complete_step(at + lasts, **of_completed), end_run(at + lasts)]
 
 
-def badly(at: datetime, error_class: ErrorClass = ErrorClass.TIMEOUT) -> list[RunFact]:
-    """Give a run whose draft failed for good."""
-    return [started(at), claimed(at), failed(at + SECOND, error_class=error_class)]
+def create_failed_run(at: datetime, error_class: ErrorClass = ErrorClass.TIMEOUT) -> list[RunFact]:
+    """Return the facts of a run whose draft fails for good."""
+    return [start_run(at), claim_step(at), fail_step(at + SECOND, error_class=error_class)]
 
 
 def observe(runs: Sequence[Sequence[RunFact]], graph: Graph = GRAPH) -> RuleInput:
-    """Give what rules see of runs."""
+    """Return the input of the rules for these runs."""
     counting = Counting()
     for run in runs:
-        course = RunTimeline(id=new_id(), workspace_id=PROJECT, project_id=PROJECT, nodes=_nodes(graph.nodes))
+        course = RunTimeline(id=new_id(), workspace_id=PROJECT, project_id=PROJECT, nodes=describe_nodes(graph.nodes))
         counting.select_run(course)
         for fact in run:
             if not isinstance(fact, RunStarted):
@@ -143,9 +143,9 @@ def observe(runs: Sequence[Sequence[RunFact]], graph: Graph = GRAPH) -> RuleInpu
     return RuleInput(figures=figures, graphs={WORKFLOW: (1, graph)})
 
 
-def _nodes(nodes: tuple[Node, ...]) -> dict[str, NodeInfo]:
+def describe_nodes(nodes: tuple[Node, ...]) -> dict[str, NodeInfo]:
     return {node.id: NodeInfo(get_node_kind(node), PROMPT if node.id == "draft" else None) for node in nodes}
 
 
-def found(rule: Rule, runs: Sequence[Sequence[RunFact]], graph: Graph = GRAPH) -> list[Recommendation]:
+def apply_rule(rule: Rule, runs: Sequence[Sequence[RunFact]], graph: Graph = GRAPH) -> list[Recommendation]:
     return list(rule(observe(runs, graph), Thresholds()))

@@ -145,7 +145,7 @@ facts: st.SearchStrategy[RunFact] = st.one_of(
 
 
 def keep_settled_steps(history: list[RunFact]) -> list[RunFact]:
-    """Give a history whose retries keep no step that had not settled: the fold of a run rests on that."""
+    """Drop unsettled steps from what each retry keeps: the fold of a run relies on that."""
     run = Run()
     mended: list[RunFact] = []
     for fact in history:
@@ -164,7 +164,7 @@ def keep_settled_steps(history: list[RunFact]) -> list[RunFact]:
 
 @st.composite
 def mix_runs(draw: st.DrawFn) -> list[tuple[int, RunFact]]:
-    """Give facts of up to three runs, mixed: long enough that most of them meet what others have left."""
+    """Return facts of up to three runs, interleaved; long enough that most meet state left by others."""
     runs = [
         keep_settled_steps([draw(starts), *draw(st.lists(facts, min_size=6, max_size=14))])
         for _ in range(draw(st.integers(1, 3)))
@@ -179,7 +179,7 @@ cuts = st.lists(st.integers(1, 45), min_size=1, max_size=6)
 
 
 def number_run_facts(runs: Sequence[tuple[UUID, Fact]], *, project: UUID) -> list[Recorded]:
-    """Give the facts of runs as they stand in a log, after the workflow that they are of."""
+    """Return the facts of runs as recorded in a log, after the creation of their workflow."""
     return number_facts([(WORKFLOW, WorkflowCreated(name="w", graph=GRAPH)), *runs], project=project)
 
 

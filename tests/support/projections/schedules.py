@@ -20,14 +20,14 @@ class AppendFact(Struct, frozen=True):
 
 
 class FoldFacts(Struct, frozen=True):
-    """The worker is given so many facts; it may crash with its rows written, or with them committed."""
+    """The worker folds up to `events` facts; it may crash with its rows written, or with them committed."""
 
     events: int
     crash: str | None
 
 
 class SetPoison(Struct, frozen=True):
-    """The code is mended, or broken again; workers that are under way have the old one until they crash."""
+    """The code is fixed, or broken again; running workers keep the old code until they crash."""
 
     poison: bool
 
@@ -67,7 +67,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
 
 @st.composite
 def episodes(draw: st.DrawFn) -> list[Step]:
-    """Give what happens to one workspace from its poison to its return, with anything in between."""
+    """Return the steps of one workspace from poison to recovery, with random steps in between."""
     workspace, stream = draw(workspaces), draw(st.integers(0, STREAMS - 1))
     poison = draw(st.sampled_from(["poison", "taken", "unreadable"]))
     mends = draw(

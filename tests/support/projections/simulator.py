@@ -1,4 +1,4 @@
-"""Playing a schedule of poison, retries, skips and crashes on the real worker and a real PostgreSQL."""
+"""Run a schedule of poison, retries, skips and crashes on the real worker and a real PostgreSQL."""
 
 import asyncio
 from collections.abc import Sequence
@@ -85,10 +85,10 @@ class Ledger(ProjectsProjection):
 
 
 class ScheduledFeed:
-    """Gives the worker as much of the log as the schedule says, and knows when it waits for more."""
+    """Delivers as much of the log as the schedule grants, and knows when the worker waits for more."""
 
     def __init__(self, log: list[Recorded]) -> None:
-        """Read from what stands for the log."""
+        """Create a feed over a list of events."""
         self._log = log
         self._granted = 0
         self._more = asyncio.Event()
@@ -115,7 +115,7 @@ class ScheduledFeed:
 
 
 class Simulator:
-    """One play of a schedule; the law is checked after each step."""
+    """Runs one schedule; the law is checked after each step."""
 
     def __init__(self, conninfo: str, models: ReadModels, connection: AsyncConnection[Any]) -> None:
         """Begin with an empty log and empty tables."""
@@ -133,11 +133,11 @@ class Simulator:
         self._bounds = BOUNDS
 
     def create_fresh(self) -> "Simulator":
-        """Give another play, on the same connections."""
+        """Return a simulator with an empty log on the same connections."""
         return Simulator(self._conninfo, self._models, self._connection)
 
     async def run(self, schedule: Sequence[Step]) -> None:
-        """Play it, then mend everything; at the end nothing is left out but what people have skipped."""
+        """Run the schedule, then repair everything; at the end only skipped facts are left out."""
         await self._connection.execute(CLEAR)
         try:
             for step in schedule:
@@ -245,7 +245,7 @@ class Simulator:
             await skip(self._connection, said)
 
     async def _repair(self) -> None:
-        """Mend the code and start it anew, give it all there is, and skip whatever still cannot be folded."""
+        """Fix the code, restart the worker, deliver the whole log, and skip what still cannot be folded."""
         self.poison = False
         await self._stop()
         # A tail of what is parked moves no row at once; here the checkpoint's row has to follow.

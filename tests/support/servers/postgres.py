@@ -64,7 +64,7 @@ class PostgresForTests:
         os.kill(self._postmaster(), signal.SIGQUIT)
 
     def destroy(self) -> None:
-        """Stop it, and remove all that it kept; on a busy disk its last checkpoint takes longer than anybody waits."""
+        """Stop the server and delete its data; crash it when its last checkpoint outlasts the wait."""
         self._server.stop()
         if self._is_running():
             self.crash()
@@ -74,7 +74,7 @@ class PostgresForTests:
         shutil.rmtree(self._directory)
 
     def lend_database(self, *, migrated: bool) -> str:
-        """Give the connection string of an empty or a freshly migrated database that nobody else uses.
+        """Return the connection string of an empty or freshly migrated database for one test.
 
         A returned one is taken before a new one is made: clearing and migrating it took 65 ms where copying a
         template took 300 ms, most of it fsync of files.

@@ -1,4 +1,4 @@
-"""What the tests of the log have in common: a log that runs, and commands to append to it."""
+"""Set-up shared by the tests of the log: a running log, and commands to append to it."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -36,7 +36,7 @@ def create_append(
     project: UUID | None = None,
     contradicted_by: tuple[str, ...] | None = None,
 ) -> Append:
-    """Make a command of one stream; without facts it creates a project, or renames it."""
+    """Create a command of one stream; without facts it creates a project, or renames it."""
     return Append(
         stream_id=stream,
         expected_version=expected,
@@ -51,7 +51,7 @@ def create_append(
 
 
 def require_accepted(outcome: Accepted | Repeated) -> Accepted:
-    """Say that a command was taken for the first time."""
+    """Return the outcome. Raises AssertionError unless the command was accepted for the first time."""
     assert isinstance(outcome, Accepted), outcome
     return outcome
 
@@ -69,7 +69,7 @@ async def read_whole_log(log: Log) -> list[Recorded]:
 
 @asynccontextmanager
 async def open_log(conninfo: str, bounds: StoreSettings | None = None) -> AsyncGenerator[Log]:
-    """Give a log that is open and serves appends."""
+    """Open a log that serves appends during the block."""
     log = Log(conninfo, bounds or StoreSettings())
     async with log.opened():
         serving = asyncio.create_task(log.run())

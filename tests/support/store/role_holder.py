@@ -26,7 +26,7 @@ async def read_progress(connection: AsyncConnection[Any]) -> Progress:
     return Progress(position, head)
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Write a line for the test."""
     print(text, flush=True)  # noqa: T201  # the protocol with the test
 
@@ -37,9 +37,9 @@ async def execute_input(connection: AsyncConnection[Any]) -> None:
         try:
             cursor = await connection.execute(line.encode())
         except psycopg.Error:
-            say("refused")
+            print_line("refused")
             raise
-        say(str(cursor.rowcount))
+        print_line(str(cursor.rowcount))
 
 
 async def main(conninfo: str, hung_seconds: float) -> None:
@@ -48,8 +48,10 @@ async def main(conninfo: str, hung_seconds: float) -> None:
     back_off = BackOff(BackOffBounds(first_seconds=0.02))
     async for attempt in Retrying(psycopg.OperationalError, back_off=back_off):
         with attempt:
-            async with role.hold(conninfo, read_progress, lambda session, _position: say(f"ended {session}")) as held:
-                say("holding")
+            async with role.hold(
+                conninfo, read_progress, lambda session, _position: print_line(f"ended {session}")
+            ) as held:
+                print_line("holding")
                 await execute_input(held)
 
 

@@ -14,11 +14,11 @@ async def main(conninfo: str, commands: int) -> None:
     """Append, always with several commands under way."""
     async with open_log(conninfo) as log:
 
-        async def one() -> None:
+        async def append_project() -> None:
             print(require_accepted(await log.append(create_append(uuid4(), 0))).position, flush=True)  # noqa: T201  # our answer
 
         for _ in range(0, commands, 8):
-            await asyncio.gather(*(one() for _ in range(8)))
+            await asyncio.gather(*(append_project() for _ in range(8)))
 
 
 if __name__ == "__main__":

@@ -21,25 +21,25 @@ from tests.support.projections.recommendations import (
     PROMPT,
     SECOND,
     WORKFLOW,
-    badly,
-    claimed,
-    completed,
-    decided,
-    ended,
-    failed,
-    found,
+    apply_rule,
+    claim_step,
+    complete_step,
+    create_completed_run,
+    create_failed_run,
+    decide_step,
+    end_run,
+    fail_step,
     observe,
-    rejected,
-    started,
-    waits,
-    well,
+    reject_answer,
+    start_run,
+    wait_for_review,
 )
 
 HOURS = timedelta(hours=1)
 
 
 def test_a_step_that_fails_often_is_told_of_with_its_shares_and_errors() -> None:
-    (told,) = found(failing_step, [badly(NOW)] * 4 + [well(NOW)] * 16)
+    (told,) = apply_rule(failing_step, [create_failed_run(NOW)] * 4 + [create_completed_run(NOW)] * 16)
     assert (told.code, told.severity, told.workflow_id, told.node_id) == (
         "failing_step",
         Severity.WARNING,
@@ -49,112 +49,121 @@ def test_a_step_that_fails_often_is_told_of_with_its_shares_and_errors() -> None
     assert told.evidence == {"ended": 20, "failed": 4, "failed_share": 0.2, "errors": {"timeout": 4}}
     assert "4 of 20" in told.detail
     assert told.suggested_action
-    assert found(failing_step, [badly(NOW)] * 6 + [well(NOW)] * 14)[0].severity is Severity.CRITICAL
+    assert (
+        apply_rule(failing_step, [create_failed_run(NOW)] * 6 + [create_completed_run(NOW)] * 14)[0].severity
+        is Severity.CRITICAL
+    )
 
 
 def test_another_attempt_is_advised_only_where_it_may_end_otherwise() -> None:
-    (timeouts,) = found(failing_step, [badly(NOW)] * 20)
+    (timeouts,) = apply_rule(failing_step, [create_failed_run(NOW)] * 20)
     assert "retry that class" in timeouts.suggested_action
-    (expressions,) = found(failing_step, [badly(NOW, ErrorClass.EXPRESSION)] * 20)
+    (expressions,) = apply_rule(failing_step, [create_failed_run(NOW, ErrorClass.EXPRESSION)] * 20)
     assert "retry" not in expressions.suggested_action
     assert "mend what they have in common" in expressions.suggested_action
 
 
 def test_a_step_that_seldom_fails_or_has_hardly_run_is_not() -> None:
-    assert found(failing_step, [badly(NOW)] * 1 + [well(NOW)] * 19) == []
-    assert found(failing_step, [badly(NOW)] * 19) == []
-    assert found(failing_step, [badly(PAST)] * 30) == [], "the window is what counts"
+    assert apply_rule(failing_step, [create_failed_run(NOW)] * 1 + [create_completed_run(NOW)] * 19) == []
+    assert apply_rule(failing_step, [create_failed_run(NOW)] * 19) == []
+    assert apply_rule(failing_step, [create_failed_run(PAST)] * 30) == [], "the window is what counts"
 
 
-def retried() -> list[RunFact]:
+def create_retried_run() -> list[RunFact]:
     return [
-        started(NOW),
-        claimed(NOW),
-        failed(NOW, again=True),
-        claimed(NOW, attempt=2),
-        completed(NOW + SECOND, attempt=2),
-        ended(NOW + SECOND),
+        start_run(NOW),
+        claim_step(NOW),
+        fail_step(NOW, again=True),
+        claim_step(NOW, attempt=2),
+        complete_step(NOW + SECOND, attempt=2),
+        end_run(NOW + SECOND),
     ]
 
 
 def test_a_step_that_often_needs_another_attempt_is_flaky() -> None:
-    (told,) = found(flaky_step, [retried()] * 4 + [well(NOW)] * 16)
+    (told,) = apply_rule(flaky_step, [create_retried_run()] * 4 + [create_completed_run(NOW)] * 16)
     assert (told.code, told.node_id, told.evidence["recovered"], told.evidence["retries"]) == (
         "flaky_step",
         "draft",
         4,
         4,
     )
-    assert found(failing_step, [retried()] * 20) == [], "it gets there in the end"
+    assert apply_rule(failing_step, [create_retried_run()] * 20) == [], "it gets there in the end"
 
 
 def test_a_step_that_seldom_does_is_not_flaky() -> None:
-    assert found(flaky_step, [retried()] * 1 + [well(NOW)] * 19) == []
-    assert found(flaky_step, [retried()] * 19) == []
+    assert apply_rule(flaky_step, [create_retried_run()] * 1 + [create_completed_run(NOW)] * 19) == []
+    assert apply_rule(flaky_step, [create_retried_run()] * 19) == []
 
 
 def test_a_step_that_takes_longer_than_in_the_time_before_has_become_slow() -> None:
-    before = [well(PAST, lasts=2 * SECOND)] * 20
-    (told,) = found(slow_step, [*before, *([well(NOW, lasts=4 * SECOND)] * 20)])
+    before = [create_completed_run(PAST, lasts=2 * SECOND)] * 20
+    (told,) = apply_rule(slow_step, [*before, *([create_completed_run(NOW, lasts=4 * SECOND)] * 20)])
     assert (told.code, told.node_id) == ("slow_step", "draft")
     assert abs(float(str(told.evidence["p50_ms"])) - 4_000) < 100
     assert abs(float(str(told.evidence["p50_ms_before"])) - 2_000) < 50
 
 
 def test_a_step_is_not_slow_without_a_past_or_by_a_trifle() -> None:
-    before = [well(PAST, lasts=2 * SECOND)] * 20
-    assert found(slow_step, [well(NOW, lasts=60 * SECOND)] * 40) == []
-    assert found(slow_step, [*before[:19], *([well(NOW, lasts=60 * SECOND)] * 20)]) == []
-    assert found(slow_step, [*before, *([well(NOW, lasts=2.5 * SECOND)] * 20)]) == []
+    before = [create_completed_run(PAST, lasts=2 * SECOND)] * 20
+    assert apply_rule(slow_step, [create_completed_run(NOW, lasts=60 * SECOND)] * 40) == []
+    assert apply_rule(slow_step, [*before[:19], *([create_completed_run(NOW, lasts=60 * SECOND)] * 20)]) == []
+    assert apply_rule(slow_step, [*before, *([create_completed_run(NOW, lasts=2.5 * SECOND)] * 20)]) == []
     quick = timedelta(milliseconds=10)
-    assert found(slow_step, [*([well(PAST, lasts=quick)] * 20), *([well(NOW, lasts=20 * quick)] * 20)]) == []
+    assert (
+        apply_rule(
+            slow_step,
+            [*([create_completed_run(PAST, lasts=quick)] * 20), *([create_completed_run(NOW, lasts=20 * quick)] * 20)],
+        )
+        == []
+    )
 
 
 def test_what_waits_for_people_is_not_slow_but_a_bottleneck() -> None:
-    def reviewed(at_past: bool, wait: timedelta) -> list[RunFact]:  # noqa: FBT001  # which of two times
+    def create_reviewed_run(at_past: bool, wait: timedelta) -> list[RunFact]:  # noqa: FBT001  # which of two times
         at = PAST if at_past else NOW
         return [
-            started(at),
-            claimed(at, "review"),
-            waits(at),
-            decided(at + wait),
-            completed(at + wait, "review"),
-            ended(at + wait + SECOND),
+            start_run(at),
+            claim_step(at, "review"),
+            wait_for_review(at),
+            decide_step(at + wait),
+            complete_step(at + wait, "review"),
+            end_run(at + wait + SECOND),
         ]
 
-    runs = [reviewed(True, HOURS)] * 20 + [reviewed(False, 5 * HOURS)] * 20  # noqa: FBT003  # as above
-    assert found(slow_step, runs) == []
-    (told,) = found(human_bottleneck, runs)
+    runs = [create_reviewed_run(True, HOURS)] * 20 + [create_reviewed_run(False, 5 * HOURS)] * 20  # noqa: FBT003  # as above
+    assert apply_rule(slow_step, runs) == []
+    (told,) = apply_rule(human_bottleneck, runs)
     assert (told.code, told.node_id, told.evidence["decided"]) == ("human_bottleneck", "review", 20)
     assert float(str(told.evidence["share_of_run"])) > 0.9
-    assert found(human_bottleneck, [reviewed(False, HOURS / 2)] * 20) == [], "half an hour is quick"  # noqa: FBT003  # which of two times
-    assert found(human_bottleneck, [reviewed(False, 5 * HOURS)] * 9) == [], "nine are no sample"  # noqa: FBT003  # which of two times
+    assert apply_rule(human_bottleneck, [create_reviewed_run(False, HOURS / 2)] * 20) == [], "half an hour is quick"  # noqa: FBT003  # which of two times
+    assert apply_rule(human_bottleneck, [create_reviewed_run(False, 5 * HOURS)] * 9) == [], "nine are no sample"  # noqa: FBT003  # which of two times
 
 
 def test_people_are_no_bottleneck_where_most_of_the_time_goes_elsewhere() -> None:
     run: list[RunFact] = [
-        started(NOW),
-        claimed(NOW, "review"),
-        waits(NOW),
-        decided(NOW + 2 * HOURS),
-        completed(NOW + 2 * HOURS, "review"),
-        ended(NOW + 20 * HOURS),
+        start_run(NOW),
+        claim_step(NOW, "review"),
+        wait_for_review(NOW),
+        decide_step(NOW + 2 * HOURS),
+        complete_step(NOW + 2 * HOURS, "review"),
+        end_run(NOW + 20 * HOURS),
     ]
-    assert found(human_bottleneck, [run] * 20) == []
+    assert apply_rule(human_bottleneck, [run] * 20) == []
 
 
-def paid(draft: str, edit: str) -> list[RunFact]:
+def create_paid_run(draft: str, edit: str) -> list[RunFact]:
     return [
-        started(NOW),
-        claimed(NOW),
-        completed(NOW + SECOND, cost=draft),
-        claimed(NOW, "edit"),
-        completed(NOW + SECOND, "edit", cost=edit),
+        start_run(NOW),
+        claim_step(NOW),
+        complete_step(NOW + SECOND, cost=draft),
+        claim_step(NOW, "edit"),
+        complete_step(NOW + SECOND, "edit", cost=edit),
     ]
 
 
 def test_the_step_that_makes_most_of_the_cost_is_a_hot_spot() -> None:
-    (told,) = found(cost_hot_spot, [paid("0.09", "0.01")] * 20)
+    (told,) = apply_rule(cost_hot_spot, [create_paid_run("0.09", "0.01")] * 20)
     assert (told.code, told.node_id, told.severity) == ("cost_hot_spot", "draft", Severity.INFO)
     assert told.evidence["cost_usd"] == "1.8"
     assert told.evidence["total_cost_usd"] == "2"
@@ -163,13 +172,13 @@ def test_the_step_that_makes_most_of_the_cost_is_a_hot_spot() -> None:
 
 
 def test_no_step_is_a_hot_spot_where_it_is_cheap_or_the_only_one() -> None:
-    assert found(cost_hot_spot, [paid("0.009", "0.001")] * 20) == []
-    assert found(cost_hot_spot, [well(NOW, cost="0.5")] * 20) == []
-    assert found(cost_hot_spot, [paid("0.5", "0.3")] * 19) == []
+    assert apply_rule(cost_hot_spot, [create_paid_run("0.009", "0.001")] * 20) == []
+    assert apply_rule(cost_hot_spot, [create_completed_run(NOW, cost="0.5")] * 20) == []
+    assert apply_rule(cost_hot_spot, [create_paid_run("0.5", "0.3")] * 19) == []
 
 
 def test_a_branch_that_no_run_takes_is_told_of_at_the_step_that_it_leads_to() -> None:
-    (told,) = found(unused_branch, [well(NOW)] * 50)
+    (told,) = apply_rule(unused_branch, [create_completed_run(NOW)] * 50)
     assert (told.code, told.node_id, told.evidence["when"], told.evidence["completed"]) == (
         "unused_branch",
         "extra",
@@ -179,26 +188,28 @@ def test_a_branch_that_no_run_takes_is_told_of_at_the_step_that_it_leads_to() ->
 
 
 def test_a_branch_that_was_taken_once_or_had_few_chances_is_not() -> None:
-    assert found(unused_branch, [*([well(NOW)] * 60), well(NOW, edges=(0, 1))]) == []
-    assert found(unused_branch, [well(NOW)] * 49) == []
-    assert found(unused_branch, [well(NOW)] * 50, Graph(nodes=())) == [], "a graph without it"
+    assert (
+        apply_rule(unused_branch, [*([create_completed_run(NOW)] * 60), create_completed_run(NOW, edges=(0, 1))]) == []
+    )
+    assert apply_rule(unused_branch, [create_completed_run(NOW)] * 49) == []
+    assert apply_rule(unused_branch, [create_completed_run(NOW)] * 50, Graph(nodes=())) == [], "a graph without it"
 
 
-def answered(version: int, *, well_formed: bool) -> list[RunFact]:
-    repairs = () if well_formed else (rejected(NOW),)
+def create_answered_run(version: int, *, well_formed: bool) -> list[RunFact]:
+    repairs = () if well_formed else (reject_answer(NOW),)
     return [
-        started(NOW, asset_version=version),
-        claimed(NOW),
+        start_run(NOW, asset_version=version),
+        claim_step(NOW),
         *repairs,
-        completed(NOW + SECOND, cost="0.01"),
-        ended(NOW + SECOND),
+        complete_step(NOW + SECOND, cost="0.01"),
+        end_run(NOW + SECOND),
     ]
 
 
 def test_a_new_version_of_a_prompt_that_does_worse_is_a_regression() -> None:
-    old = [answered(1, well_formed=True)] * 28 + [answered(1, well_formed=False)] * 2
-    new = [answered(2, well_formed=True)] * 15 + [answered(2, well_formed=False)] * 15
-    (told,) = found(prompt_regression, [*old, *new])
+    old = [create_answered_run(1, well_formed=True)] * 28 + [create_answered_run(1, well_formed=False)] * 2
+    new = [create_answered_run(2, well_formed=True)] * 15 + [create_answered_run(2, well_formed=False)] * 15
+    (told,) = apply_rule(prompt_regression, [*old, *new])
     assert (told.code, told.node_id, told.severity) == ("prompt_regression", "draft", Severity.CRITICAL)
     assert told.evidence["asset_id"] == from_uuid("ast", PROMPT)
     assert (told.evidence["version"], told.evidence["version_before"]) == (2, 1)
@@ -206,22 +217,22 @@ def test_a_new_version_of_a_prompt_that_does_worse_is_a_regression() -> None:
 
 
 def test_a_new_version_is_no_regression_when_it_is_better_or_hardly_used_or_unlucky_or_not_the_newest() -> None:
-    good, bad = [answered(1, well_formed=True)] * 30, [answered(1, well_formed=False)] * 30
-    assert found(prompt_regression, [*bad, *([answered(2, well_formed=True)] * 30)]) == []
-    assert found(prompt_regression, [*good, *([answered(2, well_formed=False)] * 19)]) == []
-    unlucky = [answered(2, well_formed=True)] * 26 + [answered(2, well_formed=False)] * 4
-    assert found(prompt_regression, [*good[:20], *unlucky]) == []
-    mended = [answered(3, well_formed=True)] * 5
-    assert found(prompt_regression, [*good, *([answered(2, well_formed=False)] * 30), *mended]) == []
+    good, bad = [create_answered_run(1, well_formed=True)] * 30, [create_answered_run(1, well_formed=False)] * 30
+    assert apply_rule(prompt_regression, [*bad, *([create_answered_run(2, well_formed=True)] * 30)]) == []
+    assert apply_rule(prompt_regression, [*good, *([create_answered_run(2, well_formed=False)] * 19)]) == []
+    unlucky = [create_answered_run(2, well_formed=True)] * 26 + [create_answered_run(2, well_formed=False)] * 4
+    assert apply_rule(prompt_regression, [*good[:20], *unlucky]) == []
+    mended = [create_answered_run(3, well_formed=True)] * 5
+    assert apply_rule(prompt_regression, [*good, *([create_answered_run(2, well_formed=False)] * 30), *mended]) == []
 
 
 def test_what_matters_most_comes_first() -> None:
-    runs = [badly(NOW)] * 20 + [well(NOW)] * 50 + [retried()] * 10
+    runs = [create_failed_run(NOW)] * 20 + [create_completed_run(NOW)] * 50 + [create_retried_run()] * 10
     assert [recommendation.severity for recommendation in recommendations(observe(runs))] == [
         Severity.WARNING,
         Severity.WARNING,
         Severity.INFO,
     ]
     reviews = HumanNode(id="draft", config=HumanConfig(assignees=(Assignee(user="ada"),)))
-    slow = [well(PAST)] * 20 + [well(NOW, lasts=60 * SECOND)] * 20
-    assert found(slow_step, slow, Graph(nodes=(reviews,))) == [], "a person takes the time that a person takes"
+    slow = [create_completed_run(PAST)] * 20 + [create_completed_run(NOW, lasts=60 * SECOND)] * 20
+    assert apply_rule(slow_step, slow, Graph(nodes=(reviews,))) == [], "a person takes the time that a person takes"

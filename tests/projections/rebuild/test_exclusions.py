@@ -17,12 +17,12 @@ from tests.support.store.given import WORKSPACE
 ELSEWHERE = new_id()
 
 
-async def executed(harness: Harness, statement: LiteralString) -> None:
+async def execute_statement(harness: Harness, statement: LiteralString) -> None:
     async with harness.models.connection() as connection:
         await connection.execute(statement)
 
 
-async def three_projects(harness: Harness, live: Projection) -> None:
+async def fold_three_projects(harness: Harness, live: Projection) -> None:
     """Rename projects in two workspaces, one to a name that some cannot fold, and let a worker fold all."""
     checkpoints = harness.create_checkpoints()
     async with run_in_background(harness.create_worker(checkpoints, live).run()):
@@ -35,7 +35,7 @@ async def three_projects(harness: Harness, live: Projection) -> None:
 
 async def test_a_workspace_that_is_parked_is_left_out_from_there_on(database: str) -> None:
     async with open_harness(database) as harness:
-        await three_projects(harness, OtherProjects(refuse_bad_name))
+        await fold_three_projects(harness, OtherProjects(refuse_bad_name))
         before = await read_rows(harness, "projects")
         assert len(before) == 2, "what came after the poison in its workspace is parked"
         for again in (OtherProjects(refuse_bad_name), OtherProjects(keep_event)):
@@ -45,8 +45,8 @@ async def test_a_workspace_that_is_parked_is_left_out_from_there_on(database: st
 
 async def test_a_fact_that_people_have_skipped_is_skipped(database: str) -> None:
     async with open_harness(database) as harness:
-        await three_projects(harness, create_projections("projects")[0])
-        await executed(
+        await fold_three_projects(harness, create_projections("projects")[0])
+        await execute_statement(
             harness,
             """insert into skipped select 'projects', notification_id, workspace_id, originator_id, originator_version,
                  topic, 'bad', false, 'ada', 'it is bad' from events where notification_id = 2""",
@@ -58,7 +58,7 @@ async def test_a_fact_that_people_have_skipped_is_skipped(database: str) -> None
 
 async def test_what_is_changed_behind_a_rebuild_is_not_quietly_missed(database: str) -> None:
     async with open_harness(database) as harness:
-        await three_projects(harness, OtherProjects(refuse_bad_name))
+        await fold_three_projects(harness, OtherProjects(refuse_bad_name))
 
         def stop(progress: Progress) -> None:
             if progress.position >= 3:
@@ -68,15 +68,15 @@ async def test_what_is_changed_behind_a_rebuild_is_not_quietly_missed(database: 
             await run_rebuild(
                 database, create_projections("projects"), bounds=RebuildSettings(page_events=1), on_progress=stop
             )
-        await executed(harness, "delete from parked")
-        await executed(harness, "update checkpoints set revision = revision + 1")
+        await execute_statement(harness, "delete from parked")
+        await execute_statement(harness, "update checkpoints set revision = revision + 1")
         with pytest.raises(RebuildRefused, match="what projects leaves out was changed behind rebuild 1"):
             await run_rebuild(database, create_projections("projects"), resume=True)
 
 
 async def test_a_fact_that_cannot_be_folded_is_named_and_what_came_before_is_kept(database: str) -> None:
     async with open_harness(database) as harness:
-        await three_projects(harness, create_projections("projects")[0])
+        await fold_three_projects(harness, create_projections("projects")[0])
         bounds = RebuildSettings(page_events=1)
         with pytest.raises(RebuildPoisoned, match=r"projects: event 2 of stream .* not to our taste"):
             await run_rebuild(database, [OtherProjects(refuse_bad_name)], bounds=bounds, on_progress=ignore_progress)
@@ -86,7 +86,7 @@ async def test_a_fact_that_cannot_be_folded_is_named_and_what_came_before_is_kep
 
 async def test_an_event_that_cannot_be_read_is_named(database: str) -> None:
     async with open_harness(database) as harness:
-        await three_projects(harness, create_projections("projects")[0])
-        await executed(harness, "update events set state = '{' where notification_id = 4")
+        await fold_three_projects(harness, create_projections("projects")[0])
+        await execute_statement(harness, "update events set state = '{' where notification_id = 4")
         with pytest.raises(RebuildPoisoned, match=r"projects: event 4 of .* project\.renamed cannot be read"):
             await run_rebuild(database, create_projections("projects"))
