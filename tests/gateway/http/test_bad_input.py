@@ -179,7 +179,12 @@ async def test_the_parameters_of_events_are_those_that_are_documented(ada: Calle
 @pytest.mark.parametrize(
     ("path", "body", "pointer", "said"),
     [
-        ("", {"name": "x", "team": [{"user_id": "u", "role": "boss"}]}, "/team/0/role", "one of owner, editor, rev"),
+        (
+            "",
+            {"name": "x", "team": [{"user_id": "u", "role": "boss"}]},
+            "/team/0/role",
+            "Supported: owner, editor, rev",
+        ),
         ("/assets", {"label": "x", "type": "promt"}, "/type", "prompt, dataset, ui_snippet; did you mean prompt?"),
         ("/assets", {"label": "x", "type": "prompt", "lable": 1}, "/lable", "did you mean label?"),
     ],

@@ -17,7 +17,7 @@ UNROUTED_CODES: Final = {**TRANSPORT_CODES, "not_found": 404, "method_not_allowe
 def compile_path(path: str) -> re.Pattern[str]:
     """Return a pattern for the paths of an operation."""
     return re.compile(
-        "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{\w+\})", path))
+        "".join("[^/:]+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{\w+\})", path))
     )
 
 
@@ -25,9 +25,9 @@ PATTERNS: Final = tuple((compile_path(operation.path), operation) for operation 
 
 
 def find_operation(method: str, path: str) -> Operation | None:
-    """Return the operation of a request. Paths with a verb come first: `{workflowId}` matches them as well."""
-    matching = [operation for pattern, operation in PATTERNS if operation.method == method and pattern.fullmatch(path)]
-    return max(matching, key=lambda operation: operation.path.count(":"), default=None)
+    """Return the operation of a request, None if it is not declared."""
+    matching = (operation for pattern, operation in PATTERNS if operation.method == method and pattern.fullmatch(path))
+    return next(matching, None)
 
 
 def check_declared(response: httpx2.Response) -> None:
