@@ -1,4 +1,4 @@
-"""The command line: `callsheet dev`, `serve`, `work`, `project`, `demo`, `migrate`, `token`, and what operators ask."""
+"""The command line: processes (`dev`, `serve`, `work`, `project`), tools, and the commands for operators."""
 
 # The decorators of click are typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -17,17 +17,17 @@ from uuid_utils.compat import uuid7
 
 from callsheet.clock import utc_now
 from callsheet.demo.demo import run_demo
-from callsheet.help_text import OF_OPERATORS, OF_PROCESSES, examples
+from callsheet.development_secret import load_signing_secret
+from callsheet.help_text import OPERATOR_EXIT_CODES, PROCESS_EXIT_CODES, format_epilog
 from callsheet.operate.events import events
 from callsheet.operate.parked import parked
-from callsheet.operate.projections import named, projections
+from callsheet.operate.projections import projections, resolve_projection_names
 from callsheet.operate.rebuild import prune_command, rebuild_command
 from callsheet.operate.relay import relay
 from callsheet.operate.settings import settings_command
-from callsheet.secrets import secret_of
 from callsheet.server.serve import serve as serve_parts
 from callsheet.settings.load import Settings, SettingsUnusable, load_settings
-from callsheet.startup import database_of, refusals, settings_with
+from callsheet.startup import exit_on_refusal, load_settings_with_options, open_database
 from callsheet.telemetry.logging import configure_logging
 from callsheet.wiring.core import COMPONENTS, EVERYTHING, Part
 from callsheet.wiring.projections import ALL_PROJECTIONS
@@ -36,14 +36,14 @@ from gateway.identity.development_tokens import sign_development_token
 from store.postgres.migrations import migrate
 
 EXIT_CODES: Final = (
-    f"{OF_OPERATORS}, 3 somebody has to look, 4 there is no such thing (of rebuild: it was stopped), "
-    "5 of rebuild: a fact cannot be folded, 130 Ctrl-C"
+    f"{OPERATOR_EXIT_CODES}, 3 attention needed, 4 not found (rebuild: interrupted), "
+    "5 rebuild: a fact cannot be folded, 130 Ctrl-C"
 )
 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=examples("dev", "token --user usr_ana", "projections status", "events tail -f", exit_codes=EXIT_CODES),
+    epilog=format_epilog("dev", "token --user usr_ana", "projections status", "events tail -f", exit_codes=EXIT_CODES),
 )
 @click.version_option(package_name=None, version="0.1.0", prog_name="callsheet")
 def main() -> None:
@@ -59,50 +59,50 @@ projections.add_command(rebuild_command)
 projections.add_command(prune_command)
 
 
-@main.command(epilog=examples("dev", "dev --port 0", exit_codes=OF_PROCESSES))
+@main.command(epilog=format_epilog("dev", "dev --port 0", exit_codes=PROCESS_EXIT_CODES))
 @click.option("--host", help="Address to listen on (CALLSHEET_HTTP_HOST).")
 @click.option(
     "--port", type=click.IntRange(0, 65_535), help="Port to listen on, 0 for a free one (CALLSHEET_HTTP_PORT)."
 )
 def dev(host: str | None, port: int | None) -> None:
     """Serve gateway, engine and projections in one process, with a PostgreSQL of its own unless DATABASE_URL is set."""
-    with refusals():
-        settings = settings_with(host=host, port=port)
+    with exit_on_refusal():
+        settings = load_settings_with_options(host=host, port=port)
         configure_logging(settings.log.level, settings.log.renderer)
-        with database_of(settings) as conninfo:
+        with open_database(settings) as conninfo:
             uvloop.run(migrate_and_serve(settings, conninfo, EVERYTHING))
 
 
-@main.command(epilog=examples("serve --host 0.0.0.0 --port 8000", exit_codes=OF_PROCESSES))
+@main.command(epilog=format_epilog("serve --host 0.0.0.0 --port 8000", exit_codes=PROCESS_EXIT_CODES))
 @click.option("--host", help="Address to listen on (CALLSHEET_HTTP_HOST).")
 @click.option(
     "--port", type=click.IntRange(0, 65_535), help="Port to listen on, 0 for a free one (CALLSHEET_HTTP_PORT)."
 )
 def serve(host: str | None, port: int | None) -> None:
     """Serve the gateway alone, over the PostgreSQL of DATABASE_URL."""
-    run_apart(Part.GATEWAY, host=host, port=port)
+    run_part(Part.GATEWAY, host=host, port=port)
 
 
-@main.command(epilog=examples("work", exit_codes=OF_PROCESSES))
+@main.command(epilog=format_epilog("work", exit_codes=PROCESS_EXIT_CODES))
 def work() -> None:
-    """Carry runs out: an engine alone, as many of them as one likes, over the PostgreSQL of DATABASE_URL."""
-    run_apart(Part.ENGINE)
+    """Carry runs out: an engine without a gateway. Any number may run over the PostgreSQL of DATABASE_URL."""
+    run_part(Part.ENGINE)
 
 
-@main.command(epilog=examples("project", "project runs tasks", exit_codes=OF_PROCESSES))
+@main.command(epilog=format_epilog("project", "project runs tasks", exit_codes=PROCESS_EXIT_CODES))
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def project(names: tuple[str, ...]) -> None:
     """Fold facts into read models: all projections or those named, over the PostgreSQL of DATABASE_URL.
 
     With NATS_URL one of these processes publishes facts to NATS too.
     """
-    run_apart(Part.PROJECTIONS, named(names))
+    run_part(Part.PROJECTIONS, resolve_projection_names(names))
 
 
-def run_apart(part: Part, names: Sequence[str] = ALL_PROJECTIONS, **http: Any) -> None:  # noqa: ANN401  # options of several types
-    """Run a process that shares a database with others, until told to stop."""
-    with refusals():
-        settings = settings_with(**http)
+def run_part(part: Part, names: Sequence[str] = ALL_PROJECTIONS, **http: Any) -> None:  # noqa: ANN401  # options of several types
+    """Run a process that shares a database with others, until SIGINT or SIGTERM."""
+    with exit_on_refusal():
+        settings = load_settings_with_options(**http)
         configure_logging(settings.log.level, settings.log.renderer)
         conninfo = settings.data.database_url
         if conninfo is None:
@@ -110,26 +110,28 @@ def run_apart(part: Part, names: Sequence[str] = ALL_PROJECTIONS, **http: Any) -
         uvloop.run(migrate_and_serve(settings, conninfo, frozenset({part}), names))
 
 
-@main.command(name="migrate", epilog=examples("migrate", exit_codes=OF_OPERATORS))
+@main.command(name="migrate", epilog=format_epilog("migrate", exit_codes=OPERATOR_EXIT_CODES))
 def migrate_command() -> None:
     """Bring the database of DATABASE_URL (or the embedded one) up to this version."""
-    with refusals():
-        with database_of(load_settings(os.environ)) as conninfo:
+    with exit_on_refusal():
+        with open_database(load_settings(os.environ)) as conninfo:
             applied = asyncio.run(migrate(conninfo, COMPONENTS))
         click.echo(f"{applied} migrations applied" if applied else "the database is up to date")
 
 
-@main.command(epilog=examples("token --user usr_ana", "token --workspace ws_… --hours 8", exit_codes=OF_OPERATORS))
+@main.command(
+    epilog=format_epilog("token --user usr_ana", "token --workspace ws_… --hours 8", exit_codes=OPERATOR_EXIT_CODES)
+)
 @click.option("--workspace", help="Workspace id (ws_…); a new one unless given.")
-@click.option("--user", default="usr_developer", show_default=True, help="Who the caller is (the claim `sub`).")
-@click.option("--hours", default=24, show_default=True, type=click.IntRange(1, 24 * 365), help="How long it lasts.")
+@click.option("--user", default="usr_developer", show_default=True, help="User id of the caller (the `sub` claim).")
+@click.option("--hours", default=24, show_default=True, type=click.IntRange(1, 24 * 365), help="Lifetime in hours.")
 def token(workspace: str | None, user: str, hours: int) -> None:
     """Print a development token (HS256), for `Authorization: Bearer`."""
-    with refusals():
+    with exit_on_refusal():
         settings = load_settings(os.environ)
-        workspace_id = uuid7() if workspace is None else workspace_named(workspace)
+        workspace_id = uuid7() if workspace is None else parse_workspace_id(workspace)
         signed = sign_development_token(
-            secret_of(settings).reveal().encode(),
+            load_signing_secret(settings).reveal().encode(),
             workspace_claim=settings.identity.workspace_claim,
             workspace_id=workspace_id,
             user_id=user,
@@ -144,26 +146,26 @@ def token(workspace: str | None, user: str, hours: int) -> None:
         click.echo(signed)
 
 
-def workspace_named(text: str) -> UUID:
-    """Read the id of a workspace from the command line. Raises what click says of a value that cannot be used."""
+def parse_workspace_id(text: str) -> UUID:
+    """Parse a workspace id from the command line. Raises click.BadParameter."""
     try:
         return to_uuid("ws", text)
     except ValueError as wrong:
         raise click.BadParameter(str(wrong), param_hint="'--workspace'") from None
 
 
-@main.command(epilog=examples("demo", "demo --all", exit_codes=OF_OPERATORS))
+@main.command(epilog=format_epilog("demo", "demo --all", exit_codes=OPERATOR_EXIT_CODES))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and the timeline to stderr.")
-@click.option("--all", "every", is_flag=True, help="Play every example, and not the first one alone.")
+@click.option("--all", "every", is_flag=True, help="Run every example instead of the first one only.")
 def demo(*, as_json: bool, every: bool) -> None:
     """Boot everything on a free port and run examples/product-launch.json over HTTP."""
-    with refusals():
+    with exit_on_refusal():
         sys.exit(run_demo(load_settings(os.environ), as_json=as_json, every=every))
 
 
 async def migrate_and_serve(
     settings: Settings, conninfo: str, parts: frozenset[Part], names: Sequence[str] = ALL_PROJECTIONS
 ) -> None:
-    """Migrate the database, and keep the parts going until told to stop."""
+    """Migrate the database and run the parts until SIGINT or SIGTERM."""
     await migrate(conninfo, COMPONENTS)
-    await serve_parts(settings, conninfo, secret_of(settings), parts, names)
+    await serve_parts(settings, conninfo, load_signing_secret(settings), parts, names)

@@ -4,5 +4,5 @@ from datetime import UTC, datetime
 
 
 def utc_now() -> datetime:
-    """Give the time, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)

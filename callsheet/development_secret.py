@@ -1,19 +1,24 @@
-"""The secret of a development machine: made once and kept, so that tokens outlive a restart."""
+"""The signing secret of development tokens: from the settings, or created once and kept in the data directory."""
 
 import os
 import secrets
 from pathlib import Path
 
-from callsheet.settings.load import SettingsUnusable
+from callsheet.settings.load import Settings, SettingsUnusable
 from domain.setting_types import SigningSecret
 
 FILE = "jwt-secret"
 
 
-def development_secret(directory: Path) -> SigningSecret:
-    """Read the signing secret of a data directory, making it (readable by its owner only) when there is none.
+def load_signing_secret(settings: Settings) -> SigningSecret:
+    """Return the secret of the settings, or else the one in the data directory."""
+    return settings.identity.jwt_secret or development_secret(settings.data.directory)
 
-    Two processes that make it at the same time end up with the same one: the first link wins.
+
+def development_secret(directory: Path) -> SigningSecret:
+    """Return the signing secret of a data directory; create it (mode 0600) if it does not exist.
+
+    Processes that create it at the same time agree on one: the first hard link wins.
     """
     path = directory / FILE
     if not path.exists():
@@ -26,11 +31,13 @@ def development_secret(directory: Path) -> SigningSecret:
 
 
 def make_directory(directory: Path) -> None:
-    """Make the data directory where there is none. Raises SettingsUnusable, which says why it cannot be made."""
+    """Create the data directory if it does not exist. Raises SettingsUnusable with the reason."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
-        raise SettingsUnusable({"CALLSHEET_DATA_DIRECTORY": f"{directory} cannot be made: {fault.strerror}"}) from fault
+        raise SettingsUnusable(
+            {"CALLSHEET_DATA_DIRECTORY": f"{directory} cannot be created: {fault.strerror}"}
+        ) from fault
 
 
 def _link_unless_there(fresh: Path, path: Path) -> None:

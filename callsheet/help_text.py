@@ -1,13 +1,13 @@
-"""What stands at the end of a command's `--help`: commands that can be typed as they are, and what exit codes mean."""
+"""The end of a command's `--help`: runnable examples and the exit codes."""
 
 from typing import Final
 
-OF_OPERATORS: Final = "0 answered and all is well, 1 it failed on the way, 2 it could not begin"
-"""The exit codes that all commands share; what else one has is added to them."""
+OPERATOR_EXIT_CODES: Final = "0 success, 1 failed while running, 2 invalid input or settings"
+"""The exit codes that all commands share; a command appends its own."""
 
-OF_PROCESSES: Final = "0 it was told to stop, 1 a part died, 2 it could not begin"
+PROCESS_EXIT_CODES: Final = "0 stopped by a signal, 1 a part failed, 2 could not start"
 
 
-def examples(*lines: str, exit_codes: str) -> str:
-    """Write the end of a help text; an empty line is what rich-click asks for between two that it is not to join."""
+def format_epilog(*lines: str, exit_codes: str) -> str:
+    """Format the epilog of a help text. Lines are separated by empty ones, or rich-click would join them."""
     return "\n\n".join((*(f"$ callsheet {line}" for line in lines), f"Exit codes: {exit_codes}."))

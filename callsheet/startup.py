@@ -1,4 +1,4 @@
-"""What every command begins with: the settings, a database, and refusals told as messages."""
+"""Start-up of every command: settings, database, and errors printed as messages without a traceback."""
 
 import os
 from collections.abc import Generator
@@ -14,18 +14,18 @@ from callsheet.settings.load import Settings, SettingsUnusable, load_settings
 from store.errors import Unavailable, UnsafeDatabase
 
 UNUSABLE: Final = 2
-"""The exit code when what we were started with cannot be used; 1 is a failure while running."""
+"""Exit code for invalid input, settings or databases; 1 is a failure while running."""
 
 
-def settings_with(**http: Any) -> Settings:  # noqa: ANN401  # options of several types
-    """Read the settings, with what was said on the command line in place of the environment."""
+def load_settings_with_options(**http: Any) -> Settings:  # noqa: ANN401  # options of several types
+    """Load the settings; options of the command line override environment variables."""
     said = {f"CALLSHEET_HTTP_{name}".upper(): str(value) for name, value in http.items() if value is not None}
     return load_settings({**os.environ, **said})
 
 
 @contextmanager
-def database_of(settings: Settings) -> Generator[str]:
-    """Give the database that the settings name, or the embedded one for as long as the block lasts."""
+def open_database(settings: Settings) -> Generator[str]:
+    """Yield the connection string of DATABASE_URL, or run the embedded PostgreSQL for the length of the block."""
     if settings.data.database_url is not None:
         yield settings.data.database_url
         return
@@ -35,18 +35,18 @@ def database_of(settings: Settings) -> Generator[str]:
 
 
 @contextmanager
-def refusals() -> Generator[None]:
-    """Turn what a person can mend into a message and exit code 2, without a traceback."""
+def exit_on_refusal() -> Generator[None]:
+    """Print an error that the user can fix, and exit with 2, without a traceback."""
     try:
         yield
     except* (SettingsUnusable, EmbeddedUnusable, UnsafeDatabase, Unavailable, CannotListen) as refused:
-        for one in _leaves(refused):
-            click.echo(f"callsheet: {one}", err=True)
+        for fault in _flatten_group(refused):
+            click.echo(f"callsheet: {fault}", err=True)
         raise SystemExit(UNUSABLE) from None
 
 
-def _leaves(fault: BaseException) -> list[BaseException]:
+def _flatten_group(fault: BaseException) -> list[BaseException]:
     if not isinstance(fault, BaseExceptionGroup):
         return [fault]
     group = cast("BaseExceptionGroup[BaseException]", fault)
-    return [leaf for one in group.exceptions for leaf in _leaves(one)]
+    return [leaf for inner in group.exceptions for leaf in _flatten_group(inner)]

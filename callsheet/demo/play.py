@@ -1,4 +1,4 @@
-"""Playing an example over HTTP, as a client would: made with what it needs, run, answered, and shown as it happens."""
+"""Run one example over HTTP as a client would, and print its events as they arrive."""
 
 import json
 import time
@@ -8,52 +8,54 @@ from typing import Any, Final, cast
 
 import httpx2
 
-from callsheet.demo.story import Story
+from callsheet.demo.story import DemoConsole
 
 HUMAN: Final = "human"
 
 
 class DemoFailed(Exception):  # noqa: N818  # the demo's own answer
-    """The API answered what the demo did not expect."""
+    """The API returned an unexpected response."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What an example came to, for people and as JSON."""
+class ExampleResult:
+    """The result of an example."""
 
     run: Mapping[str, Any]
     milliseconds: Mapping[str, float]
 
     @property
-    def completed(self) -> bool:
-        """Tell whether the run ended well."""
+    def is_completed(self) -> bool:
+        """Return whether the run completed."""
         return self.run.get("status") == "completed"
 
 
-class Demo:
-    """Plays examples over HTTP."""
+class ExampleRunner:
+    """Runs examples over HTTP."""
 
-    def __init__(self, client: httpx2.AsyncClient, story: Story) -> None:
-        """Take a client that is authorised."""
+    def __init__(self, client: httpx2.AsyncClient, story: DemoConsole) -> None:
+        """Create it from an authorised client."""
         self._client = client
         self._story = story
 
-    async def play(self, example: Mapping[str, Any], inputs: Mapping[str, Any]) -> Told:
+    async def run_example(self, example: Mapping[str, Any], inputs: Mapping[str, Any]) -> ExampleResult:
         """Create the project and its workflow, run it, answer as the reviewer, and show everything."""
-        project, workflow = await self._made(example)
-        self._story.say(f"project  {project['id']}\nworkflow {workflow['id']} with {len(workflow['nodes'])} steps\n")
+        project, workflow = await self._create_resources(example)
+        self._story.print_text(
+            f"project  {project['id']}\nworkflow {workflow['id']} with {len(workflow['nodes'])} steps\n"
+        )
         began = time.perf_counter()
         run = await self._post(f"/v1/workflows/{workflow['id']}:run", {"inputs": inputs})
-        self._story.say(f"run      {run['id']}")
-        waited, position = await self._tail(run["id"], example.get("review"), began)
+        self._story.print_text(f"run      {run['id']}")
+        waited, position = await self._follow_events(run["id"], example.get("review"), began)
         run_ms = (time.perf_counter() - began) * 1_000
         ended = await self._get(f"/v1/runs/{run['id']}", position)
-        self._story.say("")
-        self._story.outputs(ended.get("outputs") or {})
-        return Told(ended, {"run": run_ms, "review": waited})
+        self._story.print_text("")
+        self._story.print_outputs(ended.get("outputs") or {})
+        return ExampleResult(ended, {"run": run_ms, "review": waited})
 
-    async def _made(self, example: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Make the project of an example, its assets, the workflows that its own runs, and that one; gives the ends."""
+    async def _create_resources(self, example: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Create the project, its assets, its sub-workflows and its workflow; return the project and the workflow."""
         project = await self._post("/v1/projects", example["project"])
         path = f"/v1/projects/{project['id']}"
         ids: dict[str, str] = {}
@@ -61,13 +63,13 @@ class Demo:
             sent = {name: value for name, value in asset.items() if name != "name"}
             ids[f"asset:{asset['name']}"] = (await self._post(f"{path}/assets", sent))["id"]
         for name, inner in example.get("sub_workflows", {}).items():
-            ids[f"workflow:{name}"] = (await self._post(f"{path}/workflows", with_ids(inner, ids)))["id"]
-        return project, await self._post(f"{path}/workflows", with_ids(example["workflow"], ids))
+            ids[f"workflow:{name}"] = (await self._post(f"{path}/workflows", replace_names(inner, ids)))["id"]
+        return project, await self._post(f"{path}/workflows", replace_names(example["workflow"], ids))
 
-    async def _tail(self, run_id: str, review: Mapping[str, Any] | None, began: float) -> tuple[float, str]:
+    async def _follow_events(self, run_id: str, review: Mapping[str, Any] | None, began: float) -> tuple[float, str]:
         """Follow the run's events to the last, answering the review when it is asked for.
 
-        Gives how long the answers took, in milliseconds, and the position of the last event.
+        Returns how long the answers took, in milliseconds, and the position of the last event.
         """
         review_ms = 0.0
         position = ""
@@ -81,29 +83,29 @@ class Demo:
                 event = cast("dict[str, Any]", sent.json())
                 position = sent.id
                 since_ms = (time.perf_counter() - began) * 1_000
-                self._story.event(event, since_ms)
+                self._story.print_event(event, since_ms)
                 if event["topic"] == "step.waiting" and event["data"]["waiting_for"] == HUMAN:
                     await self._post(f"/v1/runs/{run_id}/steps/{event['data']['node']}:complete", review or {})
                     review_ms += (time.perf_counter() - began) * 1_000 - since_ms
         return review_ms, position
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return _document(await self._client.post(path, json=body))
+        return _read_document(await self._client.post(path, json=body))
 
     async def _get(self, path: str, position: str) -> dict[str, Any]:
         """Read something as it is at a position or later: read models follow the log by a moment."""
-        return _document(await self._client.get(path, headers={"callsheet-min-position": position}))
+        return _read_document(await self._client.get(path, headers={"callsheet-min-position": position}))
 
 
-def with_ids(workflow: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
-    """Put the ids of what was made in place of its names in the example (`asset:<name>`, `workflow:<name>`)."""
+def replace_names(workflow: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
+    """Replace names in the example (`asset:<name>`, `workflow:<name>`) by the ids of the created resources."""
     text = json.dumps(workflow)
     for name, made in ids.items():
         text = text.replace(json.dumps(name), json.dumps(made))
     return cast("dict[str, Any]", json.loads(text))
 
 
-def _document(response: httpx2.Response) -> dict[str, Any]:
+def _read_document(response: httpx2.Response) -> dict[str, Any]:
     if response.is_error:
         raise DemoFailed(
             f"{response.request.method} {response.request.url.path}: {response.status_code} {response.text}"

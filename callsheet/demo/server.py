@@ -20,7 +20,7 @@ class ServerFailed(Exception):  # noqa: N818  # what the demo says when there is
 
 
 @asynccontextmanager
-async def running_server(environ: Mapping[str, str]) -> AsyncGenerator[str]:
+async def start_server(environ: Mapping[str, str]) -> AsyncGenerator[str]:
     """Run `callsheet dev` on a free port for as long as the block lasts; gives its base URL. Raises ServerFailed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -39,8 +39,8 @@ async def running_server(environ: Mapping[str, str]) -> AsyncGenerator[str]:
     reading: asyncio.Task[None] | None = None
     try:
         async with asyncio.timeout(START_SECONDS_MAX):
-            url = await _url(process, said)
-        reading = asyncio.create_task(_read_on(process, said))
+            url = await _wait_for_url(process, said)
+        reading = asyncio.create_task(_forward_problems(process, said))
         yield url
     except TimeoutError as late:
         raise ServerFailed("the server did not come up in time; it said:\n" + "\n".join(said)) from late
@@ -50,24 +50,24 @@ async def running_server(environ: Mapping[str, str]) -> AsyncGenerator[str]:
             await reading
 
 
-async def _url(process: Process, said: deque[str]) -> str:
+async def _wait_for_url(process: Process, said: deque[str]) -> str:
     """Read what the server says until it serves."""
-    async for line in _lines(process, said):
-        event = _event(line)
+    async for line in _read_lines(process, said):
+        event = _parse_event(line)
         if event.get("event") == "callsheet.serving":
             return str(event["url"])
     raise ServerFailed("the server ended before it served; it said:\n" + "\n".join(said))
 
 
-async def _read_on(process: Process, said: deque[str]) -> None:
+async def _forward_problems(process: Process, said: deque[str]) -> None:
     """Keep reading, so that the server never waits for us, and show what is wrong."""
-    async for line in _lines(process, said):
-        event = _event(line)
+    async for line in _read_lines(process, said):
+        event = _parse_event(line)
         if event.get("level") in {"warning", "error", "critical"}:
             sys.stderr.write(f"server: {line}\n")
 
 
-async def _lines(process: Process, said: deque[str]) -> AsyncGenerator[str]:
+async def _read_lines(process: Process, said: deque[str]) -> AsyncGenerator[str]:
     if process.stderr is None:
         return
     while raw := await process.stderr.readline():
@@ -76,7 +76,7 @@ async def _lines(process: Process, said: deque[str]) -> AsyncGenerator[str]:
         yield line
 
 
-def _event(line: str) -> dict[str, Any]:
+def _parse_event(line: str) -> dict[str, Any]:
     try:
         event = json.loads(line)
     except ValueError:

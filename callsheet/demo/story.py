@@ -1,4 +1,4 @@
-"""What the demo shows: a timeline of events as they are tailed, the outputs, the timings, and where to go next."""
+"""Console output of the demo: a timeline of events, the outputs and the timings."""
 
 import json
 from collections.abc import Mapping
@@ -24,24 +24,24 @@ MARKS: Final[Mapping[str, str]] = {
 OUTPUT_CHARACTERS: Final = 700
 
 
-class Story:
-    """Tells the demo on a console."""
+class DemoConsole:
+    """Prints the demo to a console."""
 
     def __init__(self, console: Console) -> None:
-        """Begin."""
+        """Create it for a console."""
         self._console = console
 
-    def say(self, text: str) -> None:
-        """Say one thing, on lines that are never broken: some of them are to be copied into a shell."""
+    def print_text(self, text: str) -> None:
+        """Print text without wrapping: some lines are to be copied into a shell."""
         self._console.print(text, soft_wrap=True)
 
-    def chapter(self, title: str, source: str) -> None:
-        """Begin with an example."""
+    def print_heading(self, title: str, source: str) -> None:
+        """Print the heading of an example."""
         self._console.print()
         self._console.rule(f"[bold]{escape(title)}[/] [dim]{escape(source)}[/]", align="left")
 
-    def event(self, event: Mapping[str, Any], since_ms: float) -> None:
-        """Show one event of the timeline."""
+    def print_event(self, event: Mapping[str, Any], since_ms: float) -> None:
+        """Print one event of the timeline."""
         fact: Mapping[str, Any] = event["data"]
         topic = str(event["topic"])
         row = Table.grid(
@@ -53,36 +53,36 @@ class Story:
             padding=(0, 1),
         )
         node = f"[bold]{escape(str(fact.get('node', '')))}[/]"
-        detail = f"[dim]{_detail(topic, fact)}[/]"
+        detail = f"[dim]{_describe_event(topic, fact)}[/]"
         row.add_row(f"{since_ms:.0f} ms", MARKS.get(topic, ""), topic, node, detail)
         self._console.print(row)
 
-    def outputs(self, outputs: Mapping[str, Any]) -> None:
-        """Show what the run gave."""
+    def print_outputs(self, outputs: Mapping[str, Any]) -> None:
+        """Print the outputs of the run."""
         for node, output in outputs.items():
             text = output if isinstance(output, str) else json.dumps(output, indent=2, ensure_ascii=False)
             shown = text if len(text) <= OUTPUT_CHARACTERS else f"{text[:OUTPUT_CHARACTERS]} …"
             self._console.print(Panel(escape(shown), title=f"output of {escape(node)}", border_style="green"))
 
     def timings(self, rows: Mapping[str, str]) -> None:
-        """Show how long things took."""
+        """Print the timings."""
         table = Table(title="timings", show_header=False)
         for name, value in rows.items():
             table.add_row(name, value)
         self._console.print(table)
 
 
-def _detail(topic: str, fact: Mapping[str, Any]) -> str:
+def _describe_event(topic: str, fact: Mapping[str, Any]) -> str:
     match topic:
         case "step.completed":
             usage = fact.get("usage")
-            return escape(_usage(usage)) if usage else ""
+            return escape(_describe_usage(usage)) if usage else ""
         case "step.skipped":
             return escape(str(fact["reason"]))
         case "step.failed" | "run.failed":
             return escape(str(fact["error"]["message"]))
         case "step.waiting":
-            return escape(_waiting(fact))
+            return escape(_describe_wait(fact))
         case "step.items-settled":
             return f"{len(fact['items'])} of its runs have ended"
         case "step.decided":
@@ -91,7 +91,7 @@ def _detail(topic: str, fact: Mapping[str, Any]) -> str:
             return ""
 
 
-def _waiting(fact: Mapping[str, Any]) -> str:
+def _describe_wait(fact: Mapping[str, Any]) -> str:
     match fact["waiting_for"]:
         case "human":
             return f"for {', '.join([*fact.get('assignees', []), *fact.get('roles', [])])}"
@@ -101,7 +101,7 @@ def _waiting(fact: Mapping[str, Any]) -> str:
             return "for one run" if fact["children"] == 1 else f"for {fact['children']} runs"
 
 
-def _usage(usage: Mapping[str, Any]) -> str:
+def _describe_usage(usage: Mapping[str, Any]) -> str:
     tokens = f"{usage['input_tokens']} + {usage['output_tokens']} tokens"
     took = f", {usage['latency_ms']:,.0f} ms" if usage["latency_ms"] else ""
     return f"{usage['model']}, {tokens}{took}"

@@ -1,4 +1,4 @@
-"""The website that an example of the demo calls: it says that it has got what it was sent, and keeps nothing."""
+"""The website that an example of the demo calls: it acknowledges each request and stores nothing."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -12,20 +12,20 @@ ALLOWED: Final = "CALLSHEET_OUTGOING_ALLOWED"
 
 
 @asynccontextmanager
-async def running_website() -> AsyncGenerator[str]:
-    """Serve on a free port for as long as the block lasts; gives its `host:port`."""
+async def start_website() -> AsyncGenerator[str]:
+    """Serve on a free port for as long as the block lasts; yields its `host:port`."""
     server = await asyncio.start_server(_answer, HOST, 0)
     async with server:
         yield f"{HOST}:{server.sockets[0].getsockname()[1]}"
 
 
-def allowing(environ: Mapping[str, str], place: str) -> dict[str, str]:
-    """Give an environment whose server may call the website too: it is not public."""
+def allow_outgoing(environ: Mapping[str, str], place: str) -> dict[str, str]:
+    """Return an environment that allows the server to call the website, whose address is not public."""
     return {**environ, ALLOWED: ",".join(filter(None, (environ.get(ALLOWED), place)))}
 
 
-def called(inputs: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Give the inputs of an example with the website's address in the place of the one that it names."""
+def replace_webhook_url(inputs: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Return the inputs with the address of the website in `webhook_url`."""
     return {**inputs, **({"webhook_url": f"http://{place}/hooks"} if "webhook_url" in inputs else {})}
 
 

@@ -86,13 +86,13 @@ class EmbeddedPostgres:
         return self._conninfo(DATABASE)
 
     def start(self) -> str:
-        """Bring the server up, waiting out crash recovery, and give its connection string.
+        """Bring the server up, waiting out crash recovery, and return its connection string.
 
         Raises EmbeddedUnusable, which says what to do, when there is no such server or it does not come up.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         programs = find_programs(self._version, self.directory)
-        with self._changing():
+        with self._hold_change_lock():
             if not self.data.exists():
                 self._initialise(programs)
             self._check_version()
@@ -107,7 +107,7 @@ class EmbeddedPostgres:
         """Leave the server, and stop it when nobody else uses it. Does nothing when it was not started."""
         if self._users is None:
             return
-        with self._changing():
+        with self._hold_change_lock():
             users, self._users = self._users, None
             last = _try_lock(users, fcntl.LOCK_EX)
             os.close(users)
@@ -115,8 +115,8 @@ class EmbeddedPostgres:
                 self._stop_server()
 
     @contextmanager
-    def _changing(self) -> Generator[None]:
-        """Let one process at a time start or stop the server."""
+    def _hold_change_lock(self) -> Generator[None]:
+        """Hold the lock under which one process at a time starts or stops the server."""
         held = _open_locked(self.directory / "change.lock", fcntl.LOCK_EX)
         try:
             yield
@@ -124,7 +124,7 @@ class EmbeddedPostgres:
             os.close(held)
 
     def _initialise(self, programs: Programs) -> None:
-        """Make the data directory beside its place and move it in whole: a half-made one is never taken for one."""
+        """Create the data directory elsewhere and rename it into place, so that an incomplete one is never used."""
         fresh = self.directory / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         programs.make_private(fresh)
@@ -152,17 +152,19 @@ class EmbeddedPostgres:
         """Start the server unless it runs, and wait until it takes connections."""
         begun = time.monotonic()
         refused_since: float | None = None
-        while (state := self._readiness(programs)) != ACCEPTS:
+        while (state := self._check_readiness(programs)) != ACCEPTS:
             now = time.monotonic()
             if state == REJECTS or self._start_server(programs):
                 refused_since = None
             elif now - (refused_since := refused_since or now) > REFUSED_SECONDS_MAX:
-                raise EmbeddedUnusable(f"PostgreSQL does not start in {self.data}; its log ends:\n{self._log_tail()}")
+                raise EmbeddedUnusable(
+                    f"PostgreSQL does not start in {self.data}; its log ends:\n{self._read_log_tail()}"
+                )
             if now - begun > RECOVERY_SECONDS_MAX:
                 raise EmbeddedUnusable(f"PostgreSQL in {self.data} is still not ready after {now - begun:.0f} s")
             time.sleep(POLL_SECONDS)
 
-    def _readiness(self, programs: Programs) -> int:
+    def _check_readiness(self, programs: Programs) -> int:
         where = (f"--host={self._socket_directory()}", f"--port={PORT}", "--timeout=3", "--quiet")
         return programs.run("pg_isready", *where, timeout_seconds=10).returncode
 
@@ -170,16 +172,16 @@ class EmbeddedPostgres:
         if self._log.exists() and self._log.stat().st_size > LOG_BYTES_MAX:
             self._log.unlink()
         options = f"-p {PORT} -k {shlex.quote(str(self._socket_directory()))}"
-        return self._pg_ctl(programs, "start", f"--options={options}", RECOVERY_SECONDS_MAX)
+        return self._run_pg_ctl(programs, "start", f"--options={options}", RECOVERY_SECONDS_MAX)
 
     def _stop_server(self) -> None:
         programs = find_programs(self._version, self.directory)
-        if not self._pg_ctl(programs, "stop", "--mode=fast", STOP_SECONDS_MAX):
+        if not self._run_pg_ctl(programs, "stop", "--mode=fast", STOP_SECONDS_MAX):
             structlog.get_logger().warning("embedded.still_stopping", directory=str(self.directory))
         elif self._socket_directory() != self.data:
             self._socket_directory().rmdir()
 
-    def _pg_ctl(self, programs: Programs, verb: str, option: str, seconds_max: int) -> bool:
+    def _run_pg_ctl(self, programs: Programs, verb: str, option: str, seconds_max: int) -> bool:
         """Run pg_ctl and wait for its end; False when it says that it did not come to what was asked."""
         place = (f"--pgdata={self.data}", f"--log={self._log}") if verb == "start" else (f"--pgdata={self.data}",)
         try:
@@ -200,7 +202,7 @@ class EmbeddedPostgres:
         return make_conninfo(host=str(self._socket_directory()), port=PORT, user=SUPERUSER, dbname=database)
 
     def _socket_directory(self) -> Path:
-        """Give the data directory, or a short one in its stead where the socket's path would be too long."""
+        """Return the data directory, or a short one if the socket's path would be too long."""
         if len(os.fsencode(self.data / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_BYTES_MAX:
             return self.data
         name = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
@@ -210,13 +212,13 @@ class EmbeddedPostgres:
     def _log(self) -> Path:
         return self.data / "server.log"
 
-    def _log_tail(self) -> str:
+    def _read_log_tail(self) -> str:
         return self._log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace") if self._log.exists() else "(no log)"
 
 
 @contextmanager
 def embedded_postgres(directory: Path, *, version: int = 18) -> Generator[str]:
-    """Run an embedded PostgreSQL for the length of a block; gives its connection string.
+    """Run an embedded PostgreSQL for the length of a block; yields its connection string.
 
     Raises EmbeddedUnusable when there is no such server or it does not come up.
     """

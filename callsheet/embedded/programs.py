@@ -37,7 +37,7 @@ class Programs(Struct, frozen=True, kw_only=True):
             (str(self.folder / program), *arguments),
             check=False,
             cwd="/",
-            env=_environment(),
+            env=_create_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if program != "pg_ctl" else subprocess.DEVNULL,
             stderr=subprocess.STDOUT if program != "pg_ctl" else subprocess.DEVNULL,
@@ -49,7 +49,7 @@ class Programs(Struct, frozen=True, kw_only=True):
         )
 
     def make_private(self, directory: Path) -> None:
-        """Make a directory that only the server's account may enter (and root).
+        """Create a directory that only the server's account may enter (and root).
 
         Raises EmbeddedUnusable when somebody else made it before us.
         """
@@ -78,11 +78,11 @@ def find_programs(version: int, directory: Path) -> Programs:
     if os.getuid() != 0:
         return Programs(folder=folder, account=None)
     _make_account()
-    _let_through((folder, directory))
+    _open_parent_folders((folder, directory))
     return Programs(folder=folder, account=ACCOUNT)
 
 
-def _environment() -> dict[str, str]:
+def _create_environment() -> dict[str, str]:
     """Ours less PostgreSQL's own variables: PGPORT or PGDATA of the person's shell must not reach this server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
@@ -98,8 +98,8 @@ def _make_account() -> None:
         subprocess.run(command, check=True, capture_output=True)  # noqa: S603  # fixed arguments
 
 
-def _let_through(folders: tuple[Path, ...]) -> None:
-    """Let the account pass (search, never list) each folder on the way; says which ones it had to open."""
+def _open_parent_folders(folders: tuple[Path, ...]) -> None:
+    """Add search permission for the account on each parent folder; log the folders that changed."""
     ways = {parent for folder in folders for parent in (folder.resolve(), *folder.resolve().parents)}
     closed = sorted(way for way in ways if not way.stat().st_mode & stat.S_IXOTH)
     for way in closed:

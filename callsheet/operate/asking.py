@@ -1,4 +1,4 @@
-"""Asking the database: what a command of an operator does before and after the one thing that it is for."""
+"""Database access of the commands for operators: settings, connection, schema check and interruption."""
 
 import asyncio
 import signal
@@ -9,7 +9,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from callsheet.settings.load import Settings
-from callsheet.startup import database_of, settings_with
+from callsheet.startup import load_settings_with_options, open_database
 from callsheet.telemetry.logging import configure_logging
 from callsheet.wiring.core import COMPONENTS
 from store.errors import Unavailable
@@ -22,22 +22,22 @@ Connection = AsyncConnection[tuple[Any, ...]]
 T = TypeVar("T")
 
 
-def ask(question: Callable[[Connection], Awaitable[T]], *, name: str = APPLICATION_NAME) -> T:
+def query_database(question: Callable[[Connection], Awaitable[T]], *, name: str = APPLICATION_NAME) -> T:
     """Ask the database that the settings name, which has to be at this version; nothing is migrated.
 
     `name` is how the connection is known to PostgreSQL. A question that SIGINT or SIGTERM ends raises Interrupted.
-    Raises what `callsheet.starting.refusals` tells: SettingsUnusable, EmbeddedUnusable, Unavailable, UnsafeDatabase.
+    Raises what `exit_on_refusal` prints: SettingsUnusable, EmbeddedUnusable, Unavailable, UnsafeDatabase.
     """
-    settings = operator_settings()
-    with database_of(settings) as conninfo:
-        return asyncio.run(interruptible(asked(conninfo, settings, question, name=name)))
+    settings = load_operator_settings()
+    with open_database(settings) as conninfo:
+        return asyncio.run(run_interruptible(query_conninfo(conninfo, settings, question, name=name)))
 
 
 class Interrupted(Exception):  # noqa: N818  # an answer to the person who pressed Ctrl-C
     """The person who asked does not want to wait any longer."""
 
 
-async def interruptible(work: Coroutine[Any, Any, T]) -> T:
+async def run_interruptible(work: Coroutine[Any, Any, T]) -> T:
     """Do something until it is done, or until SIGINT or SIGTERM: then end it in order. Raises Interrupted."""
     task = asyncio.create_task(work)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -48,26 +48,26 @@ async def interruptible(work: Coroutine[Any, Any, T]) -> T:
         raise Interrupted from None
 
 
-def operator_settings() -> Settings:
+def load_operator_settings() -> Settings:
     """Read the settings for a command that a person waits for: what goes wrong is said in lines for people."""
-    settings = settings_with()
+    settings = load_settings_with_options()
     configure_logging("warning", "console")
     return settings
 
 
-async def asked(
+async def query_conninfo(
     conninfo: str, settings: Settings, question: Callable[[Connection], Awaitable[T]], *, name: str = APPLICATION_NAME
 ) -> T:
     """Ask over a connection of its own. Raises Unavailable, UnsafeDatabase."""
     try:
-        async with open_connection(_patient(conninfo, settings, name)) as connection:
+        async with open_connection(_add_timeout(conninfo, settings, name)) as connection:
             await check_schema(connection, COMPONENTS)
             return await question(connection)
     except psycopg.OperationalError as fault:
         raise Unavailable(f"the database is not reached: {fault}") from fault
 
 
-def _patient(conninfo: str, settings: Settings, name: str) -> str:
+def _add_timeout(conninfo: str, settings: Settings, name: str) -> str:
     timeout = settings.store.statement_timeout_ms
     try:
         return add_bounds(conninfo, statement_timeout_ms=timeout, application_name=name)

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from bus.nats.cloudevents import encode_envelope
-from callsheet.operate.printing import plain
+from callsheet.operate.printing import replace_control_characters
 from domain.ids import to_uuid
 from store.contents import GET, JSON, REFERENCE
 from store.errors import UnreadableEvent
@@ -15,28 +15,30 @@ from store.log.codec import decode_fact
 from store.log.raw_reads import Connection
 from store.log.records import StoredEvent
 
-NOT_SHOWN: Final = frozenset({"fact"})
+HIDDEN_FIELDS: Final = frozenset({"fact"})
 MESSAGE_CHARACTERS_MAX: Final = 160
 """An error says more than other fields may, since it is what a line of a failure is read for."""
-WORD_CHARACTERS_MAX: Final = 60
+VALUE_CHARACTERS_MAX: Final = 60
 PREFIXES: Final = ("prj", "wf", "ast", "run", "key", "ws")
 
 
-def line_of(log_id: UUID, stored: StoredEvent) -> str:
+def format_event_line(log_id: UUID, stored: StoredEvent) -> str:
     """Write an event as one line: position, time, topic, stream with version, its short fields, and why it failed."""
-    envelope = envelope_of(log_id, stored)
+    envelope = build_envelope(log_id, stored)
     at = f"{stored.recorded_at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
     stream = f"{envelope['subject']} v{stored.version}"
-    return plain(f"{stored.position:>9}  {at}Z  {stored.topic:<22}  {stream:<35}  {_words(stored, envelope)}".rstrip())
+    return replace_control_characters(
+        f"{stored.position:>9}  {at}Z  {stored.topic:<22}  {stream:<35}  {_summarize_fields(stored, envelope)}".rstrip()
+    )
 
 
-def envelope_of(log_id: UUID, stored: StoredEvent) -> dict[str, Any]:
-    """Give an event as subscribers get it, as a JSON object."""
+def build_envelope(log_id: UUID, stored: StoredEvent) -> dict[str, Any]:
+    """Return the CloudEvents envelope that subscribers receive, as a JSON object."""
     return cast("dict[str, Any]", msgspec.json.decode(encode_envelope(log_id, stored)))
 
 
-def unreadable(stored: StoredEvent) -> str | None:
-    """Say why this version of the code cannot read an event; None when it can."""
+def find_decoding_error(stored: StoredEvent) -> str | None:
+    """Return why this version cannot decode an event; None if it can."""
     try:
         decode_fact(stored.position, stored.topic, stored.state_format, stored.key_id, stored.state)
     except UnreadableEvent as fault:
@@ -44,57 +46,57 @@ def unreadable(stored: StoredEvent) -> str | None:
     return None
 
 
-def _words(stored: StoredEvent, envelope: dict[str, Any]) -> str:
-    if unreadable(stored) is not None:
+def _summarize_fields(stored: StoredEvent, envelope: dict[str, Any]) -> str:
+    if find_decoding_error(stored) is not None:
         return "(this version cannot read it)"
     fields = cast("dict[str, Any]", envelope["data"])
-    short = (f"{name}={_word(value)}" for name, value in fields.items() if _is_short(name, value))
-    return " ".join((*short, *_error_words(fields.get("error"))))
+    short = (f"{name}={_format_value(value)}" for name, value in fields.items() if _is_short(name, value))
+    return " ".join((*short, *_summarize_error(fields.get("error"))))
 
 
-def _error_words(error: object) -> Iterator[str]:
-    """Give why something failed, as `expression: Liquid: inputs.x is undefined`."""
+def _summarize_error(error: object) -> Iterator[str]:
+    """Yield why something failed, as `expression: Liquid: inputs.x is undefined`."""
     if not isinstance(error, dict):
         return
     said = cast("dict[str, Any]", error)
-    yield f"{_word(said.get('error_class'))}: {_cut(str(said.get('message', '')), MESSAGE_CHARACTERS_MAX)}"
+    yield f"{_format_value(said.get('error_class'))}: {_truncate(str(said.get('message', '')), MESSAGE_CHARACTERS_MAX)}"
 
 
 def _is_short(name: str, value: object) -> bool:
-    return name not in NOT_SHOWN and not name.endswith("_at") and isinstance(value, str | int | float)
+    return name not in HIDDEN_FIELDS and not name.endswith("_at") and isinstance(value, str | int | float)
 
 
-def _word(value: object) -> str:
+def _format_value(value: object) -> str:
     text = value if isinstance(value, str) and " " not in value else msgspec.json.encode(value).decode()
-    return _cut(text, WORD_CHARACTERS_MAX)
+    return _truncate(text, VALUE_CHARACTERS_MAX)
 
 
-def _cut(text: str, characters_max: int) -> str:
+def _truncate(text: str, characters_max: int) -> str:
     return text if len(text) <= characters_max else f"{text[:characters_max]}…"
 
 
-async def with_contents(connection: Connection, workspace_id: UUID, value: Any) -> Any:  # noqa: ANN401  # JSON
-    """Give the data of a fact with `{"$ref": …}` replaced by what it refers to; one that is gone stays as it is.
+async def resolve_contents(connection: Connection, workspace_id: UUID, value: Any) -> Any:  # noqa: ANN401  # JSON
+    """Return the data of a fact with the content added to each `{"$ref": …}`; a pruned content is left out.
 
     What a caller sent stands one level down, under `value`, and is never taken for a reference.
     """
     match value:
         case {"$ref": str(reference)}:
-            return await _content(connection, workspace_id, reference, value)
+            return await _read_content(connection, workspace_id, reference, value)
         case dict():
             fields = cast("dict[str, Any]", value).items()
             return {
-                name: one if name == "value" else await with_contents(connection, workspace_id, one)
-                for name, one in fields
+                name: field if name == "value" else await resolve_contents(connection, workspace_id, field)
+                for name, field in fields
             }
         case list():
             items = cast("list[Any]", value)
-            return [await with_contents(connection, workspace_id, one) for one in items]
+            return [await resolve_contents(connection, workspace_id, item) for item in items]
         case _:
             return value
 
 
-async def _content(connection: Connection, workspace_id: UUID, reference: str, payload: Any) -> Any:  # noqa: ANN401  # JSON
+async def _read_content(connection: Connection, workspace_id: UUID, reference: str, payload: Any) -> Any:  # noqa: ANN401  # JSON
     parsed = REFERENCE.fullmatch(reference)
     if parsed is None:
         return payload
@@ -106,7 +108,7 @@ async def _content(connection: Connection, workspace_id: UUID, reference: str, p
     return {**payload, "value": msgspec.json.decode(content) if media_type == JSON else content}
 
 
-def stream_id_of(text: str) -> UUID:
+def parse_stream_id(text: str) -> UUID:
     """Read the id of a stream of any kind, or a plain UUID. Raises ValueError."""
     for prefix in PREFIXES:
         if text.startswith(f"{prefix}_"):

@@ -15,19 +15,19 @@ from msgspec.structs import asdict
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from callsheet.help_text import OF_OPERATORS, examples
-from callsheet.operate.asking import Connection, Interrupted, ask, operator_settings
-from callsheet.operate.parked_tables import print_left_out, print_retried
+from callsheet.help_text import OPERATOR_EXIT_CODES, format_epilog
+from callsheet.operate.asking import Connection, Interrupted, load_operator_settings, query_database
+from callsheet.operate.parked_tables import print_parked_and_skipped, print_retried
 from callsheet.operate.printing import (
     ABSENT,
     ATTENTION,
     INTERRUPTED,
+    format_time,
     json_option,
-    moment,
     print_json,
     print_table,
 )
-from callsheet.startup import refusals
+from callsheet.startup import exit_on_refusal
 from callsheet.wiring.projections import PROJECTIONS
 from domain.ids import from_uuid, to_uuid
 from projections.parked.queries import (
@@ -42,11 +42,11 @@ from projections.parked.queries import (
 from projections.parked.retry import NotParked, Retried, RetriedByAnother, Retry
 from projections.parked.skip import ParkedElsewhere, Skip, skip
 
-OF_RETRY: Final = "3 any stays parked, 4 none was, 130 Ctrl-C"
+RETRY_EXIT_CODES: Final = "3 any stays parked, 4 none was, 130 Ctrl-C"
 NAME: Final = click.Choice(tuple(PROJECTIONS))
 
 
-class LeftOut(Struct, frozen=True, kw_only=True):
+class ParkedReport(Struct, frozen=True, kw_only=True):
     """The answer of `list`, and of `show`, which adds what has become of the workspace."""
 
     parked: Sequence[ParkedRow]
@@ -56,13 +56,13 @@ class LeftOut(Struct, frozen=True, kw_only=True):
 
 @click.group()
 def parked() -> None:
-    """See which workspaces a projection has set aside at a fact that it cannot fold, and have it go on.
+    """List workspaces that a projection has parked at a fact that it cannot fold, and retry them.
 
     Nothing of such a workspace is lost: it waits in the log. A retry folds it from there, once the fault is mended.
     """
 
 
-def _workspace(_context: Any, _parameter: Any, text: str | None) -> UUID | None:  # noqa: ANN401  # click's
+def _parse_workspace(_context: Any, _parameter: Any, text: str | None) -> UUID | None:  # noqa: ANN401  # click's
     try:
         return None if text is None else to_uuid("ws", text)
     except ValueError as wrong:
@@ -71,8 +71,10 @@ def _workspace(_context: Any, _parameter: Any, text: str | None) -> UUID | None:
 
 @parked.command(
     name="list",
-    epilog=examples(
-        "projections parked list", "projections parked list runs", exit_codes=f"{OF_OPERATORS}, 3 something is parked"
+    epilog=format_epilog(
+        "projections parked list",
+        "projections parked list runs",
+        exit_codes=f"{OPERATOR_EXIT_CODES}, 3 something is parked",
     ),
 )
 @click.argument("name", type=NAME, required=False)
@@ -80,23 +82,25 @@ def _workspace(_context: Any, _parameter: Any, text: str | None) -> UUID | None:
 def list_command(*, name: str | None, as_json: bool) -> None:
     """List what is parked, and what is skipped. Exits with 3 when anything is parked."""
 
-    async def read(connection: Connection) -> LeftOut:
-        return LeftOut(parked=await parked_rows(connection, name), skipped=await skipped_rows(connection, name))
+    async def read(connection: Connection) -> ParkedReport:
+        return ParkedReport(parked=await parked_rows(connection, name), skipped=await skipped_rows(connection, name))
 
-    with refusals():
-        found = ask(read)
+    with exit_on_refusal():
+        found = query_database(read)
     if as_json:
-        print_json(_wire(found))
+        print_json(_to_wire(found))
     else:
-        print_left_out(found.parked, found.skipped)
+        print_parked_and_skipped(found.parked, found.skipped)
     sys.exit(ATTENTION if found.parked else 0)
 
 
 @parked.command(
-    epilog=examples("projections parked show runs ws_…", exit_codes=f"{OF_OPERATORS}, 3 it is parked, 4 it never was")
+    epilog=format_epilog(
+        "projections parked show runs ws_…", exit_codes=f"{OPERATOR_EXIT_CODES}, 3 it is parked, 4 it never was"
+    )
 )
 @click.argument("name", type=NAME)
-@click.argument("workspace", callback=_workspace)
+@click.argument("workspace", callback=_parse_workspace)
 @json_option
 def show(*, name: str, workspace: UUID, as_json: bool) -> None:
     """Show one workspace in one projection: where it is parked and why, what is skipped, and what has become of it.
@@ -104,23 +108,23 @@ def show(*, name: str, workspace: UUID, as_json: bool) -> None:
     Exits with 3 when it is parked, and with 4 when it never was.
     """
 
-    async def read(connection: Connection) -> LeftOut:
-        return LeftOut(
+    async def read(connection: Connection) -> ParkedReport:
+        return ParkedReport(
             parked=await parked_rows(connection, name, workspace),
             skipped=await skipped_rows(connection, name, workspace),
             history=await history_rows(connection, name, workspace),
         )
 
-    with refusals():
-        found = ask(read)
+    with exit_on_refusal():
+        found = query_database(read)
     if as_json:
-        print_json(_wire(found))
+        print_json(_to_wire(found))
     elif found.history or found.parked or found.skipped:
-        print_left_out(found.parked, found.skipped)
+        print_parked_and_skipped(found.parked, found.skipped)
         click.echo()
         print_table(
             ("when", "what", "at position", "by", ""),
-            [(moment(one.at), one.happened, str(one.position), one.by_whom, one.detail) for one in found.history],
+            [(format_time(row.at), row.happened, str(row.position), row.by_whom, row.detail) for row in found.history],
             numbers=("at position",),
         )
     else:
@@ -129,12 +133,14 @@ def show(*, name: str, workspace: UUID, as_json: bool) -> None:
 
 
 @parked.command(
-    epilog=examples(
-        "projections parked retry runs", "projections parked retry runs ws_…", exit_codes=f"{OF_OPERATORS}, {OF_RETRY}"
+    epilog=format_epilog(
+        "projections parked retry runs",
+        "projections parked retry runs ws_…",
+        exit_codes=f"{OPERATOR_EXIT_CODES}, {RETRY_EXIT_CODES}",
     )
 )
 @click.argument("name", type=NAME)
-@click.argument("workspace", callback=_workspace, required=False)
+@click.argument("workspace", callback=_parse_workspace, required=False)
 @click.option("--by", default=getpass.getuser, show_default="you", help="Who has it retried.")
 @json_option
 def retry(*, name: str, workspace: UUID | None, by: str, as_json: bool) -> None:
@@ -147,13 +153,13 @@ def retry(*, name: str, workspace: UUID | None, by: str, as_json: bool) -> None:
 
 @parked.command(
     name="skip",
-    epilog=examples(
+    epilog=format_epilog(
         'projections parked skip runs ws_… --position 1059 --why "written by hand"',
-        exit_codes=f"{OF_OPERATORS}, {OF_RETRY}",
+        exit_codes=f"{OPERATOR_EXIT_CODES}, {RETRY_EXIT_CODES}",
     ),
 )
 @click.argument("name", type=NAME)
-@click.argument("workspace", callback=_workspace)
+@click.argument("workspace", callback=_parse_workspace)
 @click.option("--position", type=click.IntRange(1), required=True, help="The fact at which it is parked.")
 @click.option("--why", required=True, help="Why it may be left out: kept for ever, for whoever wonders.")
 @click.option("--rest-of-stream", is_flag=True, help="Leave out all that follows in the stream of that fact, too.")
@@ -170,9 +176,9 @@ def skip_command(  # the options of the command
     said = Skip(
         projection=name, workspace_id=workspace, position=position, rest_of_stream=rest_of_stream, by=by, why=why
     )
-    with refusals():
+    with exit_on_refusal():
         try:
-            ask(lambda connection: skip(connection, said))
+            query_database(lambda connection: skip(connection, said))
         except ParkedElsewhere:
             click.echo(f"callsheet: the workspace is not parked at {position} in {name}: nothing is skipped", err=True)
             sys.exit(ABSENT)
@@ -180,10 +186,10 @@ def skip_command(  # the options of the command
 
 
 def _retry(name: str, workspace: UUID | None, *, by: str, as_json: bool) -> None:
-    with refusals():
+    with exit_on_refusal():
         try:
             with Progress(console=Console(stderr=True), transient=True, disable=as_json) as progress:
-                found = ask(lambda connection: _retried(connection, name, workspace, by, progress))
+                found = query_database(lambda connection: _retry_each(connection, name, workspace, by, progress))
         except Interrupted:
             click.echo("callsheet: interrupted; the next retry goes on from there", err=True)
             sys.exit(INTERRUPTED)
@@ -191,23 +197,23 @@ def _retry(name: str, workspace: UUID | None, *, by: str, as_json: bool) -> None
             click.echo("callsheet: somebody else is retrying the same workspace", err=True)
             sys.exit(ATTENTION)
     if as_json:
-        print_json([_named(one) for one in found])
+        print_json([_format_row(row) for row in found])
     elif found:
         print_retried(found)
     else:
         click.echo("Nothing is parked there, so there is nothing to retry.")
-    sys.exit(ATTENTION if any(one.error for one in found) else 0 if found else ABSENT)
+    sys.exit(ATTENTION if any(row.error for row in found) else 0 if found else ABSENT)
 
 
-async def _retried(
+async def _retry_each(
     connection: Connection, name: str, workspace: UUID | None, by: str, progress: Progress
 ) -> list[Retried]:
     """Retry one workspace, or each that is parked, one after another."""
     found: list[Retried] = []
-    settings = operator_settings().projection
+    settings = load_operator_settings().projection
     task = progress.add_task("")  # one line, however many they are
     async for each, position in each_parked(connection, name, workspace):
-        told = _teller(progress, task, each, position)
+        told = _create_progress_reporter(progress, task, each, position)
         retrying = Retry(connection, PROJECTIONS[name](), each, settings, told)
         try:
             found.append(await retrying.run(by))
@@ -216,25 +222,27 @@ async def _retried(
     return found
 
 
-def _teller(progress: Progress, task: TaskID, workspace: UUID, parked_from: int) -> Callable[[int, int], None]:
+def _create_progress_reporter(
+    progress: Progress, task: TaskID, workspace: UUID, parked_from: int
+) -> Callable[[int, int], None]:
     named = from_uuid("ws", workspace)
 
-    def told(position: int, checkpoint: int) -> None:
+    def report_progress(position: int, checkpoint: int) -> None:
         begun = parked_from - 1
         done, total = position - begun, max(1, checkpoint - begun)
         progress.update(task, description=named, completed=done, total=total)
 
-    return told
+    return report_progress
 
 
-def _wire(found: LeftOut) -> dict[str, list[dict[str, Any]]]:
+def _to_wire(found: ParkedReport) -> dict[str, list[dict[str, Any]]]:
     return {
-        "parked": [_named(one) for one in found.parked],
-        "skipped": [_named(one) for one in found.skipped],
-        "history": [_named(one) for one in found.history],
+        "parked": [_format_row(row) for row in found.parked],
+        "skipped": [_format_row(row) for row in found.skipped],
+        "history": [_format_row(row) for row in found.history],
     }
 
 
-def _named(one: ParkedRow | SkippedRow | HistoryRow | Retried) -> dict[str, Any]:
+def _format_row(row: ParkedRow | SkippedRow | HistoryRow | Retried) -> dict[str, Any]:
     """Write the workspace's id as everywhere outside the database; a stream's noun nobody knows here."""
-    return {**asdict(one), "workspace_id": from_uuid("ws", one.workspace_id)}
+    return {**asdict(row), "workspace_id": from_uuid("ws", row.workspace_id)}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import rich_click as click
 
-from callsheet.operate.printing import count, moment, print_table
+from callsheet.operate.printing import count, format_time, print_table
 from domain.ids import from_uuid
 from projections.parked.queries import MOST, ParkedRow, SkippedRow
 from projections.parked.retry import Retried
@@ -17,16 +17,16 @@ def print_retried(found: Sequence[Retried]) -> None:
     """Print what came of retries."""
     rows = [
         (
-            from_uuid("ws", one.workspace_id),
-            count(one.folded),
-            "goes on" if one.error is None else f"parked at {one.position}: {one.error}",
+            from_uuid("ws", row.workspace_id),
+            count(row.folded),
+            "goes on" if row.error is None else f"parked at {row.position}: {row.error}",
         )
-        for one in found
+        for row in found
     ]
     print_table(("workspace", "folded", "now"), rows, numbers=("folded",))
 
 
-def print_left_out(parked: Sequence[ParkedRow], skipped: Sequence[SkippedRow]) -> None:
+def print_parked_and_skipped(parked: Sequence[ParkedRow], skipped: Sequence[SkippedRow]) -> None:
     """Print what is parked, and what is skipped if anything is."""
     if parked:
         _print_parked(parked)
@@ -42,15 +42,15 @@ def _print_parked(parked_ones: Sequence[ParkedRow]) -> None:
         ("projection", "workspace", "parked from", "topic", "since", "behind", "because"),
         [
             (
-                one.projection,
-                from_uuid("ws", one.workspace_id),
-                str(one.from_position),
-                one.topic,
-                moment(one.parked_at),
-                count(one.behind),
-                one.error,
+                row.projection,
+                from_uuid("ws", row.workspace_id),
+                str(row.from_position),
+                row.topic,
+                format_time(row.parked_at),
+                count(row.behind),
+                row.error,
             )
-            for one in parked_ones
+            for row in parked_ones
         ],
         numbers=("parked from", "behind"),
     )
@@ -63,16 +63,16 @@ def _print_skipped(skipped_ones: Sequence[SkippedRow]) -> None:
         ("projection", "workspace", "skipped", "topic", "stream", "by", "when", "why"),
         [
             (
-                one.projection,
-                from_uuid("ws", one.workspace_id),
-                str(one.position),
-                one.topic,
-                "the rest too" if one.rest_of_stream else "",
-                one.skipped_by,
-                moment(one.skipped_at),
-                one.why,
+                row.projection,
+                from_uuid("ws", row.workspace_id),
+                str(row.position),
+                row.topic,
+                "the rest too" if row.rest_of_stream else "",
+                row.skipped_by,
+                format_time(row.skipped_at),
+                row.why,
             )
-            for one in skipped_ones
+            for row in skipped_ones
         ],
         numbers=("skipped",),
     )

@@ -30,7 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def json_option(command: F) -> F:
-    """Give a command the option `--json`, as the parameter `as_json`."""
+    """Add the option `--json` to a command, as the parameter `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
 
 
@@ -39,13 +39,13 @@ def print_json(value: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
-def print_line(value: object) -> None:
+def print_json_line(value: object) -> None:
     """Print anything that msgspec writes as one line, at once: somebody may be following."""
     click.echo(msgspec.json.encode(value).decode())
 
 
-def console() -> Console:
-    """Give what prints for people, on standard output."""
+def create_console() -> Console:
+    """Return the console for tables on standard output."""
     found = Console(highlight=False)
     if not found.is_terminal:
         found.width = PIPED_COLUMNS
@@ -59,13 +59,17 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, number
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(plain(cell)) for cell in row))
-    console().print(table)
+        table.add_row(*(Text(replace_control_characters(cell)) for cell in row))
+    create_console().print(table)
 
 
-def plain(text: str) -> str:
-    """Give a text that a terminal shows and does not obey: what somebody stored may hold escape sequences."""
-    return text if text.isprintable() else "".join(one if one.isprintable() else "\ufffd" for one in text)
+def replace_control_characters(text: str) -> str:
+    """Replace characters that a terminal would obey: stored text may contain escape sequences."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(character if character.isprintable() else "\ufffd" for character in text)
+    )
 
 
 def count(number: int) -> str:
@@ -73,12 +77,12 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def moment(at: datetime | None) -> str:
+def format_time(at: datetime | None) -> str:
     """Write a time for people, in UTC."""
     return "never" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Write a stretch of time for people, in the largest unit that says enough."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length:

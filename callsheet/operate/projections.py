@@ -10,10 +10,18 @@ from typing import Final
 import rich_click as click
 from msgspec import Struct
 
-from callsheet.help_text import OF_OPERATORS, examples
-from callsheet.operate.asking import ask
-from callsheet.operate.printing import ATTENTION, count, duration, json_option, moment, print_json, print_table
-from callsheet.startup import refusals
+from callsheet.help_text import OPERATOR_EXIT_CODES, format_epilog
+from callsheet.operate.asking import query_database
+from callsheet.operate.printing import (
+    ATTENTION,
+    count,
+    format_duration,
+    format_time,
+    json_option,
+    print_json,
+    print_table,
+)
+from callsheet.startup import exit_on_refusal
 from callsheet.wiring.projections import PROJECTIONS
 from domain.fact import get_topic
 from projections.runtime.status import ProjectionStatus, ProjectionStatuses, read_projection_statuses
@@ -22,7 +30,7 @@ LAG_SECONDS_MAX: Final = 10.0
 """How far behind a projection may be before `status` says that somebody has to look."""
 
 
-class Listed(Struct, frozen=True, kw_only=True):
+class ListedProjection(Struct, frozen=True, kw_only=True):
     """One projection of this version, or of another one that has left its checkpoint."""
 
     name: str
@@ -32,19 +40,19 @@ class Listed(Struct, frozen=True, kw_only=True):
     position: int
 
 
-class Status(Struct, frozen=True, kw_only=True):
+class ProjectionReport(Struct, frozen=True, kw_only=True):
     """Where one projection stands, and what somebody has to look at, if anything."""
 
     standing: ProjectionStatus
     attention: tuple[str, ...]
 
 
-class Statuses(Struct, frozen=True, kw_only=True):
+class ProjectionsReport(Struct, frozen=True, kw_only=True):
     """The answer of `status`."""
 
     head: int
     healthy: bool
-    projections: tuple[Status, ...]
+    projections: tuple[ProjectionReport, ...]
 
 
 @click.group()
@@ -52,27 +60,27 @@ def projections() -> None:
     """Watch over the read models, which are folded from the log and can be built again from it."""
 
 
-@projections.command(name="list", epilog=examples("projections list", exit_codes=OF_OPERATORS))
+@projections.command(name="list", epilog=format_epilog("projections list", exit_codes=OPERATOR_EXIT_CODES))
 @json_option
 def list_command(*, as_json: bool) -> None:
     """List the projections: what each folds, and how far it has come."""
-    with refusals():
-        found = listed(ask(read_projection_statuses))
+    with exit_on_refusal():
+        found = list_projections(query_database(read_projection_statuses))
     if as_json:
         print_json(found)
         return
     rows = [
-        (one.name if one.known else f"{one.name} (of another version)", count(one.position), ", ".join(one.tables))
-        for one in found
+        (item.name if item.known else f"{item.name} (of another version)", count(item.position), ", ".join(item.tables))
+        for item in found
     ]
     print_table(("projection", "checkpoint", "tables"), rows, numbers=("checkpoint",))
 
 
 @projections.command(
-    epilog=examples(
+    epilog=format_epilog(
         "projections status",
         "projections status runs tasks --lag-seconds-max 60 || alarm",
-        exit_codes=f"{OF_OPERATORS}, 3 somebody has to look",
+        exit_codes=f"{OPERATOR_EXIT_CODES}, 3 somebody has to look",
     )
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -85,82 +93,86 @@ def list_command(*, as_json: bool) -> None:
 )
 @json_option
 def status(*, names: tuple[str, ...], lag_seconds_max: float, as_json: bool) -> None:
-    """Say how far each projection (or those named) is behind the log, who moves it, and what is wrong.
+    """Show the lag of each projection (or those named), the process that runs it, and problems.
 
     Exits with 3 when somebody has to look: nobody follows, the lag is over its bound, or a workspace is parked.
     """
-    chosen = named(names)
-    with refusals():
-        found = statuses(ask(read_projection_statuses), chosen, lag_seconds_max=lag_seconds_max)
+    chosen = resolve_projection_names(names)
+    with exit_on_refusal():
+        found = evaluate_statuses(query_database(read_projection_statuses), chosen, lag_seconds_max=lag_seconds_max)
     if as_json:
         print_json(found)
     else:
-        _print(found)
+        _print_report(found)
     sys.exit(0 if found.healthy else ATTENTION)
 
 
-def named(names: Sequence[str]) -> tuple[str, ...]:
-    """Give the projections that were named, or all. Raises what click says of a name that is none."""
+def resolve_projection_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the named projections, or all. Raises click.BadParameter for an unknown name."""
     for name in names:
         if name not in PROJECTIONS:
             raise click.BadParameter(f"{name!r} is none of {', '.join(PROJECTIONS)}", param_hint="NAME")
     return tuple(dict.fromkeys(names)) or tuple(PROJECTIONS)
 
 
-def listed(found: ProjectionStatuses) -> tuple[Listed, ...]:
+def list_projections(found: ProjectionStatuses) -> tuple[ListedProjection, ...]:
     """List the projections of this version in their order, and then what is left of others."""
     made = {name: make() for name, make in PROJECTIONS.items()}
     ours = tuple(
-        Listed(
+        ListedProjection(
             name=name,
-            topics=tuple(sorted(get_topic(kind) for kind in one.wants)),
-            tables=one.tables,
+            topics=tuple(sorted(get_topic(kind) for kind in item.wants)),
+            tables=item.tables,
             known=True,
             position=found.get(name).position,
         )
-        for name, one in made.items()
+        for name, item in made.items()
     )
-    others = (one for name, one in found.projections.items() if name not in made)
+    others = (item for name, item in found.projections.items() if name not in made)
     return (
         *ours,
-        *(Listed(name=one.projection, topics=(), tables=(), known=False, position=one.position) for one in others),
+        *(
+            ListedProjection(name=item.projection, topics=(), tables=(), known=False, position=item.position)
+            for item in others
+        ),
     )
 
 
-def statuses(found: ProjectionStatuses, names: Sequence[str], *, lag_seconds_max: float) -> Statuses:
+def evaluate_statuses(found: ProjectionStatuses, names: Sequence[str], *, lag_seconds_max: float) -> ProjectionsReport:
     """Judge each projection."""
     judged = tuple(
-        Status(standing=one, attention=tuple(_faults(one, lag_seconds_max))) for one in map(found.get, names)
+        ProjectionReport(standing=item, attention=tuple(_list_problems(item, lag_seconds_max)))
+        for item in map(found.get, names)
     )
-    return Statuses(head=found.head, healthy=not any(one.attention for one in judged), projections=judged)
+    return ProjectionsReport(head=found.head, healthy=not any(item.attention for item in judged), projections=judged)
 
 
-def _faults(one: ProjectionStatus, lag_seconds_max: float) -> Sequence[str]:
-    nobody = ("nobody follows",) if one.followed_by is None else ()
-    late = (f"over {duration(lag_seconds_max)} behind",) if one.lag_seconds > lag_seconds_max else ()
-    parked = (f"{one.parked} parked",) if one.parked else ()
+def _list_problems(item: ProjectionStatus, lag_seconds_max: float) -> Sequence[str]:
+    nobody = ("nobody follows",) if item.followed_by is None else ()
+    late = (f"over {format_duration(lag_seconds_max)} behind",) if item.lag_seconds > lag_seconds_max else ()
+    parked = (f"{item.parked} parked",) if item.parked else ()
     return (*nobody, *late, *parked)
 
 
-def _print(found: Statuses) -> None:
+def _print_report(found: ProjectionsReport) -> None:
     print_table(
         ("projection", "checkpoint", "lag", "behind", "moved", "generation", "worker", "standing by", "state"),
-        [_row(one) for one in found.projections],
+        [_format_row(item) for item in found.projections],
         numbers=("checkpoint", "lag", "behind", "generation", "standing by"),
     )
     click.echo(f"\nThe log ends at position {count(found.head)}.")
 
 
-def _row(one: Status) -> tuple[str, ...]:
-    standing = one.standing
+def _format_row(item: ProjectionReport) -> tuple[str, ...]:
+    standing = item.standing
     return (
         standing.projection,
         count(standing.position),
         count(standing.lag_events),
-        duration(standing.lag_seconds),
-        moment(standing.moved_at),
+        format_duration(standing.lag_seconds),
+        format_time(standing.moved_at),
         str(standing.generation),
         "-" if standing.followed_by is None else standing.followed_by.process,
         str(standing.standing_by),
-        "; ".join(one.attention) or "ok",
+        "; ".join(item.attention) or "ok",
     )

@@ -17,16 +17,16 @@ import uvloop
 from msgspec import Struct
 
 from callsheet.clock import utc_now
-from callsheet.help_text import OF_OPERATORS, examples
-from callsheet.operate.asking import ask, asked, operator_settings
+from callsheet.help_text import OPERATOR_EXIT_CODES, format_epilog
+from callsheet.operate.asking import load_operator_settings, query_conninfo, query_database
 from callsheet.operate.printing import ATTENTION, count, json_option, print_json, print_table
-from callsheet.operate.projections import named
-from callsheet.operate.rebuild_progress import shown
+from callsheet.operate.projections import resolve_projection_names
+from callsheet.operate.rebuild_progress import show_progress
 from callsheet.server.gc_tuning import tune_garbage_collector
 from callsheet.settings.load import Settings
-from callsheet.startup import UNUSABLE, database_of, refusals
+from callsheet.startup import UNUSABLE, exit_on_refusal, open_database
 from callsheet.wiring.projections import PROJECTIONS
-from callsheet.wiring.rebuild import wanted_of
+from callsheet.wiring.rebuild import create_rebuild_request
 from projections.rebuild import ledger, rebuilding
 from projections.rebuild.bounds import Tell
 from projections.rebuild.faults import RebuildPoisoned, RebuildRefused
@@ -60,11 +60,11 @@ class Pruned(Struct, frozen=True, kw_only=True):
 
 @click.command(
     name="rebuild",
-    epilog=examples(
+    epilog=format_epilog(
         "projections rebuild runs insights",
         "projections rebuild --all --rate 20000",
         "projections rebuild --resume",
-        exit_codes=f"{OF_OPERATORS}, 3 the rows differ, 4 it was stopped, 5 a fact cannot be folded",
+        exit_codes=f"{OPERATOR_EXIT_CODES}, 3 the rows differ, 4 it was stopped, 5 a fact cannot be folded",
     ),
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -83,68 +83,70 @@ def rebuild_command(  # the options of one command
     """
     if resume and abandon:
         raise click.UsageError("--resume and --abandon say opposite things")
-    with refusals():
-        settings = operator_settings()
-        with database_of(settings) as conninfo, answers():
-            chosen = _chosen(conninfo, settings, names, everything=everything, unfinished=resume or abandon)
+    with exit_on_refusal():
+        settings = load_operator_settings()
+        with open_database(settings) as conninfo, exit_when_unfinished():
+            chosen = _select_projections(conninfo, settings, names, everything=everything, unfinished=resume or abandon)
             if abandon:
                 _abandon(conninfo, settings, chosen, as_json=as_json)
             else:
                 _rebuild(conninfo, settings, chosen, resume=resume, rate=rate, as_json=as_json)
 
 
-@click.command(name="prune", epilog=examples("projections prune", exit_codes=OF_OPERATORS))
+@click.command(name="prune", epilog=format_epilog("projections prune", exit_codes=OPERATOR_EXIT_CODES))
 @json_option
 def prune_command(*, as_json: bool) -> None:
     """Drop the tables that rebuilds have replaced."""
-    with refusals():
-        gone = ask(_pruned)
+    with exit_on_refusal():
+        gone = query_database(_prune_replaced)
     if as_json:
         print_json(Pruned(pruned=tuple(gone)))
     elif not gone:
         click.echo("No replaced tables are kept.")
-    for one in () if as_json else gone:
-        click.echo(f"Dropped the former tables of {', '.join(one.projections)} (rebuild {one.id}).")
+    for replaced in () if as_json else gone:
+        click.echo(f"Dropped the former tables of {', '.join(replaced.projections)} (rebuild {replaced.id}).")
 
 
-async def _pruned(connection: ledger.Connection) -> list[Replaced]:
+async def _prune_replaced(connection: ledger.Connection) -> list[Replaced]:
     kept = await list_replaced(connection)
     await prune(connection, kept)
     return kept
 
 
 @contextmanager
-def answers() -> Generator[None]:
+def exit_when_unfinished() -> Generator[None]:
     """Turn the ways in which a rebuild ends before its end into a message and an exit code."""
     try:
         yield
     except RebuildRefused as refused:
-        _leave(UNUSABLE, str(refused))
+        _exit_with(UNUSABLE, str(refused))
     except RebuildPoisoned as poison:
-        _leave(POISONED, f"{poison}; what came before is kept, and --resume goes on there")
+        _exit_with(POISONED, f"{poison}; what came before is kept, and --resume goes on there")
     except (KeyboardInterrupt, asyncio.CancelledError):
-        _leave(INTERRUPTED, "stopped; --resume goes on where it was, --abandon drops what was made")
+        _exit_with(INTERRUPTED, "stopped; --resume goes on where it was, --abandon drops what was made")
     except (psycopg.OperationalError, psycopg.InterfaceError) as lost:
-        _leave(FAILED, f"{str(lost).strip()}; --resume goes on where it was")
+        _exit_with(FAILED, f"{str(lost).strip()}; --resume goes on where it was")
 
 
-def _leave(code: int, message: str) -> None:
+def _exit_with(code: int, message: str) -> None:
     click.echo(f"callsheet: {message}", err=True)
     raise SystemExit(code) from None
 
 
-def _chosen(
+def _select_projections(
     conninfo: str, settings: Settings, names: Sequence[str], *, everything: bool, unfinished: bool
 ) -> tuple[str, ...]:
-    """Give the projections that are meant; those of the one rebuild that was left, where nothing is named."""
-    open_ones = _run(asked(conninfo, settings, lambda one: ledger.find_unfinished(one, tuple(PROJECTIONS))))
+    """Return the selected projections; without names, those of the only unfinished rebuild."""
+    open_ones = _run(
+        query_conninfo(conninfo, settings, lambda connection: ledger.find_unfinished(connection, tuple(PROJECTIONS)))
+    )
     if names or everything:
-        return named(names)
+        return resolve_projection_names(names)
     if not unfinished:
         raise click.UsageError("name the projections to rebuild, or say --all")
     if len(open_ones) != 1:
         raise RebuildRefused("name the projections: there is not just one rebuild that was left")
-    return named(open_ones[0].projections)
+    return resolve_projection_names(open_ones[0].projections)
 
 
 def _rebuild(
@@ -153,17 +155,19 @@ def _rebuild(
     tune_garbage_collector()
     if rate is not None:
         os.nice(POLITE)
-    wanted = wanted_of(names, resume=resume, rate=rate)
-    with shown() as tell:
-        report = _run(_rebuilt(conninfo, settings, wanted, tell))
+    wanted = create_rebuild_request(names, resume=resume, rate=rate)
+    with show_progress() as tell:
+        report = _run(_run_rebuild(conninfo, settings, wanted, tell))
     if as_json:
         print_json(report)
     else:
-        _print(report)
+        _print_report(report)
     sys.exit(0 if report.same else ATTENTION)
 
 
-async def _rebuilt(conninfo: str, settings: Settings, wanted: rebuilding.RebuildRequest, tell: Tell) -> RebuildReport:
+async def _run_rebuild(
+    conninfo: str, settings: Settings, wanted: rebuilding.RebuildRequest, tell: Tell
+) -> RebuildReport:
     return await rebuilding.rebuild(conninfo, wanted, settings.rebuild, tell, utc_now)
 
 
@@ -172,7 +176,7 @@ def _abandon(conninfo: str, settings: Settings, names: Sequence[str], *, as_json
     if as_json:
         print_json(Abandoned(abandoned=tuple(gone)))
     else:
-        click.echo(f"Abandoned {', '.join(f'rebuild {one}' for one in gone) or 'nothing: none was left'}.")
+        click.echo(f"Abandoned {', '.join(f'rebuild {number}' for number in gone) or 'nothing: none was left'}.")
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
@@ -188,7 +192,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(stoppable())
 
 
-def _print(report: RebuildReport) -> None:
+def _print_report(report: RebuildReport) -> None:
     print_table(
         ("table", "rows before", "rows now", "hash before", "hash now", "different"),
         [
@@ -200,13 +204,13 @@ def _print(report: RebuildReport) -> None:
                 table.hash_new[:12],
                 count(table.different),
             )
-            for one in report.projections
-            for table in one.tables
+            for projection in report.projections
+            for table in projection.tables
         ],
         numbers=("rows before", "rows now", "different"),
     )
-    for one in report.projections:
-        for table in one.tables:
+    for projection in report.projections:
+        for table in projection.tables:
             for sample in table.samples:
                 columns = f" in {', '.join(sample.columns)}" if sample.columns else ""
                 click.echo(f"  {table.table} {sample.key}: {MEANING[sample.kind]}{columns}")

@@ -11,7 +11,7 @@ from projections.rebuild.bounds import Tell
 
 
 @contextmanager
-def shown() -> Generator[Tell]:
+def show_progress() -> Generator[Tell]:
     """Draw a bar for as long as the block lasts; where nobody looks at a terminal, say nothing."""
     columns = (
         TextColumn("{task.description}"),

@@ -10,10 +10,18 @@ import rich_click as click
 from msgspec import Struct
 
 from bus.nats.relay_status import RelayStatus, read_relay_status
-from callsheet.help_text import OF_OPERATORS, examples
-from callsheet.operate.asking import ask
-from callsheet.operate.printing import ATTENTION, count, duration, json_option, moment, print_json, print_table
-from callsheet.startup import refusals
+from callsheet.help_text import OPERATOR_EXIT_CODES, format_epilog
+from callsheet.operate.asking import query_database
+from callsheet.operate.printing import (
+    ATTENTION,
+    count,
+    format_duration,
+    format_time,
+    json_option,
+    print_json,
+    print_table,
+)
+from callsheet.startup import exit_on_refusal
 
 LAG_SECONDS_MAX: Final = 10.0
 """How far behind the relay may be before `status` says that somebody has to look."""
@@ -32,7 +40,9 @@ def relay() -> None:
     """Watch over the relay, which publishes facts to NATS."""
 
 
-@relay.command(epilog=examples("relay status || alarm", exit_codes=f"{OF_OPERATORS}, 3 somebody has to look"))
+@relay.command(
+    epilog=format_epilog("relay status || alarm", exit_codes=f"{OPERATOR_EXIT_CODES}, 3 somebody has to look")
+)
 @click.option(
     "--lag-seconds-max",
     type=click.FloatRange(0),
@@ -42,26 +52,26 @@ def relay() -> None:
 )
 @json_option
 def status(*, lag_seconds_max: float, as_json: bool) -> None:
-    """Say how far the relay is behind the log, and which process has it.
+    """Show the lag of the relay and the process that runs it.
 
     Exits with 3 when somebody has to look: no process relays, or the lag is over its bound.
     """
-    with refusals():
-        found = judge(ask(read_relay_status), lag_seconds_max=lag_seconds_max)
+    with exit_on_refusal():
+        found = evaluate_status(query_database(read_relay_status), lag_seconds_max=lag_seconds_max)
     if as_json:
         print_json(found)
     else:
-        _print(found)
+        _print_report(found)
     sys.exit(0 if found.healthy else ATTENTION)
 
 
-def judge(standing: RelayStatus, *, lag_seconds_max: float) -> RelayReport:
+def evaluate_status(standing: RelayStatus, *, lag_seconds_max: float) -> RelayReport:
     """Judge where the relay stands."""
-    attention = tuple(_attention(standing, lag_seconds_max))
+    attention = tuple(_list_problems(standing, lag_seconds_max))
     return RelayReport(healthy=not attention, standing=standing, attention=attention)
 
 
-def _attention(standing: RelayStatus, lag_seconds_max: float) -> list[str]:
+def _list_problems(standing: RelayStatus, lag_seconds_max: float) -> list[str]:
     said: list[str] = []
     if standing.holder is None:
         said.append("no process relays" if standing.begun else "nothing was ever relayed, and no process does")
@@ -70,7 +80,7 @@ def _attention(standing: RelayStatus, lag_seconds_max: float) -> list[str]:
     return said
 
 
-def _print(found: RelayReport) -> None:
+def _print_report(found: RelayReport) -> None:
     standing = found.standing
     print_table(
         ("cursor", "head", "lag (events)", "lag", "moved", "relayed by", "standing by"),
@@ -79,13 +89,13 @@ def _print(found: RelayReport) -> None:
                 count(standing.cursor),
                 count(standing.head),
                 count(standing.lag_events),
-                duration(standing.lag_seconds),
-                moment(standing.moved_at),
+                format_duration(standing.lag_seconds),
+                format_time(standing.moved_at),
                 "nobody" if standing.holder is None else standing.holder.process,
                 count(standing.standing_by),
             )
         ],
         numbers=("cursor", "head", "lag (events)", "lag", "standing by"),
     )
-    for one in found.attention:
-        click.echo(one)
+    for problem in found.attention:
+        click.echo(problem)

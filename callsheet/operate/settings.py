@@ -11,10 +11,10 @@ import rich_click as click
 from msgspec import Struct
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from callsheet.help_text import OF_OPERATORS, examples
+from callsheet.help_text import OPERATOR_EXIT_CODES, format_epilog
 from callsheet.operate.printing import json_option, print_json, print_table
 from callsheet.settings.load import Variable, list_variables, load_settings
-from callsheet.startup import refusals
+from callsheet.startup import exit_on_refusal
 from domain.setting_types import Secret
 
 MASKED = "********"
@@ -32,7 +32,8 @@ class ShownSetting(Struct, frozen=True, kw_only=True):
 
 
 @click.command(
-    name="settings", epilog=examples("settings", "settings --changed", "settings --json", exit_codes=OF_OPERATORS)
+    name="settings",
+    epilog=format_epilog("settings", "settings --changed", "settings --json", exit_codes=OPERATOR_EXIT_CODES),
 )
 @click.option("--changed", is_flag=True, help="Print only the settings that environment variables set.")
 @json_option
@@ -41,7 +42,7 @@ def settings_command(*, changed: bool, as_json: bool) -> None:
 
     Exits with 2 and lists the problems if a value is invalid or a CALLSHEET_ variable is unknown.
     """
-    with refusals():
+    with exit_on_refusal():
         found = read_settings(os.environ)
     if changed:
         found = [setting for setting in found if setting.source != "default"]

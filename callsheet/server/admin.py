@@ -11,11 +11,11 @@ JSON: Final = b"application/json"
 TEXT: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
 
-class Admin:
+class AdminApp:
     """Answers `/healthz`, `/readyz` and `/metrics`, and nothing else."""
 
     def __init__(self, core: Core) -> None:
-        """Make it for a process."""
+        """Create it for the parts of a process."""
         self._core = core
 
     async def __call__(self, scope: Any, _receive: Any, send: Any) -> None:  # noqa: ANN401  # ASGI
@@ -36,7 +36,7 @@ class Admin:
             case "/metrics":
                 return 200, TEXT, await self._core.watch.page()
             case _:
-                return 404, JSON, msgspec.json.encode({"status": "there is /healthz, /readyz and /metrics here"})
+                return 404, JSON, msgspec.json.encode({"status": "not found; supported: /healthz, /readyz, /metrics"})
 
     async def _ready(self) -> tuple[int, bytes, bytes]:
         try:
@@ -44,5 +44,5 @@ class Admin:
             await self._core.checkpoints.refresh()
         except Unavailable as away:
             return 503, JSON, msgspec.json.encode({"status": "unavailable", "reason": str(away)})
-        degraded = self._core.degraded()
+        degraded = self._core.list_degraded()
         return 200, JSON, msgspec.json.encode({"status": "ready", **({"degraded": degraded} if degraded else {})})

@@ -1,4 +1,4 @@
-"""HTTP whose requests have bounds before anybody looks at them: in the size of their heads, and in time.
+"""HTTP with limits on the size of request heads and on the time in which a request arrives.
 
 uvicorn's parser takes a head of any size, with work that grows by its square: one line without an end held the loop,
 and so everybody, for as long as somebody sent. And it waits for ever for the rest of a request.
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, cast
 from uuid_utils.compat import uuid7
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from callsheet.server.corked import CorkedHttp
+from callsheet.server.write_coalescing import WriteCoalescingHttp
 from gateway.http.problems import MEDIA_TYPE, describe_fault, encode_problem
 from gateway.http.rejections import HeadTooLarge, Malformed, Rejection, RequestTooSlow
 from gateway.http.trace import join_trace
@@ -19,8 +19,8 @@ HEAD_BYTES_MAX: Final = 64 * 1024
 """About how large a head may be: the piece of it that came first is not counted."""
 
 
-class BoundedHttp(CorkedHttp):
-    """uvicorn's HTTP/1.1 on corked connections. What it refuses by itself is told as a problem, like all else."""
+class BoundedHttp(WriteCoalescingHttp):
+    """uvicorn's HTTP/1.1 with limits on head size and arrival time; rejections are problem documents."""
 
     request_seconds_max: ClassVar[float] = 30
     """How long a request may take to arrive whole, and a new connection to begin with one."""
@@ -35,32 +35,32 @@ class BoundedHttp(CorkedHttp):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn names the transport so too
-        """Take a connection, which has to begin a request in time."""
+        """Start the timer within which the connection must begin a request."""
         super().connection_made(transport)
-        self._arm()
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self._disarm()
+        """Stop the timer."""
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take in a piece; a request that has come whole, as nearly all do in one piece, costs no timer."""
+        """Parse a piece; a request that arrives whole, as nearly all do, starts no timer."""
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._timer is None and (self._arriving or self._owes_nothing()):
-            self._arm()
+        if self._timer is None and (self._arriving or self._is_idle()):
+            self._start_timer()
         if self._in_head and not self._begun_now:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
-                self._refuse(HeadTooLarge())
+                self._reject(HeadTooLarge())
         self._begun_now = False
 
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self._disarm()
+        self._stop_timer()
         self._arriving = self._in_head = self._begun_now = True
         self._head_bytes = 0
 
@@ -72,42 +72,42 @@ class BoundedHttp(CorkedHttp):
     def on_message_complete(self) -> None:
         """End a request."""
         self._arriving = False
-        self._disarm()
+        self._stop_timer()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Tell that what came is no HTTP."""
-        self._refuse(Malformed(msg))
+        """Respond with a problem: the data is not HTTP."""
+        self._reject(Malformed(msg))
 
-    def _arm(self) -> None:
-        self._timer = self.loop.call_later(self.request_seconds_max, self._too_slow)
+    def _start_timer(self) -> None:
+        self._timer = self.loop.call_later(self.request_seconds_max, self._on_timeout)
 
-    def _disarm(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _too_slow(self) -> None:
+    def _on_timeout(self) -> None:
         self._timer = None
-        if self.pipeline or (self._in_head and not self._owes_nothing()):
-            self._arm()  # an earlier request is not answered yet, and so it may be we who do not read on
+        if self.pipeline or (self._in_head and not self._is_idle()):
+            self._start_timer()  # an earlier request is not answered yet, and so it may be we who do not read on
         elif self._arriving:
-            self._refuse(RequestTooSlow())
+            self._reject(RequestTooSlow())
         else:
             self.transport.close()
 
-    def _owes_nothing(self) -> bool:
+    def _is_idle(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first request, whatever uvicorn says
         return cycle is None or cycle.response_complete
 
-    def _may_answer(self) -> bool:
-        """Tell whether what is written next would be taken for the answer to what is being read."""
+    def _can_respond(self) -> bool:
+        """Return whether the client would read the next response as the one to the request that is being parsed."""
         if self._arriving and not self._in_head:
             return not self.pipeline and not self.cycle.response_started
-        return self._owes_nothing()
+        return self._is_idle()
 
-    def _refuse(self, rejection: Rejection) -> None:
-        if self._may_answer():
+    def _reject(self, rejection: Rejection) -> None:
+        if self._can_respond():
             problem = describe_fault(rejection)
             scope: Any = self.scope or {}
             body = encode_problem(problem, instance=scope.get("path", ""), trace=join_trace(None, uuid7))

@@ -1,38 +1,55 @@
-"""Serving: all parts of Callsheet in one process, or those asked for, from the first connection to the last."""
+"""Run the parts of Callsheet in one process, from start-up to graceful shutdown."""
 
 import asyncio
 import os
 import signal
 import socket
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 import uvicorn
 
-from callsheet.server.admin import Admin
+from callsheet.server.admin import AdminApp
 from callsheet.server.bounded_http import BoundedHttp
 from callsheet.server.gc_tuning import tune_garbage_collector
 from callsheet.settings.load import Settings
-from callsheet.wiring.core import EVERYTHING, Core, Part, gateway_of, opened
-from callsheet.wiring.models import model_settings
+from callsheet.wiring.core import EVERYTHING, Core, Part, create_gateway, open_core
+from callsheet.wiring.models import list_model_providers
 from callsheet.wiring.projections import ALL_PROJECTIONS
 from domain.setting_types import SigningSecret
 from gateway.drain import Drain
 from store.failpoint import FailPointHook, noop
 
 BACKLOG: Final = 2_048
-"""How many connections may wait to be taken."""
+"""Length of the queue of connections that are not accepted yet."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn, stopped by us: signals are for the whole process, not for the server alone."""
+    """uvicorn without signal handlers: `serve` handles signals for the whole process."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         """Leave the signals to `serve`."""
         yield
+
+
+def create_uvicorn_config(
+    app: Callable[..., Awaitable[None]], shutdown_seconds_max: float, *, lifespan: Literal["auto", "off"] = "auto"
+) -> uvicorn.Config:
+    """Return uvicorn's configuration of every server: bounded HTTP, no WebSockets, logs by structlog only."""
+    return uvicorn.Config(
+        app,
+        http=BoundedHttp,
+        lifespan=lifespan,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=int(shutdown_seconds_max),
+    )
 
 
 async def serve(
@@ -50,62 +67,57 @@ async def serve(
     Raises UnsafeDatabase, Unavailable at the start, and whatever ended a part that may not end.
     """
     name = f"{socket.gethostname()}-{os.getpid()}"
-    async with opened(
+    async with open_core(
         settings, conninfo, name=name, secret=secret, parts=parts, projections=projections, failpoint=failpoint
     ) as core:
         stopping = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
         if Part.GATEWAY in parts:
-            await _serve(core, settings, secret, stopping)
+            await _serve_gateway(core, settings, secret, stopping)
         else:
-            await _work(core, settings, stopping)
+            await _run_without_gateway(core, settings, stopping)
     structlog.get_logger("callsheet").info("callsheet.stopped")
 
 
-async def _work(core: Core, settings: Settings, stopping: asyncio.Event) -> None:
-    """Keep going what needs no gateway."""
+async def _run_without_gateway(core: Core, settings: Settings, stopping: asyncio.Event) -> None:
+    """Run the parts of a process without the gateway."""
     async with asyncio.TaskGroup() as group:
         parts = group.create_task(core.run(), name="core")
         await core.log.connected()
         tune_garbage_collector()
-        with _administered(core, settings, group) as admin:
-            structlog.get_logger("callsheet").info("callsheet.working", **_told(core, settings), **admin)
+        with _serve_admin_port(core, settings, group) as admin:
+            structlog.get_logger("callsheet").info("callsheet.working", **_describe_process(core, settings), **admin)
             await stopping.wait()
         parts.cancel()
 
 
-def _told(core: Core, settings: Settings) -> dict[str, object]:
-    """Give what this process does, and who answers prompts: nobody should take a scripted answer for a model's."""
+def _describe_process(core: Core, settings: Settings) -> dict[str, object]:
+    """Return the fields of the start-up log line: parts, and model providers, so that scripted output is noticed."""
     told: dict[str, object] = {part.name.lower(): part in core.parts for part in (Part.ENGINE, Part.PROJECTIONS)}
     if Part.ENGINE in core.parts:
-        told["models"] = ", ".join(one.name for one in model_settings(settings)) or "scripted (no key is set)"
+        told["models"] = (
+            ", ".join(provider.name for provider in list_model_providers(settings)) or "scripted (no key is set)"
+        )
     return told
 
 
-async def _serve(core: Core, settings: Settings, secret: SigningSecret, stopping: asyncio.Event) -> None:
+async def _serve_gateway(core: Core, settings: Settings, secret: SigningSecret, stopping: asyncio.Event) -> None:
     drain = Drain(core.feed)
     listening = listen(settings.http.host, settings.http.port)
     server = Server(
-        uvicorn.Config(
-            gateway_of(core, settings, secret, drain),
-            http=BoundedHttp,
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            ws="none",
-            timeout_graceful_shutdown=int(settings.http.shutdown_seconds_max),
-        )
+        create_uvicorn_config(create_gateway(core, settings, secret, drain), settings.http.shutdown_seconds_max)
     )
     async with asyncio.TaskGroup() as group:
         parts = group.create_task(core.run(), name="core")
         serving = group.create_task(server.serve(sockets=[listening]), name="gateway")
         await core.log.connected()
         tune_garbage_collector()
-        with _administered(core, settings, group) as admin:
-            url = url_of(listening)
-            structlog.get_logger("callsheet").info("callsheet.serving", url=url, **_told(core, settings), **admin)
+        with _serve_admin_port(core, settings, group) as admin:
+            url = format_url(listening)
+            structlog.get_logger("callsheet").info(
+                "callsheet.serving", url=url, **_describe_process(core, settings), **admin
+            )
             await stopping.wait()
             drain.begin()
             server.should_exit = True
@@ -114,44 +126,32 @@ async def _serve(core: Core, settings: Settings, secret: SigningSecret, stopping
 
 
 @contextmanager
-def _administered(core: Core, settings: Settings, group: asyncio.TaskGroup) -> Generator[dict[str, str]]:
-    """Serve the admin port for as long as the block lasts, if one is set; gives what is told of it."""
+def _serve_admin_port(core: Core, settings: Settings, group: asyncio.TaskGroup) -> Generator[dict[str, str]]:
+    """Serve the admin port for as long as the block lasts, if one is set; yields its field for the log line."""
     if settings.admin.port is None:
         yield {}
         return
     listening = listen(settings.admin.host, settings.admin.port, setting="CALLSHEET_ADMIN_PORT")
-    server = Server(
-        uvicorn.Config(
-            Admin(core),
-            http=BoundedHttp,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            ws="none",
-            timeout_graceful_shutdown=int(settings.http.shutdown_seconds_max),
-        )
-    )
+    server = Server(create_uvicorn_config(AdminApp(core), settings.http.shutdown_seconds_max, lifespan="off"))
     group.create_task(server.serve(sockets=[listening]), name="admin")
     try:
-        yield {"admin": url_of(listening)}
+        yield {"admin": format_url(listening)}
     finally:
         server.should_exit = True
 
 
-def url_of(listening: socket.socket) -> str:
-    """Give where a socket listens."""
+def format_url(listening: socket.socket) -> str:
+    """Return the URL of a listening socket."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class CannotListen(Exception):  # noqa: N818  # an answer to the person who started us
-    """The address that we were told to listen on cannot be had."""
+    """The configured address cannot be bound."""
 
 
 def listen(host: str, port: int, *, setting: str = "CALLSHEET_HTTP_PORT") -> socket.socket:
-    """Take the address. Raises CannotListen."""
+    """Return a socket that listens on the address. Raises CannotListen."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -161,6 +161,8 @@ def listen(host: str, port: int, *, setting: str = "CALLSHEET_HTTP_PORT") -> soc
     except OSError as taken:
         listening.close()
         reason = taken.strerror or str(taken)
-        raise CannotListen(f"cannot listen on {host} port {port}: {reason} ({setting}=0 takes a free one)") from taken
+        raise CannotListen(
+            f"cannot listen on {host} port {port}: {reason} ({setting}=0 selects a free port)"
+        ) from taken
     listening.set_inheritable(True)
     return listening

@@ -5,7 +5,7 @@ import time
 from typing import Final
 
 from bus.nats.relay_status import RelayStatus, read_relay_status
-from callsheet.telemetry.metrics import Metrics, Values, alone
+from callsheet.telemetry.metrics import Metrics, Values, create_unlabelled
 from engine.engine import Engine
 from gateway.http.request_counts import RequestCounts
 from projections.runtime.follower import Following
@@ -19,8 +19,8 @@ FRESH_SECONDS: Final = 1.0
 """The database is looked at so often at most, however many ask."""
 
 
-class Watch:
-    """Shows a process and its database on the page of its metrics."""
+class ProcessMetrics:
+    """Registers and renders the metrics of a process and of its database."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Watch:
         worker: Worker,
         engine: Engine,
     ) -> None:
-        """Take the parts; nothing is looked at until `page`."""
+        """Create it from the parts; nothing is read until `page`."""
         self._metrics = metrics
         self._parts = parts
         self._log = log
@@ -44,17 +44,17 @@ class Watch:
         self._looked_at = -FRESH_SECONDS
         self._projections: ProjectionStatuses | None = None
         self._relay: RelayStatus | None = None
-        self._show(metrics)
+        self._register(metrics)
 
     async def page(self) -> bytes:
-        """Look, and give the page. Without a database it says so, and gives the rest."""
+        """Return the page. Without a database it reports that and the other metrics."""
         async with self._looking:
             if time.monotonic() - self._looked_at >= FRESH_SECONDS:
-                await self._look()
+                await self._refresh()
                 self._looked_at = time.monotonic()
             return self._metrics.page()
 
-    async def _look(self) -> None:
+    async def _refresh(self) -> None:
         try:
             async with self._models.connection() as connection:
                 self._projections = await read_projection_statuses(connection)
@@ -63,76 +63,84 @@ class Watch:
         except Unavailable:
             self._projections = self._relay = None
 
-    def _show(self, metrics: Metrics) -> None:
+    def _register(self, metrics: Metrics) -> None:
         metrics.gauge("up", "1 for each part that this process keeps going.", self._up)
         metrics.gauge("database.up", "Whether the database could be asked for this page.", self._database)
         metrics.gauge("log.head", "The last position of the log.", self._head)
         metrics.gauge("append.queue.commands", "Commands that wait to be appended.", self._queue)
-        self._show_projections(metrics)
-        self._show_relay(metrics)
-        self._show_engine(metrics)
+        self._register_projections(metrics)
+        self._register_relay(metrics)
+        self._register_engine(metrics)
         metrics.counter("http.requests", "Requests answered, by route.", self._requests)
         metrics.counter("http.response", "Time until these answers began.", self._response_seconds, unit="s")
 
-    def _show_projections(self, metrics: Metrics) -> None:
-        metrics.gauge("projection.lag.events", "Events after the checkpoint.", lambda: self._each("lag_events"))
-        metrics.gauge("projection.lag", "Age of the first of them.", lambda: self._each("lag_seconds"), unit="s")
-        metrics.gauge("projection.position", "The checkpoint.", lambda: self._each("position"))
-        metrics.gauge("projection.parked", "Workspaces parked in it.", lambda: self._each("parked"))
-        metrics.gauge("projection.followed", "Whether any process moves it.", self._followed)
+    def _register_projections(self, metrics: Metrics) -> None:
+        metrics.gauge(
+            "projection.lag.events", "Events after the checkpoint.", lambda: self._read_projections("lag_events")
+        )
+        metrics.gauge(
+            "projection.lag", "Age of the first of them.", lambda: self._read_projections("lag_seconds"), unit="s"
+        )
+        metrics.gauge("projection.position", "The checkpoint.", lambda: self._read_projections("position"))
+        metrics.gauge("projection.parked", "Workspaces parked in it.", lambda: self._read_projections("parked"))
+        metrics.gauge("projection.followed", "Whether any process moves it.", self._read_followed)
         metrics.gauge("projection.here", "Whether this process moves it.", self._here)
 
-    def _show_relay(self, metrics: Metrics) -> None:
-        metrics.gauge("relay.position", "What the relay has published.", lambda: self._of_relay("cursor"))
-        metrics.gauge("relay.lag.events", "Events not published yet.", lambda: self._of_relay("lag_events"))
-        metrics.gauge("relay.lag", "Age of the first of them.", lambda: self._of_relay("lag_seconds"), unit="s")
+    def _register_relay(self, metrics: Metrics) -> None:
+        metrics.gauge("relay.position", "What the relay has published.", lambda: self._read_relay("cursor"))
+        metrics.gauge("relay.lag.events", "Events not published yet.", lambda: self._read_relay("lag_events"))
+        metrics.gauge("relay.lag", "Age of the first of them.", lambda: self._read_relay("lag_seconds"), unit="s")
 
-    def _show_engine(self, metrics: Metrics) -> None:
+    def _register_engine(self, metrics: Metrics) -> None:
         engine = self._engine
-        metrics.gauge("engine.runs.active", "Runs that this engine has in hand.", lambda: alone(engine.active_runs))
-        metrics.gauge("engine.runs.waiting", "Runs that wait for a place.", lambda: alone(engine.waiting_runs))
-        metrics.gauge("engine.runs.stuck", "Runs that it had to let go.", lambda: alone(len(engine.stuck)))
+        metrics.gauge(
+            "engine.runs.active", "Runs that this engine has in hand.", lambda: create_unlabelled(engine.active_runs)
+        )
+        metrics.gauge(
+            "engine.runs.waiting", "Runs that wait for a place.", lambda: create_unlabelled(engine.waiting_runs)
+        )
+        metrics.gauge("engine.runs.stuck", "Runs that it had to let go.", lambda: create_unlabelled(len(engine.stuck)))
         metrics.counter("engine.steps", "What steps came to, as this engine has recorded it.", self._steps)
 
     def _up(self) -> Values:
         return [({"part": part}, 1) for part in self._parts]
 
     def _database(self) -> Values:
-        return alone(int(self._projections is not None))
+        return create_unlabelled(int(self._projections is not None))
 
     def _head(self) -> Values:
-        return () if self._projections is None else alone(self._projections.head)
+        return () if self._projections is None else create_unlabelled(self._projections.head)
 
     def _queue(self) -> Values:
-        return alone(self._log.waiting)
+        return create_unlabelled(self._log.waiting)
 
-    def _each(self, field: str) -> Values:
+    def _read_projections(self, field: str) -> Values:
         found = () if self._projections is None else self._projections.projections.values()
-        return [({"projection": one.projection}, getattr(one, field)) for one in found]
+        return [({"projection": entry.projection}, getattr(entry, field)) for entry in found]
 
-    def _followed(self) -> Values:
+    def _read_followed(self) -> Values:
         found = () if self._projections is None else self._projections.projections.values()
-        return [({"projection": one.projection}, int(one.followed_by is not None)) for one in found]
+        return [({"projection": entry.projection}, int(entry.followed_by is not None)) for entry in found]
 
     def _here(self) -> Values:
         health = self._worker.health()
-        return [({"projection": one.name}, int(one.doing is Following.FOLLOWING)) for one in health]
+        return [({"projection": entry.name}, int(entry.doing is Following.FOLLOWING)) for entry in health]
 
-    def _of_relay(self, field: str) -> Values:
-        return () if self._relay is None else alone(getattr(self._relay, field))
+    def _read_relay(self, field: str) -> Values:
+        return () if self._relay is None else create_unlabelled(getattr(self._relay, field))
 
     def _steps(self) -> Values:
         counts = list(self._engine.step_counts.counts.items())
         return [({"kind": kind, "outcome": outcome}, count) for (kind, outcome), count in counts]
 
     def _requests(self) -> Values:
-        return _by_route(self.request_counts.counts)
+        return _label_by_route(self.request_counts.counts)
 
     def _response_seconds(self) -> Values:
-        return _by_route(self.request_counts.seconds)
+        return _label_by_route(self.request_counts.seconds)
 
 
-def _by_route(counts: dict[tuple[str, str, int], int] | dict[tuple[str, str, int], float]) -> Values:
+def _label_by_route(counts: dict[tuple[str, str, int], int] | dict[tuple[str, str, int], float]) -> Values:
     return [
         ({"method": method, "route": route, "status": str(status)}, count)
         for (method, route, status), count in list(counts.items())

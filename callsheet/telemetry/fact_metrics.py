@@ -15,8 +15,8 @@ MODELS_MAX: Final = 50
 OTHER_MODELS: Final = "other"
 MODEL_CHARACTERS_MAX: Final = 100
 
-Paid = StepCompleted | StepFailed | StepResultRefused | AnswerRejected
-PAID: Final = frozenset(get_args(Paid))
+UsageFact = StepCompleted | StepFailed | StepResultRefused | AnswerRejected
+USAGE_FACTS: Final = frozenset(get_args(UsageFact))
 """The facts on which the usage of a model stands."""
 
 
@@ -30,16 +30,16 @@ class FactTally:
         self.cost: dict[str, Decimal] = {}
         self._models: set[str] = set()
 
-    def committed(self, recorded: list[Recorded]) -> None:
+    def count_batch(self, recorded: list[Recorded]) -> None:
         """Count a batch that this process has committed."""
-        facts = [one.fact for one in recorded]
+        facts = [event.fact for event in recorded]
         self.topics.update(map(type, facts))
         # A set of kinds is asked, and not `isinstance`, for which a union takes 150 ns.
-        for fact in cast("list[Paid]", [fact for fact in facts if type(fact) in PAID]):
+        for fact in cast("list[UsageFact]", [fact for fact in facts if type(fact) in USAGE_FACTS]):
             if fact.usage is not None:
-                self._used(fact.usage)
+                self._count_usage(fact.usage)
 
-    def _used(self, usage: Usage) -> None:
+    def _count_usage(self, usage: Usage) -> None:
         model = self._label(usage.model)
         for direction, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             self.tokens[model, direction] = self.tokens.get((model, direction), 0) + tokens
@@ -58,7 +58,7 @@ class FactTally:
         self._models.add(label)
         return label
 
-    def show(self, metrics: Metrics) -> None:
+    def register(self, metrics: Metrics) -> None:
         """Show what was counted."""
         metrics.counter("facts", "Facts that this process has committed.", self._topics)
         metrics.counter("model.tokens", "Tokens that models took and gave, for runs carried out here.", self._tokens)

@@ -34,7 +34,7 @@ class Histogram(Collector):
         self._sums[labels] += value
 
     def collect(self) -> list[Metric]:
-        """Give what was counted, if anything, in the form of Prometheus: each bucket holds those before it too."""
+        """Return the counts as a Prometheus histogram, whose buckets are cumulative; empty if nothing was counted."""
         if not self._counts:
             return []
         family = HistogramMetricFamily(self._name, self._description, labels=self._labels)

@@ -1,7 +1,7 @@
 """What the product says about itself: JSON logs of one shape, with the trace they belong to, and a tracer.
 
-Only the API of OpenTelemetry is used: without an SDK in the process its spans cost next to nothing, and with one
-(`opentelemetry-instrument callsheet serve`) they go where it says.
+Only the API of OpenTelemetry is used: without an SDK in the process its spans cost next to nothing, and with one that
+you install (`opentelemetry-sdk`, then `opentelemetry-instrument callsheet serve`) they go where it says.
 """
 
 import logging
@@ -33,21 +33,21 @@ def configure_logging(level: str, renderer: Literal["json", "console"], stream: 
     `level` is one of LEVELS. Calling it again replaces what was set up before.
     """
     structlog.configure(
-        processors=[*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*_list_shared_processors(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_formatter(renderer))
+    handler.setFormatter(_create_formatter(renderer))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(LEVELS[level])
-    _hand_over_to_root(level)
+    _route_library_logs(level)
 
 
 def get_tracer() -> trace.Tracer:
-    """Give the tracer of the product; its spans are named `command`, `append`, `step` and `projection`."""
+    """Return the tracer of the product; its spans are named `command`, `append`, `step` and `projection`."""
     return trace.get_tracer("callsheet")
 
 
@@ -60,40 +60,40 @@ def add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
     return event
 
 
-def without_colours(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def drop_color_message(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Leave out what uvicorn says a second time, with the escape sequences of a terminal."""
     event.pop("color_message", None)
     return event
 
 
-def _shared() -> list[Processor]:
+def _list_shared_processors() -> list[Processor]:
     """List what every line goes through, whoever logged it."""
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
-        without_colours,
+        drop_color_message,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_trace,
     ]
 
 
-def _formatter(renderer: Literal["json", "console"]) -> logging.Formatter:
-    """Make the one formatter; a traceback becomes data in JSON, and stays text for people."""
+def _create_formatter(renderer: Literal["json", "console"]) -> logging.Formatter:
+    """Create the formatter; a traceback is data in JSON, and text on a console."""
     last: list[Processor] = (
         [TRACEBACKS, structlog.processors.JSONRenderer(ensure_ascii=False)]
         if renderer == "json"
         else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_shared(),
+        foreign_pre_chain=_list_shared_processors(),
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
     )
 
 
-def _hand_over_to_root(level: str) -> None:
-    """Take the handlers of libraries away, so that each line is written once, and calm the talkative ones."""
+def _route_library_logs(level: str) -> None:
+    """Remove the handlers of libraries, so that each line is written once, and raise the level of verbose ones."""
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "psycopg"):
         logger = logging.getLogger(name)
         logger.handlers = []

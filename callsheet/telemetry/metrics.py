@@ -27,7 +27,7 @@ class Metrics:
     """The instruments of one process, and their page; made for the process and closed with it."""
 
     def __init__(self) -> None:
-        """Make the histograms that the parts record batches with, and the meter of all else."""
+        """Create the registry and the histograms of batches."""
         self._registry = CollectorRegistry()
         self._append_commands = self._histogram("append_batch_commands", "Commands that one append took.", SIZES)
         self._append_facts = self._histogram("append_batch_facts", "Facts that one append committed.", SIZES)
@@ -48,13 +48,13 @@ class Metrics:
         self._registry.register(histogram)
         return histogram
 
-    def appended(self, commands: int, facts: int, seconds: float) -> None:
+    def record_append(self, commands: int, facts: int, seconds: float) -> None:
         """Record a batch of the appender."""
         self._append_commands.record(commands)
         self._append_facts.record(facts)
         self._append_seconds.record(seconds)
 
-    def folded(self, projection: str, facts: int, seconds: float) -> None:
+    def record_fold(self, projection: str, facts: int, seconds: float) -> None:
         """Record a batch of a projection."""
         self._fold_facts.record(facts, projection)
         self._fold_seconds.record(seconds, projection)
@@ -108,6 +108,6 @@ def _full_name(name: str, unit: str) -> str:
     return f"callsheet_{name.replace('.', '_')}{suffix}"
 
 
-def alone(value: float) -> Values:
+def create_unlabelled(value: float) -> Values:
     """Return one value without labels."""
     return ((NO_LABELS, value),)

@@ -14,7 +14,7 @@ from store.failpoint import FailPointHook
 from store.log.log import Log
 
 
-def bus_of(  # what a bus is made of
+def create_bus(  # what a bus is made of
     settings: Settings,
     conninfo: str,
     log: Log,
@@ -23,9 +23,9 @@ def bus_of(  # what a bus is made of
     name: str,
     relayed: FailPointHook | None,
 ) -> Bus:
-    """Make the bus: over NATS when a server is named, else in the process. It may publish if it has `relayed`.
+    """Create the bus: over NATS if CALLSHEET_NATS_URL is set, else in the process. It relays if `relayed` is given.
 
-    `relayed` is told of each point where a crash of the relay would matter.
+    `relayed` is a test hook called at each crash-sensitive point of the relay.
     """
     listener = Listener(conninfo, poll_seconds=settings.feed.poll_seconds)
     nats = settings.nats

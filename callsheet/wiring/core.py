@@ -13,12 +13,12 @@ from bus.bus import Bus
 from bus.feed import Feed
 from callsheet.clock import utc_now
 from callsheet.settings.load import Settings
-from callsheet.telemetry.collect import Watch
-from callsheet.wiring.bus import bus_of
-from callsheet.wiring.engine import engine_of, executing
-from callsheet.wiring.metrics import metrics_of
-from callsheet.wiring.models import prices_of_models
-from callsheet.wiring.projections import ALL_PROJECTIONS, projections_of
+from callsheet.telemetry.collect import ProcessMetrics
+from callsheet.wiring.bus import create_bus
+from callsheet.wiring.engine import create_engine, open_executors
+from callsheet.wiring.metrics import create_metrics
+from callsheet.wiring.models import load_model_prices
+from callsheet.wiring.projections import ALL_PROJECTIONS, create_projections
 from commands.handler import Handler
 from commands.repository import Streams
 from domain.setting_types import SigningSecret
@@ -59,14 +59,14 @@ Parts = frozenset[Part]
 EVERYTHING: Parts = frozenset(Part)
 
 
-def names_of(parts: Parts) -> tuple[str, ...]:
-    """Give the names of parts, as they are told to whoever watches."""
+def list_part_names(parts: Parts) -> tuple[str, ...]:
+    """Return the names of parts, as metrics and logs show them."""
     return tuple(part.name.lower() for part in Part if part in parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """The parts of a process, made and opened, that are not the gateway; only `parts` of them are kept going."""
+    """The parts of a process, created and opened, that are not the gateway; only `parts` of them are kept going."""
 
     parts: Parts
     log_id: UUID
@@ -81,12 +81,12 @@ class Core:
     worker: Worker
     engine: Engine
     store: StoreSettings
-    watch: Watch
+    watch: ProcessMetrics
 
-    def degraded(self) -> tuple[str, ...]:
-        """Say what does not go on in this process, for `/readyz`; the logs say why, and whose it is."""
+    def list_degraded(self) -> tuple[str, ...]:
+        """Return what is degraded in this process, for `/readyz`; the logs have the reasons."""
         parked = self.checkpoints.count_parked()
-        stalled = (one.name for one in self.worker.health() if one.stalled)
+        stalled = (row.name for row in self.worker.health() if row.stalled)
         let_go = len(self.engine.stuck)
         return (
             *(f"workspaces parked in the projection {name}: {count}" for name, count in sorted(parked.items())),
@@ -113,7 +113,7 @@ class Core:
 
 
 @asynccontextmanager
-async def opened(
+async def open_core(
     settings: Settings,
     conninfo: str,
     *,
@@ -123,7 +123,7 @@ async def opened(
     projections: Sequence[str] = ALL_PROJECTIONS,
     failpoint: FailPointHook = noop,
 ) -> AsyncGenerator[Core]:
-    """Make and open the parts of a process; of the projections those named. Raises UnsafeDatabase, Unavailable."""
+    """Create and open the parts of a process, with the named projections. Raises UnsafeDatabase, Unavailable."""
     log = Log(conninfo, settings.store)
     feed = Feed(log, settings.feed)
     models = ReadModels(conninfo, settings.projection, statement_timeout_ms=settings.store.statement_timeout_ms)
@@ -132,11 +132,11 @@ async def opened(
     async with AsyncExitStack() as stack:
         log_id = await stack.enter_async_context(log.opened())
         await stack.enter_async_context(models.open())
-        metrics = metrics_of(log)
-        bus = bus_of(settings, conninfo, log, log_id, feed, name, failpoint if Part.PROJECTIONS in parts else None)
-        executors = await stack.enter_async_context(executing(log, settings, secret, bus.deltas))
-        worker = worker_of(conninfo, feed, checkpoints, projections, settings, failpoint, metrics.folded)
-        engine = engine_of(conninfo, log, feed, streams, executors, models, settings, name, failpoint=failpoint)
+        metrics = create_metrics(log)
+        bus = create_bus(settings, conninfo, log, log_id, feed, name, failpoint if Part.PROJECTIONS in parts else None)
+        executors = await stack.enter_async_context(open_executors(log, settings, secret, bus.deltas))
+        worker = create_worker(conninfo, feed, checkpoints, projections, settings, failpoint, metrics.record_fold)
+        engine = create_engine(conninfo, log, feed, streams, executors, models, settings, name, failpoint=failpoint)
         yield Core(
             parts=parts,
             log_id=log_id,
@@ -144,18 +144,20 @@ async def opened(
             feed=feed,
             bus=bus,
             streams=streams,
-            handler=Handler(log, streams, utc_now, prices_of_models(settings)),
+            handler=Handler(log, streams, utc_now, load_model_prices(settings)),
             contents=executors.contents,
             store=settings.store,
             models=models,
             checkpoints=checkpoints,
             worker=worker,
             engine=engine,
-            watch=Watch(metrics, log=log, models=models, worker=worker, engine=engine, parts=names_of(parts)),
+            watch=ProcessMetrics(
+                metrics, log=log, models=models, worker=worker, engine=engine, parts=list_part_names(parts)
+            ),
         )
 
 
-def worker_of(
+def create_worker(
     conninfo: str,
     feed: Feed,
     checkpoints: Checkpoints,
@@ -164,12 +166,16 @@ def worker_of(
     failpoint: FailPointHook,
     on_batch: OnBatch,
 ) -> Worker:
-    """Make the worker of the projections that are named."""
-    return Worker(conninfo, feed, projections_of(projections), checkpoints, settings.projection, failpoint, on_batch)
+    """Create the worker of the named projections."""
+    return Worker(
+        conninfo, feed, create_projections(projections), checkpoints, settings.projection, failpoint, on_batch
+    )
 
 
-def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Drain) -> Callable[..., Awaitable[None]]:
-    """Make the gateway over a core."""
+def create_gateway(
+    core: Core, settings: Settings, secret: SigningSecret, drain: Drain
+) -> Callable[..., Awaitable[None]]:
+    """Create the ASGI application of the gateway."""
     http = settings.http
     identity = Identity(secret.reveal().encode(), workspace_claim=settings.identity.workspace_claim, clock=utc_now)
     return build_app(
@@ -191,7 +197,7 @@ def gateway_of(core: Core, settings: Settings, secret: SigningSecret, drain: Dra
             deltas=core.bus.deltas,
             clock=utc_now,
             make_id=uuid7,
-            degraded=core.degraded,
+            degraded=core.list_degraded,
             metrics=core.watch.page,
             request_counts=core.watch.request_counts,
             settings=http,

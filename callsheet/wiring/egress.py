@@ -7,16 +7,16 @@ from engine.steps.evaluator import Evaluator
 from engine.steps.http.step import HttpSteps
 
 
-def guard_of(settings: Settings) -> Guard:
-    """Make the guard of outgoing calls."""
+def create_egress_guard(settings: Settings) -> Guard:
+    """Create the guard of outgoing calls."""
     return Guard(allowed=settings.outgoing.allowed or AllowList())
 
 
-def http_steps_of(settings: Settings, slow: Evaluator) -> HttpSteps:
-    """Make what carries out `http` steps."""
+def create_http_steps(settings: Settings, slow: Evaluator) -> HttpSteps:
+    """Create the executor of `http` steps."""
     file = settings.secrets.file
     return HttpSteps(
-        guard_of(settings),
+        create_egress_guard(settings),
         {} if file is None else file.secrets,
         settings.outgoing,
         slow,

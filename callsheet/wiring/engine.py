@@ -8,8 +8,8 @@ from bus.deltas import DeltaHub
 from bus.feed import Feed
 from callsheet.clock import utc_now
 from callsheet.settings.load import Settings
-from callsheet.wiring.egress import http_steps_of
-from callsheet.wiring.models import model_settings
+from callsheet.wiring.egress import create_http_steps
+from callsheet.wiring.models import list_model_providers
 from commands.repository import Streams
 from domain.setting_types import SigningSecret
 from engine.engine import Engine
@@ -27,7 +27,7 @@ from store.failpoint import FailPointHook
 from store.log.log import Log
 
 
-def engine_of(  # noqa: PLR0913  # what an engine is made of, by name
+def create_engine(  # noqa: PLR0913  # what an engine is made of, by name
     conninfo: str,
     log: Log,
     feed: Feed,
@@ -39,7 +39,7 @@ def engine_of(  # noqa: PLR0913  # what an engine is made of, by name
     *,
     failpoint: FailPointHook,
 ) -> Engine:
-    """Make the engine; `failpoint` is a test hook called at each crash-sensitive point."""
+    """Create the engine; `failpoint` is a test hook called at each crash-sensitive point."""
     return Engine(
         name=name,
         conninfo=conninfo,
@@ -58,14 +58,16 @@ def engine_of(  # noqa: PLR0913  # what an engine is made of, by name
 
 
 @asynccontextmanager
-async def executing(log: Log, settings: Settings, secret: SigningSecret, deltas: DeltaHub) -> AsyncGenerator[Executors]:
+async def open_executors(
+    log: Log, settings: Settings, secret: SigningSecret, deltas: DeltaHub
+) -> AsyncGenerator[Executors]:
     """Hold the executors of steps, and the connections of their calls, open for as long as the block lasts."""
     contents = PostgresContents(log.sessions)
     async with AsyncExitStack() as stack:
-        providers = build_providers(model_settings(settings), settings.model)
+        providers = build_providers(list_model_providers(settings), settings.model)
         stack.push_async_callback(providers.close)
         slow = Evaluator()  # one for all kinds of steps: the interpreter does one piece at a time anyway
-        http = http_steps_of(settings, slow)
+        http = create_http_steps(settings, slow)
         stack.push_async_callback(http.close)
         yield Executors(
             prompts=Prompts(

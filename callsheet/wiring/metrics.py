@@ -5,10 +5,10 @@ from callsheet.telemetry.metrics import Metrics
 from store.log.log import Log
 
 
-def metrics_of(log: Log) -> Metrics:
+def create_metrics(log: Log) -> Metrics:
     """Create the metrics of a process, and let its log report to them; `Watch` adds the other parts."""
     metrics, tally = Metrics(), FactTally()
     log.measure(metrics.appended)
-    log.tell(tally.committed)
-    tally.show(metrics)
+    log.tell(tally.count_batch)
+    tally.register(metrics)
     return metrics

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 
 from callsheet.settings.load import Settings
-from callsheet.wiring.egress import guard_of
+from callsheet.wiring.egress import create_egress_guard
 from domain.runs.prices import Priced
 from engine.providers.anthropic import AnthropicSettings
 from engine.providers.choice import DEFAULT, ProviderSettings
 from engine.providers.openai_compatible import OpenAiSettings
 
 
-def model_settings(settings: Settings) -> list[ProviderSettings]:
-    """Give the settings of the model providers; none without a key, and then the scripted one answers."""
+def list_model_providers(settings: Settings) -> list[ProviderSettings]:
+    """Return the providers that have an API key; if there is none, the scripted provider answers."""
     found: list[ProviderSettings] = []
     model, anthropic = settings.model, settings.anthropic
     if model.api_key is not None:
@@ -21,7 +21,7 @@ def model_settings(settings: Settings) -> list[ProviderSettings]:
                 base_url=model.base_url,
                 default_model=model.model,
                 connections_max=model.calls,
-                guard=guard_of(settings),
+                guard=create_egress_guard(settings),
             )
         )
     if anthropic.api_key is not None:
@@ -32,16 +32,16 @@ def model_settings(settings: Settings) -> list[ProviderSettings]:
                 default_model=anthropic.model,
                 connections_max=model.calls,
                 output_tokens_default=anthropic.output_tokens_default,
-                guard=guard_of(settings),
+                guard=create_egress_guard(settings),
             )
         )
     return found
 
 
-def prices_of_models(settings: Settings) -> Mapping[str, Priced]:
-    """Give what models cost, by the names that graphs use."""
+def load_model_prices(settings: Settings) -> Mapping[str, Priced]:
+    """Return the prices of models, by the names that graphs use."""
     table = settings.model.prices
     if table is None:
         return {}
-    defaults = {one.name: one.default_model for one in model_settings(settings)}
+    defaults = {provider.name: provider.default_model for provider in list_model_providers(settings)}
     return table.by_name({f"{name}/{DEFAULT}": f"{name}/{model}" for name, model in defaults.items() if model})

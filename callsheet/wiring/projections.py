@@ -38,6 +38,6 @@ PROJECTIONS: Final[Mapping[str, Callable[[], Projection]]] = MappingProxyType(
 ALL_PROJECTIONS: Final = tuple(PROJECTIONS)
 
 
-def projections_of(names: Sequence[str]) -> tuple[Projection, ...]:
-    """Make the projections that are named afresh."""
+def create_projections(names: Sequence[str]) -> tuple[Projection, ...]:
+    """Create the named projections."""
     return tuple(PROJECTIONS[name]() for name in names)

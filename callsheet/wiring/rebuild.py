@@ -6,7 +6,7 @@ from callsheet.wiring.projections import PROJECTIONS
 from projections.rebuild.rebuilding import RebuildRequest
 
 
-def wanted_of(names: Sequence[str], *, resume: bool, rate: float | None) -> RebuildRequest:
-    """Give what is to be rebuilt, made afresh."""
+def create_rebuild_request(names: Sequence[str], *, resume: bool, rate: float | None) -> RebuildRequest:
+    """Create the request of a rebuild."""
     made = tuple(PROJECTIONS[name]() for name in names)
     return RebuildRequest(projections=made, resume=resume, events_per_second=rate)

@@ -18,8 +18,8 @@ WORKSPACE = "ws_01jbr00000e00800000000000a"
 PROJECT = "prj_01jbr00000e00800000000000a"
 
 
-def said(directory: Path, *arguments: str, **variables: str) -> str:
-    """Run a command that has to refuse, and give what it said."""
+def run_command(directory: Path, *arguments: str, **variables: str) -> str:
+    """Run a command that has to refuse, and return its message."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("CALLSHEET_", "OPENAI_"))}
     ended = subprocess.run(
         [sys.executable, "-m", "callsheet", *arguments],
@@ -36,17 +36,17 @@ def said(directory: Path, *arguments: str, **variables: str) -> str:
 
 @pytest.mark.parametrize("command", [("serve", "--port", "0"), ("work",), ("project",)])
 def test_processes_apart_need_a_database_that_they_share(tmp_path: Path, command: tuple[str, ...]) -> None:
-    assert "callsheet: DATABASE_URL: name the database" in said(tmp_path, *command, DATABASE_URL="")
+    assert "callsheet: DATABASE_URL: name the database" in run_command(tmp_path, *command, DATABASE_URL="")
 
 
 @pytest.mark.parametrize("command", [("dev", "--port", "0"), ("work",), ("migrate",)])
 def test_a_database_that_is_not_there_is_said(tmp_path: Path, command: tuple[str, ...]) -> None:
     nobody = "postgresql://nobody@127.0.0.1:1/nothing"
-    assert "callsheet: the database is not reached: " in said(tmp_path, *command, DATABASE_URL=nobody)
+    assert "callsheet: the database is not reached: " in run_command(tmp_path, *command, DATABASE_URL=nobody)
 
 
 def test_a_database_that_cannot_be_read_as_one_is_said_without_its_password(tmp_path: Path) -> None:
-    message = said(tmp_path, "migrate", DATABASE_URL="postgres//ana:hunter2@host")
+    message = run_command(tmp_path, "migrate", DATABASE_URL="postgres//ana:hunter2@host")
     assert "neither a URL nor a connection string" in message
     assert "hunter2" not in message
 
@@ -65,30 +65,32 @@ def test_a_token_for_a_new_workspace_comes_with_how_to_give_others_one(
 
 @pytest.mark.parametrize("workspace", ["mine", "prj_01m855rrkje5pa0yp9nfgp14ad", ""])
 def test_a_workspace_that_is_none_is_said_with_the_option(tmp_path: Path, workspace: str) -> None:
-    box = said(tmp_path, "token", "--workspace", workspace)
+    box = run_command(tmp_path, "token", "--workspace", workspace)
     message = " ".join(box.replace("│", " ").split())
     assert "'--workspace'" in message
     assert "is not an id of the form ws_" in message
 
 
 def test_a_setting_says_what_it_expects(tmp_path: Path) -> None:
-    assert said(tmp_path, "dev", CALLSHEET_HTTP_PORT="http") == "callsheet: CALLSHEET_HTTP_PORT: Expected `int`\n"
+    assert (
+        run_command(tmp_path, "dev", CALLSHEET_HTTP_PORT="http") == "callsheet: CALLSHEET_HTTP_PORT: Expected `int`\n"
+    )
 
 
 def test_help_names_the_command_as_it_is_typed(tmp_path: Path) -> None:
-    assert "Usage: callsheet token" in said(tmp_path, "token", "--nothing")
+    assert "Usage: callsheet token" in run_command(tmp_path, "token", "--nothing")
 
 
-def commands_of(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Give every command below a group, with how it is called."""
+def list_commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield every command below a group, with its path."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
-            yield from commands_of(command, *path, name)
+            yield from list_commands(command, *path, name)
         else:
             yield (*path, name), command
 
 
-COMMANDS = list(commands_of(main))
+COMMANDS = list(list_commands(main))
 
 
 @pytest.mark.parametrize("path", [path for path, _ in COMMANDS], ids=" ".join)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from callsheet.demo.server import running_server
+from callsheet.demo.server import start_server
 
 TOP = Path(__file__).parents[2]
 SECONDS_MAX = 60
@@ -45,7 +45,7 @@ async def test_the_first_session_of_the_readme_ends_with_a_completed_run(databas
         "DATABASE_URL": database,
         "CALLSHEET_DATA_DIRECTORY": str(tmp_path),
     }
-    async with running_server(environ) as url:
+    async with start_server(environ) as url:
         # The stream is followed last, so that it ends by itself.
         script = (begin + UNTIL_IT_WAITS + decide + "\n" + follow).replace("http://localhost:8000", url)
         said = await run_script(

@@ -16,7 +16,7 @@ import pytest
 
 from bus.nats.cloudevents import Envelope, decode_envelope
 from bus.nats.subjects import format_subject
-from callsheet.demo.server import running_server
+from callsheet.demo.server import start_server
 from callsheet.settings.load import list_variables
 from domain.ids import to_uuid
 from tests.docs.test_first_session import run_script
@@ -96,7 +96,7 @@ async def test_the_steps_of_the_page_end_with_the_counts(
     }
     backfill = SHELL.findall(PAGE.split("## How do I backfill")[1])[0]
     script = "".join(adapt_block(block, tmp_path) for block in (give, python, typescript, backfill))
-    async with running_server(environ) as url:
+    async with start_server(environ) as url:
         said = await run_script(script.replace("http://localhost:8000", url), environ)
     assert len(COUNTED.findall(said)) == 3
 

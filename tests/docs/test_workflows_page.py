@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 import msgspec
 import pytest
 
-from callsheet.demo.server import running_server
+from callsheet.demo.server import start_server
 from domain.graphs.graph import ErrorClass, Node
 from domain.graphs.references import find_raw_references
 from domain.graphs.validation.check import check_graph
@@ -86,7 +86,7 @@ async def test_the_first_graph_of_the_page_is_made_run_decided_and_judged(databa
         "DATABASE_URL": database,
         "CALLSHEET_DATA_DIRECTORY": str(tmp_path),
     }
-    async with running_server(environ) as url:
+    async with start_server(environ) as url:
         script = f"{begin}{make}{UNTIL_IT_WAITS}{look}{follow}{UNTIL_IT_IS_READ}{read}{judge}{share}{verbs}{fail}{mend}"
         script = script.replace("http://localhost:8000", url)
         said = await run_script(

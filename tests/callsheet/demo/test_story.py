@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from callsheet.demo.demo import was_scripted, why_scripted
-from callsheet.demo.story import Story
+from callsheet.demo.demo import explain_scripted_model, has_scripted_step
+from callsheet.demo.story import DemoConsole
 
 COLUMNS = 80
 USAGE = {"model": "scripted/openai/default", "input_tokens": 120, "output_tokens": 9}
@@ -15,7 +15,7 @@ USAGE = {"model": "scripted/openai/default", "input_tokens": 120, "output_tokens
 
 def shown(topic: str, **fact: Any) -> list[str]:  # noqa: ANN401  # the fields of any fact
     told = StringIO()
-    Story(Console(file=told, width=COLUMNS)).event({"topic": topic, "data": fact}, 48.2)
+    DemoConsole(Console(file=told, width=COLUMNS)).print_event({"topic": topic, "data": fact}, 48.2)
     return [line.rstrip() for line in told.getvalue().splitlines()]
 
 
@@ -68,16 +68,16 @@ def test_the_longest_topic_is_not_cut() -> None:
 @pytest.mark.parametrize(("model", "scripted"), [("scripted/openai/default", True), ("gpt-5-mini", False)])
 def test_a_run_is_scripted_where_the_provider_that_answered_says_so(model: str, *, scripted: bool) -> None:
     steps = {"outline": {"usage": {**USAGE, "model": model}}, "review": {"usage": None}, "sent_back": {}}
-    assert was_scripted({"steps": steps}) is scripted
+    assert has_scripted_step({"steps": steps}) is scripted
 
 
 def test_a_scripted_run_in_spite_of_a_key_is_explained() -> None:
-    assert "OPENAI_API_KEY" in why_scripted(has_key=False)
-    assert "make dev" in why_scripted(has_key=True)
+    assert "OPENAI_API_KEY" in explain_scripted_model(has_key=False)
+    assert "make dev" in explain_scripted_model(has_key=True)
 
 
 def test_a_command_to_be_copied_is_not_broken_into_lines() -> None:
     told = StringIO()
     command = "curl " + "a-long-argument " * 10 + "end"
-    Story(Console(file=told, width=COLUMNS)).say(command)
+    DemoConsole(Console(file=told, width=COLUMNS)).print_text(command)
     assert told.getvalue() == command + "\n"

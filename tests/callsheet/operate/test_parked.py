@@ -14,7 +14,7 @@ from projections.runtime.commit import OwnedProjection
 from projections.runtime.parking import load_state
 from store.postgres.arrays import register
 from store.postgres.connections import open_connection
-from tests.support.callsheet.operate import answered, migrated, project_with_names, said
+from tests.support.callsheet.operate import migrate_database, project_with_names, run_callsheet, run_callsheet_json
 from tests.support.store.given import WORKSPACE, open_log
 
 NO_POISON = "alter table projects add constraint no_poison check (name <> 'poison')"
@@ -54,7 +54,7 @@ async def followed(database: str) -> None:
 @pytest.fixture
 def poisoned(database: str) -> str:
     """A database in which one workspace is parked in the projects, at position 3."""
-    executed(migrated(database), NO_POISON)
+    executed(migrate_database(database), NO_POISON)
     project_with_names(database, "a", "b", "poison")
     project_with_names(database, "hers", workspace=uuid7())
     asyncio.run(followed(database))
@@ -62,57 +62,60 @@ def poisoned(database: str) -> str:
 
 
 def test_what_is_parked_is_listed_and_shown(poisoned: str) -> None:
-    listed = answered(poisoned, "projections", "parked", "list")
+    listed = run_callsheet_json(poisoned, "projections", "parked", "list")
     (one,) = listed["parked"]
     assert (one["projection"], one["workspace_id"], one["topic"]) == ("projects", OURS, "project.renamed")
     assert "no_poison" in one["error"]
-    assert said(poisoned, "projections", "parked", "list").exit_code == ATTENTION
-    assert said(poisoned, "projections", "parked", "list", "runs").exit_code == 0
-    shown = said(poisoned, "projections", "parked", "show", "projects", OURS)
+    assert run_callsheet(poisoned, "projections", "parked", "list").exit_code == ATTENTION
+    assert run_callsheet(poisoned, "projections", "parked", "list", "runs").exit_code == 0
+    shown = run_callsheet(poisoned, "projections", "parked", "show", "projects", OURS)
     assert shown.exit_code == ATTENTION
     assert "parked" in shown.stdout
-    assert said(poisoned, "projections", "parked", "show", "runs", OURS).exit_code == ABSENT
+    assert run_callsheet(poisoned, "projections", "parked", "show", "runs", OURS).exit_code == ABSENT
 
 
 def test_where_nothing_is_parked_a_sentence_says_so(database: str) -> None:
     parked = ("projections", "parked")
-    listed = said(migrated(database), *parked, "list")
+    listed = run_callsheet(migrate_database(database), *parked, "list")
     assert (listed.exit_code, listed.stdout) == (0, "Nothing is parked.\n")
-    assert answered(database, *parked, "list") == {"parked": [], "skipped": [], "history": []}
-    retried = said(database, *parked, "retry", "projects")
+    assert run_callsheet_json(database, *parked, "list") == {"parked": [], "skipped": [], "history": []}
+    retried = run_callsheet(database, *parked, "retry", "projects")
     assert (retried.exit_code, retried.stdout) == (ABSENT, "Nothing is parked there, so there is nothing to retry.\n")
-    assert answered(database, *parked, "retry", "projects") == []
-    shown = said(database, *parked, "show", "projects", OURS)
+    assert run_callsheet_json(database, *parked, "retry", "projects") == []
+    shown = run_callsheet(database, *parked, "show", "projects", OURS)
     assert shown.exit_code == ABSENT
     assert "was never parked" in shown.stdout
 
 
 def test_a_retry_says_whether_the_fault_is_mended(poisoned: str) -> None:
-    (still,) = answered(poisoned, "projections", "parked", "retry", "projects", OURS)
+    (still,) = run_callsheet_json(poisoned, "projections", "parked", "retry", "projects", OURS)
     assert "no_poison" in still["error"]
-    assert said(poisoned, "projections", "parked", "retry", "projects").exit_code == ATTENTION
+    assert run_callsheet(poisoned, "projections", "parked", "retry", "projects").exit_code == ATTENTION
     executed(poisoned, MENDED)
-    (mended,) = answered(poisoned, "projections", "parked", "retry", "projects")
+    (mended,) = run_callsheet_json(poisoned, "projections", "parked", "retry", "projects")
     assert (mended["error"], mended["workspace_id"]) == (None, OURS)
-    assert said(poisoned, "projections", "parked", "retry", "projects").exit_code == ABSENT
-    assert said(poisoned, "projections", "parked", "list").exit_code == 0
+    assert run_callsheet(poisoned, "projections", "parked", "retry", "projects").exit_code == ABSENT
+    assert run_callsheet(poisoned, "projections", "parked", "list").exit_code == 0
 
 
 def test_only_the_fact_at_which_it_is_parked_can_be_skipped(poisoned: str) -> None:
-    (one,) = answered(poisoned, "projections", "parked", "list")["parked"]
+    (one,) = run_callsheet_json(poisoned, "projections", "parked", "list")["parked"]
     skip = ("projections", "parked", "skip", "projects", OURS, "--why", "a test", "--by", "ada", "--position")
-    elsewhere = said(poisoned, *skip, str(one["from_position"] + 1))
-    assert (elsewhere.exit_code, answered(poisoned, "projections", "parked", "list")["skipped"]) == (ABSENT, [])
-    assert said(poisoned, *skip, str(one["from_position"])).exit_code == 0
-    (skipped,) = answered(poisoned, "projections", "parked", "list")["skipped"]
+    elsewhere = run_callsheet(poisoned, *skip, str(one["from_position"] + 1))
+    assert (elsewhere.exit_code, run_callsheet_json(poisoned, "projections", "parked", "list")["skipped"]) == (
+        ABSENT,
+        [],
+    )
+    assert run_callsheet(poisoned, *skip, str(one["from_position"])).exit_code == 0
+    (skipped,) = run_callsheet_json(poisoned, "projections", "parked", "list")["skipped"]
     assert (skipped["skipped_by"], skipped["why"], skipped["rest_of_stream"]) == ("ada", "a test", False)
-    shown = answered(poisoned, "projections", "parked", "show", "projects", OURS)
+    shown = run_callsheet_json(poisoned, "projections", "parked", "show", "projects", OURS)
     assert [row["happened"] for row in shown["history"]] == ["unparked", "retried", "skipped", "parked"]
 
 
 def test_a_retry_takes_up_every_workspace_however_many_are_parked(database: str) -> None:
-    executed(migrated(database), MANY)
-    assert "counts them all" in said(database, "projections", "parked", "list").stdout
-    found = answered(database, "projections", "parked", "retry", "projects")
+    executed(migrate_database(database), MANY)
+    assert "counts them all" in run_callsheet(database, "projections", "parked", "list").stdout
+    found = run_callsheet_json(database, "projections", "parked", "retry", "projects")
     assert len({one["workspace_id"] for one in found}) == 1_005
-    assert answered(database, "projections", "parked", "list") == {"parked": [], "skipped": [], "history": []}
+    assert run_callsheet_json(database, "projections", "parked", "list") == {"parked": [], "skipped": [], "history": []}

@@ -12,7 +12,7 @@ from callsheet.wiring.projections import PROJECTIONS
 from projections.runtime.status import label_session, read_projection_statuses
 from store.postgres.connections import open_connection
 from store.postgres.lock_status import name_session
-from tests.support.callsheet.operate import answered, migrated, project_with_names, said
+from tests.support.callsheet.operate import migrate_database, project_with_names, run_callsheet, run_callsheet_json
 from tests.support.callsheet.separate_processes import apart
 from tests.support.waiting import eventually
 
@@ -25,62 +25,64 @@ def executed(database: str, statement: str) -> None:
 
 
 def test_a_database_that_is_away_is_said_with_exit_code_2() -> None:
-    answer = said(NOWHERE, "projections", "status")
+    answer = run_callsheet(NOWHERE, "projections", "status")
     assert answer.exit_code == 2
     assert "callsheet: the database is not reached: " in answer.stderr
 
 
 def test_a_database_that_cannot_be_read_as_one_is_said_without_its_password() -> None:
-    answer = said("postgres//ana:hunter2@host", "projections", "list")
+    answer = run_callsheet("postgres//ana:hunter2@host", "projections", "list")
     assert answer.exit_code == 2
     assert "neither a URL nor a connection string" in answer.stderr
     assert "hunter2" not in answer.stderr
 
 
 def test_an_older_schema_is_not_migrated_but_said(database: str) -> None:
-    answer = said(database, "projections", "list")
+    answer = run_callsheet(database, "projections", "list")
     assert answer.exit_code == 2
     assert re.search("callsheet: the database lacks migration 1 of [a-z]+: run `callsheet migrate`", answer.stderr)
 
 
 def test_a_newer_schema_is_said(database: str) -> None:
-    executed(migrated(database), "insert into schema_migrations values ('projections', 9999, 'later', 'x')")
-    answer = said(database, "projections", "status")
+    executed(migrate_database(database), "insert into schema_migrations values ('projections', 9999, 'later', 'x')")
+    answer = run_callsheet(database, "projections", "status")
     assert answer.exit_code == 2
     assert "newer than this Callsheet knows" in answer.stderr
 
 
 def test_a_name_that_is_none_is_said_with_those_that_are(database: str) -> None:
-    answer = said(database, "projections", "status", "rins")
+    answer = run_callsheet(database, "projections", "status", "rins")
     assert answer.exit_code == 2
     assert "'rins' is none of projects, workflows," in " ".join(answer.stderr.replace("│", " ").split())
 
 
 def test_where_nobody_follows_the_whole_log_is_behind(database: str) -> None:
-    project_with_names(migrated(database), "one", "two", "three")
-    told = answered(database, "projections", "status", "projects")
+    project_with_names(migrate_database(database), "one", "two", "three")
+    told = run_callsheet_json(database, "projections", "status", "projects")
     assert (told["head"], told["healthy"]) == (3, False)
     (status,) = told["projections"]
     assert status["attention"] == ["nobody follows"]
     assert (status["standing"]["position"], status["standing"]["lag_events"]) == (0, 3)
     assert status["standing"]["lag_seconds"] > 0
-    assert said(database, "projections", "status").exit_code == 3
+    assert run_callsheet(database, "projections", "status").exit_code == 3
 
 
 def test_the_age_of_the_first_fact_not_folded_is_the_lag(database: str) -> None:
-    project_with_names(migrated(database), "one", "two", "three")
+    project_with_names(migrate_database(database), "one", "two", "three")
     executed(database, "update events set recorded_at = now() - interval '1 hour' where notification_id = 3")
     executed(
         database,
         "insert into checkpoints (projection, position, generation) values ('projects', 2, 0), ('runs', 3, 7)",
     )
-    behind = answered(database, "projections", "status", "projects", "runs")["projections"]
+    behind = run_callsheet_json(database, "projections", "status", "projects", "runs")["projections"]
     assert [one["standing"]["lag_events"] for one in behind] == [1, 0]
     assert [one["standing"]["generation"] for one in behind] == [0, 7]
     assert 3_600 <= behind[0]["standing"]["lag_seconds"] < 3_700
     assert behind[0]["attention"] == ["nobody follows", "over 10.0 s behind"]
     assert behind[1]["standing"]["lag_seconds"] == 0
-    within = answered(database, "projections", "status", "projects", "--lag-seconds-max", "7200")["projections"]
+    within = run_callsheet_json(database, "projections", "status", "projects", "--lag-seconds-max", "7200")[
+        "projections"
+    ]
     assert within[0]["attention"] == ["nobody follows"]
 
 
@@ -93,25 +95,27 @@ def test_the_worker_that_follows_is_named_and_another_stands_by(database: str, t
             return all(found.get(name).followed_by and found.get(name).standing_by == 1 for name in PROJECTIONS)
 
         asyncio.run(eventually(both, what="one worker has each projection and one stands by", seconds=30))
-        told = answered(database, "projections", "status")
+        told = run_callsheet_json(database, "projections", "status")
         workers = {one["standing"]["followed_by"]["process"] for one in told["projections"]}
         assert any(worker.startswith(f"{first.process.pid}.{socket.gethostname()[:5]}") for worker in workers)
         assert told["healthy"] is True
-        answer = said(database, "projections", "status")
+        answer = run_callsheet(database, "projections", "status")
         assert answer.exit_code == 0
         assert "The log ends at position 0." in answer.stdout
         assert all(name in answer.stdout for name in PROJECTIONS)
 
 
 def test_the_list_names_what_each_folds_and_what_another_version_left(database: str) -> None:
-    executed(migrated(database), "insert into checkpoints (projection, position) values ('gone', 7), ('runs', 5)")
-    listed = {one["name"]: one for one in answered(database, "projections", "list")}
+    executed(
+        migrate_database(database), "insert into checkpoints (projection, position) values ('gone', 7), ('runs', 5)"
+    )
+    listed = {one["name"]: one for one in run_callsheet_json(database, "projections", "list")}
     assert list(listed) == [*PROJECTIONS, "gone"]
     assert (listed["runs"]["known"], listed["runs"]["position"]) == (True, 5)
     assert "runs" in listed["runs"]["tables"]
     assert "run.started" in listed["runs"]["topics"]
     assert (listed["gone"]["known"], listed["gone"]["position"]) == (False, 7)
-    answer = said(database, "projections", "list")
+    answer = run_callsheet(database, "projections", "list")
     assert answer.exit_code == 0
     assert "gone (of another version)" in answer.stdout
 
@@ -122,7 +126,7 @@ def test_a_process_is_still_known_where_its_name_is_long() -> None:
 
 
 def test_a_worker_of_some_projections_leaves_the_others_alone(database: str, tmp_path: Path) -> None:
-    project_with_names(migrated(database), "one")
+    project_with_names(migrate_database(database), "one")
     with apart(database, tmp_path, "project", "projects", "timers"):
 
         async def followed() -> bool:
@@ -131,6 +135,6 @@ def test_a_worker_of_some_projections_leaves_the_others_alone(database: str, tmp
             return {name for name in PROJECTIONS if found.get(name).followed_by} == {"projects", "timers"}
 
         asyncio.run(eventually(followed, what="the two that were named are followed, and no other", seconds=30))
-    refused = said(database, "project", "projects", "nothing")
+    refused = run_callsheet(database, "project", "projects", "nothing")
     assert refused.exit_code == 2
     assert "'nothing' is none of projects" in refused.stderr.replace("\n", " ")

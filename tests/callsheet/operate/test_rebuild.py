@@ -13,7 +13,7 @@ import psycopg
 from callsheet.wiring.projections import ALL_PROJECTIONS, PROJECTIONS, projections_of
 from projections.runtime.worker import Worker
 from tests.callsheet.test_dev import environ
-from tests.support.callsheet.operate import answered, migrated, project_with_names, said
+from tests.support.callsheet.operate import migrate_database, project_with_names, run_callsheet, run_callsheet_json
 from tests.support.projections.given import PROMPT_BOUNDS, open_harness, run_in_background
 from tests.support.waiting import eventually
 
@@ -45,7 +45,7 @@ def followed(database: str, *names: str) -> str:
                     await checkpoints.wait_for(name, head, 15)
 
     for name in names:
-        project_with_names(migrated(database), name)
+        project_with_names(migrate_database(database), name)
     asyncio.run(fold())
     rows(database, "update checkpoints set position = %s", len(names))
     return database
@@ -53,12 +53,12 @@ def followed(database: str, *names: str) -> str:
 
 def test_a_rebuild_that_comes_to_the_same_exits_with_0(database: str) -> None:
     followed(database, "one", "two")
-    answer = said(database, "projections", "rebuild", "--all")
+    answer = run_callsheet(database, "projections", "rebuild", "--all")
     assert answer.exit_code == 0, answer.output
     assert "The tables are swapped; the former ones are kept in the schema replaced_1 until" in " ".join(
         answer.stdout.split()
     )
-    told = answered(database, "projections", "rebuild", "projects")
+    told = run_callsheet_json(database, "projections", "rebuild", "projects")
     assert (told["id"], told["same"], told["events"]) == (2, True, 2)
     (table,) = told["projections"][0]["tables"]
     assert (table["table"], table["rows_former"], table["rows_new"], table["different"]) == ("projects", 2, 2, 0)
@@ -70,7 +70,7 @@ def test_a_rebuild_mends_rows_that_were_wrong_says_which_and_exits_with_3(databa
     rows(database, "update projects set name = 'wrong' where name = 'one'")
     rows(database, "delete from projects where name = 'two'")
     rows(database, STRANGER)
-    answer = said(database, "projections", "rebuild", "projects")
+    answer = run_callsheet(database, "projections", "rebuild", "projects")
     assert answer.exit_code == 3, answer.output
     assert "differs in name" in answer.stdout
     assert "only before" in answer.stdout
@@ -81,13 +81,13 @@ def test_a_rebuild_mends_rows_that_were_wrong_says_which_and_exits_with_3(databa
 
 def test_prune_drops_what_was_replaced_and_nothing_else(database: str) -> None:
     followed(database, "one")
-    said(database, "projections", "rebuild", "projects")
-    said(database, "projections", "rebuild", "runs", "tasks")
-    told = answered(database, "projections", "prune")
+    run_callsheet(database, "projections", "rebuild", "projects")
+    run_callsheet(database, "projections", "rebuild", "runs", "tasks")
+    told = run_callsheet_json(database, "projections", "prune")
     assert told == {"pruned": [{"id": 1, "projections": ["projects"]}, {"id": 2, "projections": ["runs", "tasks"]}]}
     assert rows(database, "select nspname from pg_namespace where nspname ~ '^(replaced|generation)_'") == []
     assert rows(database, "select name from projects") == [("one",)]
-    assert said(database, "projections", "prune").stdout == "No replaced tables are kept.\n"
+    assert run_callsheet(database, "projections", "prune").stdout == "No replaced tables are kept.\n"
 
 
 def test_what_cannot_be_meant_exits_with_2(database: str) -> None:
@@ -99,7 +99,7 @@ def test_what_cannot_be_meant_exits_with_2(database: str) -> None:
         (("runs", "--resume"), "there is no rebuild of these projections to resume"),
         (("runs", "--resume", "--abandon"), "say opposite things"),
     ):
-        answer = said(database, "projections", "rebuild", *arguments)
+        answer = run_callsheet(database, "projections", "rebuild", *arguments)
         assert answer.exit_code == 2
         assert message in " ".join(answer.stderr.replace("│", " ").split())
 
@@ -124,10 +124,10 @@ def test_a_rebuild_that_is_told_to_stop_exits_with_4_and_is_resumed(database: st
         process.send_signal(number)
         _, told = process.communicate(timeout=30)
         assert (process.returncode, "--resume goes on where it was" in told) == (4, True), told
-    assert said(database, "projections", "rebuild", "projects").exit_code == 2, (
+    assert run_callsheet(database, "projections", "rebuild", "projects").exit_code == 2, (
         "it is resumed or abandoned, by decision"
     )
-    answer = answered(database, "projections", "rebuild", "--resume")
+    answer = run_callsheet_json(database, "projections", "rebuild", "--resume")
     assert (answer["id"], answer["same"]) == (1, True)
     assert 0 < answer["events"] < 10
 
@@ -139,7 +139,7 @@ def test_a_rebuild_that_was_stopped_can_be_abandoned(database: str) -> None:
         "insert into rebuilds (projections, positions, migrations, state) values ('{runs}', '{0}', 1, 'building')",
     )
     rows(database, "create schema generation_1")
-    assert "were migrated after rebuild 1 began" in said(database, "projections", "rebuild", "--resume").stderr
-    assert answered(database, "projections", "rebuild", "--abandon") == {"abandoned": [1]}
+    assert "were migrated after rebuild 1 began" in run_callsheet(database, "projections", "rebuild", "--resume").stderr
+    assert run_callsheet_json(database, "projections", "rebuild", "--abandon") == {"abandoned": [1]}
     assert rows(database, "select nspname from pg_namespace where nspname ~ '^generation_'") == []
-    assert said(database, "projections", "rebuild", "runs").exit_code == 0
+    assert run_callsheet(database, "projections", "rebuild", "runs").exit_code == 0

@@ -8,7 +8,7 @@ import msgspec
 import psycopg
 
 from bus.nats.relay_status import read_relay_status
-from tests.support.callsheet.operate import answered, migrated, project_with_names, said
+from tests.support.callsheet.operate import migrate_database, project_with_names, run_callsheet, run_callsheet_json
 from tests.support.callsheet.separate_processes import apart
 from tests.support.servers.nats import NatsForTests
 from tests.support.waiting import eventually
@@ -21,8 +21,8 @@ async def asked(database: str) -> dict[str, Any]:
 
 
 def test_where_nothing_was_ever_relayed_somebody_has_to_look(database: str) -> None:
-    project_with_names(migrated(database), "one", "two")
-    told = answered(database, "relay", "status")
+    project_with_names(migrate_database(database), "one", "two")
+    told = run_callsheet_json(database, "relay", "status")
     assert told["standing"] | {"lag_seconds": 0} == {
         "head": 2,
         "begun": False,
@@ -35,13 +35,13 @@ def test_where_nothing_was_ever_relayed_somebody_has_to_look(database: str) -> N
     }
     assert told["standing"]["lag_seconds"] > 0
     assert told["attention"] == ["nothing was ever relayed, and no process does"]
-    assert said(database, "relay", "status").exit_code == 3
+    assert run_callsheet(database, "relay", "status").exit_code == 3
 
 
 def test_the_process_that_relays_is_named_and_another_stands_by(
     database: str, tmp_path: Path, nats_server: NatsForTests
 ) -> None:
-    project_with_names(migrated(database), "one", "two")
+    project_with_names(migrate_database(database), "one", "two")
     url = {"NATS_URL": nats_server.url}
     with apart(database, tmp_path, "project", **url) as first, apart(database, tmp_path, "project", **url) as second:
 
@@ -50,11 +50,11 @@ def test_the_process_that_relays_is_named_and_another_stands_by(
             return standing["cursor"] == 2 and standing["holder"] is not None and standing["standing_by"] == 1
 
         asyncio.run(eventually(relayed, what="one process relays and one stands by", seconds=30))
-        told = answered(database, "relay", "status")
+        told = run_callsheet_json(database, "relay", "status")
         holder = int(told["standing"]["holder"]["process"].partition(".")[0])
         assert holder in {first.process.pid, second.process.pid}
         assert (told["healthy"], told["standing"]["lag_events"]) == (True, 0)
-        answer = said(database, "relay", "status")
+        answer = run_callsheet(database, "relay", "status")
         assert answer.exit_code == 0
         assert str(holder) in answer.stdout
 

@@ -127,8 +127,8 @@ def metrics() -> Metrics:
 
 def test_models_past_a_bound_are_counted_together(metrics: Metrics) -> None:
     tally, run = FactTally(), new_id()
-    tally.show(metrics)
-    tally.committed(number_facts([(run, used(f"openai/{number}", number)) for number in range(MODELS_MAX + 10)]))
+    tally.register(metrics)
+    tally.count_batch(number_facts([(run, used(f"openai/{number}", number)) for number in range(MODELS_MAX + 10)]))
     page = values(metrics.page().decode())
     tokens = {name: value for name, value in page.items() if name.startswith("callsheet_model_tokens_total")}
     assert len(tokens) == 2 * (MODELS_MAX + 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from callsheet.settings.load import SettingsUnusable, load_settings
-from callsheet.wiring.models import prices_of_models
+from callsheet.wiring.models import load_model_prices
 from domain.runs.prices import ModelPrice
 
 TABLE = '{"openai/gpt-5": {"input_usd": "1.25", "output_usd": "10"}}'
@@ -16,7 +16,7 @@ def test_prices_are_read_from_json_and_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "prices.json"
     file.write_text(TABLE)
     for text in (TABLE, str(file)):
-        table = prices_of_models(load_settings({"CALLSHEET_MODEL_PRICES": text}))
+        table = load_model_prices(load_settings({"CALLSHEET_MODEL_PRICES": text}))
         assert {name: (priced.model, priced.price) for name, priced in table.items()} == {
             "openai/gpt-5": ("openai/gpt-5", PRICE)
         }
@@ -24,11 +24,11 @@ def test_prices_are_read_from_json_and_from_a_file(tmp_path: Path) -> None:
 
 def test_the_default_model_has_the_price_of_what_it_stands_for() -> None:
     environ = {"CALLSHEET_MODEL_PRICES": TABLE, "OPENAI_API_KEY": "sk-x", "OPENAI_MODEL": "gpt-5"}
-    assert prices_of_models(load_settings(environ))["openai/default"].model == "openai/gpt-5"
+    assert load_model_prices(load_settings(environ))["openai/default"].model == "openai/gpt-5"
 
 
 def test_without_a_table_nothing_has_a_price() -> None:
-    assert prices_of_models(load_settings({})) == {}
+    assert load_model_prices(load_settings({})) == {}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from store.postgres.migrations import migrate
 from tests.support.store.given import WORKSPACE, create_append, open_log
 
 
-def said(database: str, *arguments: str) -> Result:
+def run_callsheet(database: str, *arguments: str) -> Result:
     """Run a command against a database in this process; what is unexpected is raised."""
     found = CliRunner().invoke(main, arguments, env={"DATABASE_URL": database}, prog_name="callsheet")
     if found.exception is not None and not isinstance(found.exception, SystemExit):
@@ -24,12 +24,12 @@ def said(database: str, *arguments: str) -> Result:
     return found
 
 
-def answered(database: str, *arguments: str) -> Any:  # noqa: ANN401  # JSON
-    """Run a command with `--json`, whatever its exit code, and give what it printed."""
-    return json.loads(said(database, *arguments, "--json").stdout)
+def run_callsheet_json(database: str, *arguments: str) -> Any:  # noqa: ANN401  # JSON
+    """Run a command with `--json`, whatever its exit code, and return what it printed."""
+    return json.loads(run_callsheet(database, *arguments, "--json").stdout)
 
 
-def migrated(database: str) -> str:
+def migrate_database(database: str) -> str:
     asyncio.run(migrate(database, COMPONENTS))
     return database
 
@@ -39,11 +39,11 @@ def project_with_names(database: str, *names: str, workspace: UUID = WORKSPACE) 
     project = uuid7()
     facts: list[Fact] = [ProjectCreated(name=names[0], owner="ada")]
     facts += [ProjectRenamed(name=name) for name in names[1:]]
-    recorded(database, project, *facts, workspace=workspace)
+    record_events(database, project, *facts, workspace=workspace)
     return project
 
 
-def recorded(database: str, stream: UUID, *facts: Fact, workspace: UUID = WORKSPACE) -> None:
+def record_events(database: str, stream: UUID, *facts: Fact, workspace: UUID = WORKSPACE) -> None:
     """Append facts of a new stream, all at once."""
 
     async def append_them() -> None:
@@ -55,6 +55,6 @@ def recorded(database: str, stream: UUID, *facts: Fact, workspace: UUID = WORKSP
 
 def answered_lines(database: str, *arguments: str) -> list[dict[str, Any]]:
     """Run a command with `--json` that prints a line a thing, and give them."""
-    found = said(database, *arguments, "--json")
+    found = run_callsheet(database, *arguments, "--json")
     assert found.exit_code == 0, found.stderr
     return [json.loads(line) for line in found.stdout.splitlines()]

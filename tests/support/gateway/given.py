@@ -9,14 +9,12 @@ from uuid import UUID
 
 import httpx2
 import uuid_utils.compat
-import uvicorn
 from msgspec import UNSET, Struct, field
 from msgspec.structs import replace
 
-from callsheet.server.bounded_http import BoundedHttp
-from callsheet.server.serve import Server, listen
+from callsheet.server.serve import Server, create_uvicorn_config, listen
 from callsheet.settings.load import Settings
-from callsheet.wiring.core import EVERYTHING, Core, gateway_of, opened
+from callsheet.wiring.core import EVERYTHING, Core, create_gateway, open_core
 from domain.setting_types import SigningSecret
 from gateway.drain import Drain
 from gateway.identity.development_tokens import sign_development_token
@@ -43,18 +41,10 @@ class Environment(Struct, frozen=True, kw_only=True):
 @asynccontextmanager
 async def serving(conninfo: str, settings: Settings) -> AsyncGenerator[Environment]:
     """Serve a migrated database on a free port for the length of a block."""
-    async with opened(settings, conninfo, name="test", secret=SECRET, parts=EVERYTHING) as core:
+    async with open_core(settings, conninfo, name="test", secret=SECRET, parts=EVERYTHING) as core:
         listening = listen("127.0.0.1", 0)
         drain = Drain(core.feed)
-        config = uvicorn.Config(
-            gateway_of(core, settings, SECRET, drain),
-            http=BoundedHttp,
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            ws="none",
-            timeout_graceful_shutdown=10,
-        )
+        config = create_uvicorn_config(create_gateway(core, settings, SECRET, drain), shutdown_seconds_max=10)
         server = Server(config)
         parts = asyncio.create_task(core.run())
         served = asyncio.create_task(server.serve(sockets=[listening]))

@@ -11,7 +11,7 @@ from typing import Final
 
 import uvloop
 
-from callsheet.secrets import secret_of
+from callsheet.development_secret import load_signing_secret
 from callsheet.server.serve import serve
 from callsheet.settings.load import load_settings
 from callsheet.telemetry.logging import configure_logging
@@ -51,7 +51,7 @@ async def main() -> None:
     if conninfo is None:
         raise TypeError("an engine apart needs a database")
     failpoint = create_killer(os.environ[VARIABLE]) if VARIABLE in os.environ else noop
-    await serve(settings, conninfo, secret_of(settings), frozenset({Part.ENGINE}), failpoint=failpoint)
+    await serve(settings, conninfo, load_signing_secret(settings), frozenset({Part.ENGINE}), failpoint=failpoint)
 
 
 if __name__ == "__main__":

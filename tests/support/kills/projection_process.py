@@ -9,7 +9,7 @@ from typing import Final
 
 import uvloop
 
-from callsheet.secrets import secret_of
+from callsheet.development_secret import load_signing_secret
 from callsheet.server.serve import serve
 from callsheet.settings.load import load_settings
 from callsheet.telemetry.logging import configure_logging
@@ -31,7 +31,7 @@ async def main() -> None:
     for variable, number in ((VARIABLE, signal.SIGKILL), (STOP_VARIABLE, signal.SIGSTOP)):
         if variable in os.environ:
             failpoint = create_killer(os.environ[variable], number)
-    await serve(settings, conninfo, secret_of(settings), frozenset({Part.PROJECTIONS}), failpoint=failpoint)
+    await serve(settings, conninfo, load_signing_secret(settings), frozenset({Part.PROJECTIONS}), failpoint=failpoint)
 
 
 if __name__ == "__main__":

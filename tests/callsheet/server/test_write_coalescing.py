@@ -1,13 +1,13 @@
-"""Corked connections: what one turn of the loop writes leaves in one piece, in order, and all of it at the end."""
+"""Write coalescing: the writes of one loop iteration leave in one piece, in order, and all of it at the end."""
 
 import asyncio
 from asyncio import Transport
 
-from callsheet.server.corked import CorkedTransport
+from callsheet.server.write_coalescing import WriteCoalescingTransport
 
 
 class Wire(Transport):
-    """The other side of the cork: a transport of asyncio that keeps each piece it is handed."""
+    """A transport that records each write."""
 
     def __init__(self) -> None:
         """Begin with nothing written."""
@@ -29,9 +29,9 @@ class Wire(Transport):
         return self.closed
 
 
-def corked() -> tuple[CorkedTransport, Wire]:
+def create_transport() -> tuple[WriteCoalescingTransport, Wire]:
     wire = Wire()
-    return CorkedTransport(wire, asyncio.get_running_loop()), wire
+    return WriteCoalescingTransport(wire, asyncio.get_running_loop()), wire
 
 
 async def turn_of_the_loop() -> None:
@@ -39,7 +39,7 @@ async def turn_of_the_loop() -> None:
 
 
 async def test_what_one_turn_writes_leaves_in_one_piece() -> None:
-    transport, wire = corked()
+    transport, wire = create_transport()
     transport.write(b"head ")
     transport.writelines([b"of ", bytearray(b"the body")])
     assert wire.pieces == []
@@ -48,7 +48,7 @@ async def test_what_one_turn_writes_leaves_in_one_piece() -> None:
 
 
 async def test_each_turn_writes_a_piece_of_its_own_in_order() -> None:
-    transport, wire = corked()
+    transport, wire = create_transport()
     for piece in (b"one", b"two", b"three"):
         transport.write(piece)
         await turn_of_the_loop()
@@ -56,7 +56,7 @@ async def test_each_turn_writes_a_piece_of_its_own_in_order() -> None:
 
 
 async def test_closing_sends_what_is_gathered_first() -> None:
-    transport, wire = corked()
+    transport, wire = create_transport()
     transport.write(b"the last words")
     transport.close()
     assert (wire.pieces, wire.closed) == ([b"the last words"], True)
@@ -65,7 +65,7 @@ async def test_closing_sends_what_is_gathered_first() -> None:
 
 
 async def test_aborting_drops_what_is_gathered() -> None:
-    transport, wire = corked()
+    transport, wire = create_transport()
     transport.write(b"too late")
     transport.abort()
     await turn_of_the_loop()
@@ -73,7 +73,7 @@ async def test_aborting_drops_what_is_gathered() -> None:
 
 
 async def test_nothing_is_written_to_a_connection_that_the_other_side_has_closed() -> None:
-    transport, wire = corked()
+    transport, wire = create_transport()
     transport.write(b"to nobody")
     wire.close()
     await turn_of_the_loop()
