@@ -8,7 +8,7 @@ from store.log.log import Log
 def create_metrics(log: Log) -> Metrics:
     """Create the metrics of a process, and let its log report to them; `Watch` adds the other parts."""
     metrics, tally = Metrics(), FactTally()
-    log.measure(metrics.appended)
+    log.measure(metrics.record_append)
     log.tell(tally.count_batch)
     tally.register(metrics)
     return metrics

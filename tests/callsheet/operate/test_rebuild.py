@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from callsheet.wiring.projections import ALL_PROJECTIONS, PROJECTIONS, projections_of
+from callsheet.wiring.projections import ALL_PROJECTIONS, PROJECTIONS, create_projections
 from projections.runtime.worker import Worker
 from tests.callsheet.test_dev import environ
 from tests.support.callsheet.operate import migrate_database, project_with_names, run_callsheet, run_callsheet_json
@@ -38,7 +38,7 @@ def followed(database: str, *names: str) -> str:
     async def fold() -> None:
         async with open_harness(database) as harness:
             checkpoints = harness.create_checkpoints()
-            worker = Worker(database, harness.feed, projections_of(ALL_PROJECTIONS), checkpoints, PROMPT_BOUNDS)
+            worker = Worker(database, harness.feed, create_projections(ALL_PROJECTIONS), checkpoints, PROMPT_BOUNDS)
             async with run_in_background(worker.run()):
                 head, _ = await harness.log.head()
                 for name in PROJECTIONS:

@@ -12,7 +12,7 @@ from anyio import move_on_after
 from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
-from callsheet.operate.event_lines import envelope_of
+from callsheet.operate.event_lines import build_envelope
 from store.log.queries import NO_FILTER
 from store.log.raw_reads import read_head, read_raw_page
 from tests.support.bus.given import STREAM, open_client
@@ -90,4 +90,4 @@ async def read_envelopes_from(database: str, position: int) -> str:
     async with await psycopg.AsyncConnection.connect(database) as connection:
         head, log_id = await read_head(connection)
         found, _ = await read_raw_page(connection, after=position - 1, head=head, limit=head, only=NO_FILTER)
-        return "".join(f"{json.dumps(envelope_of(log_id, stored))}\n" for stored in found)
+        return "".join(f"{json.dumps(build_envelope(log_id, stored))}\n" for stored in found)
