@@ -137,6 +137,8 @@ async def open_core(
         executors = await stack.enter_async_context(open_executors(log, settings, secret, bus.deltas))
         worker = create_worker(conninfo, feed, checkpoints, projections, settings, failpoint, metrics.record_fold)
         engine = create_engine(conninfo, log, feed, streams, executors, models, settings, name, failpoint=failpoint)
+        names = list_part_names(parts)
+        watch = ProcessMetrics(metrics, log=log, models=models, worker=worker, engine=engine, parts=names)
         yield Core(
             parts=parts,
             log_id=log_id,
@@ -151,9 +153,7 @@ async def open_core(
             checkpoints=checkpoints,
             worker=worker,
             engine=engine,
-            watch=ProcessMetrics(
-                metrics, log=log, models=models, worker=worker, engine=engine, parts=list_part_names(parts)
-            ),
+            watch=watch,
         )
 
 
