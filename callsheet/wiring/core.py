@@ -140,21 +140,11 @@ async def open_core(
         names = list_part_names(parts)
         watch = ProcessMetrics(metrics, log=log, models=models, worker=worker, engine=engine, parts=names)
         yield Core(
-            parts=parts,
-            log_id=log_id,
-            log=log,
-            feed=feed,
-            bus=bus,
-            streams=streams,
+            parts=parts, log_id=log_id, log=log, feed=feed, bus=bus, streams=streams,
             handler=Handler(log, streams, utc_now, load_model_prices(settings)),
-            contents=executors.contents,
-            store=settings.store,
-            models=models,
-            checkpoints=checkpoints,
-            worker=worker,
-            engine=engine,
-            watch=watch,
-        )
+            contents=executors.contents, store=settings.store, models=models, checkpoints=checkpoints,
+            worker=worker, engine=engine, watch=watch,
+        )  # fmt: skip
 
 
 def create_worker(
