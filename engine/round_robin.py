@@ -37,7 +37,7 @@ class RoundRobin(Generic[T]):
         return len(self._queues.get(workspace_id, ()))
 
     def put(self, workspace_id: UUID, item: T) -> None:
-        """Put an item at the end of its workspace's queue; one that waits there already keeps its place."""
+        """Append an item to its workspace's queue; one that waits there already keeps its place."""
         self._queues.setdefault(workspace_id, OrderedDict()).setdefault(item)
 
     def remove(self, workspace_id: UUID, item: T) -> None:

@@ -37,7 +37,7 @@ class ContentStore(Protocol):
         ...
 
     async def get(self, workspace_id: UUID, reference: str) -> tuple[bytes, str]:
-        """Give a content and its media type. Raises ContentMissing, Unavailable."""
+        """Return a content and its media type. Raises ContentMissing, Unavailable."""
         ...
 
 
@@ -45,7 +45,7 @@ class PostgresContents:
     """The content store in the log's own database."""
 
     def __init__(self, sessions: Sessions, *, content_bytes_max: int = CONTENT_BYTES_MAX) -> None:
-        """Make the store; `content_bytes_max` bounds one content."""
+        """Create the store; `content_bytes_max` limits the size of one content."""
         self._sessions = sessions
         self._content_bytes_max = content_bytes_max
 
@@ -58,7 +58,7 @@ class PostgresContents:
         return f"sha256:{digest.hexdigest()}"
 
     async def get(self, workspace_id: UUID, reference: str) -> tuple[bytes, str]:
-        """Give a content (see ContentStore)."""
+        """Return a content (see ContentStore)."""
         parsed = REFERENCE.fullmatch(reference)
         row = None if parsed is None else await self._sessions.one(GET, (workspace_id, bytes.fromhex(parsed[1])))
         if row is None:
@@ -67,7 +67,7 @@ class PostgresContents:
 
 
 def inline(value: object) -> Payload | None:
-    """Put a JSON value into a payload as it is; None when it is too large for a fact.
+    """Return a payload that holds the JSON value itself; None if it is too large for a fact.
 
     Raises TooDeep, UnstorableText.
     """
@@ -77,7 +77,7 @@ def inline(value: object) -> Payload | None:
 
 
 async def keep(contents: ContentStore, workspace_id: UUID, value: object) -> Payload:
-    """Put a JSON value into a payload: as it is when it is small, else stored and by reference.
+    """Return a payload: with the JSON value itself if it is small, else with a reference to the stored content.
 
     Raises ContentTooLarge, TooDeep, Unavailable, UnstorableText.
     """
@@ -91,7 +91,7 @@ async def keep(contents: ContentStore, workspace_id: UUID, value: object) -> Pay
 
 
 async def resolve(contents: ContentStore, workspace_id: UUID, payload: Payload) -> Any:  # noqa: ANN401  # JSON
-    """Give the JSON value of a payload. Raises ContentMissing, Unavailable."""
+    """Return the JSON value of a payload. Raises ContentMissing, Unavailable."""
     if payload.ref is None:
         return payload.value
     content, _ = await contents.get(workspace_id, payload.ref)

@@ -7,7 +7,7 @@ class Conflict(Exception):  # noqa: N818  # an expected answer: reload and decid
     """The stream, or a stream that the command was decided against, has moved on."""
 
     def __init__(self, stream_id: UUID, expected_version: int) -> None:
-        """Say which command lost."""
+        """Name the command that lost."""
         super().__init__(f"stream {stream_id} is no longer at version {expected_version}, or a guard has moved")
         self.stream_id = stream_id
         self.expected_version = expected_version
@@ -17,7 +17,7 @@ class Unavailable(Exception):  # noqa: N818  # the field's word for it
     """The log cannot take or give anything now. Nothing of the request took effect."""
 
     def __init__(self, reason: str, *, retry_after_seconds: float = 1.0) -> None:
-        """Say why, and when it is worth a try again."""
+        """Keep the reason and when a retry is worthwhile."""
         super().__init__(reason)
         self.retry_after_seconds = retry_after_seconds
 
@@ -34,7 +34,7 @@ class FactTooLarge(Exception):  # noqa: N818  # a limit of the log, named in des
     """A fact is over 256 KB; what is large belongs in the content store."""
 
     def __init__(self, topic: str, size: int, limit: int) -> None:
-        """Say which fact and by how much."""
+        """Name the fact and its size."""
         super().__init__(f"a {topic} fact of {size} bytes is over the limit of {limit}")
 
 
@@ -46,7 +46,7 @@ class TooDeep(ValueError):  # noqa: N818  # names what is wrong with the value
     """A value is nested too deeply for everyone who has to read it."""
 
     def __init__(self, limit: int) -> None:
-        """Say what the limit is."""
+        """Name the limit."""
         super().__init__(f"the value is nested more than {limit} deep")
 
 
@@ -54,7 +54,7 @@ class ContentTooLarge(Exception):  # noqa: N818  # a limit of the content store,
     """A content is over the limit of the content store."""
 
     def __init__(self, size: int | None, limit: int) -> None:
-        """Say by how much, where that is known: what would be far too large is not written to be measured."""
+        """Keep the size if it is known: a value far too large is not encoded only to be measured."""
         super().__init__(f"a content of {size or 'too many'} bytes is over the limit of {limit}")
         self.size = size
         self.limit = limit
@@ -64,7 +64,7 @@ class ContentMissing(Exception):  # noqa: N818  # the field's word for it
     """A reference to a content that the workspace does not have."""
 
     def __init__(self, reference: str) -> None:
-        """Say which."""
+        """Name the content."""
         super().__init__(f"there is no content {reference[:90]} in this workspace")
         self.reference = reference
 
@@ -77,7 +77,7 @@ class UnreadableEvent(Exception):  # noqa: N818  # poison: projections park on i
     """A stored event cannot be decoded by this version of the code."""
 
     def __init__(self, position: int, topic: str, reason: str) -> None:
-        """Say which event, and why."""
+        """Name the event and the reason."""
         super().__init__(f"event {position} ({topic}) cannot be read: {reason}")
         self.position = position
         self.topic = topic

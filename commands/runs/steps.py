@@ -194,7 +194,7 @@ def settle_items(command: SettleItems, run: Run, now: datetime) -> tuple[RunFact
     step = run.steps.get(command.node)
     if step is None or step.status is not StepStatus.WAITING:
         return ()
-    news = tuple(one for one in command.items if one.item not in step.items)
+    news = tuple(settled for settled in command.items if settled.item not in step.items)
     if not news:
         return ()
     return (StepItemsSettled(node=command.node, attempt=step.attempt, items=news, settled_at=now),)

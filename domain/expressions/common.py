@@ -53,5 +53,5 @@ def _first_line(fault: Exception) -> str:
 
 
 def hint_at_template(source: str) -> str:
-    """Say, for the end of a message, that an author took another language for that of templates; mostly nothing."""
+    """Return a hint for the end of a message if the source looks like a template; empty otherwise."""
     return "; {{ }} are for templates, here names stand without them" if "{{" in source else ""

@@ -27,8 +27,8 @@ def translate_edges(old: Graph, new: Graph, taken: Mapping[str, Sequence[int]]) 
 
 def is_step_unchanged(old: Graph, new: Graph, node: str) -> bool:
     """Return whether a node does the same in a newer graph, and is led to in the same ways."""
-    before = next((one for one in old.nodes if one.id == node), None)
-    after = next((one for one in new.nodes if one.id == node), None)
+    before = next((found for found in old.nodes if found.id == node), None)
+    after = next((found for found in new.nodes if found.id == node), None)
     if before is None or after is None or not _has_same_config(before, after):
         return False
     return _incoming_keys(old, node) == _incoming_keys(new, node)

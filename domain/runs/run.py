@@ -201,7 +201,7 @@ def _evolve_retried(run: Run, fact: RunRetried) -> Run:
         attempt=fact.run_attempt,
         cancel_requested=False,
         earlier=(*run.earlier, *dropped),
-        kept_items={node: one for node, one in items.items() if one is not None},
+        kept_items={node: kept for node, kept in items.items() if kept is not None},
     )
 
 
@@ -250,7 +250,7 @@ def _evolve_other_step(run: Run, fact: StepFact) -> Run:
         case StepFailed() if moved.steps[fact.node].ends_its_run and not moved.has_ended:
             return replace(moved, status=RunStatus.RUNNING, failing_node=moved.failing_node or fact.node)
         case StepItemsSettled():
-            took = [one.took for one in fact.items if one.took is not None]
+            took = [item.took for item in fact.items if item.took is not None]
             return replace(moved, children_took=reduce(add_totals, took, run.children_took)) if took else moved
         case _:
             return moved

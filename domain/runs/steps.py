@@ -142,7 +142,7 @@ def evolve_step(step: Step | None, fact: StepFact) -> Step:
             return replace(known, repairs=fact.repair, earlier=_append_usage(known.earlier, fact.usage))
         case StepItemsSettled():
             known = _get_or_create(step, fact.attempt)
-            return replace(known, items={**known.items, **{one.item: one for one in fact.items}})
+            return replace(known, items={**known.items, **{settled.item: settled for settled in fact.items}})
         case StepReused():
             return _create_reused(fact)
         case _:

@@ -181,7 +181,7 @@ class ActiveRuns:
         return driver.was_moved
 
     def _drop(self, run_id: UUID, fault: Exception) -> None:
-        """Give a run up, and show it in health and metrics."""
+        """Abandon a run, and show it in health and metrics."""
         self.stuck[run_id] = repr(fault)
         structlog.get_logger("engine").error("run.let_go", run=str(run_id), exc_info=fault)
 

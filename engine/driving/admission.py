@@ -57,7 +57,7 @@ class AdmissionQueue:
         return run_id in self._due
 
     def activate(self, run_id: UUID, workspace_id: UUID) -> None:
-        """Take a slot for a run."""
+        """Occupy a slot for a run."""
         self._active[run_id] = workspace_id
         self._active_counts[workspace_id] += 1
 

@@ -31,7 +31,7 @@ class Intake:
     """
 
     def __init__(self, feed: Feed, active_runs: ActiveRuns, position: int) -> None:
-        """Take runs that start after a position."""
+        """Accept runs that start after a position."""
         self._feed = feed
         self._active_runs = active_runs
         self._queue = active_runs.queue
@@ -41,7 +41,7 @@ class Intake:
         self._is_behind = asyncio.Event()
 
     def observe(self, started: Iterable[Recorded], through: int) -> None:
-        """Take the runs that started on a page of the log, as far as their workspaces have room."""
+        """Accept the runs that started on a page of the log, as far as their workspaces have room."""
         for fact in started:
             if fact.position <= self._first_after or fact.workspace_id in self._taken_through:
                 continue
@@ -79,7 +79,7 @@ class Intake:
             self._is_behind.clear()
 
     def _take(self, page: Page, after: int) -> set[UUID]:
-        """Take the runs that started on a page; return the workspaces that ran out of room."""
+        """Accept the runs that started on a page; return the workspaces that ran out of room."""
         full: set[UUID] = set()
         for fact in list_started(page.events):
             workspace_id = fact.workspace_id

@@ -58,7 +58,7 @@ class Takeover:
                 self._gone.set()
 
     async def run(self) -> None:
-        """Look for runs at the start, about every heartbeat, and at once when an engine has gone."""
+        """Search for runs at the start, about every heartbeat, and at once when an engine has gone."""
         self._gone.set()
         while True:
             has_gone = self._gone.is_set()
@@ -97,7 +97,7 @@ class Takeover:
             after = page[-1].run_id
 
     async def _take_pages(self, read: Callable[..., Awaitable[Sequence[UnleasedRun]]]) -> bool:
-        """Take over the runs that a query finds, page by page; return False when some were skipped.
+        """Resume the runs that a query finds, page by page; return False when some were skipped.
 
         Workspaces with queued runs are skipped, so that nobody's runs wait behind theirs. A workspace without queued
         runs may queue its runs of a page even when the engine is full.

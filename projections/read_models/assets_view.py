@@ -78,7 +78,7 @@ class AssetsView:
         self._models = models
 
     async def get(self, workspace_id: UUID, asset_id: UUID) -> Folded[Asset] | None:
-        """Give one asset. Raises Unavailable."""
+        """Return one asset. Raises Unavailable."""
         row = await self._models.first(GET, {"id": asset_id, "workspace": workspace_id})
         return None if row is None else view_of(row, _asset_decoder)
 
@@ -91,7 +91,7 @@ class AssetsView:
         cursor: Cursor | None = None,
         sort: Sort = Sort.NEWEST,
     ) -> Listing[Folded[Asset]]:
-        """Give a page. Raises Unavailable; ValueError for a cursor of another order."""
+        """Return a page. Raises Unavailable; ValueError for a cursor of another order."""
         rows = await self._models.rows(
             LIST,
             {
@@ -108,14 +108,14 @@ class AssetsView:
         return listing([view_of(row, _asset_decoder) for row in rows], limit, sort)
 
     async def version(self, workspace_id: UUID, asset_id: UUID, number: int) -> Version[Payload] | None:
-        """Give one version of the content. Raises Unavailable."""
+        """Return one version of the content. Raises Unavailable."""
         row = await self._models.first(VERSION, {"id": asset_id, "workspace": workspace_id, "number": number})
         return None if row is None else version_of(row, _content_decoder)
 
     async def versions(
         self, workspace_id: UUID, asset_id: UUID, *, limit: int, before: int | None = None
     ) -> Versions[Payload]:
-        """Give a page of the versions of the content, newest first. Raises Unavailable."""
+        """Return a page of the versions of the content, newest first. Raises Unavailable."""
         number = MOST if before is None else before
         rows = await self._models.rows(
             VERSIONS, {"id": asset_id, "workspace": workspace_id, "before": number, "limit": limit + 1}

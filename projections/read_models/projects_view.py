@@ -53,7 +53,7 @@ class ProjectsView:
         self._models = models
 
     async def get(self, workspace_id: UUID, project_id: UUID) -> Folded[Project] | None:
-        """Give one project. Raises Unavailable."""
+        """Return one project. Raises Unavailable."""
         row = await self._models.first(GET, {"id": project_id, "workspace": workspace_id})
         return None if row is None else view(row, _decoder)
 
@@ -66,7 +66,7 @@ class ProjectsView:
         cursor: Cursor | None = None,
         sort: Sort = Sort.NEWEST,
     ) -> Listing[Folded[Project]]:
-        """Give a page. Raises Unavailable; ValueError for a cursor of another order."""
+        """Return a page. Raises Unavailable; ValueError for a cursor of another order."""
         rows = await self._models.rows(
             LIST,
             {

@@ -200,7 +200,7 @@ class RunsView:
         self._models = models
 
     async def get(self, workspace_id: UUID, run_id: UUID) -> Folded[Run] | None:
-        """Give one run. Raises Unavailable."""
+        """Return one run. Raises Unavailable."""
         row = await self._models.first(GET, {"id": run_id, "workspace": workspace_id})
         return None if row is None else view_of(row, _decoder)
 
@@ -213,7 +213,7 @@ class RunsView:
         cursor: Cursor | None = None,
         sort: Sort = Sort.NEWEST,
     ) -> Listing[Folded[Run]]:
-        """Give a page. Raises Unavailable; ValueError for a cursor of another order."""
+        """Return a page. Raises Unavailable; ValueError for a cursor of another order."""
         if cursor is not None and cursor.sort is not sort:
             message = f"the cursor belongs to the order {cursor.sort.value}, not {sort.value}"
             raise ValueError(message)
@@ -256,6 +256,6 @@ class RunsView:
         return [UnleasedRun(*row) for row in rows]
 
     async def position(self) -> int:
-        """Give the position up to which the runs have been folded. Raises Unavailable."""
+        """Return the position up to which the runs have been folded. Raises Unavailable."""
         row = await self._models.first(CHECKPOINT, {})
         return 0 if row is None else row[0]

@@ -86,7 +86,7 @@ class TasksView:
         cursor: Cursor | None = None,
         sort: Sort = Sort.NEWEST,
     ) -> Listing[Folded[Task]]:
-        """Give a page; views are of the run. Raises Unavailable; ValueError for a cursor of another order."""
+        """Return a page; views are of the run. Raises Unavailable; ValueError for a cursor of another order."""
         rows = await self._models.rows(
             INBOX,
             {

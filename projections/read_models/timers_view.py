@@ -51,7 +51,7 @@ class TimersView:
     async def due(
         self, now: datetime, limit: int, after: Timer = BEGINNING, beside: Sequence[UUID] = ()
     ) -> list[Timer]:
-        """Give timers that are due, the earliest first, after one that was given before. Raises Unavailable.
+        """Return timers that are due, the earliest first, after one that was given before. Raises Unavailable.
 
         Those of the workspaces `beside` are left out.
         """
@@ -66,11 +66,11 @@ class TimersView:
         return [Timer(*row) for row in await self._models.rows(DUE, parameters)]
 
     async def next_after(self, now: datetime) -> datetime | None:
-        """Give when the first timer is due that is not due yet. Raises Unavailable."""
+        """Return when the first timer is due that is not due yet. Raises Unavailable."""
         row = await self._models.first(NEXT, {"now": now})
         return None if row is None else row[0]
 
     async def position(self) -> int:
-        """Give the position up to which the timers have been folded. Raises Unavailable."""
+        """Return the position up to which the timers have been folded. Raises Unavailable."""
         row = await self._models.first(CHECKPOINT, {})
         return 0 if row is None else row[0]

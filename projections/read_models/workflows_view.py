@@ -83,7 +83,7 @@ class WorkflowsView:
         self._models = models
 
     async def get(self, workspace_id: UUID, workflow_id: UUID) -> WorkflowItem | None:
-        """Give one workflow. Raises Unavailable."""
+        """Return one workflow. Raises Unavailable."""
         row = await self._models.first(GET, {"id": workflow_id, "workspace": workspace_id})
         return None if row is None else _item(row)
 
@@ -96,7 +96,7 @@ class WorkflowsView:
         cursor: Cursor | None = None,
         sort: Sort = Sort.NEWEST,
     ) -> Listing[WorkflowItem]:
-        """Give a page. Raises Unavailable; ValueError for a cursor of another order."""
+        """Return a page. Raises Unavailable; ValueError for a cursor of another order."""
         rows = await self._models.rows(
             LIST,
             {
@@ -112,14 +112,14 @@ class WorkflowsView:
         return listing([_item(row) for row in rows], limit, sort)
 
     async def version(self, workspace_id: UUID, workflow_id: UUID, number: int) -> Version[Graph] | None:
-        """Give one version of the graph. Raises Unavailable."""
+        """Return one version of the graph. Raises Unavailable."""
         row = await self._models.first(VERSION, {"id": workflow_id, "workspace": workspace_id, "number": number})
         return None if row is None else version_of(row, _graph_decoder)
 
     async def versions(
         self, workspace_id: UUID, workflow_id: UUID, *, limit: int, before: int | None = None
     ) -> Versions[Graph]:
-        """Give a page of the versions of the graph, newest first. Raises Unavailable."""
+        """Return a page of the versions of the graph, newest first. Raises Unavailable."""
         number = MOST if before is None else before
         rows = await self._models.rows(
             VERSIONS, {"id": workflow_id, "workspace": workspace_id, "before": number, "limit": limit + 1}

@@ -16,7 +16,7 @@ DATABASE_URL: Final = "DATABASE_URL"
 
 
 class CallsheetFactory(persistence.InfrastructureFactory[TrackingRecorder]):
-    """Makes recorders over the log that DATABASE_URL names, in the environment that the library hands over."""
+    """Creates recorders over the log that DATABASE_URL names, in the environment that the library hands over."""
 
     def __init__(self, env: Environment | EnvType | None) -> None:
         """Connect, lazily. Raises InfrastructureFactoryError without a DATABASE_URL."""
@@ -27,13 +27,13 @@ class CallsheetFactory(persistence.InfrastructureFactory[TrackingRecorder]):
         self._datastore = Datastore(conninfo)
 
     def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
-        """Make a recorder of aggregates. Raises NotSupportedError for snapshots: our streams are short by design."""
+        """Create a recorder of aggregates. Raises NotSupportedError for snapshots: our streams are short by design."""
         if purpose != "events":
             raise persistence.NotSupportedError(f"a Callsheet log keeps no {purpose}")
         return CallsheetAggregateRecorder(self._datastore)
 
     def application_recorder(self) -> ApplicationRecorder:
-        """Make a recorder of an application."""
+        """Create a recorder of an application."""
         return CallsheetApplicationRecorder(self._datastore)
 
     def tracking_recorder(

@@ -73,7 +73,7 @@ class Datastore:
     """A bounded pool of connections that commit every statement by themselves."""
 
     def __init__(self, conninfo: str, *, connections: int = 10, statement_timeout_ms: int = 10_000) -> None:
-        """Make the pool; it opens when it is first used."""
+        """Create the pool; it opens on first use."""
         self._pool = ConnectionPool(
             add_bounds(conninfo, statement_timeout_ms=statement_timeout_ms, application_name="callsheet-recorder"),
             min_size=1,
@@ -95,7 +95,7 @@ class Datastore:
             raise kind(str(fault)) from fault
 
     def rows(self, query: LiteralString, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Give the rows of one statement."""
+        """Return the rows of one statement."""
         with self.connection() as connection:
             return connection.cursor(binary=True).execute(query, parameters).fetchall()
 
@@ -108,7 +108,7 @@ class CallsheetAggregateRecorder(AggregateRecorder):
     """Records and reads the events of aggregates, versions from wherever the library begins."""
 
     def __init__(self, datastore: Datastore) -> None:
-        """Make the recorder over a migrated database."""
+        """Create the recorder over a migrated database."""
         self._datastore = datastore
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: object) -> Sequence[int] | None:
@@ -166,7 +166,7 @@ class CallsheetApplicationRecorder(CallsheetAggregateRecorder, ApplicationRecord
         return [_notification(row) for row in rows]
 
     def max_notification_id(self) -> int | None:
-        """Give the last position, None for an empty log."""
+        """Return the last position, None for an empty log."""
         ((position,),) = self._datastore.rows(HEAD)
         return position
 

@@ -55,7 +55,7 @@ class Appender:
         on_commit: OnCommit,
         wake: bool = True,
     ) -> None:
-        """Make the appender: `most_waiting` commands may wait; so many events or bytes close one batch."""
+        """Create the appender: at most `most_waiting` commands wait; so many events or bytes close one batch."""
         self._conninfo = conninfo
         self._most_waiting = most_waiting
         self._most_events = most_events
@@ -77,7 +77,7 @@ class Appender:
 
     @property
     def waiting(self) -> int:
-        """Give how many commands wait to be sent."""
+        """Return how many commands wait to be sent."""
         return len(self._queue)
 
     def append(self, append: Append) -> asyncio.Future[Accepted | None]:
@@ -91,12 +91,12 @@ class Appender:
         if len(self._queue) >= self._most_waiting:
             message = f"{self._most_waiting} commands are waiting for the log already"
             raise QueueFull(message)
-        one = waiting(append, asyncio.get_running_loop().create_future())
-        self._queue.append(one)
+        command = waiting(append, asyncio.get_running_loop().create_future())
+        self._queue.append(command)
         if len(self._queue) >= self._early and not self._sent:
             self._send()
         self._work.set()
-        return one.outcome
+        return command.outcome
 
     async def connected(self) -> None:
         """Wait until appends are taken; `run` must be running."""
@@ -201,8 +201,8 @@ class Appender:
         self._sent = []
         if isinstance(fault, OF_ANY_BATCH) and not isinstance(fault, ProgramLimitExceeded):
             self._log.warning("log.batch_refused", reason=str(fault).strip(), commands=len(batch))
-            for one in batch:
-                refuse(one, Unavailable("the log could not write just now; nothing was written"))
+            for command in batch:
+                refuse(command, Unavailable("the log could not write just now; nothing was written"))
             if isinstance(fault, ReadOnlySqlTransaction):
                 raise fault  # a standby now: connect anew, to whichever server is the primary
         elif len(batch) == 1:
@@ -229,15 +229,15 @@ class Appender:
         self._down = down
         self._up.clear()
         self._unsendable = None
-        for one in self._sent:
-            refuse(one, OutcomeUnknown(unknown))
+        for command in self._sent:
+            refuse(command, OutcomeUnknown(unknown))
         self._sent = []
         while self._queue:
             refuse(self._queue.popleft(), Unavailable(down))
 
 
 def _has_rolled_back(connection: AsyncConnection[Any]) -> bool:
-    """Tell whether a failed statement is known to have had no effect: the server said so, or it was never sent.
+    """Return whether a failed statement certainly had no effect: the server said so, or it was never sent.
 
     A single statement outside a transaction commits after its result and before the server is ready again; so a
     server that answered an error and is ready has not committed it.
@@ -246,7 +246,7 @@ def _has_rolled_back(connection: AsyncConnection[Any]) -> bool:
 
 
 def back_off_seconds(failures: int) -> float:
-    """Give how long to wait after so many failures in a row: exponential, bounded, with full jitter.
+    """Return how long to wait after so many failures in a row: exponential, bounded, with full jitter.
 
     Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """

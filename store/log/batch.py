@@ -53,7 +53,7 @@ def waiting(append: Append, outcome: Future[Accepted | None]) -> Waiting:
 
 
 def take_batch(queue: deque[Waiting], most_events: int, most_bytes: int) -> list[Waiting]:
-    """Take the commands that may travel together, in order, and leave the others in the queue.
+    """Remove and return the commands that may share a batch, in order; leave the others in the queue.
 
     The batch is closed by the command with which it reaches a bound, so that no command is too large for a batch.
 
@@ -67,13 +67,13 @@ def take_batch(queue: deque[Waiting], most_events: int, most_bytes: int) -> list
     events = size = 0
     # Looking is bounded as well: behind one busy stream the whole queue would be gone through for every batch.
     while queue and events < most_events and size < most_bytes and len(left) < most_events:
-        one = queue.popleft()
-        if one.outcome.done():  # its caller has gone away before it was sent
+        command = queue.popleft()
+        if command.outcome.done():  # its caller has gone away before it was sent
             continue
-        append = one.append
+        append = command.append
         stream = append.stream_id.int
         if _clashes(stream, append, written, guarded):
-            left.append(one)
+            left.append(command)
             # What waits keeps its turn: nothing later on the same stream may pass it.
             written.add(stream)
             continue
@@ -82,9 +82,9 @@ def take_batch(queue: deque[Waiting], most_events: int, most_bytes: int) -> list
             written.add(append.command_id.key)
         for guard in append.guards:
             guarded.add(guard.stream_id.int)
-        taken.append(one)
-        events += len(one.states)
-        size += one.size
+        taken.append(command)
+        events += len(command.states)
+        size += command.size
     queue.extendleft(reversed(left))
     return taken
 
@@ -99,8 +99,8 @@ def _clashes(stream: int, append: Append, written: set[int | bytes], guarded: se
 
 
 def parameters(batch: list[Waiting], *, wake: bool) -> list[Column | bool]:
-    """Give the parameters of APPEND: one array a column, so that a batch of any size is one statement."""
-    appends = [one.append for one in batch]
+    """Return the parameters of APPEND: one array per column, so that a batch of any size is one statement."""
+    appends = [command.append for command in batch]
     guards = [(ordinal, guard) for ordinal, append in enumerate(appends, start=1) for guard in append.guards]
     return [
         uuids([append.stream_id for append in appends]),
@@ -116,7 +116,7 @@ def parameters(batch: list[Waiting], *, wake: bool) -> list[Column | bool]:
 
 
 def _events(batch: list[Waiting]) -> list[Column]:
-    """Give a row for each fact. What a command's facts have in common is repeated, not looked up for each of them."""
+    """Return a row for each fact. What a command's facts have in common is repeated, not looked up for each of them."""
     ordinals: list[int] = []
     streams: list[UUID] = []
     versions: list[int] = []
@@ -125,8 +125,8 @@ def _events(batch: list[Waiting]) -> list[Column]:
     topics: list[str] = []
     states: list[bytes] = []
     metadata: list[bytes] = []
-    for ordinal, one in enumerate(batch, start=1):
-        append = one.append
+    for ordinal, command in enumerate(batch, start=1):
+        append = command.append
         facts = len(append.facts)
         first = append.expected_version + 1
         ordinals += [ordinal] * facts
@@ -135,8 +135,8 @@ def _events(batch: list[Waiting]) -> list[Column]:
         workspaces += [append.workspace_id] * facts
         projects += [append.project_id] * facts
         topics += [_topic_of(type(fact)) for fact in append.facts]
-        states += one.states
-        metadata += [one.metadata] * facts
+        states += command.states
+        metadata += [command.metadata] * facts
     return [
         ints(ordinals),
         uuids(streams),
@@ -181,17 +181,19 @@ def settle(  # a column of the answer each
     steps = dict(zip(moved or (), moved_by or (), strict=True))
     recorded: list[Recorded] = []
     position = head
-    for ordinal, one in enumerate(batch, start=1):
+    for ordinal, command in enumerate(batch, start=1):
         if ordinal in repeated:
-            answer(one, None)
+            answer(command, None)
         elif ordinal in lost:
-            refuse(one, Conflict(one.append.stream_id, one.append.expected_version))
+            refuse(command, Conflict(command.append.stream_id, command.append.expected_version))
         else:
-            facts = _recorded(one.append, position, recorded_at, one.append.expected_version + steps.get(ordinal, 0))
+            facts = _recorded(
+                command.append, position, recorded_at, command.append.expected_version + steps.get(ordinal, 0)
+            )
             position += len(facts)
             recorded.extend(facts)
             version = facts[-1].version
-            answer(one, Accepted(version=version, position=position, recorded_at=recorded_at, recorded=facts))
+            answer(command, Accepted(version=version, position=position, recorded_at=recorded_at, recorded=facts))
     return recorded
 
 
@@ -218,13 +220,13 @@ def _recorded(append: Append, position: int, recorded_at: datetime, after: int) 
     return tuple(recorded)
 
 
-def answer(one: Waiting, outcome: Accepted | None) -> None:
-    """Give a caller its outcome, unless it has gone away."""
-    if not one.outcome.done():
-        one.outcome.set_result(outcome)
+def answer(command: Waiting, outcome: Accepted | None) -> None:
+    """Resolve the future of a caller, unless it was cancelled."""
+    if not command.outcome.done():
+        command.outcome.set_result(outcome)
 
 
-def refuse(one: Waiting, fault: Exception) -> None:
-    """Give a caller the reason why its command was not accepted, unless it has gone away."""
-    if not one.outcome.done():
-        one.outcome.set_exception(fault)
+def refuse(command: Waiting, fault: Exception) -> None:
+    """Fail the future of a caller whose command was not accepted, unless it was cancelled."""
+    if not command.outcome.done():
+        command.outcome.set_exception(fault)

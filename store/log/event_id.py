@@ -4,7 +4,7 @@ from uuid import UUID
 
 
 def mark_of(log_id: UUID) -> str:
-    """Give the last 48 bits of a log's id: enough to tell a restored log from the one before."""
+    """Return the last 48 bits of a log's id, which tell a restored log from the one before."""
     return log_id.hex[-12:]
 
 

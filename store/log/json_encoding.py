@@ -49,7 +49,7 @@ def encode_shallow(value: object) -> bytes:
 
 
 def outgrows(value: object, most_bytes: int) -> bool:
-    """Tell whether a JSON value certainly takes more bytes than that when it is written, without writing it.
+    """Return whether a JSON value certainly takes more bytes than a limit, without encoding it.
 
     What stands in many places is one object in memory and is written as many times: a list of 400 references to a text
     of 14 MB took 5.6 GB. The walk ends as soon as it is certain, so that it never costs more than the writing would.

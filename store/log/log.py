@@ -32,7 +32,7 @@ class Log:
     """Append to the log and read it. `run` must be running, supervised, while the log is used."""
 
     def __init__(self, conninfo: str, settings: StoreSettings) -> None:
-        """Make the log."""
+        """Create the log; `opened` connects it."""
         self._conninfo = add_bounds(
             conninfo, statement_timeout_ms=settings.statement_timeout_ms, application_name="callsheet-log"
         )
@@ -61,7 +61,7 @@ class Log:
             yield (await self.head())[1]
 
     def tell(self, on_commit: OnCommit) -> None:
-        """Say who else is told, in order of position, of what this process commits."""
+        """Register a callback for the facts that this process commits, in order of position."""
         self._on_commit = (*self._on_commit, on_commit)
 
     def _committed(self, recorded: list[Recorded]) -> None:
@@ -69,12 +69,12 @@ class Log:
             told(recorded)
 
     def measure(self, on_batch: OnBatch) -> None:
-        """Say who is told how large each append was, and how long it took."""
+        """Register a callback for the size and duration of each append."""
         self._appender.on_batch = on_batch
 
     @property
     def waiting(self) -> int:
-        """Give how many commands wait to be appended."""
+        """Return how many commands wait to be appended."""
         return self._appender.waiting
 
     @property
@@ -109,7 +109,7 @@ class Log:
         return repeated
 
     async def repeated(self, command_key: bytes) -> Repeated | None:
-        """Give what a command with this id came to, if it was accepted within the retention."""
+        """Return the outcome of a command with this id, if it was accepted within the retention."""
         row = await self.sessions.one(REPEATED, (command_key,))
         if row is None:
             return None
@@ -119,7 +119,7 @@ class Log:
         )
 
     async def head(self) -> tuple[int, UUID]:
-        """Give the last position (0 for an empty log) and the log's id. Raises Unavailable."""
+        """Return the last position (0 for an empty log) and the log's id. Raises Unavailable."""
         row = await self.sessions.one(HEAD, None)
         if row is None:
             message = "the log has no head row"

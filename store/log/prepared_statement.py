@@ -37,7 +37,7 @@ class PreparedStatement:
     """A statement that gives one row. Between `open` and `close` the connection is used for nothing else."""
 
     def __init__(self, connection: AsyncConnection[Any], sql: str) -> None:
-        """Take a connection; nothing is sent yet."""
+        """Create it over a connection; nothing is sent yet."""
         self._connection = connection
         self._pgconn = connection.pgconn
         self._sql = sql.encode()
@@ -58,7 +58,7 @@ class PreparedStatement:
         self._check(await self._result(), ExecStatus.COMMAND_OK)
 
     def on_lost(self, told: Callable[[], None]) -> None:
-        """Say who is told when the server goes away while nobody waits for it."""
+        """Register a callback for a connection lost while idle."""
         self._on_lost = told
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class PreparedStatement:
 
     def send(self, parameters: Sequence[Parameter]) -> None:
         """Send the statement off, as far as the socket takes it. Raises psycopg.Error when the server is gone."""
-        values = [_packed(one) for one in parameters]
+        values = [_packed(parameter) for parameter in parameters]
         try:
             self._pgconn.send_query_prepared(NAME, values, [Format.BINARY] * len(values), Format.BINARY)
             self._pgconn.flush()
@@ -85,7 +85,7 @@ class PreparedStatement:
             self._close_if_gone()
 
     async def answer(self) -> tuple[Any, ...]:
-        """Give the row that the server answers. Raises psycopg.Error: what it refused, or that it is gone."""
+        """Return the row that the server responds with. Raises psycopg.Error if it refuses or is gone."""
         result = await self._result()
         self._check(result, ExecStatus.TUPLES_OK)
         self._transformer.set_pgresult(result)
@@ -125,7 +125,7 @@ class PreparedStatement:
                 self._loop.remove_writer(self._descriptor)
 
     def _hear(self) -> None:
-        """Take in what the server sent, also when nothing was asked: so its going away is noticed at once."""
+        """Read what the server sent, also without a request, so that a lost connection is noticed at once."""
         with suppress(psycopg.OperationalError):
             self._pgconn.consume_input()
         if self._connection.closed:
@@ -148,5 +148,7 @@ def _packed(parameter: Parameter) -> bytes:
 
 
 def oids_of(parameters: Sequence[Parameter]) -> list[int]:
-    """Give the types of parameters, as PostgreSQL numbers them."""
-    return [ARRAY_OIDS[one.element_oid] if isinstance(one, Column) else BOOL_OID for one in parameters]
+    """Return the type OIDs of parameters."""
+    return [
+        ARRAY_OIDS[parameter.element_oid] if isinstance(parameter, Column) else BOOL_OID for parameter in parameters
+    ]

@@ -268,7 +268,7 @@ async def test_a_map_takes_as_many_items_as_it_allows_and_no_more(database: str)
         await here.ended(await started_with(here, child, parent, {"list": [1, 2]}))
         over = await here.ended(await started_with(here, child, parent, {"list": [1, 2, 3]}), RunStatus.FAILED)
     assert over.error is not None
-    assert "3 items" in over.error.message
+    assert "too many items: 3" in over.error.message
 
 
 async def test_a_parent_is_looked_at_though_the_engine_was_full_when_it_began(
