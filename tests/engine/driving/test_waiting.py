@@ -228,7 +228,7 @@ async def test_an_attempt_lasts_no_longer_than_what_remains_in_total(database: s
         facts = await here.of(run)
     assert ended.error is not None
     assert ended.error.error_class is ErrorClass.TIMEOUT
-    assert "in total" in ended.error.message
+    assert "total_timeout_seconds" in ended.error.message
     assert len([fact for fact in facts if isinstance(fact, StepStarted)]) == 1, "nothing remains for another"
 
 
