@@ -69,7 +69,7 @@ def create_openapi(operations: Iterable[Operation]) -> dict[str, Any]:
 def _create_custom_schema(kind: type) -> dict[str, Any]:
     if kind is object:
         return {"description": "Any JSON value."}  # msgspec takes an empty schema for a missing one
-    raise NotImplementedError
+    raise NotImplementedError  # what msgspec asks of a `schema_hook` for a type that it does not know
 
 
 def _list_bodies(operation: Operation) -> list[type[Struct]]:
