@@ -142,7 +142,10 @@ class Handler:
             raise VersionMismatch
         facts = decider.decide(command, target.state, gathered, now)
         if not facts:
-            return Outcome(loaded=target) if fresh else None
+            if not fresh:
+                return None
+            await self._log.confirm_replicated()  # what makes this a no-op must not be lost in a failover
+            return Outcome(loaded=target)
         appended = await self._streams.append(
             decider.noun,
             target,

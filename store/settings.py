@@ -18,6 +18,9 @@ class StoreSettings(Struct, frozen=True, kw_only=True):
     """Target number of events per append; a command is never split, so that a batch may be larger."""
     append_batch_bytes: Bytes = 4 * 1024 * 1024
     """Target size of one append, in bytes; a command is never split."""
+    append_answer_seconds: Seconds = 30
+    """How long an append may wait for its answer, such as while a synchronous standby is away; then its outcome is
+    unknown (503 `outcome_unknown`). Longer than the statement timeout."""
     statement_timeout_ms: Milliseconds = STATEMENT_TIMEOUT_MS
     """Timeout of one SQL statement; also the longest time that one append can block the others."""
     command_ids_hours: Count = 24

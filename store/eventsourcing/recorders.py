@@ -22,6 +22,7 @@ from eventsourcing.persistence import (
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
+from store.log.replication import ReplicationNotices
 from store.postgres.connections import add_bounds
 
 RESERVED_WORKSPACE: Final = UUID("00000000-0000-7000-8000-6576656e7473")
@@ -99,6 +100,21 @@ class Datastore:
         with self.connection() as connection:
             return connection.cursor(binary=True).execute(query, parameters).fetchall()
 
+    def record(self, parameters: Sequence[Any]) -> int:
+        """Append events and return the head before them.
+
+        Raises persistence.OperationalError when the commit may be missing on the synchronous standby.
+        """
+        with self.connection() as connection:
+            notices = ReplicationNotices(connection)
+            try:
+                ((head,),) = connection.cursor(binary=True).execute(RECORD, parameters).fetchall()
+            finally:
+                notices.close()
+            if (reason := notices.take_cancelled()) is not None:
+                raise psycopg.OperationalError(f"outcome unknown: {reason}")
+            return head
+
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()
@@ -125,7 +141,7 @@ class CallsheetAggregateRecorder(AggregateRecorder):
             [event.topic for event in stored_events],
             [event.state for event in stored_events],
         )
-        ((head,),) = self._datastore.rows(RECORD, (*columns, RESERVED_WORKSPACE))
+        head = self._datastore.record((*columns, RESERVED_WORKSPACE))
         return range(head + 1, head + 1 + len(stored_events))
 
     def select_events(

@@ -19,6 +19,7 @@ from store.log.batch import APPEND, Waiting, parameters, refuse, settle, take_ba
 from store.log.durability import check_durability
 from store.log.prepared_statement import PreparedStatement, oids_of
 from store.log.records import Accepted, Append, Recorded
+from store.log.replication import ReplicationNotices
 from store.postgres.connections import open_connection
 
 FIRST_BACK_OFF_SECONDS: Final = 0.05
@@ -52,14 +53,19 @@ class Appender:
         most_waiting: int,
         most_events: int,
         most_bytes: int,
+        answer_seconds: float,
         on_commit: OnCommit,
         wake: bool = True,
     ) -> None:
-        """Create the appender: at most `most_waiting` commands wait; so many events or bytes close one batch."""
+        """Create the appender: at most `most_waiting` commands wait; so many events or bytes close one batch.
+
+        After `answer_seconds` without an answer the connection is given up, and the outcome is unknown.
+        """
         self._conninfo = conninfo
         self._most_waiting = most_waiting
         self._most_events = most_events
         self._most_bytes = most_bytes
+        self._answer_seconds = answer_seconds
         self._on_commit = on_commit
         self.wake = wake
         self.on_batch: OnBatch = unmeasured
@@ -68,6 +74,7 @@ class Appender:
         self._work = asyncio.Event()
         self._up = asyncio.Event()
         self._statement: PreparedStatement | None = None
+        self._notices: ReplicationNotices | None = None
         self._unsendable: Exception | None = None
         self._sent_at = 0.0
         self._early = EARLIEST_COMMANDS
@@ -124,6 +131,7 @@ class Appender:
 
     async def _serve(self, connection: AsyncConnection[Any]) -> None:
         statement = PreparedStatement(connection, APPEND)
+        self._notices = ReplicationNotices(connection)
         try:
             await statement.open(oids_of(parameters([], wake=self.wake)))
             statement.on_lost(self._work.set)
@@ -166,7 +174,12 @@ class Appender:
             raise fault
         span = tracer.start_span("append", attributes={"commands": len(self._sent)})
         try:
-            return await statement.answer()
+            async with asyncio.timeout(self._answer_seconds):
+                return await statement.answer()
+        except TimeoutError as late:
+            # A commit waits for its synchronous standby without a bound of its own.
+            span.record_exception(late)
+            raise psycopg.OperationalError(f"no answer to an append within {self._answer_seconds} s") from late
         except Exception as fault:
             span.record_exception(fault)
             span.set_status(trace.StatusCode.ERROR, f"{type(fault).__name__}: {fault}")
@@ -183,6 +196,7 @@ class Appender:
                 raise
             self._refused(batch, fault)
             return
+        self._refuse_unreplicated(batch)
         recorded = settle(batch, *row)
         self.on_batch(len(batch), len(recorded), perf_counter() - self._sent_at)
         self._sent = []
@@ -191,6 +205,15 @@ class Appender:
             self._limit = min(self._most_events, 2 * self._limit)
         if recorded:
             self._on_commit(recorded)
+
+    def _refuse_unreplicated(self, batch: list[Waiting]) -> None:
+        """Fail all callers of a batch with OutcomeUnknown if its commit did not wait for the synchronous standby."""
+        reason = None if self._notices is None else self._notices.take_cancelled()
+        if reason is None:
+            return
+        self._log.error("log.not_replicated", reason=reason, commands=len(batch))
+        for command in batch:
+            refuse(command, OutcomeUnknown("the commit may be missing on the synchronous standby: outcome unknown"))
 
     def _refused(self, batch: list[Waiting], fault: Exception) -> None:
         """Deal with a batch that has been rolled back whole: nothing of it took effect.

@@ -21,6 +21,7 @@ from store.log.queries import (
     range_parameters,
 )
 from store.log.records import Accepted, Append, Page, Recorded, Repeated
+from store.log.replication import confirm_replicated
 from store.postgres.connections import Sessions, add_bounds
 from store.postgres.migrations import check_schema
 from store.settings import StoreSettings
@@ -36,12 +37,14 @@ class Log:
         self._conninfo = add_bounds(
             conninfo, statement_timeout_ms=settings.statement_timeout_ms, application_name="callsheet-log"
         )
+        self._answer_seconds = settings.append_answer_seconds
         self._on_commit: tuple[OnCommit, ...] = ()
         self._appender = Appender(
             self._conninfo,
             most_waiting=settings.append_queue_commands,
             most_events=settings.append_batch_events,
             most_bytes=settings.append_batch_bytes,
+            answer_seconds=settings.append_answer_seconds,
             on_commit=self._committed,
         )
         self.sessions = Sessions(
@@ -109,14 +112,22 @@ class Log:
         return repeated
 
     async def repeated(self, command_key: bytes) -> Repeated | None:
-        """Return the outcome of a command with this id, if it was accepted within the retention."""
+        """Return the outcome of a command with this id, if it was accepted within the retention.
+
+        Raises OutcomeUnknown while it may be missing on a synchronous standby; Unavailable.
+        """
         row = await self.sessions.one(REPEATED, (command_key,))
         if row is None:
             return None
+        await self.confirm_replicated()
         request_hash, stream_id, version, position, at = row
         return Repeated(
             request_hash=request_hash, stream_id=stream_id, version=version, position=position, recorded_at=at
         )
+
+    async def confirm_replicated(self) -> None:
+        """Wait until a synchronous standby has all that can be read now. Raises OutcomeUnknown, Unavailable."""
+        await confirm_replicated(self.sessions, self._answer_seconds)
 
     async def head(self) -> tuple[int, UUID]:
         """Return the last position (0 for an empty log) and the log's id. Raises Unavailable."""
