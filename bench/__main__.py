@@ -40,6 +40,7 @@ def main() -> int:
         database_url=arguments.database_url,
         seconds=arguments.seconds,
         apart=arguments.apart,
+        projections_apart=arguments.projections_apart,
         attempts=arguments.attempts,
     )
     try:
@@ -64,6 +65,7 @@ class _Arguments(argparse.Namespace):
     database_url: str | None = None
     seconds: float | None = None
     apart: bool = False
+    projections_apart: bool = False
     attempts: bool = False
 
 
@@ -74,7 +76,15 @@ def _arguments() -> _Arguments:
     parser.add_argument("--quick", action="store_true", help="a short form, to see that it works")
     parser.add_argument("--database-url", help="a PostgreSQL where databases may be made; else an embedded one")
     parser.add_argument("--seconds", type=float, help="how long a measurement takes (runs: the sustained one)")
-    parser.add_argument("--apart", action="store_true", help="runs: gateway, engine and projections in a process each")
+    processes = parser.add_mutually_exclusive_group()
+    processes.add_argument(
+        "--apart", action="store_true", help="runs: gateway, engine and projections in a process each"
+    )
+    processes.add_argument(
+        "--projections-apart",
+        action="store_true",
+        help="runs: gateway and engine in one process, projections in another",
+    )
     parser.add_argument("--attempts", action="store_true", help="runs: model steps whose every attempt is committed")
     return parser.parse_args(namespace=_Arguments())
 

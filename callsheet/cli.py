@@ -29,7 +29,7 @@ from callsheet.server.serve import serve as serve_parts
 from callsheet.settings.load import Settings, SettingsUnusable, load_settings
 from callsheet.startup import exit_on_refusal, load_settings_with_options, open_database
 from callsheet.telemetry.logging import configure_logging
-from callsheet.wiring.core import COMPONENTS, EVERYTHING, Part
+from callsheet.wiring.core import COMPONENTS, EVERYTHING, Part, Parts
 from callsheet.wiring.projections import ALL_PROJECTIONS
 from domain.ids import from_uuid, to_uuid
 from gateway.identity.development_tokens import sign_development_token
@@ -73,20 +73,21 @@ def dev(host: str | None, port: int | None) -> None:
             uvloop.run(migrate_and_serve(settings, conninfo, EVERYTHING))
 
 
-@main.command(epilog=format_epilog("serve --host 0.0.0.0 --port 8000", exit_codes=PROCESS_EXIT_CODES))
+@main.command(epilog=format_epilog("serve --host 0.0.0.0 --port 8000", "serve --engine", exit_codes=PROCESS_EXIT_CODES))
 @click.option("--host", help="Address to listen on (CALLSHEET_HTTP_HOST).")
 @click.option(
     "--port", type=click.IntRange(0, 65_535), help="Port to listen on, 0 for a free one (CALLSHEET_HTTP_PORT)."
 )
-def serve(host: str | None, port: int | None) -> None:
-    """Serve the gateway alone, over the PostgreSQL of DATABASE_URL."""
-    run_part(Part.GATEWAY, host=host, port=port)
+@click.option("--engine", is_flag=True, help="Run an engine in the same process: the fastest set-up on one machine.")
+def serve(host: str | None, port: int | None, *, engine: bool) -> None:
+    """Serve the gateway, over the PostgreSQL of DATABASE_URL; with --engine carry runs out in the same process."""
+    run_parts(frozenset({Part.GATEWAY, Part.ENGINE} if engine else {Part.GATEWAY}), host=host, port=port)
 
 
 @main.command(epilog=format_epilog("work", exit_codes=PROCESS_EXIT_CODES))
 def work() -> None:
     """Carry runs out: an engine without a gateway. Any number may run over the PostgreSQL of DATABASE_URL."""
-    run_part(Part.ENGINE)
+    run_parts(frozenset({Part.ENGINE}))
 
 
 @main.command(epilog=format_epilog("project", "project runs tasks", exit_codes=PROCESS_EXIT_CODES))
@@ -96,10 +97,10 @@ def project(names: tuple[str, ...]) -> None:
 
     With NATS_URL one of these processes publishes facts to NATS too.
     """
-    run_part(Part.PROJECTIONS, resolve_projection_names(names))
+    run_parts(frozenset({Part.PROJECTIONS}), resolve_projection_names(names))
 
 
-def run_part(part: Part, names: Sequence[str] = ALL_PROJECTIONS, **http: Any) -> None:  # noqa: ANN401  # options of several types
+def run_parts(parts: Parts, names: Sequence[str] = ALL_PROJECTIONS, **http: Any) -> None:  # noqa: ANN401  # options of several types
     """Run a process that shares a database with others, until SIGINT or SIGTERM."""
     with exit_on_refusal():
         settings = load_settings_with_options(**http)
@@ -107,7 +108,7 @@ def run_part(part: Part, names: Sequence[str] = ALL_PROJECTIONS, **http: Any) ->
         conninfo = settings.data.database_url
         if conninfo is None:
             raise SettingsUnusable({"DATABASE_URL": "name the database that the processes share"})
-        uvloop.run(migrate_and_serve(settings, conninfo, frozenset({part}), names))
+        uvloop.run(migrate_and_serve(settings, conninfo, parts, names))
 
 
 @main.command(name="migrate", epilog=format_epilog("migrate", exit_codes=OPERATOR_EXIT_CODES))

@@ -17,6 +17,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """Length of each measurement (`runs`: of the sustained one); None is the default of the bench."""
     apart: bool = False
     """`runs`: gateway, engine and projections in a process each, in place of one for all."""
+    projections_apart: bool = False
+    """`runs`: gateway and engine in one process, projections in another: one process for each of two cores."""
     attempts: bool = False
     """`runs`: three scripted model steps, so that each claim, call and result is committed, in place of pure steps."""
 

@@ -11,7 +11,16 @@ from bench.harness.progress import print_progress
 from bench.harness.servers import postgres
 from bench.runs.load import Bench, Phase, measure_load
 from bench.runs.result import Measured, RunsResult, is_sustained, runs_result
-from bench.runs.server import STEPS, chain, chain_of_attempts, serve_workflow
+from bench.runs.server import (
+    APART,
+    PROJECTIONS_APART,
+    STEPS,
+    TOGETHER,
+    Commands,
+    chain,
+    chain_of_attempts,
+    serve_workflow,
+)
 from bench.runs.verified import verification
 
 WARM_UP_IN_FLIGHT: Final = 16
@@ -24,13 +33,20 @@ def run(options: Options) -> RunsResult:
     with postgres(options) as database, tempfile.TemporaryDirectory(prefix="callsheet-bench-") as directory:
         where = machine(database.directory)
         conninfo = database.fresh_database("runs", ())
-        print_progress("starting the server" if not options.apart else "starting gateway, engine and projections")
-        with serve_workflow(conninfo, Path(directory), graph, apart=options.apart) as server:
+        commands = _choose_commands(options)
+        print_progress(f"starting {', '.join('callsheet ' + ' '.join(command) for command in commands)}")
+        with serve_workflow(conninfo, Path(directory), graph, commands) as server:
             bench = Bench(server=server, conninfo=conninfo, postgres_clock=database.clock)
             measured = asyncio.run(_measure(bench, plan))
         settings = database.settings()
         database.drop_database("runs")
     return runs_result(options, plan, where, settings, measured)
+
+
+def _choose_commands(options: Options) -> Commands:
+    if options.apart:
+        return APART
+    return PROJECTIONS_APART if options.projections_apart else TOGETHER
 
 
 async def _measure(bench: Bench, plan: RunsPlan) -> Measured:

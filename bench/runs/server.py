@@ -50,6 +50,11 @@ def chain_of_attempts(steps: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
 
 STEPS: Final = ("first", "second", "third")
 
+Commands = tuple[tuple[str, ...], ...]
+TOGETHER: Final[Commands] = (("dev",),)
+PROJECTIONS_APART: Final[Commands] = (("serve", "--engine"), ("project",))
+APART: Final[Commands] = (("serve",), ("work",), ("project",))
+
 INPUT: Final = '{"inputs":{"brief":"One page, two readers, three drafts."}}'
 
 
@@ -65,18 +70,18 @@ class Server(Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def serve_workflow(
-    conninfo: str, directory: Path, graph: Mapping[str, Any] | None = None, *, apart: bool = False
+    conninfo: str, directory: Path, graph: Mapping[str, Any] | None = None, commands: Commands = TOGETHER
 ) -> Generator[Server]:
     """Run a server with one workflow (the three steps) over a database for a block's length. Raises ServerFailed.
 
-    `apart` makes it three processes: gateway, engine and projections.
+    `commands` are its processes: one (`TOGETHER`), two (`PROJECTIONS_APART`) or three (`APART`). The first listens.
     """
     secret = secrets.token_urlsafe(48)
     port = _free_port()
-    door = ["serve" if apart else "dev", "--host", HOST, "--port", str(port)]
-    commands = [door, ["work"], ["project"]] if apart else [door]
     environment = build_environment(conninfo, directory, secret)
-    processes = [start_process(command, environment, directory) for command in commands]
+    gateway, *others = commands
+    listening = (*gateway, "--host", HOST, "--port", str(port))
+    processes = [start_process(command, environment, directory) for command in (listening, *others)]
     try:
         token = _token(secret)
         _await_ready(processes[0], port)

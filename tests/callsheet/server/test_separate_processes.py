@@ -28,8 +28,19 @@ def test_a_run_goes_through_three_processes_and_is_read_from_a_fourth(database: 
         assert read["outputs"] == {"c": {"n": 1}}
 
 
+def test_a_gateway_with_an_engine_runs_beside_projections(database: str, tmp_path: Path) -> None:
+    with (
+        apart(database, tmp_path, "serve", "--engine", "--port", "0") as serving,
+        apart(database, tmp_path, "project"),
+        gateway(serving, tmp_path) as here,
+    ):
+        run = here.post(f"/v1/workflows/{here.workflow(GRAPH)}:run", {"inputs": {"n": 1}}, prefer="wait=30")
+        assert run["status"] == "completed"
+        assert here.run(run["id"], here.position)["outputs"] == {"c": {"n": 1}}
+
+
 def test_each_stops_in_order_when_told_to(database: str, tmp_path: Path) -> None:
-    for command in (("work",), ("project",), ("serve", "--port", "0")):
+    for command in (("work",), ("project",), ("serve", "--port", "0"), ("serve", "--engine", "--port", "0")):
         with apart(database, tmp_path, *command) as started:
             started.process.send_signal(signal.SIGTERM)
             assert started.process.wait(timeout=60) == 0
