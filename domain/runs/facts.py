@@ -23,7 +23,13 @@ class Pins(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What one call of a model took. `cost_usd` is a decimal string; none where the price is not known."""
+    """What one call of a model took, and how its answer ended.
+
+    `cost_usd` is a decimal string, None if the price is not known. `finish_reason` is the server's own word, None if it
+    sent none; `truncated`: a limit cut the answer; `finish_unknown`: it is not known whether the answer is whole.
+    `reasoning_tokens` are those of the output tokens that the server counts as reasoning, `reasoning_characters` the
+    length of the reasoning that it sent; `request_id` is the server's name for the call.
+    """
 
     model: str
     input_tokens: int
@@ -31,6 +37,12 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     latency_ms: float
     first_token_ms: float | None = None
     cost_usd: str | None = None
+    finish_reason: str | None = None
+    truncated: bool = False
+    finish_unknown: bool = False
+    reasoning_tokens: int = 0
+    reasoning_characters: int = 0
+    request_id: str | None = None
 
 
 class UsageTotals(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

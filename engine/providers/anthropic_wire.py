@@ -8,22 +8,26 @@ from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from domain.graphs.configs import JsonOutput
-from engine.providers.http_faults import ErrorDetails
+from engine.providers.answers.finish_reasons import MESSAGES, Ending, read_ending
 from engine.providers.provider import ModelRequest
 from engine.providers.wire import (
     Piece,
     build_messages,
     decode_event,
     encode_request,
+    find_event_error,
     parse_token_count,
     parse_usage,
+    read_parts,
     shared_headers,
 )
 
 VERSION = "2023-06-01"
-_CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded"})
+_DONE = "[DONE]"
+"""Sent by servers that translate from the other protocol."""
 
 
 class TokenCounts(Struct, frozen=True, kw_only=True):
@@ -47,24 +51,35 @@ class TokenCounts(Struct, frozen=True, kw_only=True):
 class Delta(Struct, frozen=True, kw_only=True):
     """A piece of the response, or the reason why it ended."""
 
-    text: str = ""
-    stop_reason: str | None = None
+    text: object = None
+    thinking: object = None
+    stop_reason: object = None
+
+    def read(self) -> Piece:
+        """Return the texts."""
+        return Piece(
+            text=self.text if isinstance(self.text, str) else "",
+            reasoning=self.thinking if isinstance(self.thinking, str) else "",
+        )
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """The start of the response: empty, with the token count of the input."""
+    """The start of the response: usually empty, with the token count of the input."""
 
+    content: object = None
     usage: object = None
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """One event of the stream; unknown types must be ignored."""
+    """One event of the stream; unknown types must be ignored. A whole message, not streamed, has the type `message`."""
 
     type: str
-    message: Message | None = None
+    message: object = None
     delta: Delta | None = None
+    content_block: object = None
+    content: object = None
+    stop_reason: object = None
     usage: object = None
-    error: ErrorDetails | None = None
 
 
 _events = msgspec.json.Decoder(Event)
@@ -97,35 +112,36 @@ class AnthropicWire(Struct, frozen=True):
         )
 
     def piece(self, data: str) -> Piece | None:
-        """Decode the data of one event; None if it does not follow the protocol."""
+        """Decode the data of one event, or a document sent in place of a stream; None if it is not of the protocol."""
+        if data == _DONE:
+            return Piece(is_last=True)
         event = decode_event(_events, data)
-        if event is None:
-            return None
+        if event is None or event.type == "error":
+            error = find_event_error(data)
+            return None if error is None else Piece(error=error)
         match event.type:
-            case "error":
-                return Piece(error=event.error or ErrorDetails())
-            case "message_start" if event.message is not None:
-                return _build_start(parse_usage(event.message.usage, TokenCounts) or TokenCounts())
+            case "message_start" if (message := parse_usage(event.message, Message)) is not None:
+                return _build_piece(read_parts(message.content), message.usage)
+            case "content_block_start":
+                return read_parts(event.content_block)
             case "content_block_delta" if event.delta is not None:
-                return Piece(text=event.delta.text)
+                return event.delta.read()
             case "message_delta" if event.delta is not None:
-                return _build_end(event.delta.stop_reason, parse_usage(event.usage, TokenCounts) or TokenCounts())
+                return _build_piece(Piece(), event.usage, read_ending(MESSAGES, event.delta.stop_reason))
             case "message_stop":
                 return Piece(is_last=True)
+            case "message":
+                ending = read_ending(MESSAGES, event.stop_reason)
+                return replace(_build_piece(read_parts(event.content), event.usage, ending), is_last=True)
             case _:
-                return Piece()
+                return Piece(error=find_event_error(data))
 
 
-def _build_start(counts: TokenCounts) -> Piece:
-    return Piece(input_tokens=counts.all_input_tokens, output_tokens=parse_token_count(counts.output_tokens))
-
-
-def _build_end(reason: str | None, counts: TokenCounts) -> Piece:
-    return Piece(
-        is_whole=reason is not None,
-        truncated=reason in _CUT_SHORT,
-        refused=reason == "refusal",
-        called_tool=reason == "tool_use",
+def _build_piece(said: Piece, usage: object, ending: Ending | None = None) -> Piece:
+    counts = parse_usage(usage, TokenCounts) or TokenCounts()
+    return replace(
+        said,
+        ending=ending,
         input_tokens=counts.all_input_tokens,
         output_tokens=parse_token_count(counts.output_tokens),
     )

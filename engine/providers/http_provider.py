@@ -13,17 +13,26 @@ from itertools import count
 from typing import Final, Protocol
 
 import httpx2
+import structlog
 from msgspec import Struct
 
 from domain.graphs.graph import ErrorClass
 from engine.egress.guard import Guard, GuardedTransport, OutgoingRefused
+from engine.providers.answers.event_stream import BodyDecoder, Event, Shape, TooLong
+from engine.providers.answers.finish_reasons import Finish
+from engine.providers.answers.thoughts import ThoughtSplitter
+from engine.providers.error_details import parse_error_body
 from engine.providers.http_faults import INVALID_RESPONSE, classify_status, classify_transport_error
 from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
+from engine.providers.quotes import Quotes
 from engine.providers.reading import Reading
-from engine.providers.wire import Wire
+from engine.providers.wire import Piece, Wire
+from store.lru import LruCache
 
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
 EVENTS_PER_TURN: Final = 16
+LOGGED_MAX: Final = 1_000
+"""How many unknown finish reasons are remembered as logged."""
 DRAIN_SECONDS_MAX: Final = 0.2
 """How long to wait for the end of a stream after its last event, so that the connection can be reused."""
 
@@ -61,6 +70,8 @@ class HttpProvider:
         self._wire = wire
         self._monotonic = monotonic
         self._key = _validate_key(settings.api_key)
+        self._quotes = Quotes([self._key])
+        self._logged = LruCache[tuple[str, str | None], str](LOGGED_MAX)
         self._url = _parse_url(settings.base_url, wire.path)
         self._client = httpx2.AsyncClient(
             follow_redirects=False,
@@ -73,19 +84,18 @@ class HttpProvider:
 
     async def complete(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
         """Call the model. See Provider."""
-        reading = Reading(f"{self._settings.name}/{request.model}", self._key, self._monotonic)
+        reading = self._create_reading(request, on_delta)
         body, headers = self._wire.body(request), self._wire.headers(request, self._key)
         try:
             async with (
                 asyncio.timeout(request.timeout_seconds),
                 self._client.stream("POST", self._url, content=body, headers=headers) as response,
             ):
-                await self._read(response, reading, on_delta)
+                await self._read(response, reading)
         except TimeoutError:
-            if reading.is_whole:
-                return reading.to_response()
-            message = f"The model provider did not complete its response within {request.timeout_seconds:g} seconds"
-            raise ProviderFault(ErrorClass.TIMEOUT, message, usage=reading.find_usage()) from None
+            if not reading.is_whole:
+                message = f"The model provider did not complete its response within {request.timeout_seconds:g} seconds"
+                raise ProviderFault(ErrorClass.TIMEOUT, message, usage=reading.find_usage()) from None
         except asyncio.CancelledError:
             if (usage := reading.find_usage()) is not None:
                 request.aborted(usage)
@@ -94,41 +104,113 @@ class HttpProvider:
             raise ProviderFault(ErrorClass.BAD_REQUEST, f"Base URL of the model provider: {refused}") from None
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             # A complete response counts, since it is paid for. Drop the cause, which may contain a header.
-            if not reading.is_whole:
+            if not (reading.is_whole or reading.has_failed):
                 raise _add_usage(classify_transport_error(error), reading) from None
         except ProviderFault as fault:
             raise _add_usage(fault, reading) from None
-        return reading.to_response()
+        reading.finish()
+        return self._to_response(reading, request)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
 
-    async def _read(self, response: httpx2.Response, reading: Reading, on_delta: Callable[[str], None]) -> None:
-        if not response.is_success:
-            raise classify_status(response.status_code, response.headers, await _read_error_body(response), self._key)
-        if not _is_plain_event_stream(response):
-            raise ProviderFault(ErrorClass.UNAVAILABLE, INVALID_RESPONSE)
-        response.encoding = "utf-8-sig"  # skip a byte order mark (WHATWG HTML, 9.2.6)
-        numbers = count(1)
-        events = aiter(httpx2.EventSource(response, self._settings.event_bytes_max))
-        async for event in events:
-            if next(numbers) % EVENTS_PER_TURN == 0:
-                await asyncio.sleep(0)  # buffered events do not yield: a fast server blocked all other tasks
-            if response.num_bytes_downloaded > self._settings.response_bytes_max:
-                raise ProviderFault(
-                    ErrorClass.INVALID_OUTPUT,
-                    f"The model provider's response is too large. Limit: {self._settings.response_bytes_max} bytes",
+    def _create_reading(self, request: ModelRequest, on_delta: Callable[[str], None]) -> Reading:
+        model = f"{self._settings.name}/{request.model}"
+        return Reading(model, self._quotes, self._monotonic, on_delta, ThoughtSplitter())
+
+    def _to_response(self, reading: Reading, request: ModelRequest) -> ModelResponse:
+        """Return the response; an ending whose meaning is not known is logged once. Raises ProviderFault."""
+        response = reading.to_response()
+        if response.finish is Finish.UNKNOWN:
+            shown = (request.model, response.usage.finish_reason)
+            if self._logged.get(shown) is None:
+                self._logged.put(shown, request.model)
+                structlog.get_logger("models").warning(
+                    "model.finish_reason_unknown",
+                    provider=self._settings.name,
+                    model=request.model,
+                    finish_reason=response.usage.finish_reason,
                 )
-            if not event.data:
-                continue  # such as `retry: 3000`; ignored (WHATWG HTML, 9.2.6)
+        return response
+
+    async def _read(self, response: httpx2.Response, reading: Reading) -> None:
+        reading.read_headers(response.headers)
+        if not response.is_success:
+            error = parse_error_body(await _read_error_body(response))
+            raise classify_status(response.status_code, response.headers, error, self._quotes)
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise ProviderFault(ErrorClass.UNAVAILABLE, INVALID_RESPONSE)
+        settings = self._settings
+        decoder = BodyDecoder(event_bytes_max=settings.event_bytes_max, document_bytes_max=settings.response_bytes_max)
+        try:
+            await self._read_body(response, decoder, reading)
+        except TooLong:
+            raise ProviderFault(
+                ErrorClass.INVALID_OUTPUT,
+                "The model provider's response, or a single event of it, is too large. "
+                f"Limits: {settings.response_bytes_max} and {settings.event_bytes_max} bytes",
+            ) from None
+
+    async def _read_body(self, response: httpx2.Response, decoder: BodyDecoder, reading: Reading) -> None:
+        """Read a body to its end, or to the event after which no text follows. Raises ProviderFault, TooLong."""
+        numbers = count(1)
+        body = aiter(response.aiter_raw())
+        async for raw in body:
+            for event in decoder.feed(raw):
+                if next(numbers) % EVENTS_PER_TURN == 0:
+                    await asyncio.sleep(0)  # buffered events do not yield: a fast server blocked all other tasks
+                if self._add_event(event, reading):
+                    await self._drain(body, decoder, reading)
+                    return
+            if response.num_bytes_downloaded > self._settings.response_bytes_max:
+                raise TooLong if reading.has_text else ProviderFault(ErrorClass.UNAVAILABLE, INVALID_RESPONSE)
+        self._finish_body(decoder, reading)
+
+    def _add_event(self, event: Event, reading: Reading) -> bool:
+        """Add an event; return whether no text follows. Raises ProviderFault if it does not follow the protocol."""
+        piece = self._wire.piece(event.data)
+        if event.name == "error" and (piece is None or piece.error is None):
+            piece = Piece(error=parse_error_body(event.data.encode(errors="replace")))
+        if piece is None:
+            raise ProviderFault(ErrorClass.UNAVAILABLE, INVALID_RESPONSE)
+        reading.add(piece)
+        return piece.is_last or reading.has_failed
+
+    def _finish_body(self, decoder: BodyDecoder, reading: Reading) -> None:
+        """Add what the end of the body completes. Raises ProviderFault, TooLong."""
+        for event in decoder.finish():
             piece = self._wire.piece(event.data)
+            if piece is not None:  # else the connection broke within an event
+                reading.add(piece)
+        match decoder.shape:
+            case Shape.DOCUMENT:
+                self._add_document(decoder.document, reading)
+            case Shape.OTHER:
+                words = self._quotes.quote(parse_error_body(decoder.document.encode()).message or "")
+                raise ProviderFault(ErrorClass.UNAVAILABLE, f"{INVALID_RESPONSE}{': ' if words else ''}{words}")
+            case _:
+                pass
+
+    def _add_document(self, text: str, reading: Reading) -> None:
+        """Add a response that is not streamed: one document, or one per line. Raises ProviderFault."""
+        whole = self._wire.piece(text)
+        pieces = (
+            [whole] if whole is not None else [self._wire.piece(line) for line in text.splitlines() if line.strip()]
+        )
+        for piece in pieces:
             if piece is None:
                 raise ProviderFault(ErrorClass.UNAVAILABLE, INVALID_RESPONSE)
-            reading.add(piece, on_delta)
-            if piece.is_last:
-                await _drain(events)
-                return
+            reading.add(piece)
+
+    async def _drain(self, body: AsyncIterator[bytes], decoder: BodyDecoder, reading: Reading) -> None:
+        """Read to the end of the stream, if it comes soon: for late token counts, and to reuse the connection."""
+        with suppress(TimeoutError, httpx2.HTTPError, TooLong):
+            async with asyncio.timeout(DRAIN_SECONDS_MAX):
+                async for raw in body:
+                    for event in decoder.feed(raw):
+                        if (piece := self._wire.piece(event.data)) is not None:
+                            reading.add(piece)
 
 
 def _add_usage(fault: ProviderFault, reading: Reading) -> ProviderFault:
@@ -156,11 +238,6 @@ def _parse_url(base_url: str, path: str) -> httpx2.URL:
     return url
 
 
-def _is_plain_event_stream(response: httpx2.Response) -> bool:
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind == "text/event-stream" and response.headers.get("content-encoding", "identity") == "identity"
-
-
 async def _read_error_body(response: httpx2.Response) -> bytes:
     body = b""
     async for piece in response.aiter_raw():
@@ -168,11 +245,3 @@ async def _read_error_body(response: httpx2.Response) -> bytes:
         if len(body) > ERROR_BODY_BYTES_MAX:
             return b""
     return body
-
-
-async def _drain(events: AsyncIterator[object]) -> None:
-    """Read to the end of the stream, if it comes soon, so that the connection returns to the pool."""
-    with suppress(TimeoutError, httpx2.HTTPError):
-        async with asyncio.timeout(DRAIN_SECONDS_MAX):
-            async for _ in events:
-                pass

@@ -10,36 +10,67 @@ import msgspec
 from msgspec import Struct
 
 from domain.graphs.configs import JsonOutput
-from engine.providers.http_faults import ErrorDetails
+from engine.providers.answers.finish_reasons import CHAT_COMPLETIONS, read_ending
+from engine.providers.error_details import ErrorDetails, find_error
 from engine.providers.provider import ModelRequest
 from engine.providers.wire import (
     Piece,
     build_messages,
     decode_event,
     encode_request,
+    find_event_error,
     parse_token_count,
     parse_usage,
+    read_parts,
     shared_headers,
 )
 
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
 DONE = "[DONE]"
-_REFUSED = "content_filter"
-_CALLED_TOOL = frozenset({"tool_calls", "function_call"})
 
 
 class Delta(Struct, frozen=True, kw_only=True):
-    """A piece of the response, or of the text in which the model refuses."""
+    """A piece of the response, or the whole message of a response that is not streamed.
 
-    content: str | None = None
-    refusal: str | None = None
+    Servers name the field of the model's reasoning differently; `content` may be a list of parts.
+    """
+
+    content: object = None
+    refusal: object = None
+    reasoning: object = None
+    reasoning_content: object = None
+    reasoning_text: object = None
+    thinking: object = None
+
+    def read(self) -> Piece:
+        """Return the texts."""
+        found = read_parts(self.content)
+        fields = (self.reasoning_content, self.reasoning, self.reasoning_text, self.thinking)
+        apart = next((field for field in fields if field), None)
+        beside = read_parts(apart)
+        return Piece(
+            text=found.text,
+            reasoning=found.reasoning + beside.text + beside.reasoning,
+            refusal=found.refusal + (self.refusal if isinstance(self.refusal, str) else ""),
+        )
 
 
 class Choice(Struct, frozen=True, kw_only=True):
-    """One of the requested completions; we request one."""
+    """One of the requested completions; we request one. `text` is the name of older servers for the content."""
 
     delta: Delta | None = None
-    finish_reason: str | None = None
+    message: Delta | None = None
+    text: object = None
+    finish_reason: object = None
+    native_finish_reason: object = None
+    error: object = None
+    usage: object = None
+
+
+class ReasoningTokens(Struct, frozen=True, kw_only=True):
+    """The share of the output tokens that the model used to reason."""
+
+    reasoning_tokens: object = None
 
 
 class TokenCounts(Struct, frozen=True, kw_only=True):
@@ -47,6 +78,7 @@ class TokenCounts(Struct, frozen=True, kw_only=True):
 
     prompt_tokens: object = 0
     completion_tokens: object = 0
+    completion_tokens_details: object = None
 
 
 class Chunk(Struct, frozen=True, kw_only=True):
@@ -54,7 +86,7 @@ class Chunk(Struct, frozen=True, kw_only=True):
 
     choices: tuple[Choice, ...] | None = None
     usage: object = None
-    error: ErrorDetails | str | None = None
+    error: object = None
 
 
 _chunks = msgspec.json.Decoder(Chunk)
@@ -90,25 +122,36 @@ class OpenAiWire(Struct, frozen=True):
         )
 
     def piece(self, data: str) -> Piece | None:
-        """Decode the data of one event; None if it does not follow the protocol."""
+        """Decode the data of one event, or a document sent in place of a stream; None if it is not of the protocol."""
         if data == DONE:
             return Piece(is_last=True)
         chunk = decode_event(_chunks, data)
         if chunk is None:
-            return None
-        counts = parse_usage(chunk.usage, TokenCounts)
+            error = find_event_error(data)
+            return None if error is None else Piece(error=error)
         choice = chunk.choices[0] if chunk.choices else Choice()
-        delta = choice.delta or Delta()
+        said = (choice.message or choice.delta or Delta(content=choice.text)).read()
+        ending = read_ending(CHAT_COMPLETIONS, choice.finish_reason, choice.native_finish_reason)
+        counts = parse_usage(chunk.usage or choice.usage, TokenCounts)
+        details = None if counts is None else parse_usage(counts.completion_tokens_details, ReasoningTokens)
         return Piece(
-            text=delta.content or "",
-            is_whole=choice.finish_reason is not None,
-            truncated=choice.finish_reason == "length",
-            called_tool=choice.finish_reason in _CALLED_TOOL,
-            refused=bool(delta.refusal) or choice.finish_reason == _REFUSED,
+            text=said.text,
+            reasoning=said.reasoning,
+            refusal=said.refusal,
+            ending=ending,
+            is_last=choice.message is not None,
             input_tokens=None if counts is None else parse_token_count(counts.prompt_tokens),
             output_tokens=None if counts is None else parse_token_count(counts.completion_tokens),
-            error=chunk.error,
+            reasoning_tokens=None if details is None else parse_token_count(details.reasoning_tokens),
+            error=_find_error(chunk, choice, data),
         )
+
+
+def _find_error(chunk: Chunk, choice: Choice, data: str) -> ErrorDetails | None:
+    """Return the error that a chunk or its choice reports, under whatever name."""
+    if chunk.error or choice.error:
+        return find_error({"error": chunk.error or choice.error})
+    return None if chunk.choices or chunk.usage else find_event_error(data)
 
 
 def _response_format(output: JsonOutput) -> dict[str, Any]:

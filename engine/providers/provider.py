@@ -9,6 +9,7 @@ from msgspec import Struct
 from domain.graphs.configs import JsonOutput, ModelParameters, TextOutput
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import Usage
+from engine.providers.answers.finish_reasons import Finish
 
 NO_WORKSPACE: Final = UUID(int=0)
 
@@ -46,17 +47,25 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
 
 
 class ModelResponse(Struct, frozen=True, kw_only=True):
-    """The whole text of a model's response; `truncated` if the limit of output tokens cut it short.
-
-    `called_tool`: the model requested a tool call, although no tools are offered.
+    """The whole text of a model's response, and how it ended. `reasoning` is what the model wrote for itself.
 
     For a JsonOutput the text should be JSON that meets the schema; the caller validates it.
     """
 
     text: str
     usage: Usage
-    truncated: bool = False
-    called_tool: bool = False
+    finish: Finish = Finish.COMPLETE
+    reasoning: str = ""
+
+    @property
+    def truncated(self) -> bool:
+        """Return whether a limit of output tokens, or the context window, cut the text."""
+        return self.finish is Finish.CUT
+
+    @property
+    def called_tool(self) -> bool:
+        """Return whether the model requested a tool call, although no tools are offered."""
+        return self.finish is Finish.CALLED_TOOL
 
 
 class ProviderFault(Exception):  # noqa: N818  # the word of the glossary: the fault is classified, not always an error
@@ -83,8 +92,9 @@ class Provider(Protocol):
     async def complete(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
         """Return the response, passing each piece of text to `on_delta` as it arrives. Raises only ProviderFault.
 
-        The pieces joined are the response's text. Cancelling the call aborts it at the provider, and the usage
-        reported by then is passed to the request's `aborted`.
+        The pieces joined are the response's text, unless reasoning in it was closed without having been opened.
+        Cancelling the call aborts it at the provider, and the usage reported by then is passed to the request's
+        `aborted`.
         """
         ...
 

@@ -1,75 +1,152 @@
-"""Collect one streamed response: text, times and token counts, for any protocol."""
+"""Collect one response: text, reasoning, ending, times and token counts, for any protocol."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import Usage
+from engine.providers.answers.finish_reasons import Ending, Finish, get_worse
+from engine.providers.answers.thoughts import Split, ThoughtSplitter, split_unopened
 from engine.providers.http_faults import classify_stream_error
 from engine.providers.provider import ModelResponse, ProviderFault
+from engine.providers.quotes import Quotes
 from engine.providers.wire import Piece
+
+ENDED_EARLY: Final = "The model provider ended the stream before the response was complete"
+_REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "cf-ray")
+_REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 class Reading:
     """The part of a response that has arrived so far."""
 
-    def __init__(self, model: str, key: str, monotonic: Callable[[], float]) -> None:
-        """Start measuring. `key` is removed from error messages."""
+    def __init__(
+        self,
+        model: str,
+        quotes: Quotes,
+        monotonic: Callable[[], float],
+        on_delta: Callable[[str], None],
+        splitter: ThoughtSplitter | None = None,
+    ) -> None:
+        """Start measuring. `quotes` cleans error messages; `splitter`, if any, finds reasoning in the text."""
         self._model = model
-        self._key = key
+        self._quotes = quotes
         self._monotonic = monotonic
+        self._on_delta = on_delta
+        self._splitter = splitter
         self._started = monotonic()
         self._latest = self._started
         self._first_token: float | None = None
         self._parts: list[str] = []
+        self._reasoning: list[str] = []
+        self._refusal: list[str] = []
         self._input_tokens: int | None = None
         self._output_tokens: int | None = None
-        self._refused = False
-        self._truncated = False
-        self._called_tool = False
-        self._is_whole = False
+        self._reasoning_tokens = 0
+        self._ending: Ending | None = None
+        self._has_ended = False
+        self._fault: ProviderFault | None = None
+        self._request_id: str | None = None
 
     @property
     def is_whole(self) -> bool:
-        """Return whether the response is complete, even if the stream has not ended."""
-        return self._is_whole
+        """Return whether the response has ended, even if the stream has not."""
+        return self._ending is not None or self._has_ended
 
-    def add(self, piece: Piece, on_delta: Callable[[str], None]) -> None:
-        """Add one piece. Raises ProviderFault if it reports an error."""
-        if piece.error is not None:
-            raise classify_stream_error(piece.error, self._key)
+    @property
+    def has_text(self) -> bool:
+        """Return whether some text or reasoning has arrived."""
+        return bool(self._parts or self._reasoning)
+
+    @property
+    def has_failed(self) -> bool:
+        """Return whether the server reported an error; only token counts may follow."""
+        return self._fault is not None
+
+    def read_headers(self, headers: Mapping[str, str]) -> None:
+        """Read the server's name for the request."""
+        found = (headers.get(name, "") for name in _REQUEST_ID_HEADERS)
+        self._request_id = next((name for name in found if _REQUEST_ID.fullmatch(name)), None)
+
+    def add(self, piece: Piece) -> None:
+        """Add one piece."""
         self._latest = self._monotonic()
-        self._is_whole = self._is_whole or piece.is_whole or piece.is_last
-        self._refused = self._refused or piece.refused
-        self._truncated = self._truncated or piece.truncated
-        self._called_tool = self._called_tool or piece.called_tool
-        if piece.input_tokens is not None:
-            self._input_tokens = piece.input_tokens
-        if piece.output_tokens is not None:
-            self._output_tokens = piece.output_tokens
-        # PostgreSQL stores no NUL characters, neither in text nor in JSON.
-        if text := piece.text.replace("\0", ""):
-            if self._first_token is None:
-                self._first_token = self._latest
-            self._parts.append(text)
-            on_delta(text)
+        self._has_ended = self._has_ended or (piece.is_last and piece.error is None)
+        self._add_counts(piece)
+        if piece.ending is not None:
+            before = piece.ending if self._ending is None else self._ending
+            is_worse = get_worse(before.finish, piece.ending.finish) is piece.ending.finish
+            self._ending = piece.ending if is_worse else before
+        if piece.error is not None and self._fault is None:
+            self._fault = classify_stream_error(piece.error, self._quotes)
+        if self._fault is None:
+            self._add_text(piece)
+
+    def finish(self) -> None:
+        """Add what is held at the end of the response."""
+        if self._splitter is not None and self._fault is None:
+            self._add_split(self._splitter.finish())
 
     def to_response(self) -> ModelResponse:
-        """Return the whole response. Raises ProviderFault if the stream ended early or the model refused."""
+        """Return the whole response. Raises ProviderFault if it broke off or the model refused."""
         usage = self._usage()
-        if self._refused:
-            raise ProviderFault(ErrorClass.CONTENT_REFUSED, "The model refused to answer", usage=usage)
-        if not self._is_whole:
-            raise ProviderFault(
-                ErrorClass.UNAVAILABLE,
-                "The model provider ended the stream before the response was complete",
-                usage=usage,
-            )
-        text = "".join(self._parts)
-        return ModelResponse(text=text, usage=usage, truncated=self._truncated, called_tool=self._called_tool)
+        if self._fault is not None:
+            self._fault.usage = self.find_usage()
+            raise self._fault
+        if self._refusal or self._finish is Finish.REFUSED:
+            words = self._quotes.quote("".join(self._refusal))
+            message = f"The model refused to answer{_format_reason(self._ending)}{': ' if words else ''}{words}"
+            raise ProviderFault(ErrorClass.CONTENT_REFUSED, message, usage=usage)
+        if not self.is_whole:
+            raise ProviderFault(ErrorClass.UNAVAILABLE, ENDED_EARLY, usage=usage)
+        if self._finish is Finish.FAILED:
+            message = f"The model provider broke off its response{_format_reason(self._ending)}"
+            raise ProviderFault(ErrorClass.UNAVAILABLE, message, usage=usage)
+        answer = self._split_answer()
+        return ModelResponse(
+            text=answer.answer, reasoning=answer.reasoning, usage=usage, finish=self._finish or Finish.UNKNOWN
+        )
 
     def find_usage(self) -> Usage | None:
         """Return the usage reported so far; None if none was."""
         return None if self._input_tokens is None and self._output_tokens is None else self._usage()
+
+    @property
+    def _finish(self) -> Finish | None:
+        return None if self._ending is None else self._ending.finish
+
+    def _add_counts(self, piece: Piece) -> None:
+        if piece.input_tokens is not None:
+            self._input_tokens = piece.input_tokens
+        if piece.output_tokens is not None:
+            self._output_tokens = piece.output_tokens
+        if piece.reasoning_tokens is not None:
+            self._reasoning_tokens = piece.reasoning_tokens
+
+    def _add_text(self, piece: Piece) -> None:
+        if piece.refusal:
+            self._refusal.append(piece.refusal)
+        self._add_split(Split(reasoning=piece.reasoning))
+        if piece.text:
+            split = Split(answer=piece.text) if self._splitter is None else self._splitter.feed(piece.text)
+            self._add_split(split)
+
+    def _add_split(self, split: Split) -> None:
+        # PostgreSQL stores no NUL characters, neither in text nor in JSON.
+        if reasoning := split.reasoning.replace("\0", ""):
+            self._reasoning.append(reasoning)
+        if text := split.answer.replace("\0", ""):
+            if self._first_token is None:
+                self._first_token = self._latest
+            self._parts.append(text)
+            self._on_delta(text)
+
+    def _split_answer(self) -> Split:
+        text, reasoning = "".join(self._parts), "".join(self._reasoning)
+        if self._splitter is None or reasoning:
+            return Split(text, reasoning)
+        return split_unopened(text)
 
     def _usage(self) -> Usage:
         first = self._first_token
@@ -79,7 +156,17 @@ class Reading:
             output_tokens=self._output_tokens or 0,
             latency_ms=self._since_start_ms(self._latest),
             first_token_ms=None if first is None else self._since_start_ms(first),
+            finish_reason=None if self._ending is None else self._ending.reason,
+            truncated=self._finish is Finish.CUT,
+            finish_unknown=self._finish is Finish.UNKNOWN or (self._ending is None and self._has_ended),
+            reasoning_tokens=self._reasoning_tokens,
+            reasoning_characters=len(self._split_answer().reasoning),
+            request_id=self._request_id,
         )
 
     def _since_start_ms(self, moment: float) -> float:
         return round((moment - self._started) * 1000, 3)
+
+
+def _format_reason(ending: Ending | None) -> str:
+    return "" if ending is None or ending.reason is None else f" (finish reason: {ending.reason})"

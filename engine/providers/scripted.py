@@ -11,6 +11,7 @@ from domain.graphs.configs import JsonOutput
 from domain.graphs.graph import ErrorClass
 from domain.graphs.validation.json_schema import compile_schema
 from domain.runs.facts import Usage
+from engine.providers.answers.finish_reasons import Finish
 from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
 from engine.providers.scripted_values import MARKER, CannotGenerate, generate_value
 
@@ -32,7 +33,8 @@ class Scripted:
         for start in range(0, len(words), WORDS_PER_DELTA):
             piece = " ".join(words[start : start + WORDS_PER_DELTA])
             on_delta(piece if start + WORDS_PER_DELTA >= len(words) else f"{piece} ")
-        return ModelResponse(text=text, usage=_usage(request, len(words)), truncated=truncated)
+        finish = Finish.CUT if truncated else Finish.COMPLETE
+        return ModelResponse(text=text, usage=_usage(request, len(words), finish), finish=finish)
 
     async def close(self) -> None:
         """Do nothing; there are no connections."""
@@ -76,7 +78,7 @@ def _build_fault(reason: str) -> ProviderFault:
     return ProviderFault(ErrorClass.BAD_REQUEST, message)
 
 
-def _usage(request: ModelRequest, output_words: int) -> Usage:
+def _usage(request: ModelRequest, output_words: int, finish: Finish) -> Usage:
     return Usage(
         model=f"{NAME}/{request.model}",
         input_tokens=len(request.prompt.split()) + len((request.system or "").split()),
@@ -84,4 +86,6 @@ def _usage(request: ModelRequest, output_words: int) -> Usage:
         latency_ms=0.0,
         first_token_ms=0.0,
         cost_usd="0",
+        finish_reason="length" if finish is Finish.CUT else "stop",
+        truncated=finish is Finish.CUT,
     )

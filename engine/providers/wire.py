@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
 
 from domain.graphs.graph import ErrorClass
-from engine.providers.http_faults import ErrorDetails
+from engine.providers.answers.finish_reasons import Ending
+from engine.providers.error_details import ErrorDetails, find_error
 from engine.providers.provider import ModelRequest, ProviderFault
 
 TOKENS_MAX = 100_000_000
@@ -23,26 +24,33 @@ _ESCAPES = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
 _TOKEN = re.compile(r"[\x21-\x7e]{1,255}")
+_REASONING_PARTS: Final = frozenset(
+    {"thinking", "redacted_thinking", "reasoning", "reasoning_content", "reasoning.text"}
+)
+_ANSWER_PARTS: Final = frozenset({"text", "output_text"})
 
+
+_values: Final = msgspec.json.Decoder(object)
 
 T = TypeVar("T")
 
 
 class Piece(Struct, frozen=True, kw_only=True):
-    """What one stream event adds to a response; token counts are cumulative.
+    """What one stream event, or a whole document, adds to a response; token counts are cumulative.
 
-    `is_whole`: the response is complete, even if the stream breaks afterwards. `is_last`: no event follows.
+    `ending`: the response has ended, even if the stream breaks afterwards. `is_last`: no event follows. `refusal` is
+    the text in which the model refuses, which is no answer, and `reasoning` what it wrote for itself.
     """
 
     text: str = ""
-    is_whole: bool = False
+    reasoning: str = ""
+    refusal: str = ""
+    ending: Ending | None = None
     is_last: bool = False
-    truncated: bool = False
-    refused: bool = False
-    called_tool: bool = False
     input_tokens: int | None = None
     output_tokens: int | None = None
-    error: ErrorDetails | str | None = None
+    reasoning_tokens: int | None = None
+    error: ErrorDetails | None = None
 
 
 class Wire(Protocol):
@@ -62,7 +70,7 @@ class Wire(Protocol):
         ...
 
     def piece(self, data: str) -> Piece | None:
-        """Decode the data of one event; None if it does not follow the protocol."""
+        """Decode the data of one event, or a document sent in place of a stream; None if it is not of the protocol."""
         ...
 
 
@@ -118,3 +126,45 @@ def parse_token_count(count: object) -> int | None:
     if not isinstance(count, int) or isinstance(count, bool):
         return None
     return count if 0 <= count <= TOKENS_MAX else None
+
+
+def find_event_error(data: str) -> ErrorDetails | None:
+    """Return the error that an event reports without the protocol's own fields; None if it reports none."""
+    value = decode_event(_values, data)
+    return None if value is None else find_error(value)
+
+
+def read_parts(content: object) -> Piece:
+    """Return the text and the reasoning in a content, which may be a text or a list of parts."""
+    match content:
+        case str():
+            return Piece(text=content)
+        case list():
+            pieces = [_read_part(part) for part in cast("list[object]", content)]
+            return Piece(
+                text="".join(piece.text for piece in pieces),
+                reasoning="".join(piece.reasoning for piece in pieces),
+                refusal="".join(piece.refusal for piece in pieces),
+            )
+        case dict():
+            return _read_part(cast("object", content))
+        case _:
+            return Piece()
+
+
+def _read_part(part: object) -> Piece:
+    if not isinstance(part, dict):
+        return Piece(text=part) if isinstance(part, str) else Piece()
+    fields = cast("dict[str, object]", part)
+    kind = fields.get("type")
+    if kind in _REASONING_PARTS or "thinking" in fields:
+        inner = next((fields[name] for name in ("thinking", "reasoning", "text", "content") if fields.get(name)), None)
+        found = read_parts(inner)
+        return Piece(reasoning=found.text + found.reasoning)
+    text = fields.get("text")
+    if isinstance(text, dict):
+        text = cast("dict[str, object]", text).get("value")
+    if isinstance(text, str) and (kind is None or kind in _ANSWER_PARTS):
+        return Piece(text=text)
+    refusal = fields.get("refusal")
+    return Piece(refusal=refusal) if isinstance(refusal, str) else Piece()

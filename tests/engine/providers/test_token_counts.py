@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from engine.providers.answers.finish_reasons import Ending, Finish
 from engine.providers.anthropic_wire import AnthropicWire
 from engine.providers.openai_wire import OpenAiWire
 from engine.providers.wire import TOKENS_MAX
@@ -23,7 +24,7 @@ def test_what_is_no_count_is_not_taken_for_one(count: object) -> None:
     event = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}
     told = ANTHROPIC.piece(msgspec.json.encode(event).decode())
     assert told is not None
-    assert (told.is_whole, told.input_tokens, told.output_tokens) == (True, 7, None)
+    assert (told.ending, told.input_tokens, told.output_tokens) == (Ending(Finish.COMPLETE, "end_turn"), 7, None)
 
 
 def test_a_count_is_taken_as_it_is() -> None:
@@ -36,4 +37,4 @@ def test_a_count_is_taken_as_it_is() -> None:
 def test_a_piece_that_adds_nothing_may_say_so_by_null() -> None:
     said = OPENAI.piece('{"choices": [{"delta": null, "finish_reason": "stop"}]}')
     assert said is not None
-    assert (said.is_whole, said.text) == (True, "")
+    assert (said.ending, said.text) == (Ending(Finish.COMPLETE, "stop"), "")

@@ -37,7 +37,7 @@ class AnthropicMessages:
         return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
 
     def finish(self, finish: str) -> Json:
-        return {"type": "message_delta", "delta": {"stop_reason": FINISHES[finish], "stop_sequence": None}}
+        return {"type": "message_delta", "delta": {"stop_reason": FINISHES.get(finish, finish), "stop_sequence": None}}
 
     def ending(self, finish: str, words: int) -> list[Json]:
         stopped: Json = {"type": "content_block_stop", "index": 0}
@@ -45,6 +45,22 @@ class AnthropicMessages:
 
     def last(self) -> bytes:
         return b'event: message_stop\ndata: {"type": "message_stop"}\n\n'
+
+    def thought(self, text: str, field: str) -> Json:
+        delta = {"type": "thinking_delta", field or "thinking": text}
+        return {"type": "content_block_delta", "index": 0, "delta": delta}
+
+    def null(self) -> Json:
+        return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": None}}
+
+    def parts(self, first: str, second: str) -> list[Json]:
+        block = {"type": "text", "text": first}
+        return [{"type": "content_block_start", "index": 1, "content_block": block}, self.word(second)]
+
+    def document(self, text: str, finish: str) -> Json:
+        content = [{"type": "thinking", "thinking": "Hm.", "signature": "x"}, {"type": "text", "text": text}]
+        usage = {"input_tokens": 7, "output_tokens": 2}
+        return {"type": "message", "content": content, "stop_reason": FINISHES[finish], "usage": usage}
 
     def error(self, kind: str, message: str) -> Json:
         return {"type": "error", "error": {"type": kind, "message": message}}

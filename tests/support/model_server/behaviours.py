@@ -2,8 +2,8 @@
 
 `echo` and every unknown name answer properly. `status-NNN` fails so, with the query of the name as headers and JSON
 error: `status-429?retry-after=7&code=rate_limit_exceeded`; `odd-usage?[]` tells `[]` in the
-place of its counts. A name with `x2` after a `|` misbehaves for the first two
-calls with one idempotency token only: `status-503|x2`.
+place of its counts. Answers in the shapes of real servers are in `odd_answers`. A name with `x2` after a `|` misbehaves
+for the first two calls with one idempotency token only: `status-503|x2`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from tests.support.model_server import openai_chat
+from tests.support.model_server.odd_answers import ODD_ANSWERS
 from tests.support.model_server.request_log import Reply
 from tests.support.model_server.speech import HALF, ProtocolDialect, stream
 
@@ -25,6 +26,8 @@ async def behave(name: str, body: dict[str, Any], reply: Reply, speech: Protocol
     word, _, rest = name.partition("?")
     if word.startswith("status-"):
         await _fail(int(word.removeprefix("status-")), dict(parse_qsl(rest)), reply)
+    elif word in ODD_ANSWERS:
+        await ODD_ANSWERS[word](speech, rest, reply)
     else:
         await _BEHAVIOURS.get(word, _echo)(speech, body, reply)
 

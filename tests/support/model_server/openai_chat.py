@@ -45,5 +45,24 @@ class OpenAiChat:
     def last(self) -> bytes:
         return b"data: [DONE]\n\n"
 
+    def thought(self, text: str, field: str) -> Json:
+        return chunk(None, **{field or "reasoning_content": text})
+
+    def null(self) -> Json:
+        return {"choices": [{"index": 0, "delta": {"content": None, "role": None}, "text": None}]}
+
+    def parts(self, first: str, second: str) -> list[Json]:
+        thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+        texts = [thought, {"type": "text", "text": first}, {"type": "text", "text": second}]
+        return [{"choices": [{"index": 0, "delta": {"content": texts}, "finish_reason": None}]}]
+
+    def document(self, text: str, finish: str) -> Json:
+        message = {"role": "assistant", "content": text, "refusal": None, "reasoning": "Hm."}
+        return {
+            "object": "chat.completion",
+            "choices": [{"index": 0, "message": message, "finish_reason": FINISHES.get(finish, finish)}],
+            "usage": {"prompt_tokens": 7, "completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": 1}},
+        }
+
     def error(self, kind: str, message: str) -> Json:
         return {"error": {"message": message, "type": kind, "code": None}}

@@ -36,6 +36,22 @@ class ProtocolDialect(Protocol):
         """The event after which nothing follows."""
         ...
 
+    def thought(self, text: str, field: str) -> Json:
+        """A piece of the reasoning before the answer; `field` may name another field for it than the usual one."""
+        ...
+
+    def null(self) -> Json:
+        """A piece whose text is null."""
+        ...
+
+    def parts(self, first: str, second: str) -> list[Json]:
+        """Two texts, where this protocol has text besides the usual place."""
+        ...
+
+    def document(self, text: str, finish: str) -> Json:
+        """A whole answer that is not streamed; its two tokens included."""
+        ...
+
     def error(self, kind: str, message: str) -> Json: ...
 
 
