@@ -26,13 +26,16 @@ from callsheet.operate.rebuild import prune_command, rebuild_command
 from callsheet.operate.relay import relay
 from callsheet.operate.settings import settings_command
 from callsheet.server.serve import serve as serve_parts
+from callsheet.settings.development import accept_development_tokens
 from callsheet.settings.load import Settings, SettingsUnusable, load_settings
 from callsheet.startup import exit_on_refusal, load_settings_with_options, open_database
 from callsheet.telemetry.logging import configure_logging
 from callsheet.wiring.core import COMPONENTS, EVERYTHING, Part, Parts
 from callsheet.wiring.projections import ALL_PROJECTIONS
 from domain.ids import from_uuid, to_uuid
+from gateway.identity.assembly import check_issuers
 from gateway.identity.development_tokens import sign_development_token
+from gateway.identity.scopes import Scope
 from store.postgres.migrations import migrate
 
 EXIT_CODES: Final = (
@@ -67,7 +70,7 @@ projections.add_command(prune_command)
 def dev(host: str | None, port: int | None) -> None:
     """Serve gateway, engine and projections in one process, with a PostgreSQL of its own unless DATABASE_URL is set."""
     with exit_on_refusal():
-        settings = load_settings_with_options(host=host, port=port)
+        settings = accept_development_tokens(load_settings_with_options(host=host, port=port))
         configure_logging(settings.log.level, settings.log.renderer)
         with open_database(settings) as conninfo:
             uvloop.run(migrate_and_serve(settings, conninfo, EVERYTHING))
@@ -108,6 +111,8 @@ def run_parts(parts: Parts, names: Sequence[str] = ALL_PROJECTIONS, **http: Any)
         conninfo = settings.data.database_url
         if conninfo is None:
             raise SettingsUnusable({"DATABASE_URL": "name the database that the processes share"})
+        if Part.GATEWAY in parts:
+            check_issuers(settings.identity)
         uvloop.run(migrate_and_serve(settings, conninfo, parts, names))
 
 
@@ -126,7 +131,15 @@ def migrate_command() -> None:
 @click.option("--workspace", help="Workspace id (ws_…); a new one unless given.")
 @click.option("--user", default="usr_developer", show_default=True, help="User id of the caller (the `sub` claim).")
 @click.option("--hours", default=24, show_default=True, type=click.IntRange(1, 24 * 365), help="Lifetime in hours.")
-def token(workspace: str | None, user: str, hours: int) -> None:
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([str(scope) for scope in Scope]),
+    metavar="SCOPE",
+    help="Limit the token to a scope; may be repeated. Without it the token may do what its user may.",
+)
+def token(workspace: str | None, user: str, hours: int, scopes: tuple[str, ...]) -> None:
     """Print a development token (HS256), for `Authorization: Bearer`."""
     with exit_on_refusal():
         settings = load_settings(os.environ)
@@ -138,6 +151,7 @@ def token(workspace: str | None, user: str, hours: int) -> None:
             user_id=user,
             now=utc_now(),
             lasts=timedelta(hours=hours),
+            scope=" ".join(scopes) or None,
         )
         if workspace is None:
             told = (

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from domain.setting_types import Bytes, Count, Port, Seconds, SigningSecret
+from gateway.identity.issuers import IssuersFile
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True):
@@ -39,9 +40,25 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
 class IdentitySettings(Struct, frozen=True, kw_only=True):
     """Token verification."""
 
+    issuers_file: IssuersFile | None = None
+    """JSON file with the trusted issuers of tokens; `callsheet serve` requires it, or development tokens."""
+    development_tokens: bool = False
+    """Whether tokens of `callsheet token` are accepted. `callsheet dev` and `demo` always accept them."""
     jwt_secret: SigningSecret | None = None
     """Secret that signs development tokens (HS256), at least 32 characters.
 
     If not set, one is generated and kept in the data directory."""
     workspace_claim: str = "workspace"
-    """Claim that contains the caller's workspace id."""
+    """Claim of development tokens that contains the caller's workspace id."""
+    keys_refresh_seconds: Seconds = 300
+    """Interval between fetches of an issuer's keys. Its old keys stay in use while it is away."""
+    unknown_key_seconds: Seconds = 10
+    """Minimum time between fetches for tokens with an unknown key id, and after a failed fetch."""
+    fetch_seconds_max: Seconds = 5
+    """Timeout of fetching an issuer's keys. Callers with a known key never wait for it."""
+    key_document_bytes_max: Bytes = 256 * 1024
+    """Maximum size of an issuer's metadata, and of its keys."""
+    clock_skew_seconds: Seconds = 5
+    """How far the clock of an issuer may be ahead: `nbf` and `iat` of a token may lie so far in the future."""
+    cached_tokens_max: Count = 10_000
+    """Number of verified credentials in memory; the least recently used are verified again."""

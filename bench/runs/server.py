@@ -108,6 +108,7 @@ def build_environment(conninfo: str, directory: Path, secret: str) -> dict[str, 
         "DATABASE_URL": conninfo,
         "CALLSHEET_DATA_DIRECTORY": str(directory / "callsheet"),
         "CALLSHEET_IDENTITY_JWT_SECRET": secret,
+        "CALLSHEET_IDENTITY_DEVELOPMENT_TOKENS": "true",
     }
 
 

@@ -15,7 +15,8 @@ from callsheet.server.admin import AdminApp
 from callsheet.server.bounded_http import BoundedHttp
 from callsheet.server.gc_tuning import tune_garbage_collector
 from callsheet.settings.load import Settings
-from callsheet.wiring.core import EVERYTHING, Core, Part, create_gateway, open_core
+from callsheet.wiring.core import EVERYTHING, Core, Part, open_core
+from callsheet.wiring.gateway import create_gateway
 from callsheet.wiring.models import list_model_providers
 from callsheet.wiring.projections import ALL_PROJECTIONS
 from domain.setting_types import SigningSecret
@@ -105,11 +106,11 @@ def _describe_process(core: Core, settings: Settings) -> dict[str, object]:
 async def _serve_gateway(core: Core, settings: Settings, secret: SigningSecret, stopping: asyncio.Event) -> None:
     drain = Drain(core.feed)
     listening = listen(settings.http.host, settings.http.port)
-    server = Server(
-        create_uvicorn_config(create_gateway(core, settings, secret, drain), settings.http.shutdown_seconds_max)
-    )
+    gateway = create_gateway(core, settings, secret, drain)
+    server = Server(create_uvicorn_config(gateway.app, settings.http.shutdown_seconds_max))
     async with asyncio.TaskGroup() as group:
         parts = group.create_task(core.run(), name="core")
+        beside = group.create_task(gateway.run(), name="gateway tasks")
         serving = group.create_task(server.serve(sockets=[listening]), name="gateway")
         await core.log.connected()
         tune_garbage_collector()
@@ -122,6 +123,7 @@ async def _serve_gateway(core: Core, settings: Settings, secret: SigningSecret, 
             drain.begin()
             server.should_exit = True
             await serving
+        beside.cancel()
         parts.cancel()
 
 

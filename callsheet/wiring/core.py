@@ -1,13 +1,11 @@
 """Wiring: how one process is put together from its parts, and how they live and end together."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from uuid import UUID
-
-from uuid_utils.compat import uuid7
 
 from bus.bus import Bus
 from bus.feed import Feed
@@ -23,16 +21,6 @@ from commands.handler import Handler
 from commands.repository import Streams
 from domain.setting_types import SigningSecret
 from engine.engine import Engine
-from gateway.app import build_app
-from gateway.deps import Deps
-from gateway.drain import Drain
-from gateway.identity.tokens import Identity
-from projections.insights.view import InsightsView
-from projections.read_models.assets_view import AssetsView
-from projections.read_models.projects_view import ProjectsView
-from projections.read_models.runs_view import RunsView
-from projections.read_models.tasks_view import TasksView
-from projections.read_models.workflows_view import WorkflowsView
 from projections.runtime.checkpoints import Checkpoints
 from projections.runtime.follower import OnBatch
 from projections.runtime.read_pool import ReadModels
@@ -159,37 +147,4 @@ def create_worker(
     """Create the worker of the named projections."""
     return Worker(
         conninfo, feed, create_projections(projections), checkpoints, settings.projection, failpoint, on_batch
-    )
-
-
-def create_gateway(
-    core: Core, settings: Settings, secret: SigningSecret, drain: Drain
-) -> Callable[..., Awaitable[None]]:
-    """Create the ASGI application of the gateway."""
-    http = settings.http
-    identity = Identity(secret.reveal().encode(), workspace_claim=settings.identity.workspace_claim, clock=utc_now)
-    return build_app(
-        Deps(
-            log=core.log,
-            log_id=core.log_id,
-            handler=core.handler,
-            streams=core.streams,
-            contents=core.contents,
-            projects=ProjectsView(core.models),
-            workflows=WorkflowsView(core.models),
-            assets=AssetsView(core.models),
-            runs=RunsView(core.models),
-            tasks=TasksView(core.models),
-            insights=InsightsView(core.models, most_buckets=http.insights_buckets_max),
-            checkpoints=core.checkpoints,
-            identity=identity,
-            drain=drain,
-            deltas=core.bus.deltas,
-            clock=utc_now,
-            make_id=uuid7,
-            degraded=core.list_degraded,
-            metrics=core.watch.page,
-            request_counts=core.watch.request_counts,
-            settings=http,
-        )
     )

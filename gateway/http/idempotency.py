@@ -5,7 +5,7 @@ import re
 from typing import Final
 
 from gateway.http.rejections import Malformed
-from gateway.identity.tokens import Caller
+from gateway.identity.caller import Caller
 from store.log.records import CommandId
 
 KEY: Final = re.compile(rb'"?([\x21\x23-\x5b\x5d-\x7e]{1,255})"?')

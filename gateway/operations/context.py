@@ -14,7 +14,7 @@ from domain.folded import Folded
 from gateway.deps import Deps
 from gateway.http.idempotency import command_id
 from gateway.http.trace import Trace
-from gateway.identity.tokens import Caller
+from gateway.identity.caller import Caller
 from store.log.records import Metadata
 
 S = TypeVar("S")

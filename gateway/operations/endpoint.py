@@ -16,7 +16,7 @@ from gateway.http.preferences import parse_wait_seconds
 from gateway.http.rejections import BodyUnacceptable, Malformed
 from gateway.http.replies import JSON, Header
 from gateway.http.trace import Trace
-from gateway.identity.tokens import Caller
+from gateway.identity.caller import Caller
 from gateway.operations.context import RequestContext
 from gateway.operations.operation import Operation, PathId
 from gateway.operations.paging import CursorCodec
@@ -77,7 +77,7 @@ class Endpoint:
         """
         operation = self.operation
         headers = request.headers
-        caller = self._authorise(headers)
+        caller = await self._authorise(headers)
         query, query_texts = self._query.read(request.query_string)
         target_id = self._parse_id(request.path_parameters)
         if_match = parse_if_match(headers.get(b"if-match")) if operation.if_match else None
@@ -109,11 +109,11 @@ class Endpoint:
             return render_page(result.items, cursor, request.path, query_texts)
         return result
 
-    def _authorise(self, headers: Headers) -> Caller:
+    async def _authorise(self, headers: Headers) -> Caller:
         scope = self.operation.scope
         if scope is None:
             return NOBODY
-        caller = self._deps.identity.identify(headers.get(b"authorization"))
+        caller = await self._deps.identity.identify(headers.get(b"authorization"))
         caller.require(scope)
         return caller
 

@@ -108,3 +108,20 @@ def test_what_help_shows_can_be_typed(path: tuple[str, ...], command: click.Comm
         words = shlex.split(example.replace("ws_…", WORKSPACE).replace("prj_…", PROJECT).removesuffix("|| alarm"))
         assert tuple(words[: len(path)]) == path
         command.make_context(words[0], words[len(path) :])
+
+
+def test_a_gateway_without_an_issuer_refuses_to_start(tmp_path: Path) -> None:
+    message = run_command(tmp_path, "serve", "--port", "0", DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing")
+    assert "No token could be accepted: set CALLSHEET_IDENTITY_ISSUERS_FILE" in message
+
+
+def test_an_issuers_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    message = run_command(tmp_path, "serve", "--port", "0", CALLSHEET_IDENTITY_ISSUERS_FILE=str(tmp_path / "none.json"))
+    assert "CALLSHEET_IDENTITY_ISSUERS_FILE: the issuers file" in message
+
+
+def test_a_token_can_be_limited_to_scopes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLSHEET_DATA_DIRECTORY", str(tmp_path))
+    printed = CliRunner().invoke(main, ["token", "--scope", "runs:read", "--scope", "projects:read"])
+    claims = jwt.decode(printed.stdout.strip(), options={"verify_signature": False})  # pyright: ignore[reportUnknownMemberType]  # the library leaves a type open
+    assert claims["scope"] == "runs:read projects:read"

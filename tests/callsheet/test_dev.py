@@ -61,7 +61,12 @@ class Dev:
 def environ(conninfo: str, directory: Path) -> dict[str, str]:
     theirs = ("CALLSHEET_", "OPENAI_", "ANTHROPIC_")
     ours = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
-    return {**ours, "DATABASE_URL": conninfo, "CALLSHEET_DATA_DIRECTORY": str(directory)}
+    return {
+        **ours,
+        "DATABASE_URL": conninfo,
+        "CALLSHEET_DATA_DIRECTORY": str(directory),
+        "CALLSHEET_IDENTITY_DEVELOPMENT_TOKENS": "true",
+    }
 
 
 @contextmanager

@@ -23,15 +23,15 @@ from tests.docs.test_first_session import run_script
 from tests.support.bus.given import migrate_components, open_process, wait_until_published
 from tests.support.docs.topics import format_tables
 from tests.support.examples.subscribers import (
-    NODE_FOLDER,
     PROGRAMS,
+    TYPESCRIPT,
     Program,
     Subscriber,
     count_expected,
-    install_node_packages,
     record_workflow_with_runs,
 )
 from tests.support.servers.nats import NatsForTests
+from tests.support.servers.node import NODE_FOLDER, install_node_packages
 
 # nats-py is typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -85,7 +85,7 @@ def test_the_settings_of_the_stream_have_the_defaults_of_the_page() -> None:
 async def test_the_steps_of_the_page_end_with_the_counts(
     database: str, nats_server: NatsForTests, tmp_path: Path
 ) -> None:
-    install_node_packages()
+    install_node_packages(TYPESCRIPT)
     _, dev, give, python, typescript = SHELL.findall(PAGE.split("## Which subjects are there?")[0])
     assert dev == "NATS_URL=nats://127.0.0.1:4222 make dev\n"
     environ = {
@@ -144,7 +144,7 @@ def with_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Nat
 async def test_a_user_of_one_workspace_counts_that_one_and_may_not_ask_for_more(
     database: str, with_users: NatsWithUsers, program: Program, tmp_path: Path
 ) -> None:
-    install_node_packages()
+    install_node_packages(TYPESCRIPT)
     await migrate_components(database)
     ws, as_ana = find_limited_workspace(), ("--nats-url", with_users.build_url("ana", "a"))
     async with open_process(database, with_users, relays=True) as one:

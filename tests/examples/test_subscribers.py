@@ -30,17 +30,16 @@ from tests.support.examples.subscriber_faults import (
 from tests.support.examples.subscribers import (
     ELSEWHERE,
     FOLDER,
-    NODE_FOLDER,
     PROGRAMS,
     TYPESCRIPT,
     Program,
     Subscriber,
     count_expected,
-    install_node_packages,
     record_workflow_with_runs,
     stop_and_report,
 )
 from tests.support.servers.nats import NatsForTests
+from tests.support.servers.node import NODE, install_node_packages
 from tests.support.store.given import WORKSPACE
 
 # nats-py is typed in part only.
@@ -53,7 +52,7 @@ REPORT_SCHEMA = jsonschema_rs.validator_for(msgspec.json.decode((FOLDER / "repor
 @pytest.fixture(scope="session")
 def node_packages() -> None:
     """What the TypeScript subscriber imports."""
-    install_node_packages()
+    install_node_packages(TYPESCRIPT)
 
 
 @pytest.fixture(params=PROGRAMS, ids=lambda program: program.name)
@@ -247,7 +246,7 @@ async def test_both_programs_read_the_same_file_and_print_the_same(
 async def test_the_types_of_the_typescript_subscriber_are_sound(node_packages: None) -> None:
     del node_packages
     compiler = TYPESCRIPT / "node_modules" / "typescript" / "bin" / "tsc"
-    command = (str(NODE_FOLDER / "node"), str(compiler), "--project", str(TYPESCRIPT))
+    command = (str(NODE), str(compiler), "--project", str(TYPESCRIPT))
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
     out, _ = await process.communicate()
     assert process.returncode == 0, out.decode()

