@@ -130,7 +130,7 @@ def broken(token: bytes) -> bytes:
         (header(sub=None), "lacks the claim `sub`"),
         (header(workspace=None), "lacks the claim `workspace`"),
         (header(exp="soon"), "`exp` must be a number"),
-        (header(sub=7), "claim"),
+        (header(sub=7), "`sub` must be a printable string"),
         (header(workspace="ws_nonsense"), "must be the id of a workspace (`ws_…`)"),
     ],
 )
