@@ -55,6 +55,7 @@ class PromptConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Ask a model. Exactly one of `asset_id` (a prompt asset) and `template` says what is asked.
 
     Templates see `inputs`, `steps` and `variables`; by `variables` a prompt asset is used without knowing node ids.
+    `on_truncated` says what becomes of an answer that a limit cut: absent, a text is kept, and JSON always fails.
     """
 
     model: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,62}/\S{1,200}$(?!\n)")]
@@ -64,6 +65,7 @@ class PromptConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     variables: Picks = {}
     parameters: ModelParameters = ModelParameters()
     output: TextOutput | JsonOutput = TextOutput()
+    on_truncated: Literal["fail", "keep"] | None = None
 
 
 class Assignee(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -16,6 +16,7 @@ import httpx2
 import structlog
 from msgspec import Struct
 
+from domain.graphs.configs import JsonOutput
 from domain.graphs.graph import ErrorClass
 from engine.egress.guard import Guard, GuardedTransport, OutgoingRefused
 from engine.providers.answers.event_stream import BodyDecoder, Event, Shape, TooLong
@@ -117,7 +118,14 @@ class HttpProvider:
 
     def _create_reading(self, request: ModelRequest, on_delta: Callable[[str], None]) -> Reading:
         model = f"{self._settings.name}/{request.model}"
-        return Reading(model, self._quotes, self._monotonic, on_delta, ThoughtSplitter())
+        return Reading(
+            model,
+            self._quotes,
+            self._monotonic,
+            on_delta,
+            ThoughtSplitter(),
+            expects_json=isinstance(request.output, JsonOutput),
+        )
 
     def _to_response(self, reading: Reading, request: ModelRequest) -> ModelResponse:
         """Return the response; an ending whose meaning is not known is logged once. Raises ProviderFault."""
@@ -138,6 +146,8 @@ class HttpProvider:
         reading.read_headers(response.headers)
         if not response.is_success:
             error = parse_error_body(await _read_error_body(response))
+            if reading.add_rejected_answer(error):
+                return
             raise classify_status(response.status_code, response.headers, error, self._quotes)
         if response.headers.get("content-encoding", "identity") != "identity":
             raise ProviderFault(ErrorClass.UNAVAILABLE, INVALID_RESPONSE)

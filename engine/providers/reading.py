@@ -6,9 +6,10 @@ from typing import Final
 
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import Usage
-from engine.providers.answers.finish_reasons import Ending, Finish, get_worse
+from engine.providers.answers.finish_reasons import REASON_CHARACTERS_MAX, Ending, Finish, get_worse
 from engine.providers.answers.thoughts import Split, ThoughtSplitter, split_unopened
-from engine.providers.http_faults import classify_stream_error
+from engine.providers.error_details import ErrorDetails
+from engine.providers.http_faults import classify_stream_error, is_rejected_answer
 from engine.providers.provider import ModelResponse, ProviderFault
 from engine.providers.quotes import Quotes
 from engine.providers.wire import Piece
@@ -28,13 +29,19 @@ class Reading:
         monotonic: Callable[[], float],
         on_delta: Callable[[str], None],
         splitter: ThoughtSplitter | None = None,
+        *,
+        expects_json: bool = False,
     ) -> None:
-        """Start measuring. `quotes` cleans error messages; `splitter`, if any, finds reasoning in the text."""
+        """Start measuring. `quotes` cleans error messages; `splitter`, if any, finds reasoning in the text.
+
+        `expects_json`: an answer that the server holds back because it is not JSON can be repaired.
+        """
         self._model = model
         self._quotes = quotes
         self._monotonic = monotonic
         self._on_delta = on_delta
         self._splitter = splitter
+        self._expects_json = expects_json
         self._started = monotonic()
         self._latest = self._started
         self._first_token: float | None = None
@@ -78,10 +85,19 @@ class Reading:
             before = piece.ending if self._ending is None else self._ending
             is_worse = get_worse(before.finish, piece.ending.finish) is piece.ending.finish
             self._ending = piece.ending if is_worse else before
-        if piece.error is not None and self._fault is None:
+        if piece.error is not None and self._fault is None and not self.add_rejected_answer(piece.error):
             self._fault = classify_stream_error(piece.error, self._quotes)
         if self._fault is None:
             self._add_text(piece)
+
+    def add_rejected_answer(self, error: ErrorDetails) -> bool:
+        """Add the answer that a server holds back because it is not the JSON asked for; False for any other error."""
+        if not (self._expects_json and is_rejected_answer(error)):
+            return False
+        self._ending = Ending(Finish.COMPLETE, str(error.code or error.type or "")[:REASON_CHARACTERS_MAX] or None)
+        if error.rejected_answer is not None:
+            self._parts = [error.rejected_answer.replace("\0", "")]
+        return True
 
     def finish(self) -> None:
         """Add what is held at the end of the response."""

@@ -109,8 +109,13 @@ def decode_event(decoder: msgspec.json.Decoder[T], data: str) -> T | None:
     try:
         return decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
-        repaired = _ESCAPES.sub(lambda escape: escape[0] if escape[1] is None else r"\ufffd", data)
+        repaired = repair_escapes(data)
         return None if repaired == data else decode_event(decoder, repaired)
+
+
+def repair_escapes(data: str) -> str:
+    """Return JSON with U+FFFD in place of unpaired surrogates."""
+    return _ESCAPES.sub(lambda escape: escape[0] if escape[1] is None else r"\ufffd", data)
 
 
 def parse_usage(usage: object, shape: type[T]) -> T | None:

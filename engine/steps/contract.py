@@ -74,11 +74,15 @@ class Waiting(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """The attempt failed; `retry_after_seconds` is the wait that the server asked for."""
+    """The attempt failed; `retry_after_seconds` is the wait that the server asked for.
+
+    `is_final`: another attempt would fail in the same way, so there is none, whatever `retry` says.
+    """
 
     error: StepError
     usage: Usage | None = None
     retry_after_seconds: float | None = None
+    is_final: bool = False
 
 
 class RetryDue(Struct, frozen=True):

@@ -17,7 +17,7 @@ from engine.providers.choice import Providers
 from engine.providers.provider import ModelRequest, Provider, ProviderFault
 from engine.steps.contract import AnswerRejected, Failed, StepCall, build_failure
 from engine.steps.evaluator import Evaluator
-from engine.steps.prompt_answers import ValidAnswer, build_repair, check_text_present, validate_answer
+from engine.steps.prompt_answers import ValidAnswer, build_repair, check_text_present, find_cut, validate_answer
 
 
 class PromptAssets(Protocol):
@@ -51,19 +51,23 @@ class Prompts:
         prices = call.run.pins.prices
         try:
             provider, model = self.providers.choose(config.model)
-            return await self._call_until_valid(provider, await self._build_request(call, config, model), call)
+            return await self._call_until_valid(provider, await self._build_request(call, config, model), call, config)
         except ProviderFault as fault:
             failure = build_failure(fault.error_class, fault.message)
             usage = None if fault.usage is None else add_cost(fault.usage, prices)
             return Failed(failure.error, usage, retry_after_seconds=fault.retry_after_seconds)
 
-    async def _call_until_valid(self, provider: Provider, first: ModelRequest, call: StepCall) -> Answered | Failed:
+    async def _call_until_valid(
+        self, provider: Provider, first: ModelRequest, call: StepCall, config: PromptConfig
+    ) -> Answered | Failed:
         request = first
         most = first.output.repair_attempts if isinstance(first.output, JsonOutput) else 0
         repair = 1
         while True:
             answer = await provider.complete(request, self.on_delta(call))
             usage = add_cost(answer.usage, call.run.pins.prices)
+            if (cut := find_cut(answer, config)) is not None:
+                return Failed(build_failure(ErrorClass.INVALID_OUTPUT, cut).error, usage, is_final=True)
             validated = check_text_present(answer) or validate_answer(answer.text, first.output)
             if isinstance(validated, ValidAnswer):
                 return Answered(validated.output, usage)

@@ -1,21 +1,20 @@
 """Validate models' answers as text, or as JSON that meets a schema, and build requests to repair them."""
 
 import hashlib
-import re
 from typing import Any, Final
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from domain.expressions.common import ExpressionFault
-from domain.graphs.configs import JsonOutput, TextOutput
+from domain.graphs.configs import JsonOutput, PromptConfig, TextOutput
 from domain.graphs.validation.json_schema import compile_schema
+from engine.providers.answers.finish_reasons import Finish
 from engine.providers.provider import ModelRequest, ModelResponse, Repair
 from engine.steps.contract import make_storable
+from engine.steps.json_in_text import NoJson, find_json_values
 
 PROBLEM_CHARACTERS_MAX: Final = 500
-_FENCED = re.compile(r"\s*```(?:json)?\s*\n(?P<json>.*)\n\s*```\s*", re.DOTALL)
 
 
 class ValidAnswer(Struct, frozen=True):
@@ -33,7 +32,7 @@ class InvalidAnswer(Struct, frozen=True):
 
 def check_text_present(answer: ModelResponse) -> InvalidAnswer | None:
     """Return why a response without text has none; None if it has text."""
-    if answer.text:
+    if answer.text.strip("\ufeff"):
         return None
     why = "the response ended before the first word"
     if answer.called_tool:
@@ -44,20 +43,51 @@ def check_text_present(answer: ModelResponse) -> InvalidAnswer | None:
 
 
 def validate_answer(text: str, output: TextOutput | JsonOutput) -> ValidAnswer | InvalidAnswer:
-    """Validate a model's answer. JSON may be inside a Markdown code fence, as many models write it."""
+    """Validate a model's answer. JSON may be in a fence or between sentences: the first valid value counts."""
     if not isinstance(output, JsonOutput):
         return ValidAnswer(text)
-    fenced = _FENCED.fullmatch(text)
+    first: InvalidAnswer | None = None
     try:
-        value = msgspec.json.decode(fenced["json"] if fenced else text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
+        for value in find_json_values(text):
+            validated = _validate_value(value, output)
+            if isinstance(validated, ValidAnswer):
+                return validated
+            first = first or validated
+    except NoJson as fault:
         return _build_invalid("The answer is not valid JSON", [str(fault)])
+    return first or _build_invalid("The answer is not valid JSON", ["it contains none"])
+
+
+def _validate_value(value: Any, output: JsonOutput) -> ValidAnswer | InvalidAnswer:  # noqa: ANN401  # any JSON value
     try:
         found = compile_schema(output.schema).problems(value)
     except ExpressionFault as fault:  # too large or too deeply nested to validate
         return _build_invalid("The answer cannot be validated", [str(fault)])
     problems = [f"{problem.pointer or '/'}: {problem.message}" for problem in found]
     return _build_invalid("The answer does not meet the schema", problems) if problems else ValidAnswer(value)
+
+
+def find_cut(answer: ModelResponse, config: PromptConfig) -> str | None:
+    """Return why a cut answer fails its step; None if the answer is not cut, or the step keeps cut answers.
+
+    Cut JSON always fails, since the same question would be cut in the same place again.
+    """
+    is_json = isinstance(config.output, JsonOutput)
+    if not (is_json or config.on_truncated == "fail") or not answer.text:
+        return None
+    reason = answer.usage.finish_reason
+    shown = "" if reason is None else f" (finish reason: {reason})"
+    if answer.finish is Finish.CUT:
+        limit = config.parameters.max_output_tokens
+        now = "which is not set, so that the server's own limit applies" if limit is None else f"now {limit}"
+        what = "The JSON was cut" if is_json else "The answer was cut"
+        return (
+            f"{what} by a limit{shown}. Raise max_output_tokens ({now}), ask for a shorter answer, or, if the model's "
+            "context window is full, shorten the prompt"
+        )
+    if answer.finish is Finish.UNKNOWN and not is_json:
+        return f"It is not known whether the answer is whole{shown}, and on_truncated is fail"
+    return None
 
 
 def build_repair(request: ModelRequest, answer: str, invalid: InvalidAnswer, first: ModelRequest) -> ModelRequest:

@@ -268,7 +268,9 @@ class TurnBuilder(Struct):
         """Return when to retry a failed attempt; None when the failure is final."""
         retry = node.retry
         error_class = result.error.error_class
-        if retry is None or step is None or error_class not in retry.retry_on or error_class is ErrorClass.OWNER_LOST:
+        if retry is None or step is None or result.is_final:
+            return None
+        if error_class not in retry.retry_on or error_class is ErrorClass.OWNER_LOST:
             return None  # a step lost too often has had its own attempts, whatever the policy says
         if step.failures >= retry.max_attempts:
             return None

@@ -53,6 +53,7 @@ class StepBody(Struct, frozen=True, kw_only=True):
     recovered: int
     rejected_answers: int
     late_results: int
+    truncated_answers: int
     errors: dict[str, int]
     duration: DurationBody
     human: "HumanBody | None"
@@ -78,10 +79,11 @@ class WorkflowBody(Struct, frozen=True, kw_only=True):
 
 
 class ModelBody(Struct, frozen=True, kw_only=True):
-    """A model: the usage and latency of its calls, and the time to the first token."""
+    """A model: the usage and latency of its calls, the time to the first token, and how many answers a limit cut."""
 
     model: str
     usage: UsageBody
+    truncated_answers: int
     latency: DurationBody
     first_token: DurationBody
 
@@ -223,6 +225,7 @@ def _create_step(node: str, figures: StepFigures) -> StepBody:
         recovered=step.recovered,
         rejected_answers=step.rejected,
         late_results=step.late,
+        truncated_answers=step.truncated,
         errors=dict(sorted(step.errors.items())),
         duration=create_duration_body(step.duration),
         human=_create_human(step) if decided else None,
@@ -243,6 +246,7 @@ def _create_model(name: str, measures: Measures) -> ModelBody:
     return ModelBody(
         model=name,
         usage=create_usage_body(measures),
+        truncated_answers=measures.truncated,
         latency=create_duration_body(measures.latency),
         first_token=create_duration_body(measures.first_token),
     )

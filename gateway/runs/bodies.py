@@ -46,6 +46,7 @@ class StepBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `output` is the value that expressions see; for a failed step it is the value with which `on_error` continues.
     `gave` is the result of a step that failed because the condition of an outgoing edge failed; a retry reuses it.
+    `truncated`: a limit cut the answer of the model.
     """
 
     status: StepStatus
@@ -53,6 +54,7 @@ class StepBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
     output: Any = UNSET
     gave: Any = UNSET
     usage: Usage | None = None
+    truncated: bool = False
     error: StepError | None = None
     retry_at: datetime | None = None
     waiting: WaitingBody | None = None
@@ -177,6 +179,7 @@ def _create_step_body(step: Step, contents: Contents) -> StepBody:
         output=output,
         gave=UNSET if step.gave is None else show_payload(step.gave, contents),
         usage=step.usage,
+        truncated=step.usage is not None and step.usage.truncated,
         error=step.error,
         retry_at=step.retry_at,
         waiting=_create_waiting_body(step.waiting, contents) if step.waiting is not None else None,

@@ -179,6 +179,9 @@ class Counting:
         totals.add(usage)
         self._step_measures(node, at).add_usage(totals)
         model = self._model_measures(usage.model, at)
+        if usage.truncated:
+            self._step_measures(node, at).truncated += 1
+            model.truncated += 1
         model.add_usage(totals)
         model.add_duration("latency", round(usage.latency_ms * 1_000))
         if usage.first_token_ms is not None:

@@ -12,8 +12,9 @@ class Measures(Struct, kw_only=True, omit_defaults=True):
     """The measures of one bucket, all integers. Those that do not apply to its kind stay 0 or empty.
 
     Of runs: `retried` by a person. Of steps: `attempts` claimed, `retries` attempts that failed and were repeated,
-    `recovered` steps that completed after more than one attempt, `rejected` answers of models, `late` results,
-    `expired` decisions that the system made at a deadline; `edges` by their place in the graph; `errors` by class.
+    `recovered` steps that completed after more than one attempt, `rejected` answers of models, `truncated` answers that
+    a limit cut, `late` results, `expired` decisions that the system made at a deadline; `edges` by their place in the
+    graph; `errors` by class.
     """
 
     started: int = 0
@@ -35,6 +36,7 @@ class Measures(Struct, kw_only=True, omit_defaults=True):
     output_tokens: int = 0
     cost_pico: int = 0
     unpriced: int = 0
+    truncated: int = 0
     edges: dict[int, int] = {}
     errors: dict[str, int] = {}
     outcomes: dict[str, int] = {}

@@ -78,6 +78,8 @@ def _config_faults(node: Node) -> Iterator[Fault]:
             yield from _exactly_one(asset_id=config.asset_id, template=config.template)
             if isinstance(config.output, JsonOutput):
                 yield from _schema_faults(config.output.schema, "config", "output", "schema")
+                if config.on_truncated == "keep":
+                    yield Fault(("config", "on_truncated"), "Must be fail with the format json: cut JSON is no JSON")
         case HumanNode(config=config):
             yield from _human_faults(config)
         case DelayNode(config=config):

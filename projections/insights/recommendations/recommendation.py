@@ -41,6 +41,8 @@ class Thresholds(Struct, frozen=True, kw_only=True):
     failing_sample: int = 20
     failing_share: float = 0.1
     failing_share_critical: float = 0.3
+    cut_sample: int = 20
+    cut_share: float = 0.05
     flaky_sample: int = 20
     flaky_share: float = 0.1
     slow_sample: int = 20

@@ -3,6 +3,7 @@
 from typing import Final
 
 from projections.insights.recommendations.cost_hot_spot import cost_hot_spot
+from projections.insights.recommendations.cut_answers import cut_answers
 from projections.insights.recommendations.failing_step import failing_step
 from projections.insights.recommendations.flaky_step import flaky_step
 from projections.insights.recommendations.human_bottleneck import human_bottleneck
@@ -15,6 +16,7 @@ RULES: Final[tuple[Rule, ...]] = (
     failing_step,
     prompt_regression,
     flaky_step,
+    cut_answers,
     slow_step,
     human_bottleneck,
     cost_hot_spot,

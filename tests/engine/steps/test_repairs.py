@@ -71,8 +71,51 @@ async def test_without_repairs_nothing_is_asked_twice(database: str) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"n": 1}', ' {"n":1}\n', '```json\n{"n": 1}\n```', '```\n{"n": 1}\n```\n'])
-def test_json_may_stand_in_a_fence(text: str) -> None:
+def test_json_may_be_in_a_fence(text: str) -> None:
     assert validate_answer(text, ASKED) == ValidAnswer({"n": 1})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '\ufeff{"n": 1}',
+        '```JSON\n{"n": 1}\n```',
+        '```Json5 \r\n{"n": 1}\n  ```',
+        '~~~\n{"n": 1}\n~~~',
+        'Here you are:\n```json\n{"n": 1}\n```\nHave fun with `n`.',
+        'Here you are: {"n": 1}. Have fun.',
+        '[1] says so: {"n": 1}',
+        'An example is {"m": 2}, the answer {"n": 1}',
+        'Use { and }: {"n": 1}',
+        '```json\n{"n": 1, "code": "```\\n"}\n```',
+        '"{\\"n\\": 1}"',
+        '{"n": 1, "text": "a\\ud800b"}',
+        '```\nnot this\n```\n\n```json\n{"n": 1}\n```',
+        '```json{"n": 1}```',
+    ],
+)
+def test_json_is_found_before_a_repair_is_paid_for(text: str) -> None:
+    validated = validate_answer(text, ASKED)
+    assert isinstance(validated, ValidAnswer)
+    assert validated.output["n"] == 1
+
+
+def test_nul_characters_in_json_are_dropped() -> None:
+    text = '{"n": 1, "a\\u0000b": ["c\\u0000", {"d": "\\\\u0000"}]}'
+    assert validate_answer(text, ASKED) == ValidAnswer({"n": 1, "ab": ["c", {"d": "\\u0000"}]})
+
+
+@pytest.mark.parametrize("text", ['[{"n": 1}, {"n": 2', 'Well: {"all": [{"n": 1}], "text": "and', '{"a": {"n": 1}'])
+def test_a_part_of_json_that_broke_off_is_no_answer(text: str) -> None:
+    assert isinstance(validate_answer(text, ASKED), InvalidAnswer)
+
+
+def test_of_several_values_the_largest_is_meant_where_any_would_do() -> None:
+    assert validate_answer('See [1]: {"title": "Long"}', JsonOutput(schema={})) == ValidAnswer({"title": "Long"})
+
+
+def test_a_large_text_without_json_takes_no_long_time() -> None:
+    assert isinstance(validate_answer("[ { " * 1_000_000, ASKED), InvalidAnswer)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ from collections.abc import AsyncGenerator, Generator
 from dataclasses import replace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
+from domain.fact import Fact
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import AnswerRejected, StepFailed
-from domain.runs.run import RunStatus
+from domain.runs.run import Run, RunStatus
 from domain.runs.steps import list_usages
 from engine.providers.provider import Provider
 from tests.engine.providers.conftest import speaking
@@ -46,7 +48,7 @@ def behind(provider: Provider) -> FakeModel:
 async def test_a_model_that_fails_at_first_is_told_what_was_wrong_and_mends_it(
     database: str, provider: Provider, server: ModelServer
 ) -> None:
-    server.script_behaviours("truncated", "echo")
+    server.script_behaviours("text?Half of it", "echo")
     async with site(database) as plain:
         here = replace(plain, gate=behind(provider))
         async with here.engaged():
@@ -70,7 +72,7 @@ async def test_a_model_that_never_writes_json_fails_after_its_repairs(
     async with site(database) as plain:
         here = replace(plain, gate=behind(provider))
         async with here.engaged():
-            run = await here.begin(asks("truncated", repairs=3))
+            run = await here.begin(asks("text?Half", repairs=3))
             ended = await here.ended(run, RunStatus.FAILED)
             facts = await here.of(run)
     assert [fact.repair for fact in facts if isinstance(fact, AnswerRejected)] == [1, 2, 3]
@@ -150,3 +152,85 @@ async def test_an_odd_answer_that_is_paid_for_is_kept(
             ended = await here.ended(await here.begin(graph(node(kind="prompt", config=config))))
     assert ended.outputs["a"].value
     assert len(server.calls) == 1
+
+
+async def play(
+    database: str, provider: Provider, raw: Json, status: RunStatus = RunStatus.COMPLETED
+) -> tuple[Run, list[Fact]]:
+    """Run a graph to its end."""
+    async with site(database) as plain:
+        here = replace(plain, gate=behind(provider))
+        async with here.engaged():
+            run = await here.begin(raw)
+            return await here.ended(run, status), await here.of(run)
+
+
+FAILED_GENERATION = msgspec.json.encode(
+    {
+        "error": {
+            "message": "Failed to validate JSON",
+            "type": "invalid_request_error",
+            "code": "json_validate_failed",
+            "failed_generation": "The answer is one",
+        }
+    }
+).decode()
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [f"body?400 application/json {FAILED_GENERATION}", f"events?event: error\ndata: {FAILED_GENERATION}\n\n"],
+)
+async def test_an_answer_that_the_server_itself_rejects_is_repaired(
+    database: str, provider: Provider, server: ModelServer, behaviour: str
+) -> None:
+    server.script_behaviours(behaviour, "echo")
+    ended, facts = await play(database, provider, asks("echo"))
+    assert ended.outputs["a"].value == {"n": 1}
+    [rejected] = [fact for fact in facts if isinstance(fact, AnswerRejected)]
+    assert rejected.usage is not None
+    assert rejected.usage.finish_reason == "json_validate_failed"
+    assert "The answer is one" in str(server.calls[1].body["messages"]), "it is shown what it wrote"
+
+
+async def test_json_that_was_cut_fails_at_once_and_names_the_limit(
+    database: str, provider: Provider, server: ModelServer
+) -> None:
+    server.script_behaviours('cut-text?{"n": 1}')
+    raw = asks("echo")
+    raw["nodes"][0]["retry"] = {"max_attempts": 5, "retry_on": ["invalid_output"]}
+    raw["nodes"][0]["config"]["parameters"] = {"max_output_tokens": 50}
+    ended, facts = await play(database, provider, raw, RunStatus.FAILED)
+    assert len(server.calls) == 1, "the same question is cut in the same place again"
+    assert ended.error is not None
+    assert "max_output_tokens (now 50)" in ended.error.message
+    [failed] = [fact for fact in facts if isinstance(fact, StepFailed)]
+    assert failed.usage is not None
+    assert failed.usage.truncated
+
+
+@pytest.mark.parametrize(
+    ("on_truncated", "status"), [(None, RunStatus.COMPLETED), ("keep", RunStatus.COMPLETED), ("fail", RunStatus.FAILED)]
+)
+async def test_a_cut_text_is_kept_unless_its_node_says_otherwise(
+    database: str, provider: Provider, on_truncated: str | None, status: RunStatus
+) -> None:
+    config: Json = {"model": "gate/truncated", "template": "Hi"}
+    raw = graph(
+        node(kind="prompt", config=config if on_truncated is None else {**config, "on_truncated": on_truncated})
+    )
+    ended, _ = await play(database, provider, raw, status)
+    usage = ended.steps["a"].usage
+    assert usage is not None
+    assert usage.truncated
+    assert usage.finish_reason in {"length", "max_tokens"}
+    if status is RunStatus.FAILED:
+        assert ended.error is not None
+        assert "max_output_tokens" in ended.error.message
+
+
+async def test_an_answer_that_may_be_cut_fails_a_node_that_wants_whole_ones(database: str, provider: Provider) -> None:
+    config = {"model": "gate/finish?weather", "template": "Hi", "on_truncated": "fail"}
+    ended, _ = await play(database, provider, graph(node(kind="prompt", config=config)), RunStatus.FAILED)
+    assert ended.error is not None
+    assert "weather" in ended.error.message

@@ -2,11 +2,14 @@
 
 from datetime import timedelta
 
+from msgspec.structs import replace
+
 from domain.graphs.configs import Assignee, HumanConfig
 from domain.graphs.graph import ErrorClass, Graph, HumanNode
 from domain.ids import from_uuid
-from domain.runs.facts import RunFact
+from domain.runs.facts import RunFact, Usage
 from projections.insights.recommendations.cost_hot_spot import cost_hot_spot
+from projections.insights.recommendations.cut_answers import cut_answers
 from projections.insights.recommendations.failing_step import failing_step
 from projections.insights.recommendations.flaky_step import flaky_step
 from projections.insights.recommendations.human_bottleneck import human_bottleneck
@@ -89,6 +92,22 @@ def test_a_step_that_often_needs_another_attempt_is_flaky() -> None:
         4,
     )
     assert apply_rule(failing_step, [create_retried_run()] * 20) == [], "it gets there in the end"
+
+
+def create_cut_run() -> list[RunFact]:
+    usage = Usage(model="gate/big", input_tokens=1, output_tokens=1, latency_ms=1, truncated=True)
+    completed = replace(complete_step(NOW + SECOND, cost="0"), usage=usage)
+    return [start_run(NOW), claim_step(NOW), completed, end_run(NOW + SECOND)]
+
+
+def test_a_step_whose_answers_are_often_cut_is_told_which_setting_to_change() -> None:
+    whole = [start_run(NOW), claim_step(NOW), complete_step(NOW, cost="0"), end_run(NOW)]
+    (found,) = apply_rule(cut_answers, [create_cut_run()] * 1 + [whole] * 19)
+    assert (found.code, found.node_id) == ("cut_answers", "draft")
+    assert found.evidence == {"calls": 20, "truncated": 1, "truncated_share": 0.05}
+    assert "max_output_tokens" in found.suggested_action
+    assert apply_rule(cut_answers, [create_cut_run()] * 19) == []
+    assert apply_rule(cut_answers, [whole] * 20) == []
 
 
 def test_a_step_that_seldom_does_is_not_flaky() -> None:
