@@ -7,6 +7,7 @@ from msgspec import Struct
 from domain.setting_types import Bytes, Count, Seconds, Secret, override_variable
 from engine.egress.allow_list import AllowList
 from engine.providers.price_table import PriceTable
+from engine.providers.provider_table import ProviderTable
 from engine.steps.http.secrets_file import SecretsFile
 
 
@@ -64,6 +65,9 @@ class ModelSettings(Struct, frozen=True, kw_only=True):
     """Maximum number of these calls per workspace."""
     waiting_per_workspace: Count = 10_000
     """Maximum number of queued calls per workspace; further calls fail as `overloaded`."""
+    providers: ProviderTable | None = None
+    """Named model providers, many side by side: JSON, or the path of a JSON file
+    ([details](models.md#how-do-i-use-another-model-server))."""
     prices: PriceTable | None = None
     """Prices of models: JSON, or the path of a JSON file."""
 

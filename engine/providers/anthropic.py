@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from engine.providers.answers.finish_reasons import MESSAGES
 from engine.providers.anthropic_wire import AnthropicWire
 from engine.providers.http_provider import HttpProvider, HttpSettings
 
@@ -21,4 +22,6 @@ class Anthropic(HttpProvider):
 
     def __init__(self, settings: AnthropicSettings, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Create it without connecting. Raises ValueError for an invalid base URL or API key."""
-        super().__init__(settings, AnthropicWire(settings.output_tokens_default), monotonic)
+        super().__init__(
+            settings, AnthropicWire(settings.output_tokens_default, {**MESSAGES, **settings.finish_reasons}), monotonic
+        )

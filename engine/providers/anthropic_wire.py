@@ -10,19 +10,19 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from domain.graphs.configs import JsonOutput
-from engine.providers.answers.finish_reasons import MESSAGES, Ending, read_ending
+from engine.providers.answers.finish_reasons import MESSAGES, Ending, Finish, read_ending
 from engine.providers.provider import ModelRequest
+from engine.providers.traits import ServerTraits
 from engine.providers.wire import (
     Piece,
     build_messages,
+    build_system_prompt,
     decode_event,
     encode_request,
     find_event_error,
     parse_token_count,
     parse_usage,
     read_parts,
-    shared_headers,
 )
 
 VERSION = "2023-06-01"
@@ -89,22 +89,27 @@ class AnthropicWire(Struct, frozen=True):
     """The messages protocol; every request must have a limit of output tokens."""
 
     output_tokens_default: int
+    finish_reasons: Mapping[str, Finish] = MESSAGES
     path: str = "/v1/messages"
 
-    def headers(self, request: ModelRequest, key: str) -> Mapping[str, str]:
-        """Return the request's headers."""
-        return {"x-api-key": key, "anthropic-version": VERSION, **shared_headers(request)}
+    def auth_headers(self, key: str) -> Mapping[str, str]:
+        """Return the header that carries the key."""
+        return {"x-api-key": key}
 
-    def body(self, request: ModelRequest) -> bytes:
+    def headers(self) -> Mapping[str, str]:
+        """Return the version of the protocol."""
+        return {"anthropic-version": VERSION}
+
+    def body(self, request: ModelRequest, traits: ServerTraits) -> bytes:
         """Encode the request's body. Raises ProviderFault if its texts are not valid Unicode."""
         parameters = request.parameters
         return encode_request(
             {
                 "model": request.model,
                 "max_tokens": parameters.max_output_tokens or self.output_tokens_default,
-                "system": _build_system_prompt(request),
+                "system": build_system_prompt(request, with_schema=True),
                 "messages": build_messages(request),
-                "stream": True,
+                "stream": True if traits.stream else None,
                 "temperature": parameters.temperature,
                 "top_p": parameters.top_p,
                 "stop_sequences": list(parameters.stop) or None,
@@ -127,11 +132,11 @@ class AnthropicWire(Struct, frozen=True):
             case "content_block_delta" if event.delta is not None:
                 return event.delta.read()
             case "message_delta" if event.delta is not None:
-                return _build_piece(Piece(), event.usage, read_ending(MESSAGES, event.delta.stop_reason))
+                return _build_piece(Piece(), event.usage, read_ending(self.finish_reasons, event.delta.stop_reason))
             case "message_stop":
                 return Piece(is_last=True)
             case "message":
-                ending = read_ending(MESSAGES, event.stop_reason)
+                ending = read_ending(self.finish_reasons, event.stop_reason)
                 return replace(_build_piece(read_parts(event.content), event.usage, ending), is_last=True)
             case _:
                 return Piece(error=find_event_error(data))
@@ -145,11 +150,3 @@ def _build_piece(said: Piece, usage: object, ending: Ending | None = None) -> Pi
         input_tokens=counts.all_input_tokens,
         output_tokens=parse_token_count(counts.output_tokens),
     )
-
-
-def _build_system_prompt(request: ModelRequest) -> str | None:
-    if not isinstance(request.output, JsonOutput):
-        return request.system
-    schema = msgspec.json.encode(request.output.schema).decode()
-    instruction = f"Answer with nothing but JSON, without a fence, that meets this JSON Schema:\n{schema}"
-    return instruction if request.system is None else f"{request.system}\n\n{instruction}"

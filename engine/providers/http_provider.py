@@ -6,7 +6,7 @@ error's body and a single event in bytes. Redirects are not followed, since they
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from itertools import count
@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import httpx2
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from domain.graphs.configs import JsonOutput
 from domain.graphs.graph import ErrorClass
@@ -25,13 +26,18 @@ from engine.providers.answers.thoughts import ThoughtSplitter
 from engine.providers.error_details import parse_error_body
 from engine.providers.http_faults import INVALID_RESPONSE, classify_status, classify_transport_error
 from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
+from engine.providers.provider_table import Reasoning
 from engine.providers.quotes import Quotes
 from engine.providers.reading import Reading
-from engine.providers.wire import Piece, Wire
+from engine.providers.traits import CHANGES_MAX, Change, ServerTraits, find_change
+from engine.providers.wire import Piece, Wire, shared_headers
 from store.lru import LruCache
 
+_REJECTED: Final = frozenset({400, 422})
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
 EVENTS_PER_TURN: Final = 16
+MODELS_MAX: Final = 1_000
+"""For how many models it is remembered which parameters their server rejected."""
 LOGGED_MAX: Final = 1_000
 """How many unknown finish reasons are remembered as logged."""
 DRAIN_SECONDS_MAX: Final = 0.2
@@ -49,9 +55,17 @@ class Key(Protocol):
 class HttpSettings(Struct, frozen=True, kw_only=True):
     """Settings of a provider. `name` is the part before the slash in a node's model."""
 
-    api_key: Key
     name: str
     base_url: str
+    """Its query is sent with each call."""
+    api_key: Key | None = None
+    key_header: str | None = None
+    """The header that carries the key, in place of the protocol's own."""
+    headers: Mapping[str, str] = {}
+    traits: ServerTraits = ServerTraits()
+    finish_reasons: Mapping[str, Finish] = {}
+    """The meaning of finish reasons that the table does not have."""
+    reasoning: Reasoning = "tags"
     default_model: str | None = None
     """The model that `default` stands for; None: `default` is not available."""
     connections_max: int = 100
@@ -70,10 +84,12 @@ class HttpProvider:
         self._settings = settings
         self._wire = wire
         self._monotonic = monotonic
-        self._key = _validate_key(settings.api_key)
-        self._quotes = Quotes([self._key])
-        self._logged = LruCache[tuple[str, str | None], str](LOGGED_MAX)
+        self._key = None if settings.api_key is None else _validate_key(settings.api_key)
         self._url = _parse_url(settings.base_url, wire.path)
+        secrets = [self._key or "", *settings.headers.values(), *(value for _, value in self._url.params.multi_items())]
+        self._quotes = Quotes(secrets)
+        self._traits = LruCache[str, ServerTraits](MODELS_MAX)
+        self._logged = LruCache[tuple[str, str | None], str](LOGGED_MAX)
         self._client = httpx2.AsyncClient(
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # store no cookies, which tenants would share
@@ -84,9 +100,37 @@ class HttpProvider:
         )
 
     async def complete(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
-        """Call the model. See Provider."""
+        """Call the model, again without a parameter that its server rejects and nobody asked for. See Provider."""
+        until = self._monotonic() + request.timeout_seconds
+        attempt = request
+        for number in range(CHANGES_MAX + 1):
+            traits = self._traits.get(request.model) or self._settings.traits
+            try:
+                return await self._call(attempt, traits, on_delta)
+            except ProviderFault as fault:
+                change = None if fault.rejected is None else find_change(traits, fault.rejected, request)
+                left = until - self._monotonic()
+                if change is None or number == CHANGES_MAX or left <= 0:
+                    raise
+            self._remember(request.model, change)
+            # Another body under the same token would be refused by servers that compare them.
+            token = f"{request.idempotency_token}.{number + 1}"
+            attempt = replace(request, timeout_seconds=left, idempotency_token=token)
+        raise AssertionError  # the last round returns or raises
+
+    def _remember(self, model: str, change: Change) -> None:
+        """Leave a parameter out of all further calls of a model, and log it."""
+        self._traits.put(model, change.traits)
+        structlog.get_logger("models").warning(
+            "model.parameter_left_out", provider=self._settings.name, model=model, parameter=change.parameter
+        )
+
+    async def _call(
+        self, request: ModelRequest, traits: ServerTraits, on_delta: Callable[[str], None]
+    ) -> ModelResponse:
+        """Call the model once. Raises ProviderFault."""
         reading = self._create_reading(request, on_delta)
-        body, headers = self._wire.body(request), self._wire.headers(request, self._key)
+        body, headers = self._wire.body(request, traits), self._build_headers(request, traits)
         try:
             async with (
                 asyncio.timeout(request.timeout_seconds),
@@ -116,16 +160,22 @@ class HttpProvider:
         """Close all connections."""
         await self._client.aclose()
 
+    def _build_headers(self, request: ModelRequest, traits: ServerTraits) -> dict[str, str]:
+        """Return the headers; those of the settings replace others of the same name."""
+        key, key_header = self._key, self._settings.key_header
+        auth = {} if key is None else self._wire.auth_headers(key) if key_header is None else {key_header: key}
+        headers = {**shared_headers(request, traits), **self._wire.headers(), **auth}
+        replaced = {name.lower() for name in self._settings.headers}
+        return {name: value for name, value in headers.items() if name.lower() not in replaced} | {
+            **self._settings.headers
+        }
+
     def _create_reading(self, request: ModelRequest, on_delta: Callable[[str], None]) -> Reading:
         model = f"{self._settings.name}/{request.model}"
-        return Reading(
-            model,
-            self._quotes,
-            self._monotonic,
-            on_delta,
-            ThoughtSplitter(),
-            expects_json=isinstance(request.output, JsonOutput),
-        )
+        reasoning = self._settings.reasoning
+        splitter = None if reasoning == "off" else ThoughtSplitter(is_opened=reasoning == "opened")
+        expects_json = isinstance(request.output, JsonOutput)
+        return Reading(model, self._quotes, self._monotonic, on_delta, splitter, expects_json=expects_json)
 
     def _to_response(self, reading: Reading, request: ModelRequest) -> ModelResponse:
         """Return the response; an ending whose meaning is not known is logged once. Raises ProviderFault."""
@@ -148,7 +198,9 @@ class HttpProvider:
             error = parse_error_body(await _read_error_body(response))
             if reading.add_rejected_answer(error):
                 return
-            raise classify_status(response.status_code, response.headers, error, self._quotes)
+            fault = classify_status(response.status_code, response.headers, error, self._quotes)
+            fault.rejected = error if response.status_code in _REJECTED else None
+            raise fault
         if response.headers.get("content-encoding", "identity") != "identity":
             raise ProviderFault(ErrorClass.UNAVAILABLE, INVALID_RESPONSE)
         settings = self._settings
@@ -238,14 +290,19 @@ def _validate_key(key: Key) -> str:
 
 def _parse_url(base_url: str, path: str) -> httpx2.URL:
     try:
-        url = httpx2.URL(base_url.rstrip("/") + path)
+        url = httpx2.URL(base_url)
     except httpx2.InvalidURL:
         raise ValueError("the base URL of a provider is not a valid URL") from None
     if url.scheme not in {"http", "https"} or not url.host or url.userinfo:
         raise ValueError(
             "the base URL of a provider must start with http:// or https:// and a host, and contain no password"
         )
-    return url
+    base = url.path.rstrip("/")
+    if base.endswith(path):  # the whole address of the operation was given
+        return url.copy_with(path=base, fragment=None)
+    if base.endswith("/v1"):
+        path = path.removeprefix("/v1")
+    return url.copy_with(path=base + path, fragment=None)
 
 
 async def _read_error_body(response: httpx2.Response) -> bytes:

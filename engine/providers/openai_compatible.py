@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable
 
+from engine.providers.answers.finish_reasons import CHAT_COMPLETIONS
 from engine.providers.http_provider import HttpProvider, HttpSettings
-from engine.providers.openai_wire import OpenAiWire, OutputLimitField
+from engine.providers.openai_wire import OpenAiWire
 
 
 class OpenAiSettings(HttpSettings, frozen=True, kw_only=True):
@@ -12,8 +13,6 @@ class OpenAiSettings(HttpSettings, frozen=True, kw_only=True):
 
     name: str = "openai"
     base_url: str = "https://api.openai.com/v1"
-    output_limit_field: OutputLimitField = "max_completion_tokens"
-    """Some local servers support only the older `max_tokens`."""
 
 
 class OpenAiCompatible(HttpProvider):
@@ -21,4 +20,4 @@ class OpenAiCompatible(HttpProvider):
 
     def __init__(self, settings: OpenAiSettings, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Create it without connecting. Raises ValueError for an invalid base URL or API key."""
-        super().__init__(settings, OpenAiWire(settings.output_limit_field), monotonic)
+        super().__init__(settings, OpenAiWire({**CHAT_COMPLETIONS, **settings.finish_reasons}), monotonic)

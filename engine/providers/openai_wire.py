@@ -4,29 +4,30 @@ Source: OpenAI's API reference, "Create chat completion" and "The chat completio
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from domain.graphs.configs import JsonOutput
-from engine.providers.answers.finish_reasons import CHAT_COMPLETIONS, read_ending
+from engine.providers.answers.finish_reasons import CHAT_COMPLETIONS, Finish, read_ending
 from engine.providers.error_details import ErrorDetails, find_error
 from engine.providers.provider import ModelRequest
+from engine.providers.traits import ServerTraits
 from engine.providers.wire import (
     Piece,
     build_messages,
+    build_system_prompt,
     decode_event,
     encode_request,
     find_event_error,
     parse_token_count,
     parse_usage,
     read_parts,
-    shared_headers,
 )
 
-OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
 DONE = "[DONE]"
+_MODES_WITHOUT_SCHEMA = frozenset({"json_object", "instruction"})
 
 
 class Delta(Struct, frozen=True, kw_only=True):
@@ -93,31 +94,37 @@ _chunks = msgspec.json.Decoder(Chunk)
 
 
 class OpenAiWire(Struct, frozen=True):
-    """The chat completions protocol; `output_limit_field` is the server's name for the limit of output tokens."""
+    """The chat completions protocol."""
 
-    output_limit_field: OutputLimitField
+    finish_reasons: Mapping[str, Finish] = CHAT_COMPLETIONS
     path: str = "/chat/completions"
 
-    def headers(self, request: ModelRequest, key: str) -> Mapping[str, str]:
-        """Return the request's headers."""
-        return {"Authorization": f"Bearer {key}", **shared_headers(request)}
+    def auth_headers(self, key: str) -> Mapping[str, str]:
+        """Return the header that carries the key."""
+        return {"Authorization": f"Bearer {key}"}
 
-    def body(self, request: ModelRequest) -> bytes:
+    def headers(self) -> Mapping[str, str]:
+        """Return nothing: the protocol needs no headers of its own."""
+        return {}
+
+    def body(self, request: ModelRequest, traits: ServerTraits) -> bytes:
         """Encode the request's body. Raises ProviderFault if its texts are not valid Unicode."""
         parameters = request.parameters
-        system = [] if request.system is None else [{"role": "system", "content": request.system}]
+        prompt = build_system_prompt(request, with_schema=traits.json_mode in _MODES_WITHOUT_SCHEMA)
+        system = [] if prompt is None else [{"role": "system", "content": prompt}]
+        limit = {} if traits.output_limit == "none" else {traits.output_limit: parameters.max_output_tokens}
         return encode_request(
             {
                 "model": request.model,
                 "messages": [*system, *build_messages(request)],
-                "stream": True,
-                "stream_options": {"include_usage": True},
+                "stream": True if traits.stream else None,
+                "stream_options": {"include_usage": True} if traits.stream and traits.stream_options else None,
                 "temperature": parameters.temperature,
                 "top_p": parameters.top_p,
-                self.output_limit_field: parameters.max_output_tokens,
+                **limit,
                 "stop": list(parameters.stop) or None,
                 "seed": parameters.seed,
-                "response_format": _response_format(request.output) if isinstance(request.output, JsonOutput) else None,
+                "response_format": _response_format(request, traits),
             }
         )
 
@@ -131,7 +138,7 @@ class OpenAiWire(Struct, frozen=True):
             return None if error is None else Piece(error=error)
         choice = chunk.choices[0] if chunk.choices else Choice()
         said = (choice.message or choice.delta or Delta(content=choice.text)).read()
-        ending = read_ending(CHAT_COMPLETIONS, choice.finish_reason, choice.native_finish_reason)
+        ending = read_ending(self.finish_reasons, choice.finish_reason, choice.native_finish_reason)
         counts = parse_usage(chunk.usage or choice.usage, TokenCounts)
         details = None if counts is None else parse_usage(counts.completion_tokens_details, ReasoningTokens)
         return Piece(
@@ -154,6 +161,11 @@ def _find_error(chunk: Chunk, choice: Choice, data: str) -> ErrorDetails | None:
     return None if chunk.choices or chunk.usage else find_event_error(data)
 
 
-def _response_format(output: JsonOutput) -> dict[str, Any]:
-    # Not strict: strict mode supports a subset of JSON Schema, and the response is validated anyway.
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": output.schema, "strict": False}}
+def _response_format(request: ModelRequest, traits: ServerTraits) -> dict[str, Any] | None:
+    if not isinstance(request.output, JsonOutput) or traits.json_mode == "instruction":
+        return None
+    if traits.json_mode == "json_object":
+        return {"type": "json_object"}
+    # Not strict by default: strict mode supports a subset of JSON Schema, and the response is validated anyway.
+    strict = {"strict": True} if traits.json_mode == "json_schema_strict" else {}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": request.output.schema, **strict}}

@@ -22,7 +22,7 @@ class PriceTable:
     def __init__(self, text: str) -> None:
         """Parse the table. Raises ValueError with the reason."""
         try:
-            self.prices: Mapping[str, ModelPrice] = msgspec.json.decode(_load_json(text), type=_Table)
+            self.prices: Mapping[str, ModelPrice] = msgspec.json.decode(load_json(text, "the price table"), type=_Table)
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise ValueError(f"the price table is invalid: {error}") from None
 
@@ -36,13 +36,14 @@ class PriceTable:
         return {**table, **stand_for}
 
 
-def _load_json(text: str) -> bytes:
+def load_json(text: str, what: str) -> bytes:
+    """Return the JSON of a setting: its text, or the content of the file that it names. Raises ValueError."""
     if text.lstrip().startswith("{"):
         return text.encode()
     path = Path(text)
     try:
         if path.stat().st_size > BYTES_MAX:
-            raise ValueError(f"the price table {path} is too large. Limit: {BYTES_MAX} bytes")
+            raise ValueError(f"{what} {path} is too large. Limit: {BYTES_MAX} bytes")
         return path.read_bytes()
     except OSError as error:
-        raise ValueError(f"the price table {path} cannot be read: {error.strerror}") from None
+        raise ValueError(f"{what} {path} cannot be read: {error.strerror}") from None

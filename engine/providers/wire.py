@@ -7,10 +7,12 @@ from typing import Any, Final, Protocol, TypeVar, cast
 import msgspec
 from msgspec import Struct
 
+from domain.graphs.configs import JsonOutput
 from domain.graphs.graph import ErrorClass
 from engine.providers.answers.finish_reasons import Ending
 from engine.providers.error_details import ErrorDetails, find_error
 from engine.providers.provider import ModelRequest, ProviderFault
+from engine.providers.traits import ServerTraits
 
 TOKENS_MAX = 100_000_000
 """Larger counts are ignored: no model processes as many, and sums could overflow in read models."""
@@ -61,11 +63,15 @@ class Wire(Protocol):
         """Return the path of requests, relative to the base URL."""
         ...
 
-    def headers(self, request: ModelRequest, key: str) -> Mapping[str, str]:
-        """Return the request's headers."""
+    def auth_headers(self, key: str) -> Mapping[str, str]:
+        """Return the headers that carry the key."""
         ...
 
-    def body(self, request: ModelRequest) -> bytes:
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers that the protocol needs besides."""
+        ...
+
+    def body(self, request: ModelRequest, traits: ServerTraits) -> bytes:
         """Encode the request's body. Raises ProviderFault if its texts are not valid Unicode."""
         ...
 
@@ -74,9 +80,10 @@ class Wire(Protocol):
         ...
 
 
-def shared_headers(request: ModelRequest) -> dict[str, str]:
+def shared_headers(request: ModelRequest, traits: ServerTraits) -> dict[str, str]:
     """Return the headers of all protocols. Compression is not requested, so that no response can expand."""
-    headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
+    accepted = "text/event-stream" if traits.stream else "application/json"
+    headers = {"Content-Type": "application/json", "Accept": accepted, "Accept-Encoding": "identity"}
     if _TOKEN.fullmatch(request.idempotency_token):
         headers["Idempotency-Key"] = request.idempotency_token
     if request.traceparent is not None and _TRACEPARENT.fullmatch(request.traceparent):
@@ -92,6 +99,15 @@ def encode_request(request: Mapping[str, Any]) -> bytes:
         raise ProviderFault(
             ErrorClass.BAD_REQUEST, "The prompt contains an unpaired surrogate, which cannot be encoded as UTF-8"
         ) from None
+
+
+def build_system_prompt(request: ModelRequest, *, with_schema: bool) -> str | None:
+    """Return the system prompt; `with_schema` adds the instruction to answer with JSON, if that is asked for."""
+    if not (with_schema and isinstance(request.output, JsonOutput)):
+        return request.system
+    schema = msgspec.json.encode(request.output.schema).decode()
+    instruction = f"Answer with nothing but JSON, without a fence, that meets this JSON Schema:\n{schema}"
+    return instruction if request.system is None else f"{request.system}\n\n{instruction}"
 
 
 def build_messages(request: ModelRequest) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ logged, and its meaning is not guessed: an operator can add it to the settings o
 
 from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
@@ -92,7 +93,7 @@ _FAILED: Final = (
     "unexpected_tool_call",
 )
 
-_SHARED: Final[Mapping[str, Finish]] = {
+_SHARED: Final[dict[str, Finish]] = {
     **dict.fromkeys(_COMPLETE, Finish.COMPLETE),
     **dict.fromkeys(_CUT, Finish.CUT),
     **dict.fromkeys(_REFUSED, Finish.REFUSED),
@@ -101,12 +102,14 @@ _SHARED: Final[Mapping[str, Finish]] = {
 }
 """Servers in the middle pass on the words of the model's own server, so both protocols know all of them."""
 
-CHAT_COMPLETIONS: Final[Mapping[str, Finish]] = _SHARED
-MESSAGES: Final[Mapping[str, Finish]] = {
-    **_SHARED,
-    "pause_turn": Finish.CUT,  # a long turn that its client is expected to continue
-    "compaction": Finish.CUT,  # likewise: the context was compacted in the middle of the turn
-}
+CHAT_COMPLETIONS: Final[Mapping[str, Finish]] = MappingProxyType(_SHARED)
+MESSAGES: Final[Mapping[str, Finish]] = MappingProxyType(
+    {
+        **_SHARED,
+        "pause_turn": Finish.CUT,  # a long turn that its client is expected to continue
+        "compaction": Finish.CUT,  # likewise: the context was compacted in the middle of the turn
+    }
+)
 
 _NOT_ENDED: Final = frozenset({"", "null", "none"})
 """Sent by some servers with every chunk, in place of null."""

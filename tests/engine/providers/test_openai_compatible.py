@@ -12,6 +12,7 @@ from engine.egress.allow_list import AllowList
 from engine.egress.guard import Guard
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
 from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
+from engine.providers.traits import ServerTraits
 from tests.support.model_server.server import ModelServer
 from tests.support.waiting import eventually
 
@@ -124,7 +125,7 @@ async def test_an_older_server_is_told_the_limit_in_its_word(model_server: Model
         api_key=Secret(KEY),
         base_url=f"{model_server.base_url}/",
         name="local",
-        output_limit_field="max_tokens",
+        traits=ServerTraits(output_limit="max_tokens"),
         guard=LOCAL,
     )
     provider = OpenAiCompatible(settings)

@@ -8,7 +8,7 @@ from engine.providers.anthropic_wire import AnthropicWire
 from engine.providers.openai_wire import OpenAiWire
 from engine.providers.wire import TOKENS_MAX
 
-OPENAI = OpenAiWire("max_tokens")
+OPENAI = OpenAiWire()
 ANTHROPIC = AnthropicWire(output_tokens_default=100)
 NO_COUNTS: list[object] = [-1, TOKENS_MAX + 1, 10**30, 1.5, "12", None, True, [], {}]
 

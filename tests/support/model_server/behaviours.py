@@ -1,9 +1,9 @@
 """What the model server can be told to do, by name: as the model of a request, or beforehand at `/control`.
 
 `echo` and every unknown name answer properly. `status-NNN` fails so, with the query of the name as headers and JSON
-error: `status-429?retry-after=7&code=rate_limit_exceeded`; `odd-usage?[]` tells `[]` in the
-place of its counts. Answers in the shapes of real servers are in `odd_answers`. A name with `x2` after a `|` misbehaves
-for the first two calls with one idempotency token only: `status-503|x2`.
+error: `status-429?retry-after=7&code=rate_limit_exceeded`; `rejects?A,B` refuses requests with these parameters, and
+`odd-usage?[]` tells `[]` in the place of its counts. Answers in the shapes of real servers are in `odd_answers`. A name
+with `x2` after a `|` misbehaves for the first two calls with one idempotency token only: `status-503|x2`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -26,6 +26,8 @@ async def behave(name: str, body: dict[str, Any], reply: Reply, speech: Protocol
     word, _, rest = name.partition("?")
     if word.startswith("status-"):
         await _fail(int(word.removeprefix("status-")), dict(parse_qsl(rest)), reply)
+    elif word == "rejects":
+        await _reject(rest, body, reply, speech)
     elif word in ODD_ANSWERS:
         await ODD_ANSWERS[word](speech, rest, reply)
     else:
@@ -42,7 +44,26 @@ async def _fail(status: int, told: dict[str, str], reply: Reply) -> None:
 
 
 async def _echo(speech: ProtocolDialect, body: dict[str, Any], reply: Reply) -> None:
-    await stream(speech, reply, speech.answer_to(body))
+    if body.get("stream") is True:
+        await stream(speech, reply, speech.answer_to(body))
+    else:
+        await reply.json(200, speech.document("".join(speech.answer_to(body)), "stop"))
+
+
+async def _reject(rejected: str, body: dict[str, Any], reply: Reply, speech: ProtocolDialect) -> None:
+    """Reject each of the parameters `A,B` that a body has, one at a time, in an envelope by turns; else answer."""
+    found = [
+        name for name in rejected.split(",") if name in body or body.get("response_format", {}).get("type") == name
+    ]
+    if not found:
+        await _echo(speech, body, reply)
+        return
+    name = found[0]
+    if len(rejected.split(",")) % 2:
+        error = {"message": f"Unsupported parameter: '{name}' is not supported with this model.", "param": name}
+        await reply.json(400, {"error": error})
+    else:
+        await reply.json(422, {"detail": [{"loc": ["body", name], "msg": "Extra inputs are not permitted"}]})
 
 
 async def _half(speech: ProtocolDialect, reply: Reply) -> None:

@@ -26,6 +26,9 @@ class OpenAiChat:
         schema: Any = body.get("response_format", {}).get("json_schema", {}).get("schema")
         if schema is not None:
             return [msgspec.json.encode(generate_value(schema)).decode()]
+        system, _, asked = str(body["messages"][0]["content"]).rpartition("\n")
+        if "JSON Schema" in system:
+            return [msgspec.json.encode(generate_value(msgspec.json.decode(asked))).decode()]
         said = str(body["messages"][-1]["content"])
         return [f"{word} " for word in ["You", "said:", *said.split()]]
 

@@ -87,13 +87,12 @@ class ModelServer:
             case "POST", "/control":
                 self.script_behaviours(*msgspec.json.decode(request.body, type=Control).behaviours)
                 await reply.json(200, {})
-            case "POST", path if path in PROTOCOLS:
-                await self._model_call(request, reply)
+            case "POST", path if (speech := PROTOCOLS.get(path.partition("?")[0])) is not None:
+                await self._model_call(request, reply, speech)
             case _:
                 await reply.json(404, {"error": {"message": "there is no such route"}})
 
-    async def _model_call(self, request: Request, reply: Reply) -> None:
-        speech = PROTOCOLS[request.path]
+    async def _model_call(self, request: Request, reply: Reply, speech: ProtocolDialect) -> None:
         body = msgspec.json.decode(request.body, type=dict[str, Any])
         behaviour = self._scripted.popleft() if self._scripted else str(body["model"])
         call = Call(
