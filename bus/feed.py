@@ -41,6 +41,7 @@ class Feed:
         self._behind = asyncio.Event()
         self._waiting: set[asyncio.Future[None]] = set()
         self._watches: dict[int, set[StreamWatch]] = {}  # by the stream id as an integer: the hash of a UUID is slow
+        self._project_watches: dict[int, set[StreamWatch]] = {}
         self._delayed_fetch = DelayedFetch(lambda: self._through, self._behind.set)
         self._failed: Exception | None = None
         self._logger = structlog.get_logger("bus.feed")
@@ -137,6 +138,8 @@ class Feed:
             self._buffer = kept
         if self._watches:
             self._notify_watches(recorded)
+        if self._project_watches:
+            self._notify_project_watches(recorded)
         self._wake_readers()
 
     def _notify_watches(self, recorded: list[Recorded]) -> None:
@@ -148,6 +151,12 @@ class Feed:
                 watches = self._watches.get(stream_id.int, ())
             for watch in watches:
                 watch.take(event)
+
+    def _notify_project_watches(self, recorded: list[Recorded]) -> None:
+        for event in recorded:
+            if event.project_id is not None:
+                for watch in self._project_watches.get(event.project_id.int, ()):
+                    watch.take(event)
 
     def _wake_readers(self) -> None:
         waiting, self._waiting = self._waiting, set()
@@ -189,17 +198,24 @@ class Feed:
 
     def watch(self, stream_id: UUID, among: set[StreamWatch] | None = None) -> Watching:
         """Return a context that watches one stream; while it is open the watch is also in the set `among`."""
+        return Watching(self._create_watch(), self._watches, stream_id.int, among)
+
+    def watch_project(self, project_id: UUID, among: set[StreamWatch] | None = None) -> Watching:
+        """Return a context that watches every stream of a project, likewise."""
+        return Watching(self._create_watch(), self._project_watches, project_id.int, among)
+
+    def _create_watch(self) -> StreamWatch:
         watch = StreamWatch()
         if self._failed is not None:
             watch.stop(self._failed)
-        return Watching(watch, self._watches, stream_id.int, among)
+        return watch
 
     def _fail(self, fault: BaseException) -> None:
         failed = self._failed = fault if isinstance(fault, Exception) else FeedStopped()
         for future in self._waiting:
             if not future.done():
                 future.set_exception(failed)
-        for watches in self._watches.values():
+        for watches in (*self._watches.values(), *self._project_watches.values()):
             for watch in watches:
                 watch.stop(failed)
 

@@ -10,6 +10,7 @@ import gateway.projects
 import gateway.runs.events
 import gateway.runs.operations
 import gateway.runs.verbs
+import gateway.streams.project_events
 import gateway.tasks
 import gateway.workflows.operations
 from gateway.deps import Deps
@@ -69,6 +70,7 @@ GET_DOCS: Final = Operation(
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *gateway.projects.OPERATIONS,
+    *gateway.streams.project_events.OPERATIONS,
     *gateway.workflows.operations.OPERATIONS,
     *gateway.assets.OPERATIONS,
     *gateway.runs.operations.OPERATIONS,

@@ -6,14 +6,18 @@ from datetime import datetime
 from uuid import UUID
 
 from bus.deltas import DeltaHub
+from bus.feed import Feed
 from commands.handler import Handler
 from commands.repository import Streams
 from gateway.drain import Drain
 from gateway.http.request_counts import RequestCounts
 from gateway.identity.tokens import Identity
 from gateway.settings import HttpSettings
+from gateway.streams.encoding import EventEncoder
+from gateway.streams.sources import WorkflowsOfRuns
 from projections.insights.view import InsightsView
 from projections.read_models.assets_view import AssetsView
+from projections.read_models.history_view import HistoryView
 from projections.read_models.projects_view import ProjectsView
 from projections.read_models.runs_view import RunsView
 from projections.read_models.tasks_view import TasksView
@@ -33,6 +37,7 @@ class Deps:
 
     log: Log
     log_id: UUID
+    feed: Feed
     handler: Handler
     streams: Streams
     contents: ContentStore
@@ -42,10 +47,13 @@ class Deps:
     runs: RunsView
     tasks: TasksView
     insights: InsightsView
+    history: HistoryView
     checkpoints: Checkpoints
     identity: Identity
     drain: Drain
     deltas: DeltaHub
+    event_encoder: EventEncoder
+    workflows_of_runs: WorkflowsOfRuns
     clock: Callable[[], datetime]
     make_id: Callable[[], UUID]
     degraded: Callable[[], tuple[str, ...]]

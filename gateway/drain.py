@@ -29,7 +29,13 @@ class Drain:
 
     def watch(self, stream_id: UUID) -> Watching:
         """Watch a stream for the length of a `with` block; `facts` raises Draining once the process is stopping."""
-        watching = self._feed.watch(stream_id, among=self._watches)
+        return self._stop_if_begun(self._feed.watch(stream_id, among=self._watches))
+
+    def watch_project(self, project_id: UUID) -> Watching:
+        """Watch every stream of a project likewise."""
+        return self._stop_if_begun(self._feed.watch_project(project_id, among=self._watches))
+
+    def _stop_if_begun(self, watching: Watching) -> Watching:
         if self.begun:
             watching.watch.stop(Draining())
         return watching

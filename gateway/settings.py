@@ -29,6 +29,10 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """Maximum size of the contents in one page of events, in bytes; a page has at least one event."""
     heartbeat_seconds: Seconds = 15
     """Interval between heartbeats on an idle event stream."""
+    stream_events_cached: Count = 2_000
+    """Number of events, of at most 16 KiB each, that are kept encoded for event streams."""
+    stream_runs_cached: Count = 10_000
+    """Number of runs whose workflow is kept for event streams that filter by workflow."""
     insights_days_max: Count = 366
     """Maximum number of days in one insights query."""
     insights_buckets_max: Count = 50_000

@@ -13,8 +13,12 @@ from gateway.app import build_app
 from gateway.deps import Deps
 from gateway.drain import Drain
 from gateway.identity.assembly import IdentityParts, assemble_identity
+from gateway.operations.positions import PositionCodec
+from gateway.streams.encoding import EventEncoder
+from gateway.streams.sources import WorkflowsOfRuns
 from projections.insights.view import InsightsView
 from projections.read_models.assets_view import AssetsView
+from projections.read_models.history_view import HistoryView
 from projections.read_models.projects_view import ProjectsView
 from projections.read_models.runs_view import RunsView
 from projections.read_models.tasks_view import TasksView
@@ -40,6 +44,7 @@ def create_gateway(core: Core, settings: Settings, secret: SigningSecret, drain:
     deps = Deps(
         log=core.log,
         log_id=core.log_id,
+        feed=core.feed,
         handler=core.handler,
         streams=core.streams,
         contents=core.contents,
@@ -49,10 +54,13 @@ def create_gateway(core: Core, settings: Settings, secret: SigningSecret, drain:
         runs=RunsView(core.models),
         tasks=TasksView(core.models),
         insights=InsightsView(core.models, most_buckets=http.insights_buckets_max),
+        history=HistoryView(core.models),
         checkpoints=core.checkpoints,
         identity=identity.identity,
         drain=drain,
         deltas=core.bus.deltas,
+        event_encoder=EventEncoder(core.contents, PositionCodec(core.log_id), most_cached=http.stream_events_cached),
+        workflows_of_runs=WorkflowsOfRuns(core.streams, most_cached=http.stream_runs_cached),
         clock=utc_now,
         make_id=uuid7,
         degraded=core.list_degraded,

@@ -36,6 +36,17 @@ select searched.through,
 """Read the last position that is searched, and the positions of matching facts of a project up to it."""
 
 
+COVERED: Final = """
+select case
+         when exists (select from parked where projection = 'history' and workspace_id = %(workspace)b)
+           or exists (select from skipped where projection = 'history' and workspace_id = %(workspace)b)
+         then 0
+         else (select position from checkpoints where projection = 'history')
+       end
+"""
+"""Read the checkpoint of the history; 0 for a workspace of which it leaves anything out."""
+
+
 class HistoryFilters(Struct, frozen=True, kw_only=True):
     """Which facts of a project to read; None does not filter."""
 
@@ -55,6 +66,11 @@ class HistoryView:
     def __init__(self, models: ReadModels) -> None:
         """Read from these read models and the log, which are in one database."""
         self._models = models
+
+    async def find_covered(self, workspace_id: UUID) -> int:
+        """Return the position up to which the history has every fact of a workspace. Raises Unavailable."""
+        row = await self._models.first(COVERED, {"workspace": workspace_id})
+        return 0 if row is None or row[0] is None else row[0]
 
     async def page(
         self, workspace_id: UUID, project_id: UUID, *, after: int, limit: int, only: HistoryFilters = EVERYTHING

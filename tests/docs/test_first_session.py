@@ -20,10 +20,18 @@ until curl -sS "$API/runs/$RUN/events" -H "Authorization: Bearer $TOKEN" | grep 
 """
 
 
+FOLLOW_SECONDS = 3
+
+
 def read_typed_blocks() -> list[str]:
     """Return the shell blocks of the session."""
     session = (TOP / "README.md").read_text().split("## Start a run over HTTP")[1].split("\n## ")[0]
-    return re.findall(r"^```sh\n(.*?)^```", session, re.MULTILINE | re.DOTALL)
+    return find_blocks(session)
+
+
+def find_blocks(text: str) -> list[str]:
+    """Return the shell blocks of a page."""
+    return re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 async def run_script(script: str, environ: dict[str, str]) -> str:
@@ -51,5 +59,14 @@ async def test_the_first_session_of_the_readme_ends_with_a_completed_run(databas
         said = await run_script(
             script.replace(".venv/bin/callsheet", f"{shlex.quote(sys.executable)} -m callsheet"), environ
         )
+        follow_run, follow_project = find_blocks((TOP / "docs" / "streams.md").read_text())
+        followed = f"{follow_run}\ntimeout {FOLLOW_SECONDS} {follow_project.strip()} || true\n"
+        streams = await run_script(
+            (begin + UNTIL_IT_WAITS + decide + "\n" + followed)
+            .replace("http://localhost:8000", url)
+            .replace(".venv/bin/callsheet", f"{shlex.quote(sys.executable)} -m callsheet"),
+            environ,
+        )
+    assert streams.count("event: run.completed") == 2
     assert "event: step.decided" in said
     assert "event: run.completed" in said

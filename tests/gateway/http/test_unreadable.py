@@ -12,7 +12,8 @@ from domain.runs.facts import RunCancelRequested
 from store.log.codec import encode_fact
 from store.postgres.migrations import migrate
 from tests.gateway.conftest import SETTINGS
-from tests.gateway.runs.test_events import stream, waiting_run
+from tests.gateway.runs.test_events import waiting_run
+from tests.support.gateway.event_streams import stream_run
 from tests.support.gateway.given import PATIENCE_SECONDS, TRANSFORM_CHAIN, Caller, expect_problem, new_id, serving
 from tests.support.waiting import eventually
 
@@ -50,7 +51,7 @@ async def test_a_run_with_an_event_of_a_newer_version_is_refused_and_the_rest_go
         grace = Caller(client=client, workspace_id=new_id(), user_id="usr_grace")
         run = await waiting_run(ada)
         path = f"/v1/runs/{run}"
-        async with stream(ada, run) as events:
+        async with stream_run(ada, run) as events:
             await events.first("step.waiting")
             await append_foreign(database, run, *DREAMT)
             assert await events.rest() == [], "it ends in order"

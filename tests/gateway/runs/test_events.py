@@ -2,19 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 import httpx2
 import pytest
-from msgspec import Struct
 
 from domain.ids import to_uuid
-from gateway.runs.sse import PIECE_BYTES, RunStream
+from gateway.streams.sources import RunFacts
+from gateway.streams.sse import PIECE_BYTES, EventStream
+from gateway.streams.tail import Batch, LogTail
 from store.log.records import Recorded
 from tests.gateway.conftest import SETTINGS
+from tests.support.gateway.event_streams import stream_run
 from tests.support.gateway.given import (
     HUMAN,
     PATIENCE_SECONDS,
@@ -24,59 +24,10 @@ from tests.support.gateway.given import (
     expect_problem,
     new_id,
     serving,
-    sign_token,
 )
 from tests.support.waiting import eventually
 
 CHAIN_TOPICS = ["run.started", *["step.started", "step.completed"] * 3, "run.completed"]
-
-
-class Event(Struct, frozen=True, kw_only=True):
-    id: str
-    topic: str
-    data: dict[str, Any]
-
-
-class Stream:
-    """Events as they arrive, and the comments in between."""
-
-    def __init__(self, response: httpx2.Response) -> None:
-        """Read from the beginning."""
-        self.response = response
-        self._lines = response.aiter_lines()
-        self.comments = 0
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        fields: dict[str, str] = {}
-        async for line in self._lines:
-            name, _, value = line.partition(": ")
-            if line.startswith(":"):
-                self.comments += 1
-            elif line:
-                fields[name] = value
-            elif "data" in fields:
-                yield Event(id=fields["id"], topic=fields["event"], data=json.loads(fields["data"]))
-                fields = {}
-
-    async def first(self, topic: str) -> Event:
-        """Read up to the first event of a topic."""
-        async for event in self:
-            if event.topic == topic:
-                return event
-        raise AssertionError(f"the stream ended without {topic}")
-
-    async def rest(self) -> list[Event]:
-        return [event async for event in self]
-
-
-@asynccontextmanager
-async def stream(ada: Caller, run_id: str, query: str = "", **headers: str) -> AsyncGenerator[Stream]:
-    authorization = f"Bearer {sign_token(ada.workspace_id, ada.user_id)}"
-    more = {"authorization": authorization, "accept": "text/event-stream", **headers}
-    async with ada.client.stream("GET", f"/v1/runs/{run_id}/events{query}", headers=more) as response:
-        if response.status_code != 200:
-            await response.aread()
-        yield Stream(response)
 
 
 async def waiting_run(ada: Caller) -> str:
@@ -136,7 +87,7 @@ async def test_a_page_of_events_holds_so_many_bytes_of_contents_and_one_event_at
 async def test_a_stream_replays_an_ended_run_and_ends(ada: Caller) -> None:
     run = await ada.ended_run(TRANSFORM_CHAIN, {})
     pages = (await ada.get(f"/v1/runs/{run['id']}/events")).json()["items"]
-    async with stream(ada, run["id"]) as events:
+    async with stream_run(ada, run["id"]) as events:
         assert events.response.headers["content-type"] == "text/event-stream"
         replayed = await events.rest()
     assert [event.data for event in replayed] == pages
@@ -146,7 +97,7 @@ async def test_a_stream_replays_an_ended_run_and_ends(ada: Caller) -> None:
 
 async def test_a_stream_follows_a_run_until_it_ends(ada: Caller) -> None:
     run_id = await waiting_run(ada)
-    async with stream(ada, run_id) as events:
+    async with stream_run(ada, run_id) as events:
         seen: list[str] = []
         async for event in events:
             seen.append(event.topic)
@@ -159,29 +110,29 @@ async def test_a_stream_follows_a_run_until_it_ends(ada: Caller) -> None:
 
 async def test_a_stream_resumes_after_the_last_event_that_was_seen(ada: Caller) -> None:
     run_id = await waiting_run(ada)
-    async with stream(ada, run_id) as events:
+    async with stream_run(ada, run_id) as events:
         event = await events.first("step.waiting")
     await decide(ada, run_id)
-    async with stream(ada, run_id, **{"last-event-id": event.id}) as resumed:
+    async with stream_run(ada, run_id, **{"last-event-id": event.id}) as resumed:
         rest = [later.topic for later in await resumed.rest()]
     assert rest[0] == "step.decided"
     assert rest[-1] == "run.completed"
-    async with stream(ada, run_id, f"?after={event.data['position']}") as resumed:
+    async with stream_run(ada, run_id, f"?after={event.data['position']}") as resumed:
         assert [later.topic for later in await resumed.rest()] == rest
 
 
 async def test_a_resume_with_nothing_left_of_an_ended_run_is_told_not_to_come_back(ada: Caller) -> None:
     run = await ada.ended_run(TRANSFORM_CHAIN, {})
     last = (await ada.get(f"/v1/runs/{run['id']}/events")).json()["items"][-1]["id"]
-    async with stream(ada, run["id"], **{"last-event-id": last}) as events:
+    async with stream_run(ada, run["id"], **{"last-event-id": last}) as events:
         assert events.response.status_code == 204
 
 
 async def test_a_cursor_of_another_log_gets_a_clear_reset(ada: Caller) -> None:
     run = await ada.ended_run(TRANSFORM_CHAIN, {})
-    async with stream(ada, run["id"], **{"last-event-id": "0123456789ab-7"}) as events:
+    async with stream_run(ada, run["id"], **{"last-event-id": "0123456789ab-7"}) as events:
         expect_problem(events.response, 410, "position_of_another_log")
-    async with stream(ada, run["id"], **{"last-event-id": "nonsense"}) as events:
+    async with stream_run(ada, run["id"], **{"last-event-id": "nonsense"}) as events:
         expect_problem(events.response, 400, "malformed")
 
 
@@ -190,7 +141,7 @@ async def test_a_position_that_the_log_has_not_come_to_is_of_a_log_that_was_rest
     last = (await ada.get(f"/v1/runs/{run_id}/events")).json()["items"][-1]["id"]
     mark, _, position = last.partition("-")
     ahead = f"{mark}-{int(position) + 1_000_000}"
-    async with stream(ada, run_id, **{"last-event-id": ahead}) as events:
+    async with stream_run(ada, run_id, **{"last-event-id": ahead}) as events:
         expect_problem(events.response, 410, "position_of_another_log")
     expect_problem(await ada.get(f"/v1/runs/{run_id}/events?after={ahead}"), 410, "position_of_another_log")
     await ada.project()  # the log is past this run now, and its own end is no reset
@@ -199,7 +150,7 @@ async def test_a_position_that_the_log_has_not_come_to_is_of_a_log_that_was_rest
 
 async def test_an_idle_stream_shows_that_it_lives(ada: Caller) -> None:
     run_id = await waiting_run(ada)
-    async with stream(ada, run_id) as events:
+    async with stream_run(ada, run_id) as events:
         reading = asyncio.create_task(events.rest())
 
         async def beaten() -> bool:
@@ -212,7 +163,7 @@ async def test_an_idle_stream_shows_that_it_lives(ada: Caller) -> None:
 
 async def test_a_caller_who_hangs_up_leaves_nothing_behind(ada: Caller, environment: Environment) -> None:
     run_id = await waiting_run(ada)
-    async with stream(ada, run_id) as events:
+    async with stream_run(ada, run_id) as events:
         await events.first("step.waiting")
         assert environment.drain.watching > 0
 
@@ -236,9 +187,13 @@ async def test_a_caller_is_written_no_more_at_once_than_a_piece_and_one_fact(
 
     core = environment.core
     run_id: UUID = to_uuid("run", run["id"])
-    stream = RunStream(
-        core.log, environment.drain, core.bus.deltas, run_id, after=0, heartbeat_seconds=PATIENCE_SECONDS, write=write
-    )
+
+    async def is_over(_batch: Batch) -> bool:
+        return True
+
+    source = RunFacts(core.feed, core.log, environment.drain, run_id)
+    tail = LogTail(source, after=0, heartbeat_seconds=PATIENCE_SECONDS)
+    stream = EventStream(tail, write, retry_ms=1_000, is_over=is_over)
     await stream.deliver(asyncio.Event().wait, send)  # pyright: ignore[reportArgumentType]  # a caller who says nothing
     whole = len(CHAIN_TOPICS) * (PIECE_BYTES - 1)
     assert sum(map(len, sent)) >= whole
@@ -250,7 +205,7 @@ async def test_many_streams_of_one_run_see_the_same(ada: Caller, callers: int) -
     run_id = await waiting_run(ada)
 
     async def all_events() -> list[str]:
-        async with stream(ada, run_id) as events:
+        async with stream_run(ada, run_id) as events:
             return [event.id for event in await events.rest()]
 
     reading = [asyncio.create_task(all_events()) for _ in range(callers)]
@@ -268,7 +223,7 @@ async def test_streams_and_waits_end_at_once_when_the_process_stops(gateway_data
         waiting = asyncio.create_task(
             ada.post(f"/v1/workflows/{workflow['id']}:run", {}, headers={"prefer": "wait=60"})
         )
-        async with stream(ada, run_id) as events:
+        async with stream_run(ada, run_id) as events:
             await events.first("step.waiting")
 
             async def both_watch() -> bool:

@@ -1,0 +1,98 @@
+"""What the event operations of runs and projects share: where to start, pages of JSON, and event streams."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from bus.deltas import DeltaHub
+from gateway.deps import Deps
+from gateway.http.rejections import OtherLog
+from gateway.operations.context import RequestContext
+from gateway.operations.operation import DeclaredResponse
+from gateway.operations.positions import PositionCodec
+from gateway.operations.query import Limit, LogPosition, malformed_parameter
+from gateway.operations.results import Page
+from gateway.runs.event_bodies import list_payloads
+from gateway.streams.sse import EventStream, IsOver, is_never_over
+from gateway.streams.tail import LogTail, Source
+from store.log.records import Recorded
+
+EVENT_STREAM: Final = b"text/event-stream"
+RETRY_MS: Final = (500, 1_500)
+"""Clients wait so long before they reconnect, chosen at random so that they do not all come back at once."""
+
+STREAM_RESPONSE: Final = DeclaredResponse(
+    status=200, description="The events, and new ones as they happen.", media_type=EVENT_STREAM.decode()
+)
+
+
+class EventQuery(Struct, frozen=True, kw_only=True):
+    """Which events to list: those after a position. `cursor` is that of a page, and comes before `after`."""
+
+    limit: Limit | None = None
+    cursor: LogPosition | None = None
+    after: LogPosition | None = None
+
+
+def accepts_event_stream(headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether the caller wants an event stream instead of a page."""
+    return EVENT_STREAM in headers.get(b"accept", b"")
+
+
+async def find_start(request: RequestContext[Any, None], deps: Deps, *, is_stream: bool) -> int:
+    """Return the position to start after: for a stream `Last-Event-ID` first, then `cursor`, then `after`.
+
+    Raises Malformed, and OtherLog for a position that the log has not reached: it was restored from an older backup.
+    """
+    query = request.query
+    last = request.headers.get(b"last-event-id") if is_stream else None
+    after = _parse_last_event_id(deps.log_id, last) if last else query.cursor or query.after or 0
+    if after > deps.feed.through and after > (await deps.log.head())[0]:
+        raise OtherLog
+    return after
+
+
+def _parse_last_event_id(log_id: UUID, last: bytes) -> int:
+    try:
+        return PositionCodec(log_id).decode(last.decode("latin-1"))
+    except ValueError as fault:
+        raise malformed_parameter("Last-Event-ID", str(fault)) from fault
+
+
+def open_event_stream(
+    deps: Deps,
+    source: Source,
+    *,
+    after: int,
+    is_over: IsOver = is_never_over,
+    deltas: tuple[DeltaHub, UUID] | None = None,
+) -> EventStream:
+    """Return the response that streams a source after a position."""
+    tail = LogTail(source, after=after, heartbeat_seconds=deps.settings.heartbeat_seconds)
+    retry_ms = random.randint(*RETRY_MS)  # noqa: S311  # jitter, nothing secret
+    return EventStream(tail, deps.event_encoder.write, retry_ms=retry_ms, is_over=is_over, deltas=deltas)
+
+
+def get_page_limit(request: RequestContext[Any, None], deps: Deps) -> int:
+    """Return how many events a page has at most."""
+    return request.query.limit or deps.settings.page_items
+
+
+async def create_page(deps: Deps, workspace_id: UUID, found: Sequence[Recorded], limit: int) -> Page:
+    """Return a page of the first events of those found, one more than the limit if there are more."""
+    fitting = found[: min(limit, count_fitting(found, deps.settings.page_bytes_max))]
+    items: list[Any] = list(await deps.event_encoder.create_bodies(workspace_id, fitting))
+    return Page(items=items, next_cursor=items[-1].id if len(found) > len(fitting) else None)
+
+
+def count_fitting(facts: Sequence[Recorded], bytes_max: int) -> int:
+    """Return how many facts, at least one, fit into a page with everything that they refer to."""
+    size = 0
+    for count, recorded in enumerate(facts):
+        size += sum(payload.bytes or 0 for payload in list_payloads(recorded.fact))
+        if size > bytes_max:
+            return max(1, count)
+    return len(facts)

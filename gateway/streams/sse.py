@@ -1,0 +1,132 @@
+"""Facts as server-sent events (WHATWG HTML, section 9.2): replayed from the log, then followed live."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import nullcontext
+from typing import Final
+from uuid import UUID
+
+import structlog
+from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Send
+
+from bus.deltas import DeltaFollower, DeltaHub
+from bus.feed import FeedStopped
+from gateway.http.rejections import Draining
+from gateway.http.replies import encode
+from gateway.streams.tail import Batch, LogTail
+from store.errors import UnreadableEvent
+from store.log.records import Recorded
+
+PIECE_BYTES: Final = 64 * 1024
+"""How much is written before the connection's back-pressure is checked again."""
+HEADERS: Final = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+)
+HEARTBEAT: Final = b":\n\n"
+LAGGING: Final = b"event: lagging\ndata: {}\n\n"
+RESUMED: Final = b"event: resumed\ndata: {}\n\n"
+
+WriteFact = Callable[[Recorded], Awaitable[bytes]]
+"""Encodes a fact as an event."""
+IsOver = Callable[[Batch], Awaitable[bool]]
+"""Returns whether nothing can follow a batch. Called with every batch, in order."""
+
+
+class CallerGone(Exception):  # noqa: N818  # ends the stream, and nothing else
+    """The caller has disconnected."""
+
+
+async def is_never_over(_batch: Batch) -> bool:
+    """Return that more facts can always follow."""
+    return False
+
+
+class EventStream:
+    """A response that streams a tail of the log until it is over, the caller disconnects or the process is stopping."""
+
+    def __init__(
+        self,
+        tail: LogTail,
+        write: WriteFact,
+        *,
+        retry_ms: int,
+        is_over: IsOver = is_never_over,
+        deltas: tuple[DeltaHub, UUID] | None = None,
+    ) -> None:
+        """Create a response. `retry_ms` is how long clients wait before they reconnect.
+
+        With `deltas` (a hub and a run) the pieces of model responses are sent between the facts, without an id.
+        """
+        self._tail = tail
+        self._write = write
+        self._retry_ms = retry_ms
+        self._is_over = is_over
+        self._deltas = deltas
+        self._logger = structlog.get_logger("gateway")
+        self.start: HTTPResponseStartEvent = {"type": "http.response.start", "status": 200, "headers": HEADERS}
+
+    async def deliver(self, receive: Receive, send: Send) -> None:
+        """Send the stream."""
+        await send(self.start)
+        await _send(send, b"retry: %d\n\n" % self._retry_ms)
+        gone = asyncio.create_task(_wait_for_disconnect(receive, self._tail))
+        try:
+            async for chunk in self._chunks():
+                await _send(send, chunk)
+        except (CallerGone, Draining, FeedStopped):
+            pass  # the caller reconnects with the last id that it has seen
+        except UnreadableEvent as fault:  # the caller reconnects, and gets a problem
+            self._logger.warning("events.unreadable", position=fault.position, reason=str(fault))
+        finally:
+            gone.cancel()
+        await _send(send, b"", more=False)
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        hub, run_id = self._deltas or (None, None)
+        following = nullcontext() if hub is None or run_id is None else hub.follow(run_id, self._tail.nudge)
+        with following as deltas:
+            lagging = False
+            async for batch in self._tail.follow():
+                notice = self._note_lag(batch, lagging=lagging)
+                lagging = batch.lagging or (lagging and not batch.is_live)
+                sent = notice + (_encode_deltas(deltas) if deltas is not None else b"")
+                async for piece in self._write_pieces(batch.facts):
+                    sent += piece
+                    if len(sent) >= PIECE_BYTES:
+                        yield sent
+                        sent = b""
+                if sent or batch.is_live:
+                    yield sent or HEARTBEAT
+                if await self._is_over(batch) and batch.is_live:
+                    return
+
+    def _note_lag(self, batch: Batch, *, lagging: bool) -> bytes:
+        if batch.lagging:
+            return LAGGING
+        return RESUMED if lagging and batch.is_live else b""
+
+    async def _write_pieces(self, facts: Sequence[Recorded]) -> AsyncIterator[bytes]:
+        """Yield encoded facts one by one: each can hold many megabytes."""
+        for fact in facts:
+            yield await self._write(fact)
+
+
+def _encode_deltas(deltas: DeltaFollower) -> bytes:
+    """Return the deltas that arrived as events without an id, since a stream cannot resume from a delta."""
+    dropped, taken = deltas.take()
+    gap = b'event: deltas-dropped\ndata: {"count":%d}\n\n' % dropped if dropped else b""
+    return gap + b"".join(b"event: delta\ndata: %b\n\n" % encode(delta) for delta in taken)
+
+
+async def _wait_for_disconnect(receive: Receive, tail: LogTail) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    tail.stop(CallerGone())
+
+
+async def _send(send: Send, chunk: bytes, *, more: bool = True) -> None:
+    if chunk or not more:
+        event: HTTPResponseBodyEvent = {"type": "http.response.body", "body": chunk, "more_body": more}
+        await send(event)

@@ -1,0 +1,118 @@
+"""Replay facts from the log, then follow them live: the one reader behind every stream that callers hold open.
+
+A watch is registered first, and the log is read up to the position that the feed had reached at that moment. Every
+later fact comes through the watch. So nothing is missing and nothing is repeated at the seam, whatever is committed
+meanwhile.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from msgspec import Struct
+
+from bus.watch import StreamWatch, Watching, WatchOverrun
+from store.log.records import Page, Recorded
+
+
+class Source(Protocol):
+    """The facts that a stream shows: of a run, or of a project with filters."""
+
+    async def wait_for_start(self) -> int:
+        """Return the position up to which facts are replayed; later ones come through the watch."""
+        ...
+
+    async def read(self, after: int, target: int) -> Page:
+        """Return the next facts after a position and how far was searched, at least one position further.
+
+        `target` is how far the caller will read. Raises Unavailable, UnreadableEvent.
+        """
+        ...
+
+    def watch(self) -> Watching:
+        """Return a context that watches for new facts."""
+        ...
+
+    async def select(self, facts: list[Recorded]) -> list[Recorded]:
+        """Return those watched facts that belong to the stream, in order."""
+        ...
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """Facts in order of position, possibly none.
+
+    `lagging` is true when the reader was too slow for the live facts, and this batch goes on from the log.
+    """
+
+    facts: list[Recorded]
+    through: int
+    is_live: bool
+    lagging: bool = False
+
+
+class LogTail:
+    """The facts of a source after a position, without a gap or a repeat."""
+
+    def __init__(self, source: Source, *, after: int, heartbeat_seconds: float) -> None:
+        """Create a tail; facts at `after` or before it are left out."""
+        self._source = source
+        self._after = after
+        self._heartbeat_seconds = heartbeat_seconds
+        self._watch: StreamWatch | None = None
+        self._fault: Exception | None = None
+
+    def nudge(self) -> None:
+        """Yield a batch now, with the facts that there are."""
+        if self._watch is not None:
+            self._watch.nudge()
+
+    def stop(self, fault: Exception) -> None:
+        """End the iteration: it raises `fault` at its next wait."""
+        self._fault = fault
+        if self._watch is not None:
+            self._watch.stop(fault)
+
+    async def follow(self) -> AsyncIterator[Batch]:
+        """Yield batches without an end; one without facts at the latest after every heartbeat.
+
+        Raises Draining, FeedStopped, Unavailable, UnreadableEvent, and what `stop` was called with.
+        """
+        lagging = False
+        while True:
+            target = await self._source.wait_for_start()
+            with self._source.watch() as watch:
+                self._watch = watch
+                if self._fault is not None:
+                    raise self._fault
+                try:
+                    async for batch in self._replay(target, lagging=lagging):
+                        yield batch
+                    async for batch in self._follow_live(watch):
+                        yield batch
+                except WatchOverrun:
+                    lagging = True  # the reader is slow: read on from the log
+                finally:
+                    self._watch = None
+
+    async def _replay(self, target: int, *, lagging: bool) -> AsyncIterator[Batch]:
+        if lagging:
+            yield Batch(facts=[], through=self._after, is_live=False, lagging=True)
+        while self._after < target:
+            page = await self._source.read(self._after, target)
+            self._after = page.through
+            yield Batch(facts=list(page.events), through=self._after, is_live=self._after >= target)
+            await asyncio.sleep(0)  # let other requests run during a long replay
+        yield Batch(facts=[], through=self._after, is_live=True)
+
+    async def _follow_live(self, watch: StreamWatch) -> AsyncIterator[Batch]:
+        while True:
+            try:
+                async with asyncio.timeout(self._heartbeat_seconds):
+                    watched = await watch.facts()
+            except TimeoutError:
+                watched = []
+            new = [fact for fact in watched if fact.position > self._after]
+            if new:
+                self._after = new[-1].position
+                new = await self._source.select(new)
+            yield Batch(facts=new, through=self._after, is_live=True)
