@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, Receive, Send
 from gateway.catalog import OPERATIONS
 from gateway.deps import Deps
 from gateway.http.headers import check_host, combine_headers
+from gateway.http.paths import check_path
 from gateway.http.problems import create_problem_reply
 from gateway.http.request_counts import RequestCounts
 from gateway.http.trace import join_trace
@@ -46,6 +47,7 @@ class Gateway:
         response: Response
         try:
             check_host(headers)
+            check_path(path, scope["raw_path"])
             endpoint, parameters = self._router.find(method, path)
             route = endpoint.operation.path
             response = await endpoint.serve(

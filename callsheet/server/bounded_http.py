@@ -1,37 +1,41 @@
-"""HTTP with limits on the size of request heads and on the time in which a request arrives.
+"""HTTP/1.1 over one connection: strict framing, and limits on heads and on the time in which a request arrives.
 
-uvicorn's parser takes a head of any size, with work that grows by its square: one line without an end held the loop,
-and so everybody, for as long as somebody sent. And it waits for ever for the rest of a request.
+uvicorn's own parsers were replaced: httptools stops at `Upgrade` (the body is lost, and what follows is read as the
+next request), and h11 costs 60 µs a request (docs/decisions/0034).
 """
 
 import asyncio
 from typing import Any, ClassVar, Final, cast
+from urllib.parse import unquote
 
 from uuid_utils.compat import uuid7
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from callsheet.server.close_delimited import CloseDelimitedCycle
+from callsheet.server.request_parser import Body, Head, RequestParser, split_target
 from callsheet.server.write_coalescing import WriteCoalescingHttp
 from gateway.http.problems import MEDIA_TYPE, describe_fault, encode_problem
-from gateway.http.rejections import HeadTooLarge, Malformed, Rejection, RequestTooSlow
+from gateway.http.rejections import Rejection, RequestTooSlow
 from gateway.http.trace import join_trace
 
 HEAD_BYTES_MAX: Final = 64 * 1024
-"""About how large a head may be: the piece of it that came first is not counted."""
+HEADERS_MAX: Final = 100
 
 
 class BoundedHttp(WriteCoalescingHttp):
-    """uvicorn's HTTP/1.1 with limits on head size and arrival time; rejections are problem documents."""
+    """uvicorn's connection over our parser, with limits; rejections are problem documents."""
 
     request_seconds_max: ClassVar[float] = 30
     """How long a request may take to arrive whole, and a new connection to begin with one."""
+    head_bytes_max: ClassVar[int] = HEAD_BYTES_MAX
+    headers_max: ClassVar[int] = HEADERS_MAX
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # as uvicorn has them
         """Begin with nothing received."""
         super().__init__(*arguments, **named)
-        self._arriving = False
-        self._in_head = False
-        self._begun_now = False
-        self._head_bytes = 0
+        self._requests = RequestParser(head_bytes_max=self.head_bytes_max, headers_max=self.headers_max)
+        self._reads_no_more = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn names the transport so too
@@ -46,38 +50,87 @@ class BoundedHttp(WriteCoalescingHttp):
 
     def data_received(self, data: bytes) -> None:
         """Parse a piece; a request that arrives whole, as nearly all do, starts no timer."""
-        super().data_received(data)
-        if self.transport.is_closing():
+        self._unset_keepalive_if_required()
+        if self._reads_no_more or self.transport.is_closing():
             return
-        if self._timer is None and (self._arriving or self._is_idle()):
+        try:
+            for event in self._requests.feed(data):
+                match event:
+                    case Body(data=piece):
+                        self._take_body(piece)
+                    case Head():
+                        self._begin_request(event)
+                    case _:
+                        self._end_request()
+                if self._reads_no_more:
+                    return
+        except Rejection as rejection:
+            self._reject(rejection)
+            return
+        if self._timer is None and not self.transport.is_closing() and (self._is_arriving() or self._is_idle()):
             self._start_timer()
-        if self._in_head and not self._begun_now:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX:
-                self._reject(HeadTooLarge())
-        self._begun_now = False
 
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        super().on_message_begin()
+    def _begin_request(self, head: Head) -> None:
+        """Start the application for a request, or queue it behind the one that is being answered."""
         self._stop_timer()
-        self._arriving = self._in_head = self._begun_now = True
-        self._head_bytes = 0
+        self.scope = self._create_scope(head)
+        kind = RequestResponseCycle if head.version == "1.1" else CloseDelimitedCycle
+        busy = not self._is_idle()
+        self.cycle = kind(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=head.expects_continue,
+            keep_alive=head.keep_alive,
+            on_response=self.on_response_complete,
+        )
+        app = cast("Any", self.app)
+        if busy:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, app))
+        else:
+            self._start_asgi_task(self.cycle, app)
 
-    def on_headers_complete(self) -> None:
-        """Begin its body."""
-        self._in_head = False
-        super().on_headers_complete()
+    def _create_scope(self, head: Head) -> Any:  # noqa: ANN401  # an ASGI scope
+        raw_path, query = split_target(head.method, head.target)
+        path = raw_path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": head.version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": head.headers,
+            "state": self.app_state.copy(),
+            "method": head.method.decode("ascii"),
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+        }
 
-    def on_message_complete(self) -> None:
-        """End a request."""
-        self._arriving = False
+    def _take_body(self, piece: bytes) -> None:
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += piece
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def _end_request(self) -> None:
         self._stop_timer()
-        super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """Respond with a problem: the data is not HTTP."""
-        self._reject(Malformed(msg))
+        cycle = self.cycle
+        self._reads_no_more = not cycle.keep_alive
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
 
     def _start_timer(self) -> None:
         self._timer = self.loop.call_later(self.request_seconds_max, self._on_timeout)
@@ -89,12 +142,15 @@ class BoundedHttp(WriteCoalescingHttp):
 
     def _on_timeout(self) -> None:
         self._timer = None
-        if self.pipeline or (self._in_head and not self._is_idle()):
+        if self.pipeline or (self._requests.is_in_head and not self._is_idle()):
             self._start_timer()  # an earlier request is not answered yet, and so it may be we who do not read on
-        elif self._arriving:
+        elif self._is_arriving():
             self._reject(RequestTooSlow())
         else:
             self.transport.close()
+
+    def _is_arriving(self) -> bool:
+        return self._requests.is_in_body or self._requests.is_in_head
 
     def _is_idle(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first request, whatever uvicorn says
@@ -102,15 +158,21 @@ class BoundedHttp(WriteCoalescingHttp):
 
     def _can_respond(self) -> bool:
         """Return whether the client would read the next response as the one to the request that is being parsed."""
-        if self._arriving and not self._in_head:
+        if self._requests.is_in_body:
             return not self.pipeline and not self.cycle.response_started
         return self._is_idle()
 
     def _reject(self, rejection: Rejection) -> None:
+        """Respond with a problem and close; never parse on. An earlier request is answered first, if there is one."""
+        self._reads_no_more = True
+        self._stop_timer()
         if self._can_respond():
             problem = describe_fault(rejection)
-            scope: Any = self.scope or {}
-            body = encode_problem(problem, instance=scope.get("path", ""), trace=join_trace(None, uuid7))
+            path = self.scope["path"] if self._requests.is_in_body else ""
+            body = encode_problem(problem, instance=path, trace=join_trace(None, uuid7))
             head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
             self.transport.write(STATUS_LINE[problem.status] + head.encode() + body)
+        elif not self._requests.is_in_body:
+            self.cycle.keep_alive = False  # closes after the last response that is still due
+            return
         self.transport.close()

@@ -35,9 +35,11 @@ async def read_body(receive: Receive, headers: Headers, *, bytes_max: int) -> by
         raise BodyTooLarge(f"The body must not be larger than {bytes_max} bytes.")
     message: Any = await receive()
     body: bytes = message.get("body", b"")
-    if message["type"] == "http.request" and not message.get("more_body", False) and len(body) <= bytes_max:
-        return body
-    return await _read_on(receive, message, bytes_max)
+    if message["type"] != "http.request" or message.get("more_body", False) or len(body) > bytes_max:
+        body = await _read_on(receive, message, bytes_max)
+    if declared.isdigit() and b"content-length" in headers and int(declared) != len(body):
+        raise NotReadable  # never take a lost body for an empty one
+    return body
 
 
 async def _read_on(receive: Receive, message: Any, bytes_max: int) -> bytes:  # noqa: ANN401  # an ASGI message

@@ -74,7 +74,7 @@ async def test_a_large_body_does_not_count_as_head() -> None:
     async with connection(BoundedHttp) as (reader, writer):
         size = 4 * HEAD_BYTES_MAX
         for _ in range(2):
-            writer.write(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
             assert await reader.readuntil(b"\r\n") == ANSWERED
             await reader.readuntil(b"\r\n\r\n")
 
@@ -84,8 +84,8 @@ async def test_a_large_body_does_not_count_as_head() -> None:
     [
         b"GET / HT",
         b"GET / HTTP/1.1\r\nHost: x\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\n123",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n123",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
     ],
 )
 async def test_a_request_that_does_not_arrive_whole_in_time_is_refused(begun: bytes) -> None:
@@ -94,7 +94,9 @@ async def test_a_request_that_does_not_arrive_whole_in_time_is_refused(begun: by
         assert told(await reader.read())["code"] == "request_too_slow"
 
 
-@pytest.mark.parametrize(("before", "sent"), [(b"", b""), (b"", b"\r\n"), (b"GET / HTTP/1.1\r\n\r\n", b"\r\n")])
+@pytest.mark.parametrize(
+    ("before", "sent"), [(b"", b""), (b"", b"\r\n"), (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n")]
+)
 async def test_a_connection_that_begins_nothing_is_closed(before: bytes, sent: bytes) -> None:
     async with connection(Hasty) as (reader, writer):
         writer.write(before)
@@ -105,10 +107,10 @@ async def test_a_connection_that_begins_nothing_is_closed(before: bytes, sent: b
             assert not await reader.read()
 
 
-@pytest.mark.parametrize("next_one", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\n123"])
+@pytest.mark.parametrize("next_one", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n123"])
 async def test_a_slow_answer_is_not_taken_for_a_slow_request(next_one: bytes) -> None:
     async with connection(Hasty) as (reader, writer):
-        writer.write(b"GET /slow HTTP/1.1\r\n\r\n" + next_one)
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n" + next_one)
         assert await reader.readuntil(b"\r\n") == ANSWERED
 
 
