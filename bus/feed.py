@@ -97,7 +97,8 @@ class Feed:
             raise
 
     def _log_failure(self, fault: Exception, failures: int) -> None:
-        self._logger.warning("feed.log_away", reason=str(fault), failures=failures)
+        if failures == 1:
+            self._logger.warning("feed.log_away", reason=str(fault))
 
     async def _read_new(self) -> None:
         self._behind.clear()

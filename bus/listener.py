@@ -1,17 +1,17 @@
 """Wake the feed when another process commits: one PostgreSQL NOTIFY a batch, and only when a process listens."""
 
-import asyncio
 import random
 from typing import Final
 
-import psycopg
 import structlog
 from psycopg import AsyncConnection
-from psycopg.conninfo import make_conninfo
 
 from bus.feed import Feed
+from store.errors import Unavailable
 from store.log.log import Log
-from store.postgres.connections import open_connection
+from store.postgres.connections import add_bounds, open_connection
+from store.retrying import Retrying
+from store.settings import STATEMENT_TIMEOUT_MS
 
 APPLICATION_NAME: Final = "callsheet-listener"
 
@@ -26,21 +26,26 @@ class Listener:
 
     def __init__(self, conninfo: str, *, poll_seconds: float) -> None:
         """Create the listener; it counts the listeners every `poll_seconds`, with jitter."""
-        self._conninfo = make_conninfo(conninfo, application_name=APPLICATION_NAME)
+        self._conninfo = add_bounds(
+            conninfo, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name=APPLICATION_NAME
+        )
         self._poll_seconds = poll_seconds
         self._log = structlog.get_logger("bus.listener")
 
     async def run(self, log: Log, feed: Feed) -> None:
         """Listen until cancelled. Without a connection the poll of the feed replaces it."""
-        while True:
-            try:
-                async with open_connection(self._conninfo) as connection:
+
+        def note_failure(fault: Exception, failures: int) -> None:
+            log.wake_others = True
+            if failures == 1:
+                self._log.warning("bus.listener_lost", reason=str(fault))
+
+        async for attempt in Retrying(Unavailable, on_failure=note_failure):
+            with attempt:
+                async with open_connection(self._conninfo, log.monitor.connections) as connection:
                     await connection.execute("listen callsheet_log")
+                    attempt.reset()
                     await self._listen(connection, log, feed)
-            except psycopg.OperationalError as lost:
-                self._log.warning("bus.listener_lost", reason=str(lost).strip())
-                log.wake_others = True
-                await asyncio.sleep(self._poll_seconds * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, nothing secret
 
     async def _listen(self, connection: AsyncConnection, log: Log, feed: Feed) -> None:
         while True:

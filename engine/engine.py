@@ -7,7 +7,6 @@ from random import Random
 from typing import Any, Final
 from uuid import UUID
 
-import psycopg
 import structlog
 
 from bus.feed import Feed
@@ -120,16 +119,20 @@ class Engine:
         while True:
             joined_at = loop.time()
             try:
-                async with join_engines(self._conninfo, self._name, self._settings.lease_seconds) as membership:
+                async with join_engines(
+                    self._conninfo, self._name, self._settings.lease_seconds, self._log.monitor.connections
+                ) as membership:
                     joined_at = loop.time()
                     self._membership = membership
                     self._logger.info("engine.joined", engine=self._name, epoch=membership.epoch)
                     await _run_to_end(self._drive_runs(membership))
-            except* (psycopg.OperationalError, Unavailable) as lost:
+            except* Unavailable as lost:
                 if loop.time() - joined_at > STEADY_SECONDS:
                     back_off.reset()
                 back_off.failures += 1
-                self._logger.warning("engine.membership_lost", engine=self._name, reason=join_reasons(lost))
+                self._membership = None
+                if back_off.failures == 1:
+                    self._logger.warning("engine.membership_lost", engine=self._name, reason=join_reasons(lost))
             await back_off.wait()
 
     def _create_context(self, membership: Membership) -> EngineContext:

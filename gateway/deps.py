@@ -31,8 +31,8 @@ from store.log.log import Log
 class Deps:
     """The dependencies of handlers.
 
-    `make_id` returns a UUIDv7, `degraded` lists what does not work in this process, `metrics` returns the page of
-    metrics.
+    `make_id` returns a UUIDv7, `check_ready` raises Unavailable unless the database can be used, `degraded` lists what
+    does not work in this process, `metrics` returns the page of metrics.
     """
 
     log: Log
@@ -56,6 +56,7 @@ class Deps:
     workflows_of_runs: WorkflowsOfRuns
     clock: Callable[[], datetime]
     make_id: Callable[[], UUID]
+    check_ready: Callable[[], Awaitable[None]]
     degraded: Callable[[], tuple[str, ...]]
     metrics: Callable[[], Awaitable[bytes]]
     request_counts: RequestCounts

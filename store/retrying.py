@@ -39,7 +39,7 @@ class BackOffBounds(Struct, frozen=True, kw_only=True):
     """The delay after the first failure, and the longest delay; each further failure in a row doubles it."""
 
     first_seconds: float = 0.1
-    longest_seconds: float = 2.0
+    longest_seconds: float = 1.0
 
 
 DEFAULT_BOUNDS: Final = BackOffBounds()

@@ -31,5 +31,9 @@ class StoreSettings(Struct, frozen=True, kw_only=True):
     """Maximum number of reads that wait for one of these connections; further reads fail with 503."""
     read_timeout_seconds: Seconds = 5
     """How long a read waits for one of these connections before it fails with 503."""
+    probe_seconds: Seconds = 1
+    """How often a process checks that the database is there and can be written."""
+    silent_seconds: Seconds = 3
+    """How long the database may leave this check unanswered; then requests fail with 503 at once until it answers."""
     aggregate_cache_streams: Count = 10_000
     """Number of folded streams cached in memory (least recently used first out)."""

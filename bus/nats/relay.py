@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-import psycopg
 import structlog
 from nats.aio.client import Client
 from psycopg import AsyncConnection
@@ -27,7 +26,7 @@ from store.failpoint import FailPointHook, noop
 from store.log.event_id import mark_of, marked
 from store.log.raw_reads import read_raw_range
 from store.log.records import StoredEvent
-from store.postgres.connections import ASYNC_COMMIT, add_bounds, cancellable
+from store.postgres.connections import ASYNC_COMMIT, OpenConnections, add_bounds, cancellable
 from store.postgres.exclusive import ExclusiveRole, Progress, RoleBounds, RoleLost
 from store.postgres.lock_status import name_session
 from store.retrying import BackOff, Retrying
@@ -48,7 +47,7 @@ returning position
 """
 """Move the cursor from where this relay left it; it matches no row when another relay has moved it."""
 
-LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable, RoleLost)
+LOST: Final = (Unavailable, RoleLost)
 """What a new connection may mend."""
 
 
@@ -75,9 +74,11 @@ class Relay:
         settings: NatsSettings,
         *,
         statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
+        connections: OpenConnections | None = None,
         failpoint: FailPointHook = noop,
     ) -> None:
-        """Create the relay; it does nothing until `run`."""
+        """Create the relay; it does nothing until `run`. Its connection is added to `connections`, if given."""
+        self._connections = connections
         self._conninfo = add_bounds(
             conninfo, statement_timeout_ms=statement_timeout_ms, application_name=name_session(SESSION_LABEL)
         )
@@ -104,7 +105,9 @@ class Relay:
                 *LOST, NotPublished, StreamUnusable, back_off=self._back_off, on_failure=self._handle_failure
             ):
                 with attempt:
-                    async with self._role.hold(self._conninfo, self._stand_by, self._log_ended_relay) as connection:
+                    async with self._role.hold(
+                        self._conninfo, self._stand_by, self._log_ended_relay, self._connections
+                    ) as connection:
                         await self._serve(connection, client)
         finally:
             self.doing = Relaying.AWAY
@@ -112,7 +115,8 @@ class Relay:
     def _handle_failure(self, fault: Exception, failures: int) -> None:
         if isinstance(fault, LOST):
             self.doing = Relaying.AWAY
-            self._logger.warning("relay.interrupted", reason=str(fault).strip())
+            if failures == 1:
+                self._logger.warning("relay.interrupted", reason=str(fault).strip())
             return
         self.doing, self.fault = Relaying.REFUSED, str(fault)
         if failures.bit_count() == 1:  # after 1, 2, 4, 8 … failures: a refusal may last until a person acts

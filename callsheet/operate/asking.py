@@ -12,7 +12,7 @@ from callsheet.settings.load import Settings
 from callsheet.startup import load_settings_with_options, open_database
 from callsheet.telemetry.logging import configure_logging
 from callsheet.wiring.core import COMPONENTS
-from store.errors import Unavailable
+from store.errors import DatabaseAway, Unavailable
 from store.postgres.connections import add_bounds, open_connection
 from store.postgres.migrations import check_schema
 
@@ -63,8 +63,8 @@ async def query_conninfo(
         async with open_connection(_add_timeout(conninfo, settings, name)) as connection:
             await check_schema(connection, COMPONENTS)
             return await question(connection)
-    except psycopg.OperationalError as fault:
-        raise Unavailable(f"the database is not reached: {fault}") from fault
+    except DatabaseAway as away:  # an operator may read what callers may not: host, user and database
+        raise Unavailable(f"the database is not reached: {away.__cause__ or away}") from away
 
 
 def _add_timeout(conninfo: str, settings: Settings, name: str) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
-import psycopg
 import rich_click as click
 import uvloop
 from msgspec import Struct
@@ -32,6 +31,7 @@ from projections.rebuild.bounds import Tell
 from projections.rebuild.faults import RebuildPoisoned, RebuildRefused
 from projections.rebuild.pruning import Replaced, list_replaced, prune
 from projections.rebuild.report import RebuildReport
+from store.errors import DatabaseAway
 
 FAILED: Final = 1
 """The connection was lost on the way; `--resume` goes on."""
@@ -124,8 +124,8 @@ def exit_when_unfinished() -> Generator[None]:
         _exit_with(POISONED, f"{poison}; what came before is kept, and --resume goes on there")
     except (KeyboardInterrupt, asyncio.CancelledError):
         _exit_with(INTERRUPTED, "stopped; --resume goes on where it was, --abandon drops what was made")
-    except (psycopg.OperationalError, psycopg.InterfaceError) as lost:
-        _exit_with(FAILED, f"{str(lost).strip()}; --resume goes on where it was")
+    except DatabaseAway as lost:
+        _exit_with(FAILED, f"{str(lost.__cause__ or lost).strip()}; --resume goes on where it was")
 
 
 def _exit_with(code: int, message: str) -> None:

@@ -40,8 +40,7 @@ class AdminApp:
 
     async def _ready(self) -> tuple[int, bytes, bytes]:
         try:
-            await self._core.log.head()
-            await self._core.checkpoints.refresh()
+            await self._core.check_ready()
         except Unavailable as away:
             return 503, JSON, msgspec.json.encode({"status": "unavailable", "reason": str(away)})
         degraded = self._core.list_degraded()

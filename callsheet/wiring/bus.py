@@ -34,6 +34,14 @@ def create_bus(  # what a bus is made of
     relay = None
     if relayed is not None:
         timeout_ms = settings.store.statement_timeout_ms
-        relay = Relay(conninfo, log_id, feed, nats, statement_timeout_ms=timeout_ms, failpoint=relayed)
+        relay = Relay(
+            conninfo,
+            log_id,
+            feed,
+            nats,
+            statement_timeout_ms=timeout_ms,
+            connections=log.monitor.connections,
+            failpoint=relayed,
+        )
     consumer = FactConsumer(log_id, feed, nats.pending_events)
     return NatsBus(listener, log, feed, consumer, relay, nats, name=f"callsheet {name}")

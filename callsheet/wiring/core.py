@@ -12,20 +12,23 @@ from bus.feed import Feed
 from callsheet.clock import utc_now
 from callsheet.settings.load import Settings
 from callsheet.telemetry.collect import ProcessMetrics
+from callsheet.telemetry.metrics import Metrics
 from callsheet.wiring.bus import create_bus
 from callsheet.wiring.engine import create_engine, open_executors
 from callsheet.wiring.metrics import create_metrics
 from callsheet.wiring.models import load_model_prices
 from callsheet.wiring.projections import ALL_PROJECTIONS, create_projections
+from callsheet.wiring.readiness import Readiness
 from commands.handler import Handler
 from commands.repository import Streams
 from domain.setting_types import SigningSecret
 from engine.engine import Engine
 from projections.runtime.checkpoints import Checkpoints
-from projections.runtime.follower import OnBatch
+from projections.runtime.follower import Following
 from projections.runtime.read_pool import ReadModels
 from projections.runtime.worker import Worker
 from store.contents import ContentStore
+from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
 from store.log.log import Log
 from store.log.retention import keep_pruned
@@ -68,8 +71,24 @@ class Core:
     checkpoints: Checkpoints
     worker: Worker
     engine: Engine
+    readiness: Readiness
     store: StoreSettings
     watch: ProcessMetrics
+
+    async def check_ready(self) -> None:
+        """Raise Unavailable, with the reason, unless this process can do its work."""
+        await self.readiness.check()
+        for missing in self._list_unconnected():
+            raise Unavailable(missing)
+
+    def _list_unconnected(self) -> tuple[str, ...]:
+        """Return the parts of this process that have no connection of their own yet, or not any more."""
+        lost = (row.name for row in self.worker.health() if row.doing is Following.CONNECTING)
+        is_apart = Part.ENGINE in self.parts and not self.engine.live_epochs
+        return (
+            *(f"the projection {name} has no connection" for name in lost if Part.PROJECTIONS in self.parts),
+            *(("the engine has not joined the other engines",) if is_apart else ()),
+        )
 
     def list_degraded(self) -> tuple[str, ...]:
         """Return what is degraded in this process, for `/readyz`; the logs have the reasons."""
@@ -79,6 +98,7 @@ class Core:
         return (
             *(f"workspaces parked in the projection {name}: {count}" for name, count in sorted(parked.items())),
             *(f"the projection {name} does not move, and the log does" for name in stalled),
+            *self._list_unconnected(),
             *((f"{let_go} runs were let go by the engine",) if let_go else ()),
             *self.bus.list_degraded(),
         )
@@ -90,6 +110,7 @@ class Core:
         """
         async with asyncio.TaskGroup() as base:
             base.create_task(self.log.run(), name="log")
+            base.create_task(self.log.monitor.run(), name="monitor")
             base.create_task(self.feed.run(), name="feed")
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.bus.run(), name="bus")
@@ -114,7 +135,8 @@ async def open_core(
     """Create and open the parts of a process, with the named projections. Raises UnsafeDatabase, Unavailable."""
     log = Log(conninfo, settings.store)
     feed = Feed(log, settings.feed)
-    models = ReadModels(conninfo, settings.projection, statement_timeout_ms=settings.store.statement_timeout_ms)
+    timeout_ms = settings.store.statement_timeout_ms
+    models = ReadModels(conninfo, settings.projection, statement_timeout_ms=timeout_ms, monitor=log.monitor)
     checkpoints = Checkpoints(models)
     streams = Streams(log, most_cached=settings.store.aggregate_cache_streams)
     async with AsyncExitStack() as stack:
@@ -123,28 +145,38 @@ async def open_core(
         metrics = create_metrics(log)
         bus = create_bus(settings, conninfo, log, log_id, feed, name, failpoint if Part.PROJECTIONS in parts else None)
         executors = await stack.enter_async_context(open_executors(log, settings, secret, bus.deltas))
-        worker = create_worker(conninfo, feed, checkpoints, projections, settings, failpoint, metrics.record_fold)
+        worker = create_worker(conninfo, log, feed, checkpoints, projections, settings, failpoint, metrics)
         engine = create_engine(conninfo, log, feed, streams, executors, models, settings, name, failpoint=failpoint)
+        readiness = Readiness(log, checkpoints)
+        await stack.enter_async_context(readiness.open())
         names = list_part_names(parts)
         watch = ProcessMetrics(metrics, log=log, models=models, worker=worker, engine=engine, parts=names)
         yield Core(
             parts=parts, log_id=log_id, log=log, feed=feed, bus=bus, streams=streams,
             handler=Handler(log, streams, utc_now, load_model_prices(settings)),
             contents=executors.contents, store=settings.store, models=models, checkpoints=checkpoints,
-            worker=worker, engine=engine, watch=watch,
+            worker=worker, engine=engine, readiness=readiness, watch=watch,
         )  # fmt: skip
 
 
 def create_worker(
     conninfo: str,
+    log: Log,
     feed: Feed,
     checkpoints: Checkpoints,
     projections: Sequence[str],
     settings: Settings,
     failpoint: FailPointHook,
-    on_batch: OnBatch,
+    metrics: Metrics,
 ) -> Worker:
     """Create the worker of the named projections."""
     return Worker(
-        conninfo, feed, create_projections(projections), checkpoints, settings.projection, failpoint, on_batch
+        conninfo,
+        feed,
+        create_projections(projections),
+        checkpoints,
+        settings.projection,
+        failpoint,
+        metrics.record_fold,
+        connections=log.monitor.connections,
     )

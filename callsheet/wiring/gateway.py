@@ -63,6 +63,7 @@ def create_gateway(core: Core, settings: Settings, secret: SigningSecret, drain:
         workflows_of_runs=WorkflowsOfRuns(core.streams, most_cached=http.stream_runs_cached),
         clock=utc_now,
         make_id=uuid7,
+        check_ready=core.readiness.check,
         degraded=core.list_degraded,
         metrics=core.watch.page,
         request_counts=core.watch.request_counts,

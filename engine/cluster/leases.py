@@ -112,5 +112,6 @@ class Leases:
             self._to_release -= over
 
 
-def _log_failure(fault: Exception, _failures: int) -> None:
-    structlog.get_logger("engine").warning("engine.leases_not_written", reason=str(fault))
+def _log_failure(fault: Exception, failures: int) -> None:
+    if failures == 1:
+        structlog.get_logger("engine").warning("engine.leases_not_written", reason=str(fault))

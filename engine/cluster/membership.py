@@ -14,7 +14,8 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 
-from store.postgres.connections import add_bounds, open_connection
+from store.errors import Unavailable
+from store.postgres.connections import OpenConnections, add_bounds, open_connection, translate_outages
 
 LOCK_CLASS: Final = 0x65_6E_67_69  # "engi"; the migrations name it too
 
@@ -57,7 +58,7 @@ delete from run_leases where epoch in (select epoch from gone)
 """Leave the engines and release all leases."""
 
 
-class MembershipLost(psycopg.OperationalError):
+class MembershipLost(Unavailable):
     """The engine did not renew its membership in time, or the others have removed it: its runs are theirs now."""
 
 
@@ -87,13 +88,11 @@ class Membership:
     async def send_heartbeat(self) -> bool:
         """Renew the membership and read who is alive; return whether an engine has gone.
 
-        Raises MembershipLost, OperationalError.
+        Raises MembershipLost, DatabaseAway.
         """
-        try:
+        with translate_outages():
             async with asyncio.timeout(self._lease_seconds):
                 return await self._send_heartbeat()
-        except TimeoutError as late:
-            raise MembershipLost("the database did not respond within the lease time") from late
 
     async def _send_heartbeat(self) -> bool:
         renewed = await self._connection.execute(RENEW, {"epoch": self.epoch, "lease": self._lease_seconds})
@@ -120,12 +119,17 @@ def _compute_weight(run_id: UUID, epoch: int) -> bytes:
 
 
 @asynccontextmanager
-async def join_engines(conninfo: str, name: str, lease_seconds: float) -> AsyncGenerator[Membership]:
-    """Be one of the engines of a log for the length of the block. Raises MembershipLost, OperationalError."""
+async def join_engines(
+    conninfo: str, name: str, lease_seconds: float, among: OpenConnections | None = None
+) -> AsyncGenerator[Membership]:
+    """Be one of the engines of a log for the length of the block; its connection is added to `among`, if given.
+
+    Raises MembershipLost, DatabaseAway.
+    """
     conninfo = add_bounds(
         conninfo, statement_timeout_ms=int(lease_seconds * 1_000), application_name="callsheet-engine"
     )
-    async with open_connection(conninfo) as connection:
+    async with open_connection(conninfo, among) as connection:
         row = await (await connection.execute(NEXT_EPOCH)).fetchone()
         if row is None:
             raise TypeError("nextval returned no row")

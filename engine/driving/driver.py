@@ -42,7 +42,7 @@ FAILURES_MAX: Final = 20
 
 
 class RunLost(Exception):  # noqa: N818  # tells the engine to let the run go
-    """The run could not be moved in many tries: someone else keeps moving it, or the log is unavailable."""
+    """The run could not be moved in many tries: someone else keeps moving it."""
 
 
 class Driver:
@@ -281,15 +281,16 @@ class Driver:
         return True
 
     async def _recover(self, fault: Exception) -> None:
-        """Back off and read the run again after a turn that was not appended. Raises RunLost after many failures."""
+        """Back off and read the run again after a turn that was not appended. Raises RunLost after many conflicts."""
         self._back_off.failures += 1
-        if self._back_off.failures > FAILURES_MAX:
-            raise RunLost from fault
-        if isinstance(fault, Unavailable):
-            structlog.get_logger("engine").warning(
-                "run.append_failed", run=str(self._held.stream_id), reason=str(fault)
-            )
+        if isinstance(fault, Unavailable):  # an outage may last for hours, and is not the fault of this run
+            if self._back_off.failures == 1:
+                structlog.get_logger("engine").warning(
+                    "run.append_failed", run=str(self._held.stream_id), reason=str(fault)
+                )
             await self._back_off.wait()
+        elif self._back_off.failures > FAILURES_MAX:
+            raise RunLost from fault
         await self._reload()
 
     async def _reload(self) -> None:

@@ -101,8 +101,9 @@ async def read_page(feed: Feed, position: int) -> Page:
     return await Retrying(Unavailable, on_failure=_log_failure).call(lambda: feed.read(position, PAGE_EVENTS))
 
 
-def _log_failure(fault: Exception, _failures: int) -> None:
-    structlog.get_logger("engine").warning("engine.log_not_read", reason=str(fault))
+def _log_failure(fault: Exception, failures: int) -> None:
+    if failures == 1:
+        structlog.get_logger("engine").warning("engine.log_not_read", reason=str(fault))
 
 
 def list_started(events: Iterable[Recorded]) -> list[Recorded]:

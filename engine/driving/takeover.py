@@ -51,7 +51,7 @@ class Takeover:
         self._read_parents_at = math.inf
 
     async def send_heartbeats(self) -> None:
-        """Renew the membership at every heartbeat. Raises MembershipLost, OperationalError."""
+        """Renew the membership at every heartbeat. Raises MembershipLost, DatabaseAway."""
         while True:
             await asyncio.sleep(self._settings.heartbeat_seconds)
             if await self._membership.send_heartbeat():

@@ -146,5 +146,6 @@ class Timers:
                 await self._earlier.wait()
 
 
-def _log_failure(fault: Exception, _failures: int) -> None:
-    structlog.get_logger("engine").warning("timers.delayed", reason=str(fault))
+def _log_failure(fault: Exception, failures: int) -> None:
+    if failures == 1:
+        structlog.get_logger("engine").warning("timers.delayed", reason=str(fault))

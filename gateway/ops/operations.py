@@ -38,11 +38,10 @@ GET_HEALTH: Final = Operation(
 
 
 async def get_readiness(_request: RequestContext[None, None], deps: Deps) -> Result:
-    """Check that the log can be read and that the process is not stopping. Raises Unavailable, Draining."""
+    """Check that the log can be read and written and that the process is not stopping. Raises Unavailable, Draining."""
     if deps.drain.begun:
         raise Draining
-    await deps.log.head()
-    await deps.checkpoints.refresh()
+    await deps.check_ready()
     return Result(body=HealthBody(status="ready", degraded=deps.degraded()))
 
 

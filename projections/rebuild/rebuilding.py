@@ -64,7 +64,7 @@ async def rebuild(
     """Rebuild projections beside the live ones, and replace these by the result.
 
     It may be cancelled or killed at any time: `resume` continues from what is committed. Raises
-    RebuildRefused, RebuildPoisoned, psycopg.OperationalError.
+    RebuildRefused, RebuildPoisoned, DatabaseAway.
     """
     begun = time.monotonic()
     async with _connections(conninfo, settings) as (writing, reading):

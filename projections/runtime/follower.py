@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-import psycopg
 import structlog
 from psycopg import AsyncConnection
 
@@ -22,12 +21,12 @@ from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
 from store.log.records import Page, Recorded
 from store.postgres.arrays import register
-from store.postgres.connections import ASYNC_COMMIT, add_bounds
+from store.postgres.connections import ASYNC_COMMIT, OpenConnections, add_bounds
 from store.postgres.exclusive import ExclusiveRole, Progress, RoleBounds, RoleLost
 from store.postgres.lock_status import name_session
-from store.retrying import BackOff, BackOffBounds, Retrying
+from store.retrying import BackOff, Retrying
 
-LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable, TimeoutError, RoleLost)
+LOST: Final = (Unavailable, RoleLost)
 """What a new connection may mend."""
 
 
@@ -40,7 +39,6 @@ def ignore_batch(_projection: str, _facts: int, _seconds: float) -> None:
 
 
 STATEMENT_TIMEOUT_MS: Final = 30_000
-BACK_OFF: Final = BackOffBounds(longest_seconds=5.0)
 
 
 class Following(StrEnum):
@@ -64,8 +62,11 @@ class Follower:
         settings: ProjectionSettings,
         failpoint: FailPointHook = noop,
         on_batch: OnBatch = ignore_batch,
+        *,
+        connections: OpenConnections | None = None,
     ) -> None:
-        """Create the follower; it does nothing until `run`. `failpoint` is a test hook."""
+        """Create the follower; it does nothing until `run`. Its connection is added to `connections`, if given."""
+        self._connections = connections
         self._conninfo = add_bounds(
             conninfo,
             statement_timeout_ms=STATEMENT_TIMEOUT_MS,
@@ -86,7 +87,7 @@ class Follower:
             projection.name,
             RoleBounds(standby_seconds=settings.standby_seconds, hung_seconds=settings.hung_seconds),
         )
-        self._back_off = BackOff(BACK_OFF)
+        self._back_off = BackOff()
         self._busy_since: float | None = None
         self._log = structlog.get_logger("projections.follower").bind(projection=projection.name)
         self.doing = Following.CONNECTING
@@ -127,14 +128,17 @@ class Follower:
         async for attempt in Retrying(*LOST, back_off=self._back_off, on_failure=self._handle_failure):
             with attempt:
                 try:
-                    async with self._role.hold(self._conninfo, self._stand_by, self._log_ended_worker) as connection:
+                    async with self._role.hold(
+                        self._conninfo, self._stand_by, self._log_ended_worker, self._connections
+                    ) as connection:
                         await self._serve(connection)
                 finally:
                     self._projection.forget()
                     self._checkpoints.set_followed(self.name, here=False)
 
-    def _handle_failure(self, fault: Exception, _failures: int) -> None:
-        self._log.warning("projection.interrupted", reason=str(fault).strip() or repr(fault))
+    def _handle_failure(self, fault: Exception, failures: int) -> None:
+        if failures == 1:
+            self._log.warning("projection.interrupted", reason=str(fault).strip() or repr(fault))
         self.doing = Following.CONNECTING
         self._set_busy(busy=True)
 

@@ -7,8 +7,9 @@ from typing import Any, LiteralString
 from psycopg import AsyncConnection
 
 from projections.settings import ProjectionSettings
-from store.postgres.connections import Sessions, add_bounds
+from store.postgres.connections import Sessions, add_bounds, always_present
 from store.postgres.migrations import check_schema
+from store.postgres.monitor import DatabaseMonitor
 from store.settings import STATEMENT_TIMEOUT_MS
 
 Row = tuple[Any, ...]
@@ -19,15 +20,24 @@ class ReadModels:
     """Read the tables of read models while the pool is open."""
 
     def __init__(
-        self, conninfo: str, settings: ProjectionSettings, *, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS
+        self,
+        conninfo: str,
+        settings: ProjectionSettings,
+        *,
+        statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
+        monitor: DatabaseMonitor | None = None,
     ) -> None:
-        """Create the pool, closed."""
+        """Create the pool, closed. While `monitor` knows that the database is away, nobody waits for a connection."""
         self._sessions = Sessions(
             add_bounds(conninfo, statement_timeout_ms=statement_timeout_ms, application_name="callsheet-views"),
             most=settings.readers,
             most_waiting=settings.readers_waiting,
             timeout_seconds=settings.read_timeout_seconds,
+            check_readable=always_present if monitor is None else monitor.check_readable,
+            connections=None if monitor is None else monitor.connections,
         )
+        if monitor is not None:
+            monitor.subscribe(on_lost=self._sessions.renew, on_back=self._sessions.renew)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:

@@ -10,6 +10,7 @@ from projections.runtime.follower import Follower, Following, OnBatch, ignore_ba
 from projections.runtime.projection import Projection, Reader
 from projections.settings import ProjectionSettings
 from store.failpoint import FailPointHook, noop
+from store.postgres.connections import OpenConnections
 
 
 class ProjectionHealth(Struct, frozen=True, kw_only=True):
@@ -34,10 +35,15 @@ class Worker:
         settings: ProjectionSettings,
         failpoint: FailPointHook = noop,
         on_batch: OnBatch = ignore_batch,
+        *,
+        connections: OpenConnections | None = None,
     ) -> None:
-        """Create the worker; it does nothing until `run`. `failpoint` is a test hook."""
+        """Create the worker; it does nothing until `run`. `failpoint` is a test hook.
+
+        Its connections are added to `connections`, if given.
+        """
         self._followers = [
-            Follower(conninfo, feed, projection, checkpoints, settings, failpoint, on_batch)
+            Follower(conninfo, feed, projection, checkpoints, settings, failpoint, on_batch, connections=connections)
             for projection in projections
         ]
 

@@ -4,32 +4,34 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, Final
 
 import psycopg
 import structlog
 from opentelemetry import trace
 from psycopg import AsyncConnection
-from psycopg.errors import ProgramLimitExceeded, ReadOnlySqlTransaction
+from psycopg.errors import InsufficientResources, ReadOnlySqlTransaction
+from psycopg.errors import SystemError as ServerSystemError
 from psycopg.pq import TransactionStatus
 
-from store.errors import OutcomeUnknown, QueueFull, Unavailable
+from store.errors import DatabaseAway, OutcomeUnknown, QueueFull, describe_outage, is_database_away
 from store.log.batch import APPEND, Waiting, parameters, refuse, settle, take_batch, waiting
-from store.log.durability import check_durability
+from store.log.durability import check_can_write, check_durability
 from store.log.prepared_statement import PreparedStatement, oids_of
 from store.log.records import Accepted, Append, Recorded
 from store.log.replication import ReplicationNotices
-from store.postgres.connections import open_connection
+from store.postgres.connections import Connection, open_connection
+from store.postgres.monitor import DatabaseMonitor
 
 FIRST_BACK_OFF_SECONDS: Final = 0.05
-LONGEST_BACK_OFF_SECONDS: Final = 2.0
+LONGEST_BACK_OFF_SECONDS: Final = 1.0
 
 EARLIEST_COMMANDS: Final = 64
 """Fewer waiting commands are sent once everyone had a turn: then a commit of their own costs more than it gains."""
 
-OF_ANY_BATCH: Final = (psycopg.OperationalError, ReadOnlySqlTransaction)
-"""What would befall any batch now: a timeout, a cancelled statement, a full disk, a standby."""
+OF_ANY_BATCH_FOR_NOW: Final = (ReadOnlySqlTransaction, InsufficientResources, ServerSystemError)
+"""What befalls every batch until somebody acts: a standby, a full disk, no memory, a broken file system."""
 
 # As in `commands.handler`: a span started by hand costs 1 µs a batch, as the current one it took 5.
 tracer: Final = trace.get_tracer("callsheet")
@@ -56,10 +58,12 @@ class Appender:
         answer_seconds: float,
         on_commit: OnCommit,
         wake: bool = True,
+        monitor: DatabaseMonitor | None = None,
     ) -> None:
         """Create the appender: at most `most_waiting` commands wait; so many events or bytes close one batch.
 
         After `answer_seconds` without an answer the connection is given up, and the outcome is unknown.
+        While `monitor` knows that the database takes no commands, they are refused at once.
         """
         self._conninfo = conninfo
         self._most_waiting = most_waiting
@@ -67,6 +71,9 @@ class Appender:
         self._most_bytes = most_bytes
         self._answer_seconds = answer_seconds
         self._on_commit = on_commit
+        self._monitor = monitor
+        self._is_doubtful = False  # the last batch was refused as every batch would have been
+        self._connection: Connection | None = None
         self.wake = wake
         self.on_batch: OnBatch = unmeasured
         self._queue: deque[Waiting] = deque()
@@ -76,7 +83,7 @@ class Appender:
         self._statement: PreparedStatement | None = None
         self._notices: ReplicationNotices | None = None
         self._unsendable: Exception | None = None
-        self._sent_at = 0.0
+        self._sent_at = self._connected_at = 0.0
         self._early = EARLIEST_COMMANDS
         self._limit = most_events  # lower for a while after a batch that the database refused
         self._down: str | None = "the log has not connected yet"
@@ -93,8 +100,7 @@ class Appender:
         Raises at once QueueFull or Unavailable (nothing took effect), FactTooLarge, UnstorableText; through the future
         Conflict, Unavailable, OutcomeUnknown.
         """
-        if self._down is not None:
-            raise Unavailable(self._down)
+        self.check_ready()
         if len(self._queue) >= self._most_waiting:
             message = f"{self._most_waiting} commands are waiting for the log already"
             raise QueueFull(message)
@@ -104,6 +110,26 @@ class Appender:
             self._send()
         self._work.set()
         return command.outcome
+
+    def check_ready(self) -> None:
+        """Raise Unavailable, with the reason, while appends are not taken."""
+        if self._monitor is not None:
+            self._monitor.check_writable()
+        if self._down is not None:
+            raise DatabaseAway(self._down)
+
+    def abandon(self) -> None:
+        """Drop the connection, and answer everyone at once: the database is known to be away."""
+        if self._connection is not None:
+            self._down = self._down or "the connection to the log is opened anew"
+            self._connection.abandon()
+        if self._statement is not None:
+            self._statement.abandon()
+
+    def renew(self, away_since: float) -> None:
+        """Drop a connection from before an outage: it may lead to a server that is the primary no more."""
+        if self._connected_at < away_since:
+            self.abandon()
 
     async def connected(self) -> None:
         """Wait until appends are taken; `run` must be running."""
@@ -118,11 +144,15 @@ class Appender:
         try:
             while True:
                 try:
-                    async with open_connection(self._conninfo) as connection:
+                    async with open_connection(
+                        self._conninfo, self._monitor and self._monitor.connections
+                    ) as connection:
+                        self._connection, self._connected_at = connection, monotonic()
                         await check_durability(connection)
-                        failures = 0
+                        await check_can_write(connection, thoroughly=self._is_doubtful)
+                        self._is_doubtful, failures = False, 0
                         await self._serve(connection)
-                except psycopg.Error as lost:
+                except (psycopg.Error, DatabaseAway) as lost:
                     self._connection_lost(lost)
                     failures += 1
                     await asyncio.sleep(back_off_seconds(failures))
@@ -133,7 +163,8 @@ class Appender:
         statement = PreparedStatement(connection, APPEND)
         self._notices = ReplicationNotices(connection)
         try:
-            await statement.open(oids_of(parameters([], wake=self.wake)))
+            async with asyncio.timeout(self._answer_seconds):
+                await statement.open(oids_of(parameters([], wake=self.wake)))
             statement.on_lost(self._work.set)
             self._statement = statement
             self._down = None
@@ -222,12 +253,13 @@ class Appender:
         and smaller batches find it, and its neighbours are accepted.
         """
         self._sent = []
-        if isinstance(fault, OF_ANY_BATCH) and not isinstance(fault, ProgramLimitExceeded):
+        if is_database_away(fault):
             self._log.warning("log.batch_refused", reason=str(fault).strip(), commands=len(batch))
             for command in batch:
-                refuse(command, Unavailable("the log could not write just now; nothing was written"))
-            if isinstance(fault, ReadOnlySqlTransaction):
-                raise fault  # a standby now: connect anew, to whichever server is the primary
+                refuse(command, DatabaseAway(f"nothing was written: {describe_outage(fault)}"))
+            if isinstance(fault, OF_ANY_BATCH_FOR_NOW):
+                self._is_doubtful = True
+                raise fault  # connect anew, to whichever server is the primary, and take nothing until it can write
         elif len(batch) == 1:
             self._log.error("log.command_refused", reason=str(fault).strip(), stream=str(batch[0].append.stream_id))
             refuse(batch[0], fault)
@@ -239,9 +271,11 @@ class Appender:
     def _connection_lost(self, lost: Exception) -> None:
         """Answer everyone at once: what was sent has an unknown outcome, what was not sent did not happen."""
         if self._down is None:
-            self._log.warning("log.connection_lost", reason=str(lost).strip(), in_flight=len(self._sent))
+            self._log.warning(
+                "log.connection_lost", reason=str(lost.__cause__ or lost).strip(), in_flight=len(self._sent)
+            )
         self._give_up(
-            "the log is not reachable; nothing was written",
+            f"nothing was written: {describe_outage(lost)}",
             "the connection to the log was lost during the commit: outcome unknown",
         )
 
@@ -256,7 +290,7 @@ class Appender:
             refuse(command, OutcomeUnknown(unknown))
         self._sent = []
         while self._queue:
-            refuse(self._queue.popleft(), Unavailable(down))
+            refuse(self._queue.popleft(), DatabaseAway(down))
 
 
 def _has_rolled_back(connection: AsyncConnection[Any]) -> bool:

@@ -24,6 +24,8 @@ from store.log.records import Accepted, Append, Page, Recorded, Repeated
 from store.log.replication import confirm_replicated
 from store.postgres.connections import Sessions, add_bounds
 from store.postgres.migrations import check_schema
+from store.postgres.monitor import DatabaseMonitor, MonitorBounds
+from store.postgres.suitability import check_encoding
 from store.settings import StoreSettings
 
 STRETCH: Final = 10_000  # positions that one filtered read looks at, at most
@@ -39,6 +41,10 @@ class Log:
         )
         self._answer_seconds = settings.append_answer_seconds
         self._on_commit: tuple[OnCommit, ...] = ()
+        self.monitor = DatabaseMonitor(
+            conninfo,
+            MonitorBounds(probe_seconds=settings.probe_seconds, silent_seconds=settings.silent_seconds),
+        )
         self._appender = Appender(
             self._conninfo,
             most_waiting=settings.append_queue_commands,
@@ -46,19 +52,25 @@ class Log:
             most_bytes=settings.append_batch_bytes,
             answer_seconds=settings.append_answer_seconds,
             on_commit=self._committed,
+            monitor=self.monitor,
         )
         self.sessions = Sessions(
             self._conninfo,
             most=settings.readers,
             most_waiting=settings.readers_waiting,
             timeout_seconds=settings.read_timeout_seconds,
+            check_readable=self.monitor.check_readable,
+            connections=self.monitor.connections,
         )
+        self.monitor.subscribe(on_lost=self.sessions.renew, on_back=self.sessions.renew)
+        self.monitor.subscribe(on_lost=self._appender.abandon, on_back=self._appender.renew)
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[UUID]:
         """Open the readers and check the database; gives the log's id. Raises UnsafeDatabase, Unavailable."""
         async with self.sessions.open():
             async with self.sessions.connection() as connection:
+                check_encoding(connection)
                 await check_durability(connection)
                 await check_schema(connection, ["store"])
             yield (await self.head())[1]
@@ -92,6 +104,10 @@ class Log:
     async def run(self) -> None:
         """Serve appends until cancelled."""
         await self._appender.run()
+
+    def check_ready(self) -> None:
+        """Raise Unavailable, with the reason, unless the log can be read and takes appends."""
+        self._appender.check_ready()
 
     async def connected(self) -> None:
         """Wait until appends are taken; `run` must be running."""

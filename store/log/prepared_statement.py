@@ -70,6 +70,14 @@ class PreparedStatement:
             if self._timer is not None:
                 self._timer.cancel()
 
+    def abandon(self) -> None:
+        """Fail whoever waits for an answer, and close the connection: the server is known to be away."""
+        self.close()
+        self._pgconn.finish()
+        self._heard.set()
+        if self._on_lost is not None:
+            self._on_lost()
+
     def _close_if_gone(self) -> None:
         """Stop listening the moment libpq has closed the socket: the next connection gets its number."""
         if self._connection.closed:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from psycopg import BaseConnection
 from psycopg.errors import Diagnostic
 
-from store.errors import OutcomeUnknown
+from store.errors import OutcomeUnknown, Unavailable
 from store.postgres.connections import Sessions
 
 SOURCE_FILE: Final = "syncrep.c"
@@ -66,5 +66,7 @@ async def confirm_replicated(sessions: Sessions, seconds: float) -> None:
                 notices.close()
     except TimeoutError as late:
         raise OutcomeUnknown(f"the synchronous standby did not confirm within {seconds} s: outcome unknown") from late
+    except Unavailable as away:  # what was read is committed here, so that "nothing took effect" would not be true
+        raise OutcomeUnknown(f"the synchronous standby did not confirm: {away}; outcome unknown") from away
     if notices.take_cancelled() is not None:
         raise OutcomeUnknown("the wait for the synchronous standby was cancelled: outcome unknown")

@@ -1,9 +1,13 @@
 """Connections to PostgreSQL, with a timeout on every wait."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+import re
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final, LiteralString, TypeVar
+from math import inf
+from time import monotonic
+from typing import Any, Final, LiteralString, NamedTuple, Self, TypeVar, cast
+from weakref import WeakSet
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
@@ -11,19 +15,43 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
-from store.errors import Unavailable
+from store.errors import DatabaseAway, NotAnswered, describe_outage, is_database_away
 
 T = TypeVar("T")
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 BOUNDS: Final = {
-    "connect_timeout": 5,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
+    "connect_timeout": 3,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
     "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
+    "tcp_user_timeout": 6_000,
 }
-"""Defaults for what the connection string leaves out: seconds, and milliseconds for tcp_user_timeout."""
+"""Defaults for what the connection string leaves out: seconds, and milliseconds for tcp_user_timeout.
+
+A connection that a router has forgotten is noticed 6 to 10 seconds after its last answer.
+"""
+
+SILENT_SECONDS_MORE: Final = 2.0
+"""How long after its own statement timeout a server may be silent: then it is stopped, or the network is cut."""
+
+CANCEL_SECONDS: Final = 1.0
+"""How long a server may take to accept the cancellation of a statement; then the connection is dropped."""
+
+RECONNECT_SECONDS: Final = 2.0
+"""How long a pool tries by itself to replace a connection; then the next caller starts a new attempt.
+
+psycopg's pool doubles its delay up to 300 seconds: after outages of minutes it came back 44 to 99 seconds late.
+"""
+
+SESSION_SETTING: Final = re.compile(r"-c\s*([A-Za-z_.]+)=((?:\\.|\S)*)(?:\s+|$)")
+
+SET_SESSION: Final = """
+select pg_backend_pid(), array(
+    select set_config(name, value, false)
+      from unnest(%s::text[], %s::text[]) with ordinality as setting(name, value, n) order by n)
+"""
+"""Set parameters of a session after it has been opened: PgBouncer refuses most of them in the startup packet."""
 
 ASYNC_COMMIT: Final = "set synchronous_commit = off"
 """Commit without waiting for the disk: for what can be computed again from the log.
@@ -69,16 +97,91 @@ def cancellable() -> Generator[None]:
         raise asyncio.CancelledError
 
 
+def split_session_settings(conninfo: str) -> tuple[str, dict[str, str]]:
+    """Return a connection string without the settings in its `options`, and these settings.
+
+    Options of another form than `-c name=value` stay in the string.
+    """
+    parameters = conninfo_to_dict(conninfo)
+    options = str(parameters.pop("options", None) or "")
+    settings = {name: re.sub(r"\\(.)", r"\1", value) for name, value in SESSION_SETTING.findall(options)}
+    left = SESSION_SETTING.sub("", options).strip()
+    given = {name: value for name, value in parameters.items() if value is not None}
+    # Columns are packed as UTF-8 (store/postgres/arrays.py), whatever PGCLIENTENCODING says.
+    return make_conninfo("", **{**given, "client_encoding": "UTF8", **({"options": left} if left else {})}), settings
+
+
 class Connection(AsyncConnection[tuple[Any, ...]]):
-    """A connection that never loses a cancellation."""
+    """A connection that never loses a cancellation, and never waits for ever for a silent server."""
+
+    silent_seconds: float | None = None
+    """How long the server may send nothing while an answer is due; None while no statement timeout is known."""
+    opened_at: float = 0.0
+    """When it was opened (monotonic)."""
+    server_pid: int = 0
+    """The process id of its session on the server, also behind a pooler."""
+    _is_abandoned: bool = False
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **named: Any) -> Self:  # noqa: ANN401  # psycopg's own parameters
+        """Open a connection, and then set what the `options` of the connection string ask for."""
+        startup, settings = split_session_settings(conninfo)
+        connection = await super().connect(startup, **named)
+        try:
+            connection.silent_seconds = float(BOUNDS["connect_timeout"])
+            connection.opened_at = monotonic()
+            named_settings = [list(settings), list(settings.values())]
+            row = await (await connection.execute(SET_SESSION, named_settings, prepare=False)).fetchone()
+            connection.server_pid = 0 if row is None else row[0]
+            timeout_ms = settings.get("statement_timeout", "0")
+            is_bounded = timeout_ms.isdecimal() and timeout_ms != "0"
+            connection.silent_seconds = int(timeout_ms) / 1_000 + SILENT_SECONDS_MORE if is_bounded else None
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    def abandon(self) -> None:
+        """Fail whoever waits for this connection now, within 0.1 seconds: the database is known to be away."""
+        self._is_abandoned = True
 
     async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:  # noqa: ASYNC109  # psycopg's
-        """Wait for the response of the server."""
+        """Wait for the response of the server. Raises NotAnswered when it is silent for too long."""
         with cancellable():
-            return await super().wait(gen, interval, timeout)
+            try:
+                return await super().wait(self._bounded(gen, timeout), interval, timeout)
+            except NotAnswered:
+                self.pgconn.finish()
+                raise
+
+    def _bounded(self, gen: PQGen[T], timeout: float | None) -> PQGen[T]:
+        """Wrap a generator of psycopg; raise NotAnswered after so many intervals without a byte.
+
+        Intervals are counted and not seconds: after a pause of this process the answer may be in the socket.
+        """
+        seconds = self.silent_seconds if timeout is None else None
+        silent_intervals = 0
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                wanted = gen.send(ready)
+                silent_intervals = 0 if ready else silent_intervals + 1
+                if self._is_abandoned or (seconds is not None and silent_intervals * 0.1 > seconds):
+                    raise NotAnswered("the server does not answer")
+        except StopIteration as end:
+            return cast("T", end.value)
+
+    async def cancel_safe(self, *, timeout: float = CANCEL_SECONDS) -> None:  # noqa: ASYNC109  # psycopg's
+        """Cancel the current statement; a server that does not accept that in time loses the connection."""
+        try:
+            await super().cancel_safe(timeout=min(timeout, CANCEL_SECONDS))
+        except psycopg.Error:
+            self.pgconn.finish()
+            raise
 
 
-async def connect(conninfo: str) -> AsyncConnection[tuple[Any, ...]]:
+async def connect(conninfo: str) -> Connection:
     """Open a connection in autocommit mode."""
     before = count_cancellations()
     connection = await Connection.connect(conninfo, autocommit=True)
@@ -88,26 +191,91 @@ async def connect(conninfo: str) -> AsyncConnection[tuple[Any, ...]]:
     return connection
 
 
-@asynccontextmanager
-async def open_connection(conninfo: str) -> AsyncGenerator[AsyncConnection[tuple[Any, ...]]]:
-    """Open a connection in autocommit mode for the length of a block, and always close it.
-
-    psycopg's own context manager first ends the transaction, and leaves the connection open if it is cancelled then.
-    """
-    connection = await connect(conninfo)
+@contextmanager
+def translate_outages() -> Generator[None]:
+    """Raise DatabaseAway for every error within the block which means that the database is away."""
+    before = count_cancellations()
     try:
-        yield connection
-    finally:
-        await connection.close()
+        yield
+    except Exception as fault:
+        if count_cancellations() > before:
+            raise asyncio.CancelledError from fault
+        if isinstance(fault, DatabaseAway) or not is_database_away(fault):
+            raise
+        raise DatabaseAway(describe_outage(fault)) from fault
+
+
+class Backend(NamedTuple):
+    """The session of a connection on the server, as the server knows it."""
+
+    pid: int
+    opened_at: float
+    """When this process opened it (monotonic)."""
+
+
+class OpenConnections:
+    """The open connections of a process, to be dropped when the database goes away or comes back as another server."""
+
+    def __init__(self) -> None:
+        """Create it empty."""
+        self._connections: WeakSet[Connection] = WeakSet()
+
+    def add(self, connection: Connection) -> None:
+        """Keep a connection until it is closed."""
+        self._connections.add(connection)
+
+    def abandon(self, opened_before: float = inf) -> list[Backend]:
+        """Fail whoever waits for a connection that was opened before a time (monotonic); return their sessions."""
+        older = [each for each in self._connections if not each.closed and each.opened_at < opened_before]
+        for connection in older:
+            connection.abandon()
+        return [Backend(connection.server_pid, connection.opened_at) for connection in older]
+
+
+@asynccontextmanager
+async def open_connection(conninfo: str, among: OpenConnections | None = None) -> AsyncGenerator[Connection]:
+    """Open a connection in autocommit mode for the length of a block, and always close it. Raises DatabaseAway.
+
+    It is added to `among`, if given. psycopg's own context manager first ends the transaction, and leaves the
+    connection open if it is cancelled then.
+    """
+    with translate_outages():
+        connection = await connect(conninfo)
+        try:
+            if among is not None:
+                among.add(connection)
+            yield connection
+        finally:
+            await connection.close()
+
+
+def always_present() -> None:
+    """Take the database for present."""
 
 
 class Sessions:
     """A bounded pool of connections in autocommit mode, for short statements."""
 
-    def __init__(self, conninfo: str, *, most: int, most_waiting: int, timeout_seconds: float) -> None:
-        """Create the pool: `most` connections; `most_waiting` callers may wait for one, for `timeout_seconds`."""
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        most: int,
+        most_waiting: int,
+        timeout_seconds: float,
+        check_readable: Callable[[], None] = always_present,
+        connections: OpenConnections | None = None,
+    ) -> None:
+        """Create the pool: `most` connections; `most_waiting` callers may wait for one, for `timeout_seconds`.
+
+        Its connections are added to `connections`, if given.
+        `check_readable` raises Unavailable while the database is known to be away: then nobody waits for it.
+        """
         self._timeout_seconds = timeout_seconds
+        self._check_readable = check_readable
+        self._connections = connections
         self._given_back: set[asyncio.Task[None]] = set()
+        self._draining: set[asyncio.Task[None]] = set()
         self._pool = AsyncConnectionPool(
             conninfo,
             connection_class=Connection,
@@ -116,8 +284,14 @@ class Sessions:
             max_waiting=most_waiting,
             open=False,
             timeout=timeout_seconds,
+            reconnect_timeout=RECONNECT_SECONDS,
+            configure=self._configure,
             kwargs={"autocommit": True},
         )
+
+    async def _configure(self, connection: Connection) -> None:
+        if self._connections is not None:
+            self._connections.add(connection)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
@@ -132,21 +306,27 @@ class Sessions:
         try:
             await self._pool.open(wait=True, timeout=self._timeout_seconds)
         except psycopg.OperationalError as fault:
-            raise Unavailable("the database is not reached") from fault
+            raise DatabaseAway("the database is not reached") from fault
+
+    def renew(self, _away_since: float = 0.0) -> None:
+        """Replace every connection: those from before an outage may be dead, or lead to another server.
+
+        At the beginning of an outage too, so that nobody is lent a dead connection when the database is back.
+        """
+        draining = asyncio.create_task(self._pool.drain())
+        self._draining.add(draining)
+        draining.add_done_callback(self._draining.discard)
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[AsyncConnection[tuple[Any, ...]]]:
-        """Yield a connection. Raises Unavailable, also for connection errors inside the block."""
+        """Yield a connection. Raises Unavailable, also for outages inside the block."""
         before = count_cancellations()
-        try:
+        self._check_readable()
+        with translate_outages():
             async with self._lend() as connection:
                 if count_cancellations() > before:
                     raise asyncio.CancelledError
                 yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError) as fault:
-            if count_cancellations() > before:
-                raise asyncio.CancelledError from fault
-            raise Unavailable("the database cannot be asked now") from fault
 
     @asynccontextmanager
     async def _lend(self) -> AsyncGenerator[AsyncConnection[tuple[Any, ...]]]:
@@ -192,11 +372,13 @@ class Sessions:
             try:
                 cursor = connection.cursor(binary=True)
                 return await cursor.execute(query, parameters)
+            except NotAnswered:
+                raise
             except psycopg.OperationalError as fault:
                 if connection.closed:
-                    raise _ConnectionDied("the connection to the database was lost") from fault
+                    raise _ConnectionDied(describe_outage(fault)) from fault
                 raise
 
 
-class _ConnectionDied(Unavailable):
+class _ConnectionDied(DatabaseAway):
     """The connection was lost; the statement may have been executed."""

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 from psycopg import AsyncConnection
 
-from store.postgres.connections import open_connection
+from store.postgres.connections import OpenConnections, open_connection
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -141,8 +141,12 @@ class ExclusiveRole:
         conninfo: str,
         read_progress: Callable[[Connection], Awaitable[Progress]],
         on_hung: Callable[[str, int], None],
+        among: OpenConnections | None = None,
     ) -> AsyncGenerator[Connection]:
-        """Open a connection, stand by for the role, and yield the connection that has it; release it at the end."""
-        async with open_connection(conninfo) as connection:
+        """Open a connection, stand by for the role, and yield the connection that has it; release it at the end.
+
+        The connection is added to `among`, if given. Raises DatabaseAway.
+        """
+        async with open_connection(conninfo, among) as connection:
             await self.acquire(connection, read_progress, on_hung)
             yield connection

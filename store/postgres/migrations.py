@@ -10,7 +10,8 @@ from psycopg import AsyncConnection, OperationalError, ProgrammingError
 from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, ReadOnlySqlTransaction
 
 from store.errors import Unavailable, UnsafeDatabase
-from store.postgres.connections import connect
+from store.postgres.connections import Connection, connect
+from store.postgres.suitability import check_encoding, check_sessions
 
 LOCK_KEY: Final = 0x63_61_6C_6C  # "call": one migration at a time on a database
 
@@ -53,10 +54,13 @@ def list_migrations(component: str) -> tuple[Migration, ...]:
 async def migrate(conninfo: str, components: Sequence[str]) -> int:
     """Bring a database up to this code and give the number of migrations applied.
 
-    Raises UnsafeDatabase when the database is newer than this code, or when an applied migration was edited;
+    Raises UnsafeDatabase when the database is newer than this code, when an applied migration was edited, when its
+    encoding is not UTF-8, or when a pooler before it breaks sessions;
     Unavailable, in PostgreSQL's words, when there is no connection to it, or it takes no changes from us.
     """
     async with await _open_connection(conninfo) as connection:
+        check_encoding(connection)
+        await check_sessions(conninfo)
         try:
             return await _migrate(connection, components)
         except (InsufficientPrivilege, InvalidSchemaName, ReadOnlySqlTransaction) as fault:
@@ -77,7 +81,7 @@ async def _migrate(connection: AsyncConnection[Any], components: Sequence[str]) 
     return applied
 
 
-async def _open_connection(conninfo: str) -> AsyncConnection[tuple[Any, ...]]:
+async def _open_connection(conninfo: str) -> Connection:
     try:
         return await connect(conninfo)
     except ProgrammingError:  # what it says quotes the string, and so perhaps a password

@@ -24,6 +24,13 @@ class Empty:
         return 0
 
 
+class Idle:
+    """A monitor that watches nothing."""
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+
 class Lasting:
     """A part that takes so many turns of the loop to end."""
 
@@ -33,6 +40,7 @@ class Lasting:
         self._turns = turns
         self._ended = ended
         self.sessions = Empty()
+        self.monitor = Idle()
 
     async def run(self) -> None:
         try:

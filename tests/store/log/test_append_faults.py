@@ -5,9 +5,8 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
-from store.errors import OutcomeUnknown, Unavailable
+from store.errors import DatabaseAway, OutcomeUnknown, Unavailable
 from store.log.appender import LONGEST_BACK_OFF_SECONDS, back_off_seconds
 from store.log.log import Log
 from store.log.records import Accepted, Recorded
@@ -22,6 +21,9 @@ select pg_terminate_backend(pid) from pg_stat_activity
  where datname = current_database() and query like '%append_events%' and pid <> pg_backend_pid()
 """
 CANCEL_APPENDER = KILL_APPENDER.replace("terminate", "cancel")
+READ_ONLY = (
+    "do $$ begin execute format('alter database %I set default_transaction_read_only = {}', current_database()); end $$"
+)
 APPENDER = """
 select pid from pg_stat_activity
  where datname = current_database() and query like '%append_events%' and pid <> pg_backend_pid()
@@ -35,6 +37,14 @@ async def can_append(log: Log) -> bool:
     except Unavailable:
         return False
     return True
+
+
+async def is_read_only(log: Log) -> bool:
+    try:
+        log.check_ready()
+    except DatabaseAway as away:
+        return "the database is read-only" in str(away)
+    return False
 
 
 async def wait_until_served_again(log: Log) -> None:
@@ -63,7 +73,7 @@ async def test_a_connection_killed_during_a_batch_leaves_what_was_sent_unknown_a
             queued = [asyncio.create_task(log.append(create_append(uuid4(), 0))) for _ in range(3)]
             await holder.execute(KILL_APPENDER)
             outcomes = await asyncio.gather(*sent, *queued, return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 3 + [Unavailable] * 3
+        assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 3 + [DatabaseAway] * 3
         await wait_until_served_again(log)
         assert [event.position for event in await read_whole_log(log)] == [1]
 
@@ -83,7 +93,7 @@ async def test_a_batch_that_waits_too_long_for_the_head_is_known_to_have_had_no_
             outcomes = await asyncio.gather(
                 *(log.append(create_append(uuid4(), 0)) for _ in range(3)), return_exceptions=True
             )
-        assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
+        assert [type(outcome) for outcome in outcomes] == [DatabaseAway] * 3
         assert require_accepted(await log.append(create_append(uuid4(), 0))).position == 1
 
 
@@ -96,17 +106,21 @@ async def test_a_cancelled_statement_is_known_to_have_had_no_effect(database: st
             await holder.execute(CANCEL_APPENDER)
             with pytest.raises(Unavailable) as refused:
                 await sent
-        assert type(refused.value) is Unavailable
+        assert type(refused.value) is DatabaseAway
         assert require_accepted(await log.append(create_append(uuid4(), 0))).position == 1
 
 
-async def test_a_standby_takes_no_appends_and_the_appender_looks_for_the_primary(database: str) -> None:
-    read_only = make_conninfo(database, options="-c default_transaction_read_only=on")
-    async with open_log(read_only) as log:
-        with pytest.raises(Unavailable, match="could not write just now; nothing was written") as refused:
-            await log.append(create_append(uuid4(), 0))
-        assert type(refused.value) is Unavailable
-        await log.connected()
+async def test_a_read_only_server_takes_no_appends_until_it_can_be_written_again(database: str) -> None:
+    async with open_log(database) as log, await psycopg.AsyncConnection.connect(database, autocommit=True) as other:
+        await other.execute(READ_ONLY.format("on"))
+        await other.execute(KILL_APPENDER)  # the setting is of new sessions
+        try:
+            await eventually(lambda: is_read_only(log), what="the appender says that the server is read-only")
+        finally:
+            await other.execute("set default_transaction_read_only = off")
+            await other.execute(READ_ONLY.format("off"))
+        await wait_until_served_again(log)
+        log.check_ready()
 
 
 @EVERY_POSTGRES
@@ -155,7 +169,7 @@ async def test_an_appender_that_dies_of_a_bug_fails_its_callers_at_once(database
             queued = asyncio.create_task(log.append(create_append(uuid4(), 0)))
             await asyncio.sleep(0)  # it is in the queue now
         outcomes = await asyncio.gather(committed, queued, return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [Accepted, Unavailable]
+        assert [type(outcome) for outcome in outcomes] == [Accepted, DatabaseAway]
         with pytest.raises(ZeroDivisionError):
             await serving
         with pytest.raises(Unavailable, match="the log has stopped"):

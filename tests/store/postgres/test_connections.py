@@ -28,7 +28,7 @@ def test_options_of_the_connection_string_are_kept_before_ours(given: str) -> No
 def test_bounds_that_the_connection_string_sets_itself_stand() -> None:
     bounds = conninfo_to_dict(add_bounds("dbname=c connect_timeout=2", statement_timeout_ms=1, application_name="a"))
     assert bounds["connect_timeout"] == "2"
-    assert bounds["tcp_user_timeout"] == "30000"
+    assert bounds["tcp_user_timeout"] == "6000"
 
 
 async def test_every_session_is_bounded_in_time(database: str) -> None:

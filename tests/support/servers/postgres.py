@@ -8,6 +8,7 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 import uuid
@@ -17,10 +18,10 @@ from typing import Final
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
 
-from callsheet.embedded.postgres import EmbeddedPostgres
+from callsheet.embedded.postgres import PORT, EmbeddedPostgres
 from store.postgres.migrations import migrate
 
 EVERY_POSTGRES: Final = pytest.mark.parametrize("postgres_version", [16, 18], indirect=True)
@@ -54,6 +55,23 @@ class PostgresForTests:
     def start(self) -> None:
         """Start it again after a kill; waits out crash recovery."""
         self._server.start()
+
+    @property
+    def socket_path(self) -> Path:
+        """The Unix socket that it listens on."""
+        return Path(str(conninfo_to_dict(self.conninfo)["host"])) / f".s.PGSQL.{PORT}"
+
+    def start_as_standby(self) -> None:
+        """Start it after a kill as a hot standby of nobody: it can be read, and written once it is promoted."""
+        (self._server.data / "standby.signal").touch()
+        self._server.start()
+
+    def list_processes(self) -> list[int]:
+        """Return the process ids of the postmaster and of all its children."""
+        postmaster = self._postmaster()
+        ps = shutil.which("ps") or "/bin/ps"
+        listed = subprocess.run([ps, "-o", "pid=", "--ppid", str(postmaster)], capture_output=True, check=True)
+        return [postmaster, *map(int, listed.stdout.split())]
 
     def kill(self) -> None:
         """Kill the postmaster as the out-of-memory killer would (SIGKILL); its children end by themselves."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import AsyncConnection
 
+from store.errors import DatabaseAway
 from store.postgres.exclusive import ExclusiveRole, Progress, RoleBounds
 from store.retrying import BackOff, BackOffBounds, Retrying
 
@@ -46,7 +47,7 @@ async def main(conninfo: str, hung_seconds: float) -> None:
     """Hold the role until the input ends."""
     role = ExclusiveRole(LOCK, ROLE_NAME, RoleBounds(standby_seconds=0.05, hung_seconds=hung_seconds))
     back_off = BackOff(BackOffBounds(first_seconds=0.02))
-    async for attempt in Retrying(psycopg.OperationalError, back_off=back_off):
+    async for attempt in Retrying(DatabaseAway, back_off=back_off):
         with attempt:
             async with role.hold(
                 conninfo, read_progress, lambda session, _position: print_line(f"ended {session}")
