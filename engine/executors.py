@@ -1,7 +1,7 @@
 """The executors: how a step of each kind is executed, and how every error becomes a failure of the step."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from domain.expressions.budget import Budget, TooMuchWork
 from domain.expressions.common import ExpressionFault
+from domain.graphs.configs import HttpConfig
 from domain.graphs.graph import (
     ErrorClass,
     HttpNode,
@@ -22,9 +23,10 @@ from domain.graphs.graph import (
     WorkflowNode,
 )
 from domain.payload import Payload
-from domain.runs.facts import Usage
+from domain.runs.facts import CallRecord, Usage
 from domain.runs.steps import StepStatus
 from engine.steps.attempts import compute_total_deadline
+from engine.steps.call_records import OpenCall
 from engine.steps.child import ChildSteps
 from engine.steps.contract import Failed, Result, StepCall, Succeeded, Waiting, build_failure
 from engine.steps.delay import build_delay_output, build_timer_wait, compute_wait_end
@@ -125,10 +127,11 @@ class Executors:
             )
         if isinstance(node, PromptNode):
             answer = await self.prompts.complete(call, node.config)
-            return answer if isinstance(answer, Failed) else await self._keep_output(call, answer.output, answer.usage)
+            if isinstance(answer, Failed):
+                return answer
+            return await self._keep_output(call, answer.output, answer.usage, answer.end_record)
         if isinstance(node, HttpNode):
-            response = await self.http.call(call, node.config)
-            return response if isinstance(response, Failed) else await self._keep_output(call, response)
+            return await self._execute_http(call, node.config)
         if isinstance(node, HumanNode):
             asked = node.config
             shown = await self.slow.evaluate(call.workspace_id, lambda budget: build_shown_values(call, asked, budget))
@@ -145,18 +148,44 @@ class Executors:
             return Waiting(build_timer_wait(call, until, now))
         return await self._keep_output(call, build_delay_output(until))
 
-    async def _keep_output(self, call: StepCall, output: Any, usage: Usage | None = None) -> Result:  # noqa: ANN401  # JSON
+    async def _execute_http(self, call: StepCall, config: HttpConfig) -> Result:
+        opened: OpenCall | None = None
+
+        async def record(document: dict[str, Any]) -> None:
+            nonlocal opened
+            opened = await self.prompts.recorder.begin(call, 1, document)
+
+        async def end() -> CallRecord | None:
+            return None if opened is None else opened.end()
+
+        try:
+            response = await self.http.call(call, config, record)
+            if isinstance(response, Failed):
+                return replace(response, call=await end())
+            return await self._keep_output(call, response, end_record=end)
+        finally:
+            if opened is not None:
+                opened.stop()
+
+    async def _keep_output(
+        self,
+        call: StepCall,
+        output: Any,  # noqa: ANN401  # JSON
+        usage: Usage | None = None,
+        end_record: Callable[[], Awaitable[CallRecord | None]] | None = None,
+    ) -> Result:
         if usage is not None:
             call.aborted(usage)  # in case of a timeout or a cancellation before the output is stored
+        record = None if end_record is None else await end_record()
         try:
             payload = inline(output)
             if payload is None:
                 async with self.keeping:
                     payload = await Retrying(Unavailable).call(lambda: keep(self.contents, call.workspace_id, output))
-            return Succeeded(output, payload, usage)
+            return Succeeded(output, payload, usage, record)
         except (ContentTooLarge, TooDeep, UnstorableText) as fault:
             # With its usage, which is paid for.
-            return Failed(build_failure(ErrorClass.INVALID_OUTPUT, str(fault)).error, usage)
+            return Failed(build_failure(ErrorClass.INVALID_OUTPUT, str(fault)).error, usage, call=record)
 
 
 def reuse_payload(call: StepCall, output: object) -> Payload | None:

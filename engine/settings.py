@@ -30,6 +30,8 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     """Interval between heartbeats, and between searches for runs without an owner; shorter than the lease."""
     lease_delay_seconds: Seconds = 0.25
     """How long a run is active before its lease is written; shorter runs write none."""
+    asked_delay_seconds: Seconds = 0.5
+    """How long a call of a step lasts before what it asked is written; shorter calls are recorded at their end."""
     takeover_grace_seconds: Seconds = 2.0
     """How long a run without an owner must be unchanged before another engine takes it over."""
     lost_attempts_in_a_row: Count = 5

@@ -7,6 +7,7 @@ import gateway.assets
 import gateway.insights.operations
 import gateway.ops.operations
 import gateway.projects
+import gateway.runs.calls
 import gateway.runs.events
 import gateway.runs.operations
 import gateway.runs.verbs
@@ -76,6 +77,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *gateway.runs.operations.OPERATIONS,
     *gateway.runs.verbs.OPERATIONS,
     *gateway.runs.events.OPERATIONS,
+    *gateway.runs.calls.OPERATIONS,
     *gateway.tasks.OPERATIONS,
     *gateway.insights.operations.OPERATIONS,
     *gateway.ops.operations.OPERATIONS,

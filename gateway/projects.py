@@ -1,6 +1,7 @@
 """Projects: `GET/POST /v1/projects`, `GET/PATCH /v1/projects/{projectId}`."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -13,6 +14,7 @@ from commands.project import ChangeProject, CreateProject
 from domain.folded import Folded
 from domain.project import LastOwner, Project, ProjectNotActive, ProjectNotFound, ProjectStatus, Role
 from domain.refusal import Problem
+from domain.runs.call_recording import SETTING, find_setting_fault
 from gateway.deps import Deps
 from gateway.http.bodies import PATCH_TYPES
 from gateway.http.ids import format_id
@@ -114,6 +116,13 @@ def _index_team(members: tuple[Member, ...]) -> dict[str, Role]:
     return {member.user_id: member.role for member in members}
 
 
+def _check_settings(settings: Mapping[str, object]) -> None:
+    """Raise BodyUnacceptable for a setting that Callsheet reads and cannot understand; others are the caller's own."""
+    fault = find_setting_fault(settings)
+    if fault is not None:
+        raise BodyUnacceptable(problems=(Problem(f"/settings/{SETTING}", fault),))
+
+
 async def require_project(deps: Deps, workspace_id: UUID, project_id: UUID) -> None:
     """Raise ProjectNotFound unless the workspace has the project."""
     if await deps.projects.get(workspace_id, project_id) is None:
@@ -151,6 +160,7 @@ LIST_PROJECTS: Final = Operation(
 async def create_project(request: RequestContext[None, NewProject], deps: Deps) -> Result:
     """Create a project."""
     new = request.body
+    _check_settings(new.settings)
     command = CreateProject(
         target_id=deps.make_id(),
         name=new.name,
@@ -203,6 +213,8 @@ async def change_project(request: RequestContext[None, ProjectPatch], _deps: Dep
     """Change a project."""
     patch = request.body
     team = UNSET if isinstance(patch.team, UnsetType) else _index_team(patch.team)
+    if isinstance(patch.settings, dict) and patch.settings.get(SETTING) is not None:
+        _check_settings(patch.settings)
 
     async def create_command(loaded: Folded[Project], version: int) -> Command[Project]:
         return ChangeProject(

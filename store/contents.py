@@ -1,6 +1,7 @@
 """The content store: what is too large for a fact, kept by workspace and SHA-256 before the fact that refers to it."""
 
 import hashlib
+import hmac
 import re
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -14,7 +15,9 @@ from store.postgres.connections import Sessions
 
 JSON: Final = "application/json"
 CONTENT_BYTES_MAX: Final = 16 * 1024 * 1024
-REFERENCE: Final = re.compile("sha256:([0-9a-f]{64})")
+REFERENCE: Final = re.compile("(?:hmac-)?sha256:([0-9a-f]{64})")
+KEYED: Final = "hmac-"
+"""Begins the reference of a content whose digest is keyed: without the key nobody can confirm a guess of it."""
 
 PUT: Final = """
 insert into contents (workspace_id, sha256, media_type, bytes) values (%b, %b, %b, %b)
@@ -29,10 +32,11 @@ GET: Final = "select bytes, media_type from contents where workspace_id = %b and
 class ContentStore(Protocol):
     """Where contents are kept. What was put once is never changed."""
 
-    async def put(self, workspace_id: UUID, content: bytes, media_type: str) -> str:
-        """Keep a content durably and give its reference, `sha256:<64 hex digits>`; the first media type stands.
+    async def put(self, workspace_id: UUID, content: bytes, media_type: str, digest_key: bytes | None = None) -> str:
+        """Keep a content durably and return its reference; the first media type stands.
 
-        Raises ContentTooLarge, Unavailable.
+        The reference is `sha256:<64 hex digits>`, with a `digest_key` `hmac-sha256:<64 hex digits>`. Raises
+        ContentTooLarge, Unavailable.
         """
         ...
 
@@ -49,13 +53,15 @@ class PostgresContents:
         self._sessions = sessions
         self._content_bytes_max = content_bytes_max
 
-    async def put(self, workspace_id: UUID, content: bytes, media_type: str) -> str:
+    async def put(self, workspace_id: UUID, content: bytes, media_type: str, digest_key: bytes | None = None) -> str:
         """Keep a content (see ContentStore)."""
         if len(content) > self._content_bytes_max:
             raise ContentTooLarge(len(content), self._content_bytes_max)
-        digest = hashlib.sha256(content)
-        await self._sessions.run(PUT, (workspace_id, digest.digest(), media_type, content))
-        return f"sha256:{digest.hexdigest()}"
+        kind, digest = "", hashlib.sha256(content).digest()
+        if digest_key is not None:
+            kind, digest = KEYED, hmac.digest(digest_key, content, hashlib.sha256)
+        await self._sessions.run(PUT, (workspace_id, digest, media_type, content))
+        return f"{kind}sha256:{digest.hex()}"
 
     async def get(self, workspace_id: UUID, reference: str) -> tuple[bytes, str]:
         """Return a content (see ContentStore)."""

@@ -15,6 +15,7 @@ from domain.setting_types import SigningSecret
 from engine.engine import Engine
 from engine.executors import Executors
 from engine.providers.choice import build_providers
+from engine.steps.call_records import CallRecorder
 from engine.steps.child import ChildSteps
 from engine.steps.evaluator import Evaluator
 from engine.steps.prompt import Prompts
@@ -73,6 +74,11 @@ async def open_executors(
             prompts=Prompts(
                 providers=providers,
                 prompt_assets=PromptAssetTexts(log, contents, most_kept=1_000),
+                recorder=CallRecorder(
+                    contents=contents,
+                    digest_key=secret.reveal().encode(),
+                    delay_seconds=settings.engine.asked_delay_seconds,
+                ),
                 on_delta=lambda call: deltas.sender(call.run_id, node=call.node.id, attempt=call.attempt),
                 timeout_seconds=settings.model.timeout_seconds,
                 slow=slow,

@@ -6,6 +6,8 @@ from uuid import UUID
 from commands.aggregates import ASSET, WORKFLOW
 from commands.repository import Sources
 from domain.graphs.references import find_references
+from domain.project import Project
+from domain.runs.call_recording import collect_flags
 from domain.runs.facts import Pins
 from domain.runs.prices import collect_prices
 from domain.runs.refusals import WorkflowContainsItself, WorkflowsTooMany, WorkflowTooDeep
@@ -29,14 +31,16 @@ class _Found:
         self.heights: dict[UUID, int] = {}
 
 
-async def gather_pins(workflow_id: UUID, workflow: Workflow, sources: Sources) -> Pins:
+async def gather_pins(workflow_id: UUID, workflow: Workflow, sources: Sources, project: Project) -> Pins:
     """Load and guard all that a run of a workflow depends on.
 
     Raises WorkflowContainsItself, WorkflowTooDeep, WorkflowsTooMany, and the not-found refusals.
     """
     found = _Found(sources)
     await _pin_workflow(found, workflow_id, workflow, ())
-    return Pins(assets=found.assets, workflows=found.workflows, prices=found.prices)
+    return Pins(
+        assets=found.assets, workflows=found.workflows, prices=found.prices, flags=collect_flags(project.settings)
+    )
 
 
 async def _pin_workflow(found: _Found, workflow_id: UUID, workflow: Workflow, above: tuple[UUID, ...]) -> int:

@@ -76,11 +76,11 @@ async def gather_start(command: StartRun, sources: Sources) -> RunSources:
     if workflow.state.status is not WorkflowStatus.ACTIVE:
         raise WorkflowNotActive
     project_id = workflow.project_id or command.workflow_id
-    await sources.load_active_project(project_id)
+    project = await sources.load_active_project(project_id)
     return RunSources(
         project_id=project_id,
         workflow_version=workflow.state.version,
-        pins=await gather_pins(command.workflow_id, workflow.state, sources),
+        pins=await gather_pins(command.workflow_id, workflow.state, sources, project.state),
     )
 
 

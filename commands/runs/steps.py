@@ -12,11 +12,13 @@ from domain.graphs.graph import ErrorClass
 from domain.payload import Payload
 from domain.runs.facts import (
     AnswerRejected,
+    CallRecord,
     ItemResult,
     RunCancelled,
     RunCompleted,
     RunFact,
     RunFailed,
+    StepAsked,
     StepCompleted,
     StepDecided,
     StepError,
@@ -50,6 +52,7 @@ class CompleteStep(Struct, frozen=True, kw_only=True):
     output: Payload
     edges_taken: tuple[int, ...]
     usage: Usage | None = None
+    call: CallRecord | None = None
 
 
 class FailStep(Struct, frozen=True, kw_only=True):
@@ -62,6 +65,7 @@ class FailStep(Struct, frozen=True, kw_only=True):
     continued_with: Payload | None = None
     gave: Payload | None = None
     usage: Usage | None = None
+    call: CallRecord | None = None
 
 
 class RejectAnswer(Struct, frozen=True, kw_only=True):
@@ -72,6 +76,15 @@ class RejectAnswer(Struct, frozen=True, kw_only=True):
     repair: int
     problems: tuple[str, ...]
     usage: Usage
+    call: CallRecord | None = None
+
+
+class RecordAsked(Struct, frozen=True, kw_only=True):
+    """Record what a call asked that is still under way."""
+
+    node: str
+    attempt: int
+    call: CallRecord
 
 
 class WaitInStep(Struct, frozen=True, kw_only=True):
@@ -133,6 +146,7 @@ StepCommand = (
     | CompleteStep
     | FailStep
     | RejectAnswer
+    | RecordAsked
     | WaitInStep
     | SettleItems
     | DecideAtDeadline
@@ -157,6 +171,8 @@ def decide(command: StepCommand, run: Run, now: datetime) -> tuple[RunFact, ...]
             return (_build_failed(command, run, now),) if _is_open(run, command.node) else ()
         case RejectAnswer():
             return (_build_rejected(command, now),) if _can_reject(command, run) else ()
+        case RecordAsked():
+            return _record_asked(command, run, now)
         case WaitInStep():
             return (command.waiting,) if _is_running(run, command.waiting.node) else ()
         case SettleItems():
@@ -226,6 +242,7 @@ def _build_completed(command: CompleteStep, run: Run, now: datetime) -> StepComp
         output=command.output,
         edges_taken=command.edges_taken,
         usage=command.usage,
+        call=command.call,
         completed_at=now,
     )
 
@@ -240,6 +257,7 @@ def _build_failed(command: FailStep, run: Run, now: datetime) -> StepFailed:
         continued_with=command.continued_with,
         gave=command.gave,
         usage=command.usage,
+        call=command.call,
         failed_at=now,
     )
 
@@ -251,8 +269,17 @@ def _build_rejected(command: RejectAnswer, now: datetime) -> AnswerRejected:
         repair=command.repair,
         problems=command.problems,
         usage=command.usage,
+        call=command.call,
         rejected_at=now,
     )
+
+
+def _record_asked(command: RecordAsked, run: Run, now: datetime) -> tuple[StepAsked, ...]:
+    """Record it only while its attempt is under way."""
+    step = run.steps.get(command.node)
+    if step is None or step.status is not StepStatus.RUNNING or step.attempt != command.attempt:
+        return ()
+    return (StepAsked(node=command.node, attempt=command.attempt, call=command.call, asked_at=now),)
 
 
 def _can_reject(command: RejectAnswer, run: Run) -> bool:

@@ -45,6 +45,17 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     request_id: str | None = None
 
 
+class CallRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One call of a step to a model or to an outside address: its place in the attempt, what was asked and answered.
+
+    `asked` is absent if `step.asked` has it, or the project records no calls; `answered` if it is the step's output.
+    """
+
+    number: int = 1
+    asked: Payload = NOTHING
+    answered: Payload = NOTHING
+
+
 class UsageTotals(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The usage of several calls together. `cost_usd` is a decimal string, None if no call had a price."""
 
@@ -109,6 +120,18 @@ class StepStarted(Fact, frozen=True, kw_only=True, tag="step.started"):
     started_at: datetime
 
 
+class StepAsked(Fact, frozen=True, kw_only=True, tag="step.asked"):
+    """A call of an attempt takes longer than a moment: what was asked, while the answer is not there yet.
+
+    Calls that end sooner are recorded with the fact that says what they came to.
+    """
+
+    node: str
+    attempt: int
+    call: CallRecord
+    asked_at: datetime
+
+
 class StepCompleted(Fact, frozen=True, kw_only=True, tag="step.completed"):
     """An attempt gave its output. `edges_taken` are the places of the taken edges in the graph."""
 
@@ -117,6 +140,7 @@ class StepCompleted(Fact, frozen=True, kw_only=True, tag="step.completed"):
     output: Payload
     edges_taken: tuple[int, ...] = ()
     usage: Usage | None = None
+    call: CallRecord | None = None
     completed_at: datetime
 
 
@@ -135,6 +159,7 @@ class StepFailed(Fact, frozen=True, kw_only=True, tag="step.failed"):
     continued_with: Payload | None = None
     gave: Payload | None = None
     usage: Usage | None = None
+    call: CallRecord | None = None
     failed_at: datetime
 
 
@@ -184,7 +209,7 @@ class StepDecided(Fact, frozen=True, kw_only=True, tag="step.decided"):
 class AnswerRejected(Fact, frozen=True, kw_only=True, tag="step.answer-rejected"):
     """A model's answer did not meet the step's schema and the model is asked to repair it, for the n-th time (from 1).
 
-    The answer itself is not kept; its tokens and cost count.
+    The answer itself is in `call`, unless the project records no calls; its tokens and cost count.
     """
 
     node: str
@@ -192,6 +217,7 @@ class AnswerRejected(Fact, frozen=True, kw_only=True, tag="step.answer-rejected"
     repair: int
     problems: tuple[str, ...]
     usage: Usage | None = None
+    call: CallRecord | None = None
     rejected_at: datetime
 
 
@@ -313,6 +339,7 @@ RunFact = (
     | StepWaiting
     | StepDecided
     | StepFailed
+    | StepAsked
     | AnswerRejected
     | StepItemsSettled
     | StepReused

@@ -14,6 +14,7 @@ from domain.runs.facts import (
     AnswerRejected,
     ItemOutcome,
     ItemResult,
+    StepAsked,
     StepCompleted,
     StepDecided,
     StepError,
@@ -108,13 +109,14 @@ StepFact = (
     | StepWaiting
     | StepDecided
     | StepFailed
+    | StepAsked
     | AnswerRejected
     | StepItemsSettled
     | StepReused
 )
 
 
-def evolve_step(step: Step | None, fact: StepFact) -> Step:
+def evolve_step(step: Step | None, fact: StepFact) -> Step:  # noqa: C901  # a case a fact
     """Return a step after one more fact about it. Accepts any history; never refuses."""
     match fact:
         case StepStarted():
@@ -137,6 +139,8 @@ def evolve_step(step: Step | None, fact: StepFact) -> Step:
             return replace(_get_or_create(step, fact.attempt), status=StepStatus.WAITING, waiting=fact)
         case StepDecided():
             return replace(_get_or_create(step, 1), status=StepStatus.DECIDED, decision=fact)
+        case StepAsked():
+            return _get_or_create(step, fact.attempt)
         case AnswerRejected():
             known = _get_or_create(step, fact.attempt)
             return replace(known, repairs=fact.repair, earlier=_append_usage(known.earlier, fact.usage))

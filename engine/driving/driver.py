@@ -237,6 +237,7 @@ class Driver:
             data=self._data,
             traceparent=self._begun_by.traceparent,
             reject=lambda rejected: self._add_result(node, rejected),
+            announce=lambda asked: self._add_result(node, asked),
             aborted=lambda usage: self._add_aborted(node, attempt, usage),
         )
 

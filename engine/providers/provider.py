@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from domain.graphs.configs import JsonOutput, ModelParameters, TextOutput
 from domain.graphs.graph import ErrorClass
-from domain.runs.facts import Usage
+from domain.runs.facts import CallRecord, Usage
 from engine.providers.answers.finish_reasons import Finish
 from engine.providers.error_details import ErrorDetails
 
@@ -85,6 +85,8 @@ class ProviderFault(Exception):  # noqa: N818  # the word of the glossary: the f
         self.message = message
         self.retry_after_seconds = retry_after_seconds
         self.usage = usage
+        self.call: CallRecord | None = None
+        """The record of the call that failed."""
         self.rejected: ErrorDetails | None = None
         """The error of a server that rejected the request, which may be repeated without one of its parameters."""
 

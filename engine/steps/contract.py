@@ -9,7 +9,7 @@ from msgspec import Struct
 from domain.graphs.compiled import CompiledGraph
 from domain.graphs.graph import ErrorClass, Node
 from domain.payload import Payload
-from domain.runs.facts import ItemResult, StepError, StepWaiting, Usage
+from domain.runs.facts import CallRecord, ItemResult, StepError, StepWaiting, Usage
 from domain.runs.run import Run
 from engine.steps.run_data import RunData
 
@@ -21,10 +21,22 @@ class AnswerRejected(Struct, frozen=True, kw_only=True):
     repair: int
     problems: tuple[str, ...]
     usage: Usage
+    call: CallRecord | None = None
+
+
+class CallAsked(Struct, frozen=True, kw_only=True):
+    """A call of the attempt is under way for more than a moment; the attempt continues."""
+
+    attempt: int
+    call: CallRecord
 
 
 def _ignore_rejection(_rejected: AnswerRejected) -> None:
     """Ignore a rejected answer."""
+
+
+def _ignore_asked(_asked: CallAsked) -> None:
+    """Ignore what a call asked."""
 
 
 def _ignore_usage(_usage: Usage) -> None:
@@ -34,8 +46,8 @@ def _ignore_usage(_usage: Usage) -> None:
 class StepCall(Struct, frozen=True, kw_only=True):
     """One attempt of a step, with the data that its expressions see.
 
-    `reject` records a rejected answer while the attempt continues; `aborted` receives the usage of a cancelled model
-    call, as far as it is known.
+    `reject` records a rejected answer while the attempt continues, `announce` what a slow call asked;
+    `aborted` receives the usage of a cancelled model call, as far as it is known.
     """
 
     workspace_id: UUID
@@ -48,6 +60,7 @@ class StepCall(Struct, frozen=True, kw_only=True):
     traceparent: str | None
     reject: Callable[[AnswerRejected], None] = _ignore_rejection
     aborted: Callable[[Usage], None] = _ignore_usage
+    announce: Callable[[CallAsked], None] = _ignore_asked
 
     @property
     def idempotency_token(self) -> str:
@@ -65,6 +78,7 @@ class Succeeded(Struct, frozen=True):
     output: Any
     payload: Payload
     usage: Usage | None = None
+    call: CallRecord | None = None
 
 
 class Waiting(Struct, frozen=True):
@@ -83,6 +97,7 @@ class Failed(Struct, frozen=True):
     usage: Usage | None = None
     retry_after_seconds: float | None = None
     is_final: bool = False
+    call: CallRecord | None = None
 
 
 class RetryDue(Struct, frozen=True):
@@ -104,8 +119,8 @@ class DecidedAtDeadline(Struct, frozen=True):
     gave: Succeeded
 
 
-Result = Succeeded | Waiting | Failed | RetryDue | AnswerRejected | ItemsSettled | DecidedAtDeadline
-"""A result of a step. Only AnswerRejected does not end the attempt."""
+Result = Succeeded | Waiting | Failed | RetryDue | AnswerRejected | CallAsked | ItemsSettled | DecidedAtDeadline
+"""A result of a step. Only AnswerRejected and CallAsked do not end the attempt."""
 
 
 def build_failure(error_class: ErrorClass, message: str) -> Failed:

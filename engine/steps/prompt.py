@@ -1,7 +1,8 @@
 """Execute prompt steps: render the prompt, call the model, and validate its answer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -11,13 +12,21 @@ from domain.expressions.liquid_templates import compile_template
 from domain.graphs.configs import JsonOutput, PromptConfig
 from domain.graphs.graph import ErrorClass
 from domain.ids import to_uuid
-from domain.runs.facts import Usage
+from domain.runs.facts import CallRecord, Usage
 from domain.runs.prices import add_cost
 from engine.providers.choice import Providers
-from engine.providers.provider import ModelRequest, Provider, ProviderFault
+from engine.providers.provider import ModelRequest, ModelResponse, Provider, ProviderFault
+from engine.steps.call_records import CallRecorder, OpenCall, describe_request
 from engine.steps.contract import AnswerRejected, Failed, StepCall, build_failure
 from engine.steps.evaluator import Evaluator
-from engine.steps.prompt_answers import ValidAnswer, build_repair, check_text_present, find_cut, validate_answer
+from engine.steps.prompt_answers import (
+    ValidAnswer,
+    build_repair,
+    check_text_present,
+    find_cut,
+    format_invalid,
+    validate_answer,
+)
 
 
 class PromptAssets(Protocol):
@@ -30,10 +39,11 @@ class PromptAssets(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A valid answer: text, or JSON that meets the schema."""
+    """A valid answer: text, or JSON that meets the schema. `end_record` returns the record of its call."""
 
     output: Any
     usage: Usage
+    end_record: Callable[[], Awaitable[CallRecord | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +53,19 @@ class Prompts:
     providers: Providers
     prompt_assets: PromptAssets
     on_delta: Callable[[StepCall], Callable[[str], None]]
+    recorder: CallRecorder
     timeout_seconds: float
     slow: Evaluator = field(default_factory=Evaluator)
 
     async def complete(self, call: StepCall, config: PromptConfig) -> Answered | Failed:
         """Call the model, again to repair invalid answers. Raises ExpressionFault if the prompt cannot be rendered."""
-        prices = call.run.pins.prices
         try:
             provider, model = self.providers.choose(config.model)
             return await self._call_until_valid(provider, await self._build_request(call, config, model), call, config)
         except ProviderFault as fault:
             failure = build_failure(fault.error_class, fault.message)
-            usage = None if fault.usage is None else add_cost(fault.usage, prices)
-            return Failed(failure.error, usage, retry_after_seconds=fault.retry_after_seconds)
+            usage = None if fault.usage is None else add_cost(fault.usage, call.run.pins.prices)
+            return Failed(failure.error, usage, retry_after_seconds=fault.retry_after_seconds, call=fault.call)
 
     async def _call_until_valid(
         self, provider: Provider, first: ModelRequest, call: StepCall, config: PromptConfig
@@ -64,19 +74,42 @@ class Prompts:
         most = first.output.repair_attempts if isinstance(first.output, JsonOutput) else 0
         repair = 1
         while True:
-            answer = await provider.complete(request, self.on_delta(call))
+            opened, answer = await self._ask(provider, request, call, config.model, repair)
             usage = add_cost(answer.usage, call.run.pins.prices)
-            if (cut := find_cut(answer, config)) is not None:
-                return Failed(build_failure(ErrorClass.INVALID_OUTPUT, cut).error, usage, is_final=True)
+            cut = find_cut(answer, config)
             validated = check_text_present(answer) or validate_answer(answer.text, first.output)
+            is_valid = cut is None and isinstance(validated, ValidAnswer)
+            end = partial(self.recorder.end, call, opened, answer, is_output=is_valid)
+            if cut is not None:
+                failure = build_failure(ErrorClass.INVALID_OUTPUT, cut)
+                return Failed(failure.error, usage, is_final=True, call=await end())
             if isinstance(validated, ValidAnswer):
-                return Answered(validated.output, usage)
+                return Answered(validated.output, usage, end)
+            record = await end()
             if repair > most:
-                message = f"{validated.message}: {'; '.join(validated.problems)}"
-                return Failed(build_failure(ErrorClass.INVALID_OUTPUT, message).error, usage)
-            call.reject(AnswerRejected(attempt=call.attempt, repair=repair, problems=validated.problems, usage=usage))
+                failure = build_failure(ErrorClass.INVALID_OUTPUT, format_invalid(validated))
+                return Failed(failure.error, usage, call=record)
+            call.reject(
+                AnswerRejected(
+                    attempt=call.attempt, repair=repair, problems=validated.problems, usage=usage, call=record
+                )
+            )
             request = build_repair(request, answer.text, validated, first)
             repair += 1
+
+    async def _ask(
+        self, provider: Provider, request: ModelRequest, call: StepCall, name: str, number: int
+    ) -> tuple[OpenCall | None, ModelResponse]:
+        """Call the model once, on record. Raises ProviderFault."""
+        opened = await self.recorder.begin(call, number, describe_request(request, name))
+        try:
+            return opened, await provider.complete(request, self.on_delta(call))
+        except ProviderFault as fault:
+            fault.call = None if opened is None else opened.end()
+            raise
+        finally:
+            if opened is not None:
+                opened.stop()
 
     async def _build_request(self, call: StepCall, config: PromptConfig, model: str) -> ModelRequest:
         template, seen = await self._read_template(call, config), call.data.to_expression_data()

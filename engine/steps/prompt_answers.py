@@ -30,6 +30,11 @@ class InvalidAnswer(Struct, frozen=True):
     problems: tuple[str, ...]
 
 
+def format_invalid(invalid: InvalidAnswer) -> str:
+    """Return the message of a step that fails because of an invalid answer."""
+    return f"{invalid.message}: {'; '.join(invalid.problems)}"
+
+
 def check_text_present(answer: ModelResponse) -> InvalidAnswer | None:
     """Return why a response without text has none; None if it has text."""
     if answer.text.strip("\ufeff"):

@@ -15,6 +15,7 @@ from commands.runs.steps import (
     DecideAtDeadline,
     FailRun,
     FailStep,
+    RecordAsked,
     RejectAnswer,
     SettleItems,
     SkipStep,
@@ -33,6 +34,7 @@ from engine.cluster.owner import Owner
 from engine.steps.attempts import compute_backoff_seconds, compute_total_deadline
 from engine.steps.contract import (
     AnswerRejected,
+    CallAsked,
     DecidedAtDeadline,
     Failed,
     ItemsSettled,
@@ -144,6 +146,8 @@ class TurnBuilder(Struct):
                 self._claim(node)
             case AnswerRejected():
                 self._reject_answer(node, result)
+            case CallAsked():
+                self.turn.decide(RecordAsked(node=node, attempt=result.attempt, call=result.call))
             case DecidedAtDeadline():
                 self.turn.decide(DecideAtDeadline(node=node, outcome=result.outcome, data=result.data))
                 self._complete(node, result.gave)
@@ -188,16 +192,20 @@ class TurnBuilder(Struct):
     def _complete(self, node: str, result: Succeeded) -> None:
         over_limit = check_data_limit(result.payload, self.turn.run, node, self.run_data_bytes)
         if over_limit is not None:  # a retry would cost another call, and its output would be refused likewise
-            self._fail_for_good(node, replace(over_limit, usage=result.usage))
+            self._fail_for_good(node, replace(over_limit, usage=result.usage, call=result.call))
             return
         self.data.record_output(node, result.output)
         try:
             edges = decide_edges(self.graph, node, self.data)
         except ExpressionFault as fault:
             unevaluated = build_failure(ErrorClass.EXPRESSION, fault.message)
-            self._fail_for_good(node, Failed(unevaluated.error, usage=result.usage), output=result.payload)
+            self._fail_for_good(
+                node, Failed(unevaluated.error, usage=result.usage, call=result.call), output=result.payload
+            )
             return
-        self.turn.decide(CompleteStep(node=node, output=result.payload, edges_taken=edges, usage=result.usage))
+        self.turn.decide(
+            CompleteStep(node=node, output=result.payload, edges_taken=edges, usage=result.usage, call=result.call)
+        )
 
     def _reject_answer(self, node: str, rejected: AnswerRejected) -> None:
         self.turn.decide(
@@ -207,6 +215,7 @@ class TurnBuilder(Struct):
                 repair=rejected.repair,
                 problems=rejected.problems,
                 usage=rejected.usage,
+                call=rejected.call,
             )
         )
 
@@ -215,14 +224,14 @@ class TurnBuilder(Struct):
         if retry_at is None:
             self._fail_for_good(node, result)
         else:
-            self.turn.decide(FailStep(node=node, error=result.error, usage=result.usage, retry_at=retry_at))
+            self.turn.decide(_build_fail(node, result, retry_at))
 
     def _fail_for_good(self, node: str, result: Failed, output: Payload | None = None) -> None:
         """Record the last failure of a step; `output` is what it returned, if its edges could not be evaluated."""
         if self.turn.run.cancel_requested:
             # The cancellation ends the run, not this step: the attempt is recorded with its usage and stays open.
             now = self.turn.now
-            self.turn.decide(FailStep(node=node, error=result.error, usage=result.usage, retry_at=now, gave=output))
+            self.turn.decide(_build_fail(node, result, now, output))
             return
         policy = self.graph.nodes[node].on_error
         edges: tuple[int, ...] | None = None
@@ -242,6 +251,7 @@ class TurnBuilder(Struct):
                 node=node,
                 error=error,
                 usage=result.usage,
+                call=result.call,
                 edges_taken=edges or (),
                 continued_with=default,
                 gave=output if edges is None else None,
@@ -279,6 +289,10 @@ class TurnBuilder(Struct):
         retry_at = self.turn.now + timedelta(seconds=wait_seconds)
         deadline = compute_total_deadline(node, step)
         return retry_at if deadline is None or retry_at < deadline else None
+
+
+def _build_fail(node: str, result: Failed, retry_at: datetime, gave: Payload | None = None) -> FailStep:
+    return FailStep(node=node, error=result.error, usage=result.usage, call=result.call, retry_at=retry_at, gave=gave)
 
 
 def find_run_failure(run: Run) -> FailRun | None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from domain.fact import Fact, get_topic
 from domain.ids import from_uuid
 from domain.payload import Payload
-from domain.runs.facts import ForkedFrom, ItemResult, Parent, Pins, StepItemsSettled
+from domain.runs.facts import CallRecord, ForkedFrom, ItemResult, Parent, Pins, StepItemsSettled
 from gateway.http.payloads import Contents, show_payload
 from gateway.runs.bodies import create_origin_body, create_parent_body
 from store.log.records import Actor, Recorded
@@ -85,8 +85,15 @@ def _show_value(name: str, value: Any, contents: Contents) -> Any:  # noqa: ANN4
                 "error": value.error,
                 "took": value.took,
             }
+        case CallRecord():
+            return _show_call(value)
         case dict():
             items = cast("dict[str, object]", value).items()
             return {key: show_payload(item, contents) if isinstance(item, Payload) else item for key, item in items}
         case _:
             return value
+
+
+def _show_call(call: CallRecord) -> dict[str, Any]:
+    """Return the record of a call; large values stay references, and reasoning is thus in no event."""
+    return {"number": call.number, "asked": show_payload(call.asked), "answered": show_payload(call.answered)}

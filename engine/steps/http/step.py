@@ -4,7 +4,7 @@ Uses the transport without a client, because the client would log URLs, which ma
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import httpx2
@@ -27,10 +27,18 @@ INLINE_BODY_BYTES_MAX: Final = 128 * 1024
 HIDDEN_TEMPLATE_ERROR: Final = (
     "A template that uses a secret cannot be rendered; the reason is hidden because it may contain the secret"
 )
+HIDDEN: Final = "…"
+_CREDENTIALS: Final = frozenset({"authorization", "cookie", "x-api-key", "api-key"})
+"""Headers whose values are not recorded, even if they were written into the template."""
+_OWN_HEADERS: Final = frozenset({"host", "content-length", "accept-encoding", "traceparent"})
 TOO_MANY_SECRET_TEXTS: Final = (
     "The request makes too many different texts from secrets, or too long ones. "
     f"Limits: {SHOWN_MAX} texts, {SHOWN_CHARACTERS_MAX} characters each"
 )
+
+
+async def _record_nothing(_document: dict[str, Any]) -> None:
+    """Record nothing."""
 
 
 class HttpSteps:
@@ -47,8 +55,13 @@ class HttpSteps:
         self._redactor = Redactor(secret.reveal() for secret in self._secrets.values())
         self._transport = GuardedTransport(guard, connections_max=settings.connections)
 
-    async def call(self, call: StepCall, config: HttpConfig) -> dict[str, Any] | Failed:
-        """Send the request once and return `{status, headers, body}`, or Failed."""
+    async def call(
+        self, call: StepCall, config: HttpConfig, record: Callable[[dict[str, Any]], Awaitable[None]] = _record_nothing
+    ) -> dict[str, Any] | Failed:
+        """Send the request once and return `{status, headers, body}`, or Failed.
+
+        `record` gets what is sent, without secrets, before it is sent. Raises what it raises.
+        """
         secrets = UsedSecrets(self._secrets)
         redactor = self._redactor
         try:
@@ -58,6 +71,7 @@ class HttpSteps:
             self._guard.check(request.url)
             check_secrets(request.url, secrets.used, self._secrets, self._guard)
             redactor = self._build_redactor(secrets)
+            await record(_describe_request(request, redactor))
             return await self._send_within_timeout(call, request, config, redactor)
         except HttpFault as fault:
             failure = build_failure(fault.error_class, redactor.text(fault.message))
@@ -118,6 +132,22 @@ class HttpSteps:
         if secrets.showed_too_much:
             raise HttpFault(ErrorClass.BAD_REQUEST, TOO_MANY_SECRET_TEXTS)
         return Redactor(secrets.shown, also=self._redactor) if secrets.shown else self._redactor
+
+
+def _describe_request(request: httpx2.Request, redactor: Redactor) -> dict[str, Any]:
+    """Return the method, URL, headers and body of a request without secrets."""
+    document: dict[str, Any] = {
+        "method": request.method,
+        "url": str(request.url),
+        "headers": {
+            name: HIDDEN if name in _CREDENTIALS else value
+            for name, value in request.headers.items()
+            if name not in _OWN_HEADERS
+        },
+    }
+    if request.content:
+        document["body"] = request.content.decode(errors="replace")
+    return redactor.json(document)
 
 
 async def _read_error_text(response: httpx2.Response, config: HttpConfig) -> str:

@@ -112,11 +112,11 @@ class AwayContents(HeldContents):
 
     away: int = 3
 
-    async def put(self, workspace_id: UUID, content: bytes, media_type: str) -> str:
+    async def put(self, workspace_id: UUID, content: bytes, media_type: str, digest_key: bytes | None = None) -> str:
         self.away -= 1
         if self.away >= 0:
             raise Unavailable("the database cannot be asked now")
-        return await self.kept.put(workspace_id, content, media_type)
+        return await self.kept.put(workspace_id, content, media_type, digest_key)
 
 
 async def test_an_output_waits_until_it_can_be_kept(database: str) -> None:

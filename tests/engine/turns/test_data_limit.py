@@ -182,12 +182,12 @@ class CountedContents(HeldContents):
     putting: int = 0
     most: int = 0
 
-    async def put(self, workspace_id: UUID, content: bytes, media_type: str) -> str:
+    async def put(self, workspace_id: UUID, content: bytes, media_type: str, digest_key: bytes | None = None) -> str:
         self.putting += 1
         self.most = max(self.most, self.putting)
         await self.open.wait()
         self.putting -= 1
-        return await self.kept.put(workspace_id, content, media_type)
+        return await self.kept.put(workspace_id, content, media_type, digest_key)
 
 
 async def test_so_many_large_outputs_are_on_their_way_at_once_and_no_more(database: str) -> None:

@@ -28,6 +28,7 @@ from engine.engine import Engine
 from engine.executors import Executors
 from engine.providers.choice import ConfiguredProvider, Providers
 from engine.settings import EngineSettings, OutgoingSettings
+from engine.steps.call_records import CallRecorder
 from engine.steps.child import ChildSteps
 from engine.steps.contract import StepCall
 from engine.steps.http.step import HttpSteps
@@ -67,8 +68,8 @@ class HeldContents:
     open: asyncio.Event
     waiting: int = 0
 
-    async def put(self, workspace_id: UUID, content: bytes, media_type: str) -> str:
-        return await self.kept.put(workspace_id, content, media_type)
+    async def put(self, workspace_id: UUID, content: bytes, media_type: str, digest_key: bytes | None = None) -> str:
+        return await self.kept.put(workspace_id, content, media_type, digest_key)
 
     async def get(self, workspace_id: UUID, reference: str) -> tuple[bytes, str]:
         self.waiting += 1
@@ -108,6 +109,7 @@ class Site(Process):
                 providers=Providers({"gate": ConfiguredProvider(provider=self.gate)}),
                 prompt_assets=PromptAssetTexts(self.log, self.contents, most_kept=10),
                 on_delta=_no_deltas,
+                recorder=CallRecorder(contents=self.contents, digest_key=b"key"),
                 timeout_seconds=60,
             ),
             http=self.http or HttpSteps(Guard(), {}, OutgoingSettings()),

@@ -9,6 +9,7 @@ from uuid import UUID
 from commands.runs.lifecycle import CancelRun, ForkRun, RetryRun
 from commands.workflow import ChangeWorkflow
 from domain.payload import Payload
+from domain.runs.facts import StepAsked
 from domain.runs.run import RunStatus
 from domain.runs.steps import StepStatus
 from engine.egress.allow_list import AllowList
@@ -34,6 +35,7 @@ from tests.support.engine.golden.graphs import (
 from tests.support.engine.harness import Site, asks, reviews
 from tests.support.graphs import Json, edge, graph, node
 from tests.support.servers.web import WebServer
+from tests.support.waiting import eventually
 
 Story = Callable[[Site], Awaitable[UUID]]
 
@@ -252,9 +254,22 @@ async def taken_over(here: Site) -> UUID:
         return await ended(here, run)
 
 
+async def slow_call(here: Site) -> UUID:
+    """A call is announced while it is under way, and answered after that."""
+    async with here.engaged():
+        run = await here.begin(graph(asks("a", "held")))
+
+        async def is_announced() -> bool:
+            return any(isinstance(fact, StepAsked) for fact in await here.of(run))
+
+        await eventually(is_announced, what="the call is announced", seconds=30)
+        here.gate.open.set()
+        return await ended(here, run)
+
+
 STORIES: Final[tuple[Story, ...]] = (
     prompts, people, waits_for_a_person, policies, delays, http, map_completed, map_failed, map_continued,
     map_retried, map_tried_again, workflow_out_of_time,
     workflow_completed, workflow_failed, cancelled_and_retried, cancelled_while_queued, map_cancelled,
-    output_kept, output_kept_and_failed, failed_and_retried, retried_on_the_newest_graph, forked, taken_over,
+    output_kept, output_kept_and_failed, failed_and_retried, retried_on_the_newest_graph, forked, taken_over, slow_call,
 )  # fmt: skip

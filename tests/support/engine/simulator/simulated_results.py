@@ -24,9 +24,9 @@ CALL = Usage(model="played", input_tokens=1, output_tokens=0, latency_ms=0.0)
 class NoContents:
     """A content store without contents: whatever is played stands in the facts themselves."""
 
-    async def put(self, workspace_id: UUID, content: bytes, media_type: str) -> str:
+    async def put(self, workspace_id: UUID, content: bytes, media_type: str, digest_key: bytes | None = None) -> str:
         raise AssertionError(
-            f"{media_type} of {len(content)} bytes in {workspace_id}: all that is played fits in facts"
+            f"{media_type} of {len(content)} bytes in {workspace_id}, keyed by {digest_key!r}: all played fits in facts"
         )
 
     async def get(self, workspace_id: UUID, reference: str) -> tuple[bytes, str]:
