@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from store.errors import UnreadableEvent
@@ -60,6 +61,20 @@ class StreamWatch:
         """End the watch: the watcher raises `fault`."""
         self._fault = fault
         self._wake()
+
+    def check(self) -> None:
+        """Raise what stopped the watch, if it is stopped."""
+        if self._fault is not None:
+            raise self._fault
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for a time without taking facts. Raises what stopped the watch as soon as it is stopped."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while True:
+                    self.check()
+                    self._ready = asyncio.get_running_loop().create_future()
+                    await self._ready
 
     def _wake(self) -> None:
         if self._ready is not None and not self._ready.done():

@@ -33,6 +33,8 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """Number of events, of at most 16 KiB each, that are kept encoded for event streams."""
     stream_runs_cached: Count = 10_000
     """Number of runs whose workflow is kept for event streams that filter by workflow."""
+    stream_replay_gap_seconds_max: Seconds = 10
+    """Longest pause between two events when an event stream replays the past at a `speed`."""
     insights_days_max: Count = 366
     """Maximum number of days in one insights query."""
     insights_buckets_max: Count = 50_000

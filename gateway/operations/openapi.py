@@ -126,6 +126,8 @@ def _create_query_schema(parameter: QueryParameter) -> Schema:
             return STRING
         case "time":
             return Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME)
+        case "number":
+            return Schema(type=OpenAPIType.NUMBER, exclusive_minimum=0)
         case "limit":
             return Schema(type=OpenAPIType.INTEGER, minimum=1)
         case "choice":

@@ -29,6 +29,7 @@ HIDDEN_VALUE: Final = "absent"
 NAME_LENGTH_MAX: Final = 100
 PROBLEMS_MAX: Final = 50
 DIGITS: Final = re.compile("[0-9]{1,9}")
+NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 YEARS: Final = range(1970, 9001)
 """Far from the ends of Python's calendar, since the time before a window is read as well."""
 
@@ -42,7 +43,7 @@ RunId = Annotated[UUID, Meta(extra={"parameter": "run"})]
 class QueryParameter(Struct, frozen=True, kw_only=True):
     """One query parameter.
 
-    `kind` is text, time, limit, cursor, position, choice (one of `choices`), or the prefix of an id.
+    `kind` is text, time, number, limit, cursor, position, choice (one of `choices`), or the prefix of an id.
     """
 
     name: str
@@ -86,6 +87,8 @@ def _describe_field(field: mi.Field) -> tuple[QueryParameter, ...]:
             return (QueryParameter(name=name, kind="text", description=description),)
         case mi.DateTimeType():
             return (QueryParameter(name=name, kind="time", description=description),)
+        case mi.FloatType():
+            return (QueryParameter(name=name, kind="number", description=description),)
         case mi.IntType() | mi.UUIDType() if "parameter" in extra:
             return (QueryParameter(name=name, kind=str(extra["parameter"]), description=description),)
         case _:
@@ -175,6 +178,8 @@ def _create_parser(parameter: QueryParameter, positions: PositionCodec, cursors:
             return str
         case "time":
             return parse_time
+        case "number":
+            return parse_number
         case "position":
             return lambda text: positions.decode(text) if text else None
         case "cursor":
@@ -227,6 +232,13 @@ def parse_time(text: str) -> datetime:
     if at.year not in YEARS:
         raise ValueError(f"must be in the years {YEARS[0]} to {YEARS[-1]}")
     return at.astimezone(UTC)
+
+
+def parse_number(text: str) -> float:
+    """Parse a positive decimal number such as `8` or `0.5`. Raises ValueError."""
+    if not NUMBER.fullmatch(text) or float(text) == 0:
+        raise ValueError("must be a positive number such as `8` or `0.5`")
+    return float(text)
 
 
 def malformed_parameter(name: str, message: str) -> Malformed:

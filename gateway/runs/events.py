@@ -47,7 +47,12 @@ async def list_run_events(request: RequestContext[EventQuery, None], deps: Deps)
         return Result(body=None, status=204)  # an EventSource does not reconnect after a 204
     source = RunFacts(deps.feed, deps.log, deps.drain, request.target_id)
     return open_event_stream(
-        deps, source, after=after, is_over=RunEnd(deps.streams, loaded).is_over, deltas=(deps.deltas, request.target_id)
+        deps,
+        source,
+        request.query,
+        after=after,
+        is_over=RunEnd(deps.streams, loaded).is_over,
+        deltas=(deps.deltas, request.target_id),
     )
 
 

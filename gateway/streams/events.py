@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from datetime import timedelta
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Meta, Struct, field
 
 from bus.deltas import DeltaHub
 from gateway.deps import Deps
@@ -13,11 +14,11 @@ from gateway.http.rejections import OtherLog
 from gateway.operations.context import RequestContext
 from gateway.operations.operation import DeclaredResponse
 from gateway.operations.positions import PositionCodec
-from gateway.operations.query import Limit, LogPosition, malformed_parameter
+from gateway.operations.query import Limit, LogPosition, malformed_parameter, parse_time
 from gateway.operations.results import Page
 from gateway.runs.event_bodies import list_payloads
 from gateway.streams.sse import EventStream, IsOver, is_never_over
-from gateway.streams.tail import LogTail, Source
+from gateway.streams.tail import LogTail, Pace, Source
 from store.log.records import Recorded
 
 EVENT_STREAM: Final = b"text/event-stream"
@@ -29,12 +30,22 @@ STREAM_RESPONSE: Final = DeclaredResponse(
 )
 
 
+Moment = Annotated[
+    str, Meta(description="Begin after this position, or with the events of this time (RFC 3339) and later ones.")
+]
+Speed = Annotated[
+    float, Meta(description="Streams only: replay the past at the pace it happened, so many times as fast.")
+]
+
+
 class EventQuery(Struct, frozen=True, kw_only=True):
-    """Which events to list: those after a position. `cursor` is that of a page, and comes before `after`."""
+    """Which events to list: those after a position. `cursor` is that of a page, and comes before `after` and `from`."""
 
     limit: Limit | None = None
     cursor: LogPosition | None = None
     after: LogPosition | None = None
+    from_: Moment | None = field(default=None, name="from")
+    speed: Speed | None = None
 
 
 def accepts_event_stream(headers: Mapping[bytes, bytes]) -> bool:
@@ -43,13 +54,16 @@ def accepts_event_stream(headers: Mapping[bytes, bytes]) -> bool:
 
 
 async def find_start(request: RequestContext[Any, None], deps: Deps, *, is_stream: bool) -> int:
-    """Return the position to start after: for a stream `Last-Event-ID` first, then `cursor`, then `after`.
+    """Return the position to start after: for a stream `Last-Event-ID` first, then `cursor`, `after` and `from`.
 
     Raises Malformed, and OtherLog for a position that the log has not reached: it was restored from an older backup.
     """
     query = request.query
     last = request.headers.get(b"last-event-id") if is_stream else None
-    after = _parse_last_event_id(deps.log_id, last) if last else query.cursor or query.after or 0
+    if last:
+        after = _parse_last_event_id(deps.log_id, last)
+    else:
+        after = query.cursor or query.after or await _find_moment(deps, query.from_)
     if after > deps.feed.through and after > (await deps.log.head())[0]:
         raise OtherLog
     return after
@@ -62,16 +76,36 @@ def _parse_last_event_id(log_id: UUID, last: bytes) -> int:
         raise malformed_parameter("Last-Event-ID", str(fault)) from fault
 
 
+async def _find_moment(deps: Deps, moment: str | None) -> int:
+    """Return the position before a moment, which is a position or a time; 0 without one."""
+    if not moment:
+        return 0
+    try:
+        return PositionCodec(deps.log_id).decode(moment)
+    except ValueError:
+        pass  # not a position: a time
+    try:
+        at = parse_time(moment)
+    except ValueError as fault:
+        raise malformed_parameter("from", f"must be a position such as `1234`, or {str(fault)[8:]}") from fault
+    return await deps.log.find_position(at - timedelta(microseconds=1))
+
+
 def open_event_stream(
     deps: Deps,
     source: Source,
+    query: EventQuery,
     *,
     after: int,
     is_over: IsOver = is_never_over,
     deltas: tuple[DeltaHub, UUID] | None = None,
 ) -> EventStream:
     """Return the response that streams a source after a position."""
-    tail = LogTail(source, after=after, heartbeat_seconds=deps.settings.heartbeat_seconds)
+    settings = deps.settings
+    pace = None
+    if query.speed is not None:
+        pace = Pace(speed=query.speed, gap_seconds_max=settings.stream_replay_gap_seconds_max)
+    tail = LogTail(source, after=after, heartbeat_seconds=settings.heartbeat_seconds, pace=pace)
     retry_ms = random.randint(*RETRY_MS)  # noqa: S311  # jitter, nothing secret
     return EventStream(tail, deps.event_encoder.write, retry_ms=retry_ms, is_over=is_over, deltas=deltas)
 

@@ -62,7 +62,7 @@ async def list_project_events(request: RequestContext[ProjectEventQuery, None], 
         filters=filters,
     )
     if is_stream:
-        return open_event_stream(deps, source, after=after)
+        return open_event_stream(deps, source, request.query, after=after)
     limit = get_page_limit(request, deps)
     found = await read_facts(source, after, (await deps.log.head())[0], limit + 1)
     return await create_page(deps, request.workspace_id, found, limit)

@@ -97,7 +97,7 @@ class EventStream:
                     if len(sent) >= PIECE_BYTES:
                         yield sent
                         sent = b""
-                if sent or batch.is_live:
+                if sent or batch.is_live or not batch.facts:
                     yield sent or HEARTBEAT
                 if await self._is_over(batch) and batch.is_live:
                     return

@@ -7,6 +7,7 @@ meanwhile.
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
@@ -50,14 +51,27 @@ class Batch(Struct, frozen=True, kw_only=True):
     lagging: bool = False
 
 
+class Pace(Struct, frozen=True, kw_only=True):
+    """Replay facts at the pace at which they happened, `speed` times as fast; no pause exceeds `gap_seconds_max`."""
+
+    speed: float
+    gap_seconds_max: float
+
+    def compute_pause(self, earlier: datetime, later: datetime) -> float:
+        """Return how many seconds to wait between two facts."""
+        return min(max(0.0, (later - earlier).total_seconds()) / self.speed, self.gap_seconds_max)
+
+
 class LogTail:
     """The facts of a source after a position, without a gap or a repeat."""
 
-    def __init__(self, source: Source, *, after: int, heartbeat_seconds: float) -> None:
-        """Create a tail; facts at `after` or before it are left out."""
+    def __init__(self, source: Source, *, after: int, heartbeat_seconds: float, pace: Pace | None = None) -> None:
+        """Create a tail; facts at `after` or before it are left out. With a pace the past is replayed at that pace."""
         self._source = source
         self._after = after
         self._heartbeat_seconds = heartbeat_seconds
+        self._pace = pace
+        self._last_recorded_at: datetime | None = None
         self._watch: StreamWatch | None = None
         self._fault: Exception | None = None
 
@@ -85,24 +99,44 @@ class LogTail:
                 if self._fault is not None:
                     raise self._fault
                 try:
-                    async for batch in self._replay(target, lagging=lagging):
+                    async for batch in self._replay(watch, target, lagging=lagging):
                         yield batch
                     async for batch in self._follow_live(watch):
                         yield batch
-                except WatchOverrun:
-                    lagging = True  # the reader is slow: read on from the log
+                except WatchOverrun:  # the reader is slow, or was shown the past: read on from the log
+                    lagging = self._pace is None
                 finally:
                     self._watch = None
 
-    async def _replay(self, target: int, *, lagging: bool) -> AsyncIterator[Batch]:
+    async def _replay(self, watch: StreamWatch, target: int, *, lagging: bool) -> AsyncIterator[Batch]:
         if lagging:
             yield Batch(facts=[], through=self._after, is_live=False, lagging=True)
         while self._after < target:
             page = await self._source.read(self._after, target)
+            if self._pace is not None:
+                async for batch in self._replay_slowly(watch, page, self._pace):
+                    yield batch
+                target = await self._source.wait_for_start()  # facts of meanwhile belong to the past too
             self._after = page.through
-            yield Batch(facts=list(page.events), through=self._after, is_live=self._after >= target)
+            facts = [] if self._pace is not None else list(page.events)
+            yield Batch(facts=facts, through=self._after, is_live=self._after >= target)
             await asyncio.sleep(0)  # let other requests run during a long replay
+            watch.check()
+        self._pace = None  # what was the present at the seam is live from now on
         yield Batch(facts=[], through=self._after, is_live=True)
+
+    async def _replay_slowly(self, watch: StreamWatch, page: Page, pace: Pace) -> AsyncIterator[Batch]:
+        """Yield the facts of a page one by one, each when it is due; heartbeats in long pauses."""
+        for fact in page.events:
+            rest = pace.compute_pause(self._last_recorded_at or fact.recorded_at, fact.recorded_at)
+            self._last_recorded_at = fact.recorded_at
+            while rest > 0:
+                await watch.pause(min(rest, self._heartbeat_seconds))
+                rest -= self._heartbeat_seconds
+                if rest > 0:
+                    yield Batch(facts=[], through=self._after, is_live=False)
+            self._after = fact.position
+            yield Batch(facts=[fact], through=self._after, is_live=False)
 
     async def _follow_live(self, watch: StreamWatch) -> AsyncIterator[Batch]:
         while True:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from store.log.queries import (
     FILTERED_RANGE,
     HEAD,
     NO_FILTER,
+    RECORDED_AT,
     REPEATED,
     STREAM,
     WHOLE_RANGE,
@@ -152,6 +154,21 @@ class Log:
             message = "the log has no head row"
             raise Unavailable(message)
         return row[0], row[1]
+
+    async def find_position(self, at: datetime) -> int:
+        """Return the last position recorded at or before a time, 0 if none was. Raises Unavailable.
+
+        It bisects: times grow with positions, as long as the clock of the database is not set back.
+        """
+        first, last = 0, (await self.head())[0]
+        while first < last:
+            middle = (first + last + 1) // 2
+            row = await self.sessions.one(RECORDED_AT, (middle,))
+            if row is None or row[0] <= at:
+                first = middle
+            else:
+                last = middle - 1
+        return first
 
     async def read_next(self, *, after: int, limit: int) -> Page:
         """Read what stands at the next positions, as far as they are there, in one statement. Raises Unavailable.

@@ -114,6 +114,9 @@ select {COLUMNS}
 """
 """Read the same, newest first."""
 
+RECORDED_AT: Final = "select recorded_at from events where notification_id = %b"
+"""Read when the event at a position was recorded."""
+
 HEAD: Final = "select position, log_id from log_head"
 """Read the last position of the log and the log's id."""
 

@@ -144,3 +144,34 @@ async def test_what_clients_receive_over_disconnects_equals_the_log(ada: Caller)
 async def test_what_many_clients_receive_over_disconnects_equals_the_log(ada: Caller) -> None:
     for _ in range(20):
         await join_streams(ada, readers=50, runs=20)
+
+
+async def test_a_stream_begins_at_a_time_or_a_position(ada: Caller) -> None:
+    run = await run_twice(ada)
+    path = f"/v1/projects/{run['project_id']}/events"
+    everything = await read_pages(ada, path)
+    middle = everything[len(everything) // 2]
+    later = [item for item in everything if item["recorded_at"] >= middle["recorded_at"]]
+    assert await read_pages(ada, f"{path}?from={middle['recorded_at']}") == later
+    assert (await read_pages(ada, f"{path}?from={middle['id']}"))[0]["position"] > middle["position"]
+    assert await read_pages(ada, f"{path}?from=1970-01-01T00:00:00Z") == everything
+    assert await read_pages(ada, f"{path}?from=8999-01-01T00:00:00Z") == []
+    answer = await ada.get(f"{path}?from=yesterday")
+    assert "or an RFC 3339 time" in expect_problem(answer, 400, "malformed")["detail"]
+
+
+async def test_the_past_is_shown_at_its_pace_and_then_the_stream_is_live(ada: Caller) -> None:
+    run = await ada.ended_run(TRANSFORM_CHAIN, {"n": 1})
+    path = f"/v1/projects/{run['project_id']}/events"
+    past = await read_pages(ada, path)
+    async with open_stream(ada, f"{path}?speed=8") as events:
+        shown: list[Event] = []
+        async for event in events:
+            shown.append(event)
+            if len(shown) == len(past):
+                await ada.post(f"/v1/projects/{run['project_id']}/assets", {"type": "prompt", "label": "Tone"})
+            if event.topic == "asset.created":
+                break
+    assert [event.data for event in shown[:-1]] == past
+    for wrong in ("0", "-1", "fast", "1e9"):
+        expect_problem(await ada.get(f"{path}?speed={wrong}"), 400, "malformed")

@@ -1,5 +1,6 @@
 """The tail of the log: a reader that is too slow is told, and misses nothing."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import uuid_utils.compat
@@ -8,7 +9,7 @@ from bus.watch import MOST_UNTAKEN
 from domain.project import ProjectRenamed
 from gateway.drain import Drain
 from gateway.streams.sources import RunFacts
-from gateway.streams.tail import Batch, LogTail
+from gateway.streams.tail import Batch, LogTail, Pace
 from tests.support.bus.given import Process, append_project, open_process
 from tests.support.store.given import create_append, require_accepted
 from tests.support.waiting import eventually
@@ -50,3 +51,11 @@ async def test_a_slow_reader_is_told_and_reads_on_from_the_log(database: str) ->
         assert batches[-1].is_live
         positions = [fact.position for batch in batches for fact in batch.facts]
         assert positions == list(range(first, last + 1))
+
+
+def test_a_pause_follows_the_times_of_the_facts_and_is_bounded() -> None:
+    pace = Pace(speed=8, gap_seconds_max=10)
+    noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    assert pace.compute_pause(noon, noon + timedelta(seconds=4)) == 0.5
+    assert pace.compute_pause(noon, noon + timedelta(hours=1)) == 10
+    assert pace.compute_pause(noon, noon - timedelta(seconds=4)) == 0, "the clock was set back"
