@@ -18,6 +18,7 @@ from commands.runs.lifecycle import (
     gather_retry,
     retry_run,
 )
+from commands.runs.signal import SIGNAL_CONFLICTS, SendSignal, gather_signal, send_signal
 from commands.runs.start import (
     DECISION_CONFLICTS,
     DecideStep,
@@ -81,6 +82,7 @@ _RUNS: Final = (
         decide=decide_step,
         contradicted_by=DECISION_CONFLICTS,
     ),
+    Decider(command=SendSignal, noun=RUN, gather=gather_signal, decide=send_signal, contradicted_by=SIGNAL_CONFLICTS),
     Decider(command=CancelRun, noun=RUN, gather=gather_nothing, decide=cancel_run, contradicted_by=CANCEL_CONFLICTS),
     Decider(command=RetryRun, noun=RUN, gather=gather_retry, decide=retry_run),
     Decider(command=ForkRun, noun=RUN, gather=gather_fork, decide=fork_run, find_project=find_project),

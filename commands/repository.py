@@ -59,6 +59,25 @@ class Streams:
             self.keep(stream)
         return stream
 
+    async def read_on(self, noun: Noun[S], stream_id: UUID, row: Folded[S] | None) -> Folded[S] | None:
+        """Return a stream with all that the log has of it, from a row or what is cached on, whichever is newer.
+
+        It is cached only if it was before: a reader does not evict what commands are decided on. Returns None for no
+        facts of this noun. Raises Unavailable, UnreadableEvent.
+        """
+        found = self.find_cached(stream_id)
+        cached = None if found is None else _narrow(noun, found)
+        stream = cached if _version(cached) > _version(row) else row
+        while page := await self._log.read_stream(stream_id, after=_version(stream), limit=PAGE):
+            if not is_of_noun(noun, page[0]):
+                return None
+            stream = fold(noun, stream, page)
+            if len(page) < PAGE:
+                break
+        if stream is not None and cached is not None:
+            self.keep(stream)
+        return stream
+
     async def read_at(self, noun: Noun[S], stream_id: UUID, version: int) -> Folded[S] | None:
         """Return a stream as it was at a version, from the log and past the cache; None if it is another noun's."""
         return await self._read_until(noun, stream_id, None, version)

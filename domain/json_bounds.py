@@ -30,6 +30,18 @@ def is_within_bounds(data: object, *, items_max: int, length_max: int, depth_max
     return False
 
 
+def find_integer_beyond(data: object, *, bits: int) -> int | None:
+    """Return an integer of JSON data that a signed integer of so many bits cannot hold, None if there is none."""
+    limit = 1 << (bits - 1)
+    pending = [data]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, int) and not -limit <= item < limit:
+            return item
+        pending.extend(child_values(item))
+    return None
+
+
 def child_values(value: object) -> Collection[object]:
     """Return the values in a list or an object; an empty collection for any other JSON value."""
     if isinstance(value, dict):

@@ -12,7 +12,16 @@ import structlog
 from bus.feed import Feed
 from commands.repository import Streams
 from domain.fact import Fact
-from domain.runs.facts import RUN_ENDS, RunCancelRequested, RunRetried, RunStarted, StepDecided, StepFailed, StepWaiting
+from domain.runs.facts import (
+    RUN_ENDS,
+    RunCancelRequested,
+    RunRetried,
+    RunSignalled,
+    RunStarted,
+    StepDecided,
+    StepFailed,
+    StepWaiting,
+)
 from engine.cluster.leases import Leases
 from engine.cluster.membership import Membership, join_engines
 from engine.cluster.owner import Owner
@@ -33,7 +42,7 @@ from store.failpoint import FailPointHook, noop
 from store.log.log import Log
 from store.retrying import BackOff, join_reasons
 
-MOVED_BY_PEOPLE: Final = (StepDecided, RunRetried)
+MOVED_BY_PEOPLE: Final = (StepDecided, RunRetried, RunSignalled)
 """What people do to a run that the engine has to act on."""
 
 MAKES_DUE: Final = (StepWaiting, StepFailed)
@@ -149,6 +158,7 @@ class Engine:
             child_rest_seconds=self._settings.child_rest_seconds,
             lost_attempts_in_a_row=self._settings.lost_attempts_in_a_row,
             run_data_bytes=self._settings.run_data_bytes,
+            public_url=self._settings.public_url,
             failpoint=self._failpoint,
             step_counts=self.step_counts,
         )

@@ -13,13 +13,16 @@ from domain.expressions.budget import Budget, TooMuchWork
 from domain.expressions.common import ExpressionFault
 from domain.graphs.configs import HttpConfig
 from domain.graphs.graph import (
+    ComposeNode,
     ErrorClass,
     HttpNode,
     HumanNode,
     MapNode,
     Node,
     PromptNode,
+    RepeatNode,
     TransformNode,
+    WaitNode,
     WorkflowNode,
 )
 from domain.payload import Payload
@@ -28,12 +31,14 @@ from domain.runs.steps import StepStatus
 from engine.steps.attempts import compute_total_deadline
 from engine.steps.call_records import OpenCall
 from engine.steps.child import ChildSteps
+from engine.steps.compose import compose
 from engine.steps.contract import Failed, Result, StepCall, Succeeded, Waiting, build_failure
 from engine.steps.delay import build_delay_output, build_timer_wait, compute_wait_end
 from engine.steps.evaluator import Evaluator
 from engine.steps.http.step import HttpSteps
 from engine.steps.human import build_human_wait, build_shown_values, hash_shown_values
 from engine.steps.prompt import Prompts
+from engine.steps.signal import build_signal_wait
 from engine.steps.transform import transform
 from store.contents import ContentStore, inline, keep
 from store.errors import ContentTooLarge, TooDeep, Unavailable, UnstorableText
@@ -48,7 +53,7 @@ BUG: Final = "Internal error in Callsheet; see the engine's log"
 
 def is_inline(node: Node) -> bool:
     """Return whether a step is pure and quick: it may be executed twice, so its claim need not be stored first."""
-    return isinstance(node, TransformNode)
+    return isinstance(node, TransformNode | ComposeNode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +73,10 @@ class Executors:
     def execute_inline(self, call: StepCall) -> Result | None:
         """Execute an inline step; None when it takes long or its output must be stored first: then `execute` it."""
         node = call.node
-        if not isinstance(node, TransformNode):
+        if not isinstance(node, TransformNode | ComposeNode):
             return None
         try:
-            output = transform(call, node.config, Budget.inline())
+            output = _evaluate(call, node, Budget.inline())
             payload = reuse_payload(call, output) or inline(output)
         except TooMuchWork:
             return None
@@ -120,10 +125,9 @@ class Executors:
 
     async def _execute(self, call: StepCall) -> Result:
         node = call.node
-        if isinstance(node, TransformNode):
-            config = node.config
+        if isinstance(node, TransformNode | ComposeNode):
             return await self._keep_output(
-                call, await self.slow.evaluate(call.workspace_id, lambda budget: transform(call, config, budget))
+                call, await self.slow.evaluate(call.workspace_id, lambda budget: _evaluate(call, node, budget))
             )
         if isinstance(node, PromptNode):
             answer = await self.prompts.complete(call, node.config)
@@ -139,9 +143,11 @@ class Executors:
             return Waiting(
                 build_human_wait(call, node.config, payload, hash_shown_values(shown, self.shown_key), self.clock())
             )
-        if isinstance(node, MapNode | WorkflowNode):
+        if isinstance(node, MapNode | WorkflowNode | RepeatNode):
             return await self.children.start_waiting(call, node, self.clock())
         now = self.clock()
+        if isinstance(node, WaitNode):
+            return Waiting(build_signal_wait(call, node.config, now))
         delay = node.config
         until = await self.slow.evaluate(call.workspace_id, lambda budget: compute_wait_end(call, delay, now, budget))
         if until > now:
@@ -186,6 +192,12 @@ class Executors:
         except (ContentTooLarge, TooDeep, UnstorableText) as fault:
             # With its usage, which is paid for.
             return Failed(build_failure(ErrorClass.INVALID_OUTPUT, str(fault)).error, usage, call=record)
+
+
+def _evaluate(call: StepCall, node: TransformNode | ComposeNode, budget: Budget) -> Any:  # noqa: ANN401  # JSON
+    if isinstance(node, ComposeNode):
+        return compose(call, node.config, budget)
+    return transform(call, node.config, budget)
 
 
 def reuse_payload(call: StepCall, output: object) -> Payload | None:

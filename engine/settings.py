@@ -38,6 +38,8 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     """A step fails for good after so many consecutive attempts whose engine died."""
     run_data_bytes: Bytes = 64 * 1024 * 1024
     """Maximum size of one run's inputs and outputs over 32 KiB, in bytes; a step whose output exceeds it fails."""
+    public_url: str = "http://127.0.0.1:8000"
+    """URL under which callers reach the API; `run.signal_url` in templates begins with it."""
     kept_graphs: Count = 1_000
     """Number of compiled workflow versions cached in memory (least recently used first out)."""
     held_back_off_seconds: Seconds = 60

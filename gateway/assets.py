@@ -30,6 +30,7 @@ from gateway.http.payloads import NO_CONTENTS, Contents, fetch_contents, show_pa
 from gateway.http.statuses import Status, convert_status
 from gateway.identity.scopes import Scope
 from gateway.operations.context import RequestContext
+from gateway.operations.current import read_current
 from gateway.operations.operation import (
     Method,
     Operation,
@@ -178,10 +179,8 @@ CREATE_ASSET: Final = Operation(
 
 async def get_asset(request: RequestContext[None, None], deps: Deps) -> Result:
     """Return an asset with its newest content."""
-    view = await deps.assets.get(request.workspace_id, request.target_id)
-    if view is None:
-        raise AssetNotFound
-    return Result(body=await _create_whole_body(deps, view), version=view.version)
+    asset = await read_current(deps, ASSET, request.workspace_id, request.target_id, deps.assets.get)
+    return Result.of_read(asset, await _create_whole_body(deps, asset))
 
 
 GET_ASSET: Final = Operation(

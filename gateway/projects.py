@@ -23,6 +23,7 @@ from gateway.http.rejections import BodyUnacceptable
 from gateway.http.statuses import Status, convert_status
 from gateway.identity.scopes import Scope
 from gateway.operations.context import RequestContext
+from gateway.operations.current import read_current, require_existing
 from gateway.operations.operation import (
     Method,
     Operation,
@@ -125,8 +126,7 @@ def _check_settings(settings: Mapping[str, object]) -> None:
 
 async def require_project(deps: Deps, workspace_id: UUID, project_id: UUID) -> None:
     """Raise ProjectNotFound unless the workspace has the project."""
-    if await deps.projects.get(workspace_id, project_id) is None:
-        raise ProjectNotFound
+    await require_existing(deps, PROJECT, workspace_id, project_id)
 
 
 async def list_projects(request: RequestContext[ProjectQuery, None], deps: Deps) -> Page:
@@ -189,10 +189,8 @@ CREATE_PROJECT: Final = Operation(
 
 async def get_project(request: RequestContext[None, None], deps: Deps) -> Result:
     """Return a project."""
-    view = await deps.projects.get(request.workspace_id, request.target_id)
-    if view is None:
-        raise ProjectNotFound
-    return Result(body=create_project_body(view), version=view.version)
+    project = await read_current(deps, PROJECT, request.workspace_id, request.target_id, deps.projects.get)
+    return Result.of_read(project, create_project_body(project))
 
 
 GET_PROJECT: Final = Operation(

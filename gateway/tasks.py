@@ -1,7 +1,9 @@
 """Tasks: `GET /v1/tasks`, the human steps that wait for the caller."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -15,6 +17,7 @@ from gateway.operations.operation import Method, Operation, respond_page
 from gateway.operations.paging import PageRequest
 from gateway.operations.query import ProjectId, RunId, WorkflowId
 from gateway.operations.results import Page
+from projections.read_models.tasks import CLOSING_TOPICS, get_closed_node
 from projections.read_models.tasks_view import Assigned, Task, TaskFilters
 
 
@@ -80,7 +83,23 @@ async def list_tasks(request: RequestContext[TaskQuery, None], deps: Deps) -> Pa
         cursor=query.page.cursor,
         sort=query.page.sort,
     )
-    return Page(items=[create_task_body(view) for view in listing.items], next_cursor=listing.next)
+    open_tasks = await _drop_closed(deps, listing.items)
+    return Page(items=[create_task_body(task) for task in open_tasks], next_cursor=listing.next)
+
+
+async def _drop_closed(deps: Deps, tasks: Sequence[Folded[Task]]) -> list[Folded[Task]]:
+    """Return the tasks that still wait by the log: the read model may not have come to a decision that was answered."""
+    past: dict[UUID, int] = {}
+    for task in tasks:
+        past[task.stream_id] = min(task.position, past.get(task.stream_id, task.position))
+    closed: dict[tuple[UUID, str | None], int] = {}
+    for recorded in await deps.log.read_stream_tails(past, CLOSING_TOPICS):
+        closed[recorded.stream_id, get_closed_node(recorded.fact)] = recorded.position
+    return [
+        task
+        for task in tasks
+        if max(closed.get((task.stream_id, node), 0) for node in (task.state.waiting.node, None)) < task.position
+    ]
 
 
 LIST_TASKS: Final = Operation(

@@ -11,6 +11,7 @@ import httpx2
 from callsheet.demo.story import DemoConsole
 
 HUMAN: Final = "human"
+SIGNAL: Final = "signal"
 
 
 class DemoFailed(Exception):  # noqa: N818  # the demo's own answer
@@ -47,7 +48,7 @@ class ExampleRunner:
         began = time.perf_counter()
         run = await self._post(f"/v1/workflows/{workflow['id']}:run", {"inputs": inputs})
         self._story.print_text(f"run      {run['id']}")
-        waited, position = await self._follow_events(run["id"], example.get("review"), began)
+        waited, position = await self._follow_events(run["id"], example, began)
         run_ms = (time.perf_counter() - began) * 1_000
         ended = await self._get(f"/v1/runs/{run['id']}", position)
         self._story.print_text("")
@@ -66,8 +67,8 @@ class ExampleRunner:
             ids[f"workflow:{name}"] = (await self._post(f"{path}/workflows", replace_names(inner, ids)))["id"]
         return project, await self._post(f"{path}/workflows", replace_names(example["workflow"], ids))
 
-    async def _follow_events(self, run_id: str, review: Mapping[str, Any] | None, began: float) -> tuple[float, str]:
-        """Follow the run's events to the last, answering the review when it is asked for.
+    async def _follow_events(self, run_id: str, example: Mapping[str, Any], began: float) -> tuple[float, str]:
+        """Follow the run's events to the last, answering the review and sending signals when they are waited for.
 
         Returns how long the answers took, in milliseconds, and the position of the last event.
         """
@@ -85,8 +86,12 @@ class ExampleRunner:
                 since_ms = (time.perf_counter() - began) * 1_000
                 self._story.print_event(event, since_ms)
                 if event["topic"] == "step.waiting" and event["data"]["waiting_for"] == HUMAN:
-                    await self._post(f"/v1/runs/{run_id}/steps/{event['data']['node']}:complete", review or {})
+                    answer: Mapping[str, Any] = example.get("review") or {}
+                    await self._post(f"/v1/runs/{run_id}/steps/{event['data']['node']}:complete", answer)
                     review_ms += (time.perf_counter() - began) * 1_000 - since_ms
+                elif event["topic"] == "step.waiting" and event["data"]["waiting_for"] == SIGNAL:
+                    name = event["data"]["signal"]
+                    await self._post(f"/v1/runs/{run_id}:signal", {"name": name, "data": example["signals"][name]})
         return review_ms, position
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,6 +85,8 @@ def _describe_event(topic: str, fact: Mapping[str, Any]) -> str:
             return escape(_describe_wait(fact))
         case "step.items-settled":
             return f"{len(fact['items'])} of its runs have ended"
+        case "run.signalled":
+            return f"{escape(str(fact['name']))} by {escape(str(fact['signalled_by']))}"
         case "step.decided":
             return f"{escape(str(fact['outcome']))} by {escape(str(fact['decided_by']))}"
         case _:
@@ -97,6 +99,8 @@ def _describe_wait(fact: Mapping[str, Any]) -> str:
             return f"for {', '.join([*fact.get('assignees', []), *fact.get('roles', [])])}"
         case "timer":
             return f"until {fact['until']}"
+        case "signal":
+            return f"for the signal {fact['signal']}"
         case _:
             return "for one run" if fact["children"] == 1 else f"for {fact['children']} runs"
 

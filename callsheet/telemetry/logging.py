@@ -100,3 +100,4 @@ def _route_library_logs(level: str) -> None:
         logger.propagate = True
     for name in QUIET:
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
+    logging.getLogger("cel").setLevel(logging.ERROR)  # it warns of each fault of a condition, which the run has as well

@@ -4,13 +4,13 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from commands.aggregates import RUN
 from commands.command import Command, InProject
 from commands.repository import Sources
 from commands.runs.retained import find_nodes_with_finished_items, find_nodes_with_output, select_unchanged
-from commands.runs.start import RunSources, StartRun, gather_start
+from commands.runs.start import RunSources, StartRun, check_inputs, gather_start
 from domain.graphs.diff import find_conflicts, find_downstream, translate_edges
 from domain.graphs.graph import Graph
 from domain.payload import Payload
@@ -63,6 +63,7 @@ class ForkRun(Command[Run], frozen=True, kw_only=True):
     source_id: UUID
     node: str
     inputs: Payload | None = None
+    raw_inputs: object = UNSET
     newest_graph: bool = False
 
 
@@ -149,7 +150,7 @@ def retry_run(command: RetryRun, run: Run, gathered: RetrySources, now: datetime
 
 
 async def gather_fork(command: ForkRun, sources: Sources) -> ForkSources:
-    """Find out what is taken over, in which graph. Raises StepNotFound, ProjectNotActive, CompletedPartChanged."""
+    """Find out what is taken over, in which graph. Raises StepNotFound, InputsUnacceptable, …."""
     loaded = await sources.load_unguarded(RUN, command.source_id)
     project = await sources.load_active_project(loaded.project_id or loaded.stream_id)
     run = loaded.state
@@ -162,6 +163,7 @@ async def gather_fork(command: ForkRun, sources: Sources) -> ForkSources:
         version, pins, kept = newest.workflow_version, newest.pins, translate_kept(old, graph, kept)
     if all(node.id != command.node for node in graph.nodes):
         raise StepNotFound(f"The graph has no step '{command.node[:63]}'.")
+    check_inputs(graph.input_schema, command.raw_inputs)
     return ForkSources(project_id=project.stream_id, source=run, workflow_version=version, kept=kept, pins=pins)
 
 
@@ -186,6 +188,8 @@ def fork_run(command: ForkRun, run: Run, gathered: ForkSources, now: datetime) -
         inputs=source.inputs if command.inputs is None else command.inputs,
         pins=gathered.pins,
         forked_from=ForkedFrom(run_id=command.source_id, node=command.node),
+        name=source.name,
+        labels=source.labels,
         started_at=now,
     )
     return (started, *(_reuse_step(command, source, node, edges, now) for node, edges in gathered.kept.items()))

@@ -4,13 +4,14 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from commands.aggregates import PROJECT, RUN, WORKFLOW
 from commands.command import Command, InProject
 from commands.repository import Sources
 from commands.runs.pins import gather_pins
 from domain.expressions.common import ExpressionFault
+from domain.graphs.configs import JsonSchema
 from domain.graphs.validation.json_schema import compile_schema
 from domain.payload import Payload
 from domain.project import Project
@@ -29,6 +30,7 @@ from domain.runs.facts import (
 from domain.runs.refusals import (
     DeadlinePassed,
     DecisionUnacceptable,
+    InputsUnacceptable,
     NotAnAssignee,
     RunAlreadyStarted,
     RunNotRunning,
@@ -45,11 +47,17 @@ DECISION_CONFLICTS: Final = (StepDecided, StepFailed, *RUN_ENDS)
 
 
 class StartRun(Command[Run], frozen=True, kw_only=True):
-    """Start a run of a workflow's current version. The engine also starts children, whose `parent` is a step."""
+    """Start a run of a workflow's current version. The engine also starts children, whose `parent` is a step.
+
+    `raw_inputs` are judged by the workflow's `input_schema`; without them nothing is.
+    """
 
     workflow_id: UUID
     inputs: Payload
+    raw_inputs: object = UNSET
     parent: Parent | None = None
+    name: str = ""
+    labels: dict[str, str] = {}
 
 
 class DecideStep(Command[Run], frozen=True, kw_only=True):
@@ -68,6 +76,7 @@ class RunSources(InProject, frozen=True, kw_only=True):
 
     workflow_version: int
     pins: Pins
+    input_schema: JsonSchema | None = None
 
 
 async def gather_start(command: StartRun, sources: Sources) -> RunSources:
@@ -81,13 +90,15 @@ async def gather_start(command: StartRun, sources: Sources) -> RunSources:
         project_id=project_id,
         workflow_version=workflow.state.version,
         pins=await gather_pins(command.workflow_id, workflow.state, sources, project.state),
+        input_schema=workflow.state.graph.input_schema,
     )
 
 
 def start_run(command: StartRun, run: Run, gathered: RunSources, now: datetime) -> tuple[RunFact, ...]:
-    """Decide that a run starts, with all that it depends on pinned. Raises RunAlreadyStarted."""
+    """Decide that a run starts, with all that it depends on pinned. Raises RunAlreadyStarted, InputsUnacceptable."""
     if run.status is not RunStatus.ABSENT:
         raise RunAlreadyStarted
+    check_inputs(gathered.input_schema, command.raw_inputs)
     return (
         RunStarted(
             workflow_id=command.workflow_id,
@@ -95,9 +106,20 @@ def start_run(command: StartRun, run: Run, gathered: RunSources, now: datetime) 
             inputs=command.inputs,
             pins=gathered.pins,
             parent=command.parent,
+            name=command.name,
+            labels=command.labels,
             started_at=now,
         ),
     )
+
+
+def check_inputs(schema: JsonSchema | None, inputs: object) -> None:
+    """Raise InputsUnacceptable with every problem of inputs that do not meet a schema."""
+    if schema is None or inputs is UNSET:
+        return
+    problems = _find_problems(schema, inputs, "/inputs")
+    if problems:
+        raise InputsUnacceptable(problems=tuple(problems))
 
 
 class DecisionSources(Struct, frozen=True, kw_only=True):
@@ -156,16 +178,16 @@ def _check_assignee(command: DecideStep, waiting: StepWaiting, project: Project)
 
 
 def _check_answer(command: DecideStep, waiting: StepWaiting) -> None:
-    problems = [] if waiting.form is None else _form_problems(waiting.form, command.data)
+    problems = [] if waiting.form is None else _find_problems(waiting.form, command.data, "/data")
     if command.outcome not in waiting.outcomes:
         problems.insert(0, Problem("/outcome", f"must be one of {', '.join(waiting.outcomes)}"))
     if problems:
         raise DecisionUnacceptable(problems=tuple(problems))
 
 
-def _form_problems(form: dict[str, Any], data: dict[str, Any]) -> list[Problem]:
+def _find_problems(schema: JsonSchema, value: object, pointer: str) -> list[Problem]:
     try:
-        found = compile_schema(form).problems(data)
-    except ExpressionFault as fault:  # the answer is too large or too deep to be judged
-        return [Problem("/data", fault.message)]
-    return [Problem(f"/data{problem.pointer}", problem.message) for problem in found]
+        found = compile_schema(schema).problems(value)
+    except ExpressionFault as fault:  # the value is too large or too deep to be judged
+        return [Problem(pointer, fault.message)]
+    return [Problem(f"{pointer}{problem.pointer}", problem.message) for problem in found]

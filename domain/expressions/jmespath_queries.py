@@ -12,26 +12,26 @@ from itertools import takewhile
 from typing import Any, Final, NotRequired, TypedDict, cast
 
 import jmespath
-from jmespath.functions import Functions, signature
+from jmespath.functions import Functions
 from jmespath.parser import ParsedResult
 from jmespath.visitor import TreeInterpreter
 
 from domain.expressions.budget import CHARACTERS_PER_WORK, ITEMS_PER_WORK, Budget, measure_work
 from domain.expressions.common import ExpressionFault, hint_at_template, shorten, translate_errors
+from domain.expressions.jmespath_functions import BoundedFunctions
 
 LONGEST_QUERY = 4096
 DEEPEST_QUERY = 60
 MOST_COPIES = 1_000
-LONGEST_JOIN = 10_000_000
 LONGEST_RESULT = 16_000_000
 COPIES_UNWEIGHED = 4
 
 CALL_WORK: Final = 4
-SORTS: Final = frozenset({"max_by", "min_by", "sort", "sort_by"})
+SORTS: Final = frozenset({"group_by", "index_by", "max_by", "min_by", "sort", "sort_by"})
 WALKS_ALL: Final = frozenset({"contains", "to_string"})
 """Functions that look at all of their arguments, at any depth."""
 
-KNOWN_FUNCTIONS = frozenset(Functions.FUNCTION_TABLE)
+KNOWN_FUNCTIONS = frozenset(BoundedFunctions.FUNCTION_TABLE)
 
 
 class _Syntax(TypedDict):
@@ -40,16 +40,6 @@ class _Syntax(TypedDict):
     type: str
     children: list[Any]
     value: NotRequired[Any]
-
-
-class _BoundedFunctions(Functions):
-    """The standard functions; `join`, whose result is a product of its arguments, is bounded."""
-
-    @signature({"types": ["string"]}, {"types": ["array-string"]})
-    def _func_join(self, separator: str, strings: list[str]) -> str:
-        if len(separator) * len(strings) + sum(map(len, strings)) > LONGEST_JOIN:
-            raise ExpressionFault(f"JMESPath: the result of join is too long. Limit: {LONGEST_JOIN} characters")
-        return separator.join(strings)
 
 
 class BudgetedInterpreter(TreeInterpreter):
@@ -85,6 +75,8 @@ class BudgetedInterpreter(TreeInterpreter):
 
     def visit_slice(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
         """Slice a list, which copies at most all of it."""
+        if isinstance(value, str):
+            raise ExpressionFault("JMESPath: [from:to] is for lists; use slice(text, from, to) for a text")
         self._budget.charge(_length(value) // ITEMS_PER_WORK)
         return super().visit_slice(node, value)
 
@@ -109,19 +101,20 @@ class BudgetedInterpreter(TreeInterpreter):
 class Query:
     """A compiled query.
 
-    `nodes` are the node ids that it certainly names as `steps.<id>`; `roots` are the names that it certainly looks
-    for in the whole data, and not in a part of it.
+    `nodes` and `inputs` are what it certainly names as `steps.<id>` and `inputs.<name>`; `roots` are the names that it
+    certainly looks for in the whole data, and not in a part of it.
     """
 
-    __slots__ = ("_copies", "_functions", "_parsed", "nodes", "roots")
+    __slots__ = ("_copies", "_functions", "_parsed", "inputs", "nodes", "roots")
 
-    def __init__(self, parsed: ParsedResult, *, nodes: frozenset[str], roots: frozenset[str], copies: int) -> None:
+    def __init__(self, parsed: ParsedResult, *, paths: tuple[tuple[str, ...], ...], copies: int) -> None:
         """Bind a parsed query to the bounded functions; use `compile_query`."""
         self._parsed = parsed
         self._copies = copies
-        self._functions = _BoundedFunctions()
-        self.nodes = nodes
-        self.roots = roots
+        self._functions = BoundedFunctions()
+        self.nodes = frozenset(path[1] for path in paths if path[0] == "steps" and len(path) > 1)
+        self.inputs = frozenset(path[1] for path in paths if path[0] == "inputs" and len(path) > 1)
+        self.roots = frozenset(path[0] for path in paths)
 
     def apply(self, data: object, budget: Budget | None = None) -> Any:  # noqa: ANN401  # JSON in, JSON out
         """Return the JSON value that the query picks, None where it picks nothing. Raises ExpressionFault, TooMuchWork.
@@ -146,9 +139,7 @@ def compile_query(source: str) -> Query:
     copies = _copies(tree, DEEPEST_QUERY)
     if copies > MOST_COPIES:
         raise ExpressionFault(f"JMESPath: the query repeats its data too many times. Limit: {MOST_COPIES}")
-    paths = tuple(_paths(tree))
-    nodes = frozenset(path[1] for path in paths if path[0] == "steps" and len(path) > 1)
-    return Query(parsed, nodes=nodes, roots=frozenset(path[0] for path in paths), copies=copies)
+    return Query(parsed, paths=tuple(_paths(tree)), copies=copies)
 
 
 def _parse(source: str) -> ParsedResult:

@@ -40,21 +40,28 @@ FILTER_COST = 20
 class Template:
     """A compiled template.
 
-    `nodes` are the node ids that it certainly names as `steps.<id>`; `roots` are the names that it certainly expects in
-    its data, without those that it assigns itself. `parts_secrets`: it uses a secret other than as a whole, and is not
-    given any (`liquid_secrets`).
+    `nodes` and `inputs` are what it certainly names as `steps.<id>` and `inputs.<name>`; `roots` are the names that it
+    certainly expects in its data, without those that it assigns itself. `parts_secrets`: it uses a secret other than as
+    a whole, and is not given any (`liquid_secrets`).
     """
 
-    __slots__ = ("_bound", "_plain_parts", "_source", "nodes", "parts_secrets", "roots")
+    __slots__ = ("_bound", "_plain_parts", "_source", "inputs", "nodes", "parts_secrets", "roots")
 
     def __init__(
-        self, source: str, bound: "_BoundTemplate | None", *, nodes: frozenset[str], roots: frozenset[str]
+        self,
+        source: str,
+        bound: "_BoundTemplate | None",
+        *,
+        nodes: frozenset[str],
+        inputs: frozenset[str],
+        roots: frozenset[str],
     ) -> None:
         """Bind a source to its parsed form, None where it is plain text; use `compile_template`."""
         self._source = source
         self._bound = bound
         self._plain_parts = None if bound is None else compile_plain_parts(bound.nodes)
         self.nodes = nodes
+        self.inputs = inputs
         self.roots = roots
         self.parts_secrets = bound is not None and not _shows_secrets(bound)
 
@@ -75,14 +82,15 @@ def compile_template(source: str) -> Template:
     if len(source) > LONGEST_TEMPLATE:
         raise ExpressionFault(f"Liquid: the template is too long. Limit: {LONGEST_TEMPLATE} characters")
     if "{{" not in source and "{%" not in source:
-        return Template(source, None, nodes=frozenset(), roots=frozenset())
+        return Template(source, None, nodes=frozenset(), inputs=frozenset(), roots=frozenset())
     with translate_errors("Liquid"):
         parsed = _environment().from_string(source, globals=None, matter={_SOURCE_LENGTH: len(source)})
         bound = cast("_BoundTemplate", parsed)
         analysis = bound.analyze(include_partials=False)
         _refuse_unknown_filters(bound, analysis)
         _refuse_long_ranges(bound)
-        return Template(source, bound, nodes=_named_nodes(analysis), roots=_roots(analysis))
+        nodes, inputs = _named_below(analysis, "steps"), _named_below(analysis, "inputs")
+        return Template(source, bound, nodes=nodes, inputs=inputs, roots=_roots(analysis))
 
 
 _SOURCE_LENGTH = "source_length"
@@ -280,8 +288,8 @@ def _shows_secrets(bound: BoundTemplate) -> bool:
     return True
 
 
-def _named_nodes(analysis: TemplateAnalysis) -> frozenset[str]:
-    named = [variable.segments for variable in analysis.globals.get("steps", [])]
+def _named_below(analysis: TemplateAnalysis, root: str) -> frozenset[str]:
+    named = [variable.segments for variable in analysis.globals.get(root, [])]
     seconds = [segments[1] for segments in named if len(segments) > 1]
     return frozenset(segment for segment in seconds if isinstance(segment, str))
 

@@ -7,6 +7,7 @@ one). Bounds stand in the types, so that requests are checked and the contracts 
 Defaults are left out of stored facts: a default, once released, never changes.
 """
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -86,10 +87,28 @@ class DecideAtDeadline(Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     data: dict[str, Any] = {}
 
 
-class Deadline(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How long a person has, in seconds from the start of the wait, and what happens then."""
+class LocalTime(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A time of day in a time zone (a name of the IANA database), the next one after the wait begins.
 
-    after_seconds: WaitSeconds
+    `day` says on which days: `any`, one of Monday to Friday (`working`), or one of these after today
+    (`next_working`). `holidays` are left out. A time that the change to summer time skips is as much later as the clock
+    moves; of one that occurs twice it is the first.
+    """
+
+    time: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)")]
+    timezone: Annotated[str, Meta(min_length=1, max_length=100)]
+    day: Literal["any", "working", "next_working"] = "any"
+    holidays: Annotated[tuple[date, ...], Meta(max_length=366)] = ()
+
+
+class Deadline(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How long a person has, in seconds from the start of the wait or until a time, and what happens then.
+
+    Exactly one of `after_seconds` and `at` is given.
+    """
+
+    after_seconds: WaitSeconds | None = None
+    at: LocalTime | None = None
     then: FailAtDeadline | DecideAtDeadline = FailAtDeadline()
 
 
@@ -106,6 +125,42 @@ class HumanConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     shows: Picks = {}
     form: JsonSchema | None = None
     deadline: Deadline | None = None
+
+
+class ContinueAtDeadline(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="action", tag="continue"):
+    """The step completes without a signal, with this as its `data`."""
+
+    data: Any = None
+
+
+class SignalDeadline(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How long a step waits for a signal, and what happens then. Exactly one of `after_seconds` and `at` is given."""
+
+    after_seconds: WaitSeconds | None = None
+    at: LocalTime | None = None
+    then: FailAtDeadline | ContinueAtDeadline = FailAtDeadline()
+
+
+class WaitConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Wait for a signal from outside, `POST /v1/runs/{runId}:signal`. The output is `{received, data}`.
+
+    A signal that comes before the step waits is kept for it. `schema` is the JSON Schema that its data must meet.
+    """
+
+    signal: Annotated[str, Meta(pattern=NAME)]
+    schema: JsonSchema | None = None
+    deadline: SignalDeadline | None = None
+
+
+class ComposeConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Make a text of a template, calling nobody; with `format: "json"` the output is the JSON that the text is.
+
+    The template sees `inputs`, `steps`, `run` and `variables`.
+    """
+
+    template: TemplateText
+    variables: Picks = {}
+    format: Literal["text", "json"] = "text"
 
 
 class TransformConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -139,9 +194,10 @@ class HttpConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DelayConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Wait: for `seconds`, or `until` a time (a template that gives RFC 3339). Exactly one of the two is given."""
+    """Wait: for `seconds`, `until` a time (a template that gives RFC 3339), or until a local time: exactly one."""
 
     seconds: WaitSeconds | None = None
+    at: LocalTime | None = None
     until: Annotated[str, Meta(min_length=1, max_length=4_096)] | None = None
 
 
@@ -172,3 +228,19 @@ class WorkflowConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     workflow_id: WorkflowId
     inputs: Picks = {}
+
+
+class RepeatConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Run another workflow in rounds until a condition holds, `most_rounds` times at most; the last outputs are given.
+
+    Each round is a run that starts with the fields of `inputs`, picked when the step begins, and with `round` (from 0)
+    and `last`, the outputs of the round before by node (null in the first). `until` is a condition over a round:
+    `steps` are its outputs by node, `inputs` is `{round}`. With `on_limit: "continue"` the last outputs are given also
+    where the condition never held.
+    """
+
+    workflow_id: WorkflowId
+    until: Annotated[str, Meta(min_length=1, max_length=1_024)]
+    most_rounds: Annotated[int, Meta(ge=1, le=100)]
+    inputs: Picks = {}
+    on_limit: Literal["fail", "continue"] = "fail"

@@ -1,4 +1,4 @@
-"""The workflow graph: nodes of seven kinds and the edges between them, as sent, stored and run.
+"""The workflow graph: nodes of ten kinds and the edges between them, as sent, stored and run.
 
 Structs ignore unknown fields, so that a stored graph can be read for ever; `graph_check` refuses them in requests.
 """
@@ -10,12 +10,16 @@ from msgspec import Meta, Struct, field
 
 from domain.graphs.configs import (
     NAME,
+    ComposeConfig,
     DelayConfig,
     HttpConfig,
     HumanConfig,
+    JsonSchema,
     MapConfig,
     PromptConfig,
+    RepeatConfig,
     TransformConfig,
+    WaitConfig,
     WorkflowConfig,
 )
 
@@ -150,7 +154,36 @@ class WorkflowNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag=
     config: WorkflowConfig
 
 
-Node: TypeAlias = PromptNode | HumanNode | TransformNode | HttpNode | DelayNode | MapNode | WorkflowNode
+class WaitNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="wait"):
+    """Waits for a signal."""
+
+    config: WaitConfig
+
+
+class ComposeNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="compose"):
+    """Makes a text or JSON of a template."""
+
+    config: ComposeConfig
+
+
+class RepeatNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="repeat"):
+    """Runs another workflow in rounds."""
+
+    config: RepeatConfig
+
+
+Node: TypeAlias = (
+    PromptNode
+    | HumanNode
+    | TransformNode
+    | HttpNode
+    | DelayNode
+    | MapNode
+    | WorkflowNode
+    | WaitNode
+    | ComposeNode
+    | RepeatNode
+)
 
 
 class Edge(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -162,10 +195,14 @@ class Edge(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Graph(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A whole workflow. A node runs once its incoming edges are settled and one was taken; otherwise it is skipped."""
+    """A whole workflow. A node runs once its incoming edges are settled and one was taken; otherwise it is skipped.
+
+    `input_schema` is what the inputs of a run must meet, and what expressions may expect of them.
+    """
 
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...] = ()
+    input_schema: JsonSchema | None = None
 
 
 def get_node_kind(node: Node) -> str:

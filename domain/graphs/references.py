@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.graphs.graph import MOST_NODES, Graph, MapNode, Node, PromptNode, WorkflowNode
+from domain.graphs.graph import MOST_NODES, Graph, MapNode, Node, PromptNode, RepeatNode, WorkflowNode
 from domain.ids import Prefix, to_uuid
 
 
@@ -35,7 +35,7 @@ def iterate_references(node: Node) -> Iterator[Reference]:
             yield Reference(field="workflow_id", text=config.workflow_id, prefix="wf")
             if config.dataset_id is not None:
                 yield Reference(field="dataset_id", text=config.dataset_id, prefix="ast", asset_type="dataset")
-        case WorkflowNode(config=config):
+        case WorkflowNode(config=config) | RepeatNode(config=config):
             yield Reference(field="workflow_id", text=config.workflow_id, prefix="wf")
         case _:
             return

@@ -76,6 +76,17 @@ def add_totals(first: UsageTotals, second: UsageTotals) -> UsageTotals:
     )
 
 
+def subtract_totals(first: UsageTotals, second: UsageTotals) -> UsageTotals:
+    """Return what the first total has beyond the second, which it includes."""
+    costs = [None if totals.cost_usd is None else Decimal(totals.cost_usd) for totals in (first, second)]
+    return UsageTotals(
+        model_calls=first.model_calls - second.model_calls,
+        input_tokens=first.input_tokens - second.input_tokens,
+        output_tokens=first.output_tokens - second.output_tokens,
+        cost_usd=None if costs[0] is None else str(costs[0] - (costs[1] or 0)),
+    )
+
+
 class StepError(Struct, frozen=True, kw_only=True, gc=False):
     """Why an attempt failed: a class for policies and a sentence for people, without secrets."""
 
@@ -107,6 +118,8 @@ class RunStarted(Fact, frozen=True, kw_only=True, tag="run.started"):
     pins: Pins
     parent: Parent | None = None
     forked_from: ForkedFrom | None = None
+    name: str = ""
+    labels: dict[str, str] = {}
     started_at: datetime
 
 
@@ -169,13 +182,15 @@ class WaitFor(StrEnum):
     HUMAN = "human"
     TIMER = "timer"
     CHILD = "child"
+    SIGNAL = "signal"
 
 
 class StepWaiting(Fact, frozen=True, kw_only=True, tag="step.waiting"):
     """A step waits. For a person it says who may decide, what is asked, and the keyed hash of what is shown.
 
     For children it says how many there are, and `items` holds what each is started with, in order. When it `resumes`,
-    those that completed for an earlier wait of the step for the same items count, and have no new runs.
+    those that completed for an earlier wait of the step for the same items count, and have no new runs. For a signal,
+    `signal` is its name and `form` the schema of its data.
     """
 
     node: str
@@ -191,6 +206,7 @@ class StepWaiting(Fact, frozen=True, kw_only=True, tag="step.waiting"):
     outcomes: tuple[str, ...] = ()
     shown: Payload = NOTHING
     shown_hash: str | None = None
+    signal: str | None = None
     waiting_since: datetime
 
 
@@ -204,6 +220,15 @@ class StepDecided(Fact, frozen=True, kw_only=True, tag="step.decided"):
     decided_by: str
     shown_hash: str | None
     decided_at: datetime
+
+
+class RunSignalled(Fact, frozen=True, kw_only=True, tag="run.signalled"):
+    """A signal came from outside: for the steps that wait for its name, or else for the next that will."""
+
+    name: str
+    data: Payload
+    signalled_by: str
+    signalled_at: datetime
 
 
 class AnswerRejected(Fact, frozen=True, kw_only=True, tag="step.answer-rejected"):
@@ -247,6 +272,19 @@ class StepItemsSettled(Fact, frozen=True, kw_only=True, tag="step.items-settled"
     attempt: int
     items: tuple[ItemResult, ...]
     settled_at: datetime
+
+
+class StepItemCounted(Fact, frozen=True, kw_only=True, tag="step.item-counted"):
+    """A child took more than its step's items tell of: it ended after the step or its run, or a child of its own did.
+
+    `took` is what had not been counted in this run before.
+    """
+
+    node: str
+    item: int
+    run_id: UUID
+    took: UsageTotals
+    counted_at: datetime
 
 
 class StepReused(Fact, frozen=True, kw_only=True, tag="step.reused"):
@@ -342,6 +380,8 @@ RunFact = (
     | StepAsked
     | AnswerRejected
     | StepItemsSettled
+    | StepItemCounted
+    | RunSignalled
     | StepReused
     | StepResultRefused
     | RunFailed

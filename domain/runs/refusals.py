@@ -98,3 +98,29 @@ class WorkflowsTooMany(Refusal):
 
     code = "workflows_too_many"
     kind = RefusalKind.UNACCEPTABLE
+
+
+class SignalNotAwaited(Refusal):
+    """No step of the run waits for a signal of this name, now or later."""
+
+    code = "signal_not_awaited"
+
+
+class SignalAlreadySent(Refusal):
+    """A signal of this name was sent already; the first one counts."""
+
+    code = "signal_already_sent"
+
+
+class SignalUnacceptable(Refusal):
+    """The data of the signal does not meet the schema of the step that waits for it."""
+
+    code = "signal_unacceptable"
+    kind = RefusalKind.UNACCEPTABLE
+
+
+class InputsUnacceptable(Refusal):
+    """The inputs do not meet the `input_schema` of the workflow."""
+
+    code = "inputs_unacceptable"
+    kind = RefusalKind.UNACCEPTABLE

@@ -20,10 +20,12 @@ from domain.runs.facts import (
     RunFact,
     RunFailed,
     RunRetried,
+    RunSignalled,
     RunStarted,
     StepCompleted,
     StepError,
     StepFailed,
+    StepItemCounted,
     StepItemsSettled,
     StepResultRefused,
     StepStarted,
@@ -76,6 +78,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     any more: of steps begun anew by a retry, and of results that came too late. `kept_items` are of steps that are
     begun anew, by their nodes, until these wait again. `children_took` is of all children that ever settled.
     `failing_node` is the first step that has failed with nothing to go on with, until the run has ended by it.
+    `signals` came before a step waited for them, by name.
     """
 
     status: RunStatus = RunStatus.ABSENT
@@ -97,10 +100,13 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     attempt: int = 1
     parent: Parent | None = None
     forked_from: ForkedFrom | None = None
+    name: str = ""
+    labels: dict[str, str] = {}
     cancel_requested: bool = False
     earlier: tuple[Usage, ...] = ()
     kept_items: dict[str, KeptItems] = {}
     children_took: UsageTotals = NOTHING_TOOK
+    signals: dict[str, RunSignalled] = {}
 
     @property
     def has_ended(self) -> bool:
@@ -139,10 +145,43 @@ def evolve(run: Run, fact: RunFact) -> Run:
             return replace(_cancel_open_steps(run), status=RunStatus.CANCELLED, ended_at=fact.cancelled_at)
         case RunRetried():
             return _evolve_retried(run, fact)
-        case StepResultRefused():
-            return run if fact.usage is None else replace(run, earlier=(*run.earlier, fact.usage))
+        case _:
+            return _evolve_rarer(run, fact)
+
+
+def _evolve_rarer(run: Run, fact: StepFact | RunSignalled | StepResultRefused | StepItemCounted) -> Run:
+    match fact:
+        case RunSignalled():
+            return _evolve_signalled(run, fact)
+        case StepResultRefused() | StepItemCounted():
+            return _count_late_usage(run, fact)
         case _:
             return _evolve_other_step(run, fact)
+
+
+def _evolve_signalled(run: Run, fact: RunSignalled) -> Run:
+    """Return the run with its steps that wait for this signal decided; without any the signal is kept for the next."""
+    awaiting = [(node, step) for node, step in run.steps.items() if step.awaits_signal(fact.name)]
+    if not awaiting:
+        return run if run.has_ended else replace(run, signals={**run.signals, fact.name: fact})
+    for node, step in awaiting:
+        run = _replace_step(run, node, step, replace(step, status=StepStatus.DECIDED, signal=fact))
+    return run
+
+
+def _take_signal(run: Run, fact: StepWaiting) -> Run:
+    """Return the run with a signal that came early given to the step that begins to wait for it."""
+    signal = None if fact.signal is None else run.signals.get(fact.signal)
+    if signal is None:
+        return run
+    others = {name: kept for name, kept in run.signals.items() if name != fact.signal}
+    return _evolve_signalled(replace(run, signals=others), signal)
+
+
+def _count_late_usage(run: Run, fact: StepResultRefused | StepItemCounted) -> Run:
+    if isinstance(fact, StepItemCounted):
+        return replace(run, children_took=add_totals(run.children_took, fact.took))
+    return run if fact.usage is None else replace(run, earlier=(*run.earlier, fact.usage))
 
 
 def _create_started(fact: RunStarted) -> Run:
@@ -156,6 +195,8 @@ def _create_started(fact: RunStarted) -> Run:
         started_at=fact.started_at,
         parent=fact.parent,
         forked_from=fact.forked_from,
+        name=fact.name,
+        labels=fact.labels,
     )
 
 
@@ -245,6 +286,8 @@ def _evolve_other_step(run: Run, fact: StepFact) -> Run:
     if old is None:
         return moved  # what follows is for steps that were begun before
     match fact:
+        case StepWaiting() if fact.signal is not None:
+            return _take_signal(moved, fact)
         case StepWaiting() if fact.node in run.kept_items:
             return _resume_waiting(moved, fact)
         case StepFailed() if moved.steps[fact.node].ends_its_run and not moved.has_ended:

@@ -14,6 +14,7 @@ from domain.runs.facts import (
     AnswerRejected,
     ItemOutcome,
     ItemResult,
+    RunSignalled,
     StepAsked,
     StepCompleted,
     StepDecided,
@@ -74,6 +75,7 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     retry_at: datetime | None = None
     waiting: StepWaiting | None = None
     decision: StepDecided | None = None
+    signal: RunSignalled | None = None
     reason: str | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -94,6 +96,11 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     def ends_its_run(self) -> bool:
         """Return whether this step has failed for good, with nothing to go on with in its place."""
         return self.status is StepStatus.FAILED and not self.continued and not self.edges_taken
+
+    def awaits_signal(self, name: str) -> bool:
+        """Return whether this step waits for a signal of this name."""
+        waiting = self.waiting
+        return self.status is StepStatus.WAITING and waiting is not None and waiting.signal == name
 
     @property
     def waits_for_children(self) -> bool:

@@ -11,7 +11,7 @@ from domain.runs.run import Run
 from engine.executors import is_inline
 from engine.failpoints import FailPoint
 from engine.steps.contract import Result, StepCall
-from engine.steps.run_data import RunData
+from engine.steps.run_data import RunData, describe_run
 from engine.turns.context import EngineContext
 from engine.turns.schedule import find_due_at_start
 from engine.turns.turn_builder import TurnBuilder
@@ -41,7 +41,7 @@ def run_to_end(
     """Return a turn that starts and ends a child, from the turn that starts it; None if a step cannot run inline."""
     turn = Turn(start.run, start.now)
     turn.facts.extend(start.facts)
-    data = RunData(inputs)
+    data = RunData(inputs, describe_run(child.stream_id, turn.run, context.public_url))
     builder = TurnBuilder(turn=turn, graph=graph, data=data, owner=context.owner, random=context.random, started=[])
     builder.schedule(find_due_at_start(graph))
     results: list[tuple[str, Result]] = []

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from domain.graphs.configs import MapConfig
-from domain.graphs.graph import ErrorClass, MapNode, Node
+from domain.expressions.cel import compile_condition
+from domain.expressions.common import ExpressionFault
+from domain.graphs.configs import MapConfig, RepeatConfig
+from domain.graphs.graph import ErrorClass, MapNode, Node, RepeatNode
 from domain.runs.facts import ItemOutcome, ItemResult, StepError
 from domain.runs.run import Run, RunStatus, compute_usage_totals
 from engine.steps.contract import Failed, Succeeded, build_failure
@@ -50,6 +52,12 @@ def select_counted_items(known: Mapping[int, ItemResult], *, is_late: bool) -> M
     return {item: result for item, result in known.items() if result.outcome is not ItemOutcome.CANCELLED}
 
 
+def has_failed(node: Node, known: Mapping[int, ItemResult]) -> bool:
+    """Return whether a step has failed by the results of its children that are known, whatever the others come to."""
+    failures = sum(result.outcome is not ItemOutcome.COMPLETED for result in known.values())
+    return failures > (_get_failed_items_max(node.config) if isinstance(node, MapNode) else 0)
+
+
 async def compute_step_outcome(
     node: Node, children: int, known: Mapping[int, ItemResult], contents: ContentStore, workspace_id: UUID
 ) -> Succeeded | Failed | None:
@@ -58,6 +66,8 @@ async def compute_step_outcome(
     Raises ContentTooLarge, TooDeep, Unavailable.
     """
     failures = [result for _, result in sorted(known.items()) if result.outcome is not ItemOutcome.COMPLETED]
+    if isinstance(node, RepeatNode) and not failures:
+        return await _compute_rounds_outcome(node.config, known, contents, workspace_id)
     if not isinstance(node, MapNode):
         if failures:
             return build_failure(ErrorClass.CHILD_FAILED, f"the child run failed: {_get_message(failures[0])}")
@@ -81,6 +91,28 @@ async def compute_step_outcome(
             outputs.append({"error": {"error_class": error.error_class.value, "message": error.message}})
     output = outputs if isinstance(node, MapNode) else outputs[0]
     return Succeeded(output, await keep(contents, workspace_id, output))
+
+
+async def _compute_rounds_outcome(
+    config: RepeatConfig, known: Mapping[int, ItemResult], contents: ContentStore, workspace_id: UUID
+) -> Succeeded | Failed | None:
+    """Return the outcome of a repeat from its completed rounds; None while another round is due."""
+    if not known:
+        return None
+    last = max(known)
+    outputs = await resolve(contents, workspace_id, known[last].output)
+    steps: dict[str, object] = {name: {"output": output} for name, output in outputs.items()}
+    try:
+        holds = compile_condition(config.until).holds({"round": last}, steps)
+    except ExpressionFault as fault:
+        message = f"until cannot be evaluated after round {last}: {fault.message}"
+        return build_failure(ErrorClass.EXPRESSION, message)
+    if holds or (last + 1 >= config.most_rounds and config.on_limit == "continue"):
+        return Succeeded(outputs, known[last].output)
+    if last + 1 < config.most_rounds:
+        return None
+    message = f"until did not hold after any of {config.most_rounds} rounds (most_rounds)"
+    return build_failure(ErrorClass.CHILD_FAILED, message)
 
 
 def _get_failed_items_max(config: MapConfig) -> int:

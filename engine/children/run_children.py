@@ -7,7 +7,7 @@ from uuid import UUID
 from domain.folded import Folded
 from domain.graphs.compiled import CompiledGraph
 from domain.graphs.graph import Node
-from domain.runs.facts import StepWaiting, WaitFor
+from domain.runs.facts import Parent, StepWaiting, WaitFor
 from domain.runs.run import Run
 from domain.runs.steps import Step, StepStatus
 from engine.children.step_children import StepChildren, is_past_deadline
@@ -24,6 +24,7 @@ class RunChildren:
         self._context = context
         self._children: dict[str, StepChildren] = {}
         self._resting: set[str] = set()
+        self._unrecorded: list[tuple[UUID, Parent]] = []
 
     def notify_ended(self, node: str, item: int, run_id: UUID) -> bool:
         """Note that a child has ended; return whether its step must be tended again."""
@@ -32,6 +33,10 @@ class RunChildren:
             return False
         self._resting.discard(node)
         return True
+
+    def list_unrecorded(self) -> list[tuple[UUID, Parent]]:
+        """Return the children that have ended and are in no result: their steps may wait for them no longer."""
+        return [*self._unrecorded, *(found for each in self._children.values() for found in each.list_unrecorded())]
 
     def list_untended(self, run: Run, busy: Collection[str], results: Collection[tuple[str, Any]]) -> list[str]:
         """Return the steps that wait for children and that no task tends."""
@@ -63,6 +68,8 @@ class RunChildren:
     def _get_children(self, held: Folded[Run], node: Node, step: Step) -> StepChildren:
         children = self._children.get(node.id)
         if children is None or children.attempt != step.attempt:
+            if children is not None:
+                self._unrecorded += children.list_unrecorded()
             children = self._children[node.id] = StepChildren(self._context, held, node, _get_waiting(step))
         return children
 

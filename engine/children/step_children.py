@@ -22,12 +22,12 @@ from commands.runs.lifecycle import CancelRun, cancel_run
 from commands.runs.start import RunSources, StartRun, start_run
 from commands.runs.turn import Turn, append_turn
 from domain.folded import Folded
-from domain.graphs.graph import ErrorClass, Node
+from domain.graphs.graph import ErrorClass, Node, RepeatNode
 from domain.runs.facts import ItemResult, Parent, StepWaiting
 from domain.runs.run import Run
 from domain.runs.steps import Step
 from engine.children.inline_child import load_inline_graph, run_to_end
-from engine.children.outcome import build_item_result, compute_step_outcome, select_counted_items
+from engine.children.outcome import build_item_result, compute_step_outcome, has_failed, select_counted_items
 from engine.executors import BUG
 from engine.steps.child import get_child_concurrency, get_child_workflow_id
 from engine.steps.contract import ItemsSettled, build_failure
@@ -86,6 +86,20 @@ class StepChildren:
         self._starting: asyncio.Future[list[BaseException | None]] | None = None
 
     @property
+    def _has_rounds(self) -> bool:
+        """Return whether each child starts with the outputs of the one before, as recorded."""
+        return isinstance(self._node, RepeatNode)
+
+    async def _build_inputs(self, item: int, step: Step) -> Any:  # noqa: ANN401  # JSON of any shape
+        if not self._has_rounds:
+            return self._inputs[item]
+        last = step.items.get(item - 1)
+        outputs = (
+            None if last is None else await resolve(self._context.contents, self._parent.workspace_id, last.output)
+        )
+        return {**self._inputs[0], "round": item, "last": outputs}
+
+    @property
     def attempt(self) -> int:
         """Return the attempt of the step that these children belong to."""
         return self._waiting.attempt
@@ -102,6 +116,12 @@ class StepChildren:
         self._wake.set()
         return True
 
+    def list_unrecorded(self) -> list[tuple[UUID, Parent]]:
+        """Return the children that are known to have ended and whose results have not been handed on."""
+        items = sorted((self._ended & self._under_way) | {result.item for result in self._ready})
+        parent = self._parent.stream_id
+        return [(self.get_id(item), Parent(run_id=parent, node=self._node.id, item=item)) for item in items]
+
     async def tend(self, step: Step, metadata: Metadata) -> ItemsSettled | None:
         """Start what may start and return what has ended; None when nothing happens for a while. Never raises."""
         try:
@@ -117,10 +137,10 @@ class StepChildren:
             self._inputs = await resolve(self._context.contents, self._parent.workspace_id, self._waiting.items)
         while len(step.items) < self._waiting.children:
             await self._gather_ended()
-            if self._is_late():
+            if self._is_late() or self._has_failed(step) or (self._has_rounds and self._ready):
                 break
             await self._start_next(step, metadata)
-            while self._may_start_more():
+            while self._may_start_more() and not self._has_failed(step):
                 await self._start_next(step, metadata)
             if self._ready:
                 break
@@ -141,8 +161,14 @@ class StepChildren:
     def _is_late(self) -> bool:
         return is_past_deadline(self._waiting, self._context.clock())
 
+    def _has_failed(self, step: Step) -> bool:
+        """Return whether the step has failed by what is known: then no other child starts."""
+        return has_failed(self._node, {**step.items, **{result.item: result for result in self._ready}})
+
     def _may_start_more(self) -> bool:
         """Return whether to start more before recording what has ended: all started so far have ended inline."""
+        if self._has_rounds:
+            return False
         has_more = bool(self._to_restart) or self._next < self._waiting.children
         return has_more and 0 < len(self._ready) < BATCH_ITEMS and not self._under_way
 
@@ -201,7 +227,7 @@ class StepChildren:
             self._next += 1
         self._under_way.update(items)
         # Shielded: an append under way takes effect, and `cancel` must find the child.
-        self._starting = asyncio.gather(*(self._start(item, metadata) for item in items), return_exceptions=True)
+        self._starting = asyncio.gather(*(self._start(item, step, metadata) for item in items), return_exceptions=True)
         outcomes = await asyncio.shield(self._starting)
         faults = {item: fault for item, fault in zip(items, outcomes, strict=True) if fault is not None}
         self._under_way.difference_update(faults)
@@ -209,16 +235,17 @@ class StepChildren:
         for fault in faults.values():
             raise fault
 
-    async def _start(self, item: int, metadata: Metadata) -> None:
+    async def _start(self, item: int, step: Step, metadata: Metadata) -> None:
         """Start a child. One that exists already may have ended unnoticed."""
         context, parent = self._context, self._parent
         now = context.clock()
         child = new_stream(RUN, self.get_id(item), parent.workspace_id, parent.project_id, now)
-        turn = await self._build_start(item, child, now)
+        inputs = await self._build_inputs(item, step)
+        turn = await self._build_start(item, inputs, child, now)
         is_suspect = self._suspects > 0
         graph = None if is_suspect else await load_inline_graph(context, turn.run)
         if graph is not None:
-            turn = run_to_end(context, child, turn, graph, self._inputs[item], metadata.traceparent) or turn
+            turn = run_to_end(context, child, turn, graph, inputs, metadata.traceparent) or turn
         try:
             await append_turn(context.streams, child, turn, metadata)
         except Conflict:
@@ -230,7 +257,7 @@ class StepChildren:
         if turn.run.has_ended:
             await self._add_result(item, turn.run)
 
-    async def _build_start(self, item: int, child: Folded[Run], now: datetime) -> Turn:
+    async def _build_start(self, item: int, inputs: object, child: Folded[Run], now: datetime) -> Turn:
         """Return a turn that only starts a child."""
         parent = self._parent
         workflow_id = get_child_workflow_id(self._node)
@@ -238,7 +265,7 @@ class StepChildren:
         command = StartRun(
             target_id=child.stream_id,
             workflow_id=workflow_id,
-            inputs=await keep(self._context.contents, parent.workspace_id, self._inputs[item]),
+            inputs=await keep(self._context.contents, parent.workspace_id, inputs),
             parent=Parent(run_id=parent.stream_id, node=self._node.id, item=item),
         )
         sources = RunSources(

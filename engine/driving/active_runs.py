@@ -10,6 +10,7 @@ from commands.aggregates import RUN, fold
 from domain.folded import Folded
 from domain.runs.facts import Parent, RunStarted
 from domain.runs.run import Run
+from engine.children.late_costs import count_late_child, may_be_late
 from engine.cluster.leases import Leases
 from engine.cluster.membership import Membership
 from engine.driving.admission import AdmissionQueue, DueRun
@@ -19,7 +20,7 @@ from engine.turns.context import EngineContext
 from engine.turns.lost_attempts import RunTaken
 from store.errors import Unavailable
 from store.log.records import Metadata, Recorded
-from store.retrying import BackOff
+from store.retrying import BackOff, Retrying
 
 
 class ActiveRuns:
@@ -98,8 +99,21 @@ class ActiveRuns:
         driver = self._drivers.get(parent.run_id)
         if isinstance(driver, Driver):
             driver.notify_child_ended(parent.node, parent.item or 0, child_id)
+            is_late = may_be_late(driver.run, parent, child_id)
         else:
+            known = self._context.streams.find_cached(parent.run_id)
+            is_late = known is None or not isinstance(known.state, Run) or may_be_late(known.state, parent, child_id)
             self.wake(parent.run_id, workspace_id)
+        if is_late and (driver is not None or self._membership.prefers(parent.run_id)):
+            self._group.create_task(self._count_late(child_id, workspace_id, parent))
+
+    async def _count_late(self, child_id: UUID, workspace_id: UUID, parent: Parent) -> None:
+        """Record what a child took that its parent no longer waits for. Never raises."""
+        try:
+            async with self._reading.slot(workspace_id):
+                await Retrying(Unavailable).call(lambda: count_late_child(self._context, child_id, parent))
+        except Exception:  # noqa: BLE001  # a bug here must not end the runs: their costs are short of a child's
+            structlog.get_logger("engine").exception("run.late_child_not_counted", run=str(parent.run_id))
 
     def wake_due(self, run_id: UUID, workspace_id: UUID) -> bool:
         """Wake a run in which a step may be due; return False when its workspace has no room for it now."""
@@ -177,6 +191,8 @@ class ActiveRuns:
         if isinstance(moved_to, int):
             driver.notify_version(moved_to)
         await driver.drive()
+        for child_id, parent in driver.list_unrecorded_children():
+            self._group.create_task(self._count_late(child_id, due.workspace_id, parent))
         self._drivers[run_id] = 0
         return driver.was_moved
 

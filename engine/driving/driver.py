@@ -13,7 +13,7 @@ from commands.runs.steps import RefuseResult
 from commands.runs.turn import Turn, append_turn
 from domain.folded import Folded
 from domain.graphs.compiled import CompiledGraph
-from domain.runs.facts import Usage
+from domain.runs.facts import Parent, Usage
 from domain.runs.run import Run, RunStatus
 from domain.runs.steps import StepStatus
 from engine.children.run_children import RunChildren
@@ -75,6 +75,15 @@ class Driver:
         self._is_new = is_new
 
     @property
+    def run(self) -> Run:
+        """Return the run as this driver holds it."""
+        return self._held.state
+
+    def list_unrecorded_children(self) -> list[tuple[UUID, Parent]]:
+        """Return the children that have ended and are in no result of a step."""
+        return self._children.list_unrecorded()
+
+    @property
     def was_moved(self) -> bool:
         """Return whether someone else has moved the run since it was last read, or has retried it."""
         return self._is_stale or self._held.state.attempt != self._run_attempt
@@ -111,7 +120,7 @@ class Driver:
                 self._back_off.reset()
                 if results:
                     self._context.failpoint(FailPoint.RECORDED)
-                if builder.ends_next_turn:
+                if builder.ends_next_turn or builder.was_decided:
                     resuming = True  # from what is recorded now, as an engine that took the run over would
                     continue
                 if self._is_over():
@@ -153,7 +162,7 @@ class Driver:
             builder = self._create_builder()
             builder.schedule_after(builder.settle(results))
             return builder
-        self._data = await resolve_run_data(self._context.contents, self._held)
+        self._data = await resolve_run_data(self._context.contents, self._held, self._context.public_url)
         recorded = await self._resolve_recorded() if resuming else []
         # A result that arrived during these reads belongs to this turn too: its step must not be started once more.
         results.extend(self._results)

@@ -1,5 +1,6 @@
 """Execute the first part of map and workflow steps: compute the inputs of their child runs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
@@ -10,7 +11,7 @@ from domain.expressions.budget import Budget
 from domain.expressions.common import ExpressionFault
 from domain.expressions.jmespath_queries import compile_query
 from domain.graphs.configs import MapConfig, WorkflowConfig
-from domain.graphs.graph import ErrorClass, MapNode, Node, WorkflowNode
+from domain.graphs.graph import ErrorClass, MapNode, Node, RepeatNode, WorkflowNode
 from domain.ids import to_uuid
 from domain.payload import Payload
 from domain.runs.facts import StepWaiting, WaitFor
@@ -34,7 +35,7 @@ class ChildSteps:
     slow: Evaluator = field(default_factory=Evaluator)
 
     async def start_waiting(
-        self, call: StepCall, node: MapNode | WorkflowNode, now: datetime
+        self, call: StepCall, node: MapNode | WorkflowNode | RepeatNode, now: datetime
     ) -> Waiting | Succeeded | Failed:
         """Return the wait for the child runs; a map over an empty list succeeds. Raises ExpressionFault, Unavailable.
 
@@ -43,6 +44,10 @@ class ChildSteps:
         kept = call.run.kept_items.get(node.id)
         if kept is not None:
             return _wait(call, kept.items, kept.children, now, resumes=True)
+        if isinstance(node, RepeatNode):
+            rounds = node.config
+            base = await self.slow.evaluate(call.workspace_id, lambda budget: _pick_inputs(call, rounds.inputs, budget))
+            return _wait(call, await keep(self.contents, call.workspace_id, [base]), rounds.most_rounds, now)
         if isinstance(node, WorkflowNode):
             config = node.config
             inputs = [
@@ -117,8 +122,12 @@ def _compute_deadline(call: StepCall) -> datetime | None:
 def _build_workflow_inputs(call: StepCall, config: WorkflowConfig, budget: Budget) -> object:
     if not config.inputs:
         return resolve_pass_through(call.graph, call.run, call.node.id, call.data)
+    return _pick_inputs(call, config.inputs, budget)
+
+
+def _pick_inputs(call: StepCall, picks: Mapping[str, str], budget: Budget) -> dict[str, object]:
     seen = call.data.to_expression_data()
-    return {name: compile_query(query).apply(seen, budget) for name, query in config.inputs.items()}
+    return {name: compile_query(query).apply(seen, budget) for name, query in picks.items()}
 
 
 def _build_item_inputs(call: StepCall, config: MapConfig, items: list[Any], budget: Budget) -> list[object]:
@@ -135,7 +144,7 @@ def _build_item_inputs(call: StepCall, config: MapConfig, items: list[Any], budg
 
 def get_child_workflow_id(node: Node) -> UUID:
     """Return the id of the workflow that the child runs of a step execute."""
-    if not isinstance(node, MapNode | WorkflowNode):
+    if not isinstance(node, MapNode | WorkflowNode | RepeatNode):
         raise TypeError(f"node {node.id} has no child runs")
     return to_uuid("wf", node.config.workflow_id)
 

@@ -8,7 +8,8 @@ import msgspec
 from domain.expressions.budget import Budget
 from domain.expressions.common import ExpressionFault
 from domain.expressions.liquid_templates import compile_template
-from domain.graphs.configs import DelayConfig
+from domain.graphs.configs import Deadline, DelayConfig, LocalTime, SignalDeadline
+from domain.local_time import DAYS_SEARCHED, find_next_time
 from domain.runs.facts import StepWaiting, WaitFor
 from engine.steps.contract import StepCall
 
@@ -20,7 +21,26 @@ def compute_wait_end(call: StepCall, config: DelayConfig, now: datetime, budget:
     """Return when the wait ends, in UTC. Raises ExpressionFault if `until` does not render a valid time."""
     if config.seconds is not None:
         return now + timedelta(seconds=config.seconds)
+    if config.at is not None:
+        return find_local_time(config.at, now)
     return parse_time(compile_template(config.until or "").render(call.data.to_expression_data(), budget))
+
+
+def find_local_time(at: LocalTime, now: datetime) -> datetime:
+    """Return the next moment at which a local time comes, in UTC. Raises ExpressionFault if there is none."""
+    found = find_next_time(now, at.time, at.timezone, at.day, at.holidays)
+    if found is None:
+        raise ExpressionFault(f"No day within {DAYS_SEARCHED} days is a working day: all are in holidays")
+    return found
+
+
+def compute_deadline(deadline: Deadline | SignalDeadline | None, now: datetime) -> datetime | None:
+    """Return when a deadline is over, in UTC; None where there is none. Raises ExpressionFault."""
+    if deadline is None:
+        return None
+    if deadline.at is not None:
+        return find_local_time(deadline.at, now)
+    return now + timedelta(seconds=deadline.after_seconds or 0)
 
 
 def parse_time(text: str) -> datetime:

@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from domain.graphs.configs import HumanConfig
 from domain.payload import Payload
 from domain.runs.facts import StepWaiting, WaitFor
 from engine.steps.contract import StepCall
+from engine.steps.delay import compute_deadline
 
 _canonical = msgspec.json.Encoder(order="deterministic")
 
@@ -36,12 +37,11 @@ def build_human_wait(
     call: StepCall, config: HumanConfig, payload: Payload, shown_hash: str, now: datetime
 ) -> StepWaiting:
     """Return the fact of a step that waits for a person."""
-    deadline = config.deadline
     return StepWaiting(
         node=call.node.id,
         attempt=call.attempt,
         waiting_for=WaitFor.HUMAN,
-        until=None if deadline is None else now + timedelta(seconds=deadline.after_seconds),
+        until=compute_deadline(config.deadline, now),
         assignees=tuple(assignee.user for assignee in config.assignees if assignee.user is not None),
         roles=tuple(assignee.role for assignee in config.assignees if assignee.role is not None),
         form=config.form,

@@ -1,20 +1,40 @@
 """The data of a run that expressions see: `inputs` and `steps.<id>.output`."""
 
-from typing import Any, cast
+from collections.abc import Mapping
+from datetime import UTC
+from typing import Any, Final, cast
+from uuid import UUID
 
 from domain.expressions.common import ExpressionFault
 from domain.graphs.compiled import CompiledEdge, CompiledGraph
+from domain.ids import from_uuid
 from domain.runs.run import Run
+
+NO_DESCRIPTION: Final[Mapping[str, object]] = {}
+
+
+def describe_run(run_id: UUID, run: Run, public_url: str) -> dict[str, object]:
+    """Return what templates and queries see as `run`."""
+    text = from_uuid("run", run_id)
+    started = None if run.started_at is None else run.started_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return {
+        "id": text,
+        "name": run.name,
+        "labels": run.labels,
+        "started_at": started,
+        "signal_url": f"{public_url.rstrip('/')}/v1/runs/{text}:signal",
+    }
 
 
 class RunData:
     """The resolved values of one run, filled as its steps complete; a skipped step has no output."""
 
-    __slots__ = ("inputs", "steps")
+    __slots__ = ("inputs", "run", "steps")
 
-    def __init__(self, inputs: object) -> None:
-        """Create it with the run's inputs."""
+    def __init__(self, inputs: object, run: Mapping[str, object] = NO_DESCRIPTION) -> None:
+        """Create it with the run's inputs, and what expressions see of the run itself."""
         self.inputs = inputs
+        self.run = run
         self.steps: dict[str, Any] = {}
 
     def record_output(self, node: str, output: object) -> None:
@@ -31,7 +51,7 @@ class RunData:
 
     def to_expression_data(self) -> dict[str, Any]:
         """Return a snapshot for templates and queries, so that an output that contains it cannot contain itself."""
-        return {"inputs": self.inputs, "steps": dict(self.steps)}
+        return {"inputs": self.inputs, "steps": dict(self.steps), "run": dict(self.run)}
 
 
 def decide_edges(graph: CompiledGraph, node: str, data: RunData) -> tuple[int, ...]:

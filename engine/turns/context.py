@@ -37,6 +37,8 @@ class EngineContext:
     """A step fails when so many of its attempts in a row were lost, each with its engine."""
     run_data_bytes: int = RUN_DATA_BYTES
     """Limit of the inputs and outputs of one run, counting only what is stored beside the log."""
+    public_url: str = ""
+    """Under which callers reach the API, for `run.signal_url` in templates."""
     failpoint: FailPointHook = noop
     step_counts: StepCounts = field(default_factory=StepCounts)
 

@@ -59,7 +59,8 @@ class TurnBuilder(Struct):
     `busy` are the steps that this engine has under way or waits to retry; they are not claimed again.
     `run_failure` ends the run: it belongs to the first step that has failed for good. It takes effect in this turn,
     unless the run `has_children`: those are asked to cancel first, and an engine that takes the run over in between
-    must find in the log what the run fails by.
+    must find in the log what the run fails by. `was_decided`: what a step waits for had come before, so that the next
+    turn has its result to record.
     """
 
     turn: Turn
@@ -72,6 +73,7 @@ class TurnBuilder(Struct):
     run_data_bytes: int = RUN_DATA_BYTES
     run_failure: FailRun | None = None
     has_children: bool = False
+    was_decided: bool = False
 
     def resume(self, results: Iterable[tuple[str, Result]]) -> None:
         """Continue a run from its recorded state, at whatever point an engine has left it."""
@@ -186,6 +188,7 @@ class TurnBuilder(Struct):
         over_limit = check_data_limit(result.waiting.items, self.turn.run, node, self.run_data_bytes)
         if over_limit is None:
             self.turn.decide(WaitInStep(waiting=result.waiting))
+            self.was_decided |= self.turn.run.steps[node].status is StepStatus.DECIDED
         else:
             self._fail_for_good(node, over_limit)
 

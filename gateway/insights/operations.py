@@ -13,7 +13,7 @@ from gateway.deps import Deps
 from gateway.identity.scopes import Scope
 from gateway.insights.bodies import InsightsBody, create_insights_body
 from gateway.operations.context import RequestContext
-from gateway.operations.operation import DeclaredResponse, Method, Operation
+from gateway.operations.operation import DeclaredResponse, Method, Operation, ResponseHeader
 from gateway.operations.query import WorkflowId, malformed_parameter
 from gateway.operations.results import Result
 from gateway.projects import PROJECT_ID, require_project
@@ -53,7 +53,11 @@ GET_INSIGHTS: Final = Operation(
     scope=Scope.RUNS_READ,
     path_parameters=(PROJECT_ID,),
     query=InsightsQuery,
-    responses=(DeclaredResponse(status=200, description="The insights.", body=InsightsBody),),
+    responses=(
+        DeclaredResponse(
+            status=200, description="The insights.", body=InsightsBody, headers=(ResponseHeader.POSITION,)
+        ),
+    ),
     reads=("projects", "insights", "runs", "workflows"),
     handler=get_insights,
 )

@@ -98,15 +98,14 @@ class Endpoint:
         )
         if self._body is not None:
             await self._read_body(context, self._body, request.receive)
-        if operation.reads:
-            await self._wait_for_position(context)
+        position = await self._prepare_read(context) if operation.reads else None
         result = await operation.handler(context, self._deps)
         if isinstance(result, Result):
-            return render_result(result, self._status, self._media_type)
+            return render_result(result, self._status, self._media_type, read_position=position)
         if isinstance(result, Page):
             following = result.next_cursor
             cursor = self._cursors.encode(following) if isinstance(following, Cursor) else following
-            return render_page(result.items, cursor, request.path, query_texts)
+            return render_page(result.items, cursor, request.path, query_texts, position=result.position or position)
         return result
 
     async def _authorise(self, headers: Headers) -> Caller:
@@ -142,6 +141,14 @@ class Endpoint:
                 raise
             more = await find_more(context, self._deps)
             raise BodyUnacceptable(problems=(*fault.problems, *more)) from fault
+
+    async def _prepare_read(self, context: RequestContext[Any, Any]) -> int:
+        """Wait for the position that the caller asks for; return the one up to which the projections have everything.
+
+        It is taken before the handler reads, which may then show more. Raises what `_wait_for_position` raises.
+        """
+        await self._wait_for_position(context)
+        return await self._deps.checkpoints.read_position(self.operation.reads, context.caller.workspace_id)
 
     async def _wait_for_position(self, context: RequestContext[Any, Any]) -> None:
         """Wait until the operation's projections reach the position that the caller asks for, if it asks.

@@ -35,7 +35,7 @@ HEADER_DESCRIPTIONS: Final[Mapping[ResponseHeader, str]] = {
     ResponseHeader.ETAG: "The version of the resource, for `If-Match`.",
     ResponseHeader.LOCATION: "The path of the resource.",
     ResponseHeader.LINK: "The next page (`rel=next`).",
-    ResponseHeader.POSITION: "The position of the change in the log, for `Callsheet-Min-Position`.",
+    ResponseHeader.POSITION: "Up to which position in the log the response has everything.",
     ResponseHeader.REPLAYED: "`true` if an earlier request with the same `Idempotency-Key` made the change.",
     ResponseHeader.PREFERENCE_APPLIED: "The preference that was applied.",
 }

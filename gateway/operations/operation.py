@@ -81,17 +81,19 @@ class DeclaredResponse(Struct, frozen=True, kw_only=True):
     headers: tuple[ResponseHeader, ...] = ()
 
 
+READ_HEADERS: Final = (ResponseHeader.ETAG, ResponseHeader.POSITION)
+PAGE_HEADERS: Final = (ResponseHeader.LINK, ResponseHeader.POSITION)
 CHANGE_HEADERS: Final = (ResponseHeader.ETAG, ResponseHeader.POSITION, ResponseHeader.REPLAYED)
 
 
 def respond_read(body: type[Struct], description: str) -> DeclaredResponse:
     """Declare a 200 with the current state of a resource and its version as ETag."""
-    return DeclaredResponse(status=200, description=description, body=body, headers=(ResponseHeader.ETAG,))
+    return DeclaredResponse(status=200, description=description, body=body, headers=READ_HEADERS)
 
 
 def respond_page(item: type[Struct], description: str) -> DeclaredResponse:
     """Declare a 200 with a page of items."""
-    return DeclaredResponse(status=200, description=description, list_of=item, headers=(ResponseHeader.LINK,))
+    return DeclaredResponse(status=200, description=description, list_of=item, headers=PAGE_HEADERS)
 
 
 def respond_created(body: type[Struct], description: str) -> DeclaredResponse:

@@ -7,6 +7,7 @@ from litestar.types import HTTPResponseStartEvent, Receive, Send
 from msgspec import Struct
 
 from commands.handler import Outcome
+from domain.folded import Folded
 from gateway.http.idempotency import REPLAYED
 from gateway.http.replies import JSON, Header, Reply, encode
 from projections.runtime.paging import Cursor
@@ -38,6 +39,11 @@ class Result(Struct, frozen=True, kw_only=True):
     waited_seconds: float | None = None
 
     @classmethod
+    def of_read(cls, folded: Folded[Any], body: Struct) -> Self:
+        """Return the response to a read of one resource."""
+        return cls(body=body, version=folded.version, position=folded.position)
+
+    @classmethod
     def of_change(
         cls, outcome: Outcome[Any], body: Struct, *, location: str | None = None, status: int | None = None,
         waited_seconds: float | None = None,
@@ -55,10 +61,14 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """A page of a list. `next_cursor` is None on the last page; a text is sent as it is."""
+    """A page of a list. `next_cursor` is None on the last page; a text is sent as it is.
+
+    `position` is that up to which the list has everything; None: that of the projections that the operation reads.
+    """
 
     items: list[Any]
     next_cursor: Cursor | str | None
+    position: int | None = None
 
 
 class PageBody(Struct, frozen=True, kw_only=True):
@@ -68,13 +78,16 @@ class PageBody(Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-def render_result(result: Result, default_status: int, media_type: Header = JSON) -> Reply:
-    """Return the response to send for a result."""
+def render_result(
+    result: Result, default_status: int, media_type: Header = JSON, *, read_position: int | None = None
+) -> Reply:
+    """Return the response to send for a result; `read_position` is for those that have no position of their own."""
     headers: list[Header] = []
     if result.version is not None:
         headers.append((b"etag", b'"%d"' % result.version))
-    if result.position is not None:
-        headers.append((b"callsheet-position", b"%d" % result.position))
+    position = read_position if result.position is None else result.position
+    if position is not None:
+        headers.append((b"callsheet-position", b"%d" % position))
     if result.replayed:
         headers.append(REPLAYED)
     if result.location is not None:
@@ -88,9 +101,13 @@ def render_result(result: Result, default_status: int, media_type: Header = JSON
     return Reply(status, headers, result.body if isinstance(result.body, bytes) else encode(result.body))
 
 
-def render_page(items: list[Any], next_cursor: str | None, path: str, query: dict[str, str]) -> Reply:
+def render_page(
+    items: list[Any], next_cursor: str | None, path: str, query: dict[str, str], *, position: int | None
+) -> Reply:
     """Return the response to send for a page, with a link to the next one (RFC 8288) that keeps the query."""
     headers: list[Header] = [JSON]
+    if position is not None:
+        headers.append((b"callsheet-position", b"%d" % position))
     if next_cursor is not None:
         target = f"{quote(path, safe='/:')}?{urlencode({**query, 'cursor': next_cursor})}"
         headers.append((b"link", f'<{target}>; rel="next"'.encode()))

@@ -26,7 +26,8 @@ and what insights hold on the page of [insights](insights.md).
 - **PATCH** is a JSON Merge Patch (RFC 7396): fields that are absent stay. Nothing is deleted: `{"status": "archived"}`
   takes a project, workflow or asset out of use, and `{"status": "active"}` brings a project back.
 - **Retries**: where a key is listed, a request that repeats an `Idempotency-Key` gets the first response again.
-- **Reading your writes**: send the `Callsheet-Position` of a write as `Callsheet-Min-Position` of a read.
+- **Reading your writes**: a read by id has every write that was answered before it. Lists may lag: each response has
+  everything up to its `Callsheet-Position`. Send that of a write as `Callsheet-Min-Position` to wait for it.
 - **Ids** look like `prj_…`, `wf_…`, `ast_…` and `run_…`. Ids of another workspace are not found (404).
 - **Problems** are RFC 9457 documents: `code` is for programs, `detail` for people, `errors` locates each fault of a
   body or a query. Quote the `trace_id` when you report one.

@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 from domain.folded import Folded
 from domain.ids import from_uuid
 from domain.payload import Payload
-from domain.runs.facts import ForkedFrom, Parent, StepDecided, StepError, StepWaiting, Usage, WaitFor
+from domain.runs.facts import ForkedFrom, Parent, RunSignalled, StepDecided, StepError, StepWaiting, Usage, WaitFor
 from domain.runs.run import Run, RunStatus, compute_usage_totals
 from domain.runs.steps import Step, StepStatus
 from gateway.http.ids import format_id
@@ -28,7 +28,17 @@ class WaitingBody(Struct, frozen=True, kw_only=True):
     form: dict[str, object] | None
     outcomes: tuple[str, ...]
     shown: Any
+    signal: str | None
     waiting_since: datetime
+
+
+class SignalBody(Struct, frozen=True, kw_only=True):
+    """A signal that a step has got."""
+
+    name: str
+    data: Any
+    signalled_by: str
+    signalled_at: datetime
 
 
 class DecisionBody(Struct, frozen=True, kw_only=True):
@@ -59,6 +69,7 @@ class StepBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_at: datetime | None = None
     waiting: WaitingBody | None = None
     decision: DecisionBody | None = None
+    signal: SignalBody | None = None
     reason: str | None = None
     reused_from: str | None = None
     started_at: datetime | None = None
@@ -110,6 +121,8 @@ class RunBody(Struct, frozen=True, kw_only=True):
     attempt: int
     parent: ParentBody | None
     forked_from: ForkedFromBody | None
+    name: str
+    labels: dict[str, str]
     inputs: Any
     outputs: dict[str, Any] | None
     steps: dict[str, StepBody]
@@ -133,6 +146,8 @@ def list_payloads(run: Run) -> Iterator[Payload]:
             yield step.waiting.shown
         if step.decision is not None:
             yield step.decision.data
+        if step.signal is not None:
+            yield step.signal.data
 
 
 def create_run_body(folded: Folded[Run], contents: Contents = NO_CONTENTS) -> RunBody:
@@ -148,6 +163,8 @@ def create_run_body(folded: Folded[Run], contents: Contents = NO_CONTENTS) -> Ru
         attempt=run.attempt,
         parent=create_parent_body(run.parent) if run.parent is not None else None,
         forked_from=create_origin_body(run.forked_from) if run.forked_from is not None else None,
+        name=run.name,
+        labels=run.labels,
         inputs=show_payload(run.inputs, contents),
         outputs=outputs if run.status is RunStatus.COMPLETED else None,
         steps={node: _create_step_body(step, contents) for node, step in run.steps.items()},
@@ -184,6 +201,7 @@ def _create_step_body(step: Step, contents: Contents) -> StepBody:
         retry_at=step.retry_at,
         waiting=_create_waiting_body(step.waiting, contents) if step.waiting is not None else None,
         decision=_create_decision_body(step.decision, contents) if step.decision is not None else None,
+        signal=_create_signal_body(step.signal, contents) if step.signal is not None else None,
         reason=step.reason,
         reused_from=from_uuid("run", step.reused_from) if step.reused_from is not None else None,
         started_at=step.started_at,
@@ -200,6 +218,7 @@ def _create_waiting_body(waiting: StepWaiting, contents: Contents) -> WaitingBod
         form=waiting.form,
         outcomes=waiting.outcomes,
         shown=show_payload(waiting.shown, contents),
+        signal=waiting.signal,
         waiting_since=waiting.waiting_since,
     )
 
@@ -211,6 +230,15 @@ def _create_decision_body(decision: StepDecided, contents: Contents) -> Decision
         comment=decision.comment,
         decided_by=decision.decided_by,
         decided_at=decision.decided_at,
+    )
+
+
+def _create_signal_body(signal: RunSignalled, contents: Contents) -> SignalBody:
+    return SignalBody(
+        name=signal.name,
+        data=show_payload(signal.data, contents),
+        signalled_by=signal.signalled_by,
+        signalled_at=signal.signalled_at,
     )
 
 

@@ -69,7 +69,7 @@ def _show_value(name: str, value: Any, contents: Contents) -> Any:  # noqa: ANN4
                 "prices": value.prices,
             }
         case UUID():
-            return from_uuid("run" if name == "from_run" else "wf", value)
+            return from_uuid("run" if name in {"from_run", "run_id"} else "wf", value)
         case Parent():
             return create_parent_body(value)
         case ForkedFrom():

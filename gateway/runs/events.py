@@ -5,6 +5,8 @@ They are read from the log itself, so they never lag.
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from commands.aggregates import RUN
 from commands.repository import Streams
 from domain.folded import Folded
@@ -42,7 +44,7 @@ async def list_run_events(request: RequestContext[EventQuery, None], deps: Deps)
     if not is_stream:
         limit = get_page_limit(request, deps)
         found = await deps.log.read_stream(loaded.stream_id, past=after, limit=limit + 1)
-        return await create_page(deps, loaded.workspace_id, found, limit)
+        return replace(await create_page(deps, loaded.workspace_id, found, limit), position=loaded.position)
     if loaded.state.has_ended and after >= loaded.position:
         return Result(body=None, status=204)  # an EventSource does not reconnect after a 204
     source = RunFacts(deps.feed, deps.log, deps.drain, request.target_id)

@@ -5,11 +5,13 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from commands.aggregates import RUN, WORKFLOW
 from commands.runs.start import DecideStep, StartRun
 from domain.project import ProjectNotActive
 from domain.runs.refusals import (
     DeadlinePassed,
     DecisionUnacceptable,
+    InputsUnacceptable,
     NotAnAssignee,
     RunNotFound,
     RunNotRunning,
@@ -25,6 +27,7 @@ from domain.workflow import WorkflowNotActive, WorkflowNotFound
 from gateway.deps import Deps
 from gateway.identity.scopes import Scope
 from gateway.operations.context import RequestContext
+from gateway.operations.current import read_current, require_existing
 from gateway.operations.operation import (
     CHANGE_HEADERS,
     DeclaredResponse,
@@ -66,10 +69,17 @@ PIN_PROBLEMS: Final = (
 """The refusals of pinning a run to graphs and assets."""
 
 
+RunName = Annotated[str, Meta(max_length=200)]
+LabelKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$(?!\n)")]
+Labels = Annotated[dict[LabelKey, Annotated[str, Meta(max_length=200)]], Meta(max_length=20)]
+
+
 class NewRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The inputs of a run to start."""
+    """A run to start: its inputs, a name for people, and labels to find it by."""
 
     inputs: dict[str, Any] = {}
+    name: RunName = ""
+    labels: Labels = {}
 
 
 class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,6 +103,9 @@ async def start_run(request: RequestContext[None, NewRun], deps: Deps) -> Result
         target_id=deps.make_id(),
         workflow_id=request.target_id,
         inputs=await store_inputs(deps, request.workspace_id, request.body.inputs, request.raw_body),
+        raw_inputs=request.body.inputs,
+        name=request.body.name,
+        labels=request.body.labels,
     )
     return await execute_on_run(request, deps, command)
 
@@ -107,7 +120,7 @@ START_RUN: Final = Operation(
     path_parameters=(WORKFLOW_ID,),
     body=RequestBody(type=NewRun, optional=True),
     responses=RUN_RESPONSES,
-    problems=PIN_PROBLEMS,
+    problems=(*PIN_PROBLEMS, InputsUnacceptable),
     idempotent_by_key=True,
     prefer_wait=True,
     handler=start_run,
@@ -116,10 +129,8 @@ START_RUN: Final = Operation(
 
 async def get_run(request: RequestContext[None, None], deps: Deps) -> Result:
     """Return a run."""
-    view = await deps.runs.get(request.workspace_id, request.target_id)
-    if view is None:
-        raise RunNotFound
-    return Result(body=await create_whole_run_body(deps, view), version=view.version)
+    run = await read_current(deps, RUN, request.workspace_id, request.target_id, deps.runs.get)
+    return Result.of_read(run, await create_whole_run_body(deps, run))
 
 
 GET_RUN: Final = Operation(
@@ -159,8 +170,7 @@ LIST_RUNS_OF_PROJECT: Final = Operation(
 
 async def list_runs_of_workflow(request: RequestContext[RunQuery, None], deps: Deps) -> Page:
     """List the runs of a workflow."""
-    if await deps.workflows.get(request.workspace_id, request.target_id) is None:
-        raise WorkflowNotFound
+    await require_existing(deps, WORKFLOW, request.workspace_id, request.target_id)
     return await _list_runs(request, deps, workflow_id=request.target_id)
 
 

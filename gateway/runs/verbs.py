@@ -2,14 +2,20 @@
 
 from typing import Annotated, Any, Final
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
 from commands.runs.lifecycle import CancelRun, ForkRun, RetryRun
+from commands.runs.signal import SendSignal
 from domain.runs.refusals import (
     CompletedPartChanged,
+    DeadlinePassed,
+    InputsUnacceptable,
     RunIsChild,
     RunNotRetriable,
     RunNotRunning,
+    SignalAlreadySent,
+    SignalNotAwaited,
+    SignalUnacceptable,
     StepNotFound,
 )
 from gateway.deps import Deps
@@ -19,6 +25,7 @@ from gateway.operations.operation import Method, Operation, RequestBody
 from gateway.operations.results import Result
 from gateway.runs.operations import PIN_PROBLEMS, RUN_ID, RUN_RESPONSES
 from gateway.runs.responses import execute_on_run, store_inputs
+from store.contents import keep
 
 
 class Cancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +46,13 @@ class Fork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     node: Annotated[str, Meta(min_length=1, max_length=63)]
     inputs: dict[str, Any] | None = None
     newest_graph: bool = False
+
+
+class Signal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The name of a signal that a `wait` step waits for, and its data."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=63)]
+    data: Any = None
 
 
 async def cancel_run(request: RequestContext[None, Cancellation], deps: Deps) -> Result:
@@ -100,6 +114,7 @@ async def fork_run(request: RequestContext[None, Fork], deps: Deps) -> Result:
         source_id=request.target_id,
         node=fork.node,
         inputs=inputs,
+        raw_inputs=UNSET if fork.inputs is None else fork.inputs,
         newest_graph=fork.newest_graph,
     )
     return await execute_on_run(request, deps, command)
@@ -115,10 +130,40 @@ FORK_RUN: Final = Operation(
     path_parameters=(RUN_ID,),
     body=RequestBody(type=Fork),
     responses=RUN_RESPONSES,
-    problems=(*PIN_PROBLEMS, StepNotFound, CompletedPartChanged),
+    problems=(*PIN_PROBLEMS, StepNotFound, CompletedPartChanged, InputsUnacceptable),
     idempotent_by_key=True,
     prefer_wait=True,
     handler=fork_run,
 )
 
-OPERATIONS: Final = (CANCEL_RUN, RETRY_RUN, FORK_RUN)
+
+async def signal_run(request: RequestContext[None, Signal], deps: Deps) -> Result:
+    """Send a signal to the steps of a run that wait for it."""
+    signal = request.body
+    command = SendSignal(
+        target_id=request.target_id,
+        name=signal.name,
+        data=signal.data,
+        data_payload=await keep(deps.contents, request.workspace_id, signal.data),
+        user_id=request.caller.actor.id,
+    )
+    return await execute_on_run(request, deps, command)
+
+
+SIGNAL_RUN: Final = Operation(
+    method=Method.POST,
+    path="/v1/runs/{runId}:signal",
+    operation_id="signalRun",
+    tag="runs",
+    summary="Send a signal (`name`, `data`) to a run. The first of a name counts; one that comes early is kept.",
+    scope=Scope.RUNS_WRITE,
+    path_parameters=(RUN_ID,),
+    body=RequestBody(type=Signal),
+    responses=RUN_RESPONSES,
+    problems=(RunNotRunning, SignalNotAwaited, SignalAlreadySent, SignalUnacceptable, DeadlinePassed),
+    idempotent_by_key=True,
+    prefer_wait=True,
+    handler=signal_run,
+)
+
+OPERATIONS: Final = (CANCEL_RUN, RETRY_RUN, FORK_RUN, SIGNAL_RUN)

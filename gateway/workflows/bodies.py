@@ -23,6 +23,7 @@ class NewWorkflow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     name: Name
     nodes: Any
     edges: Any = []
+    input_schema: Any = None
 
 
 class WorkflowPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +33,7 @@ class WorkflowPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     status: Status | UnsetType = UNSET
     nodes: Any = UNSET
     edges: Any = UNSET
+    input_schema: Any = UNSET
 
 
 class GraphToValidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +41,7 @@ class GraphToValidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     nodes: Any = UNSET
     edges: Any = UNSET
+    input_schema: Any = UNSET
 
 
 class Duplication(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +61,7 @@ class WorkflowBody(Struct, frozen=True, kw_only=True):
     version: int
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
+    input_schema: dict[str, Any] | None
     duplicated_from: str | None
     last_run_id: str | None
     created_at: datetime | None
@@ -91,6 +95,7 @@ def create_workflow_body(folded: Folded[Workflow], last_run_id: UUID | None) -> 
         version=workflow.version,
         nodes=workflow.graph.nodes,
         edges=workflow.graph.edges,
+        input_schema=workflow.graph.input_schema,
         duplicated_from=from_uuid("wf", origin) if origin is not None else None,
         last_run_id=from_uuid("run", last_run_id) if last_run_id is not None else None,
         created_at=folded.created_at,
@@ -98,6 +103,7 @@ def create_workflow_body(folded: Folded[Workflow], last_run_id: UUID | None) -> 
     )
 
 
-def collect_graph(nodes: Any, edges: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON as sent
+def collect_graph(sent: NewWorkflow | WorkflowPatch | GraphToValidate) -> dict[str, Any]:
     """Return the parts of a graph that were sent, unvalidated."""
-    return {name: value for name, value in (("nodes", nodes), ("edges", edges)) if value is not UNSET}
+    parts = (("nodes", sent.nodes), ("edges", sent.edges), ("input_schema", sent.input_schema))
+    return {name: value for name, value in parts if value is not UNSET}

@@ -23,6 +23,7 @@ from gateway.http.rejections import BodyUnacceptable, Problems
 from gateway.http.statuses import convert_status
 from gateway.identity.scopes import Scope
 from gateway.operations.context import RequestContext
+from gateway.operations.current import read_current
 from gateway.operations.operation import (
     DeclaredResponse,
     Method,
@@ -89,7 +90,7 @@ async def create_workflow(request: RequestContext[None, NewWorkflow], deps: Deps
         target_id=deps.make_id(),
         project_id=request.target_id,
         name=new.name,
-        graph=collect_graph(new.nodes, new.edges),
+        graph=collect_graph(new),
     )
     return _respond_created(await request.execute(command))
 
@@ -100,7 +101,7 @@ async def _find_graph_problems(request: RequestContext[None, None], deps: Deps) 
     if not isinstance(sent, dict):
         return ()
     fields = cast("dict[str, Any]", sent)
-    graph = {name: fields[name] for name in ("nodes", "edges") if name in fields}
+    graph = {name: fields[name] for name in ("nodes", "edges", "input_schema") if name in fields}
     return await _validate(deps, request.workspace_id, request.target_id, graph)
 
 
@@ -122,10 +123,13 @@ CREATE_WORKFLOW: Final = Operation(
 
 async def get_workflow(request: RequestContext[None, None], deps: Deps) -> Result:
     """Return a workflow with its newest graph."""
-    view = await deps.workflows.get(request.workspace_id, request.target_id)
-    if view is None:
-        raise WorkflowNotFound
-    return Result(body=create_workflow_body(view, view.last_run_id), version=view.version)
+    row = await deps.workflows.get(request.workspace_id, request.target_id)
+
+    async def find_row(_workspace_id: UUID, _workflow_id: UUID) -> Folded[Workflow] | None:
+        return row
+
+    workflow = await read_current(deps, WORKFLOW, request.workspace_id, request.target_id, find_row)
+    return Result.of_read(workflow, create_workflow_body(workflow, None if row is None else row.last_run_id))
 
 
 GET_WORKFLOW: Final = Operation(
@@ -145,7 +149,7 @@ GET_WORKFLOW: Final = Operation(
 async def change_workflow(request: RequestContext[None, WorkflowPatch], deps: Deps) -> Result:
     """Change a workflow; other nodes or edges create a new version of its graph."""
     patch = request.body
-    sent = collect_graph(patch.nodes, patch.edges)
+    sent = collect_graph(patch)
 
     async def create_command(loaded: Folded[Workflow], version: int) -> Command[Workflow]:
         graph: dict[str, Any] | UnsetType = {**to_json_graph(loaded.state.graph), **sent} if sent else UNSET
@@ -169,7 +173,7 @@ CHANGE_WORKFLOW: Final = Operation(
     path="/v1/workflows/{workflowId}",
     operation_id="changeWorkflow",
     tag="workflows",
-    summary="Change `name`, `nodes`, `edges` or `status` of a workflow.",
+    summary="Change `name`, `nodes`, `edges`, `input_schema` or `status` of a workflow.",
     scope=Scope.WORKFLOWS_WRITE,
     path_parameters=(WORKFLOW_ID,),
     body=RequestBody(type=WorkflowPatch, media_types=PATCH_TYPES),
@@ -224,7 +228,7 @@ async def validate_workflow(request: RequestContext[None, GraphToValidate], deps
     """Validate a graph in place of the workflow's own, and store nothing."""
     sources = Sources(deps.streams, request.workspace_id, fresh=False)
     loaded = await sources.load(WORKFLOW, request.target_id)
-    graph = collect_graph(request.body.nodes, request.body.edges) or to_json_graph(loaded.state.graph)
+    graph = collect_graph(request.body) or to_json_graph(loaded.state.graph)
     problems = await _validate(deps, request.workspace_id, loaded.project_id or request.target_id, graph)
     return Result(body=GraphValidation(valid=not problems, problems=problems))
 

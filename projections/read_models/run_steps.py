@@ -12,6 +12,7 @@ from domain.runs.facts import (
     RunFact,
     RunFailed,
     RunRetried,
+    RunSignalled,
     RunStarted,
     StepCompleted,
     StepStarted,
@@ -121,7 +122,7 @@ class RunStepsProjection:
                 dropped = tuple(node for node in timeline.steps if node not in (*fact.kept, *nodes))
             case RunFailed() | RunCancelled():
                 nodes = tuple(node for node, step in timeline.steps.items() if step.status not in SETTLED)
-            case RunCompleted() | RunCancelRequested():
+            case RunCompleted() | RunCancelRequested() | RunSignalled():
                 pass
             case _:
                 nodes = (fact.node,)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec.json import Encoder
 
-from domain.fact import Fact
+from domain.fact import Fact, get_topic
 from domain.runs.facts import (
     RunCancelled,
     RunFailed,
@@ -49,7 +49,16 @@ delete from tasks
 """
 """Delete all steps of runs that ended or were retried."""
 
+CLOSING: Final = (StepDecided, StepFailed, RunFailed, RunCancelled, RunRetried)
+CLOSING_TOPICS: Final = tuple(map(get_topic, CLOSING))
+"""The topics of the facts after which a task no longer waits, unless it begins to wait again."""
+
 _encode: Final = Encoder().encode
+
+
+def get_closed_node(fact: Fact) -> str | None:
+    """Return the node whose task a closing fact closes; None: those of the whole run."""
+    return fact.node if isinstance(fact, StepDecided | StepFailed) else None
 
 
 class TasksProjection:
@@ -61,9 +70,7 @@ class TasksProjection:
 
     name = "tasks"
     tables = ("tasks",)
-    wants: frozenset[type[Fact]] = frozenset(
-        {StepWaiting, StepDecided, StepFailed, RunFailed, RunCancelled, RunRetried}
-    )
+    wants: frozenset[type[Fact]] = frozenset({StepWaiting, *CLOSING})
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
         """Write the steps that began to wait and delete those that no longer do."""

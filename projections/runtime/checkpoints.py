@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -72,6 +72,20 @@ class Checkpoints:
     def position(self, projection: str) -> int:
         """Return the last known position; 0 when none is known."""
         return self._positions.get(projection, 0)
+
+    async def read_position(self, projections: Sequence[str], workspace_id: UUID) -> int:
+        """Return the position up to which these projections have everything of a workspace. Raises Unavailable.
+
+        Where another process has one of them it is at most `poll_seconds` old.
+        """
+        if not self._followed.issuperset(projections):
+            await self.refresh()
+        return min(self._complete_position(projection, workspace_id) for projection in projections)
+
+    def _complete_position(self, projection: str, workspace_id: UUID) -> int:
+        parked = self._left_out.get(projection, NOTHING_KNOWN).parked
+        position = self.position(projection)
+        return min(position, parked[workspace_id] - 1) if workspace_id in parked else position
 
     def advance(self, projection: str, position: int, *, revision: int | None = None) -> None:
         """Set the position of a projection: everything up to it is readable, except what a revision excludes.

@@ -1,6 +1,6 @@
 """The log: one ordered, append-only history of everything, which is the truth."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -18,6 +18,7 @@ from store.log.queries import (
     RECORDED_AT,
     REPEATED,
     STREAM,
+    STREAM_TAILS,
     WHOLE_RANGE,
     LogFilter,
     range_parameters,
@@ -189,6 +190,16 @@ class Log:
         """
         parameters = {"stream": stream_id, "after": after, "past": past, "limit": limit}
         return decode_readable_events(await self.sessions.rows(STREAM, parameters))
+
+    async def read_stream_tails(self, past: Mapping[UUID, int], topics: Sequence[str]) -> list[Recorded]:
+        """Read the facts of some topics that streams have past a position each, at most 1,000 of a stream.
+
+        Raises Unavailable, UnreadableEvent.
+        """
+        if not past:
+            return []
+        parameters = {"streams": [*past.keys()], "positions": [*past.values()], "topics": [*topics]}
+        return decode_readable_events(await self.sessions.rows(STREAM_TAILS, parameters))
 
     async def read_log(self, *, after: int, limit: int, only: LogFilter = NO_FILTER) -> Page:
         """Read matching facts after a position, oldest first; the page says how far it looked.

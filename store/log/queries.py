@@ -43,6 +43,19 @@ select e.*
 """
 """Read many streams, each in order and up to a version; the inner limit makes the planner use the index."""
 
+STREAM_TAILS: Final = f"""
+select e.*
+  from unnest(%(streams)b::uuid[], %(positions)b::bigint[]) as n (stream, position)
+ cross join lateral (
+       select {COLUMNS}
+         from events
+        where originator_id = n.stream and notification_id > n.position and topic = any (%(topics)b::text[])
+          and state_format <> 0
+        order by originator_version
+        limit 1000) as e
+"""
+"""Read the events of some topics that many streams have past a position each."""
+
 FILTERED_RANGE: Final = f"""
 select {COLUMNS}
   from events

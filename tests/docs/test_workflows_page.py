@@ -96,7 +96,7 @@ async def test_the_first_graph_of_the_page_is_made_run_decided_and_judged(databa
     assert '"status":"waiting"' in said
     assert "event: run.completed" in said
     assert '"outputs":{"final":{"tagline":"[scripted]' in said
-    assert "Cannot be combined with seconds: exactly one of seconds and until is allowed" in said
+    assert "Cannot be combined with seconds: exactly one of seconds, until and at is allowed" in said
     assert '"version":2,"content":"A dry line about {{ variables.thing }}."' in said
     assert '"team":[{"user_id":"usr_ana","role":"owner"},{"user_id":"usr_ben","role":"reviewer"}]' in said
     assert '"asked":{"model":"openai/default","prompt":"One tagline for a desk lamp."}' in said

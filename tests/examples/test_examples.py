@@ -33,7 +33,7 @@ def check_graphs(name: str) -> list[Graph]:
     )
     workflows = [*told.get("sub_workflows", {}).values(), told["workflow"]]
     return [
-        check_graph({"nodes": sent["nodes"], "edges": sent["edges"]}, known)
+        check_graph({name: sent[name] for name in ("nodes", "edges", "input_schema") if name in sent}, known)
         for sent in (replace_names(workflow, ids) for workflow in workflows)
     ]
 
@@ -165,3 +165,35 @@ async def test_an_article_that_nobody_looks_at_is_held(ada: Caller) -> None:
     run = await play_example(ada, {field: value for field, value in told.items() if field != "review"})
     assert run["status"] == "completed", run["error"]
     assert run["outputs"]["held"]["held"] is True
+
+
+async def test_a_book_is_translated_part_by_part(ada: Caller) -> None:
+    told = read_example("book-translation")
+    run = await play_example(ada, told)
+    assert run["status"] == "completed", run["error"]
+    book = run["outputs"]["book"]
+    assert book.startswith("# The lamp keeper (German)\n\n[scripted]")
+    assert len(run["steps"]["translated"]["output"]) == len(told["inputs"]["text"].split("\n\n"))
+    assert run["metrics"]["model_calls"] == 1 + 3 * 3
+    path = f"/v1/workflows/{run['workflow_id']}:run"
+    assert (await ada.post(path, {"inputs": {"title": "x"}})).json()["code"] == "inputs_unacceptable"
+
+
+async def test_a_report_is_planned_approved_and_written_in_rounds(ada: Caller) -> None:
+    told = read_example("research-report")
+    run = await play_example(ada, told)
+    assert run["status"] == "completed", run["error"]
+    assert run["outputs"]["report"].startswith("# Street lamps that wait\n\n[scripted]")
+    assert run["outputs"]["report"].count("\n## ") == 3
+    held = await play_example(ada, told | {"review": {"outcome": "reject"}})
+    assert (held["status"], held["outputs"]) == ("completed", {})
+
+
+async def test_an_order_waits_for_the_answer_of_another_system(ada: Caller) -> None:
+    told = read_example("webhook-answer")
+    async with serve_webhook() as hook:
+        run = await play_example(ada, told, told["inputs"] | {"webhook_url": hook.url})
+    assert run["status"] == "completed", run["error"]
+    assert run["outputs"] == {"receipt": {"order": "A-7", "paid": 12.5, "open": 17.5}}
+    assert run["steps"]["reminder"]["status"] == "skipped"
+    assert hook.sent[-1]["answer_to"].endswith(f"/v1/runs/{run['id']}:signal")

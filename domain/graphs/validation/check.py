@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 import msgspec
 
 from domain.graphs.graph import MOST_EDGES, MOST_NODES, Edge, Graph, Node
+from domain.graphs.validation.json_schema import find_schema_faults
 from domain.graphs.validation.links import (
     Edges,
     GraphLinks,
@@ -92,7 +93,8 @@ def _inner_faults(sent: dict[str, Any], known: KnownReferences) -> Iterator[Faul
     nodes: Nodes = dict(_readable_nodes(raw_nodes, node_shapes))
     edges: Edges = dict(_readable_edges(raw_edges, edge_shapes))
     ids = [cast("dict[str, Any]", node).get("id") if isinstance(node, dict) else None for node in raw_nodes]
-    places = GraphLinks(ids, edges)
+    places = GraphLinks(ids, edges, sent.get("input_schema"))
+    yield from _input_schema_faults(sent.get("input_schema"))
     yield from find_id_faults(ids, places)
     for index, shape in enumerate(node_shapes):
         later = _later_faults(nodes[index], places, known) if index in nodes else ()
@@ -103,6 +105,12 @@ def _inner_faults(sent: dict[str, Any], known: KnownReferences) -> Iterator[Faul
     yield from find_edge_faults(edges, places)
     yield from find_condition_faults(edges, places)
     yield from find_fallback_faults(nodes, edges, places)
+
+
+def _input_schema_faults(schema: object) -> Iterator[Fault]:
+    if isinstance(schema, dict):
+        for fault in find_schema_faults(cast("dict[str, Any]", schema)):
+            yield Fault(("input_schema", *fault.path), fault.message)
 
 
 def _readable_nodes(raw_nodes: list[Any], shapes: list[Faults]) -> Iterator[tuple[int, Node]]:

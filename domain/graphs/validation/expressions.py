@@ -6,13 +6,16 @@ from typing import Final, NamedTuple, TypeAlias, assert_never
 from domain.expressions.jmespath_queries import Query, compile_query
 from domain.expressions.liquid_templates import Template, compile_template
 from domain.graphs.graph import (
+    ComposeNode,
     DelayNode,
     HttpNode,
     HumanNode,
     MapNode,
     Node,
     PromptNode,
+    RepeatNode,
     TransformNode,
+    WaitNode,
     WorkflowNode,
 )
 
@@ -20,7 +23,7 @@ Compile: TypeAlias = Callable[[str], Query] | Callable[[str], Template]
 RootNames: TypeAlias = tuple[str, ...]
 """The names at the top of the data that an expression is given."""
 
-RUN: Final = ("inputs", "steps")
+RUN: Final = ("inputs", "steps", "run")
 PROMPT: Final = (*RUN, "variables")
 CALL: Final = (*RUN, "secrets")
 ITEM: Final = (*RUN, "item", "index")
@@ -38,9 +41,8 @@ class Expression(NamedTuple):
 def iterate_expressions(node: Node) -> Iterator[Expression]:
     """Return every template and query of a node."""
     match node:
-        case PromptNode(config=config):
-            yield from _templates(PROMPT, template=config.template, system=config.system)
-            yield from _picks(RUN, "variables", config.variables)
+        case PromptNode() | ComposeNode():
+            yield from _prompt_expressions(node)
         case HumanNode(config=config):
             yield from _templates(RUN, instructions=config.instructions)
             yield from _picks(RUN, "shows", config.shows)
@@ -55,10 +57,19 @@ def iterate_expressions(node: Node) -> Iterator[Expression]:
         case MapNode(config=config):
             yield from _queries(RUN, items=config.items)
             yield from _picks(ITEM, "inputs", config.inputs)
-        case WorkflowNode(config=config):
+        case WorkflowNode(config=config) | RepeatNode(config=config):
             yield from _picks(RUN, "inputs", config.inputs)
+        case WaitNode():
+            return
         case _:
             assert_never(node)
+
+
+def _prompt_expressions(node: PromptNode | ComposeNode) -> Iterator[Expression]:
+    yield from _templates(PROMPT, template=node.config.template)
+    if isinstance(node, PromptNode):
+        yield from _templates(PROMPT, system=node.config.system)
+    yield from _picks(RUN, "variables", node.config.variables)
 
 
 def _templates(sees: RootNames, **sources: str | None) -> Iterator[Expression]:

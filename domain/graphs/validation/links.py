@@ -1,6 +1,7 @@
 """How the parts of a graph fit together: ids, edges, cycles, fallbacks, and who may refer to whom."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 from domain.expressions.cel import compile_condition
 from domain.expressions.common import ExpressionFault, shorten
@@ -10,7 +11,7 @@ from domain.graphs.graph import Edge, Node, TakeFallback
 from domain.graphs.topology import Ancestors, Successors, iterate_cycles, topological_order
 from domain.graphs.validation.expressions import Expression, iterate_expressions
 from domain.graphs.validation.shape import Fault
-from domain.suggestions import suggest_name
+from domain.suggestions import format_names, suggest_name
 
 Nodes = Mapping[int, Node]
 Edges = Mapping[int, Edge]
@@ -20,8 +21,12 @@ Edges = Mapping[int, Edge]
 class GraphLinks:
     """Where each node id stands first, and which nodes come before which."""
 
-    def __init__(self, ids: Sequence[object], edges: Edges) -> None:
-        """Lay out the graph of those edges that lead from one existing node to another."""
+    def __init__(self, ids: Sequence[object], edges: Edges, input_schema: object = None) -> None:
+        """Lay out the graph of those edges that lead from one existing node to another.
+
+        The inputs are known where the schema of the inputs allows no others than it names.
+        """
+        self._inputs = _closed_inputs(input_schema)
         self.first = {name: index for index, name in reversed(list(enumerate(ids))) if isinstance(name, str)}
         self.successors = _successors(edges, self.first)
         order = topological_order(self.successors)
@@ -39,6 +44,13 @@ class GraphLinks:
                 message = f"Node '{shorten(name)}' does not come before '{shorten(seen_from)}'; use only earlier nodes"
                 yield Fault(path, message)
 
+    def find_input_faults(self, named: frozenset[str], path: tuple[str | int, ...]) -> Iterator[Fault]:
+        """Return the inputs that an expression names and that no run can have."""
+        if self._inputs is not None:
+            for name in sorted(named.difference(self._inputs)):
+                known = format_names(self._inputs) + suggest_name(name, self._inputs)
+                yield Fault(path, f"input_schema allows no input '{shorten(name)}'. It has: {known}")
+
     def describe_missing(self, name: str) -> str:
         """Return a message about an unknown node, with the closest known id."""
         return f"There is no node '{shorten(name)}'{suggest_name(name, self.first)}"
@@ -46,6 +58,18 @@ class GraphLinks:
     def _may_come_before(self, name: str, seen_from: str) -> bool:
         """Return whether a node may come before another; True if unknown (a cyclic graph, or an unreadable id)."""
         return self._ancestors is None or seen_from not in self.first or self._ancestors.is_before(name, seen_from)
+
+
+def _closed_inputs(schema: object) -> tuple[str, ...] | None:
+    """Return the names of all possible inputs; None where the schema leaves them open, or leads elsewhere."""
+    if not isinstance(schema, dict):
+        return None
+    sent = cast("dict[str, object]", schema)
+    properties = sent.get("properties")
+    is_plain = not sent.keys() & {"$ref", "allOf", "anyOf", "oneOf", "patternProperties", "if"}
+    if sent.get("additionalProperties") is not False or not isinstance(properties, dict) or not is_plain:
+        return None
+    return tuple(cast("dict[str, object]", properties))
 
 
 def _successors(edges: Edges, first: Mapping[str, int]) -> Successors:
@@ -95,6 +119,7 @@ def find_expression_faults(node: Node, places: GraphLinks) -> Iterator[Fault]:
             if SECRETS in written.sees and isinstance(compiled, Template) and compiled.parts_secrets:
                 yield Fault(written.path, NOT_WHOLE)
             yield from places.find_reference_faults(compiled.nodes, node.id, written.path)
+            yield from places.find_input_faults(compiled.inputs, written.path)
 
 
 def _root_faults(roots: frozenset[str], written: Expression) -> Iterator[Fault]:
@@ -116,6 +141,7 @@ def find_condition_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
             yield from places.find_reference_faults(
                 condition.nodes - {edge.source}, edge.source, ("edges", index, "when")
             )
+            yield from places.find_input_faults(condition.inputs, ("edges", index, "when"))
 
 
 def find_fallback_faults(nodes: Nodes, edges: Edges, places: GraphLinks) -> Iterator[Fault]:

@@ -8,30 +8,41 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.expressions.common import shorten
+from domain.expressions.cel import compile_condition
+from domain.expressions.common import ExpressionFault, shorten
 from domain.graphs.configs import (
     LONGEST_WAIT_SECONDS,
+    Deadline,
     DecideAtDeadline,
     HttpConfig,
     HumanConfig,
     JsonOutput,
     JsonSchema,
+    LocalTime,
     MapConfig,
+    PromptConfig,
+    RepeatConfig,
+    SignalDeadline,
+    WaitConfig,
 )
 from domain.graphs.graph import (
+    ComposeNode,
     DelayNode,
     HttpNode,
     HumanNode,
     MapNode,
     Node,
     PromptNode,
+    RepeatNode,
     TransformNode,
+    WaitNode,
     WorkflowNode,
 )
 from domain.graphs.references import Reference, iterate_references
 from domain.graphs.validation.json_schema import find_schema_faults
 from domain.graphs.validation.shape import Fault
 from domain.ids import to_uuid
+from domain.local_time import is_time_zone
 from domain.suggestions import format_names
 
 
@@ -75,23 +86,32 @@ def _policy_faults(node: Node) -> Iterator[Fault]:
 def _config_faults(node: Node) -> Iterator[Fault]:
     match node:
         case PromptNode(config=config):
-            yield from _exactly_one(asset_id=config.asset_id, template=config.template)
-            if isinstance(config.output, JsonOutput):
-                yield from _schema_faults(config.output.schema, "config", "output", "schema")
-                if config.on_truncated == "keep":
-                    yield Fault(("config", "on_truncated"), "Must be fail with the format json: cut JSON is no JSON")
+            yield from _prompt_faults(config)
         case HumanNode(config=config):
             yield from _human_faults(config)
         case DelayNode(config=config):
-            yield from _exactly_one(seconds=config.seconds, until=config.until)
+            yield from _exactly_one(seconds=config.seconds, until=config.until, at=config.at)
+            yield from _local_time_faults(config.at, "at")
         case MapNode(config=config):
             yield from _map_faults(config)
         case HttpNode(config=config):
             yield from _http_faults(config)
-        case TransformNode() | WorkflowNode():
+        case WaitNode(config=config):
+            yield from _wait_faults(config)
+        case RepeatNode(config=config):
+            yield from _repeat_faults(config)
+        case TransformNode() | WorkflowNode() | ComposeNode():
             return
         case _:
             assert_never(node)
+
+
+def _prompt_faults(config: PromptConfig) -> Iterator[Fault]:
+    yield from _exactly_one(asset_id=config.asset_id, template=config.template)
+    if isinstance(config.output, JsonOutput):
+        yield from _schema_faults(config.output.schema, "config", "output", "schema")
+        if config.on_truncated == "keep":
+            yield Fault(("config", "on_truncated"), "Must be fail with the format json: cut JSON is no JSON")
 
 
 def _human_faults(config: HumanConfig) -> Iterator[Fault]:
@@ -103,10 +123,38 @@ def _human_faults(config: HumanConfig) -> Iterator[Fault]:
         yield Fault(("config", "outcomes"), f"Outcomes must be unique; listed twice: {format_names(repeated)}")
     if config.form is not None:
         yield from _schema_faults(config.form, "config", "form")
+    yield from _deadline_faults(config.deadline)
     then = config.deadline.then if config.deadline is not None else None
     if isinstance(then, DecideAtDeadline) and then.outcome not in config.outcomes:
         message = f"Unknown outcome '{shorten(then.outcome)}'. Supported: {format_names(config.outcomes)}"
         yield Fault(("config", "deadline", "then", "outcome"), message)
+
+
+def _deadline_faults(deadline: Deadline | SignalDeadline | None) -> Iterator[Fault]:
+    if deadline is None:
+        return
+    for fault in _exactly_one(after_seconds=deadline.after_seconds, at=deadline.at):
+        yield Fault(("config", "deadline", *fault.path[1:]), fault.message)
+    yield from _local_time_faults(deadline.at, "deadline", "at")
+
+
+def _local_time_faults(at: LocalTime | None, *path: str) -> Iterator[Fault]:
+    if at is not None and not is_time_zone(at.timezone):
+        message = f"Unknown time zone '{shorten(at.timezone)}'. Use a name of the IANA database, such as Europe/Berlin"
+        yield Fault(("config", *path, "timezone"), message)
+
+
+def _wait_faults(config: WaitConfig) -> Iterator[Fault]:
+    if config.schema is not None:
+        yield from _schema_faults(config.schema, "config", "schema")
+    yield from _deadline_faults(config.deadline)
+
+
+def _repeat_faults(config: RepeatConfig) -> Iterator[Fault]:
+    try:
+        compile_condition(config.until)
+    except ExpressionFault as fault:
+        yield Fault(("config", "until"), fault.message)
 
 
 def _map_faults(config: MapConfig) -> Iterator[Fault]:
@@ -124,7 +172,8 @@ def _http_faults(config: HttpConfig) -> Iterator[Fault]:
 
 def _exactly_one(**fields: object) -> Iterator[Fault]:
     given = [name for name, value in fields.items() if value is not None]
-    names = " and ".join(fields)
+    *others, last = fields
+    names = f"{', '.join(others)} and {last}"
     if len(given) > 1:
         yield Fault(("config", given[1]), f"Cannot be combined with {given[0]}: exactly one of {names} is allowed")
     elif not given:

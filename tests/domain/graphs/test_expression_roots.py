@@ -23,7 +23,7 @@ def build_map_node(**config: object) -> Json:
     return node(kind="map", config={"workflow_id": CHILD, "items": "inputs.list", **config})
 
 
-RUN = "Supported: inputs, steps; did you mean inputs?"
+RUN = "Supported: inputs, steps, run; did you mean inputs?"
 WRONG = [
     (transform("input.x"), "/nodes/0/config/expression", RUN),
     (transform("{a: inputs.a, b: input.b}"), "/nodes/0/config/expression", RUN),
@@ -34,7 +34,7 @@ WRONG = [
     (
         prompt(template="{{ input.x }}"),
         "/nodes/0/config/template",
-        "Supported: inputs, steps, variables; did you mean inputs?",
+        "Supported: inputs, steps, run, variables; did you mean inputs?",
     ),
     (prompt(template="{% if input.x %}{% endif %}"), "/nodes/0/config/template", "did you mean inputs?"),
     (prompt(template="{{ inputs.x | default: variable.y }}"), "/nodes/0/config/template", "did you mean variables?"),
@@ -44,7 +44,7 @@ WRONG = [
     (call(headers={"X": "{{ secret.key }}"}), "/nodes/0/config/headers/X", "did you mean secrets?"),
     (node(kind="delay", config={"until": "{{ until }}"}), "/nodes/0/config/until", "Unknown name 'until'"),
     (build_map_node(items="item.list"), "/nodes/0/config/items", "Unknown name 'item'"),
-    (build_map_node(inputs={"a": "items"}), "/nodes/0/config/inputs/a", "steps, item, index; did you mean item?"),
+    (build_map_node(inputs={"a": "items"}), "/nodes/0/config/inputs/a", "steps, run, item, index; did you mean item?"),
 ]
 
 

@@ -27,7 +27,7 @@ FAULTS: list[tuple[str, object, str, str]] = [
     ("kind missing", graph({"id": "a"}), "/nodes/0/kind", "missing"),
     ("kind no text", graph({"id": "a", "kind": 3}), "/nodes/0/kind", "missing"),
     ("kind unknown", graph(node(kind="agent")), "/nodes/0/kind", "Unknown kind 'agent'"),
-    ("kind misspelt", graph(node(kind="promt")), "/nodes/0/kind", "map, workflow; did you mean prompt?"),
+    ("kind misspelt", graph(node(kind="promt")), "/nodes/0/kind", "wait, compose, repeat; did you mean prompt?"),
     ("unknown node field", graph(node(colour="red")), "/nodes/0/colour", "Unknown field"),
     ("id missing", graph({"kind": "transform"}), "/nodes/0/id", "missing"),
     ("id wrong", graph(node("A-1")), "/nodes/0/id", "regex"),

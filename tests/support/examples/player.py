@@ -3,7 +3,7 @@
 The file of an example holds a `project`, its `assets` (named as `asset:<name>` where a graph needs their ids), perhaps
 `sub_workflows` by name (named as `workflow:<name>`, and made in their order before the workflow), the `workflow`, the
 `inputs` of a run, and the `review`: what a person answers at every step that waits for one,
-or nothing where nobody does.
+or nothing where nobody does; `signals` has the data of each signal, sent when a step waits for it.
 """
 
 import asyncio
@@ -54,12 +54,12 @@ async def play_example(caller: Caller, plan: Json, inputs: Json | None = None) -
     assert begun.status_code == 202, begun.text
     run = begun.json()["id"]
     async with asyncio.timeout(LONGEST_SECONDS):
-        position = await _follow_and_decide(caller, run, plan.get("review"))
+        position = await _follow_and_decide(caller, run, plan)
     ended = await caller.get(f"/v1/runs/{run}", headers={"callsheet-min-position": position})
     return ended.json()
 
 
-async def _follow_and_decide(caller: Caller, run: str, review: Json | None) -> str:
+async def _follow_and_decide(caller: Caller, run: str, plan: Json) -> str:
     """Follow a run to its last event and decide its human steps. Return the last position."""
     position = ""
     headers = {
@@ -75,6 +75,12 @@ async def _follow_and_decide(caller: Caller, run: str, review: Json | None) -> s
                 continue
             position = sent.id
             event = cast("Json", sent.json())
+            review = plan.get("review")
+            if event["topic"] == "step.waiting" and event["data"]["waiting_for"] == "signal":
+                name = event["data"]["signal"]
+                signal = {"name": name, "data": plan["signals"][name]}
+                signalled = await caller.post(f"/v1/runs/{run}:signal", signal)
+                assert signalled.status_code == 202, signalled.text
             asked = event["topic"] == "step.waiting" and event["data"]["waiting_for"] == "human"
             if asked and review is not None:
                 decided = await caller.post(f"/v1/runs/{run}/steps/{event['data']['node']}:complete", review)

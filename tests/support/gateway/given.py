@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from callsheet.server.serve import Server, create_uvicorn_config, listen
 from callsheet.settings.development import accept_development_tokens
 from callsheet.settings.load import Settings
-from callsheet.wiring.core import EVERYTHING, Core, open_core
+from callsheet.wiring.core import EVERYTHING, Core, Parts, open_core
 from callsheet.wiring.gateway import create_gateway
 from domain.setting_types import SigningSecret
 from gateway.drain import Drain
@@ -41,9 +41,11 @@ class Environment(Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def serving(conninfo: str, settings: Settings) -> AsyncGenerator[Environment]:
+async def serving(
+    conninfo: str, settings: Settings, *, process_parts: Parts = EVERYTHING
+) -> AsyncGenerator[Environment]:
     """Serve a migrated database on a free port for the length of a block."""
-    async with open_core(settings, conninfo, name="test", secret=SECRET, parts=EVERYTHING) as core:
+    async with open_core(settings, conninfo, name="test", secret=SECRET, parts=process_parts) as core:
         listening = listen("127.0.0.1", 0)
         drain = Drain(core.feed)
         gateway = create_gateway(core, accept_development_tokens(settings), SECRET, drain)
