@@ -19,6 +19,7 @@ from bus.delayed_fetch import DelayedFetch
 from bus.settings import FeedSettings
 from bus.watch import StreamWatch, Watching
 from store.errors import Unavailable
+from store.log.gaps import Gap
 from store.log.log import Log
 from store.log.records import Page, Recorded
 from store.retrying import Retrying
@@ -38,6 +39,7 @@ class Feed:
         self._buffer: list[Recorded] = []
         self._buffered_after = 0  # every fact after this position, up to `through`, is in the buffer
         self._through = -1
+        self._checked_at = 0.0
         self._behind = asyncio.Event()
         self._waiting: set[asyncio.Future[None]] = set()
         self._watches: dict[int, set[StreamWatch]] = {}  # by the stream id as an integer: the hash of a UUID is slow
@@ -106,6 +108,14 @@ class Feed:
             self._begin((await self._log.head())[0])
         else:
             await self._catch_up()
+        await self._check_log()
+
+    async def _check_log(self) -> None:
+        """Check once a poll that the log was not rewound meanwhile, by a restore of its database. Raises LogRewound."""
+        now = asyncio.get_running_loop().time()
+        if now - self._checked_at >= self._settings.poll_seconds / 2:
+            self._checked_at = now
+            await self._log.check_unchanged()
 
     async def _pause(self) -> None:
         """Wait until woken, or until the next poll is due."""
@@ -124,13 +134,22 @@ class Feed:
         while True:
             after = self._through
             page = await self._log.read_next(after=after, limit=limit)
+            self._report_gaps(page.gaps)
             # Commits of this process, or events from a bus, may have been appended while the page was read.
             if page.through > self._through:
                 self._extend([event for event in page.events if event.position > self._through], page.through)
             if page.through < after + limit:
                 return
 
+    def _report_gaps(self, gaps: Sequence[Gap]) -> None:
+        """Log missing positions, and count them: readers of the feed go on behind them."""
+        for gap in gaps:
+            self._log.missing_positions += gap.last - gap.first + 1
+            self._logger.error("feed.positions_missing", first=gap.first, last=gap.last)
+
     def _extend(self, recorded: list[Recorded], through: int) -> None:
+        if recorded:
+            self._log.remember(recorded[-1])
         self._buffer.extend(recorded)
         self._through = through
         if len(self._buffer) > 2 * self._settings.buffer_events:

@@ -88,6 +88,8 @@ class NatsSettings(Struct, frozen=True, kw_only=True):
     """Number of cluster servers that store the stream: 1, 3 or 5."""
     stream_hours: Count = 168
     """How long the stream retains an event."""
+    stream_duplicate_seconds: Seconds = 120
+    """How long JetStream remembers the ids of events, to drop a second copy."""
     stream_bytes: Bytes = 1024 * 1024 * 1024
     """Maximum size of the stream in bytes; beyond it the oldest events are removed."""
     relay_page_events: Count = 1_000

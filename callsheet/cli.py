@@ -23,6 +23,7 @@ from callsheet.operate.events import events
 from callsheet.operate.parked import parked
 from callsheet.operate.projections import projections, resolve_projection_names
 from callsheet.operate.rebuild import prune_command, rebuild_command
+from callsheet.operate.recover import recover
 from callsheet.operate.relay import relay
 from callsheet.operate.settings import settings_command
 from callsheet.server.serve import serve as serve_parts
@@ -56,6 +57,7 @@ def main() -> None:
 main.add_command(events)
 main.add_command(projections)
 main.add_command(relay)
+main.add_command(recover)
 main.add_command(settings_command)
 projections.add_command(parked)
 projections.add_command(rebuild_command)

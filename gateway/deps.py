@@ -36,7 +36,6 @@ class Deps:
     """
 
     log: Log
-    log_id: UUID
     feed: Feed
     handler: Handler
     streams: Streams

@@ -27,14 +27,14 @@ def relay_rate(conninfo: str, url: str, events: int) -> float:
 
 async def _measure(conninfo: str, url: str, events: int) -> float:
     log = Log(conninfo, StoreSettings())
-    async with log.opened() as log_id, asyncio.TaskGroup() as group:
+    async with log.opened() as identity, asyncio.TaskGroup() as group:
         serving = [group.create_task(log.run())]
         await log.connected()
         print_progress(f"filling a log with {events:,} events")
         await _fill(log, events)
         feed = Feed(log, FeedSettings())
         serving.append(group.create_task(feed.run()))
-        relay = Relay(conninfo, log_id, feed, NatsSettings())
+        relay = Relay(conninfo, identity, feed, NatsSettings())
         async with connected_to_nats(NatsSettings(url=NatsServers(url)), "bench") as session:
             begun = time.perf_counter()
             serving.append(group.create_task(relay.run(session.client)))

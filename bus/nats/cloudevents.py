@@ -14,7 +14,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from domain.ids import Prefix, from_uuid, to_uuid
 from store.errors import UnreadableEvent
 from store.log.codec import PLAIN_JSON, decode_fact, decode_metadata
-from store.log.event_id import mark_of, marked
+from store.log.epochs import Mark, Witness
+from store.log.identity import LogIdentity
 from store.log.records import Actor, ActorKind, Metadata, Recorded, StoredEvent
 
 MEDIA_TYPE: Final = "application/cloudevents+json"
@@ -40,7 +41,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    """The event's id, `<mark of the log>-<position>`: unique, and the same however often the event is delivered."""
+    """The event's id, `<log tag>-<position>`: unique, and the same however often the event is delivered."""
     source: str
     """The log, as `urn:uuid:…`; ids and positions count within it."""
     type: str
@@ -70,6 +71,9 @@ class Envelope(Struct, frozen=True, kw_only=True):
     """The W3C trace context of the request, if there was one."""
     schemaversion: int | UnsetType = UNSET
     """The version of the fact's schema that the data is written in."""
+    epochafter: str | UnsetType = UNSET
+    """The position after which the epoch of the log tag began, if it is not the first: events of earlier tags with
+    a greater position are no longer in the log."""
     datacontenttype: str = JSON
     data: Raw | UnsetType = UNSET
     """The fact as the log holds it."""
@@ -86,12 +90,13 @@ _decoder: Final = msgspec.json.Decoder(Envelope)
 _any_json: Final = msgspec.json.Decoder()
 
 
-def encode_envelope(log_id: UUID, stored: StoredEvent) -> bytes:
+def encode_envelope(identity: LogIdentity, stored: StoredEvent) -> bytes:
     """Encode a row as an envelope, also when this code cannot decode its fact."""
+    epoch = identity.find_epoch(stored.position)
     return _encoder.encode(
         Envelope(
-            id=marked(mark_of(log_id), stored.position),
-            source=log_id.urn,
+            id=identity.format_event_id(stored.position),
+            source=identity.log_id.urn,
             type=stored.topic,
             subject=_format_subject(stored.topic, stored.stream_id),
             time=stored.recorded_at,
@@ -99,6 +104,7 @@ def encode_envelope(log_id: UUID, stored: StoredEvent) -> bytes:
             workspace=from_uuid("ws", stored.workspace_id),
             project=UNSET if stored.project_id is None else from_uuid("prj", stored.project_id),
             streamversion=stored.version,
+            epochafter=UNSET if epoch is identity.epochs[0] else str(epoch.after),
             **_encode_metadata(stored),
             **_encode_data(stored),
         )
@@ -135,14 +141,35 @@ def _is_json(state: bytes) -> bool:
     return True
 
 
-def decode_envelope(log_id: UUID, payload: bytes) -> Recorded:
+def decode_envelope(identity: LogIdentity, payload: bytes) -> Recorded:
     """Decode an envelope that `encode_envelope` wrote for this log. Raises UnusableEnvelope."""
     try:
         envelope = _decoder.decode(payload)
-        if envelope.source != log_id.urn:
+        if envelope.source != identity.log_id.urn:
             raise UnusableEnvelope(f"{envelope.id} is of another log")
+        if envelope.id != identity.format_event_id(int(envelope.position)):
+            raise UnusableEnvelope(f"{envelope.id} is of another epoch of the log")
         return _to_recorded(envelope)
     except (msgspec.MsgspecError, ValueError, UnreadableEvent, RecursionError) as fault:
+        raise UnusableEnvelope(str(fault)) from fault
+
+
+def decode_witness(payload: bytes, origin: str) -> Witness:
+    """Read what an envelope of any log says about its fact. Raises UnusableEnvelope."""
+    try:
+        envelope = _decoder.decode(payload)
+        return Witness(
+            log_id=UUID(envelope.source.removeprefix("urn:uuid:")),
+            tag=envelope.id.rpartition("-")[0],
+            mark=Mark(
+                position=int(envelope.position),
+                stream_id=_parse_subject(envelope.type, envelope.subject),
+                version=envelope.streamversion,
+                recorded_at=envelope.time,
+            ),
+            origin=origin,
+        )
+    except (msgspec.MsgspecError, ValueError, RecursionError) as fault:
         raise UnusableEnvelope(str(fault)) from fault
 
 

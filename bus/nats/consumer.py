@@ -2,7 +2,6 @@
 
 import asyncio
 from typing import Final
-from uuid import UUID
 
 import structlog
 from nats.aio.client import Client
@@ -12,6 +11,7 @@ from bus.feed import Feed
 from bus.nats.cloudevents import UnusableEnvelope, decode_envelope
 from bus.nats.publisher import POSITION
 from bus.nats.subjects import EVERY_FACT
+from store.log.identity import LogIdentity
 from store.log.records import Recorded
 from store.postgres.connections import cancellable
 
@@ -24,9 +24,9 @@ MOST_PENDING_BYTES: Final = 64 * 1024 * 1024
 class FactConsumer:
     """Decode every fact from NATS, in any order, and add it to the feed, which decides which fact is next."""
 
-    def __init__(self, log_id: UUID, feed: Feed, most_pending: int) -> None:
+    def __init__(self, identity: LogIdentity, feed: Feed, most_pending: int) -> None:
         """Create the consumer. Past `most_pending` waiting messages the newest are dropped, and the log is read."""
-        self._log_id = log_id
+        self._identity = identity
         self._feed = feed
         self._most_pending = most_pending
         self._together: list[Recorded] = []
@@ -53,7 +53,7 @@ class FactConsumer:
         if position.isdecimal() and int(position) <= self._feed.through:
             return
         try:
-            self._together.append(decode_envelope(self._log_id, message.data))
+            self._together.append(decode_envelope(self._identity, message.data))
         except UnusableEnvelope as odd:
             self._log_unusable(message, odd)
             self._feed.wake()

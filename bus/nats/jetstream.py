@@ -19,8 +19,6 @@ from store.log.codec import MAX_FACT_BYTES
 LARGEST_MESSAGE: Final = 2 * MAX_FACT_BYTES
 """A fact of the largest size in its envelope, also in base64."""
 
-DUPLICATE_WINDOW_SECONDS: Final = 120.0
-
 
 class StreamUnusable(Exception):  # noqa: N818  # a message for the operator of NATS
     """The stream cannot be created or configured; the message says what an operator has to fix."""
@@ -74,6 +72,6 @@ def _build_config(there: StreamConfig, settings: NatsSettings) -> StreamConfig:
         max_msgs=-1,  # no limit but the two above: it would drop facts that subscribers have not seen
         max_msgs_per_subject=-1,
         max_msg_size=-1,
-        duplicate_window=min(DUPLICATE_WINDOW_SECONDS, settings.stream_seconds),
+        duplicate_window=min(settings.stream_duplicate_seconds, settings.stream_seconds),
         allow_direct=True,
     )

@@ -44,6 +44,8 @@ class _Ack(Struct, frozen=True):
     """The response of JetStream to a publish (NATS ADR-1)."""
 
     stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
     error: _Refusal | None = None
 
 
@@ -61,13 +63,19 @@ class Publisher:
         self._batch = 0
         self._token = ""
         self._unacknowledged = 0
+        self._duplicates: list[int] = []
         self._settled: asyncio.Future[None] | None = None
 
-    async def publish(self, messages: Sequence[Message]) -> None:
-        """Publish messages in order and wait until each is acknowledged. Raises NotPublished."""
+    async def publish(self, messages: Sequence[Message]) -> Sequence[int]:
+        """Publish messages in order and wait until each is acknowledged.
+
+        Return the sequences of the messages that the stream had already under the id of one of these: it stored
+        nothing then. Raises NotPublished.
+        """
         self._batch += 1
         self._token = f"{self._inbox}.{self._batch}"
         self._unacknowledged = len(messages)
+        self._duplicates = []
         self._settled = asyncio.get_running_loop().create_future()
         try:
             with cancellable():
@@ -83,31 +91,38 @@ class Publisher:
             raise NotPublished(str(fault)) from fault
         finally:
             self._settled = None
+        return self._duplicates
 
     async def receive_ack(self, message: Msg) -> None:
         """Count an acknowledgement, or fail the batch for any other response."""
         settled = self._settled
         if settled is None or settled.done() or message.subject != self._token:
             return  # of an abandoned batch
-        if fault := _find_fault(message):
-            settled.set_exception(NotPublished(fault))
+        try:
+            ack = _read_ack(message)
+        except NotPublished as fault:
+            settled.set_exception(fault)
             return
+        if ack.duplicate:
+            self._duplicates.append(ack.seq)
         self._unacknowledged -= 1
         if self._unacknowledged == 0:
             settled.set_result(None)
 
 
-def _find_fault(message: Msg) -> str | None:
-    """Return what is wrong with a response; None for an acknowledgement."""
+def _read_ack(message: Msg) -> _Ack:
+    """Return an acknowledgement. Raises NotPublished for any other response."""
     if not message.data:
-        return "no stream takes facts"  # the server answers by itself: no responders (status 503)
+        raise NotPublished("no stream takes facts")  # the server answers by itself: no responders (status 503)
     try:
         ack = _acks.decode(message.data)
     except msgspec.MsgspecError as fault:
-        return f"an answer that is none: {fault}"
+        raise NotPublished(f"an answer that is none: {fault}") from fault
     if ack.error is not None:
-        return ack.error.description
-    return None if ack.stream else "an answer of somebody else than JetStream"
+        raise NotPublished(ack.error.description)
+    if not ack.stream:
+        raise NotPublished("an answer of somebody else than JetStream")
+    return ack
 
 
 @asynccontextmanager

@@ -5,10 +5,10 @@ the cursor moved are published again after a crash: JetStream deduplicates ids f
 events by their id.
 """
 
+import time
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Final
-from uuid import UUID
 
 import structlog
 from nats.aio.client import Client
@@ -19,11 +19,23 @@ from bus.nats.cloudevents import MEDIA_TYPE, encode_envelope
 from bus.nats.jetstream import StreamUnusable, ensure_stream
 from bus.nats.publisher import CONTENT_TYPE, MESSAGE_ID, POSITION, Message, NotPublished, Publisher, publishing
 from bus.nats.relay_status import LOCK, SESSION_LABEL
+from bus.nats.stream_witness import WitnessUnreadable, announce_epochs, read_last_witness, read_witness
 from bus.nats.subjects import format_subject
 from bus.settings import NatsSettings
 from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
-from store.log.event_id import mark_of, marked
+from store.log.epochs import (
+    LogRewound,
+    LogState,
+    Mark,
+    Rewind,
+    Witness,
+    begin_epoch,
+    create_tag,
+    find_rewind,
+    read_state,
+)
+from store.log.identity import LogIdentity
 from store.log.raw_reads import read_raw_range
 from store.log.records import StoredEvent
 from store.postgres.connections import ASYNC_COMMIT, OpenConnections, add_bounds, cancellable
@@ -37,18 +49,31 @@ CARRIER: Final = "nats"
 BEGIN: Final = "insert into relay_cursors (carrier) values (%b) on conflict do nothing"
 """Create the cursor of a carrier without one: then the whole log is published."""
 
-CURSOR: Final = "select position from relay_cursors where carrier = %b"
-"""Read how far a carrier has come."""
+CURSOR: Final = "select position, log_tag from relay_cursors where carrier = %b"
+"""Read how far a carrier has come, and in which epoch of the log."""
+
+REALIGN: Final = """
+update relay_cursors set position = %(position)b::bigint, log_tag = %(tag)b, moved_at = now()
+ where carrier = %(carrier)b and position = %(expected)b::bigint and log_tag is not distinct from %(expected_tag)b
+returning position
+"""
+"""Move the cursor back to where the facts that it has published are still in the log."""
 
 MOVE: Final = """
 update relay_cursors set position = %(position)b::bigint, moved_at = now()
- where carrier = %(carrier)b and position = %(expected)b::bigint
+ where carrier = %(carrier)b and position = %(expected)b::bigint and log_tag = %(tag)b
+   and log_tag = (select tag from log_epochs order by number desc limit 1)
 returning position
 """
-"""Move the cursor from where this relay left it; it matches no row when another relay has moved it."""
+"""Move the cursor from where this relay left it.
+
+It matches no row when another relay has moved it, or when a new epoch of the log has begun.
+"""
 
 LOST: Final = (Unavailable, RoleLost)
 """What a new connection may mend."""
+
+RETRIED: Final = (*LOST, NotPublished, StreamUnusable, WitnessUnreadable)
 
 
 class Relaying(StrEnum):
@@ -69,7 +94,7 @@ class Relay:
     def __init__(
         self,
         conninfo: str,
-        log_id: UUID,
+        identity: LogIdentity,
         feed: Feed,
         settings: NatsSettings,
         *,
@@ -82,8 +107,7 @@ class Relay:
         self._conninfo = add_bounds(
             conninfo, statement_timeout_ms=statement_timeout_ms, application_name=name_session(SESSION_LABEL)
         )
-        self._log_id = log_id
-        self._mark = mark_of(log_id)
+        self._identity = identity
         self._feed = feed
         self._settings = settings
         self._failpoint = failpoint
@@ -97,13 +121,15 @@ class Relay:
         self.doing = Relaying.AWAY
         self.fault: str | None = None
         self.position = 0
+        self.foreign_duplicates = 0
 
     async def run(self, client: Client) -> None:
-        """Relay over a connection to NATS until cancelled; retry with back-off."""
+        """Relay over a connection to NATS until cancelled; retry with back-off.
+
+        Raises LogRewound when the stream has facts that the log has not, or when a new epoch of the log has begun.
+        """
         try:
-            async for attempt in Retrying(
-                *LOST, NotPublished, StreamUnusable, back_off=self._back_off, on_failure=self._handle_failure
-            ):
+            async for attempt in Retrying(*RETRIED, back_off=self._back_off, on_failure=self._handle_failure):
                 with attempt:
                     async with self._role.hold(
                         self._conninfo, self._stand_by, self._log_ended_relay, self._connections
@@ -136,19 +162,46 @@ class Relay:
         # A cursor that is lost in a crash costs some messages published twice.
         await connection.execute(ASYNC_COMMIT)
         await connection.execute(BEGIN, [CARRIER])
-        row = await (await connection.execute(CURSOR, [CARRIER])).fetchone()
-        if row is None:
-            raise RoleLost("the cursor is gone")
-        self.position = row[0]
+        state = await self._compare(connection, client)
+        self.position = await self._realign(connection, state)
+        await announce_epochs(client, self._settings.stream, state.identity)
         if self.doing is not Relaying.REFUSED:
             self._logger.info("relay.relaying", position=self.position)
         self.doing, self.fault = Relaying.RELAYING, None
         async with publishing(client, self._settings.relay_ack_seconds) as publisher:
             while True:
                 await self._feed.wait_past(self.position)
-                await self._step(connection, publisher)
+                await self._step(connection, client, publisher)
 
-    async def _step(self, connection: AsyncConnection[Any], publisher: Publisher) -> None:
+    async def _compare(self, connection: AsyncConnection[Any], client: Client) -> LogState:
+        """Compare the log with the stream. Raises LogRewound."""
+        state = await read_state(connection)
+        witness = await read_last_witness(client, self._settings.stream)
+        if witness is not None and (rewind := await find_rewind(connection, state, witness)) is not None:
+            tag = create_tag(state.identity, int(time.time() * 1_000), [witness.tag])
+            await begin_epoch(connection, state, rewind, tag)
+            raise LogRewound(rewind.reason)
+        if state.identity.tag != self._identity.tag:
+            raise LogRewound(f"the epoch {state.identity.tag} of the log began: {state.identity.epoch.reason}")
+        return state
+
+    async def _realign(self, connection: AsyncConnection[Any], state: LogState) -> int:
+        """Return the cursor, moved back to the start of an epoch that began since it was moved, and to the head."""
+        row = await (await connection.execute(CURSOR, [CARRIER])).fetchone()
+        if row is None:
+            raise RoleLost("the cursor is gone")
+        position, tag = row
+        identity = state.identity
+        valid = identity.find_valid_position(tag or identity.epochs[0].tag, position)
+        aligned = min(state.head, identity.epoch.after if valid is None else valid)
+        if aligned != position:
+            self._logger.warning("relay.realigned", position=aligned, before=position, tag=identity.tag)
+        move = {"carrier": CARRIER, "position": aligned, "tag": identity.tag, "expected": position, "expected_tag": tag}
+        if await (await connection.execute(REALIGN, move)).fetchone() is None:
+            raise RoleLost("another relay has moved the cursor")
+        return aligned
+
+    async def _step(self, connection: AsyncConnection[Any], client: Client, publisher: Publisher) -> None:
         """Publish one page of what is committed, and move the cursor once all of it is acknowledged."""
         through, limit = self._feed.through, self._settings.relay_page_events
         cursor = connection.cursor(binary=True)
@@ -156,18 +209,40 @@ class Relay:
         if len(events) == limit:
             through = events[-1].position
         if events:
-            await publisher.publish(self._messages(events))
+            duplicates = await publisher.publish(self._messages(events))
+            await self._check_duplicates(connection, client, events, duplicates)
         self._failpoint("relay.published")
         await self._move(connection, through)
         self._failpoint("relay.saved")
+
+    async def _check_duplicates(
+        self, connection: AsyncConnection[Any], client: Client, events: Sequence[StoredEvent], sequences: Sequence[int]
+    ) -> None:
+        """Check that what the stream had already are these facts, published before a crash. Raises LogRewound.
+
+        Otherwise the ids of other facts are used again: these facts were not stored, and nobody would get them.
+        """
+        by_position = {event.position: event for event in events}
+        for sequence in sequences:
+            witness = await read_witness(client, self._settings.stream, sequence)
+            if witness is not None and _is_of_fact(witness, by_position.get(witness.mark.position)):
+                continue
+            reason = f"a duplicate acknowledgement for a new fact after position {self.position}: sequence {sequence}"
+            self.foreign_duplicates += 1
+            self._logger.error("relay.foreign_duplicate", position=self.position, sequence=sequence)
+            state = await read_state(connection)
+            tags = [] if witness is None else [witness.tag]
+            tag = create_tag(state.identity, int(time.time() * 1_000), tags)
+            await begin_epoch(connection, state, Rewind(after=self.position, reason=reason), tag)
+            raise LogRewound(reason)
 
     def _messages(self, events: Sequence[StoredEvent]) -> list[Message]:
         return [
             Message(
                 format_subject(event.workspace_id, event.project_id, event.topic),
-                encode_envelope(self._log_id, event),
+                encode_envelope(self._identity, event),
                 {
-                    MESSAGE_ID: marked(self._mark, event.position),
+                    MESSAGE_ID: self._identity.format_event_id(event.position),
                     POSITION: str(event.position),
                     CONTENT_TYPE: MEDIA_TYPE,
                 },
@@ -176,8 +251,15 @@ class Relay:
         ]
 
     async def _move(self, connection: AsyncConnection[Any], position: int) -> None:
-        move = {"carrier": CARRIER, "position": position, "expected": self.position}
+        move = {"carrier": CARRIER, "position": position, "expected": self.position, "tag": self._identity.tag}
         if await (await connection.execute(MOVE, move)).fetchone() is None:
-            raise RoleLost("another relay has moved the cursor")
+            raise RoleLost("another relay has moved the cursor, or an epoch of the log began")
         self.position = position
         self._back_off.reset()
+
+
+def _is_of_fact(witness: Witness, event: StoredEvent | None) -> bool:
+    """Return whether a message of the stream is about a stored fact."""
+    return event is not None and witness.mark == Mark(
+        position=event.position, stream_id=event.stream_id, version=event.version, recorded_at=event.recorded_at
+    )

@@ -12,6 +12,7 @@ from domain.ids import to_uuid
 from store.contents import GET, JSON, REFERENCE
 from store.errors import UnreadableEvent
 from store.log.codec import decode_fact
+from store.log.identity import LogIdentity
 from store.log.raw_reads import Connection
 from store.log.records import StoredEvent
 
@@ -22,9 +23,9 @@ VALUE_CHARACTERS_MAX: Final = 60
 PREFIXES: Final = ("prj", "wf", "ast", "run", "key", "ws")
 
 
-def format_event_line(log_id: UUID, stored: StoredEvent) -> str:
+def format_event_line(identity: LogIdentity, stored: StoredEvent) -> str:
     """Write an event as one line: position, time, topic, stream with version, its short fields, and why it failed."""
-    envelope = build_envelope(log_id, stored)
+    envelope = build_envelope(identity, stored)
     at = f"{stored.recorded_at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
     stream = f"{envelope['subject']} v{stored.version}"
     return replace_control_characters(
@@ -32,9 +33,9 @@ def format_event_line(log_id: UUID, stored: StoredEvent) -> str:
     )
 
 
-def build_envelope(log_id: UUID, stored: StoredEvent) -> dict[str, Any]:
+def build_envelope(identity: LogIdentity, stored: StoredEvent) -> dict[str, Any]:
     """Return the CloudEvents envelope that subscribers receive, as a JSON object."""
-    return cast("dict[str, Any]", msgspec.json.decode(encode_envelope(log_id, stored)))
+    return cast("dict[str, Any]", msgspec.json.decode(encode_envelope(identity, stored)))
 
 
 def find_decoding_error(stored: StoredEvent) -> str | None:

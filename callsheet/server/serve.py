@@ -11,6 +11,7 @@ from typing import Final, Literal
 import structlog
 import uvicorn
 
+from bus.feed import FeedStopped
 from callsheet.server.admin import AdminApp
 from callsheet.server.bounded_http import BoundedHttp
 from callsheet.server.gc_tuning import tune_garbage_collector
@@ -22,6 +23,7 @@ from callsheet.wiring.projections import ALL_PROJECTIONS
 from domain.setting_types import SigningSecret
 from gateway.drain import Drain
 from store.failpoint import FailPointHook, noop
+from store.log.epochs import LogRewound, Witness
 
 BACKLOG: Final = 2_048
 """Length of the queue of connections that are not accepted yet."""
@@ -63,33 +65,92 @@ async def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM; then stop taking requests, end open streams, and stop the parts in order.
 
+    When the log was rewound by a restore of its database, everything starts again without what it held in memory.
     `failpoint` is a test hook called at each crash-sensitive point.
 
     Raises UnsafeDatabase, Unavailable at the start, and whatever ended a part that may not end.
     """
     name = f"{socket.gethostname()}-{os.getpid()}"
-    async with open_core(
-        settings, conninfo, name=name, secret=secret, parts=parts, projections=projections, failpoint=failpoint
-    ) as core:
-        stopping = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-        if Part.GATEWAY in parts:
-            await _serve_gateway(core, settings, secret, stopping)
-        else:
-            await _run_without_gateway(core, settings, stopping)
+    listening: socket.socket | None = None
+    remembered: tuple[Witness, ...] = ()
+    signalled = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, signalled.set)
+    while not signalled.is_set():
+        async with open_core(
+            settings, conninfo, name=name, secret=secret, parts=parts, projections=projections, failpoint=failpoint,
+            remembered=remembered,
+        ) as core:  # fmt: skip
+            life = Life(signalled)
+            if Part.GATEWAY in parts:
+                listening = listening or listen(settings.http.host, settings.http.port)
+                await _serve_gateway(core, settings, secret, life, listening)
+            else:
+                await _run_without_gateway(core, settings, life)
+        if life.rewound is not None:
+            structlog.get_logger("callsheet").error("callsheet.starting_again", reason=str(life.rewound))
+            remembered = () if life.rewound.witness is None else (life.rewound.witness,)
+    if listening is not None:
+        listening.close()
     structlog.get_logger("callsheet").info("callsheet.stopped")
 
 
-async def _run_without_gateway(core: Core, settings: Settings, stopping: asyncio.Event) -> None:
+class Life:
+    """One life of the parts of a process: it ends with a signal, or when the log turns out to be rewound."""
+
+    def __init__(self, signalled: asyncio.Event) -> None:
+        """Create it; `signalled` is set by SIGINT and SIGTERM."""
+        self._signalled = signalled
+        self._ended = asyncio.Event()
+        self.rewound: LogRewound | None = None
+
+    async def run(self, core: Core) -> None:
+        """Keep the parts going until cancelled, or until the log turns out to be rewound."""
+        try:
+            await core.run()
+        except BaseExceptionGroup as group:
+            rewound, others = group.split(LogRewound)
+            # What follows the feed ends with it.
+            others = others and others.split(FeedStopped)[1]
+            if rewound is None or others is not None:
+                raise
+            self.rewound = _find_rewound(rewound)
+            self._ended.set()
+
+    async def wait_until_over(self) -> None:
+        """Wait for a signal, or until the log turns out to be rewound."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._signalled, self._ended)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def wait_until_connected(self, core: Core) -> None:
+        """Wait until appends are taken, or until there is nothing to wait for."""
+        waits = [asyncio.ensure_future(core.log.connected()), asyncio.ensure_future(self.wait_until_over())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+
+def _find_rewound(fault: BaseExceptionGroup[LogRewound] | LogRewound) -> LogRewound:
+    """Return the exception in a group; the first one with a witness if there is one."""
+    leaves = [fault] if isinstance(fault, LogRewound) else [_find_rewound(inner) for inner in fault.exceptions]
+    return next((leaf for leaf in leaves if leaf.witness is not None), leaves[0])
+
+
+async def _run_without_gateway(core: Core, settings: Settings, life: Life) -> None:
     """Run the parts of a process without the gateway."""
     async with asyncio.TaskGroup() as group:
-        parts = group.create_task(core.run(), name="core")
-        await core.log.connected()
+        parts = group.create_task(life.run(core), name="core")
+        await life.wait_until_connected(core)
         tune_garbage_collector()
         with _serve_admin_port(core, settings, group) as admin:
             structlog.get_logger("callsheet").info("callsheet.working", **_describe_process(core, settings), **admin)
-            await stopping.wait()
+            await life.wait_until_over()
         parts.cancel()
 
 
@@ -103,23 +164,25 @@ def _describe_process(core: Core, settings: Settings) -> dict[str, object]:
     return told
 
 
-async def _serve_gateway(core: Core, settings: Settings, secret: SigningSecret, stopping: asyncio.Event) -> None:
+async def _serve_gateway(
+    core: Core, settings: Settings, secret: SigningSecret, life: Life, listening: socket.socket
+) -> None:
     drain = Drain(core.feed)
-    listening = listen(settings.http.host, settings.http.port)
     gateway = create_gateway(core, settings, secret, drain)
     server = Server(create_uvicorn_config(gateway.app, settings.http.shutdown_seconds_max))
     async with asyncio.TaskGroup() as group:
-        parts = group.create_task(core.run(), name="core")
+        parts = group.create_task(life.run(core), name="core")
         beside = group.create_task(gateway.run(), name="gateway tasks")
-        serving = group.create_task(server.serve(sockets=[listening]), name="gateway")
-        await core.log.connected()
+        # A copy: uvicorn closes what it is given, and callers may connect while everything starts again.
+        serving = group.create_task(server.serve(sockets=[listening.dup()]), name="gateway")
+        await life.wait_until_connected(core)
         tune_garbage_collector()
         with _serve_admin_port(core, settings, group) as admin:
             url = format_url(listening)
             structlog.get_logger("callsheet").info(
                 "callsheet.serving", url=url, **_describe_process(core, settings), **admin
             )
-            await stopping.wait()
+            await life.wait_until_over()
             drain.begin()
             server.should_exit = True
             await serving

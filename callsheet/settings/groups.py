@@ -5,14 +5,17 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
-from domain.setting_types import Port, override_variable
+from domain.setting_types import Port, Seconds, override_variable
 
 
 class DataSettings(Struct, frozen=True, kw_only=True):
     """Storage: the data directory of this machine, and the database."""
 
     directory: Path = Path(".callsheet")
-    """Directory of the embedded PostgreSQL (`postgres-18`) and of the development secret."""
+    """Directory of the embedded PostgreSQL (`postgres-18`), of the development secret, and of the checkpoint file by
+    which a restore of the database is noticed. Keep it when you restore."""
+    checkpoint_seconds: Seconds = 1
+    """How often the checkpoint file is written, if the log has grown."""
     database_url: Annotated[str | None, override_variable("DATABASE_URL")] = None
     """PostgreSQL 15 or newer, as a URL or a libpq connection string; without it an embedded one is started."""
 

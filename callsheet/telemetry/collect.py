@@ -67,6 +67,10 @@ class ProcessMetrics:
         metrics.gauge("up", "1 for each part that this process keeps going.", self._up)
         metrics.gauge("database.up", "Whether the database could be asked for this page.", self._database)
         metrics.gauge("log.head", "The last position of the log.", self._head)
+        metrics.gauge("log.epoch", "The number of the epoch of the log: it grows with each rewind.", self._epoch)
+        metrics.counter(
+            "log.positions.missing", "Positions without a row, as this process met them.", self._missing_positions
+        )
         metrics.gauge("append.queue.commands", "Commands that wait to be appended.", self._queue)
         self._register_projections(metrics)
         self._register_relay(metrics)
@@ -110,6 +114,12 @@ class ProcessMetrics:
 
     def _head(self) -> Values:
         return () if self._projections is None else create_unlabelled(self._projections.head)
+
+    def _epoch(self) -> Values:
+        return create_unlabelled(len(self._log.identity.epochs) - 1)
+
+    def _missing_positions(self) -> Values:
+        return create_unlabelled(self._log.missing_positions)
 
     def _queue(self) -> Values:
         return create_unlabelled(self._log.waiting)

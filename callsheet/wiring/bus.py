@@ -1,7 +1,5 @@
 """Which bus a process has, and what it is made of."""
 
-from uuid import UUID
-
 from bus.bus import Bus
 from bus.feed import Feed
 from bus.in_process import InProcessBus
@@ -11,6 +9,7 @@ from bus.nats.consumer import FactConsumer
 from bus.nats.relay import Relay
 from callsheet.settings.load import Settings
 from store.failpoint import FailPointHook
+from store.log.identity import LogIdentity
 from store.log.log import Log
 
 
@@ -18,7 +17,7 @@ def create_bus(  # what a bus is made of
     settings: Settings,
     conninfo: str,
     log: Log,
-    log_id: UUID,
+    identity: LogIdentity,
     feed: Feed,
     name: str,
     relayed: FailPointHook | None,
@@ -36,12 +35,12 @@ def create_bus(  # what a bus is made of
         timeout_ms = settings.store.statement_timeout_ms
         relay = Relay(
             conninfo,
-            log_id,
+            identity,
             feed,
             nats,
             statement_timeout_ms=timeout_ms,
             connections=log.monitor.connections,
             failpoint=relayed,
         )
-    consumer = FactConsumer(log_id, feed, nats.pending_events)
+    consumer = FactConsumer(identity, feed, nats.pending_events)
     return NatsBus(listener, log, feed, consumer, relay, nats, name=f"callsheet {name}")

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import Enum, auto
-from uuid import UUID
+from typing import Final
 
 from bus.bus import Bus
 from bus.feed import Feed
@@ -15,6 +16,7 @@ from callsheet.telemetry.collect import ProcessMetrics
 from callsheet.telemetry.metrics import Metrics
 from callsheet.wiring.bus import create_bus
 from callsheet.wiring.engine import create_engine, open_executors
+from callsheet.wiring.identity import keep_checkpoint, reconcile_log
 from callsheet.wiring.metrics import create_metrics
 from callsheet.wiring.models import load_model_prices
 from callsheet.wiring.projections import ALL_PROJECTIONS, create_projections
@@ -30,9 +32,13 @@ from projections.runtime.worker import Worker
 from store.contents import ContentStore
 from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
+from store.log.epochs import Witness
+from store.log.identity import LogIdentity
 from store.log.log import Log
 from store.log.retention import keep_pruned
-from store.settings import StoreSettings
+
+EPOCH_NOTICE: Final = timedelta(hours=1)
+"""How long `/readyz` reports that an epoch of the log began."""
 
 COMPONENTS = ("store", "engine", "bus", "projections")
 """The packages with migrations, in the order in which they are applied."""
@@ -60,7 +66,6 @@ class Core:
     """The parts of a process, created and opened, that are not the gateway; only `parts` of them are kept going."""
 
     parts: Parts
-    log_id: UUID
     log: Log
     feed: Feed
     bus: Bus
@@ -72,7 +77,7 @@ class Core:
     worker: Worker
     engine: Engine
     readiness: Readiness
-    store: StoreSettings
+    settings: Settings
     watch: ProcessMetrics
 
     async def check_ready(self) -> None:
@@ -101,6 +106,8 @@ class Core:
             *self._list_unconnected(),
             *((f"{let_go} runs were let go by the engine",) if let_go else ()),
             *self.bus.list_degraded(),
+            *list_epoch_notices(self.log.identity, utc_now()),
+            *((f"positions missing in the log: {self.log.missing_positions}",) if self.log.missing_positions else ()),
         )
 
     async def run(self) -> None:
@@ -114,11 +121,12 @@ class Core:
             base.create_task(self.feed.run(), name="feed")
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.bus.run(), name="bus")
+                group.create_task(keep_checkpoint(self.log, self.settings), name="checkpoint")
                 if Part.PROJECTIONS in self.parts:
                     group.create_task(self.worker.run(), name="projections")
                 if Part.ENGINE in self.parts:
                     group.create_task(self.engine.run(), name="engine")
-                group.create_task(keep_pruned(self.log.sessions, self.store, utc_now), name="retention")
+                group.create_task(keep_pruned(self.log.sessions, self.settings.store, utc_now), name="retention")
 
 
 @asynccontextmanager
@@ -131,8 +139,12 @@ async def open_core(
     parts: Parts,
     projections: Sequence[str] = ALL_PROJECTIONS,
     failpoint: FailPointHook = noop,
+    remembered: Sequence[Witness] = (),
 ) -> AsyncGenerator[Core]:
-    """Create and open the parts of a process, with the named projections. Raises UnsafeDatabase, Unavailable."""
+    """Create and open the parts of a process, with the named projections; `remembered` is what it knew of the log.
+
+    Raises UnsafeDatabase, Unavailable.
+    """
     log = Log(conninfo, settings.store)
     feed = Feed(log, settings.feed)
     timeout_ms = settings.store.statement_timeout_ms
@@ -140,10 +152,12 @@ async def open_core(
     checkpoints = Checkpoints(models)
     streams = Streams(log, most_cached=settings.store.aggregate_cache_streams)
     async with AsyncExitStack() as stack:
-        log_id = await stack.enter_async_context(log.opened())
+        await stack.enter_async_context(log.opened())
+        identity = await reconcile_log(log, settings, name, remembered)
         await stack.enter_async_context(models.open())
         metrics = create_metrics(log)
-        bus = create_bus(settings, conninfo, log, log_id, feed, name, failpoint if Part.PROJECTIONS in parts else None)
+        relayed = failpoint if Part.PROJECTIONS in parts else None
+        bus = create_bus(settings, conninfo, log, identity, feed, name, relayed)
         executors = await stack.enter_async_context(open_executors(log, settings, secret, bus.deltas))
         worker = create_worker(conninfo, log, feed, checkpoints, projections, settings, failpoint, metrics)
         engine = create_engine(conninfo, log, feed, streams, executors, models, settings, name, failpoint=failpoint)
@@ -152,11 +166,19 @@ async def open_core(
         names = list_part_names(parts)
         watch = ProcessMetrics(metrics, log=log, models=models, worker=worker, engine=engine, parts=names)
         yield Core(
-            parts=parts, log_id=log_id, log=log, feed=feed, bus=bus, streams=streams,
+            parts=parts, log=log, feed=feed, bus=bus, streams=streams,
             handler=Handler(log, streams, utc_now, load_model_prices(settings)),
-            contents=executors.contents, store=settings.store, models=models, checkpoints=checkpoints,
+            contents=executors.contents, settings=settings, models=models, checkpoints=checkpoints,
             worker=worker, engine=engine, readiness=readiness, watch=watch,
         )  # fmt: skip
+
+
+def list_epoch_notices(identity: LogIdentity, now: datetime) -> tuple[str, ...]:
+    """Return a notice for an epoch of the log that began lately, after a restore."""
+    epoch = identity.epoch
+    if epoch is identity.epochs[0] or epoch.began_at is None or now - epoch.began_at > EPOCH_NOTICE:
+        return ()
+    return (f"the log was rewound to position {epoch.after}: {epoch.reason}",)
 
 
 def create_worker(

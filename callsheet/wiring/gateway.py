@@ -41,9 +41,9 @@ def create_gateway(core: Core, settings: Settings, secret: SigningSecret, drain:
     """Create the gateway of a process."""
     http = settings.http
     identity = assemble_identity(settings.identity, secret.reveal().encode(), utc_now)
+    positions = PositionCodec(core.log.identity)
     deps = Deps(
         log=core.log,
-        log_id=core.log_id,
         feed=core.feed,
         handler=core.handler,
         streams=core.streams,
@@ -59,7 +59,7 @@ def create_gateway(core: Core, settings: Settings, secret: SigningSecret, drain:
         identity=identity.identity,
         drain=drain,
         deltas=core.bus.deltas,
-        event_encoder=EventEncoder(core.contents, PositionCodec(core.log_id), most_cached=http.stream_events_cached),
+        event_encoder=EventEncoder(core.contents, positions, most_cached=http.stream_events_cached),
         workflows_of_runs=WorkflowsOfRuns(core.streams, most_cached=http.stream_runs_cached),
         clock=utc_now,
         make_id=uuid7,

@@ -22,6 +22,7 @@ from store.errors import (
     UnreadableEvent,
     UnstorableText,
 )
+from store.log.epochs import LogRewound
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPES: Final = "https://callsheet.dev/problems/"
@@ -63,7 +64,7 @@ REJECTION_STATUSES: Final[Mapping[type[r.Rejection], int]] = {
     r.Unauthenticated: 401,
     r.NotPermitted: 403,
     r.RequestTooSlow: 408,
-    r.OtherLog: 410,
+    r.CursorReset: 410,
     r.BodyTooLarge: 413,
     r.MediaTypeUnsupported: 415,
     r.BodyUnacceptable: 422,
@@ -159,7 +160,7 @@ def _describe_storage_fault(fault: Exception) -> ProblemDetails:
         case ProjectionParked():
             code = "projection_parked"
             detail = "A projection that this reads stopped at a fault in this workspace. An operator has to repair it."
-        case Unavailable():
+        case Unavailable() | LogRewound():
             code = "unavailable"
         case UnreadableEvent():
             code, headers = "event_unreadable", {"Retry-After": "60"}

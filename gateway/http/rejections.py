@@ -54,10 +54,15 @@ class NotPermitted(Rejection):
     code = "not_permitted"
 
 
-class OtherLog(Rejection):
-    """The position belongs to another log, perhaps from before a restore. Start again without a position."""
+class CursorReset(Rejection):
+    """The position is of a part of the log that a restore has removed. Go on from `Callsheet-Reset-Position`."""
 
-    code = "position_of_another_log"
+    code = "cursor_reset"
+
+    def __init__(self, reset_to: str) -> None:
+        """Create a rejection; `reset_to` is the position up to which the caller's events are still in the log."""
+        super().__init__(headers={"Callsheet-Reset-Position": reset_to})
+        self.reset_to = reset_to
 
 
 class BodyTooLarge(Rejection):

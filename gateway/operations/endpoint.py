@@ -50,8 +50,8 @@ class Endpoint:
         """Prepare the parsers of everything that the operation declares."""
         self.operation = operation
         self._deps = deps
-        self._positions = PositionCodec(deps.log_id)
-        self._cursors = CursorCodec(self._positions.log_tag)
+        self._positions = PositionCodec(deps.log.identity)
+        self._cursors = CursorCodec(self._positions)
         self._query: QueryReader[Any] = QueryReader(
             operation.query,
             self._positions,
@@ -153,7 +153,7 @@ class Endpoint:
     async def _wait_for_position(self, context: RequestContext[Any, Any]) -> None:
         """Wait until the operation's projections reach the position that the caller asks for, if it asks.
 
-        Raises Malformed, OtherLog, ProjectionBehind, ProjectionParked.
+        Raises Malformed, CursorReset, ProjectionBehind, ProjectionParked.
         """
         text = context.headers.get(b"callsheet-min-position")
         if text is None:

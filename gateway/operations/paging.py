@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from gateway.http.rejections import OtherLog
+from gateway.operations.positions import PositionCodec
 from projections.runtime.paging import Cursor, Sort
 
 CURSOR_LENGTH_MAX: Final = 200
@@ -32,23 +32,22 @@ class EncodedCursor(Struct, frozen=True, array_like=True):
 class CursorCodec:
     """Encodes the cursors of lists over one log."""
 
-    def __init__(self, log_tag: str) -> None:
-        """Create a codec; `log_tag` identifies the log."""
-        self._log_tag = log_tag
+    def __init__(self, positions: PositionCodec) -> None:
+        """Create a codec; `positions` knows the log."""
+        self._positions = positions
 
     def encode(self, cursor: Cursor) -> str:
         """Return a cursor as text."""
-        encoded = msgspec.json.encode(EncodedCursor(self._log_tag, cursor.sort, cursor.after))
+        encoded = msgspec.json.encode(EncodedCursor(self._positions.log_tag, cursor.sort, cursor.after))
         return base64.urlsafe_b64encode(encoded).decode().rstrip("=")
 
     def decode(self, text: str) -> Cursor:
-        """Parse a cursor. Raises ValueError, OtherLog."""
+        """Parse a cursor. Raises ValueError, CursorReset."""
         try:
             padded = text[:CURSOR_LENGTH_MAX] + "=" * (-len(text) % 4)
             content = base64.b64decode(padded.encode("ascii"), b"-_", validate=True)
             decoded = msgspec.json.decode(content, type=EncodedCursor)
         except (binascii.Error, msgspec.DecodeError, UnicodeError) as fault:
             raise ValueError("must be a `next_cursor` of this list") from fault
-        if decoded.log != self._log_tag:
-            raise OtherLog
+        self._positions.check(decoded.log, decoded.after)
         return Cursor(decoded.sort, decoded.after)

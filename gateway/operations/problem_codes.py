@@ -25,7 +25,7 @@ def _derive_kinds(operation: Operation) -> Iterator[type[Refusal] | type[r.Rejec
         if isinstance(parameter, PathId):
             yield parameter.not_found
     if operation.reads or any(parameter.kind == "cursor" for parameter in describe_query(operation.query)):
-        yield r.OtherLog
+        yield r.CursorReset
     if operation.body is not None:
         yield from (r.NotReadable, r.BodyTooLarge, r.MediaTypeUnsupported, r.BodyUnacceptable)
     if operation.idempotent_by_key:

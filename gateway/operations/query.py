@@ -125,7 +125,7 @@ class QueryReader(Generic[Q]):
     def read(self, query_string: bytes) -> tuple[Q, dict[str, str]]:
         """Parse a query; return it with the texts of its parameters.
 
-        Raises Malformed with every unknown, repeated or malformed parameter, OtherLog.
+        Raises Malformed with every unknown, repeated or malformed parameter, CursorReset.
         """
         if not query_string:
             return self._empty, {}

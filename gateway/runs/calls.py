@@ -165,7 +165,7 @@ class CallHistory:
 
 async def list_calls(request: RequestContext[CallQuery, None], deps: Deps) -> Page:
     """Return a page of the calls of a step."""
-    codec = PositionCodec(deps.log_id)
+    codec = PositionCodec(deps.log.identity)
     node = request.texts["nodeId"]
     loaded = await deps.streams.reload(RUN, request.target_id)
     if loaded is None or loaded.workspace_id != request.workspace_id:

@@ -13,7 +13,7 @@ from domain.folded import Folded
 from domain.runs.refusals import RunNotFound
 from domain.runs.run import Run
 from gateway.deps import Deps
-from gateway.http.rejections import OtherLog
+from gateway.http.rejections import CursorReset
 from gateway.identity.scopes import Scope
 from gateway.operations.context import RequestContext
 from gateway.operations.operation import DeclaredResponse, Method, Operation, respond_page
@@ -37,22 +37,22 @@ from gateway.streams.tail import Batch
 async def list_run_events(request: RequestContext[EventQuery, None], deps: Deps) -> Page | Result | Response:
     """Return a page of a run's events, or with `Accept: text/event-stream` all of them and then new ones live."""
     is_stream = accepts_event_stream(request.headers)
-    after = await find_start(request, deps, is_stream=is_stream)
+    start = await find_start(request, deps, is_stream=is_stream)
     loaded = await deps.streams.reload(RUN, request.target_id)
     if loaded is None or loaded.workspace_id != request.workspace_id:
         raise RunNotFound
     if not is_stream:
         limit = get_page_limit(request, deps)
-        found = await deps.log.read_stream(loaded.stream_id, past=after, limit=limit + 1)
+        found = await deps.log.read_stream(loaded.stream_id, past=start.after, limit=limit + 1)
         return replace(await create_page(deps, loaded.workspace_id, found, limit), position=loaded.position)
-    if loaded.state.has_ended and after >= loaded.position:
+    if loaded.state.has_ended and start.after >= loaded.position and start.reset_to is None:
         return Result(body=None, status=204)  # an EventSource does not reconnect after a 204
     source = RunFacts(deps.feed, deps.log, deps.drain, request.target_id)
     return open_event_stream(
         deps,
         source,
         request.query,
-        after=after,
+        start,
         is_over=RunEnd(deps.streams, loaded).is_over,
         deltas=(deps.deltas, request.target_id),
     )
@@ -87,7 +87,7 @@ LIST_RUN_EVENTS: Final = Operation(
         STREAM_RESPONSE,
         DeclaredResponse(status=204, description="The run has ended and no event is left.", media_type=None),
     ),
-    problems=(OtherLog,),
+    problems=(CursorReset,),
     last_event_id=True,
     handler=list_run_events,
 )

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct, field
 
 from bus.deltas import DeltaHub
 from gateway.deps import Deps
-from gateway.http.rejections import OtherLog
+from gateway.http.rejections import CursorReset
 from gateway.operations.context import RequestContext
 from gateway.operations.operation import DeclaredResponse
 from gateway.operations.positions import PositionCodec
@@ -53,35 +53,55 @@ def accepts_event_stream(headers: Mapping[bytes, bytes]) -> bool:
     return EVENT_STREAM in headers.get(b"accept", b"")
 
 
-async def find_start(request: RequestContext[Any, None], deps: Deps, *, is_stream: bool) -> int:
-    """Return the position to start after: for a stream `Last-Event-ID` first, then `cursor`, `after` and `from`.
+class Start(Struct, frozen=True, kw_only=True):
+    """The position to start after. With `reset_to` the caller has seen later events that a restore has removed."""
 
-    Raises Malformed, and OtherLog for a position that the log has not reached: it was restored from an older backup.
+    after: int
+    reset_to: str | None = None
+
+
+async def find_start(request: RequestContext[Any, None], deps: Deps, *, is_stream: bool) -> Start:
+    """Return where to start: for a stream `Last-Event-ID` first, then `cursor`, `after` and `from`.
+
+    A stream whose position a restore has removed from the log starts where that is still valid, and says so, since an
+    EventSource cannot read a 410. Raises Malformed; CursorReset for such a position if a page is wanted.
     """
+    codec = PositionCodec(deps.log.identity)
+    try:
+        return Start(after=await _find_position(request, deps, codec, is_stream=is_stream))
+    except CursorReset as reset:
+        if not is_stream:
+            raise
+        return Start(after=codec.decode(reset.reset_to), reset_to=reset.reset_to)
+
+
+async def _find_position(
+    request: RequestContext[Any, None], deps: Deps, codec: PositionCodec, *, is_stream: bool
+) -> int:
     query = request.query
     last = request.headers.get(b"last-event-id") if is_stream else None
     if last:
-        after = _parse_last_event_id(deps.log_id, last)
+        after = _parse_last_event_id(codec, last)
     else:
-        after = query.cursor or query.after or await _find_moment(deps, query.from_)
-    if after > deps.feed.through and after > (await deps.log.head())[0]:
-        raise OtherLog
+        after = query.cursor or query.after or await _find_moment(deps, codec, query.from_)
+    if after > deps.feed.through and after > (head := (await deps.log.head())[0]):
+        raise codec.create_reset(head)  # the log was restored from an older backup
     return after
 
 
-def _parse_last_event_id(log_id: UUID, last: bytes) -> int:
+def _parse_last_event_id(codec: PositionCodec, last: bytes) -> int:
     try:
-        return PositionCodec(log_id).decode(last.decode("latin-1"))
+        return codec.decode(last.decode("latin-1"))
     except ValueError as fault:
         raise malformed_parameter("Last-Event-ID", str(fault)) from fault
 
 
-async def _find_moment(deps: Deps, moment: str | None) -> int:
+async def _find_moment(deps: Deps, codec: PositionCodec, moment: str | None) -> int:
     """Return the position before a moment, which is a position or a time; 0 without one."""
     if not moment:
         return 0
     try:
-        return PositionCodec(deps.log_id).decode(moment)
+        return codec.decode(moment)
     except ValueError:
         pass  # not a position: a time
     try:
@@ -95,8 +115,8 @@ def open_event_stream(
     deps: Deps,
     source: Source,
     query: EventQuery,
+    start: Start,
     *,
-    after: int,
     is_over: IsOver = is_never_over,
     deltas: tuple[DeltaHub, UUID] | None = None,
 ) -> EventStream:
@@ -105,9 +125,16 @@ def open_event_stream(
     pace = None
     if query.speed is not None:
         pace = Pace(speed=query.speed, gap_seconds_max=settings.stream_replay_gap_seconds_max)
-    tail = LogTail(source, after=after, heartbeat_seconds=settings.heartbeat_seconds, pace=pace)
+    tail = LogTail(source, after=start.after, heartbeat_seconds=settings.heartbeat_seconds, pace=pace)
     retry_ms = random.randint(*RETRY_MS)  # noqa: S311  # jitter, nothing secret
-    return EventStream(tail, deps.event_encoder.write, retry_ms=retry_ms, is_over=is_over, deltas=deltas)
+    return EventStream(
+        tail,
+        deps.event_encoder.write,
+        retry_ms=retry_ms,
+        is_over=is_over,
+        deltas=deltas,
+        reset_to=start.reset_to,
+    )
 
 
 def get_page_limit(request: RequestContext[Any, None], deps: Deps) -> int:

@@ -11,7 +11,7 @@ from commands.aggregates import PROJECT
 from domain.project import ProjectNotFound
 from domain.suggestions import find_similar
 from gateway.deps import Deps
-from gateway.http.rejections import OtherLog
+from gateway.http.rejections import CursorReset
 from gateway.identity.scopes import Scope
 from gateway.operations.context import RequestContext
 from gateway.operations.operation import Method, Operation, respond_page
@@ -47,7 +47,7 @@ async def list_project_events(request: RequestContext[ProjectEventQuery, None], 
     """Return a page of a project's events, or with `Accept: text/event-stream` all of them and then new ones live."""
     filters = parse_filters(request.query)
     is_stream = accepts_event_stream(request.headers)
-    after = await find_start(request, deps, is_stream=is_stream)
+    start = await find_start(request, deps, is_stream=is_stream)
     project = await deps.streams.reload(PROJECT, request.target_id)
     if project is None or project.workspace_id != request.workspace_id:
         raise ProjectNotFound
@@ -62,9 +62,9 @@ async def list_project_events(request: RequestContext[ProjectEventQuery, None], 
         filters=filters,
     )
     if is_stream:
-        return open_event_stream(deps, source, request.query, after=after)
+        return open_event_stream(deps, source, request.query, start)
     limit = get_page_limit(request, deps)
-    found = await read_facts(source, after, (await deps.log.head())[0], limit + 1)
+    found = await read_facts(source, start.after, (await deps.log.head())[0], limit + 1)
     return await create_page(deps, request.workspace_id, found, limit)
 
 
@@ -99,7 +99,7 @@ LIST_PROJECT_EVENTS: Final = Operation(
     path_parameters=(PROJECT_ID,),
     query=ProjectEventQuery,
     responses=(respond_page(EventBody, "A page of events."), STREAM_RESPONSE),
-    problems=(OtherLog,),
+    problems=(CursorReset,),
     last_event_id=True,
     handler=list_project_events,
 )

@@ -15,6 +15,7 @@ from gateway.http.rejections import Draining
 from gateway.http.replies import encode
 from gateway.streams.tail import Batch, LogTail
 from store.errors import UnreadableEvent
+from store.log.epochs import LogRewound
 from store.log.records import Recorded
 
 PIECE_BYTES: Final = 64 * 1024
@@ -54,8 +55,11 @@ class EventStream:
         retry_ms: int,
         is_over: IsOver = is_never_over,
         deltas: tuple[DeltaHub, UUID] | None = None,
+        reset_to: str | None = None,
     ) -> None:
         """Create a response. `retry_ms` is how long clients wait before they reconnect.
+
+        With `reset_to` it begins with an event `reset`: what the caller has seen after that position is gone.
 
         With `deltas` (a hub and a run) the pieces of model responses are sent between the facts, without an id.
         """
@@ -65,17 +69,22 @@ class EventStream:
         self._is_over = is_over
         self._deltas = deltas
         self._logger = structlog.get_logger("gateway")
-        self.start: HTTPResponseStartEvent = {"type": "http.response.start", "status": 200, "headers": HEADERS}
+        self._reset_to = reset_to
+        headers = HEADERS if reset_to is None else (*HEADERS, (b"callsheet-reset-position", reset_to.encode()))
+        self.start: HTTPResponseStartEvent = {"type": "http.response.start", "status": 200, "headers": headers}
 
     async def deliver(self, receive: Receive, send: Send) -> None:
         """Send the stream."""
         await send(self.start)
         await _send(send, b"retry: %d\n\n" % self._retry_ms)
+        if self._reset_to is not None:
+            position = self._reset_to.encode()
+            await _send(send, b'id: %b\nevent: reset\ndata: {"position":"%b"}\n\n' % (position, position))
         gone = asyncio.create_task(_wait_for_disconnect(receive, self._tail))
         try:
             async for chunk in self._chunks():
                 await _send(send, chunk)
-        except (CallerGone, Draining, FeedStopped):
+        except (CallerGone, Draining, FeedStopped, LogRewound):
             pass  # the caller reconnects with the last id that it has seen
         except UnreadableEvent as fault:  # the caller reconnects, and gets a problem
             self._logger.warning("events.unreadable", position=fault.position, reason=str(fault))

@@ -15,6 +15,7 @@ from projections.runtime.commit import ExclusionsChanged, OwnedProjection
 from projections.runtime.event_filter import NOTHING_PARKED
 from projections.runtime.parking import CHECKPOINT, ProjectionState, load_state
 from projections.runtime.projection import Projection, Reader
+from projections.runtime.rewind import reset_if_ahead
 from projections.runtime.status import LOCK, label_session
 from projections.settings import ProjectionSettings
 from store.errors import Unavailable
@@ -158,6 +159,7 @@ class Follower:
     async def _serve(self, connection: AsyncConnection[Any]) -> None:
         register(connection)
         await connection.execute(ASYNC_COMMIT)  # a crash costs a moment of folding again
+        await reset_if_ahead(connection, self._projection)
         owned = OwnedProjection(
             connection,
             self._projection,

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic, perf_counter
 from typing import Any, Final
 
@@ -41,6 +41,14 @@ OnBatch = Callable[[int, int, float], None]
 """Is told of each batch that was answered: its commands, the facts committed, the seconds from sending it to then."""
 
 
+CheckConnection = Callable[[AsyncConnection[Any]], Awaitable[None]]
+"""Is called with each new connection before it appends; what it raises ends `run`."""
+
+
+async def accept_connection(_connection: AsyncConnection[Any]) -> None:
+    """Accept every connection."""
+
+
 def unmeasured(_commands: int, _facts: int, _seconds: float) -> None:
     """Measure nothing."""
 
@@ -74,6 +82,7 @@ class Appender:
         self._monitor = monitor
         self._is_doubtful = False  # the last batch was refused as every batch would have been
         self._connection: Connection | None = None
+        self.check_connection: CheckConnection = accept_connection
         self.wake = wake
         self.on_batch: OnBatch = unmeasured
         self._queue: deque[Waiting] = deque()
@@ -138,7 +147,8 @@ class Appender:
     async def run(self) -> None:
         """Serve until cancelled: connect, commit batches, and connect again with jittered back-off.
 
-        Raises UnsafeDatabase when the database came back with settings that could lose an acknowledged append.
+        Raises UnsafeDatabase when the database came back with settings that could lose an acknowledged append;
+        LogRewound when it came back without facts that this process knows.
         """
         failures = 0
         try:
@@ -150,6 +160,7 @@ class Appender:
                         self._connection, self._connected_at = connection, monotonic()
                         await check_durability(connection)
                         await check_can_write(connection, thoroughly=self._is_doubtful)
+                        await self.check_connection(connection)
                         self._is_doubtful, failures = False, 0
                         await self._serve(connection)
                 except (psycopg.Error, DatabaseAway) as lost:

@@ -1,6 +1,6 @@
 """The log: one ordered, append-only history of everything, which is the truth."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -11,6 +11,9 @@ from store.log.appender import Appender, OnBatch, OnCommit
 from store.log.codec import OPAQUE
 from store.log.decoding import STATE_FORMAT, decode_events, decode_readable_events
 from store.log.durability import check_durability
+from store.log.epochs import Connection, LogRewound, Mark, Witness, find_rewind, read_state, reconcile
+from store.log.gaps import list_gaps
+from store.log.identity import LogIdentity
 from store.log.queries import (
     FILTERED_RANGE,
     HEAD,
@@ -42,6 +45,10 @@ class Log:
         self._conninfo = add_bounds(
             conninfo, statement_timeout_ms=settings.statement_timeout_ms, application_name="callsheet-log"
         )
+        self._identity: LogIdentity | None = None
+        self._last: Recorded | None = None
+        self.missing_positions = 0
+        """How many positions without a row the readers of this process have met."""
         self._answer_seconds = settings.append_answer_seconds
         self._on_commit: tuple[OnCommit, ...] = ()
         self.monitor = DatabaseMonitor(
@@ -57,6 +64,7 @@ class Log:
             on_commit=self._committed,
             monitor=self.monitor,
         )
+        self._appender.check_connection = self._check_unchanged
         self.sessions = Sessions(
             self._conninfo,
             most=settings.readers,
@@ -69,20 +77,68 @@ class Log:
         self.monitor.subscribe(on_lost=self._appender.abandon, on_back=self._appender.renew)
 
     @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[UUID]:
-        """Open the readers and check the database; gives the log's id. Raises UnsafeDatabase, Unavailable."""
+    async def opened(self) -> AsyncGenerator[LogIdentity]:
+        """Open the readers and check the database; yields the log's identity. Raises UnsafeDatabase, Unavailable."""
         async with self.sessions.open():
             async with self.sessions.connection() as connection:
                 check_encoding(connection)
                 await check_durability(connection)
                 await check_schema(connection, ["store"])
-            yield (await self.head())[1]
+                self._identity = (await read_state(connection)).identity
+            yield self._identity
+
+    @property
+    def identity(self) -> LogIdentity:
+        """Return the identity of the log as this process knows it. The log must be open."""
+        if self._identity is None:
+            raise RuntimeError("the log is not open")
+        return self._identity
+
+    async def reconcile(self, witnesses: Iterable[Witness], now_ms: int) -> LogIdentity:
+        """Begin an epoch if a witness remembers more than the log has; return the identity after that.
+
+        Call it before the log is used. Raises Unavailable.
+        """
+        async with self.sessions.connection() as connection:
+            self._identity = await reconcile(connection, witnesses, now_ms)
+        return self._identity
+
+    def remember(self, recorded: Recorded) -> None:
+        """Remember a fact that was read or committed: if the log does not have it later, it was rewound."""
+        if self._last is None or recorded.position > self._last.position:
+            self._last = recorded
+
+    def create_witness(self, origin: str) -> Witness | None:
+        """Return the last fact that this process knows of; None if it knows none."""
+        last = self._last
+        if last is None:
+            return None
+        mark = Mark(
+            position=last.position, stream_id=last.stream_id, version=last.version, recorded_at=last.recorded_at
+        )
+        identity = self.identity
+        return Witness(log_id=identity.log_id, tag=identity.find_epoch(last.position).tag, mark=mark, origin=origin)
+
+    async def check_unchanged(self) -> None:
+        """Check that the log has what this process remembers, under the same epoch. Raises LogRewound, Unavailable."""
+        async with self.sessions.connection() as connection:
+            await self._check_unchanged(connection)
+
+    async def _check_unchanged(self, connection: Connection) -> None:
+        state = await read_state(connection)
+        if (state.identity.log_id, state.identity.tag) != (self.identity.log_id, self.identity.tag):
+            raise LogRewound(f"the epoch {state.identity.tag} of the log began: {state.identity.epoch.reason}")
+        witness = self.create_witness("this process")
+        rewind = None if witness is None else await find_rewind(connection, state, witness)
+        if rewind is not None:
+            raise LogRewound(rewind.reason, witness)
 
     def tell(self, on_commit: OnCommit) -> None:
         """Register a callback for the facts that this process commits, in order of position."""
         self._on_commit = (*self._on_commit, on_commit)
 
     def _committed(self, recorded: list[Recorded]) -> None:
+        self.remember(recorded[-1])
         for told in self._on_commit:
             told(recorded)
 
@@ -179,7 +235,8 @@ class Log:
         """
         rows = await self.sessions.rows(WHOLE_RANGE, {"after": after, "through": after + limit})
         events = decode_events([row for row in rows if row[STATE_FORMAT] != OPAQUE])
-        return Page(events=tuple(events), through=rows[-1][0] if rows else after)
+        gaps = list_gaps([row[0] for row in rows], after) if rows and rows[-1][0] != after + len(rows) else ()
+        return Page(events=tuple(events), through=rows[-1][0] if rows else after, gaps=gaps)
 
     async def read_stream(
         self, stream_id: UUID, *, after: int = 0, past: int = 0, limit: int = 10_000

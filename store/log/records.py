@@ -7,6 +7,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from domain.fact import Fact
+from store.log.gaps import Gap
 
 ActorKind = Literal["user", "api_key", "engine", "system"]
 
@@ -123,7 +124,11 @@ class Repeated(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Page(Struct, frozen=True, kw_only=True, gc=False):
-    """A stretch of the log: the facts that matched, and the last position that was looked at."""
+    """A stretch of the log: the facts that matched, and the last position that was looked at.
+
+    `gaps` are positions before that without a row, where the read looks at every position.
+    """
 
     events: tuple[Recorded, ...]
     through: int
+    gaps: tuple[Gap, ...] = ()

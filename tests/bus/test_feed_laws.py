@@ -17,9 +17,10 @@ from bus.nats.cloudevents import encode_envelope
 from bus.nats.consumer import FactConsumer
 from bus.nats.publisher import POSITION
 from bus.settings import FeedSettings
+from store.log.identity import create_identity
 from store.log.log import Log
 from store.log.records import Recorded
-from tests.support.bus.memory_log import LOG_ID, STREAM, MemoryLog, create_stored
+from tests.support.bus.memory_log import IDENTITY, STREAM, MemoryLog, create_stored
 from tests.support.projections.given import run_in_background
 
 
@@ -109,7 +110,7 @@ class Simulator:
         bounds = FeedSettings(buffer_events=buffered, page_events=page, poll_seconds=1_000)
         self.feed = Feed(cast("Log", self.log), bounds)
         self.feed.delay_fetch(lambda: 0.0005 if patient else 0.0)
-        self.carrying = FactConsumer(LOG_ID, self.feed, 1_000)
+        self.carrying = FactConsumer(IDENTITY, self.feed, 1_000)
         self.under_way: list[Msg] = []
         self.published: list[Msg] = []
         self.untold: list[list[Recorded]] = []
@@ -120,7 +121,9 @@ class Simulator:
         return self._turns[self._read % len(self._turns)]
 
     def publish(self, recorded: Sequence[Recorded]) -> None:
-        messages = [create_message(event.position, encode_envelope(LOG_ID, create_stored(event))) for event in recorded]
+        messages = [
+            create_message(event.position, encode_envelope(IDENTITY, create_stored(event))) for event in recorded
+        ]
         self.published += messages
         self.under_way += messages
 
@@ -157,7 +160,7 @@ class Simulator:
             case Republish(count):
                 self.under_way += self.published[-count:]
             case Garble(foreign):
-                other = STREAM if foreign else LOG_ID
+                other = create_identity(STREAM) if foreign else IDENTITY
                 fact = (
                     encode_envelope(other, create_stored(self.log.facts[-1]))
                     if foreign and self.log.facts

@@ -19,6 +19,7 @@ from bus.nats.subjects import format_subject
 from callsheet.demo.server import start_server
 from callsheet.settings.load import list_variables
 from domain.ids import to_uuid
+from store.log.identity import create_identity
 from tests.docs.test_first_session import run_script
 from tests.support.bus.given import migrate_components, open_process, wait_until_published
 from tests.support.docs.topics import format_tables
@@ -69,14 +70,14 @@ def test_every_field_of_an_envelope_is_explained() -> None:
 
 def test_the_event_on_the_page_is_one_that_we_publish_on_that_subject() -> None:
     event = read_envelope()
-    fact = decode_envelope(UUID(event["source"].removeprefix("urn:uuid:")), msgspec.json.encode(event))
+    fact = decode_envelope(create_identity(UUID(event["source"].removeprefix("urn:uuid:"))), msgspec.json.encode(event))
     subject = format_subject(fact.workspace_id, fact.project_id, event["type"])
     assert f"| `{subject}` | " in PAGE
 
 
 def test_the_settings_of_the_stream_have_the_defaults_of_the_page() -> None:
     on_the_page = dict(re.findall(r"^\| `([A-Z_]+)` \| `([^`]+)` \| ", PAGE, re.MULTILINE))
-    assert len(on_the_page) == 4
+    assert len(on_the_page) == 5
     assert on_the_page.items() <= {variable.name: str(variable.default) for variable in list_variables()}.items()
 
 

@@ -168,7 +168,7 @@ async def test_a_cursor_of_another_log_is_told_apart(ada: Caller) -> None:
     cursor: str = page["next_cursor"]
     expect_problem(await ada.get(f"/v1/projects?cursor={cursor}&sort=updated_at"), 400, "malformed")
     other = "WyIwMDAwMDAwMDAwMDAiLCItY3JlYXRlZF9hdCIsMV0"  # ["000000000000","-created_at",1]
-    expect_problem(await ada.get(f"/v1/projects?cursor={other}"), 410, "position_of_another_log")
+    expect_problem(await ada.get(f"/v1/projects?cursor={other}"), 410, "cursor_reset")
 
 
 async def test_a_position_that_is_not_reached_in_time_is_said(ada: Caller) -> None:

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from bus.nats.relay_status import read_relay_status
 from callsheet.wiring.core import COMPONENTS
 from projections.runtime.status import read_projection_statuses
-from store.log.event_id import mark_of, marked
+from store.log.identity import create_identity
 from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
 from tests.kills.test_projection_kills import agree, checkpoint
@@ -162,6 +162,6 @@ async def test_a_relay_that_hangs_is_followed_by_another_and_the_stream_holds_ev
         last = await append_project(log, 30)
         await here.wait_until_published(last)
         _, log_id = await log.head()
-        ids = [marked(mark_of(log_id), position) for position in range(1, last + 1)]
+        ids = [create_identity(log_id).format_event_id(position) for position in range(1, last + 1)]
         assert await read_stream_ids(nats_server, "CALLSHEET") == ids
         assert (first.returncode, second.returncode) == (None, None)

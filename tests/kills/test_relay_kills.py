@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from callsheet.wiring.core import COMPONENTS
-from store.log.event_id import mark_of, marked
+from store.log.identity import create_identity
 from store.log.log import Log
 from store.postgres.migrations import migrate
 from tests.callsheet.test_dev import environ
@@ -108,7 +108,7 @@ async def kill_relays(database: str, server: NatsForTests, directory: Path, kill
             assert time.monotonic() - began < TAKEN_OVER_SECONDS
             _, log_id = await log.head()
             assert await read_stream_ids(server, STREAM) == [
-                marked(mark_of(log_id), position) for position in range(1, last + 1)
+                create_identity(log_id).format_event_id(position) for position in range(1, last + 1)
             ]
     finally:
         await relays.close()

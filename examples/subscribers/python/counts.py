@@ -31,10 +31,14 @@ class WrongFile(Exception):
 
 @dataclass
 class BatchResult:
-    """How many events of a batch were counted, and the highest position."""
+    """How many events of a batch were counted, and the highest position.
+
+    `removed` are events that a restore has removed from the log: not counted, or no longer.
+    """
 
     counted: int = 0
     seen_before: int = 0
+    removed: int = 0
     unreadable: int = 0
     position: int = 0
 
@@ -79,9 +83,13 @@ class Counts:
                     self._run("insert into unreadable values (?, ?) on conflict do nothing", message_id, str(fault))
                     continue
                 result.position = max(result.position, added.position)
-                if self._insert_id(added):
+                result.removed += self._learn_epoch(added.log, added.epoch, added.epoch_after)
+                if self._is_removed(added):
+                    result.removed += 1
+                    self._run("update scope set removed = removed + 1")
+                elif self._insert(added):
                     result.counted += 1
-                    self._add(added)
+                    self._run("delete from unreadable where id = ?", added.id)
                 else:
                     result.seen_before += 1
             self._run("update scope set seen_before = seen_before + ?", result.seen_before)
@@ -100,40 +108,46 @@ class Counts:
     def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
         return self._database.execute(statement, values)
 
-    def _insert_id(self, added: EventCounts) -> bool:
-        """Insert the event's id; return whether it was new. This is the complete deduplication."""
-        statement = "insert into events (id, log, position) values (?, ?, ?) on conflict do nothing"
-        return self._run(statement, added.id, added.log, added.position).rowcount == 1
-
-    def _add(self, added: EventCounts) -> None:
-        self._run("delete from unreadable where id = ?", added.id)
-        if added.workflow is not None:
-            self._run("insert into runs values (?, ?) on conflict do nothing", added.subject, added.workflow)
-        if added.name is not None:
-            self._run(
-                """insert into workflows values (?, ?, ?) on conflict (workflow) do update
-                   set name = excluded.name, position = excluded.position where excluded.position > position""",
-                *(added.subject, added.name, added.position),
-            )
-        if added.counters:
-            self._add_to_counts(added)
-
-    def _add_to_counts(self, added: EventCounts) -> None:
-        found = self._run(
-            "select cost_atto_usd from counts where run = ? and day = ?", added.subject, added.day
-        ).fetchone()
-        cost = added.cost_atto_usd + (int(found[0]) if found else 0)
-        self._run(
-            """insert into counts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (run, day) do update set
-                   started = started + excluded.started, completed = completed + excluded.completed,
-                   failed = failed + excluded.failed, cancelled = cancelled + excluded.cancelled,
-                   model_calls = model_calls + excluded.model_calls,
-                   input_tokens = input_tokens + excluded.input_tokens,
-                   output_tokens = output_tokens + excluded.output_tokens, cost_atto_usd = excluded.cost_atto_usd""",
-            *(added.subject, added.day, added.workspace),
+    def _insert(self, added: EventCounts) -> bool:
+        """Insert the event's id and what it adds; return whether it was new. This is the complete deduplication."""
+        marks = ", ".join("?" * (10 + len(COUNTERS)))
+        return self._run(
+            f"insert into events values ({marks}) on conflict do nothing",  # noqa: S608  # only question marks
+            *(added.id, added.log, added.epoch, added.position, added.subject, added.workspace, added.day),
+            *(added.workflow, added.name),
             *(added.counters.get(name, 0) for name in COUNTERS),
-            str(cost),
-        )
+            str(added.cost_atto_usd),
+        ).rowcount == 1  # fmt: skip
+
+    def learn_epochs(self, log: str, epochs: Iterable[tuple[str, int]]) -> int:
+        """Learn the epochs of a log, and after which position each began; return how many events are removed."""
+        known = {str(row[0]) for row in self._run("select epoch from epochs where log = ?", log)} | {log}
+        new = [(epoch, after) for epoch, after in epochs if epoch not in known]
+        if not new:  # read before writing: this must not wait for another process
+            return 0
+        with self._transaction():
+            return sum(self._learn_epoch(log, epoch, after) for epoch, after in new)
+
+    def _learn_epoch(self, log: str, epoch: str, after: int) -> int:
+        """Take back what earlier epochs added after the beginning of a new one: a restore has removed it from the log.
+
+        Tags of epochs grow, except that the first one is the end of the log's id.
+        """
+        insert = "insert into epochs values (?, ?, ?) on conflict do nothing"
+        if epoch == log or self._run(insert, log, epoch, after).rowcount == 0:
+            return 0
+        removed = self._run(
+            "delete from events where log = ? and position > ? and (epoch = log or epoch < ?)", log, after, epoch
+        ).rowcount
+        self._run("update scope set removed = removed + ?", removed)
+        return removed
+
+    def _is_removed(self, added: EventCounts) -> bool:
+        """Return whether a later epoch began before an event: it is no longer in the log, only in the stream."""
+        return self._run(
+            """select 1 from epochs where log = ?1 and (?2 = log or epoch > ?2) and after < ?3""",
+            *(added.log, added.epoch, added.position),
+        ).fetchone() is not None  # fmt: skip
 
     def report(self) -> dict[str, Any]:
         """Return the counts as report.schema.json describes them."""
@@ -150,6 +164,7 @@ class Counts:
                 for log, begin, through in self._run(GAPS, GAPS_SHOWN)
             ],
             "seen_before": self._run("select sum(seen_before) from scope").fetchone()[0] or 0,
+            "removed": self._run("select sum(removed) from scope").fetchone()[0] or 0,
             "unreadable": self._run("select count(*) from unreadable").fetchone()[0],
             "workflows": self._workflows(),
         }  # fmt: skip

@@ -15,6 +15,7 @@ COUNTED_BY_TOPIC = {
 NAMES_A_WORKFLOW = ("workflow.created", "workflow.renamed")
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 ATTO_DIGITS = 18
+TAG_DIGITS = 12
 
 
 class Unreadable(Exception):
@@ -23,10 +24,16 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class EventCounts:
-    """What one event adds. `subject` is the id of its stream: `run_…`, `wf_…`."""
+    """What one event adds. `subject` is the id of its stream: `run_…`, `wf_…`.
+
+    `log` is the end of the log's id, and the tag of its first epoch. `epoch` is the tag of the epoch in the event's id,
+    which began after the position `epoch_after`.
+    """
 
     id: str
     log: str
+    epoch: str
+    epoch_after: int
     position: int
     workspace: str
     subject: str
@@ -49,7 +56,9 @@ def read_envelope(envelope: bytes) -> EventCounts:
         usage = cast("dict[str, Any]", data.get("usage") or {})
         return EventCounts(
             id=event["id"],
-            log=event["id"].rpartition("-")[0],
+            log=event["source"][-TAG_DIGITS:],
+            epoch=event["id"].rpartition("-")[0],
+            epoch_after=int(event.get("epochafter", "0")),
             position=int(event["position"]),
             workspace=event["workspace"],
             subject=event["subject"],

@@ -36,6 +36,8 @@ def table(report: dict[str, Any]) -> Iterator[str]:
         yield f"Positions {gap['from']} to {gap['through']} of log {gap['log']} are missing."
     if gaps:
         yield f"Backfill from {gaps[0]['from']}; see docs/subscribing.md."
+    if report["removed"]:
+        yield f"{report['removed']} events were removed from the log by a restore, and are not counted."
     if report["unreadable"]:
         yield f"{report['unreadable']} events could not be read, and are not counted."
 

@@ -25,7 +25,7 @@ from counts import EVERY_FACT, BatchResult, Counts, WrongFile
 from nats.aio.client import Client
 from nats.errors import Error, NoRespondersError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, StreamInfo
 from nats.js.errors import NotFoundError
 from printing import print_report
 
@@ -34,6 +34,7 @@ ANSWER_SECONDS_MAX = 3.0
 FETCH_SECONDS = 1.0
 FETCH_ONCE_SECONDS = 0.1
 BACK_OFF_SECONDS_MAX = 10.0
+LOOK_SECONDS = 5.0
 EXIT_CANNOT_START = 2
 
 
@@ -110,6 +111,7 @@ async def ensure_consumer(jetstream: JetStreamContext, options: argparse.Namespa
         raise Unavailable(
             f"there is no stream {options.stream}: `callsheet dev` or `project` makes it, with NATS_URL"
         ) from none
+    learn_epochs(stream, counts)
     info = await consumer_info(jetstream, options)
     if info is not None and options.replay:
         await jetstream.delete_consumer(options.stream, options.durable)
@@ -139,6 +141,16 @@ async def ensure_consumer(jetstream: JetStreamContext, options: argparse.Namespa
         print_status(f"the stream no longer keeps {lost} messages that this consumer did not receive: see --backfill")
 
 
+def learn_epochs(stream: StreamInfo, counts: Counts) -> None:
+    """Read the epochs of the log from the stream: with a filter there may be no event of a new one for long."""
+    metadata = stream.config.metadata or {}
+    log, epochs = metadata.get("callsheet-log", ""), metadata.get("callsheet-epochs", "")
+    pairs = (pair.partition(":") for pair in epochs.split())
+    removed = counts.learn_epochs(log[-12:], [(epoch, int(after)) for epoch, _, after in pairs])
+    if removed:
+        print_status(f"the log was restored: {removed} events are no longer in it, and no longer counted")
+
+
 async def consumer_info(jetstream: JetStreamContext, options: argparse.Namespace) -> ConsumerInfo | None:
     """Return the consumer, or None if it does not exist."""
     try:
@@ -162,6 +174,7 @@ async def consume_messages(
     """Fetch, commit, acknowledge, in this order: a crash in between costs a redelivery, never a count."""
     subscription = await jetstream.pull_subscribe_bind(options.durable, options.stream)
     wait_seconds = FETCH_ONCE_SECONDS if options.once else FETCH_SECONDS
+    looked_at = asyncio.get_running_loop().time()
     while not stop.is_set():
         try:
             messages = await subscription.fetch(BATCH, timeout=wait_seconds)
@@ -177,6 +190,9 @@ async def consume_messages(
                 await message.ack()
             if not options.once:
                 continue
+        if asyncio.get_running_loop().time() - looked_at > LOOK_SECONDS:
+            looked_at = asyncio.get_running_loop().time()
+            learn_epochs(await jetstream.stream_info(options.stream), counts)
         if client.is_closed:
             raise Unavailable("the connection was lost")
         info = await consumer_info(jetstream, options)
@@ -189,6 +205,7 @@ async def consume_messages(
 def print_result(taken: BatchResult) -> None:
     """Print the result of a batch."""
     more = f", {taken.seen_before} seen before" if taken.seen_before else ""
+    more += f", {taken.removed} removed by a restore" if taken.removed else ""
     more += f", {taken.unreadable} unreadable" if taken.unreadable else ""
     print_status(f"position {taken.position}: {taken.counted} counted{more}")
 

@@ -26,10 +26,15 @@ select log, position - missing as "from", position - 1 as through
 /** The file does not exist, or counts the events of another filter. */
 export class WrongFile extends Error {}
 
-/** How many events of a batch were counted, and the highest position. */
+/**
+ * How many events of a batch were counted, and the highest position.
+ *
+ * `removed` are events that a restore has removed from the log: not counted, or no longer.
+ */
 export interface BatchResult {
   counted: number;
   seenBefore: number;
+  removed: number;
   unreadable: number;
   position: number;
 }
@@ -42,6 +47,7 @@ export interface Report {
   readonly logs: readonly { log: string; first: number; last: number; events: number }[];
   readonly gaps: readonly { log: string; from: number; through: number }[] | null;
   readonly seen_before: number;
+  readonly removed: number;
   readonly unreadable: number;
   readonly workflows: readonly WorkflowDay[];
 }
@@ -90,16 +96,11 @@ export class Counts {
 
   /** Count a batch of (id, envelope). On return it is on disk and may be acknowledged. */
   applyBatch(envelopes: readonly (readonly [id: string, envelope: string])[]): BatchResult {
-    const result: BatchResult = { counted: 0, seenBefore: 0, unreadable: 0, position: 0 };
-    this.#database.exec("begin immediate");
-    try {
+    const result: BatchResult = { counted: 0, seenBefore: 0, removed: 0, unreadable: 0, position: 0 };
+    this.#transact(() => {
       for (const [id, envelope] of envelopes) this.#applyEvent(id, envelope, result);
       this.#run("update scope set seen_before = seen_before + ?", result.seenBefore);
-      this.#database.exec("commit");
-    } catch (fault) {
-      this.#database.exec("rollback");
-      throw fault;
-    }
+    });
     return result;
   }
 
@@ -114,49 +115,72 @@ export class Counts {
       return;
     }
     result.position = Math.max(result.position, added.position);
-    if (this.#insertId(added)) {
+    result.removed += this.#learnEpoch(added.log, added.epoch, added.epochAfter);
+    if (this.#isRemoved(added)) {
+      result.removed += 1;
+      this.#run("update scope set removed = removed + 1");
+    } else if (this.#insert(added)) {
       result.counted += 1;
-      this.#add(added);
+      this.#run("delete from unreadable where id = ?", added.id);
     } else {
       result.seenBefore += 1;
     }
   }
 
-  /** Insert the event's id; return whether it was new. This is the complete deduplication. */
-  #insertId(added: EventCounts): boolean {
-    const statement = "insert into events (id, log, position) values (?, ?, ?) on conflict do nothing";
-    return this.#run(statement, added.id, added.log, added.position) === 1;
-  }
-
-  #add(added: EventCounts): void {
-    this.#run("delete from unreadable where id = ?", added.id);
-    if (added.workflow !== null) {
-      this.#run("insert into runs values (?, ?) on conflict do nothing", added.subject, added.workflow);
-    }
-    if (added.name !== null) {
-      this.#run(
-        `insert into workflows values (?, ?, ?) on conflict (workflow) do update
-         set name = excluded.name, position = excluded.position where excluded.position > position`,
-        added.subject, added.name, added.position,
-      );
-    }
-    if (Object.keys(added.counters).length > 0) this.#addToCounts(added);
-  }
-
-  #addToCounts(added: EventCounts): void {
-    const found = this.#all("select cost_atto_usd from counts where run = ? and day = ?", added.subject, added.day)[0];
-    const cost = added.costAttoUsd + (found === undefined ? 0n : BigInt(String(found["cost_atto_usd"])));
-    this.#run(
-      `insert into counts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (run, day) do update set
-           started = started + excluded.started, completed = completed + excluded.completed,
-           failed = failed + excluded.failed, cancelled = cancelled + excluded.cancelled,
-           model_calls = model_calls + excluded.model_calls,
-           input_tokens = input_tokens + excluded.input_tokens,
-           output_tokens = output_tokens + excluded.output_tokens, cost_atto_usd = excluded.cost_atto_usd`,
-      added.subject, added.day, added.workspace,
+  /** Insert the event's id and what it adds; return whether it was new. This is the complete deduplication. */
+  #insert(added: EventCounts): boolean {
+    const marks = Array.from({ length: 10 + COUNTERS.length }, () => "?").join(", ");
+    return this.#run(
+      `insert into events values (${marks}) on conflict do nothing`,
+      added.id, added.log, added.epoch, added.position, added.subject, added.workspace, added.day,
+      added.workflow, added.name,
       ...COUNTERS.map((name) => added.counters[name] ?? 0),
-      cost.toString(),
+      added.costAttoUsd.toString(),
+    ) === 1;
+  }
+
+  /** Learn the epochs of a log, each with the position after which it began; return how many events are removed. */
+  learnEpochs(log: string, epochs: readonly (readonly [epoch: string, after: number])[]): number {
+    const known = new Set([log, ...this.#all("select epoch from epochs where log = ?", log).map((row) => String(row["epoch"]))]);
+    const unknown = epochs.filter(([epoch]) => !known.has(epoch));
+    if (unknown.length === 0) return 0; // read before writing: this must not wait for another process
+    return this.#transact(() => unknown.reduce((sum, [epoch, after]) => sum + this.#learnEpoch(log, epoch, after), 0));
+  }
+
+  /**
+   * Take back what earlier epochs added after the beginning of a new one: a restore has removed it from the log.
+   *
+   * Tags of epochs grow, except that the first one is the end of the log's id.
+   */
+  #learnEpoch(log: string, epoch: string, after: number): number {
+    if (epoch === log) return 0;
+    const inserted = this.#run("insert into epochs values (?, ?, ?) on conflict do nothing", log, epoch, after);
+    if (inserted === 0) return 0;
+    const removed = this.#run(
+      "delete from events where log = ? and position > ? and (epoch = log or epoch < ?)", log, after, epoch,
     );
+    this.#run("update scope set removed = removed + ?", removed);
+    return removed;
+  }
+
+  /** Return whether a later epoch began before an event: it is no longer in the log, only in the stream. */
+  #isRemoved(added: EventCounts): boolean {
+    return this.#all(
+      "select 1 from epochs where log = ?1 and (?2 = log or epoch > ?2) and after < ?3",
+      added.log, added.epoch, added.position,
+    ).length > 0;
+  }
+
+  #transact<T>(work: () => T): T {
+    this.#database.exec("begin immediate");
+    try {
+      const result = work();
+      this.#database.exec("commit");
+      return result;
+    } catch (fault) {
+      this.#database.exec("rollback");
+      throw fault;
+    }
   }
 
   #run(statement: string, ...values: SQLInputValue[]): number {
@@ -184,6 +208,7 @@ export class Counts {
         log: String(row["log"]), from: Number(row["from"]), through: Number(row["through"]),
       })),
       seen_before: Number(this.#all("select coalesce(sum(seen_before), 0) as n from scope")[0]?.["n"]),
+      removed: Number(this.#all("select coalesce(sum(removed), 0) as n from scope")[0]?.["n"]),
       unreadable: Number(this.#all("select count(*) as n from unreadable")[0]?.["n"]),
       workflows: this.#workflows(),
     };

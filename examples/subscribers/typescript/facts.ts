@@ -15,16 +15,24 @@ const COUNTED_BY_TOPIC: Readonly<Record<string, Counter>> = {
 const NAMES_A_WORKFLOW: readonly string[] = ["workflow.created", "workflow.renamed"];
 const CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz";
 const ATTO_DIGITS = 18;
+const TAG_DIGITS = 12;
 
 type Json = Readonly<Record<string, unknown>>;
 
 /** The message is not an event that this program can count. */
 export class Unreadable extends Error {}
 
-/** What one event adds. `subject` is the id of its stream: `run_…`, `wf_…`. */
+/**
+ * What one event adds. `subject` is the id of its stream: `run_…`, `wf_…`.
+ *
+ * `log` is the end of the log's id, and the tag of its first epoch. `epoch` is the tag of the epoch in the event's id,
+ * which began after the position `epochAfter`.
+ */
 export interface EventCounts {
   readonly id: string;
   readonly log: string;
+  readonly epoch: string;
+  readonly epochAfter: number;
   readonly position: number;
   readonly workspace: string;
   readonly subject: string;
@@ -44,7 +52,9 @@ export function readEnvelope(envelope: string): EventCounts {
   const id = requireString(event, "id");
   return {
     id,
-    log: id.slice(0, id.lastIndexOf("-")),
+    log: requireString(event, "source").slice(-TAG_DIGITS),
+    epoch: id.slice(0, id.lastIndexOf("-")),
+    epochAfter: event["epochafter"] === undefined ? 0 : requireCount("epochafter", Number(requireString(event, "epochafter"))),
     position: requireCount("position", Number(requireString(event, "position"))),
     workspace: requireString(event, "workspace"),
     subject: requireString(event, "subject"),

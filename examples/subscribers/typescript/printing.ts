@@ -30,6 +30,7 @@ function table(report: Report): string[] {
   const gaps = report.gaps ?? [];
   for (const gap of gaps) lines.push(`Positions ${gap.from} to ${gap.through} of log ${gap.log} are missing.`);
   if (gaps[0] !== undefined) lines.push(`Backfill from ${gaps[0].from}; see docs/subscribing.md.`);
+  if (report.removed > 0) lines.push(`${report.removed} events were removed from the log by a restore, and are not counted.`);
   if (report.unreadable > 0) lines.push(`${report.unreadable} events could not be read, and are not counted.`);
   return lines;
 }

@@ -23,6 +23,7 @@ import { printReport } from "./printing.ts";
 const BATCH = 200;
 const FETCH_MS = 1_000;
 const BACK_OFF_MS_MAX = 10_000;
+const LOOK_MS = 5_000;
 const EXIT_CANNOT_START = 2;
 
 /** Something is missing or wrong, and retrying does not help. */
@@ -85,6 +86,7 @@ async function openConnection(options: Options): Promise<NatsConnection> {
 /** Find or create the durable consumer, in which JetStream remembers what was acknowledged. */
 async function ensureConsumer(manager: JetStreamManager, options: Options, counts: Counts): Promise<void> {
   const stream = await streamInfo(manager, options);
+  learnEpochs(stream, counts);
   let info = await consumerInfo(manager, options);
   if (info !== null && options.replay) {
     await manager.consumers.delete(options.stream, options.durable);
@@ -112,6 +114,15 @@ async function ensureConsumer(manager: JetStreamManager, options: Options, count
   }
   const lost = stream.state.first_seq - 1 - info.ack_floor.stream_seq;
   if (lost > 0) printStatus(`the stream no longer keeps ${lost} messages that this consumer did not receive: see --backfill`);
+}
+
+/** Read the epochs of the log from the stream: with a filter there may be no event of a new one for long. */
+function learnEpochs(stream: StreamInfo, counts: Counts): void {
+  const metadata = stream.config.metadata ?? {};
+  const log = metadata["callsheet-log"] ?? "";
+  const pairs = (metadata["callsheet-epochs"] ?? "").split(" ").filter((pair) => pair !== "").map((pair) => pair.split(":"));
+  const removed = counts.learnEpochs(log.slice(-12), pairs.map(([epoch = "", after = "0"]) => [epoch, Number(after)] as const));
+  if (removed > 0) printStatus(`the log was restored: ${removed} events are no longer in it, and no longer counted`);
 }
 
 async function streamInfo(manager: JetStreamManager, options: Options): Promise<StreamInfo> {
@@ -151,6 +162,7 @@ async function consumeMessages(
 ): Promise<void> {
   const messages = await manager.jetstream().consumers.get(options.stream, options.durable);
   let pending = 0;
+  let lookedAt = performance.now();
   while (!stop.aborted) {
     // A fetch ends when it has everything it asked for, or after a second: ask for what is pending, or for the next message.
     const batch = await fetchBatch(messages, Math.max(1, Math.min(BATCH, pending)));
@@ -159,6 +171,10 @@ async function consumeMessages(
       for (const message of batch) message.ack();
       pending = batch.at(-1)?.info.pending ?? 0;
       if (!options.once) continue;
+    }
+    if (performance.now() - lookedAt > LOOK_MS) {
+      lookedAt = performance.now();
+      learnEpochs(await streamInfo(manager, options), counts);
     }
     if (connection.isClosed()) throw new Unavailable("the connection was lost");
     const info = await consumerInfo(manager, options);
@@ -182,8 +198,9 @@ async function fetchBatch(messages: Consumer, atMost: number): Promise<JsMsg[]> 
 /** Print the result of a batch. */
 function printResult(result: BatchResult): void {
   const again = result.seenBefore > 0 ? `, ${result.seenBefore} seen before` : "";
+  const removed = result.removed > 0 ? `, ${result.removed} removed by a restore` : "";
   const unreadable = result.unreadable > 0 ? `, ${result.unreadable} unreadable` : "";
-  printStatus(`position ${result.position}: ${result.counted} counted${again}${unreadable}`);
+  printStatus(`position ${result.position}: ${result.counted} counted${again}${removed}${unreadable}`);
 }
 
 /** Count envelopes, one per line, as `callsheet events tail --json` prints them. Duplicates add nothing. */

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from bus.nats.cloudevents import UnusableEnvelope, decode_envelope, encode_envelope
 from bus.nats.jetstream import LARGEST_MESSAGE
 from store.log.codec import MAX_FACT_BYTES, PLAIN_JSON, TOPICS, decode_fact, encode_metadata
+from store.log.identity import create_identity
 from store.log.records import Actor, Metadata, Recorded, StoredEvent
 
 LOG = UUID("0192f000-0000-7000-8000-0000000000aa")
+IDENTITY = create_identity(LOG)
 GOLDEN = (Path(__file__).parents[2] / "store" / "golden" / "facts.jsonl").read_bytes().splitlines()
 STREAM = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 AT = datetime(2026, 11, 24, 9, 30, 0, 123_456, tzinfo=UTC)
@@ -61,7 +63,7 @@ def create_stored(state: bytes = GOLDEN[0], *, metadata: str | None = None, **fi
 
 
 def encode_and_parse(event: StoredEvent) -> dict[str, Any]:
-    return msgspec.json.decode(encode_envelope(LOG, event))
+    return msgspec.json.decode(encode_envelope(IDENTITY, event))
 
 
 def test_an_envelope_is_a_cloud_event() -> None:
@@ -107,7 +109,7 @@ def test_what_was_written_is_read_as_the_log_would_give_it(
         position=position,
         recorded_at=at,
     )
-    assert decode_envelope(LOG, encode_envelope(LOG, row)) == Recorded(
+    assert decode_envelope(IDENTITY, encode_envelope(IDENTITY, row)) == Recorded(
         position=position,
         stream_id=stream,
         version=7,
@@ -146,20 +148,20 @@ def test_what_this_code_cannot_read_is_carried_whole_and_taken_by_none_of_us(unr
         assert b64decode(envelope["data_base64"]) == unreadable.state
         assert envelope["datacontenttype"] == "application/octet-stream"
     with pytest.raises(UnusableEnvelope):
-        decode_envelope(LOG, encode_envelope(LOG, unreadable))
+        decode_envelope(IDENTITY, encode_envelope(IDENTITY, unreadable))
 
 
 @pytest.mark.parametrize("payload", [b"", b"{}", b"null", b"\xff", b"[" * 100_000])
 def test_what_is_no_envelope_is_not_taken(payload: bytes) -> None:
     with pytest.raises(UnusableEnvelope):
-        decode_envelope(LOG, payload)
+        decode_envelope(IDENTITY, payload)
 
 
 def test_an_envelope_of_another_log_is_not_taken() -> None:
     with pytest.raises(UnusableEnvelope, match="another log"):
-        decode_envelope(LOG, encode_envelope(STREAM, create_stored()))
+        decode_envelope(IDENTITY, encode_envelope(create_identity(STREAM), create_stored()))
 
 
 def test_the_largest_fact_fits_in_a_message_whatever_it_holds() -> None:
-    opaque = encode_envelope(LOG, create_stored(b"\xff" * MAX_FACT_BYTES))
+    opaque = encode_envelope(IDENTITY, create_stored(b"\xff" * MAX_FACT_BYTES))
     assert len(opaque) < LARGEST_MESSAGE

@@ -4,7 +4,6 @@ import asyncio
 from contextlib import AsyncExitStack
 from uuid import UUID
 
-import psycopg
 import pytest
 
 from bus.nats.relay import Relaying
@@ -14,6 +13,7 @@ from tests.support.bus.given import (
     append_project,
     assert_received_log,
     compute_event_ids,
+    execute_statement,
     migrate_components,
     open_client,
     open_process,
@@ -36,12 +36,6 @@ RELAYS = "select pid from pg_stat_activity where datname = current_database() an
 STRANGE = """
 update events set topic = 'run dreamt.>', state = '\\xff00', metadata = '[]' where notification_id = %s
 """
-
-
-def execute_statement(database: str, statement: str, *parameters: object) -> list[tuple[object, ...]]:
-    with psycopg.connect(database, autocommit=True) as connection:
-        cursor = connection.execute(statement, parameters)  # pyright: ignore[reportArgumentType]  # a text made by the test
-        return cursor.fetchall() if cursor.description else []
 
 
 async def wait_until_away(process: Process) -> None:

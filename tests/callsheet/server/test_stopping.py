@@ -5,13 +5,16 @@ import signal
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 from psycopg import AsyncConnection
 
 from bus.nats.relay_status import read_relay_status
+from callsheet.settings.groups import DataSettings
+from callsheet.settings.load import Settings
 from callsheet.wiring.core import COMPONENTS, EVERYTHING, Core
+from store.log.identity import create_identity
 from store.postgres.migrations import migrate
-from store.settings import StoreSettings
 from tests.support.callsheet.separate_processes import apart
 from tests.support.servers.nats import NatsForTests
 from tests.support.waiting import eventually
@@ -41,6 +44,10 @@ class Lasting:
         self._ended = ended
         self.sessions = Empty()
         self.monitor = Idle()
+        self.identity = create_identity(UUID(int=0))
+
+    def create_witness(self, _origin: str) -> None:
+        """Remember nothing."""
 
     async def run(self) -> None:
         try:
@@ -59,7 +66,7 @@ async def test_the_log_and_the_feed_end_after_all_that_rest_on_them() -> None:
         "bus": Lasting("bus", 9, ended),
         "worker": Lasting("projections", 3, ended),
         "engine": Lasting("engine", 6, ended),
-        "store": StoreSettings(),
+        "settings": Settings(data=DataSettings(checkpoint_seconds=60)),
     }
     others = {one.name: cast("Any", None) for one in fields(Core) if one.name not in {*parts, "parts"}}
     running = asyncio.create_task(Core(**parts, **others, parts=EVERYTHING).run())

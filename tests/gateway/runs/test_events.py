@@ -130,8 +130,15 @@ async def test_a_resume_with_nothing_left_of_an_ended_run_is_told_not_to_come_ba
 
 async def test_a_cursor_of_another_log_gets_a_clear_reset(ada: Caller) -> None:
     run = await ada.ended_run(TRANSFORM_CHAIN, {})
+    problem = await ada.get(f"/v1/runs/{run['id']}/events?after=0123456789ab-7")
+    expect_problem(problem, 410, "cursor_reset")
+    everything = (await ada.get(f"/v1/runs/{run['id']}/events")).json()["items"]
+    begin = f"{everything[0]['id'].partition('-')[0]}-0"
+    assert problem.headers["callsheet-reset-position"] == begin
     async with stream_run(ada, run["id"], **{"last-event-id": "0123456789ab-7"}) as events:
-        expect_problem(events.response, 410, "position_of_another_log")
+        assert events.response.headers["callsheet-reset-position"] == begin
+        assert (await events.first("reset")).data == {"position": begin}
+        assert [event.id for event in await events.rest()] == [event["id"] for event in everything]
     async with stream_run(ada, run["id"], **{"last-event-id": "nonsense"}) as events:
         expect_problem(events.response, 400, "malformed")
 
@@ -142,8 +149,8 @@ async def test_a_position_that_the_log_has_not_come_to_is_of_a_log_that_was_rest
     mark, _, position = last.partition("-")
     ahead = f"{mark}-{int(position) + 1_000_000}"
     async with stream_run(ada, run_id, **{"last-event-id": ahead}) as events:
-        expect_problem(events.response, 410, "position_of_another_log")
-    expect_problem(await ada.get(f"/v1/runs/{run_id}/events?after={ahead}"), 410, "position_of_another_log")
+        assert (await events.first("reset")).data["position"] == events.response.headers["callsheet-reset-position"]
+    expect_problem(await ada.get(f"/v1/runs/{run_id}/events?after={ahead}"), 410, "cursor_reset")
     await ada.project()  # the log is past this run now, and its own end is no reset
     assert (await ada.get(f"/v1/runs/{run_id}/events?after={int(position) + 1}")).json()["items"] == []
 

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 import nats
+import psycopg
 import uuid_utils.compat
 from msgspec import structs
 from nats.aio.client import Client
@@ -22,7 +23,7 @@ from bus.nats.relay import Relay
 from bus.settings import FeedSettings, NatsServers, NatsSettings
 from domain.project import ProjectCreated, ProjectRenamed
 from store.failpoint import FailPointHook, noop
-from store.log.event_id import mark_of, marked
+from store.log.identity import create_identity
 from store.log.log import Log
 from store.log.records import Recorded
 from store.postgres.migrations import migrate
@@ -104,12 +105,12 @@ async def open_process(
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(open_log(database))
         feed = Feed(log, FeedSettings(poll_seconds=poll_seconds))
-        _, log_id = await log.head()
+        identity = log.identity
         listener = Listener(database, poll_seconds=0.2)
         made: Bus = InProcessBus(listener, log, feed)
         if server is not None:
-            relay = Relay(database, log_id, feed, bounds or relay_bounds(), failpoint=failpoint) if relays else None
-            carrying = FactConsumer(log_id, feed, 20_000)
+            relay = Relay(database, identity, feed, bounds or relay_bounds(), failpoint=failpoint) if relays else None
+            carrying = FactConsumer(identity, feed, 20_000)
             over = NatsSettings(
                 url=NatsServers(server.url), connect_seconds=connect_seconds, patience_seconds=patience_seconds
             )
@@ -133,6 +134,12 @@ async def migrate_components(database: str) -> str:
     """Migrate a database to all components. Returns its connection string."""
     await migrate(database, COMPONENTS)
     return database
+
+
+def execute_statement(database: str, statement: str, *parameters: object) -> list[tuple[object, ...]]:
+    with psycopg.connect(database, autocommit=True) as connection:
+        cursor = connection.execute(statement, parameters)  # pyright: ignore[reportArgumentType]  # a text made by the test
+        return cursor.fetchall() if cursor.description else []
 
 
 async def wait_until_connected(process: Process) -> None:
@@ -204,7 +211,7 @@ async def read_stream_ids(server: NatsForTests, name: str = STREAM.stream) -> li
 async def compute_event_ids(process: Process, position: int, *, after: int = 0) -> list[str]:
     """Return the event ids of the positions after `after` up to `position`."""
     _, log_id = await process.log.head()
-    return [marked(mark_of(log_id), number) for number in range(after + 1, position + 1)]
+    return [create_identity(log_id).format_event_id(number) for number in range(after + 1, position + 1)]
 
 
 async def assert_received_log(process: Process) -> None:

@@ -9,9 +9,11 @@ from uuid import UUID
 from domain.project import ProjectRenamed
 from store.log.appender import OnCommit
 from store.log.codec import PLAIN_JSON, encode_fact, encode_metadata
+from store.log.identity import create_identity
 from store.log.records import Actor, Metadata, Page, Recorded, StoredEvent
 
 LOG_ID: Final = UUID("0192f000-0000-7000-8000-0000000000aa")
+IDENTITY: Final = create_identity(LOG_ID)
 STREAM: Final = UUID("0192f000-0000-7000-8000-0000000000bb")
 AT: Final = datetime(2026, 11, 24, tzinfo=UTC)
 METADATA: Final = Metadata(actor=Actor("user", "ada"), correlation_id="x")
@@ -24,6 +26,7 @@ class MemoryLog:
         """Create an empty log; each read waits for `turns()` loop turns before and after it."""
         self.facts: list[Recorded] = []
         self.position = 0
+        self.missing_positions = 0
         self._turns = turns
         self._on_commit: OnCommit | None = None
 
@@ -45,6 +48,12 @@ class MemoryLog:
         """Call the callback for a commit of this process, possibly late."""
         assert self._on_commit is not None
         self._on_commit(recorded)
+
+    def remember(self, recorded: Recorded) -> None:
+        """Remember nothing: this log is never restored."""
+
+    async def check_unchanged(self) -> None:
+        """Check nothing: this log is never restored."""
 
     async def head(self) -> tuple[int, UUID]:
         """Return the last position and the id of the log."""

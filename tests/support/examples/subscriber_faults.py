@@ -13,8 +13,9 @@ from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
 from callsheet.operate.event_lines import build_envelope
+from store.log.epochs import read_state
 from store.log.queries import NO_FILTER
-from store.log.raw_reads import read_head, read_raw_page
+from store.log.raw_reads import read_raw_page
 from tests.support.bus.given import STREAM, open_client
 from tests.support.examples.subscribers import Subscriber
 from tests.support.servers.nats import NatsForTests
@@ -88,6 +89,8 @@ def lock_database(database: Path) -> Generator[sqlite3.Connection]:
 async def read_envelopes_from(database: str, position: int) -> str:
     """Return what `callsheet events tail --json` prints from a position on (a test of the page runs the command)."""
     async with await psycopg.AsyncConnection.connect(database) as connection:
-        head, log_id = await read_head(connection)
-        found, _ = await read_raw_page(connection, after=position - 1, head=head, limit=head, only=NO_FILTER)
-        return "".join(f"{json.dumps(build_envelope(log_id, stored))}\n" for stored in found)
+        state = await read_state(connection)
+        found, _ = await read_raw_page(
+            connection, after=position - 1, head=state.head, limit=state.head, only=NO_FILTER
+        )
+        return "".join(f"{json.dumps(build_envelope(state.identity, stored))}\n" for stored in found)

@@ -182,7 +182,9 @@ async def count_expected(log: Log, *, workspace: UUID | None = None) -> list[dic
                 workflows[event.stream_id] = workflow
             case _:
                 pass
-        workflow = workflows[event.stream_id]
+        workflow = workflows.get(event.stream_id)
+        if workflow is None:  # of a project
+            continue
         day = event.recorded_at.astimezone(UTC).date().isoformat()
         key = (from_uuid("ws", event.workspace_id), from_uuid("wf", workflow), day)
         _add_fact(rows.setdefault(key, _make_empty_row(*key, names[workflow])), cast("Fact", event.fact))

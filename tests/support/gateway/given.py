@@ -1,9 +1,11 @@
 """Fixtures of the gateway's tests: a whole Callsheet behind a real server, and clients of it."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -45,6 +47,14 @@ async def serving(
     conninfo: str, settings: Settings, *, process_parts: Parts = EVERYTHING
 ) -> AsyncGenerator[Environment]:
     """Serve a migrated database on a free port for the length of a block."""
+    with tempfile.TemporaryDirectory() as directory:
+        settings = replace(settings, data=replace(settings.data, directory=Path(directory)))
+        async with _serving(conninfo, settings, process_parts) as environment:
+            yield environment
+
+
+@asynccontextmanager
+async def _serving(conninfo: str, settings: Settings, process_parts: Parts) -> AsyncGenerator[Environment]:
     async with open_core(settings, conninfo, name="test", secret=SECRET, parts=process_parts) as core:
         listening = listen("127.0.0.1", 0)
         drain = Drain(core.feed)

@@ -1,0 +1,105 @@
+"""Compare the log with what is remembered outside of its database, before a process uses it."""
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from bus.nats.stream_witness import fetch_last_witness
+from callsheet.development_secret import make_directory
+from callsheet.settings.load import Settings, SettingsUnusable
+from store.log.epochs import Witness
+from store.log.identity import LogIdentity
+from store.log.log import Log
+
+SUFFIX: Final = ".checkpoint.json"
+
+_decoder: Final = msgspec.json.Decoder(Witness)
+
+
+def find_checkpoint_file(directory: Path, identity: LogIdentity) -> Path:
+    """Return the file in a data directory that remembers the last known fact of a log; beside its database's files."""
+    return directory / f"log-{identity.epochs[0].tag}{SUFFIX}"
+
+
+async def reconcile_log(log: Log, settings: Settings, name: str, remembered: Sequence[Witness] = ()) -> LogIdentity:
+    """Begin an epoch of the log if the relay's stream, the checkpoint file or `remembered` knows more than it has.
+
+    Raises Unavailable.
+    """
+    witnesses = [*remembered, *collect_file_witnesses(settings, log.identity)]
+    if settings.nats.url is not None:
+        stream = await fetch_last_witness(settings.nats, f"callsheet {name}")
+        witnesses += [] if stream is None else [stream]
+    return await log.reconcile(witnesses, time.time_ns() // 1_000_000)
+
+
+def collect_file_witnesses(settings: Settings, identity: LogIdentity) -> list[Witness]:
+    """Return what the checkpoint file remembers, if there is one that can be read."""
+    path = find_checkpoint_file(settings.data.directory, identity)
+    witness = read_checkpoint(path)
+    return [] if witness is None else [witness]
+
+
+def read_checkpoint(path: Path) -> Witness | None:
+    """Return what a checkpoint file remembers; None, with a warning unless there is no file, if it cannot be read."""
+    try:
+        return _decoder.decode(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError) as fault:
+        structlog.get_logger("callsheet").warning("log.checkpoint_unreadable", path=str(path), reason=str(fault))
+        return None
+
+
+async def keep_checkpoint(log: Log, settings: Settings) -> None:
+    """Write the last known fact of the log to the checkpoint file until cancelled, and once more then."""
+    path = find_checkpoint_file(settings.data.directory, log.identity)
+    written: Witness | None = None
+    has_failed = False
+    try:
+        while True:
+            await asyncio.sleep(settings.data.checkpoint_seconds)
+            witness = log.create_witness(f"the checkpoint file {path}")
+            if witness is None or witness == written:
+                continue
+            try:
+                await asyncio.to_thread(write_checkpoint, path, witness, log.identity)
+            except (OSError, SettingsUnusable) as fault:
+                if not has_failed:
+                    has_failed = True
+                    structlog.get_logger("callsheet").warning(
+                        "log.checkpoint_not_written", path=str(path), reason=str(fault)
+                    )
+                continue
+            written, has_failed = witness, False
+    finally:
+        witness = log.create_witness(f"the checkpoint file {path}")
+        if witness is not None and witness != written and not has_failed:
+            write_checkpoint(path, witness, log.identity)
+
+
+def write_checkpoint(path: Path, witness: Witness, identity: LogIdentity) -> None:
+    """Replace a checkpoint file, unless another process has written one that is further. Raises OSError."""
+    there = read_checkpoint(path)
+    if there is not None and not is_further(witness, there, identity):
+        return
+    make_directory(path.parent)
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    with new.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(witness)))
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def is_further(witness: Witness, there: Witness, identity: LogIdentity) -> bool:
+    """Return whether a witness is of a later epoch than another, or further in the same one."""
+    if witness.tag != there.tag:
+        return identity.is_later(witness.tag, than=there.tag)
+    return witness.mark.position > there.mark.position
