@@ -19,6 +19,7 @@ from callsheet.clock import utc_now
 from callsheet.demo.demo import run_demo
 from callsheet.development_secret import load_signing_secret
 from callsheet.help_text import OPERATOR_EXIT_CODES, PROCESS_EXIT_CODES, format_epilog
+from callsheet.operate.doctor.command import doctor
 from callsheet.operate.events import events
 from callsheet.operate.parked import parked
 from callsheet.operate.projections import projections, resolve_projection_names
@@ -58,6 +59,7 @@ main.add_command(events)
 main.add_command(projections)
 main.add_command(relay)
 main.add_command(recover)
+main.add_command(doctor)
 main.add_command(settings_command)
 projections.add_command(parked)
 projections.add_command(rebuild_command)

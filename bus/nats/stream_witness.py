@@ -9,6 +9,7 @@ The stream is outside of the database, so a restored database that has lost fact
 from typing import Final
 
 import structlog
+from msgspec import Struct
 from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.errors import APIError, NotFoundError
@@ -76,6 +77,25 @@ async def fetch_last_witness(settings: NatsSettings, name: str) -> Witness | Non
             return await read_last_witness(session.client, settings.stream)
     except (NatsAway, WitnessUnreadable, Error, OSError) as fault:
         structlog.get_logger("bus.nats").warning("bus.stream_not_compared", reason=join_reasons(fault))
+        return None
+
+
+class StreamHealth(Struct, frozen=True, kw_only=True):
+    """How many messages a stream has, and its last fact."""
+
+    messages: int
+    witness: Witness | None
+
+
+async def fetch_stream_health(settings: NatsSettings, name: str) -> StreamHealth | None:
+    """Return the state of the stream over a connection of its own; None if it cannot be read."""
+    try:
+        async with connected_to_nats(settings, name) as session, answered_within(settings.connect_seconds):
+            with cancellable():
+                info = await session.client.jetstream().stream_info(settings.stream)
+            witness = await read_last_witness(session.client, settings.stream)
+            return StreamHealth(messages=info.state.messages, witness=witness)
+    except (NatsAway, WitnessUnreadable, NotFoundError, Error, APIError, OSError, TimeoutError):
         return None
 
 

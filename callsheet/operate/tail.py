@@ -99,7 +99,7 @@ class Tail:
     async def _report_gaps(self, after: int, through: int) -> None:
         for gap in await find_gaps(self._connection, after=after, through=through):
             self.has_gaps = True
-            click.echo(f"callsheet: {gap} of the log: the row is missing", err=True)
+            click.echo(f"callsheet: {gap} of the log: the row is missing; `callsheet doctor` says more", err=True)
 
     async def _print(self, found: Iterable[StoredEvent], through: int) -> None:
         for stored in found:
