@@ -141,10 +141,7 @@ async def open_core(
     failpoint: FailPointHook = noop,
     remembered: Sequence[Witness] = (),
 ) -> AsyncGenerator[Core]:
-    """Create and open the parts of a process, with the named projections; `remembered` is what it knew of the log.
-
-    Raises UnsafeDatabase, Unavailable.
-    """
+    """Create and open the parts; `remembered` is what was known of the log. Raises UnsafeDatabase, Unavailable."""
     log = Log(conninfo, settings.store)
     feed = Feed(log, settings.feed)
     timeout_ms = settings.store.statement_timeout_ms

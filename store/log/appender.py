@@ -79,11 +79,10 @@ class Appender:
         self._most_bytes = most_bytes
         self._answer_seconds = answer_seconds
         self._on_commit = on_commit
-        self._monitor = monitor
+        self.wake, self._monitor = wake, monitor
         self._is_doubtful = False  # the last batch was refused as every batch would have been
         self._connection: Connection | None = None
         self.check_connection: CheckConnection = accept_connection
-        self.wake = wake
         self.on_batch: OnBatch = unmeasured
         self._queue: deque[Waiting] = deque()
         self._sent: list[Waiting] = []
