@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 from callsheet.clock import utc_now
 from callsheet.demo.demo import run_demo
 from callsheet.development_secret import load_signing_secret
+from callsheet.embedded.postgres import EmbeddedPostgres
 from callsheet.help_text import OPERATOR_EXIT_CODES, PROCESS_EXIT_CODES, format_epilog
 from callsheet.operate.doctor.command import doctor
 from callsheet.operate.events import events
@@ -30,7 +31,7 @@ from callsheet.operate.settings import settings_command
 from callsheet.server.serve import serve as serve_parts
 from callsheet.settings.development import accept_development_tokens
 from callsheet.settings.load import Settings, SettingsUnusable, load_settings
-from callsheet.startup import exit_on_refusal, load_settings_with_options, open_database
+from callsheet.startup import exit_on_refusal, load_settings_with_options, open_database, open_server
 from callsheet.telemetry.logging import configure_logging
 from callsheet.wiring.core import COMPONENTS, EVERYTHING, Part, Parts
 from callsheet.wiring.projections import ALL_PROJECTIONS
@@ -76,8 +77,8 @@ def dev(host: str | None, port: int | None) -> None:
     with exit_on_refusal():
         settings = accept_development_tokens(load_settings_with_options(host=host, port=port))
         configure_logging(settings.log.level, settings.log.renderer)
-        with open_database(settings) as conninfo:
-            uvloop.run(migrate_and_serve(settings, conninfo, EVERYTHING))
+        with open_server(settings) as server:
+            uvloop.run(migrate_and_serve(settings, server, EVERYTHING))
 
 
 @main.command(epilog=format_epilog("serve --host 0.0.0.0 --port 8000", "serve --engine", exit_codes=PROCESS_EXIT_CODES))
@@ -183,8 +184,13 @@ def demo(*, as_json: bool, every: bool) -> None:
 
 
 async def migrate_and_serve(
-    settings: Settings, conninfo: str, parts: frozenset[Part], names: Sequence[str] = ALL_PROJECTIONS
+    settings: Settings,
+    server: EmbeddedPostgres | str,
+    parts: frozenset[Part],
+    names: Sequence[str] = ALL_PROJECTIONS,
 ) -> None:
-    """Migrate the database and run the parts until SIGINT or SIGTERM."""
+    """Migrate the database of an embedded server, or of a connection string; run the parts until SIGINT or SIGTERM."""
+    embedded = None if isinstance(server, str) else server
+    conninfo = server if isinstance(server, str) else server.conninfo
     await migrate(conninfo, COMPONENTS)
-    await serve_parts(settings, conninfo, load_signing_secret(settings), parts, names)
+    await serve_parts(settings, conninfo, load_signing_secret(settings), parts, names, embedded=embedded)

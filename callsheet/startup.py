@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 import rich_click as click
 
 from callsheet.development_secret import make_directory
-from callsheet.embedded.postgres import EmbeddedUnusable, embedded_postgres
+from callsheet.embedded.postgres import EmbeddedPostgres, EmbeddedUnusable
 from callsheet.server.serve import CannotListen
 from callsheet.settings.load import Settings, SettingsUnusable, load_settings
 from gateway.identity.assembly import NoIssuer
@@ -27,12 +27,23 @@ def load_settings_with_options(**http: Any) -> Settings:  # noqa: ANN401  # opti
 @contextmanager
 def open_database(settings: Settings) -> Generator[str]:
     """Yield the connection string of DATABASE_URL, or run the embedded PostgreSQL for the length of the block."""
+    with open_server(settings) as server:
+        yield server if isinstance(server, str) else server.conninfo
+
+
+@contextmanager
+def open_server(settings: Settings) -> Generator[EmbeddedPostgres | str]:
+    """Yield the connection string of DATABASE_URL, or the embedded PostgreSQL, run for the length of the block."""
     if settings.data.database_url is not None:
         yield settings.data.database_url
         return
     make_directory(settings.data.directory)
-    with embedded_postgres(settings.data.directory / "postgres-18") as conninfo:
-        yield conninfo
+    server = EmbeddedPostgres(settings.data.directory / "postgres-18")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @contextmanager

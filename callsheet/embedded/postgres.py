@@ -114,6 +114,16 @@ class EmbeddedPostgres:
             if last:
                 self._stop_server()
 
+    def is_running(self) -> bool:
+        """Return whether the server's process lives; it may still be starting, stopping or stopped."""
+        try:
+            os.kill(int((self.data / "postmaster.pid").read_text().splitlines()[0]), 0)
+        except (FileNotFoundError, ProcessLookupError, ValueError, IndexError):
+            return False
+        except PermissionError:
+            return True
+        return True
+
     @contextmanager
     def _hold_change_lock(self) -> Generator[None]:
         """Hold the lock under which one process at a time starts or stops the server."""

@@ -4,14 +4,16 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final, Literal
 
 import structlog
 import uvicorn
 
 from bus.feed import FeedStopped
+from callsheet.embedded.postgres import EmbeddedPostgres
+from callsheet.embedded.supervision import keep_running
 from callsheet.server.admin import AdminApp
 from callsheet.server.bounded_http import BoundedHttp
 from callsheet.server.gc_tuning import tune_garbage_collector
@@ -62,37 +64,58 @@ async def serve(
     parts: frozenset[Part] = EVERYTHING,
     projections: Sequence[str] = ALL_PROJECTIONS,
     failpoint: FailPointHook = noop,
+    *,
+    embedded: EmbeddedPostgres | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; then stop taking requests, end open streams, and stop the parts in order.
 
     When the log was rewound by a restore of its database, everything starts again without what it held in memory.
-    `failpoint` is a test hook called at each crash-sensitive point.
+    `failpoint` is a test hook called at each crash-sensitive point. An `embedded` server that dies is started again.
 
     Raises UnsafeDatabase, Unavailable at the start, and whatever ended a part that may not end.
     """
     name = f"{socket.gethostname()}-{os.getpid()}"
     listening: socket.socket | None = None
     remembered: tuple[Witness, ...] = ()
-    signalled = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, signalled.set)
+    signalled = _listen_for_signals()
     while not signalled.is_set():
         async with open_core(
             settings, conninfo, name=name, secret=secret, parts=parts, projections=projections, failpoint=failpoint,
             remembered=remembered,
         ) as core:  # fmt: skip
             life = Life(signalled)
-            if Part.GATEWAY in parts:
-                listening = listening or listen(settings.http.host, settings.http.port)
-                await _serve_gateway(core, settings, secret, life, listening)
-            else:
-                await _run_without_gateway(core, settings, life)
+            async with _keep_running(embedded, core):
+                if Part.GATEWAY in parts:
+                    listening = listening or listen(settings.http.host, settings.http.port)
+                    await _serve_gateway(core, settings, secret, life, listening)
+                else:
+                    await _run_without_gateway(core, settings, life)
         if life.rewound is not None:
             structlog.get_logger("callsheet").error("callsheet.starting_again", reason=str(life.rewound))
             remembered = () if life.rewound.witness is None else (life.rewound.witness,)
     if listening is not None:
         listening.close()
     structlog.get_logger("callsheet").info("callsheet.stopped")
+
+
+def _listen_for_signals() -> asyncio.Event:
+    """Return an event that is set by SIGINT and SIGTERM."""
+    signalled = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, signalled.set)
+    return signalled
+
+
+@asynccontextmanager
+async def _keep_running(embedded: EmbeddedPostgres | None, core: Core) -> AsyncGenerator[None]:
+    """Keep the embedded server running for the length of the block."""
+    async with asyncio.TaskGroup() as group:
+        keeping = None if embedded is None else group.create_task(keep_running(embedded, core.log.monitor))
+        try:
+            yield
+        finally:
+            if keeping is not None:
+                keeping.cancel()
 
 
 class Life:

@@ -11,8 +11,6 @@ import psycopg
 import structlog
 from opentelemetry import trace
 from psycopg import AsyncConnection
-from psycopg.errors import InsufficientResources, ReadOnlySqlTransaction
-from psycopg.errors import SystemError as ServerSystemError
 from psycopg.pq import TransactionStatus
 
 from store.errors import DatabaseAway, OutcomeUnknown, QueueFull, describe_outage, is_database_away
@@ -30,8 +28,8 @@ LONGEST_BACK_OFF_SECONDS: Final = 1.0
 EARLIEST_COMMANDS: Final = 64
 """Fewer waiting commands are sent once everyone had a turn: then a commit of their own costs more than it gains."""
 
-OF_ANY_BATCH_FOR_NOW: Final = (ReadOnlySqlTransaction, InsufficientResources, ServerSystemError)
-"""What befalls every batch until somebody acts: a standby, a full disk, no memory, a broken file system."""
+UNTIL_SOMEBODY_ACTS: Final = ("25006", "53", "58")
+"""SQLSTATEs, or their classes, that befall every batch: a read-only server, a full disk or memory, failing I/O."""
 
 # As in `commands.handler`: a span started by hand costs 1 µs a batch, as the current one it took 5.
 tracer: Final = trace.get_tracer("callsheet")
@@ -55,6 +53,8 @@ def unmeasured(_commands: int, _facts: int, _seconds: float) -> None:
 
 class Appender:
     """Group commit over one connection; `run` must be running, supervised, for `append` to be answered."""
+
+    _lost_at: float | None = None
 
     def __init__(
         self,
@@ -179,6 +179,7 @@ class Appender:
             self._statement = statement
             self._down = None
             self._up.set()
+            self._log_return()
             while True:
                 await self._work.wait()
                 if connection.closed:
@@ -192,6 +193,11 @@ class Appender:
         finally:
             self._statement = None
             statement.close()
+
+    def _log_return(self) -> None:
+        if self._lost_at is not None:
+            self._log.warning("log.back", away_seconds=round(monotonic() - self._lost_at, 1))
+            self._lost_at = None
 
     def _send(self) -> None:
         """Send the next batch off.
@@ -267,7 +273,7 @@ class Appender:
             self._log.warning("log.batch_refused", reason=str(fault).strip(), commands=len(batch))
             for command in batch:
                 refuse(command, DatabaseAway(f"nothing was written: {describe_outage(fault)}"))
-            if isinstance(fault, OF_ANY_BATCH_FOR_NOW):
+            if (getattr(fault, "sqlstate", None) or "").startswith(UNTIL_SOMEBODY_ACTS):
                 self._is_doubtful = True
                 raise fault  # connect anew, to whichever server is the primary, and take nothing until it can write
         elif len(batch) == 1:
@@ -280,7 +286,8 @@ class Appender:
 
     def _connection_lost(self, lost: Exception) -> None:
         """Answer everyone at once: what was sent has an unknown outcome, what was not sent did not happen."""
-        if self._down is None:
+        if self._lost_at is None:
+            self._lost_at = monotonic()
             self._log.warning(
                 "log.connection_lost", reason=str(lost.__cause__ or lost).strip(), in_flight=len(self._sent)
             )

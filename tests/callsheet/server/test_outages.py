@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from secrets import token_hex
 from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
@@ -30,6 +31,8 @@ ANSWER_SECONDS_MAX = 8.0
 DISK_MEGABYTES = 64
 GRAPH: dict[str, Any] = {"nodes": [{"id": "a", "kind": "transform", "config": {}}], "edges": []}
 SHORT = (Kind.READ_ONLY, Kind.SILENT, Kind.DISK_FULL)
+WRITERS = ("serve", "dev")
+"""A full disk is noticed by who writes: the others can do all that they do."""
 UNNOTICED = (Kind.CANCELLED,)
 """The server is there for some, and not for others: `/readyz` need not call that an outage."""
 
@@ -50,10 +53,11 @@ class Cluster:
         urls = {name: each.admin for name, each in self.processes.items()}
         return {name: httpx2.get(f"{url}/readyz", timeout=2) for name, url in urls.items()}
 
-    def wait_until_unready(self) -> None:
+    def wait_until_unready(self, kind: Kind) -> None:
         deadline = time.monotonic() + NOTICED_SECONDS_MAX
+        who = WRITERS if kind is Kind.DISK_FULL else tuple(self.processes)
         last = self.read_readiness()
-        while not all(answer.status_code == 503 and "database" in answer.text for answer in last.values()):
+        while not all(last[name].status_code == 503 and "database" in last[name].text for name in who):
             last = self.read_readiness()
             assert time.monotonic() < deadline, {name: answer.text for name, answer in last.items()}
             time.sleep(0.05)
@@ -79,15 +83,22 @@ class Cluster:
         position = {"callsheet-min-position": answer.headers["callsheet-position"]}
         return each.client.get(f"/v1/runs/{answer.json()['id']}", headers=position).is_success
 
+    def _write(self, each: Gateway, kind: Kind) -> httpx2.Response:
+        once = {"idempotency-key": str(uuid4())}
+        if kind is Kind.DISK_FULL:  # what a page has room for is still written: so write more than that
+            inputs = {"text": token_hex(10_000)}
+            each.client.post(f"/v1/workflows/{self.workflow}:run", json={"inputs": inputs})
+        return each.client.post("/v1/projects", json={"name": "P"}, headers=once)
+
     @contextmanager
-    def writing(self) -> Generator[None]:
+    def writing(self, kind: Kind) -> Generator[None]:
         """Create projects at each gateway all the time, and check every answer."""
         over, faults = Event(), list[str]()
 
         def write(each: Gateway) -> None:
             while not over.wait(0.05):
                 began_at = time.monotonic()
-                answer = each.client.post("/v1/projects", json={"name": "P"}, headers={"idempotency-key": str(uuid4())})
+                answer = self._write(each, kind)
                 took = time.monotonic() - began_at
                 if answer.status_code == 201:
                     self.created.append((answer.json()["id"], answer.headers["callsheet-position"]))
@@ -157,10 +168,10 @@ def measure_slowness() -> float:
 def be_away(cluster: Cluster, kind: Kind, seconds: float) -> None:
     """Put an outage on while projects are created, take it off, and check all that is promised."""
     said_before = {name: len(each.said) for name, each in cluster.processes.items()}
-    with cluster.writing():
+    with cluster.writing(kind):
         with cluster.away.away(kind):
             if kind not in UNNOTICED:
-                cluster.wait_until_unready()
+                cluster.wait_until_unready(kind)
                 cluster.check_refusals()
             time.sleep(seconds)
             cluster.check_alive()
@@ -171,9 +182,9 @@ def be_away(cluster: Cluster, kind: Kind, seconds: float) -> None:
     bound = READY_SECONDS_MAX * slowness
     assert took <= bound, f"{kind}: ready only {took:.1f} s after the return, allowed {bound:.1f}"
     if kind not in UNNOTICED:
-        for name, each in cluster.processes.items():
-            said = "".join(each.said[said_before[name] :])
-            assert '"database.away"' in said, (name, said)
+        for name in WRITERS if kind is Kind.DISK_FULL else cluster.processes:
+            said = "".join(cluster.processes[name].said[said_before[name] :])
+            assert '"database.away"' in said or '"log.connection_lost"' in said, (name, said)
             assert '"away_seconds"' in said, (name, said)
 
 
