@@ -37,8 +37,11 @@ class TaskBody(Struct, frozen=True, kw_only=True):
 
     run_id: str
     node: str
+    run_name: str
     workflow_id: str
+    workflow_name: str | None
     project_id: str
+    project_name: str | None
     attempt: int
     assignees: tuple[str, ...]
     roles: tuple[str, ...]
@@ -55,8 +58,11 @@ def create_task_body(folded: Folded[Task]) -> TaskBody:
     return TaskBody(
         run_id=format_id("run", folded.stream_id),
         node=waiting.node,
+        run_name=folded.state.run_name,
         workflow_id=format_id("wf", folded.state.workflow_id),
+        workflow_name=folded.state.workflow_name,
         project_id=format_id("prj", folded.project_id or folded.stream_id),
+        project_name=folded.state.project_name,
         attempt=waiting.attempt,
         assignees=waiting.assignees,
         roles=waiting.roles,

@@ -1,9 +1,11 @@
 """Runs: start, get, list, and complete a human step."""
 
+from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
+from msgspec.structs import replace
 
 from commands.aggregates import RUN, WORKFLOW
 from commands.runs.start import DecideStep, StartRun
@@ -42,6 +44,7 @@ from gateway.operations.operation import (
     respond_read,
 )
 from gateway.operations.paging import PageRequest
+from gateway.operations.query import RunId, WorkflowId, malformed_parameter
 from gateway.operations.results import Page, Result
 from gateway.projects import PROJECT_ID, require_project
 from gateway.runs.bodies import RunBody, create_run_body
@@ -91,10 +94,23 @@ class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RunQuery(Struct, frozen=True, kw_only=True):
-    """Which runs to list."""
+    """Which runs to list: those that callers started, or with `parent` the children of a run.
+
+    `label` is `key=value`. `from` and `to` are times of the start.
+    """
 
     page: PageRequest
     status: RunStatus | None = None
+    parent: RunId | None = None
+    label: str | None = None
+    from_: datetime | None = field(default=None, name="from")
+    to: datetime | None = None
+
+
+class ProjectRunQuery(RunQuery, frozen=True, kw_only=True):
+    """Which runs of a project to list: also by workflow."""
+
+    workflow_id: WorkflowId | None = None
 
 
 async def start_run(request: RequestContext[None, NewRun], deps: Deps) -> Result:
@@ -147,10 +163,11 @@ GET_RUN: Final = Operation(
 )
 
 
-async def list_runs_of_project(request: RequestContext[RunQuery, None], deps: Deps) -> Page:
+async def list_runs_of_project(request: RequestContext[ProjectRunQuery, None], deps: Deps) -> Page:
     """List the runs of a project."""
     await require_project(deps, request.workspace_id, request.target_id)
-    return await _list_runs(request, deps, project_id=request.target_id)
+    filters = RunFilters(project_id=request.target_id, of_workflow_id=request.query.workflow_id)
+    return await _list_runs(request.query, request.workspace_id, deps, filters)
 
 
 LIST_RUNS_OF_PROJECT: Final = Operation(
@@ -161,7 +178,7 @@ LIST_RUNS_OF_PROJECT: Final = Operation(
     summary="List the runs of a project.",
     scope=Scope.RUNS_READ,
     path_parameters=(PROJECT_ID,),
-    query=RunQuery,
+    query=ProjectRunQuery,
     responses=(respond_page(RunBody, "A page of runs. Large values are references."),),
     reads=("projects", "runs"),
     handler=list_runs_of_project,
@@ -171,7 +188,7 @@ LIST_RUNS_OF_PROJECT: Final = Operation(
 async def list_runs_of_workflow(request: RequestContext[RunQuery, None], deps: Deps) -> Page:
     """List the runs of a workflow."""
     await require_existing(deps, WORKFLOW, request.workspace_id, request.target_id)
-    return await _list_runs(request, deps, workflow_id=request.target_id)
+    return await _list_runs(request.query, request.workspace_id, deps, RunFilters(workflow_id=request.target_id))
 
 
 LIST_RUNS_OF_WORKFLOW: Final = Operation(
@@ -189,23 +206,32 @@ LIST_RUNS_OF_WORKFLOW: Final = Operation(
 )
 
 
-async def _list_runs(
-    request: RequestContext[RunQuery, None],
-    deps: Deps,
-    *,
-    project_id: UUID | None = None,
-    workflow_id: UUID | None = None,
-) -> Page:
-    query = request.query
+async def _list_runs(query: RunQuery, workspace_id: UUID, deps: Deps, filters: RunFilters) -> Page:
     listing = await deps.runs.list(
-        request.workspace_id,
-        filters=RunFilters(project_id=project_id, workflow_id=workflow_id, status=query.status),
+        workspace_id,
+        filters=replace(
+            filters,
+            status=query.status,
+            parent_id=query.parent,
+            labels=_parse_label(query.label),
+            begins_at=query.from_,
+            ends_at=query.to,
+        ),
         limit=query.page.limit,
         cursor=query.page.cursor,
         sort=query.page.sort,
     )
     items = [create_run_body(view) for view in listing.items]
     return Page(items=items, next_cursor=listing.next)
+
+
+def _parse_label(text: str | None) -> dict[str, str]:
+    if text is None:
+        return {}
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise malformed_parameter("label", "must be `key=value`")
+    return {key: value}
 
 
 async def complete_step(request: RequestContext[None, Decision], deps: Deps) -> Result:

@@ -1,14 +1,17 @@
 """Reading runs: one by id, a project's or a workflow's in pages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final, LiteralString, NamedTuple
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 from msgspec.json import Decoder
 
 from domain.folded import Folded
 from domain.runs.run import Run, RunStatus
+from projections.read_models.run_list_statements import OF_PARENT, OF_PROJECT, OF_WORKFLOW
 from projections.runtime.paging import LEAST, MOST, Cursor, Listing, Sort, listing
 from projections.runtime.paging import view as view_of
 from projections.runtime.read_pool import ReadModels
@@ -19,115 +22,6 @@ select id, workspace_id, project_id, version, position, created_position, create
  where id = %(id)b and workspace_id = %(workspace)b
 """
 """Read one run of a workspace."""
-
-PROJECT_NEWEST: Final = """
-select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
-  from runs
- where project_id = %(scope)b
-   and workspace_id = %(workspace)b
-   and (%(status)b::text is null or status = %(status)b)
-   and created_position < %(after)b
- order by created_position desc
- limit %(limit)b
-"""
-"""Read a page of a project's runs, those started last first."""
-
-PROJECT_OLDEST: Final = """
-select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
-  from runs
- where project_id = %(scope)b
-   and workspace_id = %(workspace)b
-   and (%(status)b::text is null or status = %(status)b)
-   and created_position > %(after)b
- order by created_position
- limit %(limit)b
-"""
-"""Read a page of a project's runs, those started first first."""
-
-WORKFLOW_NEWEST: Final = """
-select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
-  from runs
- where workflow_id = %(scope)b
-   and workspace_id = %(workspace)b
-   and (%(status)b::text is null or status = %(status)b)
-   and created_position < %(after)b
- order by created_position desc
- limit %(limit)b
-"""
-"""Read a page of a workflow's runs, those started last first."""
-
-WORKFLOW_OLDEST: Final = """
-select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
-  from runs
- where workflow_id = %(scope)b
-   and workspace_id = %(workspace)b
-   and (%(status)b::text is null or status = %(status)b)
-   and created_position > %(after)b
- order by created_position
- limit %(limit)b
-"""
-"""Read a page of a workflow's runs, those started first first."""
-
-PROJECT_LATEST_CHANGED: Final = """
-select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
-  from runs
- where project_id = %(scope)b
-   and workspace_id = %(workspace)b
-   and (%(status)b::text is null or status = %(status)b)
-   and position < %(after)b
- order by position desc
- limit %(limit)b
-"""
-"""Read a page of a project's runs, those changed last first."""
-
-PROJECT_LONGEST_UNCHANGED: Final = """
-select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
-  from runs
- where project_id = %(scope)b
-   and workspace_id = %(workspace)b
-   and (%(status)b::text is null or status = %(status)b)
-   and position > %(after)b
- order by position
- limit %(limit)b
-"""
-"""Read a page of a project's runs, those changed longest ago first."""
-
-WORKFLOW_LATEST_CHANGED: Final = """
-select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
-  from runs
- where workflow_id = %(scope)b
-   and workspace_id = %(workspace)b
-   and (%(status)b::text is null or status = %(status)b)
-   and position < %(after)b
- order by position desc
- limit %(limit)b
-"""
-"""Read a page of a workflow's runs, those changed last first."""
-
-WORKFLOW_LONGEST_UNCHANGED: Final = """
-select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
-  from runs
- where workflow_id = %(scope)b
-   and workspace_id = %(workspace)b
-   and (%(status)b::text is null or status = %(status)b)
-   and position > %(after)b
- order by position
- limit %(limit)b
-"""
-"""Read a page of a workflow's runs, those changed longest ago first."""
-
-OF_PROJECT: Final[dict[Sort, LiteralString]] = {
-    Sort.NEWEST: PROJECT_NEWEST,
-    Sort.OLDEST: PROJECT_OLDEST,
-    Sort.LATEST_CHANGED: PROJECT_LATEST_CHANGED,
-    Sort.LONGEST_UNCHANGED: PROJECT_LONGEST_UNCHANGED,
-}
-OF_WORKFLOW: Final[dict[Sort, LiteralString]] = {
-    Sort.NEWEST: WORKFLOW_NEWEST,
-    Sort.OLDEST: WORKFLOW_OLDEST,
-    Sort.LATEST_CHANGED: WORKFLOW_LATEST_CHANGED,
-    Sort.LONGEST_UNCHANGED: WORKFLOW_LONGEST_UNCHANGED,
-}
 
 # The engine keeps the view `leased_runs`; its run ids are evaluated once a statement.
 
@@ -175,12 +69,31 @@ CHECKPOINT: Final = "select coalesce((select position from checkpoints where pro
 _decoder: Final = Decoder(Run)
 
 
+NO_LABELS: Final[Mapping[str, str]] = {}
+
+
 class RunFilters(Struct, frozen=True, kw_only=True):
-    """Which runs to list: those of a project, or of a workflow where one is named."""
+    """Which runs to list: those of a project, or of a workflow where one is named.
+
+    Without a `parent_id` these are the runs that callers started, and with one the children of that run. Of a project
+    those of one workflow can be listed (`of_workflow_id`). Times are of the start: from `begins_at` to before
+    `ends_at`.
+    """
 
     project_id: UUID | None = None
     workflow_id: UUID | None = None
     status: RunStatus | None = None
+    parent_id: UUID | None = None
+    of_workflow_id: UUID | None = None
+    labels: Mapping[str, str] = NO_LABELS
+    begins_at: datetime | None = None
+    ends_at: datetime | None = None
+
+
+def _select_statements(filters: RunFilters) -> dict[Sort, LiteralString]:
+    if filters.parent_id is not None:
+        return OF_PARENT
+    return OF_PROJECT if filters.workflow_id is None else OF_WORKFLOW
 
 
 class UnleasedRun(NamedTuple):
@@ -219,11 +132,16 @@ class RunsView:
             raise ValueError(message)
         first = MOST if sort.descending else LEAST
         rows = await self._models.rows(
-            OF_PROJECT[sort] if filters.workflow_id is None else OF_WORKFLOW[sort],
+            _select_statements(filters)[sort],
             {
                 "workspace": workspace_id,
                 "scope": filters.project_id if filters.workflow_id is None else filters.workflow_id,
                 "status": None if filters.status is None else filters.status.value,
+                "parent": filters.parent_id,
+                "of_workflow": filters.of_workflow_id,
+                "labels": msgspec.json.encode(filters.labels).decode(),
+                "begins_at": filters.begins_at,
+                "ends_at": filters.ends_at,
                 "after": first if cursor is None else cursor.after,
                 "limit": limit + 1,
             },

@@ -14,9 +14,11 @@ from projections.runtime.read_pool import ReadModels
 
 INBOX: Final = """
 select tasks.run_id, tasks.workspace_id, tasks.project_id, tasks.version, tasks.position, tasks.created_at,
-       runs.workflow_id, tasks.document::text
+       runs.workflow_id, tasks.document::text, coalesce(runs.document ->> 'name', ''), workflows.name, projects.name
   from tasks
   join runs on runs.id = tasks.run_id
+  left join workflows on workflows.id = runs.workflow_id
+  left join projects on projects.id = tasks.project_id
  cross join lateral (select case when %(descending)b::boolean then -tasks.position else tasks.position end)
        as sorted (rank)
  where tasks.found_by && (
@@ -50,10 +52,16 @@ class Assigned(StrEnum):
 
 
 class Task(Struct, frozen=True, kw_only=True):
-    """A human step that waits: the workflow that its run is of, and what is asked of whom."""
+    """A human step that waits: the workflow that its run is of, and what is asked of whom.
+
+    A name is None where the read model that has it lags behind.
+    """
 
     workflow_id: UUID
     waiting: StepWaiting
+    run_name: str = ""
+    workflow_name: str | None = None
+    project_name: str | None = None
 
 
 class TaskFilters(Struct, frozen=True, kw_only=True):
@@ -106,7 +114,8 @@ class TasksView:
 
 
 def _view(row: tuple[Any, ...]) -> Folded[Task]:
-    run, workspace, project, version, position, created_at, workflow, document = row
+    run, workspace, project, version, position, created_at, workflow, document, *names = row
+    run_name, workflow_name, project_name = names
     return Folded(
         stream_id=run,
         workspace_id=workspace,
@@ -116,5 +125,11 @@ def _view(row: tuple[Any, ...]) -> Folded[Task]:
         created_position=position,
         created_at=created_at,
         updated_at=created_at,
-        state=Task(workflow_id=workflow, waiting=_decoder.decode(document)),
+        state=Task(
+            workflow_id=workflow,
+            waiting=_decoder.decode(document),
+            run_name=run_name,
+            workflow_name=workflow_name,
+            project_name=project_name,
+        ),
     )

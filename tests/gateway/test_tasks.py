@@ -62,7 +62,10 @@ async def test_a_task_says_all_that_a_person_needs_to_decide_it(ada: Caller) -> 
     assert task == {
         "run_id": run["id"],
         "node": "review",
+        "run_name": "",
         "workflow_id": workflow["id"],
+        "workflow_name": "Launch",
+        "project_name": "Spring",
         "project_id": workflow["project_id"],
         "attempt": 1,
         "assignees": ["usr_ada"],
