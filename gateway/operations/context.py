@@ -47,6 +47,8 @@ class RequestContext(Struct, Generic[Q, B], kw_only=True, gc=False):
     raw_body: bytes
     if_match: frozenset[int] | None
     wait_seconds: float
+    has_committed: bool = False
+    """Whether a command of this request has been accepted: what fails afterwards does not undo it."""
 
     @property
     def workspace_id(self) -> UUID:
@@ -64,7 +66,9 @@ class RequestContext(Struct, Generic[Q, B], kw_only=True, gc=False):
                 self.headers.get(b"idempotency-key"), caller, f"{self.method} {self.path}", self.raw_body
             ),
         )
-        return await self.deps.handler.execute(command, context)
+        outcome = await self.deps.handler.execute(command, context)
+        self.has_committed = True
+        return outcome
 
     async def change(self, noun: Noun[S], create_command: CreateCommand[S]) -> Outcome[S]:
         """Change the resource of the path: create the command from its current state and require that version.

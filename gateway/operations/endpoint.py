@@ -24,6 +24,7 @@ from gateway.operations.positions import PositionCodec
 from gateway.operations.query import QueryReader
 from gateway.operations.results import Page, Response, Result, render_page, render_result
 from projections.runtime.paging import Cursor
+from store.errors import OutcomeUnknown, Unavailable
 from store.log.records import Actor
 
 NO_ID: Final = UUID(int=0)
@@ -99,7 +100,7 @@ class Endpoint:
         if self._body is not None:
             await self._read_body(context, self._body, request.receive)
         position = await self._prepare_read(context) if operation.reads else None
-        result = await operation.handler(context, self._deps)
+        result = await self._handle(context)
         if isinstance(result, Result):
             return render_result(result, self._status, self._media_type, read_position=position)
         if isinstance(result, Page):
@@ -107,6 +108,16 @@ class Endpoint:
             cursor = self._cursors.encode(following) if isinstance(following, Cursor) else following
             return render_page(result.items, cursor, request.path, query_texts, position=result.position or position)
         return result
+
+    async def _handle(self, context: RequestContext[Any, Any]) -> Any:  # noqa: ANN401  # what handlers return
+        """Call the handler. Once a command is accepted, "unavailable" would invite the caller to send it again."""
+        try:
+            return await self.operation.handler(context, self._deps)
+        except Unavailable as fault:
+            if not context.has_committed or isinstance(fault, OutcomeUnknown):
+                raise
+            message = f"the command was accepted, but its result cannot be read now: {fault}"
+            raise OutcomeUnknown(message) from fault
 
     async def _authorise(self, headers: Headers) -> Caller:
         scope = self.operation.scope
