@@ -1,6 +1,6 @@
 """Folded streams: loading them through a bounded cache, and the only place that appends to them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar, cast
 from uuid import UUID
 
@@ -15,8 +15,10 @@ from store.errors import OutcomeUnknown, Unavailable
 from store.log.log import Log
 from store.log.records import Append, CommandId, Guard, Metadata, Recorded, Repeated
 from store.lru import LruCache
+from store.workers.pool import WorkerPool
 
 S = TypeVar("S")
+T = TypeVar("T")
 NO_PRICES: Final[Mapping[str, Priced]] = {}
 
 PAGE: Final = 1_000
@@ -28,9 +30,10 @@ class Streams:
     A cached stream may lag behind the log: the expected version and the guards of an append find that out.
     """
 
-    def __init__(self, log: Log, *, most_cached: int) -> None:
-        """Create an empty cache that evicts the least recently used streams."""
+    def __init__(self, log: Log, *, most_cached: int, workers: WorkerPool | None = None) -> None:
+        """Create an empty cache that evicts the least recently used streams; `workers` evaluate slow decisions."""
         self._log = log
+        self.workers = workers
         # By the stream's id as an integer: a UUID hashes and compares through Python.
         self._cache = LruCache[int, Folded[object]](most_cached)
 
@@ -212,6 +215,16 @@ class Sources:
         if stream is None:
             raise noun.not_found
         return stream
+
+    async def compute(self, work: Callable[[], T], *, is_quick: bool) -> T:
+        """Return what pure work of a decision returns; slow work must be picklable, and leaves the event loop.
+
+        Raises what the work raises, WorkStopped.
+        """
+        workers = self._streams.workers
+        if is_quick or workers is None:
+            return work()
+        return await workers.run(self._workspace_id, work)
 
     async def load_active_project(self, project_id: UUID) -> Folded[Project]:
         """Return a project in which something may begin or change. Raises ProjectNotFound, ProjectNotActive."""

@@ -1,11 +1,12 @@
 """The commands of workflows and how each is decided."""
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from commands.aggregates import ASSET, WORKFLOW
 from commands.command import Command, InProject
@@ -13,7 +14,7 @@ from commands.repository import Sources
 from domain.asset import AssetStatus
 from domain.graphs.graph import Graph
 from domain.graphs.references import References, find_raw_references, find_references
-from domain.graphs.validation.check import check_graph
+from domain.graphs.validation.check import check_graph, is_quick_to_check
 from domain.graphs.validation.semantics import KnownReferences
 from domain.workflow import (
     Workflow,
@@ -67,16 +68,28 @@ async def load_known_references(sources: Sources, project_id: UUID, named: Refer
 
 
 class NewWorkflow(InProject, frozen=True, kw_only=True):
-    """What a workflow begins with: the assets and workflows that its graph may refer to."""
+    """What a workflow begins with: the assets and workflows that its graph may refer to.
+
+    `checked` is the graph if it was checked already, because that takes long.
+    """
 
     known: KnownReferences
+    checked: Graph | None = None
+
+
+async def _check_if_slow(sources: Sources, graph: dict[str, Any], known: KnownReferences) -> Graph | None:
+    """Check a graph in a worker if that takes long. Raises GraphUnacceptable, WorkStopped."""
+    if is_quick_to_check(graph):
+        return None
+    return await sources.compute(partial(check_graph, graph, known), is_quick=False)
 
 
 async def gather_new_workflow(command: CreateWorkflow, sources: Sources) -> NewWorkflow:
     """Load the project, which must be active, and what the graph refers to."""
     await sources.load_active_project(command.project_id)
     known = await load_known_references(sources, command.project_id, find_raw_references(command.graph))
-    return NewWorkflow(project_id=command.project_id, known=known)
+    checked = await _check_if_slow(sources, command.graph, known)
+    return NewWorkflow(project_id=command.project_id, known=known, checked=checked)
 
 
 def create_workflow(
@@ -85,22 +98,31 @@ def create_workflow(
     """Decide that a workflow begins. Raises GraphUnacceptable with every problem of the graph at once."""
     if workflow.status is not WorkflowStatus.ABSENT:
         return ()
-    return (WorkflowCreated(name=command.name, graph=check_graph(command.graph, gathered.known)),)
+    graph = gathered.checked or check_graph(command.graph, gathered.known)
+    return (WorkflowCreated(name=command.name, graph=graph),)
 
 
-async def gather_workflow_change(command: ChangeWorkflow, sources: Sources) -> KnownReferences:
+class ChangeSources(Struct, frozen=True, kw_only=True):
+    """What a change rests on: what the graph may refer to, and the whole new graph if it was checked already."""
+
+    known: KnownReferences = KnownReferences(assets={}, workflows=frozenset())
+    checked: Graph | None = None
+
+
+async def gather_workflow_change(command: ChangeWorkflow, sources: Sources) -> ChangeSources:
     """Load the project, which must be active, and what the new graph refers to."""
     workflow = await sources.load(WORKFLOW, command.target_id)
     project_id = workflow.project_id or command.target_id
     await sources.load_active_project(project_id)
     if isinstance(command.graph, UnsetType):
-        return KnownReferences(assets={}, workflows=frozenset())
+        return ChangeSources()
     graph = to_json_graph(workflow.state.graph) | command.graph
-    return await load_known_references(sources, project_id, find_raw_references(graph))
+    known = await load_known_references(sources, project_id, find_raw_references(graph))
+    return ChangeSources(known=known, checked=await _check_if_slow(sources, graph, known))
 
 
 def change_workflow(
-    command: ChangeWorkflow, workflow: Workflow, known: KnownReferences, _now: datetime
+    command: ChangeWorkflow, workflow: Workflow, gathered: ChangeSources, _now: datetime
 ) -> tuple[WorkflowFact, ...]:
     """Decide the facts of a change; values that are the same already add none.
 
@@ -110,7 +132,7 @@ def change_workflow(
     if not isinstance(command.name, UnsetType) and command.name != workflow.name:
         facts.append(WorkflowRenamed(name=command.name))
     if not isinstance(command.graph, UnsetType):
-        graph = check_graph(to_json_graph(workflow.graph) | command.graph, known)
+        graph = gathered.checked or check_graph(to_json_graph(workflow.graph) | command.graph, gathered.known)
         if graph != workflow.graph:
             facts.append(WorkflowGraphRevised(version=workflow.version + 1, graph=graph))
     if command.status is WorkflowStatus.ARCHIVED is not workflow.status:
@@ -134,9 +156,11 @@ async def gather_duplication(command: DuplicateWorkflow, sources: Sources) -> Du
     project_id = command.project_id or source.project_id or command.source_id
     await sources.load_active_project(project_id)
     known = await load_known_references(sources, project_id, find_references(source.state.graph))
+    checked = await _check_if_slow(sources, to_json_graph(source.state.graph), known)
     return DuplicationSources(
         project_id=project_id,
         known=known,
+        checked=checked,
         name=source.state.name,
         version=source.state.version,
         graph=source.state.graph,
@@ -157,7 +181,7 @@ def duplicate_workflow(
     return (
         WorkflowCreated(
             name=command.name or f"{copied.name} (copy)",
-            graph=check_graph(to_json_graph(copied.graph), copied.known),
+            graph=copied.checked or check_graph(to_json_graph(copied.graph), copied.known),
             duplicated_from=command.source_id,
             duplicated_version=copied.version,
         ),

@@ -16,14 +16,16 @@ def is_within_bounds(data: object, *, items_max: int, length_max: int, depth_max
     items_seen = 0
     for _ in range(depth_max):
         next_level: list[object] = []
+        count = 0
         for item in level:
             children = child_values(item)
             if len(children) > length_max:
                 return False
-            next_level.extend(children)
-        if not next_level:
+            count += len(children)
+            next_level.extend(cast("list[object]", [child for child in children if isinstance(child, (dict, list))]))
+        if not count:
             return True
-        items_seen += len(next_level)
+        items_seen += count
         if items_seen > items_max:
             return False
         level = next_level

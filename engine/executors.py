@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 import structlog
 from msgspec.structs import replace
@@ -39,13 +41,15 @@ from engine.steps.http.step import HttpSteps
 from engine.steps.human import build_human_wait, build_shown_values, hash_shown_values
 from engine.steps.prompt import Prompts
 from engine.steps.signal import build_signal_wait
-from engine.steps.transform import transform
-from store.contents import ContentStore, inline, keep
+from engine.steps.transform import prepare_transform
+from store.contents import ContentStore, encode_content, inline, keep, keep_encoded
 from store.errors import ContentTooLarge, TooDeep, Unavailable, UnstorableText
+from store.log.json_encoding import outgrows
 from store.retrying import Retrying
 from store.tracing import Spans
 
 T = TypeVar("T")
+ENCODED_INLINE_BYTES: Final = 256 * 1024
 LARGE_OUTPUTS_AT_ONCE: Final = 8
 """Each holds up to 16 MB on its way to the content store: 500 steps that end together must not hold 8 GB."""
 BUG: Final = "Internal error in Callsheet; see the engine's log"
@@ -66,7 +70,7 @@ class Executors:
     contents: ContentStore
     clock: Callable[[], datetime]
     shown_key: bytes
-    slow: Evaluator = field(default_factory=Evaluator)
+    slow: Evaluator
     spans: Spans = field(default_factory=Spans)
     keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_OUTPUTS_AT_ONCE))
 
@@ -76,7 +80,7 @@ class Executors:
         if not isinstance(node, TransformNode | ComposeNode):
             return None
         try:
-            output = _evaluate(call, node, Budget.inline())
+            output = _prepare(call, node)(Budget.inline())
             payload = reuse_payload(call, output) or inline(output)
         except TooMuchWork:
             return None
@@ -126,9 +130,7 @@ class Executors:
     async def _execute(self, call: StepCall) -> Result:
         node = call.node
         if isinstance(node, TransformNode | ComposeNode):
-            return await self._keep_output(
-                call, await self.slow.evaluate(call.workspace_id, lambda budget: _evaluate(call, node, budget))
-            )
+            return await self._keep_output(call, await self.slow.evaluate(call.workspace_id, _prepare(call, node)))
         if isinstance(node, PromptNode):
             answer = await self.prompts.complete(call, node.config)
             if isinstance(answer, Failed):
@@ -137,9 +139,9 @@ class Executors:
         if isinstance(node, HttpNode):
             return await self._execute_http(call, node.config)
         if isinstance(node, HumanNode):
-            asked = node.config
-            shown = await self.slow.evaluate(call.workspace_id, lambda budget: build_shown_values(call, asked, budget))
-            payload = await keep(self.contents, call.workspace_id, shown)
+            seen = call.data.to_expression_data()
+            shown = await self.slow.evaluate(call.workspace_id, partial(build_shown_values, node.config, seen))
+            payload = await self._keep(call.workspace_id, shown)
             return Waiting(
                 build_human_wait(call, node.config, payload, hash_shown_values(shown, self.shown_key), self.clock())
             )
@@ -148,8 +150,8 @@ class Executors:
         now = self.clock()
         if isinstance(node, WaitNode):
             return Waiting(build_signal_wait(call, node.config, now))
-        delay = node.config
-        until = await self.slow.evaluate(call.workspace_id, lambda budget: compute_wait_end(call, delay, now, budget))
+        seen = call.data.to_expression_data()
+        until = await self.slow.evaluate(call.workspace_id, partial(compute_wait_end, node.config, seen, now))
         if until > now:
             return Waiting(build_timer_wait(call, until, now))
         return await self._keep_output(call, build_delay_output(until))
@@ -187,17 +189,26 @@ class Executors:
             payload = inline(output)
             if payload is None:
                 async with self.keeping:
-                    payload = await Retrying(Unavailable).call(lambda: keep(self.contents, call.workspace_id, output))
+                    payload = await Retrying(Unavailable).call(lambda: self._keep(call.workspace_id, output))
             return Succeeded(output, payload, usage, record)
         except (ContentTooLarge, TooDeep, UnstorableText) as fault:
             # With its usage, which is paid for.
             return Failed(build_failure(ErrorClass.INVALID_OUTPUT, str(fault)).error, usage, call=record)
 
+    async def _keep(self, workspace_id: UUID, value: object) -> Payload:
+        """Keep a value; a large one is encoded in a worker: a request repeated 17 times held the loop for seconds."""
+        if not outgrows(value, ENCODED_INLINE_BYTES):
+            return await keep(self.contents, workspace_id, value)
+        return await keep_encoded(
+            self.contents, workspace_id, await self.slow.run_in_worker(workspace_id, partial(encode_content, value))
+        )
 
-def _evaluate(call: StepCall, node: TransformNode | ComposeNode, budget: Budget) -> Any:  # noqa: ANN401  # JSON
+
+def _prepare(call: StepCall, node: TransformNode | ComposeNode) -> Callable[[Budget], Any]:
+    """Return the work of a pure step; it can be pickled."""
     if isinstance(node, ComposeNode):
-        return compose(call, node.config, budget)
-    return transform(call, node.config, budget)
+        return partial(compose, call.data.to_expression_data(), node.config)
+    return prepare_transform(call, node.config)
 
 
 def reuse_payload(call: StepCall, output: object) -> Payload | None:

@@ -25,6 +25,7 @@ from projections.read_models.workflows_view import WorkflowsView
 from projections.runtime.checkpoints import Checkpoints
 from store.contents import ContentStore
 from store.log.log import Log
+from store.workers.pool import WorkerPool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class Deps:
     deltas: DeltaHub
     event_encoder: EventEncoder
     workflows_of_runs: WorkflowsOfRuns
+    workers: WorkerPool
     clock: Callable[[], datetime]
     make_id: Callable[[], UUID]
     check_ready: Callable[[], Awaitable[None]]

@@ -77,7 +77,7 @@ def inline(value: object) -> Payload | None:
 
     Raises TooDeep, UnstorableText.
     """
-    if outgrows(value, CONTENT_BYTES_MAX):
+    if outgrows(value, INLINE_BYTES):
         return None
     return Payload(value=value) if len(encode_shallow(value)) <= INLINE_BYTES else None
 
@@ -87,11 +87,21 @@ async def keep(contents: ContentStore, workspace_id: UUID, value: object) -> Pay
 
     Raises ContentTooLarge, TooDeep, Unavailable, UnstorableText.
     """
-    if outgrows(value, CONTENT_BYTES_MAX):
-        raise ContentTooLarge(None, CONTENT_BYTES_MAX)
-    encoded = encode_shallow(value)
+    encoded = encode_content(value)
     if len(encoded) <= INLINE_BYTES:
         return Payload(value=value)
+    return await keep_encoded(contents, workspace_id, encoded)
+
+
+def encode_content(value: object) -> bytes:
+    """Return a JSON value as a content. Raises ContentTooLarge, TooDeep, UnstorableText."""
+    if outgrows(value, CONTENT_BYTES_MAX):
+        raise ContentTooLarge(None, CONTENT_BYTES_MAX)
+    return encode_shallow(value)
+
+
+async def keep_encoded(contents: ContentStore, workspace_id: UUID, encoded: bytes) -> Payload:
+    """Return a payload that refers to an encoded content. Raises ContentTooLarge, Unavailable."""
     reference = await contents.put(workspace_id, encoded, JSON)
     return Payload(ref=reference, bytes=len(encoded), media_type=JSON)
 

@@ -37,3 +37,15 @@ class StoreSettings(Struct, frozen=True, kw_only=True):
     """How long the database may leave this check unanswered; then requests fail with 503 at once until it answers."""
     aggregate_cache_streams: Count = 10_000
     """Number of folded streams cached in memory (least recently used first out)."""
+
+
+class WorkSettings(Struct, frozen=True, kw_only=True):
+    """Worker processes for expressions, forms and bodies that would hold the event loop."""
+
+    processes: Count = 2
+    """Maximum number of worker processes; they start when work arrives. One workspace never occupies all of several."""
+    seconds_max: Seconds = 5
+    """CPU time of one piece of work; then its worker is killed, and the step or request fails. It may wait for a
+    processor for six times as long in total."""
+    memory_bytes_max: Bytes = 1024 * 1024 * 1024
+    """Address space of one worker, about 200 MB of which are libraries. Not enforced on macOS."""

@@ -17,7 +17,7 @@ from domain.suggestions import format_names, suggest_name
 from engine.settings import AnthropicModelSettings, EngineSettings, ModelSettings, OutgoingSettings, SecretsSettings
 from gateway.settings import HttpSettings, IdentitySettings
 from projections.settings import ProjectionSettings, RebuildSettings
-from store.settings import StoreSettings
+from store.settings import StoreSettings, WorkSettings
 
 PREFIX: Final = "CALLSHEET_"
 
@@ -40,6 +40,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     identity: IdentitySettings = IdentitySettings()
     log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()
+    work: WorkSettings = WorkSettings()
     engine: EngineSettings = EngineSettings()
     feed: FeedSettings = FeedSettings()
     projection: ProjectionSettings = ProjectionSettings()

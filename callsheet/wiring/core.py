@@ -36,6 +36,7 @@ from store.log.epochs import Witness
 from store.log.identity import LogIdentity
 from store.log.log import Log
 from store.log.retention import keep_pruned
+from store.workers.pool import WorkerPool
 
 EPOCH_NOTICE: Final = timedelta(hours=1)
 """How long `/readyz` reports that an epoch of the log began."""
@@ -79,6 +80,7 @@ class Core:
     readiness: Readiness
     settings: Settings
     watch: ProcessMetrics
+    workers: WorkerPool
 
     async def check_ready(self) -> None:
         """Raise Unavailable, with the reason, unless this process can do its work."""
@@ -147,15 +149,16 @@ async def open_core(
     timeout_ms = settings.store.statement_timeout_ms
     models = ReadModels(conninfo, settings.projection, statement_timeout_ms=timeout_ms, monitor=log.monitor)
     checkpoints = Checkpoints(models)
-    streams = Streams(log, most_cached=settings.store.aggregate_cache_streams)
     async with AsyncExitStack() as stack:
+        workers = await stack.enter_async_context(WorkerPool.open(settings.work))
+        streams = Streams(log, most_cached=settings.store.aggregate_cache_streams, workers=workers)
         await stack.enter_async_context(log.opened())
         identity = await reconcile_log(log, settings, name, remembered)
         await stack.enter_async_context(models.open())
         metrics = create_metrics(log)
         relayed = failpoint if Part.PROJECTIONS in parts else None
         bus = create_bus(settings, conninfo, log, identity, feed, name, relayed)
-        executors = await stack.enter_async_context(open_executors(log, settings, secret, bus.deltas))
+        executors = await stack.enter_async_context(open_executors(log, settings, secret, bus.deltas, workers))
         worker = create_worker(conninfo, log, feed, checkpoints, projections, settings, failpoint, metrics)
         engine = create_engine(conninfo, log, feed, streams, executors, models, settings, name, failpoint=failpoint)
         readiness = Readiness(log, checkpoints)
@@ -166,7 +169,7 @@ async def open_core(
             parts=parts, log=log, feed=feed, bus=bus, streams=streams,
             handler=Handler(log, streams, utc_now, load_model_prices(settings)),
             contents=executors.contents, settings=settings, models=models, checkpoints=checkpoints,
-            worker=worker, engine=engine, readiness=readiness, watch=watch,
+            worker=worker, engine=engine, readiness=readiness, watch=watch, workers=workers,
         )  # fmt: skip
 
 

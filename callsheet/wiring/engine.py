@@ -26,6 +26,7 @@ from projections.runtime.read_pool import ReadModels
 from store.contents import PostgresContents
 from store.failpoint import FailPointHook
 from store.log.log import Log
+from store.workers.pool import WorkerPool
 
 
 def create_engine(  # noqa: PLR0913  # what an engine is made of, by name
@@ -60,14 +61,14 @@ def create_engine(  # noqa: PLR0913  # what an engine is made of, by name
 
 @asynccontextmanager
 async def open_executors(
-    log: Log, settings: Settings, secret: SigningSecret, deltas: DeltaHub
+    log: Log, settings: Settings, secret: SigningSecret, deltas: DeltaHub, workers: WorkerPool
 ) -> AsyncGenerator[Executors]:
     """Hold the executors of steps, and the connections of their calls, open for as long as the block lasts."""
     contents = PostgresContents(log.sessions)
     async with AsyncExitStack() as stack:
         providers = build_providers(list_model_providers(settings), settings.model)
         stack.push_async_callback(providers.close)
-        slow = Evaluator()  # one for all kinds of steps: the interpreter does one piece at a time anyway
+        slow = Evaluator(workers)
         http = create_http_steps(settings, slow)
         stack.push_async_callback(http.close)
         yield Executors(

@@ -59,6 +59,7 @@ def create_gateway(core: Core, settings: Settings, secret: SigningSecret, drain:
         identity=identity.identity,
         drain=drain,
         deltas=core.bus.deltas,
+        workers=core.workers,
         event_encoder=EventEncoder(core.contents, positions, most_cached=http.stream_events_cached),
         workflows_of_runs=WorkflowsOfRuns(core.streams, most_cached=http.stream_runs_cached),
         clock=utc_now,

@@ -163,7 +163,7 @@ async def gather_fork(command: ForkRun, sources: Sources) -> ForkSources:
         version, pins, kept = newest.workflow_version, newest.pins, translate_kept(old, graph, kept)
     if all(node.id != command.node for node in graph.nodes):
         raise StepNotFound(f"The graph has no step '{command.node[:63]}'.")
-    check_inputs(graph.input_schema, command.raw_inputs)
+    await check_inputs(graph.input_schema, command.raw_inputs, sources)
     return ForkSources(project_id=project.stream_id, source=run, workflow_version=version, kept=kept, pins=pins)
 
 

@@ -1,6 +1,7 @@
 """The commands that people give about runs, and how each is decided."""
 
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from commands.repository import Sources
 from commands.runs.pins import gather_pins
 from domain.expressions.common import ExpressionFault
 from domain.graphs.configs import JsonSchema
-from domain.graphs.validation.json_schema import compile_schema
+from domain.graphs.validation.json_schema import find_value_problems, is_quick
 from domain.payload import Payload
 from domain.project import Project
 from domain.refusal import Problem
@@ -76,7 +77,6 @@ class RunSources(InProject, frozen=True, kw_only=True):
 
     workflow_version: int
     pins: Pins
-    input_schema: JsonSchema | None = None
 
 
 async def gather_start(command: StartRun, sources: Sources) -> RunSources:
@@ -86,19 +86,18 @@ async def gather_start(command: StartRun, sources: Sources) -> RunSources:
         raise WorkflowNotActive
     project_id = workflow.project_id or command.workflow_id
     project = await sources.load_active_project(project_id)
+    await check_inputs(workflow.state.graph.input_schema, command.raw_inputs, sources)
     return RunSources(
         project_id=project_id,
         workflow_version=workflow.state.version,
         pins=await gather_pins(command.workflow_id, workflow.state, sources, project.state),
-        input_schema=workflow.state.graph.input_schema,
     )
 
 
 def start_run(command: StartRun, run: Run, gathered: RunSources, now: datetime) -> tuple[RunFact, ...]:
-    """Decide that a run starts, with all that it depends on pinned. Raises RunAlreadyStarted, InputsUnacceptable."""
+    """Decide that a run starts, with all that it depends on pinned. Raises RunAlreadyStarted."""
     if run.status is not RunStatus.ABSENT:
         raise RunAlreadyStarted
-    check_inputs(gathered.input_schema, command.raw_inputs)
     return (
         RunStarted(
             workflow_id=command.workflow_id,
@@ -113,28 +112,38 @@ def start_run(command: StartRun, run: Run, gathered: RunSources, now: datetime) 
     )
 
 
-def check_inputs(schema: JsonSchema | None, inputs: object) -> None:
-    """Raise InputsUnacceptable with every problem of inputs that do not meet a schema."""
+async def check_inputs(schema: JsonSchema | None, inputs: object, sources: Sources) -> None:
+    """Raise InputsUnacceptable with every problem of inputs that do not meet a schema, WorkStopped."""
     if schema is None or inputs is UNSET:
         return
-    problems = _find_problems(schema, inputs, "/inputs")
+    work = partial(find_schema_problems, schema, inputs, "/inputs")
+    problems = await sources.compute(work, is_quick=is_quick(schema, inputs))
     if problems:
-        raise InputsUnacceptable(problems=tuple(problems))
+        raise InputsUnacceptable(problems=problems)
 
 
 class DecisionSources(Struct, frozen=True, kw_only=True):
-    """What a decision rests on: the team, whose roles say who may decide, and whether the graph has the node."""
+    """What a decision rests on: the team, whose roles say who may decide, and whether the graph has the node.
+
+    `form_problems` are the problems of the data if it was validated already, because that takes long.
+    """
 
     project: Project
     has_node: bool = True
+    form_problems: tuple[Problem, ...] | None = None
 
 
 async def gather_decision(command: DecideStep, sources: Sources) -> DecisionSources:
     """Load the project of the run. Only where the run has not come to the node is its graph read too."""
     run = await sources.load(RUN, command.target_id)
     project = await sources.load(PROJECT, run.project_id or command.target_id)
-    if command.node in run.state.steps:
-        return DecisionSources(project=project.state)
+    step = run.state.steps.get(command.node)
+    if step is not None:
+        form = None if step.waiting is None or step.status is not StepStatus.WAITING else step.waiting.form
+        if form is None or is_quick(form, command.data):
+            return DecisionSources(project=project.state)
+        found = await sources.compute(partial(find_schema_problems, form, command.data, "/data"), is_quick=False)
+        return DecisionSources(project=project.state, form_problems=found)
     graph = await sources.load_graph(run.state.workflow_id, run.state.workflow_version)
     return DecisionSources(project=project.state, has_node=any(node.id == command.node for node in graph.nodes))
 
@@ -157,7 +166,7 @@ def decide_step(command: DecideStep, run: Run, gathered: DecisionSources, now: d
     _check_assignee(command, step.waiting, gathered.project)
     if step.waiting.until is not None and now >= step.waiting.until:
         raise DeadlinePassed
-    _check_answer(command, step.waiting)
+    _check_answer(command, step.waiting, gathered.form_problems)
     return (
         StepDecided(
             node=command.node,
@@ -177,17 +186,20 @@ def _check_assignee(command: DecideStep, waiting: StepWaiting, project: Project)
         raise NotAnAssignee
 
 
-def _check_answer(command: DecideStep, waiting: StepWaiting) -> None:
-    problems = [] if waiting.form is None else _find_problems(waiting.form, command.data, "/data")
+def _check_answer(command: DecideStep, waiting: StepWaiting, found: tuple[Problem, ...] | None) -> None:
+    if found is None and waiting.form is not None:
+        found = find_schema_problems(waiting.form, command.data, "/data")
+    problems = list(found or ())
     if command.outcome not in waiting.outcomes:
         problems.insert(0, Problem("/outcome", f"must be one of {', '.join(waiting.outcomes)}"))
     if problems:
         raise DecisionUnacceptable(problems=tuple(problems))
 
 
-def _find_problems(schema: JsonSchema, value: object, pointer: str) -> list[Problem]:
+def find_schema_problems(schema: JsonSchema, value: object, pointer: str) -> tuple[Problem, ...]:
+    """Return the problems of a value that a schema describes; `pointer` is where the value stands in the body."""
     try:
-        found = compile_schema(schema).problems(value)
+        found = find_value_problems(schema, value)
     except ExpressionFault as fault:  # the value is too large or too deep to be judged
-        return [Problem(pointer, fault.message)]
-    return [Problem(f"{pointer}{problem.pointer}", problem.message) for problem in found]
+        return (Problem(pointer, fault.message),)
+    return tuple(Problem(f"{pointer}{problem.pointer}", problem.message) for problem in found)

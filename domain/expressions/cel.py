@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import cel
 
-from domain.expressions.budget import ITEMS_PER_WORK, TooMuchWork, measure_work
+from domain.expressions.budget import CHARACTERS_PER_WORK, ITEMS_PER_WORK, Budget, TooMuchWork, measure_work
 from domain.expressions.common import ExpressionFault, hint_at_template, shorten, translate_errors
 from domain.json_bounds import child_values, find_integer_beyond, is_within_bounds
 from domain.suggestions import suggest_name
@@ -32,6 +32,12 @@ MOST_ITEMS = 200_000
 CONDITION_WORK_MAX: Final = 500_000
 """In units of `domain.expressions.budget`; about a quarter of a second, on the event loop."""
 MENTIONS_UNWEIGHED: Final = 4
+EVALUATION_WORK: Final = 20
+PATTERN_WORK: Final = 400
+"""Compiling a short pattern each time that it is evaluated: 0.1 ms."""
+LARGE_PATTERN_WORK: Final = 50_000
+"""A pattern with repetitions or classes: up to 0.3 s, and 10 MB."""
+CHARACTERS_PER_PATTERN_WORK: Final = 100_000
 GATHERING_MACROS: Final = frozenset({"map", "filter"})
 
 Path = tuple[str, ...]
@@ -102,10 +108,16 @@ class _Shape(NamedTuple):
 class Condition:
     """A compiled condition. `nodes` and `inputs` are what it certainly names as `steps.<id>` and `inputs.<name>`."""
 
-    __slots__ = ("_longest", "_most_items", "_paths", "_program", "_shape", "inputs", "nodes")
+    __slots__ = (
+        "_longest", "_most_items", "_paths", "_pattern_work", "_program", "_shape", "inputs", "nodes", "source",
+    )  # fmt: skip
 
-    def __init__(self, program: cel.Program, paths: tuple[Path, ...], shape: _Shape) -> None:
+    def __init__(
+        self, source: str, program: cel.Program, paths: tuple[Path, ...], shape: _Shape, pattern_work: int
+    ) -> None:
         """Bind a program to the paths of the data that it names; use `compile_condition`."""
+        self.source = source
+        self._pattern_work = pattern_work
         comprehends = shape.macro is not None
         self._program = program
         self._paths = paths
@@ -115,9 +127,14 @@ class Condition:
         self.nodes: frozenset[str] = frozenset(path[1] for path in paths if path[0] == "steps" and len(path) > 1)
         self.inputs: frozenset[str] = frozenset(path[1] for path in paths if path[0] == "inputs" and len(path) > 1)
 
-    def holds(self, inputs: dict[str, object], steps: dict[str, object]) -> bool:
-        """Evaluate. Raises ExpressionFault on an error, on too much data or work, and when the result is no boolean."""
+    def holds(self, inputs: dict[str, object], steps: dict[str, object], budget: Budget | None = None) -> bool:
+        """Evaluate. Raises ExpressionFault on an error, on too much data or work, and when the result is no boolean.
+
+        With a budget its work is charged before anything is copied or evaluated, and TooMuchWork raised beyond that.
+        """
         roots: dict[str, object] = {"inputs": inputs, "steps": steps}
+        if budget is not None:
+            self._charge(roots, budget)
         seen: dict[str, object] = {}
         for path in self._paths:
             self._copy_path(roots, path, seen)
@@ -128,6 +145,18 @@ class Condition:
                 f"CEL: the condition must be true or false, its value is of type {type(result).__name__}"
             )
         return result
+
+    def _charge(self, roots: Mapping[str, object], budget: Budget) -> None:
+        """Charge for copying what the condition names, for its estimated work, and for its patterns."""
+        budget.charge(EVALUATION_WORK)
+        values = {path: _value_at(roots, path) for path in self._paths}
+        for value in values.values():
+            budget.charge(measure_work(value, max(0, budget.left)))
+        if not self._shape.is_cheap:
+            budget.charge(_estimate_work(self._shape, roots))
+        if self._pattern_work:
+            characters = sum(measure_work(value) * CHARACTERS_PER_WORK for value in values.values())
+            budget.charge(self._pattern_work * (1 + characters // CHARACTERS_PER_PATTERN_WORK))
 
     def _execute(self, seen: dict[str, object]) -> object:
         try:
@@ -189,7 +218,8 @@ def compile_condition(source: str) -> Condition:
     shape = _shape(tokens, bound)
     if shape.has_size:
         program = _parse(_exchange_size(source))
-    return Condition(program, _drop_covered_paths({path for _, path in _paths(tokens)}), shape)
+    paths = _drop_covered_paths({path for _, path in _paths(tokens)})
+    return Condition(source, program, paths, shape, _estimate_patterns(source, tokens))
 
 
 def _exchange_size(source: str) -> str:
@@ -205,6 +235,13 @@ def _count_size(value: object) -> int:
     if isinstance(value, (str, bytes, list, dict)):
         return len(cast("Sized", value))
     raise TypeError(f"size() does not accept {type(value).__name__}")
+
+
+def _estimate_patterns(source: str, tokens: list[_Token]) -> int:
+    """Return the work of compiling the patterns of `matches()`; a repetition such as `{100}` multiplies it."""
+    count = sum(token.text == "matches" for token in tokens)
+    weight = LARGE_PATTERN_WORK if "{" in source or "\\" in source else PATTERN_WORK
+    return count * weight
 
 
 def _shape(tokens: list[_Token], bound: list[str]) -> _Shape:

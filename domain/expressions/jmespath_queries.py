@@ -19,6 +19,7 @@ from jmespath.visitor import TreeInterpreter
 from domain.expressions.budget import CHARACTERS_PER_WORK, ITEMS_PER_WORK, Budget, measure_work
 from domain.expressions.common import ExpressionFault, hint_at_template, shorten, translate_errors
 from domain.expressions.jmespath_functions import BoundedFunctions
+from domain.json_bounds import child_values
 
 LONGEST_QUERY = 4096
 DEEPEST_QUERY = 60
@@ -84,7 +85,8 @@ class BudgetedInterpreter(TreeInterpreter):
         """Compare two values, which may be large."""
         left, right = (self.visit(child, value) for child in node["children"])
         if _may_be_large(left) and _may_be_large(right):
-            self._budget.charge(min(measure_work(left), measure_work(right)))
+            most = max(0, self._budget.left)
+            self._budget.charge(min(measure_work(left, most), measure_work(right, most)))
         compared: Any = {"value": node["value"], "children": [_literal(left), _literal(right)]}
         return super().visit_comparator(compared, value)
 
@@ -93,7 +95,11 @@ class BudgetedInterpreter(TreeInterpreter):
         name = str(node["value"])
         arguments = [self.visit(child, value) for child in node["children"]]
         lengths = sum(map(_length, arguments))
-        work = sum(map(measure_work, arguments)) if name in WALKS_ALL else lengths // ITEMS_PER_WORK
+        work = (
+            sum(measure_work(argument, max(0, self._budget.left)) for argument in arguments)
+            if name in WALKS_ALL
+            else lengths // ITEMS_PER_WORK
+        )
         self._budget.charge(CALL_WORK + (4 * work if name in SORTS else work))
         return self._functions.call_function(name, arguments)
 
@@ -121,10 +127,12 @@ class Query:
 
         All expressions of a step share a budget.
         """
+        budget = budget or Budget()
         with translate_errors("JMESPath"):
-            interpreter = BudgetedInterpreter(self._functions, budget or Budget())
-            result = interpreter.visit(self._parsed.parsed, data)
-        if self._copies > COPIES_UNWEIGHED and estimate_json_size(result) > LONGEST_RESULT:
+            result = BudgetedInterpreter(self._functions, budget).visit(self._parsed.parsed, data)
+        if self._copies <= COPIES_UNWEIGHED:
+            return result
+        if estimate_json_size(result, budget) > LONGEST_RESULT:
             raise ExpressionFault(f"JMESPath: the result is too large. Limit: {LONGEST_RESULT} characters of JSON")
         return result
 
@@ -142,6 +150,11 @@ def compile_query(source: str) -> Query:
     return Query(parsed, paths=tuple(_paths(tree)), copies=copies)
 
 
+def apply_query(source: str, data: object, budget: Budget) -> Any:  # noqa: ANN401  # JSON of any shape
+    """Compile and apply a query. Raises ExpressionFault, TooMuchWork."""
+    return compile_query(source).apply(data, budget)
+
+
 def _parse(source: str) -> ParsedResult:
     try:
         with translate_errors("JMESPath"):
@@ -150,32 +163,31 @@ def _parse(source: str) -> ParsedResult:
         raise ExpressionFault(fault.message + hint_at_template(source)) from fault
 
 
-def estimate_json_size(value: object) -> int:
+def estimate_json_size(value: object, budget: Budget | None = None) -> int:
     """Return about how many characters a JSON value takes when it is encoded.
 
     A copy is the same object in memory and takes room only when it is encoded, so each object is measured once.
-    Iterative, innermost values first.
+    Iterative, innermost values first. Charges a budget for each object: a list of 360,000 numbers took 0.2 s.
     """
+    budget = budget or Budget()
     sizes: dict[int, int] = {}
     pending: list[object] = [value]
     while pending:
         item = pending[-1]
-        inner = _inner(item)
-        unknown = [child for child in inner if id(child) not in sizes]
+        children = child_values(item)
+        budget.charge(1 + len(children) // ITEMS_PER_WORK)
+        nested = cast("list[object]", [child for child in children if isinstance(child, (dict, list))])
+        unknown = [child for child in nested if id(child) not in sizes]
         if unknown:
-            pending.extend(unknown)
+            pending.extend({id(child): child for child in unknown}.values())
             continue
-        own = len(item) if isinstance(item, str) else 2
-        sizes[id(item)] = own + sum(sizes[id(child)] for child in inner) + len(inner)
+        characters = sum(len(child) for child in children if isinstance(child, str))
+        key = id(item)
+        if isinstance(item, dict):
+            characters += sum(map(len, cast("dict[str, object]", item)))
+        sizes[key] = 2 + 3 * len(children) + characters + sum(sizes[id(child)] for child in nested)
         pending.pop()
-    return sizes[id(value)]
-
-
-def _inner(value: object) -> list[object]:
-    if isinstance(value, dict):
-        fields = cast("dict[str, object]", value)
-        return [*fields, *fields.values()]
-    return cast("list[object]", value) if isinstance(value, list) else []
+    return len(value) if isinstance(value, str) else sizes[id(value)]
 
 
 def _copies(tree: _Syntax, depth: int) -> int:

@@ -6,11 +6,14 @@ from datetime import UTC, datetime
 from typing import cast
 
 import msgspec
+from liquid.stringify import to_liquid_string
 
 from domain.expressions.common import ExpressionFault
 
 LONGEST_NUMBER_BITS = 256
 
+HTML_BLOCKS = (("<script", "</script>"), ("<style", "</style>"), ("<!--", "-->"))
+"""Where a tag begins that is removed with its content, and where it ends."""
 DATE_FORMAT = re.compile(r"(?:[^%]|%-?[A-Za-z%]){0,100}")
 
 
@@ -32,6 +35,31 @@ def format_date(value: object, form: object) -> str:
     except (ValueError, OverflowError, OSError) as fault:
         raise ExpressionFault("Liquid: date needs an RFC 3339 time or seconds since 1970") from fault
     return moment.strftime(form)
+
+
+def strip_html(value: object) -> str:
+    """Return a text without comments, scripts, styles and tags, in linear time.
+
+    The library's filter parses again until nothing changes: 30 KB took 4 s.
+    """
+    text = to_liquid_string(value, autoescape=False)
+    kept: list[str] = []
+    position = 0
+    ends: dict[str, int] = {}
+    lowered = text.lower() if text.isascii() else text
+    while (start := text.find("<", position)) >= 0:
+        closing = next((close for begin, close in HTML_BLOCKS if lowered.startswith(begin, start)), ">")
+        if ends.get(closing, 0) >= 0 and ends.get(closing, 0) <= start:
+            ends[closing] = lowered.find(closing, start + 1)  # kept if it is absent, so that nothing is searched twice
+        if ends[closing] < 0 and closing != ">":
+            closing = ">"
+            ends[closing] = lowered.find(closing, start + 1)
+        if ends[closing] < 0:
+            break
+        kept.append(text[position:start])
+        position = ends[closing] + len(closing)
+    kept.append(text[position:])
+    return "".join(kept)
 
 
 def measure_size(value: object) -> int:

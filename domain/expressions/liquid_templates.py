@@ -22,7 +22,7 @@ from liquid.utils import ReadOnlyChainMap
 
 from domain.expressions.budget import ITEMS_PER_WORK, Budget, measure_work
 from domain.expressions.common import ExpressionFault, translate_errors
-from domain.expressions.liquid_filters import estimate_product, format_date, format_json, measure_size
+from domain.expressions.liquid_filters import estimate_product, format_date, format_json, measure_size, strip_html
 from domain.expressions.liquid_plain import compile_plain_parts, render_plain
 from domain.expressions.liquid_secrets import (
     SECRETS,
@@ -35,6 +35,8 @@ LONGEST_TEMPLATE = 65_536
 LONGEST_OUTPUT = 2_000_000
 LONGEST_LOOP = 10_000
 FILTER_COST = 20
+WORK_PER_TAG = 100
+"""Compiling one output or tag: about 50 µs."""
 
 
 class Template:
@@ -96,6 +98,12 @@ def compile_template(source: str) -> Template:
 _SOURCE_LENGTH = "source_length"
 
 
+def render_template(source: str, data: Mapping[str, object], budget: Budget) -> str:
+    """Compile and render a template, and charge for both. Raises ExpressionFault, TooMuchWork."""
+    budget.charge((source.count("{{") + source.count("{%")) * WORK_PER_TAG)
+    return compile_template(source).render(data, budget)
+
+
 class _Absent(FalsyStrictUndefined):
     """An undefined name: false when tested, replaced by `default`, and a fault for any other use."""
 
@@ -133,7 +141,7 @@ class _Context(RenderContext):
         if _may_be_large(value):
             known = self.known_work.get(id(value))
             if known is None:
-                known = self.known_work[id(value)] = measure_work(value)
+                known = self.known_work[id(value)] = measure_work(value, max(0, self.budget.left))
             self.budget.charge(known)
         return value
 
@@ -235,6 +243,7 @@ def _environment() -> Environment:
     environment.add_tag(_JsonEcho)
     environment.add_filter("date", format_date)
     environment.add_filter("json", format_json)
+    environment.add_filter("strip_html", strip_html)
     return environment
 
 

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from engine.round_robin import RoundRobin
 from store.log.records import Recorded
+from store.round_robin import RoundRobin
 
 SHARE: Final = 3
 """A workspace may have so many times as many slots as are free."""

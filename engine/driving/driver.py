@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from commands.aggregates import RUN
 from commands.runs.steps import RefuseResult
 from commands.runs.turn import Turn, append_turn
+from domain.expressions.common import ExpressionFault
 from domain.folded import Folded
 from domain.graphs.compiled import CompiledGraph
 from domain.runs.facts import Parent, Usage
@@ -33,7 +34,7 @@ from engine.turns.lost_attempts import (
 )
 from engine.turns.resolve import resolve_overdue, resolve_recorded_results, resolve_run_data
 from engine.turns.schedule import find_due_at_start
-from engine.turns.turn_builder import TurnBuilder
+from engine.turns.turn_builder import EdgeVerdict, SlowEdges, TurnBuilder
 from store.errors import Conflict, Unavailable
 from store.log.records import Actor, Metadata
 from store.retrying import BackOff
@@ -68,6 +69,7 @@ class Driver:
         self._results: list[tuple[str, Result]] = []
         self._aborted: list[RefuseResult] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._verdicts: dict[tuple[str, bool], EdgeVerdict] = {}
         self._back_off = BackOff()
         self._wake = asyncio.Event()
         self._is_stale = False
@@ -158,6 +160,19 @@ class Driver:
         self._context.failpoint(FailPoint.RUN_UNENDED)
 
     async def _build_turn(self, results: list[tuple[str, Result]], *, resuming: bool) -> TurnBuilder:
+        """Build a turn, and again once conditions that would hold the event loop are evaluated in a worker."""
+        self._verdicts = {}
+        while True:
+            try:
+                return await self._try_build_turn(results, resuming=resuming)
+            except SlowEdges as slow:
+                try:
+                    slow_work = self._context.executors.slow.run_in_worker(self._held.workspace_id, slow.work)
+                    self._verdicts[slow.key] = await slow_work
+                except ExpressionFault as fault:
+                    self._verdicts[slow.key] = fault
+
+    async def _try_build_turn(self, results: list[tuple[str, Result]], *, resuming: bool) -> TurnBuilder:
         if not resuming and self._held.state.steps:
             builder = self._create_builder()
             builder.schedule_after(builder.settle(results))
@@ -192,6 +207,7 @@ class Driver:
             random=self._context.random,
             busy=self._tasks,
             run_data_bytes=self._context.run_data_bytes,
+            verdicts=self._verdicts,
         )
 
     def _create_metadata(self) -> Metadata:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from domain.graphs.graph import ErrorClass
 from engine.providers.provider import ModelRequest, ModelResponse, Provider, ProviderFault
-from engine.round_robin import RoundRobin
+from store.round_robin import RoundRobin
 
 
 class CallLimiter:

@@ -1,15 +1,16 @@
 """Execute the first part of map and workflow steps: compute the inputs of their child runs."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, cast
 from uuid import UUID
 
 from domain.asset import AssetContentRevised, AssetCreated, get_new_content
 from domain.expressions.budget import Budget
 from domain.expressions.common import ExpressionFault
-from domain.expressions.jmespath_queries import compile_query
+from domain.expressions.jmespath_queries import apply_query, compile_query
 from domain.graphs.configs import MapConfig, WorkflowConfig
 from domain.graphs.graph import ErrorClass, MapNode, Node, RepeatNode, WorkflowNode
 from domain.ids import to_uuid
@@ -32,7 +33,7 @@ class ChildSteps:
 
     log: Log
     contents: ContentStore
-    slow: Evaluator = field(default_factory=Evaluator)
+    slow: Evaluator
 
     async def start_waiting(
         self, call: StepCall, node: MapNode | WorkflowNode | RepeatNode, now: datetime
@@ -46,13 +47,12 @@ class ChildSteps:
             return _wait(call, kept.items, kept.children, now, resumes=True)
         if isinstance(node, RepeatNode):
             rounds = node.config
-            base = await self.slow.evaluate(call.workspace_id, lambda budget: _pick_inputs(call, rounds.inputs, budget))
+            picks = partial(_build_workflow_inputs, call.data.to_expression_data(), rounds.inputs)
+            base = await self.slow.evaluate(call.workspace_id, picks)
             return _wait(call, await keep(self.contents, call.workspace_id, [base]), rounds.most_rounds, now)
         if isinstance(node, WorkflowNode):
             config = node.config
-            inputs = [
-                await self.slow.evaluate(call.workspace_id, lambda budget: _build_workflow_inputs(call, config, budget))
-            ]
+            inputs = [await self.slow.evaluate(call.workspace_id, _prepare_workflow_inputs(call, config))]
         else:
             items = await self._items(call, node.config)
             if not isinstance(items, list):
@@ -61,9 +61,8 @@ class ChildSteps:
             if len(found) > node.config.most_items:
                 message = f"The map has too many items: {len(found)}. Limit: {node.config.most_items} (most_items)"
                 return build_failure(ErrorClass.BAD_REQUEST, message)
-            each = node.config
             inputs = await self.slow.evaluate(
-                call.workspace_id, lambda budget: _build_item_inputs(call, each, found, budget)
+                call.workspace_id, partial(_build_item_inputs, call.data.to_expression_data(), node.config, found)
             )
         if not inputs:
             return Succeeded([], await keep(self.contents, call.workspace_id, []))
@@ -71,8 +70,8 @@ class ChildSteps:
 
     async def _items(self, call: StepCall, config: MapConfig) -> object:
         if config.dataset_id is None:
-            query, seen = compile_query(config.items or ""), call.data.to_expression_data()
-            return await self.slow.evaluate(call.workspace_id, lambda budget: query.apply(seen, budget))
+            seen = call.data.to_expression_data()
+            return await self.slow.evaluate(call.workspace_id, partial(apply_query, config.items or "", seen))
         asset_id = to_uuid("ast", config.dataset_id)
         version = call.run.pins.assets[asset_id]
         after = 0
@@ -119,22 +118,24 @@ def _compute_deadline(call: StepCall) -> datetime | None:
     return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
 
-def _build_workflow_inputs(call: StepCall, config: WorkflowConfig, budget: Budget) -> object:
+def _prepare_workflow_inputs(call: StepCall, config: WorkflowConfig) -> Callable[[Budget], object]:
     if not config.inputs:
-        return resolve_pass_through(call.graph, call.run, call.node.id, call.data)
-    return _pick_inputs(call, config.inputs, budget)
+        return partial(_pass_through, resolve_pass_through(call.graph, call.run, call.node.id, call.data))
+    return partial(_build_workflow_inputs, call.data.to_expression_data(), config.inputs)
 
 
-def _pick_inputs(call: StepCall, picks: Mapping[str, str], budget: Budget) -> dict[str, object]:
-    seen = call.data.to_expression_data()
-    return {name: compile_query(query).apply(seen, budget) for name, query in picks.items()}
+def _pass_through(value: object, _budget: Budget) -> object:
+    return value
 
 
-def _build_item_inputs(call: StepCall, config: MapConfig, items: list[Any], budget: Budget) -> list[object]:
+def _build_workflow_inputs(seen: dict[str, Any], queries: Mapping[str, str], budget: Budget) -> object:
+    return {name: apply_query(query, seen, budget) for name, query in queries.items()}
+
+
+def _build_item_inputs(seen: dict[str, Any], config: MapConfig, items: list[Any], budget: Budget) -> list[object]:
     """Return the inputs of each child run; one budget for all items, of which there may be 10,000."""
     if not config.inputs:
         return [{"item": item, "index": index} for index, item in enumerate(items)]
-    seen = call.data.to_expression_data()
     queries = {name: compile_query(query) for name, query in config.inputs.items()}
     return [
         {name: query.apply({**seen, "item": item, "index": index}, budget) for name, query in queries.items()}

@@ -7,18 +7,16 @@ import msgspec
 from domain.expressions.budget import CHARACTERS_PER_WORK, Budget
 from domain.expressions.common import ExpressionFault, shorten
 from domain.expressions.jmespath_queries import compile_query
-from domain.expressions.liquid_templates import compile_template
+from domain.expressions.liquid_templates import render_template
 from domain.graphs.configs import ComposeConfig
-from engine.steps.contract import StepCall
 
 QUOTED_CHARACTERS: Final = 60
 
 
-def compose(call: StepCall, config: ComposeConfig, budget: Budget) -> Any:  # noqa: ANN401  # JSON of any shape
+def compose(seen: dict[str, Any], config: ComposeConfig, budget: Budget) -> Any:  # noqa: ANN401  # JSON of any shape
     """Return the text of the template, or the JSON that it is. Raises ExpressionFault, TooMuchWork."""
-    seen = call.data.to_expression_data()
     variables = {name: compile_query(query).apply(seen, budget) for name, query in config.variables.items()}
-    text = compile_template(config.template).render({**seen, "variables": variables}, budget)
+    text = render_template(config.template, {**seen, "variables": variables}, budget)
     if config.format == "text":
         return text
     budget.charge(len(text) // CHARACTERS_PER_WORK)

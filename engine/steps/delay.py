@@ -7,7 +7,7 @@ import msgspec
 
 from domain.expressions.budget import Budget
 from domain.expressions.common import ExpressionFault
-from domain.expressions.liquid_templates import compile_template
+from domain.expressions.liquid_templates import render_template
 from domain.graphs.configs import Deadline, DelayConfig, LocalTime, SignalDeadline
 from domain.local_time import DAYS_SEARCHED, find_next_time
 from domain.runs.facts import StepWaiting, WaitFor
@@ -17,13 +17,13 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 SHOWN_CHARACTERS_MAX: Final = 100
 
 
-def compute_wait_end(call: StepCall, config: DelayConfig, now: datetime, budget: Budget | None = None) -> datetime:
+def compute_wait_end(config: DelayConfig, seen: dict[str, Any], now: datetime, budget: Budget) -> datetime:
     """Return when the wait ends, in UTC. Raises ExpressionFault if `until` does not render a valid time."""
     if config.seconds is not None:
         return now + timedelta(seconds=config.seconds)
     if config.at is not None:
         return find_local_time(config.at, now)
-    return parse_time(compile_template(config.until or "").render(call.data.to_expression_data(), budget))
+    return parse_time(render_template(config.until or "", seen, budget))
 
 
 def find_local_time(at: LocalTime, now: datetime) -> datetime:

@@ -1,66 +1,45 @@
-"""Evaluate authors' queries and templates without blocking the event loop: slow ones run in a thread.
+"""Evaluate authors' queries and templates without blocking the event loop: slow ones run in a worker process.
 
 500 steps whose queries took a second each blocked the engine, its leases and the gateway in its process for minutes.
+In a thread they still shared the interpreter with the loop, and nothing could end them.
 """
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from domain.expressions.budget import Budget, TooMuchWork
-from engine.round_robin import RoundRobin
+from store.workers.pool import WorkerPool
+from store.workers.process import WorkStopped
 
 T = TypeVar("T")
 
 
 class Evaluator:
-    """Evaluates quick work inline, and slow work in one thread, round robin between workspaces.
+    """Evaluates quick work inline, and slow work in a worker. Work must be picklable and without side effects."""
 
-    The queue needs no limit of its own: each step in progress has at most one entry. Work may be evaluated twice, so it
-    must have no side effects.
-    """
-
-    def __init__(self) -> None:
-        """Create it; the thread is started by the first slow work."""
-        self._thread = ThreadPoolExecutor(1, "slow-work")
-        self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
-        self._is_busy = False
+    def __init__(self, pool: WorkerPool) -> None:
+        """Create it over the workers of the process."""
+        self._pool = pool
 
     async def evaluate(self, workspace_id: UUID, work: Callable[[Budget], T]) -> T:
-        """Evaluate inline, and again in the thread if that exceeds the inline budget. Raises what the work raises."""
+        """Evaluate inline, and again in a worker if that exceeds the inline budget.
+
+        Raises what the work raises, TooMuchWork.
+        """
         try:
             return work(Budget.inline())
         except TooMuchWork:
-            return await self.run_in_thread(workspace_id, lambda: work(Budget()))
+            return await self.run_in_worker(workspace_id, cast("Callable[[], T]", partial(_spend_whole_budget, work)))
 
-    async def run_in_thread(self, workspace_id: UUID, work: Callable[[], T]) -> T:
-        """Run slow work in the thread, in the workspace's turn. Raises what the work raises."""
-        await self._wait_for_turn(workspace_id)
+    async def run_in_worker(self, workspace_id: UUID, work: Callable[[], T]) -> T:
+        """Evaluate in a worker. Raises what the work raises, TooMuchWork if it is stopped."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        finally:  # if cancelled, the thread still finishes this work, whose budget is limited
-            self._pass_turn()
+            return await self._pool.run(workspace_id, work)
+        except WorkStopped as stopped:
+            raise TooMuchWork(f"The expressions of this step do too much work with this data. {stopped}") from stopped
 
-    async def _wait_for_turn(self, workspace_id: UUID) -> None:
-        if not self._is_busy:
-            self._is_busy = True
-            return
-        called = asyncio.get_running_loop().create_future()
-        self._waiting.put(workspace_id, called)
-        try:
-            await called
-        except asyncio.CancelledError:
-            self._waiting.remove(workspace_id, called)
-            if not called.cancelled():  # the turn was granted already: pass it on
-                self._pass_turn()
-            raise
 
-    def _pass_turn(self) -> None:
-        while (found := self._waiting.take()) is not None:
-            called = found[1]
-            if not called.cancelled():  # else cancelled, and its task has not left the queue yet
-                called.set_result(None)
-                return
-        self._is_busy = False
+def _spend_whole_budget(work: Callable[[Budget], Any]) -> Any:  # noqa: ANN401  # whatever the work returns
+    return work(Budget())

@@ -9,7 +9,7 @@ import msgspec
 
 from domain.expressions.budget import Budget
 from domain.expressions.jmespath_queries import compile_query
-from domain.expressions.liquid_templates import compile_template
+from domain.expressions.liquid_templates import render_template
 from domain.graphs.configs import HumanConfig
 from domain.payload import Payload
 from domain.runs.facts import StepWaiting, WaitFor
@@ -19,13 +19,12 @@ from engine.steps.delay import compute_deadline
 _canonical = msgspec.json.Encoder(order="deterministic")
 
 
-def build_shown_values(call: StepCall, config: HumanConfig, budget: Budget) -> dict[str, Any]:
+def build_shown_values(config: HumanConfig, seen: dict[str, Any], budget: Budget) -> dict[str, Any]:
     """Return what a person is shown: rendered instructions and selected values. Raises ExpressionFault."""
-    seen = call.data.to_expression_data()
     shown: dict[str, Any] = {name: compile_query(query).apply(seen, budget) for name, query in config.shows.items()}
     if config.instructions is None:
         return {"values": shown}
-    return {"instructions": compile_template(config.instructions).render(seen, budget), "values": shown}
+    return {"instructions": render_template(config.instructions, seen, budget), "values": shown}
 
 
 def hash_shown_values(shown: object, key: bytes) -> str:

@@ -1,15 +1,15 @@
 """Execute prompt steps: render the prompt, call the model, and validate its answer."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
-from domain.expressions.budget import Budget
+from domain.expressions.budget import Budget, TooMuchWork
 from domain.expressions.jmespath_queries import compile_query
-from domain.expressions.liquid_templates import compile_template
-from domain.graphs.configs import JsonOutput, PromptConfig
+from domain.expressions.liquid_templates import render_template
+from domain.graphs.configs import JsonOutput, PromptConfig, TextOutput
 from domain.graphs.graph import ErrorClass
 from domain.ids import to_uuid
 from domain.runs.facts import CallRecord, Usage
@@ -20,11 +20,13 @@ from engine.steps.call_records import CallRecorder, OpenCall, describe_request
 from engine.steps.contract import AnswerRejected, Failed, StepCall, build_failure
 from engine.steps.evaluator import Evaluator
 from engine.steps.prompt_answers import (
+    InvalidAnswer,
     ValidAnswer,
     build_repair,
     check_text_present,
     find_cut,
     format_invalid,
+    is_quick_to_validate,
     validate_answer,
 )
 
@@ -55,7 +57,7 @@ class Prompts:
     on_delta: Callable[[StepCall], Callable[[str], None]]
     recorder: CallRecorder
     timeout_seconds: float
-    slow: Evaluator = field(default_factory=Evaluator)
+    slow: Evaluator
 
     async def complete(self, call: StepCall, config: PromptConfig) -> Answered | Failed:
         """Call the model, again to repair invalid answers. Raises ExpressionFault if the prompt cannot be rendered."""
@@ -77,7 +79,7 @@ class Prompts:
             opened, answer = await self._ask(provider, request, call, config.model, repair)
             usage = add_cost(answer.usage, call.run.pins.prices)
             cut = find_cut(answer, config)
-            validated = check_text_present(answer) or validate_answer(answer.text, first.output)
+            validated = check_text_present(answer) or await self._validate(call.workspace_id, answer.text, first.output)
             is_valid = cut is None and isinstance(validated, ValidAnswer)
             end = partial(self.recorder.end, call, opened, answer, is_output=is_valid)
             if cut is not None:
@@ -111,11 +113,20 @@ class Prompts:
             if opened is not None:
                 opened.stop()
 
+    async def _validate(
+        self, workspace_id: UUID, text: str, output: TextOutput | JsonOutput
+    ) -> ValidAnswer | InvalidAnswer:
+        """Validate an answer, in a worker if that may take long."""
+        if is_quick_to_validate(text, output):
+            return validate_answer(text, output)
+        try:
+            return await self.slow.run_in_worker(workspace_id, partial(validate_answer, text, output))
+        except TooMuchWork as fault:
+            return InvalidAnswer("The answer cannot be validated", (fault.message,))
+
     async def _build_request(self, call: StepCall, config: PromptConfig, model: str) -> ModelRequest:
         template, seen = await self._read_template(call, config), call.data.to_expression_data()
-        system, prompt = await self.slow.evaluate(
-            call.workspace_id, lambda budget: _render(config, template, seen, budget)
-        )
+        system, prompt = await self.slow.evaluate(call.workspace_id, partial(_render, config, template, seen))
         return ModelRequest(
             model=model,
             system=system,
@@ -141,5 +152,5 @@ def _render(config: PromptConfig, template: str, seen: Mapping[str, Any], budget
     if config.variables:
         picked = {name: compile_query(query).apply(seen, budget) for name, query in config.variables.items()}
         seen = {**seen, "variables": picked}
-    system = None if config.system is None else compile_template(config.system).render(seen, budget)
-    return system, compile_template(template).render(seen, budget)
+    system = None if config.system is None else render_template(config.system, seen, budget)
+    return system, render_template(template, seen, budget)

@@ -8,13 +8,15 @@ from msgspec.structs import replace
 
 from domain.expressions.common import ExpressionFault
 from domain.graphs.configs import JsonOutput, PromptConfig, TextOutput
-from domain.graphs.validation.json_schema import compile_schema
+from domain.graphs.validation.json_schema import compile_schema, is_quick
 from engine.providers.answers.finish_reasons import Finish
 from engine.providers.provider import ModelRequest, ModelResponse, Repair
 from engine.steps.contract import make_storable
 from engine.steps.json_in_text import NoJson, find_json_values
 
 PROBLEM_CHARACTERS_MAX: Final = 500
+CHARACTERS_PER_WORD: Final = 4
+INLINE_VALUES_MAX: Final = 100_000
 
 
 class ValidAnswer(Struct, frozen=True):
@@ -93,6 +95,14 @@ def find_cut(answer: ModelResponse, config: PromptConfig) -> str | None:
     if answer.finish is Finish.UNKNOWN and not is_json:
         return f"It is not known whether the answer is whole{shown}, and on_truncated is fail"
     return None
+
+
+def is_quick_to_validate(text: str, output: TextOutput | JsonOutput) -> bool:
+    """Return whether validating an answer surely takes a few milliseconds at most."""
+    if not isinstance(output, JsonOutput):
+        return True
+    characters = len(text) // CHARACTERS_PER_WORD  # each word is a value at most
+    return is_quick(output.schema, [""] * min(characters, INLINE_VALUES_MAX))
 
 
 def build_repair(request: ModelRequest, answer: str, invalid: InvalidAnswer, first: ModelRequest) -> ModelRequest:

@@ -1,10 +1,14 @@
 """The data of a run that expressions see: `inputs` and `steps.<id>.output`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from datetime import UTC
+from functools import partial
 from typing import Any, Final, cast
 from uuid import UUID
 
+from domain.expressions.budget import Budget, TooMuchWork
+from domain.expressions.cel import compile_condition
 from domain.expressions.common import ExpressionFault
 from domain.graphs.compiled import CompiledEdge, CompiledGraph
 from domain.ids import from_uuid
@@ -54,9 +58,45 @@ class RunData:
         return {"inputs": self.inputs, "steps": dict(self.steps), "run": dict(self.run)}
 
 
-def decide_edges(graph: CompiledGraph, node: str, data: RunData) -> tuple[int, ...]:
-    """Return the edges taken after a completed step. Raises ExpressionFault if a condition cannot be evaluated."""
-    return tuple(edge.index for edge in graph.outgoing[node] if _is_taken(edge, data))
+class ConditionsTooSlow(Exception):  # noqa: N818  # tells the driver to evaluate them elsewhere
+    """The conditions after a step would hold the event loop; `work` evaluates them in a worker process."""
+
+    def __init__(self, node: str, work: Callable[[], tuple[int, ...]]) -> None:
+        """Name the step whose outgoing edges these are."""
+        super().__init__(node)
+        self.node = node
+        self.work = work
+
+
+def decide_edges(graph: CompiledGraph, node: str, data: RunData, budget: Budget) -> tuple[int, ...]:
+    """Return the edges taken after a completed step.
+
+    Raises ExpressionFault if a condition cannot be evaluated, ConditionsTooSlow beyond the budget.
+    """
+    inputs = _to_mapping(data.inputs)
+    try:
+        return tuple(edge.index for edge in graph.outgoing[node] if _is_taken(edge, inputs, data.steps, budget))
+    except TooMuchWork:
+        conditions = tuple(
+            (edge.index, edge.target, None if edge.condition is None else edge.condition.source)
+            for edge in graph.outgoing[node]
+            if not edge.on_failure
+        )
+        work = partial(evaluate_conditions, conditions, inputs, dict(data.steps))
+        raise ConditionsTooSlow(node, work) from None
+
+
+def evaluate_conditions(
+    conditions: tuple[tuple[int, str, str | None], ...], inputs: dict[str, Any], steps: dict[str, Any]
+) -> tuple[int, ...]:
+    """Return the indexes of edges whose conditions hold, of (index, target, CEL). Raises ExpressionFault."""
+    budget = Budget()
+    taken: list[int] = []
+    for index, target, source in conditions:
+        with _name_target(target):
+            if source is None or compile_condition(source).holds(inputs, steps, budget):
+                taken.append(index)
+    return tuple(taken)
 
 
 def find_fallback_edges(graph: CompiledGraph, node: str) -> tuple[int, ...]:
@@ -64,15 +104,30 @@ def find_fallback_edges(graph: CompiledGraph, node: str) -> tuple[int, ...]:
     return tuple(edge.index for edge in graph.outgoing[node] if edge.on_failure)
 
 
-def _is_taken(edge: CompiledEdge, data: RunData) -> bool:
+def _is_taken(edge: CompiledEdge, inputs: dict[str, Any], steps: dict[str, Any], budget: Budget) -> bool:
     if edge.on_failure:
         return False
     condition = edge.condition
+    if condition is None:
+        return True
     try:
-        return condition is None or condition.holds(_to_mapping(data.inputs), data.steps)
+        return condition.holds(inputs, steps, budget)
+    except TooMuchWork:
+        raise
     except ExpressionFault as fault:
-        message = f"the condition of the edge to '{edge.target}' cannot be evaluated: {fault.message}"
-        raise ExpressionFault(message) from fault
+        raise _name_edge(edge.target, fault) from fault
+
+
+@contextmanager
+def _name_target(target: str) -> Generator[None]:
+    try:
+        yield
+    except ExpressionFault as fault:
+        raise _name_edge(target, fault) from fault
+
+
+def _name_edge(target: str, fault: ExpressionFault) -> ExpressionFault:
+    return ExpressionFault(f"the condition of the edge to '{target}' cannot be evaluated: {fault.message}")
 
 
 def _to_mapping(value: object) -> dict[str, Any]:

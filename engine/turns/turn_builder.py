@@ -1,10 +1,11 @@
 """Building one turn of a run: the commands that results lead to, and those of the steps that become due."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from random import Random
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -23,6 +24,7 @@ from commands.runs.steps import (
     WaitInStep,
 )
 from commands.runs.turn import Turn
+from domain.expressions.budget import Budget
 from domain.expressions.common import ExpressionFault
 from domain.graphs.compiled import CompiledGraph
 from domain.graphs.graph import ContinueWith, ErrorClass, Node, TakeFallback
@@ -45,7 +47,7 @@ from engine.steps.contract import (
     build_failure,
     make_storable,
 )
-from engine.steps.run_data import RunData, decide_edges, find_fallback_edges
+from engine.steps.run_data import ConditionsTooSlow, RunData, decide_edges, find_fallback_edges
 from engine.turns.data_limit import RUN_DATA_BYTES, check_data_limit
 from engine.turns.lost_attempts import RUN_ENDED, build_refusals
 from engine.turns.schedule import NO_EDGE_TAKEN, DueSteps, find_due_after, find_due_on_resume, is_all_settled
@@ -53,9 +55,27 @@ from engine.turns.schedule import NO_EDGE_TAKEN, DueSteps, find_due_after, find_
 ENDS_OF_ATTEMPTS: Final = (StepStatus.COMPLETED, StepStatus.FAILED)
 
 
+EdgeVerdict = tuple[int, ...] | ExpressionFault
+"""The edges taken after a step, or why its conditions cannot be evaluated."""
+NO_VERDICTS: Final[Mapping[tuple[str, bool], EdgeVerdict]] = {}
+CONDITIONS_WORK_MAX: Final = 20_000
+"""Work of the conditions of one turn on the event loop; about 10 ms."""
+
+
+class SlowEdges(Exception):  # noqa: N818  # tells the driver to evaluate them, and to build the turn again
+    """The conditions after a step leave the event loop. `key` is the step, and whether its default output counts."""
+
+    def __init__(self, key: tuple[str, bool], work: Callable[[], tuple[int, ...]]) -> None:
+        """Name the step, and the work that evaluates its conditions."""
+        super().__init__(key[0])
+        self.key = key
+        self.work = work
+
+
 class TurnBuilder(Struct):
     """One turn being built. The steps to execute once it is committed gather in `started`.
 
+    `verdicts` are the edges that were decided elsewhere, by step and whether its default output counts.
     `busy` are the steps that this engine has under way or waits to retry; they are not claimed again.
     `run_failure` ends the run: it belongs to the first step that has failed for good. It takes effect in this turn,
     unless the run `has_children`: those are asked to cancel first, and an engine that takes the run over in between
@@ -71,6 +91,8 @@ class TurnBuilder(Struct):
     busy: Collection[str] = ()
     started: list[str] = []
     run_data_bytes: int = RUN_DATA_BYTES
+    verdicts: Mapping[tuple[str, bool], EdgeVerdict] = NO_VERDICTS
+    budget: Budget = msgspec.field(default_factory=lambda: Budget(CONDITIONS_WORK_MAX))
     run_failure: FailRun | None = None
     has_children: bool = False
     was_decided: bool = False
@@ -199,7 +221,7 @@ class TurnBuilder(Struct):
             return
         self.data.record_output(node, result.output)
         try:
-            edges = decide_edges(self.graph, node, self.data)
+            edges = self._decide_edges(node)
         except ExpressionFault as fault:
             unevaluated = build_failure(ErrorClass.EXPRESSION, fault.message)
             self._fail_for_good(
@@ -272,10 +294,22 @@ class TurnBuilder(Struct):
         """Return the edges taken as if the step had returned its default output. Raises ExpressionFault."""
         self.data.record_output(node, policy.output)
         try:
-            return decide_edges(self.graph, node, self.data)
+            return self._decide_edges(node, is_default=True)
         except ExpressionFault:
             self.data.record_skip(node)
             raise
+
+    def _decide_edges(self, node: str, *, is_default: bool = False) -> tuple[int, ...]:
+        """Return the edges taken after a step. Raises ExpressionFault, SlowEdges."""
+        verdict = self.verdicts.get((node, is_default))
+        if isinstance(verdict, ExpressionFault):
+            raise verdict
+        if verdict is not None:
+            return verdict
+        try:
+            return decide_edges(self.graph, node, self.data, self.budget)
+        except ConditionsTooSlow as slow:
+            raise SlowEdges((node, is_default), slow.work) from None
 
     def _compute_retry_time(self, node: Node, step: Step | None, result: Failed) -> datetime | None:
         """Return when to retry a failed attempt; None when the failure is final."""

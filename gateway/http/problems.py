@@ -23,6 +23,7 @@ from store.errors import (
     UnstorableText,
 )
 from store.log.epochs import LogRewound
+from store.workers.process import WorkStopped
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPES: Final = "https://callsheet.dev/problems/"
@@ -77,6 +78,7 @@ FAULT_STATUSES: Final[Mapping[str, int]] = {
     "outcome_unknown": 503,
     "projection_behind": 503,
     "projection_parked": 503,
+    "too_much_work": 422,
     "unavailable": 503,
 }
 """Statuses of the codes that neither a refusal nor a rejection carries."""
@@ -138,6 +140,9 @@ def describe_fault(fault: Exception) -> ProblemDetails:
             )
         case FeedStopped():
             return ProblemDetails(status=503, code="draining", detail=r.Draining().detail, headers=RETRY_SOON)
+        case WorkStopped():
+            code = "too_much_work"
+            return ProblemDetails(status=FAULT_STATUSES[code], code=code, detail=str(fault))
         case UnstorableText() | TooDeep():
             return ProblemDetails(status=400, code="malformed", detail=str(fault))
         case HTTPException() if fault.status_code in ROUTER_PROBLEMS:

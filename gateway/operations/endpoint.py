@@ -145,7 +145,13 @@ class Endpoint:
         settings = self._deps.settings
         context.raw_body = await read_body(receive, context.headers, bytes_max=settings.body_bytes_max)
         try:
-            context.body = reader.read(context.raw_body, context.headers, depth_max=settings.json_depth_max)
+            context.body = await reader.read(
+                context.raw_body,
+                context.headers,
+                depth_max=settings.json_depth_max,
+                workers=self._deps.workers,
+                workspace_id=context.workspace_id,
+            )
         except BodyUnacceptable as fault:
             find_more = self.operation.body.find_more_problems if self.operation.body is not None else None
             if find_more is None:

@@ -41,5 +41,7 @@ def _derive_faults(operation: Operation) -> Iterator[str]:
     yield from ("unavailable", "event_unreadable")
     if operation.reads:
         yield from ("projection_behind", "projection_parked")
+    if operation.body is not None:
+        yield "too_much_work"
     if operation.idempotent_by_key:
         yield from ("content_too_large", "outcome_unknown")

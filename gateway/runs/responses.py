@@ -15,7 +15,8 @@ from gateway.operations.context import RequestContext
 from gateway.operations.results import Result
 from gateway.runs.bodies import RunBody, create_run_body, list_payloads
 from gateway.runs.wait import follow_run
-from store.contents import keep
+from store.contents import keep_encoded
+from store.log.json_encoding import encode_shallow
 
 
 async def execute_on_run(request: RequestContext[Any, Any], deps: Deps, command: Command[Run]) -> Result:
@@ -61,4 +62,5 @@ async def store_inputs(deps: Deps, workspace_id: UUID, inputs: dict[str, Any], r
     """Return inputs as facts hold them: inline if the body is small, otherwise as a reference."""
     if len(raw_body) <= INLINE_BYTES:
         return Payload(value=inputs)
-    return await keep(deps.contents, workspace_id, inputs)
+    # A body is bounded and repeats nothing: it need not be measured, which took 0.1 s for 360,000 numbers.
+    return await keep_encoded(deps.contents, workspace_id, encode_shallow(inputs))

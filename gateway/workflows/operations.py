@@ -1,5 +1,6 @@
 """Workflows: list, create, get, change, `:duplicate` and `:validate`."""
 
+from functools import partial
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -12,13 +13,13 @@ from commands.repository import Sources
 from commands.workflow import ChangeWorkflow, CreateWorkflow, DuplicateWorkflow, load_known_references, to_json_graph
 from domain.folded import Folded
 from domain.graphs.references import find_raw_references
-from domain.graphs.validation.check import GraphUnacceptable, check_graph
+from domain.graphs.validation.check import GraphUnacceptable, check_graph, is_quick_to_check
 from domain.ids import to_uuid
 from domain.project import ProjectNotActive, ProjectNotFound
 from domain.refusal import Problem
 from domain.workflow import Workflow, WorkflowNotActive, WorkflowNotFound, WorkflowStatus
 from gateway.deps import Deps
-from gateway.http.bodies import PATCH_TYPES, decode_any
+from gateway.http.bodies import INLINE_BYTES_MAX, PATCH_TYPES, decode_any
 from gateway.http.rejections import BodyUnacceptable, Problems
 from gateway.http.statuses import convert_status
 from gateway.identity.scopes import Scope
@@ -97,7 +98,9 @@ async def create_workflow(request: RequestContext[None, NewWorkflow], deps: Deps
 
 async def _find_graph_problems(request: RequestContext[None, None], deps: Deps) -> Problems:
     """Return the problems of the graph in a body whose other fields are wrong. Raises ProjectNotFound."""
-    sent = decode_any(request.raw_body, deps.settings.json_depth_max)
+    work = partial(decode_any, request.raw_body, deps.settings.json_depth_max)
+    sources = Sources(deps.streams, request.workspace_id, fresh=False)
+    sent = await sources.compute(work, is_quick=len(request.raw_body) <= INLINE_BYTES_MAX)
     if not isinstance(sent, dict):
         return ()
     fields = cast("dict[str, Any]", sent)
@@ -238,7 +241,8 @@ async def _validate(deps: Deps, workspace_id: UUID, project_id: UUID, graph: dic
     sources = Sources(deps.streams, workspace_id, fresh=False)
     await sources.load(PROJECT, project_id)
     try:
-        check_graph(graph, await load_known_references(sources, project_id, find_raw_references(graph)))
+        known = await load_known_references(sources, project_id, find_raw_references(graph))
+        await sources.compute(partial(check_graph, graph, known), is_quick=is_quick_to_check(graph))
     except GraphUnacceptable as fault:
         return fault.problems
     return ()

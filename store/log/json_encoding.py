@@ -14,6 +14,7 @@ NUL: Final = rb"\u0000"
 ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 UNBOUNDED: Final = 2**62
+MEASURED: Final = (str, dict, list)
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -62,11 +63,11 @@ def outgrows(value: object, most_bytes: int) -> bool:
         elif isinstance(item, dict):
             parts = cast("dict[str, object]", item)
             written += 2 * len(parts)  # one character and a comma each, at least
-            pending.extend(parts.values())
+            pending.extend(cast("list[object]", [part for part in parts.values() if isinstance(part, MEASURED)]))
         elif isinstance(item, list):
             elements = cast("list[object]", item)
             written += 2 * len(elements)
-            pending.extend(elements)
+            pending.extend(cast("list[object]", [part for part in elements if isinstance(part, MEASURED)]))
         if written > most_bytes:
             return True
     return False

@@ -5,6 +5,7 @@ from uuid import UUID
 import msgspec
 
 from commands.workflow import (
+    ChangeSources,
     ChangeWorkflow,
     CreateWorkflow,
     DuplicateWorkflow,
@@ -30,6 +31,7 @@ ID = UUID("0192f000-0000-7000-8000-0000000000c1")
 SOURCE = UUID("0192f000-0000-7000-8000-0000000000c2")
 PROJECT = UUID("0192f000-0000-7000-8000-0000000000a1")
 NOTHING_KNOWN = KnownReferences()
+CHANGE = ChangeSources(known=KNOWN)
 NEW = NewWorkflow(project_id=PROJECT, known=NOTHING_KNOWN)
 CHAIN = graph(node("a"), node("b"), edges=[edge("a", "b")])
 FAULTY = graph(node("a"), node("a"), edges=[edge("a", "zz", when="1 +")])
@@ -68,45 +70,45 @@ def test_a_graph_may_name_what_its_project_has() -> None:
 
 
 def test_a_workflow_is_renamed_without_a_new_version() -> None:
-    given(CREATED).when(change(name="Relaunch"), KNOWN).then(WorkflowRenamed(name="Relaunch")).and_again_nothing()
+    given(CREATED).when(change(name="Relaunch"), CHANGE).then(WorkflowRenamed(name="Relaunch")).and_again_nothing()
 
 
 def test_another_graph_is_the_next_version() -> None:
     revised = WorkflowGraphRevised(version=2, graph=parse_graph(graph(node("c"))))
-    given(CREATED).when(change(graph=graph(node("c"))), KNOWN).then(revised).and_again_nothing()
-    given(CREATED, revised).when(change(graph=CHAIN), KNOWN).then(
+    given(CREATED).when(change(graph=graph(node("c"))), CHANGE).then(revised).and_again_nothing()
+    given(CREATED, revised).when(change(graph=CHAIN), CHANGE).then(
         WorkflowGraphRevised(version=3, graph=parse_graph(CHAIN))
     )
 
 
 def test_the_same_graph_is_no_new_version() -> None:
-    given(CREATED).when(change(graph=CHAIN), KNOWN).then()
+    given(CREATED).when(change(graph=CHAIN), CHANGE).then()
 
 
 def test_new_nodes_alone_keep_the_edges() -> None:
     nodes = [node("a"), node("b", name="Second")]
-    given(CREATED).when(change(graph={"nodes": nodes}), KNOWN).then(
+    given(CREATED).when(change(graph={"nodes": nodes}), CHANGE).then(
         WorkflowGraphRevised(version=2, graph=parse_graph({"nodes": nodes, "edges": CHAIN["edges"]}))
     )
 
 
 def test_new_edges_alone_keep_the_nodes() -> None:
     edges = [edge("a", "b", when="inputs.go")]
-    given(CREATED).when(change(graph={"edges": edges}), KNOWN).then(
+    given(CREATED).when(change(graph={"edges": edges}), CHANGE).then(
         WorkflowGraphRevised(version=2, graph=parse_graph({"nodes": CHAIN["nodes"], "edges": edges}))
     )
 
 
 def test_nodes_that_leave_an_edge_dangling_are_refused() -> None:
-    given(CREATED).when(change(graph={"nodes": [node("a")]}), KNOWN).refuses(GraphUnacceptable, "/edges/0/to")
+    given(CREATED).when(change(graph={"nodes": [node("a")]}), CHANGE).refuses(GraphUnacceptable, "/edges/0/to")
 
 
 def test_a_faulty_graph_changes_nothing() -> None:
-    given(CREATED).when(change(name="Relaunch", graph=graph()), KNOWN).refuses(GraphUnacceptable, "/nodes")
+    given(CREATED).when(change(name="Relaunch", graph=graph()), CHANGE).refuses(GraphUnacceptable, "/nodes")
 
 
 def test_a_workflow_is_archived_once() -> None:
-    given(CREATED).when(change(status=WorkflowStatus.ARCHIVED), KNOWN).then(WorkflowArchived()).and_again_nothing()
+    given(CREATED).when(change(status=WorkflowStatus.ARCHIVED), CHANGE).then(WorkflowArchived()).and_again_nothing()
 
 
 def test_an_archived_workflow_takes_no_change_and_is_not_restored() -> None:
@@ -116,12 +118,12 @@ def test_an_archived_workflow_takes_no_change_and_is_not_restored() -> None:
         change(status=WorkflowStatus.ACTIVE),
         change(name="Relaunch", status=WorkflowStatus.ARCHIVED),
     ):
-        given(CREATED, WorkflowArchived()).when(command, KNOWN).refuses(WorkflowNotActive)
+        given(CREATED, WorkflowArchived()).when(command, CHANGE).refuses(WorkflowNotActive)
 
 
 def test_an_archived_workflow_may_be_told_what_it_is_already() -> None:
     command = change(name="Launch", graph=CHAIN, status=WorkflowStatus.ARCHIVED)
-    given(CREATED, WorkflowArchived()).when(command, KNOWN).then()
+    given(CREATED, WorkflowArchived()).when(command, CHANGE).then()
 
 
 def duplicate(name: str | None = None) -> DuplicateWorkflow:

@@ -7,7 +7,7 @@ import pytest
 
 from domain.expressions.jmespath_queries import compile_query
 from domain.payload import INLINE_BYTES, Payload
-from store.contents import ContentStore, PostgresContents, inline, keep, resolve
+from store.contents import ContentStore, PostgresContents, encode_content, inline, keep, resolve
 from store.errors import ContentMissing, ContentTooLarge, TooDeep, UnstorableText
 from tests.support.servers.postgres import EVERY_POSTGRES
 from tests.support.store.given import WORKSPACE, open_log
@@ -101,7 +101,7 @@ async def test_a_value_that_some_reader_could_not_read_is_refused(database: str,
     for _ in range(depth):
         deep = [deep]
     with pytest.raises(TooDeep, match="more than 100 deep"):
-        inline(deep)
+        encode_content(deep)
     async with open_log(database) as log:
         with pytest.raises(TooDeep):
             await keep(PostgresContents(log.sessions), WORKSPACE, deep)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 import msgspec
 
 from domain.graphs.graph import MOST_EDGES, MOST_NODES, Edge, Graph, Node
-from domain.graphs.validation.json_schema import find_schema_faults
+from domain.graphs.validation.json_schema import find_schema_faults, has_patterns
 from domain.graphs.validation.links import (
     Edges,
     GraphLinks,
@@ -27,6 +27,8 @@ from domain.refusal import Problem, Refusal, RefusalKind
 MOST_PROBLEMS = 200
 LARGEST_GRAPH_BYTES = 200_000
 """Room is left in a fact of 256 KB for what stands around the graph."""
+QUICK_BYTES_MAX = 16_384
+QUICK_TAGS_MAX = 100
 DEEPEST_GRAPH = 40
 MOST_VALUES = 50_000
 
@@ -46,6 +48,19 @@ def check_graph(raw: object, known: KnownReferences) -> Graph:
     if faults:
         raise GraphUnacceptable(problems=tuple(Problem(format_pointer(fault.path), fault.message) for fault in faults))
     return msgspec.convert(raw, Graph)
+
+
+def is_quick_to_check(raw: object) -> bool:
+    """Return whether checking a graph surely takes a few milliseconds at most, as most graphs do.
+
+    Regular expressions, large templates and queries are compiled: a graph of 200 KB held the loop for seconds.
+    """
+    try:
+        encoded = msgspec.json.encode(raw)
+    except (ValueError, TypeError, OverflowError):
+        return True  # it is refused for that
+    tags = encoded.count(b"{{") + encoded.count(b"{%")
+    return len(encoded) <= QUICK_BYTES_MAX and tags <= QUICK_TAGS_MAX and not has_patterns(raw)
 
 
 def _outer_faults(raw: object) -> Iterator[Fault]:

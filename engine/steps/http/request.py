@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpx2
 import msgspec
 
 from domain.expressions.budget import Budget
-from domain.expressions.liquid_templates import compile_template
+from domain.expressions.liquid_secrets import SECRETS
+from domain.expressions.liquid_templates import render_template
 from domain.graphs.configs import HttpConfig
 from domain.graphs.graph import ErrorClass
 from engine.egress.guard import Guard, get_port
@@ -37,15 +38,40 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def build_request(config: HttpConfig, call: StepCall, secrets: UsedSecrets, budget: Budget) -> httpx2.Request:
-    """Render the templates. Raises ExpressionFault, HttpFault."""
-    seen = {**call.data.to_expression_data(), "secrets": secrets}
+class RenderedRequest(NamedTuple):
+    """The rendered templates of a request, and the secrets that they used."""
+
+    url: str
+    headers: dict[str, str]
+    body: str | None
+    secrets: UsedSecrets
+
+
+def uses_secrets(config: HttpConfig) -> bool:
+    """Return whether a template of a request may name a secret."""
+    return any(SECRETS in source for source in (config.url, config.body or "", *config.headers.values()))
+
+
+def render_request(
+    config: HttpConfig, data: Mapping[str, object], secrets: UsedSecrets, budget: Budget
+) -> RenderedRequest:
+    """Render the templates. Raises ExpressionFault."""
+    seen = {**data, SECRETS: secrets}
+    return RenderedRequest(
+        url=render_template(config.url, seen, budget).strip(),
+        body=None if config.body is None else render_template(config.body, seen, budget),
+        headers={name: render_template(value, seen, budget).strip() for name, value in config.headers.items()},
+        secrets=secrets,
+    )
+
+
+def build_request(config: HttpConfig, call: StepCall, rendered: RenderedRequest) -> httpx2.Request:
+    """Return the request to send. Raises HttpFault."""
     try:
-        url = httpx2.URL(compile_template(config.url).render(seen, budget).strip())
+        url = httpx2.URL(rendered.url)
     except httpx2.InvalidURL:
         raise HttpFault(ErrorClass.BAD_REQUEST, "The rendered url is not a valid URL") from None
-    body = None if config.body is None else compile_template(config.body).render(seen, budget)
-    headers = {name: compile_template(value).render(seen, budget).strip() for name, value in config.headers.items()}
+    body, headers = rendered.body, rendered.headers
     _check_headers(headers)
     all_headers = {**_build_default_headers(call, body, headers), **headers}
     try:

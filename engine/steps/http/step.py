@@ -5,11 +5,13 @@ Uses the transport without a client, because the client would log URLs, which ma
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import httpx2
 
 from domain.expressions.common import ExpressionFault
+from domain.expressions.liquid_secrets import SecretsNotWhole
 from domain.graphs.configs import HttpConfig
 from domain.graphs.graph import ErrorClass
 from engine.egress.guard import Guard, GuardedTransport, OutgoingRefused
@@ -17,13 +19,13 @@ from engine.settings import OutgoingSettings
 from engine.steps.contract import Failed, StepCall, build_failure
 from engine.steps.evaluator import Evaluator
 from engine.steps.http.errors import HttpFault, build_status_fault, build_transport_fault, is_fault
-from engine.steps.http.request import build_request, check_secrets
+from engine.steps.http.request import build_request, check_secrets, render_request, uses_secrets
 from engine.steps.http.response import decode_quote, parse_body, read_body, read_headers
 from engine.steps.http.secrets import SHOWN_CHARACTERS_MAX, SHOWN_MAX, HttpSecret, Redactor, UsedSecrets
 
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
 INLINE_BODY_BYTES_MAX: Final = 128 * 1024
-"""Larger bodies are decoded in a thread: 10 MB of JSON took a third of a second."""
+"""Larger bodies are decoded in a worker: 10 MB of JSON took a third of a second."""
 HIDDEN_TEMPLATE_ERROR: Final = (
     "A template that uses a secret cannot be rendered; the reason is hidden because it may contain the secret"
 )
@@ -45,13 +47,13 @@ class HttpSteps:
     """Executes `http` steps; one instance serves all of them on one event loop."""
 
     def __init__(
-        self, guard: Guard, secrets: Mapping[str, HttpSecret], settings: OutgoingSettings, slow: Evaluator | None = None
+        self, guard: Guard, secrets: Mapping[str, HttpSecret], settings: OutgoingSettings, slow: Evaluator
     ) -> None:
         """Create it without connecting."""
         self._guard = guard
         self._secrets = dict(secrets)
         self._settings = settings
-        self._slow = slow or Evaluator()
+        self._slow = slow
         self._redactor = Redactor(secret.reveal() for secret in self._secrets.values())
         self._transport = GuardedTransport(guard, connections_max=settings.connections)
 
@@ -65,9 +67,10 @@ class HttpSteps:
         secrets = UsedSecrets(self._secrets)
         redactor = self._redactor
         try:
-            request = await self._slow.evaluate(
-                call.workspace_id, lambda budget: build_request(config, call, secrets, budget)
-            )
+            seen = call.data.to_expression_data()
+            rendered = await self._slow.evaluate(call.workspace_id, partial(render_request, config, seen, secrets))
+            secrets = rendered.secrets  # those of a worker process are other objects
+            request = build_request(config, call, rendered)
             self._guard.check(request.url)
             check_secrets(request.url, secrets.used, self._secrets, self._guard)
             redactor = self._build_redactor(secrets)
@@ -80,7 +83,8 @@ class HttpSteps:
             return build_failure(ErrorClass.BAD_REQUEST, str(refused))
         except ExpressionFault as fault:
             # The message may quote values, and a redactor cannot recognise a secret that a filter has split.
-            message = HIDDEN_TEMPLATE_ERROR if secrets.used else redactor.text(str(fault))
+            may_quote = secrets.used or (uses_secrets(config) and not isinstance(fault, SecretsNotWhole))
+            message = HIDDEN_TEMPLATE_ERROR if may_quote else redactor.text(str(fault))
             return build_failure(ErrorClass.EXPRESSION, message)
 
     async def close(self) -> None:
@@ -114,16 +118,11 @@ class HttpSteps:
         finally:
             await response.aclose()
 
-        def decode() -> dict[str, Any]:
-            value = redactor.json(parse_body(body, headers.get("content-type", "")))
-            return {"status": response.status_code, "headers": redactor.json(headers), "body": value}
-
+        decode = partial(_decode_response, redactor, response.status_code, headers, body)
         try:
-            return (
-                decode()
-                if len(body) <= INLINE_BODY_BYTES_MAX
-                else await self._slow.run_in_thread(call.workspace_id, decode)
-            )
+            if len(body) <= INLINE_BODY_BYTES_MAX:
+                return decode()
+            return await self._slow.run_in_worker(call.workspace_id, decode)
         except RecursionError:
             raise HttpFault(ErrorClass.INVALID_OUTPUT, "The response is too deeply nested") from None
 
@@ -148,6 +147,12 @@ def _describe_request(request: httpx2.Request, redactor: Redactor) -> dict[str, 
     if request.content:
         document["body"] = request.content.decode(errors="replace")
     return redactor.json(document)
+
+
+def _decode_response(redactor: Redactor, status: int, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+    """Return the output of a step. Raises RecursionError, HttpFault."""
+    value = redactor.json(parse_body(body, headers.get("content-type", "")))
+    return {"status": status, "headers": redactor.json(headers), "body": value}
 
 
 async def _read_error_text(response: httpx2.Response, config: HttpConfig) -> str:

@@ -28,6 +28,7 @@ from store.contents import resolve
 from tests.engine.providers.conftest import LOCAL, speaking
 from tests.support.commands.processes import new_id
 from tests.support.engine.harness import FakeModel, Site, asks, site
+from tests.support.engine.workers import create_evaluator
 from tests.support.graphs import Json, graph, node
 from tests.support.model_server.server import ModelServer
 from tests.support.servers.web import WebServer
@@ -158,7 +159,7 @@ async def test_what_cannot_be_stored_as_it_is_fails_no_step(database: str) -> No
 
 def http_steps() -> HttpSteps:
     secrets = {"token": HttpSecret(SECRET, AllowList("127.0.0.1"))}
-    return HttpSteps(LOCAL, secrets, OutgoingSettings(timeout_seconds=20))
+    return HttpSteps(LOCAL, secrets, OutgoingSettings(timeout_seconds=20), create_evaluator())
 
 
 async def play_http(here: Site, config: Json, status: RunStatus) -> list[Any]:

@@ -3,6 +3,7 @@
 import pytest
 from msgspec import convert
 
+from domain.expressions.budget import Budget
 from domain.expressions.common import ExpressionFault
 from domain.graphs.compiled import compile_graph
 from domain.graphs.graph import Graph
@@ -19,7 +20,7 @@ BRANCHES = graph(
 
 def test_a_condition_that_cannot_be_evaluated_is_named_by_where_its_edge_leads() -> None:
     compiled = compile_graph(convert(BRANCHES, type=Graph))
-    assert decide_edges(compiled, "title", RunData({"number": 4})) == (0, 1)
+    assert decide_edges(compiled, "title", RunData({"number": 4}), Budget()) == (0, 1)
     with pytest.raises(ExpressionFault) as caught:
-        decide_edges(compiled, "title", RunData({}))
+        decide_edges(compiled, "title", RunData({}), Budget())
     assert caught.value.message == "the condition of the edge to 'long' cannot be evaluated: CEL: 'number' is absent"

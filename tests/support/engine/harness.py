@@ -31,6 +31,7 @@ from engine.settings import EngineSettings, OutgoingSettings
 from engine.steps.call_records import CallRecorder
 from engine.steps.child import ChildSteps
 from engine.steps.contract import StepCall
+from engine.steps.evaluator import Evaluator
 from engine.steps.http.step import HttpSteps
 from engine.steps.prompt import Prompts
 from engine.steps.prompt_assets import PromptAssetTexts
@@ -51,6 +52,7 @@ from store.postgres.migrations import migrate
 from store.settings import StoreSettings
 from tests.support.commands.processes import Process, new_id, now
 from tests.support.engine.fake_model import PRICES, FakeModel
+from tests.support.engine.workers import open_evaluator
 from tests.support.graphs import Json, node
 from tests.support.projections.given import run_in_background
 from tests.support.store.given import WORKSPACE, open_log
@@ -100,6 +102,7 @@ class Site(Process):
     models: ReadModels
     gate: FakeModel
     contents: HeldContents
+    slow: Evaluator
     http: HttpSteps | None = None
     run_data_bytes: int = RUN_DATA_BYTES
 
@@ -111,12 +114,14 @@ class Site(Process):
                 on_delta=_no_deltas,
                 recorder=CallRecorder(contents=self.contents, digest_key=b"key"),
                 timeout_seconds=60,
+                slow=self.slow,
             ),
-            http=self.http or HttpSteps(Guard(), {}, OutgoingSettings()),
-            children=ChildSteps(log=self.log, contents=self.contents),
+            http=self.http or HttpSteps(Guard(), {}, OutgoingSettings(), self.slow),
+            children=ChildSteps(log=self.log, contents=self.contents, slow=self.slow),
             contents=self.contents,
             clock=now,
             shown_key=b"key",
+            slow=self.slow,
         )
 
     def engine(
@@ -273,7 +278,7 @@ async def site(
     """Give a process on a log, with the read model of runs."""
     await migrate(database, ["store", "engine", "projections"])
     models = ReadModels(database, ProjectionSettings())
-    async with open_log(database, bounds) as log, models.open():
+    async with open_log(database, bounds) as log, models.open(), open_evaluator() as slow:
         streams = Streams(log, most_cached=1_000)
         feed = Feed(log, FeedSettings(poll_seconds=0.05))
         worker = Worker(
@@ -295,4 +300,5 @@ async def site(
                 models=models,
                 gate=gate or FakeModel(),
                 contents=contents,
+                slow=slow,
             )

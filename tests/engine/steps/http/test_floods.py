@@ -20,6 +20,7 @@ from engine.settings import OutgoingSettings
 from engine.steps.http.step import HttpSteps
 from tests.engine.providers.conftest import LOCAL, speaking
 from tests.engine.steps.http.test_step import call_step, expect_failure
+from tests.support.engine.workers import open_evaluator
 
 PATIENCE_SECONDS = 20
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -98,9 +99,10 @@ def floods() -> Generator[Callable[..., Flooder]]:
 
 @pytest.fixture
 async def steps() -> AsyncGenerator[HttpSteps]:
-    steps = HttpSteps(LOCAL, {}, OutgoingSettings(timeout_seconds=PATIENCE_SECONDS))
-    yield steps
-    await steps.close()
+    async with open_evaluator() as slow:
+        steps = HttpSteps(LOCAL, {}, OutgoingSettings(timeout_seconds=PATIENCE_SECONDS), slow)
+        yield steps
+        await steps.close()
 
 
 async def fault_of_model(url: str, protocol: str) -> ProviderFault:

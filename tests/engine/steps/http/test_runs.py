@@ -15,6 +15,7 @@ from engine.settings import OutgoingSettings
 from engine.steps.http.secrets import HttpSecret
 from engine.steps.http.step import HttpSteps
 from tests.support.engine.harness import site
+from tests.support.engine.workers import create_evaluator
 from tests.support.graphs import graph, node
 from tests.support.servers.web import WebServer
 
@@ -26,7 +27,9 @@ async def test_a_secret_is_in_no_fact_no_log_line_and_no_error(database: str, ca
     for name in ("httpcore2", "httpx2"):  # the product lets these two speak of warnings only
         caplog.set_level(logging.WARNING, logger=name)
     secrets = {"token": HttpSecret(SECRET, AllowList("127.0.0.1"))}
-    steps = HttpSteps(Guard(allowed=AllowList("127.0.0.1")), secrets, OutgoingSettings(timeout_seconds=60))
+    steps = HttpSteps(
+        Guard(allowed=AllowList("127.0.0.1")), secrets, OutgoingSettings(timeout_seconds=60), create_evaluator()
+    )
     headers = {"Authorization": "Bearer {{ secrets.token }}", "X-Token": "{{ secrets.token }}"}
     with WebServer() as server:
         async with site(database) as plain:
@@ -52,7 +55,9 @@ async def test_a_secret_is_in_no_fact_no_log_line_and_no_error(database: str, ca
 
 
 async def test_a_failing_server_is_called_again_with_the_same_token(database: str) -> None:
-    steps = HttpSteps(Guard(allowed=AllowList("127.0.0.1")), {}, OutgoingSettings(timeout_seconds=60))
+    steps = HttpSteps(
+        Guard(allowed=AllowList("127.0.0.1")), {}, OutgoingSettings(timeout_seconds=60), create_evaluator()
+    )
     retry = {"max_attempts": 3, "backoff": {"initial_seconds": 0.01}, "retry_on": ["unavailable"]}
     with WebServer() as server:
         async with site(database) as plain:

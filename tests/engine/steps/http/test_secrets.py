@@ -18,6 +18,7 @@ from engine.steps.http.secrets import SHOWN_CHARACTERS_MAX, SHOWN_MAX, HttpSecre
 from engine.steps.http.step import TOO_MANY_SECRET_TEXTS, HttpSteps
 from tests.engine.providers.conftest import LOCAL
 from tests.engine.steps.http.test_step import expect_failure
+from tests.support.engine.workers import create_evaluator
 
 SECRET = 'pä\'ss<Wort>/λ+~&^ "Σίσυφος"'  # noqa: S105  # of nobody
 NOBODY = "http://127.0.0.1:1"
@@ -92,7 +93,7 @@ def test_many_short_texts_are_looked_through_together() -> None:
     ],
 )
 async def test_a_request_that_makes_too_much_of_secrets_is_not_sent(body: str) -> None:
-    steps = HttpSteps(LOCAL, {"token": HttpSecret(SECRET, None)}, OutgoingSettings())
+    steps = HttpSteps(LOCAL, {"token": HttpSecret(SECRET, None)}, OutgoingSettings(), create_evaluator())
     fault = await expect_failure(steps, NOBODY, method="POST", body=body)
     await steps.close()
     assert (fault.error.error_class, fault.error.message) == (ErrorClass.BAD_REQUEST, TOO_MANY_SECRET_TEXTS)

@@ -17,6 +17,7 @@ from engine.steps.contract import Failed, StepCall
 from engine.steps.http.secrets import HttpSecret
 from engine.steps.http.step import HIDDEN_TEMPLATE_ERROR, HttpSteps
 from engine.steps.run_data import RunData
+from tests.support.engine.workers import create_evaluator, open_evaluator
 from tests.support.graphs import KNOWN, graph, node
 from tests.support.servers.web import STATUSES, WebServer
 
@@ -39,11 +40,11 @@ def web_server() -> Generator[WebServer]:
 @pytest.fixture
 async def steps() -> AsyncGenerator[HttpSteps]:
     """Http steps that may call the servers of the tests."""
-    steps = HttpSteps(
-        Guard(allowed=AllowList("127.0.0.1")), SECRETS, OutgoingSettings(timeout_seconds=PATIENCE_SECONDS)
-    )
-    yield steps
-    await steps.close()
+    settings = OutgoingSettings(timeout_seconds=PATIENCE_SECONDS)
+    async with open_evaluator() as slow:
+        steps = HttpSteps(Guard(allowed=AllowList("127.0.0.1")), SECRETS, settings, slow)
+        yield steps
+        await steps.close()
 
 
 async def call_step(steps: HttpSteps, url: str, **config: Any) -> Any:  # noqa: ANN401  # JSON
@@ -196,7 +197,9 @@ async def test_an_answer_beyond_the_bounds_is_no_output(
 
 
 async def test_a_slow_body_runs_out_of_time(web_server: WebServer) -> None:
-    hasty = HttpSteps(Guard(allowed=AllowList("127.0.0.1")), {}, OutgoingSettings(timeout_seconds=0.5))
+    hasty = HttpSteps(
+        Guard(allowed=AllowList("127.0.0.1")), {}, OutgoingSettings(timeout_seconds=0.5), create_evaluator()
+    )
     fault = await expect_failure(hasty, web_server.url("/slow"))
     await hasty.close()
     assert fault.error.error_class is ErrorClass.TIMEOUT

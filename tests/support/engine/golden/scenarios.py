@@ -33,6 +33,7 @@ from tests.support.engine.golden.graphs import (
     picks,
 )
 from tests.support.engine.harness import Site, asks, reviews
+from tests.support.engine.workers import create_evaluator
 from tests.support.graphs import Json, edge, graph, node
 from tests.support.servers.web import WebServer
 from tests.support.waiting import eventually
@@ -78,7 +79,9 @@ async def delays(here: Site) -> UUID:
 
 @asynccontextmanager
 async def web(plain: Site) -> AsyncGenerator[tuple[Site, WebServer]]:
-    steps = HttpSteps(Guard(allowed=AllowList("127.0.0.1")), {}, OutgoingSettings(timeout_seconds=60))
+    steps = HttpSteps(
+        Guard(allowed=AllowList("127.0.0.1")), {}, OutgoingSettings(timeout_seconds=60), create_evaluator()
+    )
     with WebServer() as server:
         yield replace(plain, http=steps), server
     await steps.close()

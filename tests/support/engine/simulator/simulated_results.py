@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from commands.runs.start import DecideStep
+from domain.expressions.budget import Budget
 from domain.expressions.common import ExpressionFault
 from domain.graphs.graph import DelayNode, ErrorClass, HumanNode, MapNode, WorkflowNode
 from domain.payload import Payload
@@ -59,7 +60,7 @@ def result_of(call: StepCall, behaviour: Behaviour, failures: int) -> Result:
             return Waiting(build_human_wait(call, config, Payload(), "a keyed hash", started_at))
         case DelayNode(config=config):
             try:
-                until = compute_wait_end(call, config, started_at)
+                until = compute_wait_end(config, call.data.to_expression_data(), started_at, Budget())
             except ExpressionFault as fault:
                 return build_failure(ErrorClass.EXPRESSION, str(fault))
             return (

@@ -6,7 +6,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.round_robin import RoundRobin
+from store.round_robin import RoundRobin
 
 ANA, BEN, CEM = UUID(int=1), UUID(int=2), UUID(int=3)
 
