@@ -128,7 +128,7 @@ class Core:
                     group.create_task(self.worker.run(), name="projections")
                 if Part.ENGINE in self.parts:
                     group.create_task(self.engine.run(), name="engine")
-                group.create_task(keep_pruned(self.log.sessions, self.settings.store, utc_now), name="retention")
+                group.create_task(keep_pruned(self.log.sessions, self.settings.store), name="retention")
 
 
 @asynccontextmanager

@@ -2,8 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Never
 
 import structlog
@@ -15,6 +14,11 @@ from store.settings import StoreSettings
 PAUSE_SECONDS: Final = 60
 COMMAND_IDS_MAX: Final = 1_000
 """Number of command ids deleted by one statement: it must not hold up those who append."""
+
+LAST_APPENDED_AT: Final = "select recorded_at from log_head where position > 0"
+"""Read when the last append was; no row for an empty log."""
+
+_BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 PRUNE: Final = """
 delete from command_ids
@@ -34,15 +38,18 @@ async def prune_command_ids(sessions: Sessions, *, before: datetime, at_most: in
 async def keep_pruned(
     sessions: Sessions,
     settings: StoreSettings,
-    clock: Callable[[], datetime],
     *,
     at_most: int = COMMAND_IDS_MAX,
 ) -> Never:
-    """Delete command ids as they pass their retention, until cancelled. Several processes may do so concurrently."""
+    """Delete command ids as they pass their retention, until cancelled. Several processes may do so concurrently.
+
+    Their age counts to the last append, by the log's own clock: the clock of one host may be hours ahead.
+    """
     log = structlog.get_logger("store.retention")
     while True:
-        before = clock() - timedelta(hours=settings.command_ids_hours)
         try:
+            row = await sessions.one(LAST_APPENDED_AT, None)
+            before = _BEGINNING if row is None else row[0] - timedelta(hours=settings.command_ids_hours)
             while await prune_command_ids(sessions, before=before, at_most=at_most) >= at_most:
                 pass
         except Unavailable as fault:

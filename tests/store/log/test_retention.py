@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from store.log.records import Accepted, CommandId, Repeated
 from store.log.retention import keep_pruned, prune_command_ids
+from store.postgres.connections import open_connection
 from store.settings import StoreSettings
 from tests.support.servers.postgres import EVERY_POSTGRES
 from tests.support.store.given import create_append, open_log, require_accepted
@@ -35,13 +36,10 @@ async def test_command_ids_are_kept_pruned_in_the_background(database: str) -> N
     async with open_log(database) as log:
         for n in range(5):
             await log.append(create_append(uuid4(), 0, command_id=CommandId(key=bytes([n]), request_hash=b"r")))
-        last = require_accepted(
-            await log.append(create_append(uuid4(), 0, command_id=CommandId(key=b"k", request_hash=b"r")))
-        )
-        settings = StoreSettings(command_ids_hours=1)
-        pruning = asyncio.create_task(
-            keep_pruned(log.sessions, settings, lambda: last.recorded_at + timedelta(hours=1), at_most=2)
-        )
+        async with open_connection(database) as connection:
+            await connection.execute("update command_ids set recorded_at = recorded_at - interval '61 minutes'")
+        await log.append(create_append(uuid4(), 0, command_id=CommandId(key=b"k", request_hash=b"r")))
+        pruning = asyncio.create_task(keep_pruned(log.sessions, StoreSettings(command_ids_hours=1), at_most=2))
 
         async def forgotten() -> bool:
             return all([await log.repeated(bytes([n])) is None for n in range(5)])
