@@ -12,6 +12,7 @@ from gateway.deps import Deps
 from gateway.http.headers import check_host, combine_headers
 from gateway.http.paths import check_path
 from gateway.http.problems import create_problem_reply
+from gateway.http.replies import Reply
 from gateway.http.request_counts import RequestCounts
 from gateway.http.trace import join_trace
 from gateway.operations.endpoint import Endpoint, Request
@@ -48,11 +49,16 @@ class Gateway:
         try:
             check_host(headers)
             check_path(path, scope["raw_path"])
-            endpoint, parameters = self._router.find(method, path)
-            route = endpoint.operation.path
-            response = await endpoint.serve(
-                Request(method, path, headers, scope["query_string"], parameters, trace, receive)
-            )
+            if method == "OPTIONS":
+                response = Reply(204, [(b"allow", ", ".join(self._router.list_methods(path)).encode())])
+            else:
+                if method == "HEAD":  # never a stream: its body is not sent
+                    headers = {**headers, b"accept": b"application/json"}
+                endpoint, parameters = self._router.find(method, path)
+                route = endpoint.operation.path
+                response = await endpoint.serve(
+                    Request(method, path, headers, scope["query_string"], parameters, trace, receive)
+                )
         except Exception as fault:  # noqa: BLE001  # every exception becomes a problem document
             response = create_problem_reply(fault, method=method, path=path, trace=trace)
         start = response.start

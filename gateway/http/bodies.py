@@ -75,7 +75,7 @@ def check_media_type(headers: Headers, allowed: frozenset[str]) -> None:
     ):
         raise MediaTypeUnsupported(
             f"`Content-Type` must be {' or '.join(f'`{name}`' for name in sorted(allowed))}, in UTF-8.",
-            headers={"Accept-Post": "application/json"},
+            headers={"Accept-Post" if allowed == JSON_TYPES else "Accept-Patch": ", ".join(sorted(allowed))},
         )
 
 

@@ -5,7 +5,6 @@ handler (argument models, exit stack, response models) took 15 µs of 33 a reque
 endpoints read requests and write responses themselves.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -15,7 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.utils import normalize_path
 
 from gateway.operations.endpoint import Endpoint
-from gateway.operations.operation import Operation
+from gateway.operations.operation import Method, Operation
 
 ENDPOINT: Final = "endpoint"
 
@@ -29,25 +28,40 @@ class Router:
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         """Register a route for each endpoint."""
-        self._methods: defaultdict[str, list[str]] = defaultdict(list)
-        handlers: list[HTTPRouteHandler] = []
-        for endpoint in endpoints:
-            self._methods[endpoint.operation.path].append(endpoint.operation.method)
-            handlers.append(_create_route(endpoint))
+        handlers = [_create_route(endpoint) for endpoint in endpoints]
         self.litestar = Litestar(handlers, openapi_config=None, logging_config=None)
 
     def find(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
-        """Return the endpoint of a request and its path parameters.
+        """Return the endpoint of a request and its path parameters; HEAD is served by the endpoint of GET.
 
-        Raises litestar's NotFoundException and MethodNotAllowedException.
+        Raises litestar's NotFoundException, and MethodNotAllowedException with every supported method.
         """
+        try:
+            found = self._match("GET" if method == "HEAD" else method, path)
+        except MethodNotAllowedException:
+            found = None
+        if found is None:
+            raise MethodNotAllowedException(headers={"Allow": ", ".join(self.list_methods(path))})
+        return found
+
+    def list_methods(self, path: str) -> tuple[str, ...]:
+        """Return the methods that a path supports. Raises litestar's NotFoundException."""
+        methods: list[str] = []
+        for method in Method:
+            try:
+                found = self._match(method, path)
+            except MethodNotAllowedException:
+                continue
+            if found is not None:
+                methods += [method, "HEAD"] if method is Method.GET else [method]
+        return (*methods, "OPTIONS")
+
+    def _match(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]] | None:
         _, handler, _, parameters, _ = self.litestar.asgi_router.handle_routing(
             path=normalize_path(split_verb(path)), method=method
         )
-        endpoint: Endpoint | None = handler.opt.get(ENDPOINT)
-        if endpoint is None:  # Litestar adds a handler for OPTIONS to every route
-            raise MethodNotAllowedException
-        return endpoint, parameters
+        endpoint: Endpoint | None = handler.opt.get(ENDPOINT)  # Litestar adds a handler for OPTIONS to every route
+        return None if endpoint is None else (endpoint, parameters)
 
 
 def _create_route(endpoint: Endpoint) -> HTTPRouteHandler:

@@ -35,7 +35,7 @@ PATTERNS = [{"not": {"pattern": f"(a|b)*a(a|b){{{400 + number}}}[c-f]"}} for num
 @pytest.fixture(scope="session")
 async def bounded(gateway_database: str) -> AsyncGenerator[Environment]:
     """A server whose workers have little CPU time."""
-    settings = msgspec.structs.replace(SETTINGS, work=WorkSettings(seconds_max=1))
+    settings = msgspec.structs.replace(SETTINGS, work=WorkSettings(seconds_max=3))
     async with serving(gateway_database, settings) as found:
         yield found
 
