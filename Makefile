@@ -44,6 +44,8 @@ format: ## Format the code and mend what ruff can mend
 docs: ## Generate the parts of docs/ that are derived from the code
 	@.ci/setup dev
 	$(RUN) -m callsheet.settings.page
+	$(RUN) -m gateway.operations.routes_page
+	$(RUN) -m gateway.access.permissions_page
 
 bench: ## Measure; ARGS="append --json" or "runs --json" chooses what
 	@.ci/setup dev

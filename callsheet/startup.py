@@ -11,6 +11,7 @@ from callsheet.development_secret import make_directory
 from callsheet.embedded.postgres import EmbeddedPostgres, EmbeddedUnusable
 from callsheet.server.serve import CannotListen
 from callsheet.settings.load import Settings, SettingsUnusable, load_settings
+from gateway.flags.flags import FlagsUnusable
 from gateway.identity.assembly import NoIssuer
 from store.errors import Unavailable, UnsafeDatabase
 
@@ -51,7 +52,15 @@ def exit_on_refusal() -> Generator[None]:
     """Print an error that the user can fix, and exit with 2, without a traceback."""
     try:
         yield
-    except* (NoIssuer, SettingsUnusable, EmbeddedUnusable, UnsafeDatabase, Unavailable, CannotListen) as refused:
+    except* (
+        FlagsUnusable,
+        NoIssuer,
+        SettingsUnusable,
+        EmbeddedUnusable,
+        UnsafeDatabase,
+        Unavailable,
+        CannotListen,
+    ) as refused:
         for fault in _flatten_group(refused):
             click.echo(f"callsheet: {fault}", err=True)
         raise SystemExit(UNUSABLE) from None

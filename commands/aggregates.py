@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, Generic, TypeVar, cast
 from uuid import UUID
 
-from domain import asset, project, workflow
+from domain import announcement, api_key, asset, project, workflow
 from domain.fact import Fact
 from domain.folded import Folded
 from domain.refusal import Refusal
@@ -35,6 +35,10 @@ def _noun(name: str, initial: S, evolve: Callable[[S, F], S], not_found: type[Re
 PROJECT: Final = _noun("project", project.Project(), project.evolve, project.ProjectNotFound)
 WORKFLOW: Final = _noun("workflow", workflow.Workflow(), workflow.evolve, workflow.WorkflowNotFound)
 ASSET: Final = _noun("asset", asset.Asset(), asset.evolve, asset.AssetNotFound)
+API_KEY: Final = _noun("api-key", api_key.ApiKey(), api_key.evolve, api_key.ApiKeyNotFound)
+ANNOUNCEMENT: Final = _noun(
+    "announcement", announcement.Announcement(), announcement.evolve, announcement.AnnouncementNotFound
+)
 RUN: Final = _noun("run", run.Run(), run.evolve, run_refusals.RunNotFound)
 
 

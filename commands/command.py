@@ -39,15 +39,15 @@ class Decider(Generic[C, S, G]):
     `gather` loads what the decision rests on beside the target's own state; every stream that it loads guards the
     append. `decide` is a pure function of command, state, what was gathered, and the time; it returns the facts to
     append, none for a no-op, or raises a Refusal. `find_project` is set where the command begins a stream, and returns
-    the project that the stream will belong to. `contradicted_by` are the facts that conflict with the decision when
-    they reach the stream meanwhile; None: every fact does.
+    the project that the stream will belong to, None for a workspace alone. `contradicted_by` are the facts that
+    conflict with the decision when they reach the stream meanwhile; None: every fact does.
     """
 
     command: type[C]
     noun: Noun[S]
     gather: Callable[[C, Sources], Awaitable[G]]
     decide: Callable[[C, S, G, datetime], tuple[Fact, ...]]
-    find_project: Callable[[G], UUID] | None = None
+    find_project: Callable[[G], UUID | None] | None = None
     contradicted_by: tuple[type[Fact], ...] | None = None
 
     @property
@@ -70,6 +70,10 @@ class InProject(Struct, frozen=True, kw_only=True):
 def find_project(gathered: InProject) -> UUID:
     """Return the project of a stream that begins."""
     return gathered.project_id
+
+
+def find_no_project(_gathered: object) -> None:
+    """Return None for a stream that begins and belongs to a workspace alone."""
 
 
 async def gather_nothing(_command: object, _sources: Sources) -> None:

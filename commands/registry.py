@@ -3,9 +3,16 @@
 from collections.abc import Mapping
 from typing import Final, TypeVar, cast
 
-from commands.aggregates import ASSET, PROJECT, RUN, WORKFLOW
+from commands.aggregates import ANNOUNCEMENT, API_KEY, ASSET, PROJECT, RUN, WORKFLOW
+from commands.announcement import (
+    PublishAnnouncement,
+    WithdrawAnnouncement,
+    publish_announcement,
+    withdraw_announcement,
+)
+from commands.api_key import CreateApiKey, RevokeApiKey, create_api_key, revoke_api_key
 from commands.asset import ChangeAsset, CreateAsset, change_asset, create_asset, gather_asset_change, gather_new_asset
-from commands.command import Command, Decider, find_project, gather_nothing
+from commands.command import Command, Decider, find_no_project, find_project, gather_nothing
 from commands.project import ChangeProject, CreateProject, change_project, create_project, gather_new_project
 from commands.runs.lifecycle import (
     CANCEL_CONFLICTS,
@@ -73,6 +80,31 @@ _ASSETS: Final = (
     Decider(command=CreateAsset, noun=ASSET, gather=gather_new_asset, decide=create_asset, find_project=find_project),
     Decider(command=ChangeAsset, noun=ASSET, gather=gather_asset_change, decide=change_asset),
 )
+_API_KEYS: Final = (
+    Decider(
+        command=CreateApiKey,
+        noun=API_KEY,
+        gather=gather_nothing,
+        decide=create_api_key,
+        find_project=find_no_project,
+    ),
+    Decider(command=RevokeApiKey, noun=API_KEY, gather=gather_nothing, decide=revoke_api_key),
+)
+_ANNOUNCEMENTS: Final = (
+    Decider(
+        command=PublishAnnouncement,
+        noun=ANNOUNCEMENT,
+        gather=gather_nothing,
+        decide=publish_announcement,
+        find_project=find_no_project,
+    ),
+    Decider(
+        command=WithdrawAnnouncement,
+        noun=ANNOUNCEMENT,
+        gather=gather_nothing,
+        decide=withdraw_announcement,
+    ),
+)
 _RUNS: Final = (
     Decider(command=StartRun, noun=RUN, gather=gather_start, decide=start_run, find_project=find_project),
     Decider(
@@ -89,7 +121,7 @@ _RUNS: Final = (
 )
 
 DECIDERS: Final[Mapping[type, object]] = {
-    decider.command: decider for decider in (*_PROJECTS, *_WORKFLOWS, *_ASSETS, *_RUNS)
+    decider.command: decider for decider in (*_PROJECTS, *_WORKFLOWS, *_ASSETS, *_API_KEYS, *_ANNOUNCEMENTS, *_RUNS)
 }
 
 

@@ -7,7 +7,7 @@ from typeid import TypeID
 from typeid.codecs.base32 import encode
 from typeid.errors import TypeIDException
 
-Prefix = Literal["ws", "prj", "wf", "ast", "run", "key", "ins"]
+Prefix = Literal["ws", "prj", "wf", "ast", "run", "key", "ins", "ann"]
 
 
 def from_uuid(prefix: Prefix, uuid: UUID) -> str:

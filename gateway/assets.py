@@ -22,6 +22,7 @@ from domain.folded import Folded
 from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.project import ProjectNotActive
+from gateway.access.permissions import Permission
 from gateway.deps import Deps
 from gateway.http.bodies import PATCH_TYPES
 from gateway.http.ids import format_id
@@ -43,7 +44,7 @@ from gateway.operations.operation import (
 )
 from gateway.operations.paging import PageRequest
 from gateway.operations.results import Page, Result
-from gateway.projects import PROJECT_ID, Name, require_project
+from gateway.projects import PROJECT_ID, Name
 from projections.read_models.assets_view import AssetFilters
 from store.contents import keep
 
@@ -117,7 +118,6 @@ async def _create_whole_body(deps: Deps, folded: Folded[Asset]) -> AssetBody:
 async def list_assets(request: RequestContext[AssetQuery, None], deps: Deps) -> Page:
     """List the assets of a project."""
     query = request.query
-    await require_project(deps, request.workspace_id, request.target_id)
     listing = await deps.assets.list(
         request.workspace_id,
         filters=AssetFilters(project_id=request.target_id, status=query.status, type=query.type, label=query.label),
@@ -136,6 +136,7 @@ LIST_ASSETS: Final = Operation(
     tag="assets",
     summary="List the assets of a project.",
     scope=Scope.ASSETS_READ,
+    permission=Permission.READ,
     path_parameters=(PROJECT_ID,),
     query=AssetQuery,
     responses=(respond_page(AssetBody, "A page of assets."),),
@@ -168,6 +169,7 @@ CREATE_ASSET: Final = Operation(
     tag="assets",
     summary="Create an asset in a project.",
     scope=Scope.ASSETS_WRITE,
+    permission=Permission.EDIT,
     path_parameters=(PROJECT_ID,),
     body=RequestBody(type=NewAsset),
     responses=(respond_created(AssetBody, "The new asset."),),
@@ -190,6 +192,7 @@ GET_ASSET: Final = Operation(
     tag="assets",
     summary="Get an asset with its newest content.",
     scope=Scope.ASSETS_READ,
+    permission=Permission.READ,
     path_parameters=(ASSET_ID,),
     responses=(respond_read(AssetBody, "The asset."),),
     reads=("assets",),
@@ -231,6 +234,7 @@ CHANGE_ASSET: Final = Operation(
     tag="assets",
     summary="Change `label`, `content`, `metadata` or `status` of an asset.",
     scope=Scope.ASSETS_WRITE,
+    permission=Permission.EDIT,
     path_parameters=(ASSET_ID,),
     body=RequestBody(type=AssetPatch, media_types=PATCH_TYPES),
     responses=(respond_changed(AssetBody, "The changed asset."),),

@@ -3,7 +3,11 @@
 from functools import cache
 from typing import Final
 
+import gateway.announcements
+import gateway.api_keys
+import gateway.asset_versions
 import gateway.assets
+import gateway.flags.operations
 import gateway.insights.operations
 import gateway.ops.operations
 import gateway.projects
@@ -14,6 +18,7 @@ import gateway.runs.verbs
 import gateway.streams.project_events
 import gateway.tasks
 import gateway.workflows.operations
+import gateway.workflows.versions
 from gateway.deps import Deps
 from gateway.http.replies import encode
 from gateway.operations.context import RequestContext
@@ -73,13 +78,18 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *gateway.projects.OPERATIONS,
     *gateway.streams.project_events.OPERATIONS,
     *gateway.workflows.operations.OPERATIONS,
+    *gateway.workflows.versions.OPERATIONS,
     *gateway.assets.OPERATIONS,
+    *gateway.asset_versions.OPERATIONS,
     *gateway.runs.operations.OPERATIONS,
     *gateway.runs.verbs.OPERATIONS,
     *gateway.runs.events.OPERATIONS,
     *gateway.runs.calls.OPERATIONS,
     *gateway.tasks.OPERATIONS,
     *gateway.insights.operations.OPERATIONS,
+    *gateway.api_keys.OPERATIONS,
+    *gateway.announcements.OPERATIONS,
+    *gateway.flags.operations.OPERATIONS,
     *gateway.ops.operations.OPERATIONS,
     GET_OPENAPI,
     GET_DOCS,

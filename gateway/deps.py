@@ -9,12 +9,17 @@ from bus.deltas import DeltaHub
 from bus.feed import Feed
 from commands.handler import Handler
 from commands.repository import Streams
+from gateway.access.access import Access
+from gateway.access.open_requests import OpenRequests
 from gateway.drain import Drain
+from gateway.flags.flags import FeatureFlags
 from gateway.http.request_counts import RequestCounts
 from gateway.identity.tokens import Identity
 from gateway.settings import HttpSettings
 from gateway.streams.encoding import EventEncoder
 from gateway.streams.sources import WorkflowsOfRuns
+from projections.announcements.view import AnnouncementsView
+from projections.api_keys.view import ApiKeysView
 from projections.insights.view import InsightsView
 from projections.read_models.assets_view import AssetsView
 from projections.read_models.history_view import HistoryView
@@ -24,6 +29,7 @@ from projections.read_models.tasks_view import TasksView
 from projections.read_models.workflows_view import WorkflowsView
 from projections.runtime.checkpoints import Checkpoints
 from store.contents import ContentStore
+from store.credential_uses import CredentialUses
 from store.log.log import Log
 from store.workers.pool import WorkerPool
 
@@ -44,12 +50,18 @@ class Deps:
     projects: ProjectsView
     workflows: WorkflowsView
     assets: AssetsView
+    api_keys: ApiKeysView
+    announcements: AnnouncementsView
+    credential_uses: CredentialUses
     runs: RunsView
     tasks: TasksView
     insights: InsightsView
     history: HistoryView
     checkpoints: Checkpoints
     identity: Identity
+    access: Access
+    open_requests: OpenRequests
+    flags: FeatureFlags
     drain: Drain
     deltas: DeltaHub
     event_encoder: EventEncoder

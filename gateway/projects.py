@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
-from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -15,15 +14,16 @@ from domain.folded import Folded
 from domain.project import LastOwner, Project, ProjectNotActive, ProjectNotFound, ProjectStatus, Role
 from domain.refusal import Problem
 from domain.runs.call_recording import SETTING, find_setting_fault
+from gateway.access.permissions import Permission
 from gateway.deps import Deps
 from gateway.http.bodies import PATCH_TYPES
 from gateway.http.ids import format_id
 from gateway.http.merge_patch import patch_object
-from gateway.http.rejections import BodyUnacceptable
+from gateway.http.rejections import BodyUnacceptable, NotPermitted
 from gateway.http.statuses import Status, convert_status
 from gateway.identity.scopes import Scope
 from gateway.operations.context import RequestContext
-from gateway.operations.current import read_current, require_existing
+from gateway.operations.current import read_current
 from gateway.operations.operation import (
     Method,
     Operation,
@@ -124,17 +124,17 @@ def _check_settings(settings: Mapping[str, object]) -> None:
         raise BodyUnacceptable(problems=(Problem(f"/settings/{SETTING}", fault),))
 
 
-async def require_project(deps: Deps, workspace_id: UUID, project_id: UUID) -> None:
-    """Raise ProjectNotFound unless the workspace has the project."""
-    await require_existing(deps, PROJECT, workspace_id, project_id)
-
-
 async def list_projects(request: RequestContext[ProjectQuery, None], deps: Deps) -> Page:
-    """List the projects of the workspace."""
+    """List the projects that the caller may see."""
     query = request.query
     listing = await deps.projects.list(
         request.workspace_id,
-        filters=ProjectFilters(status=query.status, name=query.name),
+        filters=ProjectFilters(
+            member=None if request.caller.sees_workspace else request.caller.user_id,
+            ids=None if request.caller.project_ids is None else tuple(request.caller.project_ids),
+            status=query.status,
+            name=query.name,
+        ),
         limit=query.page.limit,
         cursor=query.page.cursor,
         sort=query.page.sort,
@@ -148,7 +148,7 @@ LIST_PROJECTS: Final = Operation(
     path="/v1/projects",
     operation_id="listProjects",
     tag="projects",
-    summary="List the projects of the workspace.",
+    summary="List the projects whose team the caller is in; with `workspace:admin` all of the workspace.",
     scope=Scope.PROJECTS_READ,
     query=ProjectQuery,
     responses=(respond_page(ProjectBody, "A page of projects."),),
@@ -161,10 +161,12 @@ async def create_project(request: RequestContext[None, NewProject], deps: Deps) 
     """Create a project."""
     new = request.body
     _check_settings(new.settings)
+    if request.caller.project_ids is not None:
+        raise NotPermitted("An API key that is bound to projects cannot create one.")
     command = CreateProject(
         target_id=deps.make_id(),
         name=new.name,
-        owner=request.caller.actor.id,
+        owner=request.caller.user_id,
         team=_index_team(new.team),
         settings=new.settings,
     )
@@ -200,6 +202,7 @@ GET_PROJECT: Final = Operation(
     tag="projects",
     summary="Get a project.",
     scope=Scope.PROJECTS_READ,
+    permission=Permission.READ,
     path_parameters=(PROJECT_ID,),
     responses=(respond_read(ProjectBody, "The project."),),
     reads=("projects",),
@@ -235,6 +238,8 @@ CHANGE_PROJECT: Final = Operation(
     tag="projects",
     summary="Change `name`, `team`, `settings` or `status` of a project.",
     scope=Scope.PROJECTS_WRITE,
+    permission=Permission.EDIT,
+    field_permissions={"team": Permission.MANAGE, "status": Permission.MANAGE},
     path_parameters=(PROJECT_ID,),
     body=RequestBody(type=ProjectPatch, media_types=PATCH_TYPES),
     responses=(respond_changed(ProjectBody, "The changed project."),),

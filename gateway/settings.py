@@ -1,5 +1,7 @@
 """Settings of the HTTP API, and of how its callers are identified."""
 
+from pathlib import Path
+
 from msgspec import Struct
 
 from domain.setting_types import Bytes, Count, Port, Seconds, SigningSecret
@@ -43,6 +45,15 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """How long open requests may take to complete after the process is told to stop."""
 
 
+class FlagSettings(Struct, frozen=True, kw_only=True):
+    """Feature flags."""
+
+    file: Path | None = None
+    """JSON file with feature flags in the format of flagd. Without it every flag has its default."""
+    refresh_seconds: Seconds = 5
+    """How often the file is read; flags whose targeting depends on the time are evaluated as often."""
+
+
 class IdentitySettings(Struct, frozen=True, kw_only=True):
     """Token verification."""
 
@@ -66,5 +77,9 @@ class IdentitySettings(Struct, frozen=True, kw_only=True):
     """Maximum size of an issuer's metadata, and of its keys."""
     clock_skew_seconds: Seconds = 5
     """How far the clock of an issuer may be ahead: `nbf` and `iat` of a token may lie so far in the future."""
+    credential_use_seconds: Seconds = 60
+    """Interval at which the last uses of API keys are written to the database."""
+    owners_cached_max: Count = 100_000
+    """Number of workflows, assets and runs whose project is in memory for permission checks."""
     cached_tokens_max: Count = 10_000
     """Number of verified credentials in memory; the least recently used are verified again."""

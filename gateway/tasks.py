@@ -18,7 +18,7 @@ from gateway.operations.paging import PageRequest
 from gateway.operations.query import ProjectId, RunId, WorkflowId
 from gateway.operations.results import Page
 from projections.read_models.tasks import CLOSING_TOPICS, get_closed_node
-from projections.read_models.tasks_view import Assigned, Task, TaskFilters
+from projections.read_models.tasks_view import Assigned, Task, TaskFilters, TaskReader
 
 
 class TaskQuery(Struct, frozen=True, kw_only=True):
@@ -76,13 +76,13 @@ def create_task_body(folded: Folded[Task]) -> TaskBody:
 
 async def list_tasks(request: RequestContext[TaskQuery, None], deps: Deps) -> Page:
     """List the human steps that wait for the caller."""
-    query = request.query
+    query, caller = request.query, request.caller
     filters = TaskFilters(
         project_id=query.project_id, workflow_id=query.workflow_id, run_id=query.run_id, node=query.node
     )
     listing = await deps.tasks.inbox(
         request.workspace_id,
-        request.caller.actor.id,
+        TaskReader(user_id=caller.user_id, sees_workspace=caller.sees_workspace, project_ids=caller.project_ids),
         assigned=query.assigned,
         filters=filters,
         limit=query.page.limit,

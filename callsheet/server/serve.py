@@ -196,6 +196,7 @@ async def _serve_gateway(
     async with asyncio.TaskGroup() as group:
         parts = group.create_task(life.run(core), name="core")
         beside = group.create_task(gateway.run(), name="gateway tasks")
+        await gateway.wait_until_ready()
         # A copy: uvicorn closes what it is given, and callers may connect while everything starts again.
         serving = group.create_task(server.serve(sockets=[listening.dup()]), name="gateway")
         await life.wait_until_connected(core)

@@ -15,7 +15,7 @@ from bus.settings import FeedSettings, NatsSettings
 from callsheet.settings.groups import AdminSettings, DataSettings, LogSettings
 from domain.suggestions import format_names, suggest_name
 from engine.settings import AnthropicModelSettings, EngineSettings, ModelSettings, OutgoingSettings, SecretsSettings
-from gateway.settings import HttpSettings, IdentitySettings
+from gateway.settings import FlagSettings, HttpSettings, IdentitySettings
 from projections.settings import ProjectionSettings, RebuildSettings
 from store.settings import StoreSettings, WorkSettings
 
@@ -38,6 +38,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     http: HttpSettings = HttpSettings()
     admin: AdminSettings = AdminSettings()
     identity: IdentitySettings = IdentitySettings()
+    flags: FlagSettings = FlagSettings()
     log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()
     work: WorkSettings = WorkSettings()

@@ -1,5 +1,6 @@
 """Wiring of the gateway: the ASGI application, and the tasks that it needs beside requests."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -9,13 +10,21 @@ from callsheet.clock import utc_now
 from callsheet.settings.load import Settings
 from callsheet.wiring.core import Core
 from domain.setting_types import SigningSecret
+from gateway.access.access import Access
+from gateway.access.follower import AccessFollower
+from gateway.access.open_requests import OpenRequests
 from gateway.app import build_app
 from gateway.deps import Deps
 from gateway.drain import Drain
+from gateway.flags.flags import FeatureFlags
+from gateway.identity.api_keys import ApiKeyVerifier
 from gateway.identity.assembly import IdentityParts, assemble_identity
+from gateway.identity.tokens import Identity
 from gateway.operations.positions import PositionCodec
 from gateway.streams.encoding import EventEncoder
 from gateway.streams.sources import WorkflowsOfRuns
+from projections.announcements.view import AnnouncementsView
+from projections.api_keys.view import ApiKeysView
 from projections.insights.view import InsightsView
 from projections.read_models.assets_view import AssetsView
 from projections.read_models.history_view import HistoryView
@@ -23,6 +32,7 @@ from projections.read_models.projects_view import ProjectsView
 from projections.read_models.runs_view import RunsView
 from projections.read_models.tasks_view import TasksView
 from projections.read_models.workflows_view import WorkflowsView
+from store.credential_uses import CredentialUses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,43 +41,68 @@ class GatewayParts:
 
     app: Callable[..., Awaitable[None]]
     identity: IdentityParts
+    follower: AccessFollower
+    credential_uses: CredentialUses
+    open_requests: OpenRequests
+    flags: FeatureFlags
 
     async def run(self) -> None:
-        """Keep the background tasks of the gateway going until cancelled."""
-        await self.identity.run()
+        """Keep the background tasks of the gateway going until cancelled. When one dies all end, with its reason."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.identity.run(), name="identity")
+            group.create_task(self.follower.run(), name="access")
+            group.create_task(self.credential_uses.run(), name="credential uses")
+            group.create_task(self.flags.run(), name="feature flags")
+
+    async def wait_until_ready(self) -> None:
+        """Wait until revoked credentials and changed teams are noticed; serve requests from then on."""
+        await self.follower.following.wait()
 
 
 def create_gateway(core: Core, settings: Settings, secret: SigningSecret, drain: Drain) -> GatewayParts:
-    """Create the gateway of a process."""
-    http = settings.http
-    identity = assemble_identity(settings.identity, secret.reveal().encode(), utc_now)
-    positions = PositionCodec(core.log.identity)
-    deps = Deps(
-        log=core.log,
-        feed=core.feed,
-        handler=core.handler,
-        streams=core.streams,
-        contents=core.contents,
-        projects=ProjectsView(core.models),
-        workflows=WorkflowsView(core.models),
-        assets=AssetsView(core.models),
-        runs=RunsView(core.models),
-        tasks=TasksView(core.models),
-        insights=InsightsView(core.models, most_buckets=http.insights_buckets_max),
-        history=HistoryView(core.models),
-        checkpoints=core.checkpoints,
-        identity=identity.identity,
-        drain=drain,
-        deltas=core.bus.deltas,
-        workers=core.workers,
-        event_encoder=EventEncoder(core.contents, positions, most_cached=http.stream_events_cached),
-        workflows_of_runs=WorkflowsOfRuns(core.streams, most_cached=http.stream_runs_cached),
-        clock=utc_now,
-        make_id=uuid7,
-        check_ready=core.readiness.check,
-        degraded=core.list_degraded,
-        metrics=core.watch.page,
-        request_counts=core.watch.request_counts,
-        settings=http,
+    """Create the gateway of a process. Raises FlagsUnusable."""
+    limits = settings.identity
+    uses = CredentialUses(core.log.sessions, interval_seconds=limits.credential_use_seconds)
+    api_keys = ApiKeyVerifier(core.streams, utc_now, uses.record)
+    identity = assemble_identity(limits, secret.reveal().encode(), api_keys, utc_now)
+    open_requests = OpenRequests(utc_now)
+    flags = FeatureFlags(settings.flags)
+    deps = create_deps(core, settings, drain, identity.identity, uses, open_requests, flags)
+    return GatewayParts(
+        app=build_app(deps),
+        identity=identity,
+        follower=AccessFollower(core.feed, core.streams, api_keys, open_requests),
+        credential_uses=uses,
+        open_requests=open_requests,
+        flags=flags,
     )
-    return GatewayParts(app=build_app(deps), identity=identity)
+
+
+def create_deps(  # what handlers depend on, by name
+    core: Core,
+    settings: Settings,
+    drain: Drain,
+    identity: Identity,
+    uses: CredentialUses,
+    open_requests: OpenRequests,
+    flags: FeatureFlags,
+) -> Deps:
+    """Return the dependencies of handlers: the views of the core's read models, and the given parts."""
+    http, models = settings.http, core.models
+    return Deps(
+        log=core.log, feed=core.feed, handler=core.handler, streams=core.streams,
+        contents=core.contents, checkpoints=core.checkpoints, deltas=core.bus.deltas, workers=core.workers,
+        projects=ProjectsView(models), workflows=WorkflowsView(models), assets=AssetsView(models),
+        api_keys=ApiKeysView(models), announcements=AnnouncementsView(models), runs=RunsView(models),
+        tasks=TasksView(models), insights=InsightsView(models, most_buckets=http.insights_buckets_max),
+        history=HistoryView(models),
+        identity=identity, credential_uses=uses, open_requests=open_requests, flags=flags, drain=drain,
+        access=Access(core.log, core.streams, owners_max=settings.identity.owners_cached_max),
+        event_encoder=EventEncoder(
+            core.contents, PositionCodec(core.log.identity), most_cached=http.stream_events_cached
+        ),
+        workflows_of_runs=WorkflowsOfRuns(core.streams, most_cached=http.stream_runs_cached),
+        clock=utc_now, make_id=uuid7, check_ready=core.readiness.check, degraded=core.list_degraded,
+        metrics=core.watch.page,
+        request_counts=core.watch.request_counts, settings=http,
+    )  # fmt: skip

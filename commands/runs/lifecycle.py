@@ -205,7 +205,7 @@ def _reuse_step(
 
 
 async def _gather_newest(command: RetryRun | ForkRun, sources: Sources, run: Run) -> RunSources:
-    start = StartRun(target_id=command.target_id, workflow_id=run.workflow_id, inputs=run.inputs)
+    start = StartRun(target_id=command.target_id, workflow_id=run.workflow_id, inputs=run.inputs, flags=run.pins.flags)
     return await gather_start(start, sources)
 
 

@@ -1,5 +1,6 @@
 """What a run pins: the versions of all that its graph names, and all that the workflows it runs inside it name."""
 
+from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from domain.graphs.references import find_references
 from domain.project import Project
 from domain.runs.call_recording import collect_flags
 from domain.runs.facts import Pins
+from domain.runs.features import check_features
 from domain.runs.prices import collect_prices
 from domain.runs.refusals import WorkflowContainsItself, WorkflowsTooMany, WorkflowTooDeep
 from domain.workflow import Workflow
@@ -20,32 +22,46 @@ MOST_WORKFLOWS: Final = 200
 """How many workflows one run may pin: each is a stream that the start of the run is guarded by."""
 
 
+NO_FLAGS: Final[Mapping[str, object]] = {}
+
+
 class _Found:
     """What has been found of a run so far; `heights` are of the workflows that are wholly looked at."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, flags: Mapping[str, object]) -> None:
         self.sources = sources
+        self.flags = flags
         self.assets: dict[UUID, int] = {}
         self.workflows: dict[UUID, int] = {}
         self.prices: dict[str, object] = {}
         self.heights: dict[UUID, int] = {}
 
 
-async def gather_pins(workflow_id: UUID, workflow: Workflow, sources: Sources, project: Project) -> Pins:
-    """Load and guard all that a run of a workflow depends on.
+async def gather_pins(
+    workflow_id: UUID,
+    workflow: Workflow,
+    sources: Sources,
+    project: Project,
+    flags: Mapping[str, object] = NO_FLAGS,
+) -> Pins:
+    """Load and guard all that a run of a workflow depends on; `flags` are the feature flags that it sees.
 
-    Raises WorkflowContainsItself, WorkflowTooDeep, WorkflowsTooMany, and the not-found refusals.
+    Raises WorkflowContainsItself, WorkflowTooDeep, WorkflowsTooMany, FeatureSwitchedOff, and the not-found refusals.
     """
-    found = _Found(sources)
+    found = _Found(sources, flags)
     await _pin_workflow(found, workflow_id, workflow, ())
     return Pins(
-        assets=found.assets, workflows=found.workflows, prices=found.prices, flags=collect_flags(project.settings)
+        assets=found.assets,
+        workflows=found.workflows,
+        prices=found.prices,
+        flags={**flags, **collect_flags(project.settings)},
     )
 
 
 async def _pin_workflow(found: _Found, workflow_id: UUID, workflow: Workflow, above: tuple[UUID, ...]) -> int:
     """Add what one workflow names, and those within it; gives how many workflows stand within each other from here."""
     path = (*above, workflow_id)
+    check_features(workflow.graph, found.flags)
     named = find_references(workflow.graph)
     for asset_id in sorted(named.assets - found.assets.keys()):
         found.assets[asset_id] = (await found.sources.load(ASSET, asset_id)).state.version

@@ -51,6 +51,7 @@ class StartRun(Command[Run], frozen=True, kw_only=True):
     """Start a run of a workflow's current version. The engine also starts children, whose `parent` is a step.
 
     `raw_inputs` are judged by the workflow's `input_schema`; without them nothing is.
+    `flags` are the feature flags of the caller that the run pins.
     """
 
     workflow_id: UUID
@@ -59,6 +60,7 @@ class StartRun(Command[Run], frozen=True, kw_only=True):
     parent: Parent | None = None
     name: str = ""
     labels: dict[str, str] = {}
+    flags: dict[str, object] = {}
 
 
 class DecideStep(Command[Run], frozen=True, kw_only=True):
@@ -90,7 +92,7 @@ async def gather_start(command: StartRun, sources: Sources) -> RunSources:
     return RunSources(
         project_id=project_id,
         workflow_version=workflow.state.version,
-        pins=await gather_pins(command.workflow_id, workflow.state, sources, project.state),
+        pins=await gather_pins(command.workflow_id, workflow.state, sources, project.state, command.flags),
     )
 
 

@@ -86,6 +86,13 @@ class WorkflowContainsItself(Refusal):
     kind = RefusalKind.UNACCEPTABLE
 
 
+class FeatureSwitchedOff(Refusal):
+    """An operator has switched this off by a feature flag."""
+
+    code = "feature_switched_off"
+    kind = RefusalKind.FORBIDDEN
+
+
 class WorkflowTooDeep(Refusal):
     """More than 10 workflows stand within each other; take out a level."""
 

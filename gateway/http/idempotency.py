@@ -19,5 +19,7 @@ def command_id(header: bytes | None, caller: Caller, route: str, body: bytes) ->
     found = KEY.fullmatch(header)
     if found is None:
         raise Malformed("`Idempotency-Key` must be 1 to 255 visible ASCII characters without spaces.")
-    identity = b"\0".join([caller.workspace_id.bytes, caller.actor.id.encode(), route.encode(), found[1]])
+    identity = b"\0".join(
+        [caller.workspace_id.bytes, caller.actor.kind.encode(), caller.actor.id.encode(), route.encode(), found[1]]
+    )
     return CommandId(hashlib.sha256(identity).digest(), hashlib.sha256(body).digest())

@@ -8,6 +8,7 @@ from datetime import datetime
 import httpx2
 from msgspec import Struct
 
+from gateway.identity.api_keys import ApiKeyVerifier
 from gateway.identity.development_tokens import create_development_issuer
 from gateway.identity.issuer_keys import IssuerKeys
 from gateway.identity.issuers import Issuer
@@ -44,7 +45,9 @@ def check_issuers(settings: IdentitySettings) -> None:
         raise NoIssuer(" ".join((NoIssuer.__doc__ or "").split()))
 
 
-def assemble_identity(settings: IdentitySettings, secret: bytes, clock: Callable[[], datetime]) -> IdentityParts:
+def assemble_identity(
+    settings: IdentitySettings, secret: bytes, api_keys: ApiKeyVerifier, clock: Callable[[], datetime]
+) -> IdentityParts:
     """Create identity from settings; `secret` signs development tokens, if the settings accept them."""
     client = httpx2.AsyncClient(
         timeout=settings.fetch_seconds_max, follow_redirects=False, trust_env=False, limits=httpx2.Limits()
@@ -59,7 +62,7 @@ def assemble_identity(settings: IdentitySettings, secret: bytes, clock: Callable
     if settings.development_tokens:
         trusted.append(create_development_issuer(secret, settings.workspace_claim))
     verifiers = [TokenVerifier(issuer, clock, settings.clock_skew_seconds) for issuer in trusted]
-    identity = Identity(verifiers, clock=clock, cached_max=settings.cached_tokens_max)
+    identity = Identity(verifiers, api_keys, clock=clock, cached_max=settings.cached_tokens_max)
     return IdentityParts(identity=identity, client=client, issuers=tuple(fetched))
 
 

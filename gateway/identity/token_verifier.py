@@ -95,9 +95,11 @@ class TokenVerifier:
             if claims.get(name) is not None and parse_time(claims, name) > now + self._skew_seconds:
                 raise TokenRefused(NOT_YET)
         claim = issuer.workspace_claim
+        user_id = parse_subject(require_claim(claims, "sub"))
         return Caller(
             workspace_id=parse_workspace(require_claim(claims, claim), claim, issuer.workspaces),
-            actor=Actor("user", parse_subject(require_claim(claims, "sub"))),
+            user_id=user_id,
+            actor=Actor("user", user_id),
             scopes=parse_scopes(claims.get("scope")),
             expires_at=expires_at,
         )

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from gateway.http.rejections import Unauthenticated
+from gateway.identity.api_key_text import PREFIX as API_KEY_PREFIX
+from gateway.identity.api_keys import ApiKeyRefused, ApiKeyVerifier
 from gateway.identity.caller import Caller
 from gateway.identity.claims import ClaimRefused
-from gateway.identity.issuer_keys import Keys
 from gateway.identity.jwt_parts import JwtHeaderRefused, JwtMalformed, JwtParts, read_parts
 from gateway.identity.token_verifier import EXPIRED, TokenRefused, TokenVerifier
 from store.lru import LruCache
@@ -22,22 +23,37 @@ MALFORMED: Final = (
 )
 
 
+class Versioned(Protocol):
+    """What a verified credential rests on; `version` changes when it has to be verified again."""
+
+    version: int
+
+
 class CachedCaller(Struct, frozen=True):
-    """A caller whose token was verified, with the version of the issuer's keys at that time."""
+    """A caller whose credential was verified, with the version of what it rests on at that time."""
 
     caller: Caller
-    keys: Keys
+    keys: Versioned
     keys_version: int
 
 
 class Identity:
-    """Identifies callers. A token is verified once, and again when its issuer's keys change, until it expires."""
+    """Identifies callers by tokens and API keys.
+
+    A credential is verified once, and again when its issuer's keys change or an API key is revoked, until it expires.
+    """
 
     def __init__(
-        self, verifiers: Iterable[TokenVerifier], *, clock: Callable[[], datetime], cached_max: int = 10_000
+        self,
+        verifiers: Iterable[TokenVerifier],
+        api_keys: ApiKeyVerifier,
+        *,
+        clock: Callable[[], datetime],
+        cached_max: int = 10_000,
     ) -> None:
-        """Create it for the tokens of some issuers, at most one verifier for each."""
+        """Create it for the tokens of some issuers, at most one verifier for each, and for API keys."""
         self._verifiers = {verifier.issuer.name: verifier for verifier in verifiers}
+        self._api_keys = api_keys
         self._clock = clock
         self._cached = LruCache[bytes, CachedCaller](cached_max)
 
@@ -47,11 +63,15 @@ class Identity:
             raise reject(None)
         cached = self._cached.get(authorization)
         if cached is None or cached.keys.version != cached.keys_version:
-            return await self._verify(authorization)
-        if cached.caller.expires_at <= self._clock().timestamp():
-            self._cached.remove(authorization)
-            raise reject(EXPIRED)
-        return cached.caller
+            caller = await self._verify(authorization)
+        else:
+            caller = cached.caller
+            if caller.expires_at <= self._clock().timestamp():
+                self._cached.remove(authorization)
+                raise reject(EXPIRED)
+        if caller.key_id is not None:
+            self._api_keys.record_use(caller.key_id)
+        return caller
 
     async def _verify(self, authorization: bytes) -> Caller:
         text = authorization.decode("latin-1")
@@ -60,6 +80,8 @@ class Identity:
         if len(text) > TOKEN_BYTES_MAX:
             raise reject(f"The token must not be longer than {TOKEN_BYTES_MAX} bytes.")
         token = text[len(PREFIX) :].strip()
+        if token.startswith(API_KEY_PREFIX):
+            return await self._verify_api_key(authorization, token)
         try:
             parts = read_parts(token)
             verifier = self._find_verifier(parts)
@@ -71,6 +93,15 @@ class Identity:
         except (JwtHeaderRefused, ClaimRefused, TokenRefused) as fault:
             raise reject(str(fault)) from fault
         self._cached.put(authorization, CachedCaller(caller, keys, version))
+        return caller
+
+    async def _verify_api_key(self, authorization: bytes, text: str) -> Caller:
+        version = self._api_keys.version
+        try:
+            caller = await self._api_keys.verify(text)
+        except ApiKeyRefused as fault:
+            raise reject(str(fault)) from fault
+        self._cached.put(authorization, CachedCaller(caller, self._api_keys, version))
         return caller
 
     def _find_verifier(self, parts: JwtParts) -> TokenVerifier:

@@ -9,6 +9,7 @@ from uuid import UUID
 from msgspec import Struct, field
 
 from domain.ids import from_uuid
+from gateway.access.permissions import Permission
 from gateway.deps import Deps
 from gateway.identity.scopes import Scope
 from gateway.insights.bodies import InsightsBody, create_insights_body
@@ -16,7 +17,7 @@ from gateway.operations.context import RequestContext
 from gateway.operations.operation import DeclaredResponse, Method, Operation, ResponseHeader
 from gateway.operations.query import WorkflowId, malformed_parameter
 from gateway.operations.results import Result
-from gateway.projects import PROJECT_ID, require_project
+from gateway.projects import PROJECT_ID
 from projections.insights.figures import Window
 from projections.insights.recommendations.rules import recommendations
 
@@ -38,7 +39,6 @@ async def get_insights(request: RequestContext[InsightsQuery, None], deps: Deps)
     """Return the figures of a project over a window, and recommendations."""
     project_id, workflow_id = request.target_id, request.query.workflow_id
     window = _create_window(request.query, deps.clock(), days_max=deps.settings.insights_days_max)
-    await require_project(deps, request.workspace_id, project_id)
     seen = await deps.insights.read_insights(request.workspace_id, project_id, window, workflow_id)
     insights_id = _create_id(project_id, window, workflow_id)
     return Result(body=create_insights_body(insights_id, project_id, seen.figures, recommendations(seen)))
@@ -51,6 +51,7 @@ GET_INSIGHTS: Final = Operation(
     tag="insights",
     summary="Get figures and recommendations of a project over a window of time.",
     scope=Scope.RUNS_READ,
+    permission=Permission.READ,
     path_parameters=(PROJECT_ID,),
     query=InsightsQuery,
     responses=(

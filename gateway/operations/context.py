@@ -1,6 +1,7 @@
 """RequestContext: a request whose caller is authorised and whose declared parts are parsed."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Final, Generic, TypeVar
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from commands.command import Command
 from commands.handler import CommandContended, Context, Outcome, VersionMismatch
 from commands.repository import Sources
 from domain.folded import Folded
+from gateway.access.open_requests import Stoppable
 from gateway.deps import Deps
 from gateway.http.idempotency import command_id
 from gateway.http.trace import Trace
@@ -29,9 +31,9 @@ CreateCommand = Callable[[Folded[S], int], Awaitable[Command[S]]]
 class RequestContext(Struct, Generic[Q, B], kw_only=True, gc=False):
     """What a handler receives.
 
-    `target_id` is the TypeID of the path, `texts` the other path parameters, `path` the path as the caller wrote it,
-    `raw_body` the bytes that `body` was read from, `if_match` the versions that If-Match allows (None: any), and
-    `wait_seconds` what `Prefer: wait` asks for, bounded.
+    `target_id` is the TypeID of the path, `project_id` the project that it belongs to, `texts` the other path
+    parameters, `path` the path as the caller wrote it, `raw_body` the bytes that `body` was read from, `if_match` the
+    versions that If-Match allows (None: any), and `wait_seconds` what `Prefer: wait` asks for, bounded.
     """
 
     deps: Deps
@@ -41,6 +43,7 @@ class RequestContext(Struct, Generic[Q, B], kw_only=True, gc=False):
     method: str
     path: str
     target_id: UUID
+    project_id: UUID | None
     texts: Mapping[str, str]
     query: Q
     body: B
@@ -54,6 +57,10 @@ class RequestContext(Struct, Generic[Q, B], kw_only=True, gc=False):
     def workspace_id(self) -> UUID:
         """Return the caller's workspace."""
         return self.caller.workspace_id
+
+    def hold(self, waiting: Stoppable) -> AbstractContextManager[None]:
+        """Stop what waits when the caller's credential ends, or they leave the team, within a block."""
+        return self.deps.open_requests.hold(self.caller, self.project_id, waiting)
 
     async def execute(self, command: Command[S]) -> Outcome[S]:
         """Execute a command for the caller. Raises what `commands.handler.Handler.execute` raises."""

@@ -5,8 +5,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from litestar.types import Receive
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
+from gateway.access.permissions import Permission
 from gateway.deps import Deps
 from gateway.http.bodies import BodyReader, read_body
 from gateway.http.headers import Headers
@@ -28,7 +29,9 @@ from store.errors import OutcomeUnknown, Unavailable
 from store.log.records import Actor
 
 NO_ID: Final = UUID(int=0)
-NOBODY: Final = Caller(workspace_id=NO_ID, actor=Actor("user", "anonymous"), scopes=frozenset(), expires_at=0)
+NOBODY: Final = Caller(
+    workspace_id=NO_ID, user_id="anonymous", actor=Actor("user", "anonymous"), scopes=frozenset(), expires_at=0
+)
 """The caller of operations that need no token."""
 
 
@@ -67,6 +70,9 @@ class Endpoint:
         self._path_id = next(
             (parameter for parameter in operation.path_parameters if isinstance(parameter, PathId)), None
         )
+        permission = operation.permission
+        self._permissions = () if permission is None else (permission, *operation.field_permissions.values())
+        self._fields = _list_field_permissions(operation)
         self._status = operation.responses[0].status
         media_type = operation.responses[0].media_type or ""
         self._media_type: Header = JSON if media_type == JSON[1].decode() else (b"content-type", media_type.encode())
@@ -81,6 +87,7 @@ class Endpoint:
         caller = await self._authorise(headers)
         query, query_texts = self._query.read(request.query_string)
         target_id = self._parse_id(request.path_parameters)
+        project_id = await self._check_access(caller, target_id)
         if_match = parse_if_match(headers.get(b"if-match")) if operation.if_match else None
         context: RequestContext[Any, Any] = RequestContext(
             deps=self._deps,
@@ -90,6 +97,7 @@ class Endpoint:
             method=request.method,
             path=request.path,
             target_id=target_id,
+            project_id=project_id,
             texts=request.path_parameters,
             query=query,
             raw_body=b"",
@@ -136,6 +144,18 @@ class Endpoint:
         except ValueError:
             raise declared.not_found from None
 
+    async def _check_access(self, caller: Caller, target_id: UUID) -> UUID | None:
+        """Return the project of the path's id. Raises its not-found refusal, NotPermitted."""
+        if self._path_id is None:
+            return None
+        return await self._deps.access.check_target(caller, target_id, self._permissions, self._path_id.not_found)
+
+    async def _check_fields(self, context: RequestContext[Any, Any]) -> None:
+        """Check the permission of every field that the body has. Raises NotPermitted."""
+        for name, permission in self._fields.items():
+            if getattr(context.body, name) is not UNSET and context.project_id is not None:
+                await self._deps.access.check_project(context.caller, context.project_id, (permission,))
+
     def _parse_wait(self, headers: Headers) -> float:
         if not self.operation.prefer_wait:
             return 0
@@ -158,6 +178,8 @@ class Endpoint:
                 raise
             more = await find_more(context, self._deps)
             raise BodyUnacceptable(problems=(*fault.problems, *more)) from fault
+        if self._fields:
+            await self._check_fields(context)
 
     async def _prepare_read(self, context: RequestContext[Any, Any]) -> int:
         """Wait for the position that the caller asks for; return the one up to which the projections have everything.
@@ -184,3 +206,11 @@ class Endpoint:
             await self._deps.checkpoints.wait_for(
                 projection, position, timeout, workspace_id=context.caller.workspace_id
             )
+
+
+def _list_field_permissions(operation: Operation) -> dict[str, Permission]:
+    """Return the permission of each field of the body, none if the fields do not differ."""
+    permission, body = operation.permission, operation.body
+    if permission is None or body is None or not operation.field_permissions:
+        return {}
+    return {name: operation.field_permissions.get(name, permission) for name in body.type.__struct_fields__}

@@ -4,7 +4,7 @@ The router, request parsing, authorisation, the OpenAPI document, `docs/routes.m
 are all derived from these values.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from domain.ids import Prefix
 from domain.refusal import Refusal
+from gateway.access.permissions import Permission
 from gateway.deps import Deps
 from gateway.http.bodies import JSON_TYPES
 from gateway.http.rejections import Problems, Rejection
@@ -110,6 +111,9 @@ def respond_changed(body: type[Struct], description: str) -> DeclaredResponse:
 class Operation(Struct, frozen=True, kw_only=True):
     """One route. The first of `responses` is the default for results without a status.
 
+    `permission` is what the caller's role must permit in the project of the path's id; `field_permissions` replaces it
+    for these fields of the body. Operations on no project have neither.
+
     `path` names its parameters in braces and may end in a verb: `/v1/workflows/{workflowId}:run`. Without a `scope` the
     operation needs no token. `reads` lists the projections that `Callsheet-Min-Position` waits for. `problems` are the
     refusals of this operation alone: `gateway.operations.problem_codes` adds those that follow from the other fields.
@@ -124,6 +128,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     handler: Handler
     responses: tuple[DeclaredResponse, ...]
     scope: Scope | None
+    permission: Permission | None = None
+    field_permissions: Mapping[str, Permission] = {}
     path_parameters: tuple[PathId | PathText, ...] = ()
     query: type[Struct] | None = None
     body: RequestBody | None = None

@@ -35,6 +35,7 @@ YEARS: Final = range(1970, 9001)
 
 Limit = Annotated[int, Meta(extra={"parameter": "limit"}, description="How many items a page has at most.")]
 LogPosition = Annotated[int, Meta(extra={"parameter": "position"})]
+VersionNumber = Annotated[int, Meta(extra={"parameter": "version"})]
 ProjectId = Annotated[UUID, Meta(extra={"parameter": "prj"})]
 WorkflowId = Annotated[UUID, Meta(extra={"parameter": "wf"})]
 RunId = Annotated[UUID, Meta(extra={"parameter": "run"})]
@@ -43,7 +44,7 @@ RunId = Annotated[UUID, Meta(extra={"parameter": "run"})]
 class QueryParameter(Struct, frozen=True, kw_only=True):
     """One query parameter.
 
-    `kind` is text, time, number, limit, cursor, position, choice (one of `choices`), or the prefix of an id.
+    `kind` is text, time, number, limit, cursor, position, version, choice (one of `choices`), or the prefix of an id.
     """
 
     name: str
@@ -184,6 +185,8 @@ def _create_parser(parameter: QueryParameter, positions: PositionCodec, cursors:
             return lambda text: positions.decode(text) if text else None
         case "cursor":
             return cursors.decode
+        case "version":
+            return _parse_version
         case "limit":
             return lambda text: _parse_limit(text, items_max)
         case "choice":
@@ -195,6 +198,12 @@ def _create_parser(parameter: QueryParameter, positions: PositionCodec, cursors:
 def _parse_limit(text: str, items_max: int) -> int:
     if not DIGITS.fullmatch(text) or not 1 <= int(text) <= items_max:
         raise ValueError(f"must be an integer from 1 to {items_max}")
+    return int(text)
+
+
+def _parse_version(text: str) -> int:
+    if not DIGITS.fullmatch(text):
+        raise ValueError("must be a `next_cursor` of this list")
     return int(text)
 
 

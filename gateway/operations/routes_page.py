@@ -46,7 +46,18 @@ def write_page(operations: Iterable[Operation]) -> str:
     return "\n".join(lines) + "\n"
 
 
-TAGS: Final = ("projects", "workflows", "assets", "runs", "tasks", "insights", "operations")
+TAGS: Final = (
+    "projects",
+    "workflows",
+    "assets",
+    "runs",
+    "tasks",
+    "insights",
+    "api-keys",
+    "announcements",
+    "feature-flags",
+    "operations",
+)
 
 
 def _write_row(operation: Operation) -> str:

@@ -24,6 +24,7 @@ from domain.runs.facts import (
     Usage,
 )
 from domain.runs.refusals import RunNotFound, StepNotFound
+from gateway.access.permissions import Permission
 from gateway.deps import Deps
 from gateway.http.payloads import Contents, fetch_contents, show_payload
 from gateway.identity.scopes import Scope
@@ -221,6 +222,7 @@ LIST_CALLS: Final = Operation(
     tag="runs",
     summary="List the calls of a step to models or outside addresses: what was asked and answered, and the usage.",
     scope=Scope.RUNS_READ,
+    permission=Permission.READ,
     path_parameters=(RUN_ID, PathText("nodeId", "The `id` of the node in the graph of the run.")),
     query=CallQuery,
     responses=(respond_page(CallBody, "A page of calls."),),

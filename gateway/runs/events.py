@@ -12,6 +12,7 @@ from commands.repository import Streams
 from domain.folded import Folded
 from domain.runs.refusals import RunNotFound
 from domain.runs.run import Run
+from gateway.access.permissions import Permission
 from gateway.deps import Deps
 from gateway.http.rejections import CursorReset
 from gateway.identity.scopes import Scope
@@ -49,9 +50,9 @@ async def list_run_events(request: RequestContext[EventQuery, None], deps: Deps)
         return Result(body=None, status=204)  # an EventSource does not reconnect after a 204
     source = RunFacts(deps.feed, deps.log, deps.drain, request.target_id)
     return open_event_stream(
+        request,
         deps,
         source,
-        request.query,
         start,
         is_over=RunEnd(deps.streams, loaded).is_over,
         deltas=(deps.deltas, request.target_id),
@@ -80,6 +81,7 @@ LIST_RUN_EVENTS: Final = Operation(
     tag="runs",
     summary="List the events of a run, as pages of JSON or with `Accept: text/event-stream` as a live stream.",
     scope=Scope.RUNS_READ,
+    permission=Permission.READ,
     path_parameters=(RUN_ID,),
     query=EventQuery,
     responses=(

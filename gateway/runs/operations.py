@@ -7,12 +7,13 @@ from uuid import UUID
 from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
-from commands.aggregates import RUN, WORKFLOW
+from commands.aggregates import RUN
 from commands.runs.start import DecideStep, StartRun
 from domain.project import ProjectNotActive
 from domain.runs.refusals import (
     DeadlinePassed,
     DecisionUnacceptable,
+    FeatureSwitchedOff,
     InputsUnacceptable,
     NotAnAssignee,
     RunNotFound,
@@ -26,10 +27,11 @@ from domain.runs.refusals import (
 )
 from domain.runs.run import RunStatus
 from domain.workflow import WorkflowNotActive, WorkflowNotFound
+from gateway.access.permissions import Permission
 from gateway.deps import Deps
 from gateway.identity.scopes import Scope
 from gateway.operations.context import RequestContext
-from gateway.operations.current import read_current, require_existing
+from gateway.operations.current import read_current
 from gateway.operations.operation import (
     CHANGE_HEADERS,
     DeclaredResponse,
@@ -46,7 +48,7 @@ from gateway.operations.operation import (
 from gateway.operations.paging import PageRequest
 from gateway.operations.query import RunId, WorkflowId, malformed_parameter
 from gateway.operations.results import Page, Result
-from gateway.projects import PROJECT_ID, require_project
+from gateway.projects import PROJECT_ID
 from gateway.runs.bodies import RunBody, create_run_body
 from gateway.runs.responses import create_whole_run_body, execute_on_run, store_inputs
 from gateway.workflows.operations import WORKFLOW_ID
@@ -68,6 +70,7 @@ PIN_PROBLEMS: Final = (
     WorkflowContainsItself,
     WorkflowTooDeep,
     WorkflowsTooMany,
+    FeatureSwitchedOff,
 )
 """The refusals of pinning a run to graphs and assets."""
 
@@ -122,6 +125,7 @@ async def start_run(request: RequestContext[None, NewRun], deps: Deps) -> Result
         raw_inputs=request.body.inputs,
         name=request.body.name,
         labels=request.body.labels,
+        flags=deps.flags.list_pinned(request.caller),
     )
     return await execute_on_run(request, deps, command)
 
@@ -133,6 +137,7 @@ START_RUN: Final = Operation(
     tag="runs",
     summary="Start a run; with `Prefer: wait=N` respond when it has ended, after N seconds at most.",
     scope=Scope.RUNS_WRITE,
+    permission=Permission.EDIT,
     path_parameters=(WORKFLOW_ID,),
     body=RequestBody(type=NewRun, optional=True),
     responses=RUN_RESPONSES,
@@ -156,6 +161,7 @@ GET_RUN: Final = Operation(
     tag="runs",
     summary="Get a run: its status, steps, outputs, error and costs.",
     scope=Scope.RUNS_READ,
+    permission=Permission.READ,
     path_parameters=(RUN_ID,),
     responses=(respond_read(RunBody, "The run."),),
     reads=("runs",),
@@ -165,7 +171,6 @@ GET_RUN: Final = Operation(
 
 async def list_runs_of_project(request: RequestContext[ProjectRunQuery, None], deps: Deps) -> Page:
     """List the runs of a project."""
-    await require_project(deps, request.workspace_id, request.target_id)
     filters = RunFilters(project_id=request.target_id, of_workflow_id=request.query.workflow_id)
     return await _list_runs(request.query, request.workspace_id, deps, filters)
 
@@ -177,6 +182,7 @@ LIST_RUNS_OF_PROJECT: Final = Operation(
     tag="runs",
     summary="List the runs of a project.",
     scope=Scope.RUNS_READ,
+    permission=Permission.READ,
     path_parameters=(PROJECT_ID,),
     query=ProjectRunQuery,
     responses=(respond_page(RunBody, "A page of runs. Large values are references."),),
@@ -187,7 +193,6 @@ LIST_RUNS_OF_PROJECT: Final = Operation(
 
 async def list_runs_of_workflow(request: RequestContext[RunQuery, None], deps: Deps) -> Page:
     """List the runs of a workflow."""
-    await require_existing(deps, WORKFLOW, request.workspace_id, request.target_id)
     return await _list_runs(request.query, request.workspace_id, deps, RunFilters(workflow_id=request.target_id))
 
 
@@ -198,6 +203,7 @@ LIST_RUNS_OF_WORKFLOW: Final = Operation(
     tag="runs",
     summary="List the runs of a workflow.",
     scope=Scope.RUNS_READ,
+    permission=Permission.READ,
     path_parameters=(WORKFLOW_ID,),
     query=RunQuery,
     responses=(respond_page(RunBody, "A page of runs. Large values are references."),),
@@ -244,7 +250,7 @@ async def complete_step(request: RequestContext[None, Decision], deps: Deps) -> 
         data=decision.data,
         data_payload=await keep(deps.contents, request.workspace_id, decision.data),
         comment=decision.comment,
-        user_id=request.caller.actor.id,
+        user_id=request.caller.user_id,
     )
     outcome = await request.execute(command)
     return Result.of_change(outcome, await create_whole_run_body(deps, outcome.loaded))
@@ -257,6 +263,7 @@ COMPLETE_STEP: Final = Operation(
     tag="runs",
     summary="Decide a step that waits for a person.",
     scope=Scope.RUNS_APPROVE,
+    permission=Permission.DECIDE,
     path_parameters=(RUN_ID, PathText("nodeId", "The `id` of the node in the graph of the run.")),
     body=RequestBody(type=Decision),
     responses=(respond_changed(RunBody, "The run after the decision."),),

@@ -25,17 +25,19 @@ async def execute_on_run(request: RequestContext[Any, Any], deps: Deps, command:
     if not seconds:
         return await _respond(deps, await request.execute(command), waited_seconds=None)
     # Watched before the run starts, so that no fact of it is missed.
-    with deps.drain.watch(command.target_id) as watch:
+    with deps.drain.watch(command.target_id) as watch, request.hold(watch):
         outcome = await request.execute(command)
         if outcome.replayed:
-            run = await _follow_replayed(deps, outcome.loaded, seconds)
+            run = await _follow_replayed(request, deps, outcome.loaded, seconds)
         else:
             run = await follow_run(outcome.loaded, watch, deps.streams, seconds=seconds)
     return await _respond(deps, Outcome(loaded=run, replayed=outcome.replayed), waited_seconds=seconds)
 
 
-async def _follow_replayed(deps: Deps, loaded: Folded[Run], seconds: float) -> Folded[Run]:
-    with deps.drain.watch(loaded.stream_id) as watch:
+async def _follow_replayed(
+    request: RequestContext[Any, Any], deps: Deps, loaded: Folded[Run], seconds: float
+) -> Folded[Run]:
+    with deps.drain.watch(loaded.stream_id) as watch, request.hold(watch):
         current = await deps.streams.reload(RUN, loaded.stream_id)
         return await follow_run(current or loaded, watch, deps.streams, seconds=seconds)
 

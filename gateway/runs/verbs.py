@@ -6,6 +6,7 @@ from msgspec import UNSET, Meta, Struct
 
 from commands.runs.lifecycle import CancelRun, ForkRun, RetryRun
 from commands.runs.signal import SendSignal
+from domain.runs.features import FORKS
 from domain.runs.refusals import (
     CompletedPartChanged,
     DeadlinePassed,
@@ -18,6 +19,7 @@ from domain.runs.refusals import (
     SignalUnacceptable,
     StepNotFound,
 )
+from gateway.access.permissions import Permission
 from gateway.deps import Deps
 from gateway.identity.scopes import Scope
 from gateway.operations.context import RequestContext
@@ -57,7 +59,7 @@ class Signal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 async def cancel_run(request: RequestContext[None, Cancellation], deps: Deps) -> Result:
     """Request the end of a run. A run that is already cancelled stays so."""
-    command = CancelRun(target_id=request.target_id, user_id=request.caller.actor.id, reason=request.body.reason)
+    command = CancelRun(target_id=request.target_id, user_id=request.caller.user_id, reason=request.body.reason)
     return await execute_on_run(request, deps, command)
 
 
@@ -68,6 +70,7 @@ CANCEL_RUN: Final = Operation(
     tag="runs",
     summary="Cancel a run and abort what it is executing.",
     scope=Scope.RUNS_WRITE,
+    permission=Permission.EDIT,
     path_parameters=(RUN_ID,),
     body=RequestBody(type=Cancellation, optional=True),
     responses=RUN_RESPONSES,
@@ -81,7 +84,7 @@ CANCEL_RUN: Final = Operation(
 async def retry_run(request: RequestContext[None, Retry], deps: Deps) -> Result:
     """Continue a run that failed or was cancelled; completed steps are kept, and not paid for again."""
     command = RetryRun(
-        target_id=request.target_id, user_id=request.caller.actor.id, newest_graph=request.body.newest_graph
+        target_id=request.target_id, user_id=request.caller.user_id, newest_graph=request.body.newest_graph
     )
     return await execute_on_run(request, deps, command)
 
@@ -93,6 +96,7 @@ RETRY_RUN: Final = Operation(
     tag="runs",
     summary="Continue a run that failed or was cancelled. Completed steps are kept, and not paid for again.",
     scope=Scope.RUNS_WRITE,
+    permission=Permission.EDIT,
     path_parameters=(RUN_ID,),
     body=RequestBody(type=Retry, optional=True),
     responses=RUN_RESPONSES,
@@ -106,6 +110,7 @@ RETRY_RUN: Final = Operation(
 async def fork_run(request: RequestContext[None, Fork], deps: Deps) -> Result:
     """Start a run at a step of another; the results of the steps before it are reused."""
     fork = request.body
+    deps.flags.require(request.caller, FORKS)
     inputs = None
     if fork.inputs is not None:
         inputs = await store_inputs(deps, request.workspace_id, fork.inputs, request.raw_body)
@@ -127,6 +132,7 @@ FORK_RUN: Final = Operation(
     tag="runs",
     summary="Start a run at a step (`node`) of another. The results of the steps before it are reused.",
     scope=Scope.RUNS_WRITE,
+    permission=Permission.EDIT,
     path_parameters=(RUN_ID,),
     body=RequestBody(type=Fork),
     responses=RUN_RESPONSES,
@@ -157,6 +163,7 @@ SIGNAL_RUN: Final = Operation(
     tag="runs",
     summary="Send a signal (`name`, `data`) to a run. The first of a name counts; one that comes early is kept.",
     scope=Scope.RUNS_WRITE,
+    permission=Permission.EDIT,
     path_parameters=(RUN_ID,),
     body=RequestBody(type=Signal),
     responses=RUN_RESPONSES,

@@ -112,19 +112,19 @@ async def _find_moment(deps: Deps, codec: PositionCodec, moment: str | None) -> 
 
 
 def open_event_stream(
+    request: RequestContext[Any, None],
     deps: Deps,
     source: Source,
-    query: EventQuery,
     start: Start,
     *,
     is_over: IsOver = is_never_over,
     deltas: tuple[DeltaHub, UUID] | None = None,
 ) -> EventStream:
-    """Return the response that streams a source after a position."""
+    """Return the response that streams a source after a position, until the caller's access ends."""
     settings = deps.settings
     pace = None
-    if query.speed is not None:
-        pace = Pace(speed=query.speed, gap_seconds_max=settings.stream_replay_gap_seconds_max)
+    if request.query.speed is not None:
+        pace = Pace(speed=request.query.speed, gap_seconds_max=settings.stream_replay_gap_seconds_max)
     tail = LogTail(source, after=start.after, heartbeat_seconds=settings.heartbeat_seconds, pace=pace)
     retry_ms = random.randint(*RETRY_MS)  # noqa: S311  # jitter, nothing secret
     return EventStream(
@@ -134,6 +134,7 @@ def open_event_stream(
         is_over=is_over,
         deltas=deltas,
         reset_to=start.reset_to,
+        hold=request.hold,
     )
 
 

@@ -10,6 +10,7 @@ from msgspec import Meta
 from commands.aggregates import PROJECT
 from domain.project import ProjectNotFound
 from domain.suggestions import find_similar
+from gateway.access.permissions import Permission
 from gateway.deps import Deps
 from gateway.http.rejections import CursorReset
 from gateway.identity.scopes import Scope
@@ -62,7 +63,7 @@ async def list_project_events(request: RequestContext[ProjectEventQuery, None], 
         filters=filters,
     )
     if is_stream:
-        return open_event_stream(deps, source, request.query, start)
+        return open_event_stream(request, deps, source, start)
     limit = get_page_limit(request, deps)
     found = await read_facts(source, start.after, (await deps.log.head())[0], limit + 1)
     return await create_page(deps, request.workspace_id, found, limit)
@@ -96,6 +97,7 @@ LIST_PROJECT_EVENTS: Final = Operation(
     tag="projects",
     summary="List the events of a project, as pages of JSON or with `Accept: text/event-stream` as a live stream.",
     scope=Scope.RUNS_READ,
+    permission=Permission.READ,
     path_parameters=(PROJECT_ID,),
     query=ProjectEventQuery,
     responses=(respond_page(EventBody, "A page of events."), STREAM_RESPONSE),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receiv
 
 from bus.deltas import DeltaFollower, DeltaHub
 from bus.feed import FeedStopped
-from gateway.http.rejections import Draining
+from gateway.http.rejections import Draining, Unauthenticated
 from gateway.http.replies import encode
 from gateway.streams.tail import Batch, LogTail
 from store.errors import UnreadableEvent
@@ -35,6 +35,10 @@ IsOver = Callable[[Batch], Awaitable[bool]]
 """Returns whether nothing can follow a batch. Called with every batch, in order."""
 
 
+Hold = Callable[[LogTail], AbstractContextManager[object]]
+"""Stops a tail when the access of the caller ends, within a block."""
+
+
 class CallerGone(Exception):  # noqa: N818  # ends the stream, and nothing else
     """The caller has disconnected."""
 
@@ -56,18 +60,21 @@ class EventStream:
         is_over: IsOver = is_never_over,
         deltas: tuple[DeltaHub, UUID] | None = None,
         reset_to: str | None = None,
+        hold: Hold = nullcontext,
     ) -> None:
         """Create a response. `retry_ms` is how long clients wait before they reconnect.
 
         With `reset_to` it begins with an event `reset`: what the caller has seen after that position is gone.
 
         With `deltas` (a hub and a run) the pieces of model responses are sent between the facts, without an id.
+        `hold` stops the tail when the access of the caller ends.
         """
         self._tail = tail
         self._write = write
         self._retry_ms = retry_ms
         self._is_over = is_over
         self._deltas = deltas
+        self._hold = hold
         self._logger = structlog.get_logger("gateway")
         self._reset_to = reset_to
         headers = HEADERS if reset_to is None else (*HEADERS, (b"callsheet-reset-position", reset_to.encode()))
@@ -82,10 +89,11 @@ class EventStream:
             await _send(send, b'id: %b\nevent: reset\ndata: {"position":"%b"}\n\n' % (position, position))
         gone = asyncio.create_task(_wait_for_disconnect(receive, self._tail))
         try:
-            async for chunk in self._chunks():
-                await _send(send, chunk)
-        except (CallerGone, Draining, FeedStopped, LogRewound):
-            pass  # the caller reconnects with the last id that it has seen
+            with self._hold(self._tail):
+                async for chunk in self._chunks():
+                    await _send(send, chunk)
+        except (CallerGone, Draining, FeedStopped, LogRewound, Unauthenticated):
+            pass  # the caller reconnects with the last id that it has seen, if its access has not ended
         except UnreadableEvent as fault:  # the caller reconnects, and gets a problem
             self._logger.warning("events.unreadable", position=fault.position, reason=str(fault))
         finally:

@@ -18,6 +18,7 @@ from domain.ids import to_uuid
 from domain.project import ProjectNotActive, ProjectNotFound
 from domain.refusal import Problem
 from domain.workflow import Workflow, WorkflowNotActive, WorkflowNotFound, WorkflowStatus
+from gateway.access.permissions import Permission
 from gateway.deps import Deps
 from gateway.http.bodies import INLINE_BYTES_MAX, PATCH_TYPES, decode_any
 from gateway.http.rejections import BodyUnacceptable, Problems
@@ -37,7 +38,7 @@ from gateway.operations.operation import (
     respond_read,
 )
 from gateway.operations.results import Page, Result
-from gateway.projects import PROJECT_ID, require_project
+from gateway.projects import PROJECT_ID
 from gateway.workflows.bodies import (
     Duplication,
     GraphToValidate,
@@ -57,7 +58,6 @@ WORKFLOW_ID: Final = PathId("workflowId", "wf", WorkflowNotFound)
 async def list_workflows(request: RequestContext[WorkflowQuery, None], deps: Deps) -> Page:
     """List the workflows of a project."""
     query = request.query
-    await require_project(deps, request.workspace_id, request.target_id)
     listing = await deps.workflows.list(
         request.workspace_id,
         filters=WorkflowFilters(project_id=request.target_id, status=query.status, name=query.name),
@@ -76,6 +76,7 @@ LIST_WORKFLOWS: Final = Operation(
     tag="workflows",
     summary="List the workflows of a project.",
     scope=Scope.WORKFLOWS_READ,
+    permission=Permission.READ,
     path_parameters=(PROJECT_ID,),
     query=WorkflowQuery,
     responses=(respond_page(WorkflowBody, "A page of workflows."),),
@@ -115,6 +116,7 @@ CREATE_WORKFLOW: Final = Operation(
     tag="workflows",
     summary="Create a workflow in a project. Reports all problems of the body and of its graph at once.",
     scope=Scope.WORKFLOWS_WRITE,
+    permission=Permission.EDIT,
     path_parameters=(PROJECT_ID,),
     body=RequestBody(type=NewWorkflow, find_more_problems=_find_graph_problems),
     responses=(respond_created(WorkflowBody, "The new workflow."),),
@@ -142,6 +144,7 @@ GET_WORKFLOW: Final = Operation(
     tag="workflows",
     summary="Get a workflow with its newest graph.",
     scope=Scope.WORKFLOWS_READ,
+    permission=Permission.READ,
     path_parameters=(WORKFLOW_ID,),
     responses=(respond_read(WorkflowBody, "The workflow."),),
     reads=("workflows",),
@@ -178,6 +181,7 @@ CHANGE_WORKFLOW: Final = Operation(
     tag="workflows",
     summary="Change `name`, `nodes`, `edges`, `input_schema` or `status` of a workflow.",
     scope=Scope.WORKFLOWS_WRITE,
+    permission=Permission.EDIT,
     path_parameters=(WORKFLOW_ID,),
     body=RequestBody(type=WorkflowPatch, media_types=PATCH_TYPES),
     responses=(respond_changed(WorkflowBody, "The changed workflow."),),
@@ -190,10 +194,14 @@ CHANGE_WORKFLOW: Final = Operation(
 
 async def duplicate_workflow(request: RequestContext[None, Duplication], deps: Deps) -> Result:
     """Create a workflow as a copy of another."""
+    project_id = _parse_project_id(request.body.project_id)
+    await deps.access.check_project(
+        request.caller, project_id or request.project_id or request.target_id, (Permission.EDIT,)
+    )
     command = DuplicateWorkflow(
         target_id=deps.make_id(),
         source_id=request.target_id,
-        project_id=_parse_project_id(request.body.project_id),
+        project_id=project_id,
         name=request.body.name,
     )
     return _respond_created(await request.execute(command))
@@ -218,6 +226,7 @@ DUPLICATE_WORKFLOW: Final = Operation(
     tag="workflows",
     summary="Create a copy of a workflow, optionally with another `name` or in another project (`project_id`).",
     scope=Scope.WORKFLOWS_WRITE,
+    permission=Permission.READ,
     path_parameters=(WORKFLOW_ID,),
     body=RequestBody(type=Duplication, optional=True),
     responses=(respond_created(WorkflowBody, "The copy."),),
@@ -255,6 +264,7 @@ VALIDATE_WORKFLOW: Final = Operation(
     tag="workflows",
     summary="Validate `nodes` and `edges` (send both; without either the stored graph), and store nothing.",
     scope=Scope.WORKFLOWS_READ,
+    permission=Permission.READ,
     path_parameters=(WORKFLOW_ID,),
     body=RequestBody(type=GraphToValidate, optional=True),
     responses=(DeclaredResponse(status=200, description="Every problem of the graph.", body=GraphValidation),),

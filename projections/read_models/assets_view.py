@@ -57,6 +57,16 @@ select number, position, created_at, document::text
 """
 """Read a page of the versions of an asset's content, newest first."""
 
+VERSION_NUMBERS: Final = """
+select number, position, created_at, 'null'
+  from asset_versions
+ where asset_id = %(id)b and workspace_id = %(workspace)b and number < %(before)b
+ order by number desc
+ limit %(limit)b
+"""
+"""Read a page of the versions, newest first, without their documents, which can be large."""
+
+_nothing_decoder: Final = Decoder(None)
 _asset_decoder: Final = Decoder(Asset)
 _content_decoder: Final = Decoder(Payload)
 
@@ -111,6 +121,16 @@ class AssetsView:
         """Return one version of the content. Raises Unavailable."""
         row = await self._models.first(VERSION, {"id": asset_id, "workspace": workspace_id, "number": number})
         return None if row is None else version_of(row, _content_decoder)
+
+    async def list_versions(
+        self, workspace_id: UUID, asset_id: UUID, *, limit: int, before: int | None = None
+    ) -> Versions[None]:
+        """Return a page of the versions without their contents, newest first. Raises Unavailable."""
+        number = MOST if before is None else before
+        rows = await self._models.rows(
+            VERSION_NUMBERS, {"id": asset_id, "workspace": workspace_id, "before": number, "limit": limit + 1}
+        )
+        return versions_of(rows, limit, _nothing_decoder)
 
     async def versions(
         self, workspace_id: UUID, asset_id: UUID, *, limit: int, before: int | None = None

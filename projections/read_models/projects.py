@@ -1,4 +1,4 @@
-"""The projects projection: one row for each project, folded."""
+"""The projects projection: one row for each project, folded; and one for each API key and announcement."""
 
 from collections.abc import Sequence
 from typing import Final, get_args
@@ -7,6 +7,8 @@ from msgspec.json import Decoder
 
 from domain.fact import Fact
 from domain.project import Project, ProjectFact, evolve
+from projections.announcements.rows import AnnouncementRows
+from projections.api_keys.rows import ApiKeyRows
 from projections.runtime.folding import Folding
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import Skipped
@@ -22,9 +24,9 @@ select id, workspace_id, project_id, version, position, created_position, create
 
 WRITE: Final = """
 insert into projects (id, workspace_id, project_id, version, position, created_position, created_at, updated_at,
-                      status, name, document)
+                      status, name, members, document)
 select n.id, n.workspace, n.project, n.version, n.position, n.created_position, n.created_at, n.updated_at,
-       n.status, n.name, n.document::json
+       n.status, n.name, array(select json_object_keys(n.document::json -> 'team')), n.document::json
   from unnest(%(ids)b::uuid[], %(workspaces)b::uuid[], %(projects)b::uuid[], %(versions)b::bigint[],
               %(positions)b::bigint[], %(created_positions)b::bigint[], %(created_at)b::timestamptz[],
               %(updated_at)b::timestamptz[], %(statuses)b::text[], %(names)b::text[], %(documents)b::text[])
@@ -32,28 +34,40 @@ select n.id, n.workspace, n.project, n.version, n.position, n.created_position, 
              document)
     on conflict (id) do update
    set version = excluded.version, position = excluded.position, updated_at = excluded.updated_at,
-       status = excluded.status, name = excluded.name, document = excluded.document
+       status = excluded.status, name = excluded.name, members = excluded.members,
+       document = excluded.document
  where projects.version < excluded.version
 """
 """Write the projects that changed, each once; an older version never replaces a newer one."""
 
 
+OWN: Final[frozenset[type[Fact]]] = frozenset((*get_args(ProjectFact), Skipped))
+
+
 class ProjectsProjection:
-    """Folds the facts of projects."""
+    """Folds the facts of projects, and those of API keys and announcements, which are as rare."""
 
     name = "projects"
-    tables = ("projects",)
-    wants: frozenset[type[Fact]] = frozenset((*get_args(ProjectFact), Skipped))
+    tables = ("projects", *ApiKeyRows.tables, *AnnouncementRows.tables)
+    wants: frozenset[type[Fact]] = OWN | ApiKeyRows.wants | AnnouncementRows.wants
 
     def __init__(self, *, most_remembered: int) -> None:
-        """Create the projection; it caches `most_remembered` projects between batches."""
+        """Create the projection; it caches `most_remembered` streams of each kind between batches."""
+        self._others = (
+            ApiKeyRows(most_remembered=most_remembered),
+            AnnouncementRows(most_remembered=most_remembered),
+        )
         self._folding = Folding(
             initial=Project(), evolve=evolve, decoder=Decoder(Project), load=LOAD, most_remembered=most_remembered
         )
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
-        """Fold facts and write the projects that changed. Raises Unfoldable."""
-        projects = await self._folding.fold(cursor, facts)
+        """Fold facts and write what changed. Raises Unfoldable."""
+        for rows in self._others:
+            theirs = [fact for fact in facts if type(fact.fact) in rows.wants]
+            if theirs:
+                await rows.apply(cursor, theirs)
+        projects = await self._folding.fold(cursor, [fact for fact in facts if type(fact.fact) in OWN])
         if projects:
             await cursor.execute(
                 WRITE,
@@ -66,5 +80,7 @@ class ProjectsProjection:
             )
 
     def forget(self) -> None:
-        """Clear the cache."""
+        """Clear the caches."""
         self._folding.forget()
+        for rows in self._others:
+            rows.forget()

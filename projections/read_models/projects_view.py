@@ -29,6 +29,8 @@ select id, workspace_id, project_id, version, position, created_position, create
  where workspace_id = %(workspace)b
    and (%(status)b::text is null or status = %(status)b)
    and (%(name)b::text is null or name = %(name)b)
+   and (%(member)b::text is null or %(member)b = any (members))
+   and (%(ids)b::uuid[] is null or id = any (%(ids)b::uuid[]))
    and rank > %(after)b
  order by rank
  limit %(limit)b
@@ -39,8 +41,10 @@ _decoder: Final = Decoder(Project)
 
 
 class ProjectFilters(Struct, frozen=True, kw_only=True):
-    """Which projects to list; what is None does not filter."""
+    """Which projects to list; what is None does not filter. `member` is a user in the team, `ids` are some projects."""
 
+    member: str | None = None
+    ids: tuple[UUID, ...] | None = None
     status: ProjectStatus | None = None
     name: str | None = None
 
@@ -73,6 +77,8 @@ class ProjectsView:
                 "workspace": workspace_id,
                 "status": None if filters.status is None else filters.status.value,
                 "name": filters.name,
+                "member": filters.member,
+                "ids": None if filters.ids is None else list(filters.ids),
                 "sort": sort.value,
                 "after": rank_after(cursor, sort),
                 "limit": limit + 1,

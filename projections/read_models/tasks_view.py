@@ -1,5 +1,6 @@
 """Reading tasks: the inbox of a user, in pages."""
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
@@ -14,11 +15,11 @@ from projections.runtime.read_pool import ReadModels
 
 INBOX: Final = """
 select tasks.run_id, tasks.workspace_id, tasks.project_id, tasks.version, tasks.position, tasks.created_at,
-       runs.workflow_id, tasks.document::text, coalesce(runs.document ->> 'name', ''), workflows.name, projects.name
+       runs.workflow_id, tasks.document::text, coalesce(runs.document ->> 'name', ''), workflows.name, its.name
   from tasks
   join runs on runs.id = tasks.run_id
+  join projects as its on its.id = tasks.project_id
   left join workflows on workflows.id = runs.workflow_id
-  left join projects on projects.id = tasks.project_id
  cross join lateral (select case when %(descending)b::boolean then -tasks.position else tasks.position end)
        as sorted (rank)
  where tasks.found_by && (
@@ -29,8 +30,12 @@ select tasks.run_id, tasks.workspace_id, tasks.project_id, tasks.version, tasks.
                              else 'role:' || projects.id || ':' || (projects.document -> 'team' ->> %(user)b::text) end
                    from projects
                   where projects.workspace_id = %(workspace)b
-                    and projects.document -> 'team' ->> %(user)b::text is not null) as mine (name))
+                    and (%(user)b::text = any (projects.members) or (%(all)b and %(everything)b::boolean))
+                ) as mine (name))
    and tasks.workspace_id = %(workspace)b
+   and case when %(all)b then %(everything)b or %(user)b = any (its.members)
+            else its.document -> 'team' ->> %(user)b in ('reviewer', 'editor', 'owner') end
+   and (%(bound)b::uuid[] is null or tasks.project_id = any (%(bound)b::uuid[]))
    and (%(project)b::uuid is null or tasks.project_id = %(project)b)
    and (%(workflow)b::uuid is null or runs.workflow_id = %(workflow)b)
    and (%(run)b::uuid is null or tasks.run_id = %(run)b)
@@ -39,7 +44,10 @@ select tasks.run_id, tasks.workspace_id, tasks.project_id, tasks.version, tasks.
  order by sorted.rank
  limit %(limit)b
 """
-"""Read a page of what waits for a user: by name, by the role that they have in a project's team now, or all of it."""
+"""Read a page of what waits for a user, by name or by role, and that the role permits to decide; or all they see.
+
+`everything` is true for readers who see the whole workspace; `bound` are the only projects that they read.
+"""
 
 _decoder: Final = Decoder(StepWaiting)
 
@@ -73,6 +81,14 @@ class TaskFilters(Struct, frozen=True, kw_only=True):
     node: str | None = None
 
 
+class TaskReader(Struct, frozen=True, kw_only=True):
+    """Who reads tasks; `project_ids` are the only projects that they read, None for all that they may see."""
+
+    user_id: str
+    sees_workspace: bool = False
+    project_ids: Collection[UUID] | None = None
+
+
 class TasksView:
     """The tasks of every workspace; each call sees one user's of one workspace only.
 
@@ -86,7 +102,7 @@ class TasksView:
     async def inbox(
         self,
         workspace_id: UUID,
-        user_id: str,
+        reader: TaskReader,
         *,
         assigned: Assigned = Assigned.ME,
         filters: TaskFilters = TaskFilters(),  # noqa: B008  # frozen
@@ -99,8 +115,10 @@ class TasksView:
             INBOX,
             {
                 "workspace": workspace_id,
-                "user": user_id,
+                "user": reader.user_id,
                 "all": assigned is Assigned.ALL,
+                "everything": reader.sees_workspace,
+                "bound": None if reader.project_ids is None else list(reader.project_ids),
                 "project": filters.project_id,
                 "workflow": filters.workflow_id,
                 "run": filters.run_id,

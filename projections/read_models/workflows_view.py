@@ -57,6 +57,16 @@ select number, position, created_at, document::text
 """
 """Read a page of the versions of a workflow's graph, newest first."""
 
+VERSION_NUMBERS: Final = """
+select number, position, created_at, 'null'
+  from workflow_versions
+ where workflow_id = %(id)b and workspace_id = %(workspace)b and number < %(before)b
+ order by number desc
+ limit %(limit)b
+"""
+"""Read a page of the versions, newest first, without their documents, which can be large."""
+
+_nothing_decoder: Final = Decoder(None)
 _workflow_decoder: Final = Decoder(Workflow)
 _graph_decoder: Final = Decoder(Graph)
 
@@ -115,6 +125,16 @@ class WorkflowsView:
         """Return one version of the graph. Raises Unavailable."""
         row = await self._models.first(VERSION, {"id": workflow_id, "workspace": workspace_id, "number": number})
         return None if row is None else version_of(row, _graph_decoder)
+
+    async def list_versions(
+        self, workspace_id: UUID, workflow_id: UUID, *, limit: int, before: int | None = None
+    ) -> Versions[None]:
+        """Return a page of the versions without their graphs, newest first. Raises Unavailable."""
+        number = MOST if before is None else before
+        rows = await self._models.rows(
+            VERSION_NUMBERS, {"id": workflow_id, "workspace": workspace_id, "before": number, "limit": limit + 1}
+        )
+        return versions_of(rows, limit, _nothing_decoder)
 
     async def versions(
         self, workspace_id: UUID, workflow_id: UUID, *, limit: int, before: int | None = None

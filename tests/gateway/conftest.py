@@ -5,9 +5,10 @@ from collections.abc import AsyncGenerator, Generator
 
 import httpx2
 import pytest
+from msgspec.structs import replace
 
 from callsheet.settings.load import Settings
-from callsheet.wiring.core import COMPONENTS
+from callsheet.wiring.core import COMPONENTS, Part
 from gateway.settings import HttpSettings
 from store.postgres.migrations import migrate
 from tests.support.gateway.given import PATIENCE_SECONDS, Caller, Environment, new_id, serving
@@ -42,3 +43,17 @@ async def ada(environment: Environment) -> AsyncGenerator[Caller]:
     """A caller in a workspace that nobody else is in."""
     async with httpx2.AsyncClient(base_url=environment.url, timeout=PATIENCE_SECONDS) as client:
         yield Caller(client=client, workspace_id=new_id(), user_id="usr_ada")
+
+
+@pytest.fixture(scope="session")
+async def other_environment(gateway_database: str) -> AsyncGenerator[Environment]:
+    """Another gateway over the same database; it learns of the changes of the first from the log alone."""
+    async with serving(gateway_database, SETTINGS, process_parts=frozenset({Part.GATEWAY})) as found:
+        yield found
+
+
+@pytest.fixture
+async def other_ada(ada: Caller, other_environment: Environment) -> AsyncGenerator[Caller]:
+    """The same caller at the other gateway."""
+    async with httpx2.AsyncClient(base_url=other_environment.url, timeout=PATIENCE_SECONDS) as client:
+        yield replace(ada, client=client)

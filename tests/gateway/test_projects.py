@@ -41,8 +41,10 @@ async def test_a_patch_merges_objects_and_replaces_lists(ada: Caller) -> None:
     assert emptied.json()["settings"] == {}
     team = [{"user_id": "usr_bob", "role": "owner"}]
     assert (await ada.patch(path, {"team": team})).json()["team"] == team
-    expect_problem(await ada.patch(path, {"team": [{"user_id": "usr_bob", "role": "viewer"}]}), 409, "last_owner")
-    assert pointers(expect_problem(await ada.patch(path, {"name": None, "team": None}), 422, "body_unacceptable")) == [
+    bob = ada.as_user("usr_bob")
+    expect_problem(await ada.patch(path, {"name": "y"}), 404, "project_not_found")
+    expect_problem(await bob.patch(path, {"team": [{"user_id": "usr_bob", "role": "viewer"}]}), 409, "last_owner")
+    assert pointers(expect_problem(await bob.patch(path, {"name": None, "team": None}), 422, "body_unacceptable")) == [
         "/name",
         "/team",
     ]

@@ -22,6 +22,7 @@ from gateway.identity.issuer_keys import IssuerUnavailable
 from gateway.identity.issuers import Algorithm, Issuer, IssuersFile
 from gateway.settings import IdentitySettings
 from tests.support.gateway.given import SECRET, new_id, sign_token
+from tests.support.identity.api_keys import create_unused_verifier
 from tests.support.identity.openid_provider import OpenIdProvider
 from tests.support.waiting import eventually
 
@@ -47,7 +48,7 @@ def settings_for(*issuers: Issuer, **changed: float) -> IdentitySettings:
 @asynccontextmanager
 async def running(settings: IdentitySettings) -> AsyncGenerator[IdentityParts]:
     """Fetch keys for the length of a block."""
-    parts = assemble_identity(settings, SECRET.reveal().encode(), lambda: datetime.now(UTC))
+    parts = assemble_identity(settings, SECRET.reveal().encode(), create_unused_verifier(), lambda: datetime.now(UTC))
     task = asyncio.create_task(parts.run())
     try:
         yield parts

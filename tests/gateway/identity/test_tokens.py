@@ -13,6 +13,7 @@ from gateway.identity.development_tokens import ISSUER, create_development_issue
 from gateway.identity.token_verifier import TokenVerifier
 from gateway.identity.tokens import Identity
 from tests.support.gateway.given import SECRET, Caller, expect_problem, new_id
+from tests.support.identity.api_keys import create_unused_verifier
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 WORKSPACE = new_id()
@@ -48,7 +49,7 @@ def header(key: str | bytes = SECRET.reveal(), algorithm: str = "HS256", **chang
 def identity(clock: Clock | None = None, cached_max: int = 10) -> Identity:
     clock = clock or Clock()
     verifier = TokenVerifier(create_development_issuer(SECRET.reveal().encode(), "workspace"), clock, skew_seconds=5)
-    return Identity([verifier], clock=clock, cached_max=cached_max)
+    return Identity([verifier], create_unused_verifier(), clock=clock, cached_max=cached_max)
 
 
 async def test_a_token_tells_the_user_and_the_workspace() -> None:

@@ -13,7 +13,7 @@ import pytest
 import gateway
 from gateway.catalog import OPERATIONS
 from gateway.operations.context import RequestContext
-from gateway.operations.operation import Method, Operation
+from gateway.operations.operation import Method, Operation, PathId
 from gateway.operations.query import describe_query
 from tests.support.gateway.given import Caller, expect_problem
 
@@ -37,6 +37,12 @@ def test_every_declared_operation_is_served() -> None:
 @EACH
 def test_the_path_names_its_declared_parameters(operation: Operation) -> None:
     assert re.findall(r"\{(\w+)\}", operation.path) == [parameter.name for parameter in operation.path_parameters]
+
+
+@EACH
+def test_an_operation_on_something_in_a_project_declares_a_permission(operation: Operation) -> None:
+    ids = [parameter for parameter in operation.path_parameters if isinstance(parameter, PathId)]
+    assert (operation.permission is not None) == any(parameter.prefix not in {"key", "ann"} for parameter in ids)
 
 
 @EACH

@@ -18,7 +18,7 @@ from callsheet.server.serve import Server, create_uvicorn_config, listen
 from callsheet.settings.development import accept_development_tokens
 from callsheet.settings.load import Settings
 from callsheet.wiring.core import EVERYTHING, Core, Parts, open_core
-from callsheet.wiring.gateway import create_gateway
+from callsheet.wiring.gateway import GatewayParts, create_gateway
 from domain.setting_types import SigningSecret
 from gateway.drain import Drain
 from gateway.identity.development_tokens import sign_development_token
@@ -40,6 +40,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     core: Core
     drain: Drain
     server: Server
+    gateway: GatewayParts
 
 
 @asynccontextmanager
@@ -60,21 +61,23 @@ async def _serving(conninfo: str, settings: Settings, process_parts: Parts) -> A
         drain = Drain(core.feed)
         gateway = create_gateway(core, accept_development_tokens(settings), SECRET, drain)
         server = Server(create_uvicorn_config(gateway.app, shutdown_seconds_max=10))
-        parts = asyncio.create_task(core.run())
+        running = asyncio.create_task(core.run())
         beside = asyncio.create_task(gateway.run())
+        ready = asyncio.create_task(gateway.wait_until_ready())
+        await asyncio.wait({ready, beside, running}, return_when=asyncio.FIRST_COMPLETED)
         served = asyncio.create_task(server.serve(sockets=[listening]))
         try:
             connected = asyncio.create_task(core.log.connected())
-            await asyncio.wait({connected, parts}, return_when=asyncio.FIRST_COMPLETED)
-            if parts.done():
-                parts.result()
+            await asyncio.wait({connected, running}, return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
             host, port = listening.getsockname()[:2]
-            yield Environment(url=f"http://{host}:{port}", core=core, drain=drain, server=server)
+            yield Environment(url=f"http://{host}:{port}", core=core, drain=drain, server=server, gateway=gateway)
         finally:
             drain.begin()
             server.should_exit = True
             await served
-            for task in (beside, parts):
+            for task in (beside, running):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
@@ -135,11 +138,21 @@ class Caller(Struct, frozen=True, kw_only=True):
     client: httpx2.AsyncClient
     workspace_id: UUID
     user_id: str
+    scope: str | None = None
+    key: str | None = None
     last: LastPosition = field(default_factory=LastPosition)
 
     def to(self, workspace_id: UUID) -> "Caller":
         """Return a caller of another workspace, with the same client."""
         return replace(self, workspace_id=workspace_id)
+
+    def as_user(self, user_id: str, scope: str | None = None) -> "Caller":
+        """Return another user of the workspace, or one with a limited token, with the same client and positions."""
+        return replace(self, user_id=user_id, scope=scope)
+
+    def with_key(self, key: str) -> "Caller":
+        """Return a caller with an API key, and the same client and positions."""
+        return replace(self, key=key)
 
     async def ask(
         self,
@@ -151,7 +164,7 @@ class Caller(Struct, frozen=True, kw_only=True):
         headers: Mapping[str, str] | None = None,
     ) -> httpx2.Response:
         """Send a body as JSON, or content as it is; check that the response is declared."""
-        sent = {"authorization": f"Bearer {sign_token(self.workspace_id, self.user_id)}"}
+        sent = {"authorization": f"Bearer {self.key or sign_token(self.workspace_id, self.user_id, self.scope)}"}
         if method == "GET" and self.last.value:
             sent["callsheet-min-position"] = str(self.last.value)
         sent |= headers or {}
