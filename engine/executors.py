@@ -30,6 +30,7 @@ from domain.graphs.graph import (
 from domain.payload import Payload
 from domain.runs.facts import CallRecord, Usage
 from domain.runs.steps import StepStatus
+from engine.providers.turns import Media
 from engine.steps.attempts import compute_total_deadline
 from engine.steps.call_records import OpenCall
 from engine.steps.child import ChildSteps
@@ -170,6 +171,8 @@ class Executors:
             response = await self.http.call(call, config, record)
             if isinstance(response, Failed):
                 return replace(response, call=await end())
+            if isinstance(body := response["body"], Media):
+                response["body"] = await self.prompts.attachments.keep(call.workspace_id, call.run_id, body)
             return await self._keep_output(call, response, end_record=end)
         finally:
             if opened is not None:

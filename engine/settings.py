@@ -69,6 +69,8 @@ class ModelSettings(Struct, frozen=True, kw_only=True):
     """Maximum number of these calls per workspace."""
     waiting_per_workspace: Count = 10_000
     """Maximum number of queued calls per workspace; further calls fail as `overloaded`."""
+    attachment_bytes: Bytes = 20 * 1024 * 1024
+    """Maximum size of the images and files that one call sends to a model, together, in bytes."""
     providers: ProviderTable | None = None
     """Named model providers, many side by side: JSON, or the path of a JSON file
     ([details](models.md#how-do-i-use-another-model-server))."""

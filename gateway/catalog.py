@@ -12,6 +12,7 @@ import gateway.insights.operations
 import gateway.ops.operations
 import gateway.projects
 import gateway.runs.calls
+import gateway.runs.contents
 import gateway.runs.events
 import gateway.runs.operations
 import gateway.runs.verbs
@@ -85,6 +86,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *gateway.runs.verbs.OPERATIONS,
     *gateway.runs.events.OPERATIONS,
     *gateway.runs.calls.OPERATIONS,
+    *gateway.runs.contents.OPERATIONS,
     *gateway.tasks.OPERATIONS,
     *gateway.insights.operations.OPERATIONS,
     *gateway.api_keys.OPERATIONS,

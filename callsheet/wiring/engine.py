@@ -15,9 +15,11 @@ from domain.setting_types import SigningSecret
 from engine.engine import Engine
 from engine.executors import Executors
 from engine.providers.choice import build_providers
+from engine.steps.attachments import Attachments
 from engine.steps.call_records import CallRecorder
 from engine.steps.child import ChildSteps
 from engine.steps.evaluator import Evaluator
+from engine.steps.media import MediaStore
 from engine.steps.prompt import Prompts
 from engine.steps.prompt_assets import PromptAssetTexts
 from projections.read_models.runs_view import RunsView
@@ -80,6 +82,7 @@ async def open_executors(
                     digest_key=secret.reveal().encode(),
                     delay_seconds=settings.engine.asked_delay_seconds,
                 ),
+                attachments=Attachments(MediaStore(contents), settings.model.attachment_bytes),
                 on_delta=lambda call: deltas.sender(call.run_id, node=call.node.id, attempt=call.attempt),
                 timeout_seconds=settings.model.timeout_seconds,
                 slow=slow,

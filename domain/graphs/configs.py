@@ -52,8 +52,43 @@ class JsonOutput(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
     repair_attempts: Annotated[int, Meta(ge=0, le=5)] = 2
 
 
+class TextPart(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="text"):
+    """A text in a message: a template."""
+
+    text: TemplateText
+
+
+class ImagePart(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="image"):
+    """An image in a message: at a `url` that the model's server fetches (or a `data:` URL), or a kept `content`.
+
+    Both are templates, and exactly one of them is given. `content` renders to a reference such as `sha256:…`.
+    """
+
+    url: TemplateText | None = None
+    content: TemplateText | None = None
+
+
+class FilePart(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="file"):
+    """A file in a message, such as a PDF; given like an image. `name` is a template too."""
+
+    url: TemplateText | None = None
+    content: TemplateText | None = None
+    name: TemplateText | None = None
+
+
+Part = TextPart | ImagePart | FilePart
+
+
+class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One turn of a conversation: a `template`, or `parts`; exactly one of the two."""
+
+    role: Literal["system", "user", "assistant"] = "user"
+    template: TemplateText | None = None
+    parts: Annotated[tuple[Part, ...], Meta(min_length=1, max_length=50)] | None = None
+
+
 class PromptConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Ask a model. Exactly one of `asset_id` (a prompt asset) and `template` says what is asked.
+    """Ask a model. Exactly one of `asset_id` (a prompt asset), `template` and `messages` says what is asked.
 
     Templates see `inputs`, `steps` and `variables`; by `variables` a prompt asset is used without knowing node ids.
     `on_truncated` says what becomes of an answer that a limit cut: absent, a text is kept, and JSON always fails.
@@ -67,6 +102,7 @@ class PromptConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     parameters: ModelParameters = ModelParameters()
     output: TextOutput | JsonOutput = TextOutput()
     on_truncated: Literal["fail", "keep"] | None = None
+    messages: Annotated[tuple[Message, ...], Meta(min_length=1, max_length=100)] | None = None
 
 
 class Assignee(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -4,6 +4,7 @@ Source: Anthropic's API reference, "Create a Message", "Streaming Messages" and 
 outputs are not used: the prompt contains the schema, and the response is validated anyway. There is no seed.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping
 
 import msgspec
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from engine.providers.answers.finish_reasons import MESSAGES, Ending, Finish, read_ending
 from engine.providers.provider import ModelRequest
 from engine.providers.traits import ServerTraits
+from engine.providers.turns import MediaPiece
 from engine.providers.wire import (
     Piece,
     build_messages,
@@ -108,7 +110,7 @@ class AnthropicWire(Struct, frozen=True):
                 "model": request.model,
                 "max_tokens": parameters.max_output_tokens or self.output_tokens_default,
                 "system": build_system_prompt(request, with_schema=True),
-                "messages": build_messages(request),
+                "messages": build_messages(request, _encode_media),
                 "stream": True if traits.stream else None,
                 "temperature": parameters.temperature,
                 "top_p": parameters.top_p,
@@ -140,6 +142,17 @@ class AnthropicWire(Struct, frozen=True):
                 return replace(_build_piece(read_parts(event.content), event.usage, ending), is_last=True)
             case _:
                 return Piece(error=find_event_error(data))
+
+
+def _encode_media(piece: MediaPiece) -> dict[str, object]:
+    source: dict[str, object] = {"type": "url", "url": piece.url}
+    if piece.media is not None:
+        data = b64encode(piece.media.data).decode()
+        source = {"type": "base64", "media_type": piece.media.media_type, "data": data}
+    if piece.kind == "image":
+        return {"type": "image", "source": source}
+    title = {} if piece.name is None else {"title": piece.name}
+    return {"type": "document", "source": source, **title}
 
 
 def _build_piece(said: Piece, usage: object, ending: Ending | None = None) -> Piece:

@@ -71,7 +71,8 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     connections_max: int = 100
     connect_seconds_max: float = 10
     response_bytes_max: int = 32 * 1024 * 1024
-    event_bytes_max: int = 1024 * 1024
+    event_bytes_max: int = 24 * 1024 * 1024
+    """An image is in one event, as base64."""
     guard: Guard = Guard()
     """Which addresses may be called."""
 

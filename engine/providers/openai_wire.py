@@ -14,6 +14,7 @@ from engine.providers.answers.finish_reasons import CHAT_COMPLETIONS, Finish, re
 from engine.providers.error_details import ErrorDetails, find_error
 from engine.providers.provider import ModelRequest
 from engine.providers.traits import ServerTraits
+from engine.providers.turns import MediaPiece, encode_data_url
 from engine.providers.wire import (
     Piece,
     build_messages,
@@ -23,6 +24,7 @@ from engine.providers.wire import (
     find_event_error,
     parse_token_count,
     parse_usage,
+    read_images,
     read_parts,
 )
 
@@ -42,6 +44,7 @@ class Delta(Struct, frozen=True, kw_only=True):
     reasoning_content: object = None
     reasoning_text: object = None
     thinking: object = None
+    images: object = None
 
     def read(self) -> Piece:
         """Return the texts."""
@@ -53,6 +56,7 @@ class Delta(Struct, frozen=True, kw_only=True):
             text=found.text,
             reasoning=found.reasoning + beside.text + beside.reasoning,
             refusal=found.refusal + (self.refusal if isinstance(self.refusal, str) else ""),
+            images=found.images + read_images(self.images),
         )
 
 
@@ -116,7 +120,7 @@ class OpenAiWire(Struct, frozen=True):
         return encode_request(
             {
                 "model": request.model,
-                "messages": [*system, *build_messages(request)],
+                "messages": [*system, *build_messages(request, _encode_media)],
                 "stream": True if traits.stream else None,
                 "stream_options": {"include_usage": True} if traits.stream and traits.stream_options else None,
                 "temperature": parameters.temperature,
@@ -145,6 +149,7 @@ class OpenAiWire(Struct, frozen=True):
             text=said.text,
             reasoning=said.reasoning,
             refusal=said.refusal,
+            images=said.images,
             ending=ending,
             is_last=choice.message is not None,
             input_tokens=None if counts is None else parse_token_count(counts.prompt_tokens),
@@ -152,6 +157,13 @@ class OpenAiWire(Struct, frozen=True):
             reasoning_tokens=None if details is None else parse_token_count(details.reasoning_tokens),
             error=_find_error(chunk, choice, data),
         )
+
+
+def _encode_media(piece: MediaPiece) -> dict[str, object]:
+    url = piece.url if piece.media is None else encode_data_url(piece.media)
+    if piece.kind == "image":
+        return {"type": "image_url", "image_url": {"url": url}}
+    return {"type": "file", "file": {"filename": piece.name or "file", "file_data": url}}
 
 
 def _find_error(chunk: Chunk, choice: Choice, data: str) -> ErrorDetails | None:

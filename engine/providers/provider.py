@@ -11,6 +11,7 @@ from domain.graphs.graph import ErrorClass
 from domain.runs.facts import CallRecord, Usage
 from engine.providers.answers.finish_reasons import Finish
 from engine.providers.error_details import ErrorDetails
+from engine.providers.turns import Media, Turn
 
 NO_WORKSPACE: Final = UUID(int=0)
 
@@ -41,6 +42,8 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     output: TextOutput | JsonOutput = TextOutput()
     traceparent: str | None = None
     repair: Repair | None = None
+    turns: tuple[Turn, ...] = ()
+    """The conversation, in place of `prompt`, which is then the text of its last turn."""
     workspace_id: UUID = NO_WORKSPACE
     """The workspace whose slot the call uses."""
     aborted: Callable[[Usage], None] = _ignore_usage
@@ -57,6 +60,8 @@ class ModelResponse(Struct, frozen=True, kw_only=True):
     usage: Usage
     finish: Finish = Finish.COMPLETE
     reasoning: str = ""
+    media: tuple[Media, ...] = ()
+    """Images that the model made."""
 
     @property
     def truncated(self) -> bool:

@@ -12,8 +12,11 @@ from engine.providers.error_details import ErrorDetails
 from engine.providers.http_faults import classify_stream_error, is_rejected_answer
 from engine.providers.provider import ModelResponse, ProviderFault
 from engine.providers.quotes import Quotes
+from engine.providers.turns import Media, decode_data_url
 from engine.providers.wire import Piece
 
+IMAGES_MAX: Final = 16
+"""How many images of one answer are kept."""
 ENDED_EARLY: Final = "The model provider ended the stream before the response was complete"
 _REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "cf-ray")
 _REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
@@ -48,6 +51,7 @@ class Reading:
         self._parts: list[str] = []
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
+        self._images: list[str] = []
         self._input_tokens: int | None = None
         self._output_tokens: int | None = None
         self._reasoning_tokens = 0
@@ -121,7 +125,11 @@ class Reading:
             raise ProviderFault(ErrorClass.UNAVAILABLE, message, usage=usage)
         answer = self._split_answer()
         return ModelResponse(
-            text=answer.answer, reasoning=answer.reasoning, usage=usage, finish=self._finish or Finish.UNKNOWN
+            text=answer.answer,
+            reasoning=answer.reasoning,
+            usage=usage,
+            finish=self._finish or Finish.UNKNOWN,
+            media=self._decode_images(usage),
         )
 
     def find_usage(self) -> Usage | None:
@@ -143,6 +151,7 @@ class Reading:
     def _add_text(self, piece: Piece) -> None:
         if piece.refusal:
             self._refusal.append(piece.refusal)
+        self._images += piece.images
         self._add_split(Split(reasoning=piece.reasoning))
         if piece.text:
             split = Split(answer=piece.text) if self._splitter is None else self._splitter.feed(piece.text)
@@ -163,6 +172,17 @@ class Reading:
         if self._splitter is None or reasoning:
             return Split(text, reasoning)
         return split_unopened(text)
+
+    def _decode_images(self, usage: Usage) -> tuple[Media, ...]:
+        """Return the images. Raises ProviderFault for one that is broken, or at an address, which is not fetched."""
+        try:
+            found = [decode_data_url(url) for url in self._images[:IMAGES_MAX]]
+        except ValueError as fault:
+            raise ProviderFault(ErrorClass.INVALID_OUTPUT, f"An image of the model: {fault}", usage=usage) from None
+        if None in found:
+            message = "The model answered with the address of an image, which is not fetched; ask for image data"
+            raise ProviderFault(ErrorClass.INVALID_OUTPUT, message, usage=usage)
+        return tuple(image for image in found if image is not None)
 
     def _usage(self) -> Usage:
         first = self._first_token

@@ -1,7 +1,7 @@
 """What the protocols of model providers share: request headers, messages, and decoded stream pieces."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import msgspec
@@ -13,6 +13,7 @@ from engine.providers.answers.finish_reasons import Ending
 from engine.providers.error_details import ErrorDetails, find_error
 from engine.providers.provider import ModelRequest, ProviderFault
 from engine.providers.traits import ServerTraits
+from engine.providers.turns import MediaPiece, TextPiece, Turn
 
 TOKENS_MAX = 100_000_000
 """Larger counts are ignored: no model processes as many, and sums could overflow in read models."""
@@ -53,6 +54,8 @@ class Piece(Struct, frozen=True, kw_only=True):
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     error: ErrorDetails | None = None
+    images: tuple[str, ...] = ()
+    """URLs of images that the model made; most are `data:` URLs."""
 
 
 class Wire(Protocol):
@@ -110,14 +113,28 @@ def build_system_prompt(request: ModelRequest, *, with_schema: bool) -> str | No
     return instruction if request.system is None else f"{request.system}\n\n{instruction}"
 
 
-def build_messages(request: ModelRequest) -> list[dict[str, str]]:
+def build_messages(
+    request: ModelRequest, encode_media: Callable[[MediaPiece], dict[str, object]]
+) -> list[dict[str, object]]:
     """Return the messages of user and model, in order; each protocol adds the system prompt itself."""
-    messages = [{"role": "user", "content": request.prompt}]
+    messages: list[dict[str, object]] = [{"role": "user", "content": request.prompt}]
+    if request.turns:
+        messages = [{"role": turn.role, "content": _encode_turn(turn, encode_media)} for turn in request.turns]
     if request.repair is not None:
         answer = request.repair.answer if request.repair.answer.strip() else EMPTY
         messages.append({"role": "assistant", "content": answer})
         messages.append({"role": "user", "content": request.repair.said})
     return messages
+
+
+def _encode_turn(turn: Turn, encode_media: Callable[[MediaPiece], dict[str, object]]) -> object:
+    """Return the content of a turn: a text if it has nothing else, since some servers know no parts."""
+    if all(isinstance(piece, TextPiece) for piece in turn.pieces):
+        return turn.text
+    return [
+        {"type": "text", "text": piece.text} if isinstance(piece, TextPiece) else encode_media(piece)
+        for piece in turn.pieces
+    ]
 
 
 def decode_event(decoder: msgspec.json.Decoder[T], data: str) -> T | None:
@@ -166,11 +183,23 @@ def read_parts(content: object) -> Piece:
                 text="".join(piece.text for piece in pieces),
                 reasoning="".join(piece.reasoning for piece in pieces),
                 refusal="".join(piece.refusal for piece in pieces),
+                images=tuple(image for piece in pieces for image in piece.images),
             )
         case dict():
             return _read_part(cast("object", content))
         case _:
             return Piece()
+
+
+def read_images(value: object) -> tuple[str, ...]:
+    """Return the URLs of images in a part or in a list of parts."""
+    if isinstance(value, list):
+        return tuple(url for part in cast("list[object]", value) for url in read_images(part))
+    if not isinstance(value, dict):
+        return ()
+    image = cast("dict[str, object]", value).get("image_url")
+    url = cast("dict[str, object]", image).get("url") if isinstance(image, dict) else image
+    return (url,) if isinstance(url, str) else ()
 
 
 def _read_part(part: object) -> Piece:
@@ -187,5 +216,7 @@ def _read_part(part: object) -> Piece:
         text = cast("dict[str, object]", text).get("value")
     if isinstance(text, str) and (kind is None or kind in _ANSWER_PARTS):
         return Piece(text=text)
+    if images := read_images(fields):
+        return Piece(images=images)
     refusal = fields.get("refusal")
     return Piece(refusal=refusal) if isinstance(refusal, str) else Piece()

@@ -15,6 +15,7 @@ from domain.payload import NOTHING, Payload
 from domain.runs.call_recording import Recording, read_recording
 from domain.runs.facts import CallRecord
 from engine.providers.provider import ModelRequest, ModelResponse
+from engine.providers.turns import TextPiece, Turn
 from engine.steps.contract import CallAsked, StepCall
 from store.contents import JSON, ContentStore
 from store.errors import ContentTooLarge, TooDeep, Unavailable, UnstorableText
@@ -107,7 +108,11 @@ class CallRecorder:
 
 def describe_request(request: ModelRequest, provider: str) -> dict[str, Any]:
     """Return what a model is asked: the rendered prompt, the parameters, the schema, and the answer to repair."""
-    document: dict[str, Any] = {"model": provider, "prompt": request.prompt}
+    document: dict[str, Any] = {"model": provider}
+    if request.turns:
+        document["messages"] = [{"role": turn.role, "content": _describe_turn(turn)} for turn in request.turns]
+    else:
+        document["prompt"] = request.prompt
     if request.system is not None:
         document["system"] = request.system
     if parameters := msgspec.to_builtins(request.parameters):
@@ -117,6 +122,20 @@ def describe_request(request: ModelRequest, provider: str) -> dict[str, Any]:
     if request.repair is not None:
         document["repair"] = {"answer": request.repair.answer, "said": request.repair.said}
     return document
+
+
+def _describe_turn(turn: Turn) -> list[dict[str, Any]]:
+    """Return a turn with references in place of the bytes of its images and files."""
+    described: list[dict[str, Any]] = []
+    for piece in turn.pieces:
+        if isinstance(piece, TextPiece):
+            described.append({"type": "text", "text": piece.text})
+        elif piece.media is not None:
+            facts = {"media_type": piece.media.media_type, "bytes": len(piece.media.data)}
+            described.append({"type": piece.kind, "content": piece.reference, **facts})
+        else:
+            described.append({"type": piece.kind, "url": piece.url})
+    return described
 
 
 def _clean(value: object) -> object:

@@ -6,6 +6,8 @@ from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
+from msgspec import Struct
+
 from domain.expressions.budget import Budget, TooMuchWork
 from domain.expressions.jmespath_queries import compile_query
 from domain.expressions.liquid_templates import render_template
@@ -16,6 +18,8 @@ from domain.runs.facts import CallRecord, Usage
 from domain.runs.prices import add_cost
 from engine.providers.choice import Providers
 from engine.providers.provider import ModelRequest, ModelResponse, Provider, ProviderFault
+from engine.providers.turns import Turn
+from engine.steps.attachments import Attachments, render_messages
 from engine.steps.call_records import CallRecorder, OpenCall, describe_request
 from engine.steps.contract import AnswerRejected, Failed, StepCall, build_failure
 from engine.steps.evaluator import Evaluator
@@ -56,6 +60,7 @@ class Prompts:
     prompt_assets: PromptAssets
     on_delta: Callable[[StepCall], Callable[[str], None]]
     recorder: CallRecorder
+    attachments: Attachments
     timeout_seconds: float
     slow: Evaluator
 
@@ -86,7 +91,7 @@ class Prompts:
                 failure = build_failure(ErrorClass.INVALID_OUTPUT, cut)
                 return Failed(failure.error, usage, is_final=True, call=await end())
             if isinstance(validated, ValidAnswer):
-                return Answered(validated.output, usage, end)
+                return Answered(await self._add_media(call, validated.output, answer), usage, end)
             record = await end()
             if repair > most:
                 failure = build_failure(ErrorClass.INVALID_OUTPUT, format_invalid(validated))
@@ -98,6 +103,13 @@ class Prompts:
             )
             request = build_repair(request, answer.text, validated, first)
             repair += 1
+
+    async def _add_media(self, call: StepCall, output: Any, answer: ModelResponse) -> Any:  # noqa: ANN401  # JSON
+        """Return the output with the images that the model made, if it made any."""
+        if not answer.media:
+            return output
+        kept = [await self.attachments.keep(call.workspace_id, call.run_id, media) for media in answer.media]
+        return {"text": answer.text, "media": kept}
 
     async def _ask(
         self, provider: Provider, request: ModelRequest, call: StepCall, name: str, number: int
@@ -126,11 +138,13 @@ class Prompts:
 
     async def _build_request(self, call: StepCall, config: PromptConfig, model: str) -> ModelRequest:
         template, seen = await self._read_template(call, config), call.data.to_expression_data()
-        system, prompt = await self.slow.evaluate(call.workspace_id, partial(_render, config, template, seen))
+        rendered = await self.slow.evaluate(call.workspace_id, partial(_render, config, template, seen))
+        turns = await self.attachments.fetch(call.workspace_id, rendered.turns)
         return ModelRequest(
             model=model,
-            system=system,
-            prompt=prompt,
+            system=rendered.system,
+            prompt=rendered.prompt,
+            turns=turns,
             parameters=config.parameters,
             output=config.output,
             idempotency_token=call.idempotency_token,
@@ -147,10 +161,22 @@ class Prompts:
         return await self.prompt_assets(call.workspace_id, asset_id, call.run.pins.assets[asset_id])
 
 
-def _render(config: PromptConfig, template: str, seen: Mapping[str, Any], budget: Budget) -> tuple[str | None, str]:
-    """Return the system prompt and the user prompt."""
+class Rendered(Struct, frozen=True, kw_only=True):
+    """The rendered prompt; `turns` are empty unless the node has messages."""
+
+    system: str | None
+    prompt: str
+    turns: tuple[Turn, ...] = ()
+
+
+def _render(config: PromptConfig, template: str, seen: Mapping[str, Any], budget: Budget) -> Rendered:
     if config.variables:
         picked = {name: compile_query(query).apply(seen, budget) for name, query in config.variables.items()}
         seen = {**seen, "variables": picked}
     system = None if config.system is None else render_template(config.system, seen, budget)
-    return system, render_template(template, seen, budget)
+    if config.messages is None:
+        return Rendered(system=system, prompt=render_template(template, seen, budget))
+    said = render_messages(config.messages, seen, budget)
+    systems = [text for text in (system, *said.systems) if text is not None]
+    prompt = said.turns[-1].text
+    return Rendered(system="\n\n".join(systems) or None, prompt=prompt, turns=said.turns)

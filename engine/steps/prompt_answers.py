@@ -39,7 +39,7 @@ def format_invalid(invalid: InvalidAnswer) -> str:
 
 def check_text_present(answer: ModelResponse) -> InvalidAnswer | None:
     """Return why a response without text has none; None if it has text."""
-    if answer.text.strip("\ufeff"):
+    if answer.text.strip("\ufeff") or answer.media:
         return None
     why = "the response ended before the first word"
     if answer.called_tool:

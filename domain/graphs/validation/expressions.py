@@ -5,6 +5,7 @@ from typing import Final, NamedTuple, TypeAlias, assert_never
 
 from domain.expressions.jmespath_queries import Query, compile_query
 from domain.expressions.liquid_templates import Template, compile_template
+from domain.graphs.configs import Message
 from domain.graphs.graph import (
     ComposeNode,
     DelayNode,
@@ -69,6 +70,7 @@ def _prompt_expressions(node: PromptNode | ComposeNode) -> Iterator[Expression]:
     yield from _templates(PROMPT, template=node.config.template)
     if isinstance(node, PromptNode):
         yield from _templates(PROMPT, system=node.config.system)
+        yield from _messages(node.config.messages or ())
     yield from _picks(RUN, "variables", node.config.variables)
 
 
@@ -76,6 +78,18 @@ def _templates(sees: RootNames, **sources: str | None) -> Iterator[Expression]:
     for name, source in sources.items():
         if source is not None:
             yield Expression(("config", name), source, compile_template, sees)
+
+
+def _messages(messages: tuple[Message, ...]) -> Iterator[Expression]:
+    for index, message in enumerate(messages):
+        path = ("config", "messages", str(index))
+        if message.template is not None:
+            yield Expression((*path, "template"), message.template, compile_template, PROMPT)
+        for place, part in enumerate(message.parts or ()):
+            for name in ("text", "url", "content", "name"):
+                source: str | None = getattr(part, name, None)
+                if source is not None:
+                    yield Expression((*path, "parts", str(place), name), source, compile_template, PROMPT)
 
 
 def _queries(sees: RootNames, **sources: str | None) -> Iterator[Expression]:

@@ -20,9 +20,11 @@ from domain.graphs.configs import (
     JsonSchema,
     LocalTime,
     MapConfig,
+    Message,
     PromptConfig,
     RepeatConfig,
     SignalDeadline,
+    TextPart,
     WaitConfig,
 )
 from domain.graphs.graph import (
@@ -107,7 +109,8 @@ def _config_faults(node: Node) -> Iterator[Fault]:
 
 
 def _prompt_faults(config: PromptConfig) -> Iterator[Fault]:
-    yield from _exactly_one(asset_id=config.asset_id, template=config.template)
+    yield from _exactly_one(asset_id=config.asset_id, template=config.template, messages=config.messages)
+    yield from _message_faults(config.messages or ())
     if isinstance(config.output, JsonOutput):
         yield from _schema_faults(config.output.schema, "config", "output", "schema")
         if config.on_truncated == "keep":
@@ -168,6 +171,22 @@ def _http_faults(config: HttpConfig) -> Iterator[Fault]:
         yield Fault(("config", "url"), "Must start with https://, http:// or a template, such as {{ inputs.url }}")
     if config.body is not None and config.method in {"GET", "HEAD"}:
         yield Fault(("config", "body"), f"{config.method} requests have no body: remove it, or use POST, PUT or PATCH")
+
+
+def _message_faults(messages: tuple[Message, ...]) -> Iterator[Fault]:
+    if messages and messages[-1].role != "user":
+        yield Fault(("config", "messages"), "The last message must have the role user: the model answers it")
+    for index, message in enumerate(messages):
+        at = ("config", "messages", index)
+        if (message.template is None) == (message.parts is None):
+            yield Fault(at, "Exactly one of template and parts is required")
+        for place, part in enumerate(message.parts or ()):
+            if isinstance(part, TextPart):
+                continue
+            if message.role != "user":
+                yield Fault((*at, "parts", place), "Only messages with the role user can have images and files")
+            if (part.url is None) == (part.content is None):
+                yield Fault((*at, "parts", place), "Exactly one of url and content is required")
 
 
 def _exactly_one(**fields: object) -> Iterator[Fault]:

@@ -8,6 +8,7 @@ import httpx2
 import msgspec
 
 from domain.graphs.graph import ErrorClass
+from engine.providers.turns import Media, read_media_type
 from engine.steps.http.errors import HttpFault
 
 HEADERS_MAX: Final = 100
@@ -62,11 +63,14 @@ def read_headers(response: httpx2.Response) -> dict[str, str]:
     return headers
 
 
-def parse_body(body: bytes, content_type: str) -> Any:  # noqa: ANN401  # JSON of any shape, or text
-    """Decode a body as JSON or text, by its content type; None if it is empty. Raises HttpFault."""
+def parse_body(body: bytes, content_type: str) -> Any:  # noqa: ANN401  # JSON of any shape, text, or Media
+    """Decode a body as JSON or text, by its content type; None if it is empty, Media if it is neither.
+
+    Raises HttpFault for JSON that is none.
+    """
     if not body:
         return None
-    media_type = content_type.partition(";")[0].strip().lower()
+    media_type = read_media_type(content_type)
     if media_type == "application/json" or media_type.endswith("+json"):
         try:
             return msgspec.json.decode(body)
@@ -74,20 +78,22 @@ def parse_body(body: bytes, content_type: str) -> Any:  # noqa: ANN401  # JSON o
             raise HttpFault(
                 ErrorClass.INVALID_OUTPUT, "The response has a JSON content type, but is not valid JSON"
             ) from None
-    return _decode_text(body, content_type)
+    text = None if _is_binary(media_type) else _decode_text(body, content_type)
+    return Media(media_type=media_type, data=body) if text is None else text
 
 
-def _decode_text(body: bytes, content_type: str) -> str:
+def _is_binary(media_type: str) -> bool:
+    return media_type.startswith(("image/", "audio/", "video/", "font/")) and not media_type.endswith("+xml")
+
+
+def _decode_text(body: bytes, content_type: str) -> str | None:
+    """Return a text; None if the body is not text."""
     charset = _CHARSET.search(content_type)
     try:
         text = body.decode(CHARSETS[charset[1].lower() if charset else "utf-8"])
     except (KeyError, UnicodeDecodeError):
-        text = "\0"
-    if "\0" in text:
-        raise HttpFault(
-            ErrorClass.INVALID_OUTPUT, "The response is neither JSON nor text: binary responses are not supported"
-        )
-    return text
+        return None
+    return None if "\0" in text else text
 
 
 def decode_quote(body: bytes) -> str:

@@ -15,6 +15,7 @@ from domain.expressions.liquid_secrets import SecretsNotWhole
 from domain.graphs.configs import HttpConfig
 from domain.graphs.graph import ErrorClass
 from engine.egress.guard import Guard, GuardedTransport, OutgoingRefused
+from engine.providers.turns import Media
 from engine.settings import OutgoingSettings
 from engine.steps.contract import Failed, StepCall, build_failure
 from engine.steps.evaluator import Evaluator
@@ -60,7 +61,7 @@ class HttpSteps:
     async def call(
         self, call: StepCall, config: HttpConfig, record: Callable[[dict[str, Any]], Awaitable[None]] = _record_nothing
     ) -> dict[str, Any] | Failed:
-        """Send the request once and return `{status, headers, body}`, or Failed.
+        """Send the request once and return `{status, headers, body}`, or Failed. A binary body is Media.
 
         `record` gets what is sent, without secrets, before it is sent. Raises what it raises.
         """
@@ -152,6 +153,8 @@ def _describe_request(request: httpx2.Request, redactor: Redactor) -> dict[str, 
 def _decode_response(redactor: Redactor, status: int, headers: dict[str, str], body: bytes) -> dict[str, Any]:
     """Return the output of a step. Raises RecursionError, HttpFault."""
     value = redactor.json(parse_body(body, headers.get("content-type", "")))
+    if isinstance(value, Media) and redactor.text(text := body.decode("latin-1")) != text:
+        raise HttpFault(ErrorClass.INVALID_OUTPUT, "The response is binary and contains a secret")
     return {"status": status, "headers": redactor.json(headers), "body": value}
 
 

@@ -42,7 +42,41 @@ FAULTS: list[tuple[str, object, str, str]] = [
         "config field misspelt",
         graph(prompt(tempalte="Hi")),
         "/nodes/0/config/tempalte",
-        "system, variables, parameters, output, on_truncated; did you mean template?",
+        "system, variables, parameters, output, on_truncated, messages; did you mean template?",
+    ),
+    (
+        "message of nothing",
+        graph(node(kind="prompt", config={"model": "openai/gpt-5", "messages": [{"role": "user"}]})),
+        "/nodes/0/config/messages/0",
+        "Exactly one of template and parts",
+    ),
+    (
+        "image of both",
+        graph(
+            node(
+                kind="prompt",
+                config={
+                    "model": "openai/gpt-5",
+                    "messages": [{"parts": [{"type": "image", "url": "https://x", "content": "y"}]}],
+                },
+            )
+        ),
+        "/nodes/0/config/messages/0/parts/0",
+        "Exactly one of url and content",
+    ),
+    (
+        "bad Liquid in a message",
+        graph(node(kind="prompt", config={"model": "openai/gpt-5", "messages": [{"template": "{{ input.x }}"}]})),
+        "/nodes/0/config/messages/0/template",
+        "input",
+    ),
+    (
+        "answer as the last message",
+        graph(
+            node(kind="prompt", config={"model": "openai/gpt-5", "messages": [{"role": "assistant", "template": "x"}]})
+        ),
+        "/nodes/0/config/messages",
+        "must have the role user",
     ),
     (
         "cut JSON kept",

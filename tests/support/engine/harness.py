@@ -28,11 +28,13 @@ from engine.engine import Engine
 from engine.executors import Executors
 from engine.providers.choice import ConfiguredProvider, Providers
 from engine.settings import EngineSettings, OutgoingSettings
+from engine.steps.attachments import Attachments
 from engine.steps.call_records import CallRecorder
 from engine.steps.child import ChildSteps
 from engine.steps.contract import StepCall
 from engine.steps.evaluator import Evaluator
 from engine.steps.http.step import HttpSteps
+from engine.steps.media import MediaStore
 from engine.steps.prompt import Prompts
 from engine.steps.prompt_assets import PromptAssetTexts
 from engine.turns.context import EngineContext
@@ -112,6 +114,7 @@ class Site(Process):
                 providers=Providers({"gate": ConfiguredProvider(provider=self.gate)}),
                 prompt_assets=PromptAssetTexts(self.log, self.contents, most_kept=10),
                 on_delta=_no_deltas,
+                attachments=Attachments(MediaStore(self.contents), 100_000),
                 recorder=CallRecorder(contents=self.contents, digest_key=b"key"),
                 timeout_seconds=60,
                 slow=self.slow,

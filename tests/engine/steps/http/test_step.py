@@ -178,7 +178,6 @@ async def test_every_status_has_its_class(steps: HttpSteps, web_server: WebServe
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/binary", "binary"),
         ("/broken-json", "not valid JSON"),
         ("/bomb", "Limit: 100000 bytes"),
         ("/endless", "Limit: 100000 bytes"),
