@@ -19,7 +19,7 @@ from tests.support.engine.golden.histories import ALL, due_in, kept_of, read_fac
 from tests.support.engine.simulator.laws import check_starts
 
 NAMES = pytest.mark.parametrize("name", ALL)
-KINDS = {"prompt", "human", "transform", "http", "delay", "map", "workflow"}
+KINDS = {"wait", "compose", "repeat", "prompt", "human", "transform", "http", "delay", "map", "workflow"}
 
 
 def folded(facts: list[RunFact]) -> Run:

@@ -7,9 +7,11 @@ from typing import Final
 from uuid import UUID
 
 from commands.runs.lifecycle import CancelRun, ForkRun, RetryRun
+from commands.runs.signal import SendSignal
 from commands.workflow import ChangeWorkflow
+from domain.ids import from_uuid
 from domain.payload import Payload
-from domain.runs.facts import StepAsked
+from domain.runs.facts import StepAsked, StepItemCounted
 from domain.runs.run import RunStatus
 from domain.runs.steps import StepStatus
 from engine.egress.allow_list import AllowList
@@ -270,9 +272,50 @@ async def slow_call(here: Site) -> UUID:
         return await ended(here, run)
 
 
+async def signalled(here: Site) -> UUID:
+    async with here.engaged():
+        text = node("text", kind="compose", config={"template": "{{ steps.go.output.data }}"})
+        run = await here.begin(
+            graph(node("go", kind="wait", config={"signal": "go"}), text, edges=[edge("go", "text")])
+        )
+        await here.step(run, "go", StepStatus.WAITING)
+        await here.does(SendSignal(target_id=run, name="go", data=1, data_payload=Payload(value=1), user_id="ada"))
+        return await ended(here, run)
+
+
+async def repeated(here: Site) -> UUID:
+    async with here.engaged():
+        project = await here.project()
+        inner = await here.workflow(project, graph(node("n", config={"expression": "inputs.round"})))
+        config = {"workflow_id": from_uuid("wf", inner), "until": "steps.n.output == 1", "most_rounds": 3}
+        outer = await here.workflow(project, graph(node("again", kind="repeat", config=config)))
+        return await ended(here, await here.start(outer))
+
+
+async def item_counted_late(here: Site) -> UUID:
+    """A map fails, and what a cancelled item has taken by then is counted when that has ended."""
+    picky = graph(
+        node("pick", config={"expression": "inputs.item"}),
+        asks("slow", "counting"),
+        asks("bad", "moody"),
+        edges=[edge("pick", "slow", when="inputs.item != 'bad'"), edge("pick", "bad", when="inputs.item == 'bad'")],
+    )
+    async with here.engaged():
+        project = await here.project()
+        inner = await here.workflow(project, picky)
+        run = await here.start(await here.workflow(project, graph(maps(inner))), {"list": ["a", "bad"]})
+
+        async def is_counted() -> bool:
+            return any(isinstance(fact, StepItemCounted) for fact in await here.of(run))
+
+        await eventually(is_counted, what="the cancelled item is counted", seconds=20)
+        return run
+
+
 STORIES: Final[tuple[Story, ...]] = (
     prompts, people, waits_for_a_person, policies, delays, http, map_completed, map_failed, map_continued,
     map_retried, map_tried_again, workflow_out_of_time,
     workflow_completed, workflow_failed, cancelled_and_retried, cancelled_while_queued, map_cancelled,
     output_kept, output_kept_and_failed, failed_and_retried, retried_on_the_newest_graph, forked, taken_over, slow_call,
+    signalled, repeated, item_counted_late,
 )  # fmt: skip
