@@ -9,6 +9,7 @@ import msgspec
 from commands.aggregates import RUN
 from domain.refusal import Refusal, RefusalKind
 from domain.runs.refusals import RunNotFound
+from gateway.access.permissions import Permission
 from gateway.deps import Deps
 from gateway.http.replies import Reply
 from gateway.identity.scopes import Scope
@@ -103,6 +104,7 @@ GET_CONTENT: Final = Operation(
     tag="runs",
     summary="Get an image or a file that a step of the run received, in its media type.",
     scope=Scope.RUNS_READ,
+    permission=Permission.READ,
     path_parameters=(RUN_ID, PathText("digest", "The 64 hex digits of the reference in `content`.")),
     responses=tuple(
         DeclaredResponse(status=200, description="The bytes.", media_type=media_type)

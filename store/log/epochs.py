@@ -97,15 +97,18 @@ async def find_rewind(connection: Connection, state: LogState, witness: Witness)
         return None
     if valid is not None and valid < mark.position:
         return None
-    if mark.position > state.head:
-        reason = f"the log ends at {state.head}, and {witness.origin} has position {mark.position}"
+    head = state.head
+    if mark.position > head:
+        head = (await read_state(connection)).head  # the state may be older than the witness, in a log that grows
+    if mark.position > head:
+        reason = f"the log ends at {head}, and {witness.origin} has position {mark.position}"
     elif await _is_same_fact(connection, mark):
         if valid is not None:
             return None
         reason = f"{witness.origin} has the epoch {witness.tag}, which the log does not know"
     else:
         reason = f"position {mark.position} has another fact than {witness.origin}"
-    last = min(state.head, mark.position if valid is None else mark.position - 1)
+    last = min(head, mark.position if valid is None else mark.position - 1)
     return Rewind(after=await _find_last_before(connection, last, mark.recorded_at), reason=reason)
 
 

@@ -125,10 +125,11 @@ class Log:
             await self._check_unchanged(connection)
 
     async def _check_unchanged(self, connection: Connection) -> None:
+        # Before the head is read: what is committed meanwhile must not look like a rewind.
+        witness = self.create_witness("this process")
         state = await read_state(connection)
         if (state.identity.log_id, state.identity.tag) != (self.identity.log_id, self.identity.tag):
             raise LogRewound(f"the epoch {state.identity.tag} of the log began: {state.identity.epoch.reason}")
-        witness = self.create_witness("this process")
         rewind = None if witness is None else await find_rewind(connection, state, witness)
         if rewind is not None:
             raise LogRewound(rewind.reason, witness)

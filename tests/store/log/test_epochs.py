@@ -8,7 +8,7 @@ import pytest
 
 from bus.feed import Feed
 from bus.settings import FeedSettings
-from store.log.epochs import LogRewound, Witness, read_state, reconcile
+from store.log.epochs import LogRewound, Witness, find_rewind, read_state, reconcile
 from store.log.log import Log
 from store.settings import StoreSettings
 from tests.support.store.given import create_append, open_log, require_accepted
@@ -89,6 +89,25 @@ async def test_a_missing_row_is_no_sign_of_a_restore(database: str) -> None:
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute("delete from events where notification_id = 3")
     assert len(await compare(database, witness)) == 1
+
+
+async def test_a_witness_younger_than_the_state_that_was_read_is_no_rewind(database: str) -> None:
+    await create_witness(database, 3)
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        state = await read_state(connection)
+        witness = await create_witness(database, 2)
+        assert await find_rewind(connection, state, witness) is None
+
+
+async def test_a_log_that_grows_while_it_is_checked_was_not_rewound(database: str) -> None:
+    async with open_log(database) as log:
+        growing = asyncio.create_task(append(log, 200))
+        checked = 0
+        while not growing.done():
+            await log.check_unchanged()
+            checked += 1
+        await growing
+        assert checked > 1
 
 
 async def test_a_process_does_not_append_to_a_log_that_was_rewound_under_it(database: str) -> None:
