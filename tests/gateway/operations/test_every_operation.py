@@ -24,7 +24,7 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """A body that is accepted, for the operations that do not accept `{}`."""
 
-PATH_TEXTS: Final[Mapping[str, str]] = {"nodeId": "one", "version": "1"}
+PATH_TEXTS: Final[Mapping[str, str]] = {"nodeId": "one", "version": "1", "digest": "0" * 64}
 
 EACH = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.operation_id)
 SCOPED = [operation for operation in OPERATIONS if operation.scope is not None]
@@ -121,10 +121,11 @@ async def test_every_operation_succeeds_on_existing_resources_or_refuses_with_a_
         for operation in SCOPED
         if (await send(ada, operation, fill_path(operation, ids))).is_success
     }
-    # The run has ended: nothing of it can be decided, cancelled or retried.
+    # The run has ended: nothing of it can be decided, cancelled or retried; and it has no contents.
     assert {operation.operation_id for operation in SCOPED} - succeeded == {
         "completeStep",
         "cancelRun",
         "retryRun",
         "signalRun",
+        "getContent",
     }

@@ -85,8 +85,13 @@ async def test_a_person_decides_and_one_decision_wins(ada: Caller) -> None:
         await ada.post(path, {"outcome": "shrug", "data": {"note": 1}, "comment": "hm"}), 422, "decision_unacceptable"
     )
     assert pointers(found) == ["/outcome", "/data/note"]
-    bob = type(ada)(client=ada.client, workspace_id=ada.workspace_id, user_id="usr_bob")
-    expect_problem(await bob.post(path, {"outcome": "approve", "data": {"note": "x"}}), 403, "not_an_assignee")
+    approval = {"outcome": "approve", "data": {"note": "x"}}
+    bob = ada.as_user("usr_bob")
+    expect_problem(await bob.post(path, approval), 404, "run_not_found")
+    team = [{"user_id": "usr_ada", "role": "owner"}, {"user_id": "usr_bob", "role": "reviewer"}]
+    joined = await ada.patch(f"/v1/projects/{started.json()['project_id']}", {"team": team})
+    assert joined.status_code == 200, joined.text
+    expect_problem(await bob.post(path, approval), 403, "not_an_assignee")
     outcomes = await asyncio.gather(
         *(ada.post(path, {"outcome": outcome, "data": {"note": "x"}}) for outcome in ("approve", "reject"))
     )
