@@ -34,7 +34,7 @@ check: ## The one gate: lint, format, types, layers, size caps
 	$(RUN) -m ruff format --check .
 	$(RUN) -m basedpyright
 	.venv/bin/lint-imports
-	$(RUN) -m pytest -q tests/test_house.py
+	$(RUN) -m pytest -q tests/test_house.py tests/test_words.py
 
 format: ## Format the code and mend what ruff can mend
 	@.ci/setup dev

@@ -57,7 +57,7 @@ def _json(result: Struct) -> str:
 
 
 class _Arguments(argparse.Namespace):
-    """What was written after `python -m bench`."""
+    """Arguments of `python -m bench`."""
 
     name: str = ""
     json: bool = False

@@ -26,7 +26,7 @@ ITEMS_PER_SECOND: Final = 2_000
 
 
 class FanoutResult(Struct, frozen=True, kw_only=True):
-    """What a map of many small children comes to: the median over the runs, each timed by the caller who waits."""
+    """Result of a map with many small children: the median over the runs, each timed by the caller who waits."""
 
     bench: str
     quick: bool

@@ -38,7 +38,7 @@ select extract(epoch from recorded_at)::float8 * 1000
 
 
 class LongRunResult(Struct, frozen=True, kw_only=True):
-    """What a step takes at either end of a long run: medians over the runs, in milliseconds."""
+    """Duration of a step at the start and at the end of a long run: medians over the runs, in milliseconds."""
 
     bench: str
     quick: bool

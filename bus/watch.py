@@ -36,7 +36,7 @@ class StreamWatch:
         self._due = self._missed or any(wakes(recorded) for recorded in self._untaken)
 
     def take(self, recorded: Recorded) -> None:
-        """Append a fact; when the buffer is full drop all of it, and raise WatchOverrun at the next read.
+        """Append a fact; if the buffer is full, clear it and raise WatchOverrun at the next read.
 
         An event that cannot be decoded stops the watch: the stream cannot be folded past it.
         """
@@ -53,7 +53,7 @@ class StreamWatch:
             self._wake()
 
     def nudge(self) -> None:
-        """Wake the watcher though there may be no fact: `facts` then returns what there is, perhaps nothing."""
+        """Wake the watcher even without a fact: `facts` then returns the buffered facts, possibly none."""
         self._due = True
         self._wake()
 
@@ -81,7 +81,7 @@ class StreamWatch:
             self._ready.set_result(None)
 
     async def facts(self) -> list[Recorded]:
-        """Wait for facts; remove and return them. Raises WatchOverrun, or what stopped the watch."""
+        """Wait for facts; remove and return them. Raises WatchOverrun, or the fault that stopped the watch."""
         while not self._due:
             if self._fault is not None:
                 raise self._fault

@@ -22,7 +22,7 @@ from callsheet.embedded.postgres import EmbeddedPostgres
 from callsheet.help_text import OPERATOR_EXIT_CODES, PROCESS_EXIT_CODES, format_epilog
 from callsheet.operate.doctor.command import doctor
 from callsheet.operate.events import events
-from callsheet.operate.parked import parked
+from callsheet.operate.parked import parked_commands
 from callsheet.operate.projections import projections, resolve_projection_names
 from callsheet.operate.rebuild import prune_command, rebuild_command
 from callsheet.operate.recover import recover
@@ -62,7 +62,7 @@ main.add_command(relay)
 main.add_command(recover)
 main.add_command(doctor)
 main.add_command(settings_command)
-projections.add_command(parked)
+projections.add_command(parked_commands)
 projections.add_command(rebuild_command)
 projections.add_command(prune_command)
 
@@ -88,13 +88,13 @@ def dev(host: str | None, port: int | None) -> None:
 )
 @click.option("--engine", is_flag=True, help="Run an engine in the same process: the fastest set-up on one machine.")
 def serve(host: str | None, port: int | None, *, engine: bool) -> None:
-    """Serve the gateway, over the PostgreSQL of DATABASE_URL; with --engine carry runs out in the same process."""
+    """Serve the gateway, over the PostgreSQL of DATABASE_URL; with --engine also execute runs."""
     run_parts(frozenset({Part.GATEWAY, Part.ENGINE} if engine else {Part.GATEWAY}), host=host, port=port)
 
 
 @main.command(epilog=format_epilog("work", exit_codes=PROCESS_EXIT_CODES))
 def work() -> None:
-    """Carry runs out: an engine without a gateway. Any number may run over the PostgreSQL of DATABASE_URL."""
+    """Execute runs: an engine without a gateway. Any number may run over the PostgreSQL of DATABASE_URL."""
     run_parts(frozenset({Part.ENGINE}))
 
 
@@ -115,7 +115,7 @@ def run_parts(parts: Parts, names: Sequence[str] = ALL_PROJECTIONS, **http: Any)
         configure_logging(settings.log.level, settings.log.renderer)
         conninfo = settings.data.database_url
         if conninfo is None:
-            raise SettingsUnusable({"DATABASE_URL": "name the database that the processes share"})
+            raise SettingsUnusable({"DATABASE_URL": "set it to the database that the processes share"})
         if Part.GATEWAY in parts:
             check_issuers(settings.identity)
         uvloop.run(migrate_and_serve(settings, conninfo, parts, names))
@@ -123,7 +123,7 @@ def run_parts(parts: Parts, names: Sequence[str] = ALL_PROJECTIONS, **http: Any)
 
 @main.command(name="migrate", epilog=format_epilog("migrate", exit_codes=OPERATOR_EXIT_CODES))
 def migrate_command() -> None:
-    """Bring the database of DATABASE_URL (or the embedded one) up to this version."""
+    """Apply the missing migrations to the database of DATABASE_URL, or to the embedded one."""
     with exit_on_refusal():
         with open_database(load_settings(os.environ)) as conninfo:
             applied = asyncio.run(migrate(conninfo, COMPONENTS))
@@ -142,7 +142,7 @@ def migrate_command() -> None:
     multiple=True,
     type=click.Choice([str(scope) for scope in Scope]),
     metavar="SCOPE",
-    help="Limit the token to a scope; may be repeated. Without it the token may do what its user may.",
+    help="Limit the token to a scope; may be repeated. Without it the token has all permissions of its user.",
 )
 def token(workspace: str | None, user: str, hours: int, scopes: tuple[str, ...]) -> None:
     """Print a development token (HS256), for `Authorization: Bearer`."""
@@ -159,10 +159,8 @@ def token(workspace: str | None, user: str, hours: int, scopes: tuple[str, ...])
             scope=" ".join(scopes) or None,
         )
         if workspace is None:
-            told = (
-                f"callsheet: a new workspace; --workspace {from_uuid('ws', workspace_id)} gives others a token for it"
-            )
-            click.echo(told, err=True)
+            option = f"--workspace {from_uuid('ws', workspace_id)}"
+            click.echo(f"callsheet: created a workspace id; for another token of it use {option}", err=True)
         click.echo(signed)
 
 
@@ -178,7 +176,7 @@ def parse_workspace_id(text: str) -> UUID:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and the timeline to stderr.")
 @click.option("--all", "every", is_flag=True, help="Run every example instead of the first one only.")
 def demo(*, as_json: bool, every: bool) -> None:
-    """Boot everything on a free port and run examples/product-launch.json over HTTP."""
+    """Start all parts on a free port and run examples/product-launch.json over HTTP."""
     with exit_on_refusal():
         sys.exit(run_demo(load_settings(os.environ), as_json=as_json, every=every))
 

@@ -1,4 +1,4 @@
-"""The kinds of streams: the initial state of each, how facts change it, and how its absence is refused."""
+"""The kinds of streams: the initial state, the fold, and the not-found refusal of each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ RUN: Final = _noun("run", run.Run(), run.evolve, run_refusals.RunNotFound)
 
 
 def new_stream(noun: Noun[S], stream_id: UUID, workspace_id: UUID, project_id: UUID | None, now: datetime) -> Folded[S]:
-    """Return a stream without facts, as a command may begin it at `now`."""
+    """Return a stream without facts for a command that may begin it at `now`."""
     return Folded(
         stream_id=stream_id,
         workspace_id=workspace_id,

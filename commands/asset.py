@@ -1,4 +1,4 @@
-"""The commands of assets and how each is decided."""
+"""The commands of assets and their deciders."""
 
 from datetime import datetime
 from uuid import UUID
@@ -25,7 +25,7 @@ from domain.payload import Payload
 
 
 class CreateAsset(Command[Asset], frozen=True, kw_only=True):
-    """Begin an asset in a project; content that is large is in the content store already."""
+    """Create an asset in a project; large content is in the content store already."""
 
     project_id: UUID
     type: AssetType
@@ -35,7 +35,7 @@ class CreateAsset(Command[Asset], frozen=True, kw_only=True):
 
 
 class ChangeAsset(Command[Asset], frozen=True, kw_only=True):
-    """Change what is given of an asset; other content makes a new version."""
+    """Change the given fields of an asset; different content creates a new version."""
 
     label: str | UnsetType = UNSET
     metadata: dict[str, object] | UnsetType = UNSET
@@ -56,15 +56,15 @@ async def gather_asset_change(command: ChangeAsset, sources: Sources) -> None:
 
 
 def create_asset(command: CreateAsset, asset: Asset, _gathered: InProject, _now: datetime) -> tuple[AssetFact, ...]:
-    """Decide that an asset begins. Raises AssetContentUnacceptable."""
+    """Decide the creation of an asset. Raises AssetContentUnacceptable."""
     if asset.status is not AssetStatus.ABSENT:
         return ()
-    check_content(command.type, command.content.value)  # of what is referred to, whoever stored it has seen to that
+    check_content(command.type, command.content.value)  # content that is a reference was validated when it was stored
     return (AssetCreated(type=command.type, label=command.label, metadata=command.metadata, content=command.content),)
 
 
 def change_asset(command: ChangeAsset, asset: Asset, _gathered: None, _now: datetime) -> tuple[AssetFact, ...]:
-    """Decide the facts of a change; values that are the same already add none.
+    """Decide the facts of a change; unchanged values add none.
 
     Raises AssetNotActive, AssetContentUnacceptable.
     """

@@ -1,4 +1,4 @@
-"""A command, and how one is decided: what is gathered for it, and the decider that turns it into facts."""
+"""Commands and deciders: the data gathered for a command, and the function that turns it into facts."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ G = TypeVar("G")
 C = TypeVar("C")
 
 ATTEMPTS: Final = 3
-"""How often a command is decided in all while others move its stream."""
+"""Maximum number of decisions of a command while other writers change its stream."""
 ATTEMPTS_BESIDE: Final = 20
-"""The same for a command that few facts contradict: a conflict may be a fact of the same kind on another step."""
+"""The maximum for a command with `contradicted_by`: a conflict may be a fact of the same kind on another step."""
 
 
 class Command(Struct, Generic[S], frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class Command(Struct, Generic[S], frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decider(Generic[C, S, G]):
-    """How one command is decided.
+    """The functions that decide one kind of command.
 
     `gather` loads what the decision rests on beside the target's own state; every stream that it loads guards the
     append. `decide` is a pure function of command, state, what was gathered, and the time; it returns the facts to
@@ -52,7 +52,7 @@ class Decider(Generic[C, S, G]):
 
     @property
     def attempts(self) -> int:
-        """Return how often the command is decided before it is refused as contended."""
+        """Return the maximum number of decisions before the command is refused as contended."""
         return ATTEMPTS if self.contradicted_by is None else ATTEMPTS_BESIDE
 
     @property
@@ -62,7 +62,7 @@ class Decider(Generic[C, S, G]):
 
 
 class InProject(Struct, frozen=True, kw_only=True):
-    """What is gathered for a command that begins a stream: at least the project that the stream will belong to."""
+    """Gathered data of a command that begins a stream: at least the project that the stream will belong to."""
 
     project_id: UUID
 
@@ -77,4 +77,4 @@ def find_no_project(_gathered: object) -> None:
 
 
 async def gather_nothing(_command: object, _sources: Sources) -> None:
-    """Load nothing: the command is decided on its own stream alone."""
+    """Load nothing: the decision depends on the command's own stream alone."""

@@ -1,4 +1,4 @@
-"""The handler: loads what a command is decided on, decides, appends, and decides again after a conflict."""
+"""The handler: loads the data of a command, decides, appends, and decides again after a conflict."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -46,7 +46,7 @@ class VersionMismatch(Refusal):
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """What surrounds a command: the workspace, the metadata of its facts, and its id if it may be sent again."""
+    """Context of a command: the workspace, the metadata of its facts, and its id if the caller may repeat it."""
 
     workspace_id: UUID
     metadata: Metadata
@@ -77,7 +77,7 @@ class Handler:
         self._clock = clock
 
     async def execute(self, command: Command[S], context: Context) -> Outcome[S]:
-        """Decide a command and append its facts; on a conflict decide again on fresh state, a few times in all.
+        """Decide a command and append its facts; on a conflict decide again on fresh state, up to a limit.
 
         Raises a Refusal; CommandContended when the stream kept moving; Unavailable, OutcomeUnknown, FactTooLarge.
         """
@@ -110,7 +110,7 @@ class Handler:
             except Refusal:
                 if not fresh:
                     continue
-                # The same request may have been accepted since the look above, and be the reason of the refusal.
+                # The same request may have been accepted since the check above, and be the reason of the refusal.
                 earlier = context.command_id and await self._find_earlier(decider.noun, context.command_id)
                 if not earlier:
                     raise
@@ -144,7 +144,7 @@ class Handler:
         if not facts:
             if not fresh:
                 return None
-            await self._log.confirm_replicated()  # what makes this a no-op must not be lost in a failover
+            await self._log.confirm_replicated()  # the facts that make this a no-op must survive a failover
             return Outcome(loaded=target)
         appended = await self._streams.append(
             decider.noun,
@@ -162,11 +162,11 @@ class Handler:
 
     async def _find_earlier(self, noun: Noun[S], command_id: CommandId) -> Outcome[S] | None:
         """Return the outcome of an earlier request with this command id, None if none was accepted."""
-        repeated = await self._log.repeated(command_id.key)
+        repeated = await self._log.find_repeated(command_id.key)
         return None if repeated is None else await self._replay(noun, command_id, repeated)
 
     async def _replay(self, noun: Noun[S], command_id: CommandId | None, repeated: Repeated) -> Outcome[S]:
-        """Return the first outcome again: the stream at the version that it had then."""
+        """Return the first outcome again: the stream at the version of that time."""
         if command_id is None or repeated.request_hash != command_id.request_hash:
             raise IdempotencyKeyReused
         stream = await self._streams.read_at(noun, repeated.stream_id, repeated.version)

@@ -1,4 +1,4 @@
-"""The commands of projects and how each is decided."""
+"""The commands of projects and their deciders."""
 
 from datetime import datetime
 
@@ -25,7 +25,7 @@ from domain.project import (
 
 
 class CreateProject(Command[Project], frozen=True, kw_only=True):
-    """Begin a project with its creator as owner, and with a first team and settings where they are given."""
+    """Create a project with its creator as owner, and optionally with a team and settings."""
 
     name: str
     owner: str
@@ -34,7 +34,7 @@ class CreateProject(Command[Project], frozen=True, kw_only=True):
 
 
 class ChangeProject(Command[Project], frozen=True, kw_only=True):
-    """Change what is given of a project; `team` and `settings` are the whole new ones."""
+    """Change the given fields of a project; `team` and `settings` replace the old ones."""
 
     name: str | UnsetType = UNSET
     status: ProjectStatus | UnsetType = UNSET
@@ -50,7 +50,7 @@ async def gather_new_project(command: CreateProject, _sources: Sources) -> InPro
 def create_project(
     command: CreateProject, project: Project, _gathered: InProject, _now: datetime
 ) -> tuple[ProjectFact, ...]:
-    """Decide that a project begins. The creator stays an owner, whatever the first team says of them."""
+    """Decide the creation of a project. The creator is always an owner, whatever role the team gives them."""
     if project.status is not ProjectStatus.ABSENT:
         return ()
     facts: list[ProjectFact] = [ProjectCreated(name=command.name, owner=command.owner)]
@@ -63,7 +63,7 @@ def create_project(
 def change_project(
     command: ChangeProject, project: Project, _gathered: None, _now: datetime
 ) -> tuple[ProjectFact, ...]:
-    """Decide the facts of a change; values that are the same already add none. Raises ProjectNotActive, LastOwner."""
+    """Decide the facts of a change; unchanged values add none. Raises ProjectNotActive, LastOwner."""
     restores = command.status is ProjectStatus.ACTIVE
     changes = [
         *_rename(command, project),

@@ -1,4 +1,4 @@
-"""Every command with its decider."""
+"""All commands with their deciders."""
 
 from collections.abc import Mapping
 from typing import Final, TypeVar, cast

@@ -27,7 +27,7 @@ PAGE: Final = 1_000
 class Streams:
     """The folded streams of one process.
 
-    A cached stream may lag behind the log: the expected version and the guards of an append find that out.
+    A cached stream may lag behind the log: the expected version and the guards of an append detect that.
     """
 
     def __init__(self, log: Log, *, most_cached: int, workers: WorkerPool | None = None) -> None:
@@ -47,7 +47,7 @@ class Streams:
         return self._cache.get(stream_id.int)
 
     async def reload(self, noun: Noun[S], stream_id: UUID) -> Folded[S] | None:
-        """Read what is new of a stream, fold it onto what is cached, and return it; None for no facts of this noun."""
+        """Read the new facts of a stream, fold them onto the cached state and return it; None without facts."""
         cached = self._cache.get(stream_id.int)
         stream = None if cached is None else _narrow(noun, cached)
         if cached is not None and stream is None:
@@ -82,7 +82,7 @@ class Streams:
         return stream
 
     async def read_at(self, noun: Noun[S], stream_id: UUID, version: int) -> Folded[S] | None:
-        """Return a stream as it was at a version, from the log and past the cache; None if it is another noun's."""
+        """Return a stream as it was at a version, from the log without the cache; None if it is another noun's."""
         return await self._read_until(noun, stream_id, None, version)
 
     async def append(  # the parts of an append, by name
@@ -125,7 +125,7 @@ class Streams:
         return fold(noun, before, accepted.recorded, state=state)
 
     async def _catch_up(self, noun: Noun[S], stream: Folded[S], version: int) -> Folded[S]:
-        """Return the stream right before the facts that were appended: other facts may have come in between."""
+        """Return the stream right before the appended facts: other facts may have been appended in between."""
         try:
             return await self._read_until(noun, stream.stream_id, stream, version) or stream
         except Unavailable as fault:
@@ -153,7 +153,7 @@ class Streams:
             self._cache.put(key, stream)
 
     def forget(self, stream_id: UUID) -> None:
-        """Drop a stream that will not be asked for again soon."""
+        """Remove a stream from the cache that will not be used again soon."""
         self._cache.remove(stream_id.int)
 
 
@@ -162,7 +162,7 @@ def _version(stream: Folded[object] | None) -> int:
 
 
 def _narrow(noun: Noun[S], stream: Folded[object]) -> Folded[S] | None:
-    """Return the stream if it is of the noun: a caller may send the id of another noun's stream."""
+    """Return the stream if it belongs to the noun: a caller may send the id of another noun's stream."""
     return cast("Folded[S]", stream) if type(stream.state) is type(noun.initial) else None
 
 
@@ -190,10 +190,10 @@ async def read_graph(log: Log, workflow_id: UUID, version: int) -> Graph | None:
 
 
 class Sources:
-    """Loads what a command is decided against, each stream once; each loaded version guards the append.
+    """Loads the data of a decision, each stream once; each loaded version guards the append.
 
-    A stream that is loaded again is as it was the first time: it may have moved meanwhile, and a decision that rests on
-    two versions of one stream would pass for one on the newer.
+    A stream that is loaded again is returned as it was the first time: a decision that used two versions of one stream
+    would be guarded by the newer one only.
     """
 
     def __init__(
@@ -248,7 +248,7 @@ class Sources:
         return stream
 
     async def load_unguarded(self, noun: Noun[S], stream_id: UUID) -> Folded[S]:
-        """Return a folded stream without guarding it, for a decision that uses only what cannot change.
+        """Return a folded stream without guarding it, for a decision that uses only immutable fields.
 
         Raises the noun's not-found refusal.
         """
@@ -265,5 +265,5 @@ class Sources:
         return graph
 
     def guards(self, target: UUID) -> tuple[Guard, ...]:
-        """Return the versions that the decision rests on, but for the target's: that is the expected version."""
+        """Return the versions that the decision depends on, without the target's, which is the expected version."""
         return tuple([Guard(found.stream_id, found.version) for key, found in self._found.items() if key != target.int])

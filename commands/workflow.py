@@ -1,4 +1,4 @@
-"""The commands of workflows and how each is decided."""
+"""The commands of workflows and their deciders."""
 
 from datetime import datetime
 from functools import partial
@@ -29,7 +29,7 @@ from domain.workflow import (
 
 
 class CreateWorkflow(Command[Workflow], frozen=True, kw_only=True):
-    """Begin a workflow in a project; `graph` is the JSON as sent."""
+    """Create a workflow in a project; `graph` is the JSON as sent."""
 
     project_id: UUID
     name: str
@@ -37,7 +37,7 @@ class CreateWorkflow(Command[Workflow], frozen=True, kw_only=True):
 
 
 class ChangeWorkflow(Command[Workflow], frozen=True, kw_only=True):
-    """Change what is given of a workflow; what is given of the graph (`nodes`, `edges`) makes a new version."""
+    """Change the given fields of a workflow; given parts of the graph (`nodes`, `edges`) create a new version."""
 
     name: str | UnsetType = UNSET
     status: WorkflowStatus | UnsetType = UNSET
@@ -45,7 +45,7 @@ class ChangeWorkflow(Command[Workflow], frozen=True, kw_only=True):
 
 
 class DuplicateWorkflow(Command[Workflow], frozen=True, kw_only=True):
-    """Begin a workflow as a copy of another, perhaps in another project and under another name."""
+    """Create a workflow as a copy of another, optionally in another project and with another name."""
 
     source_id: UUID
     project_id: UUID | None = None
@@ -53,7 +53,7 @@ class DuplicateWorkflow(Command[Workflow], frozen=True, kw_only=True):
 
 
 async def load_known_references(sources: Sources, project_id: UUID, named: References) -> KnownReferences:
-    """Load what a graph refers to; only active assets and workflows of the same project count as known."""
+    """Load the references of a graph; only active assets and workflows of the same project count as known."""
     assets: dict[UUID, str] = {}
     for asset_id in named.assets:
         asset = await sources.find(ASSET, asset_id)
@@ -68,7 +68,7 @@ async def load_known_references(sources: Sources, project_id: UUID, named: Refer
 
 
 class NewWorkflow(InProject, frozen=True, kw_only=True):
-    """What a workflow begins with: the assets and workflows that its graph may refer to.
+    """Data of a new workflow: the assets and workflows that its graph may refer to.
 
     `checked` is the graph if it was checked already, because that takes long.
     """
@@ -85,7 +85,7 @@ async def _check_if_slow(sources: Sources, graph: dict[str, Any], known: KnownRe
 
 
 async def gather_new_workflow(command: CreateWorkflow, sources: Sources) -> NewWorkflow:
-    """Load the project, which must be active, and what the graph refers to."""
+    """Load the project, which must be active, and the references of the graph."""
     await sources.load_active_project(command.project_id)
     known = await load_known_references(sources, command.project_id, find_raw_references(command.graph))
     checked = await _check_if_slow(sources, command.graph, known)
@@ -95,7 +95,7 @@ async def gather_new_workflow(command: CreateWorkflow, sources: Sources) -> NewW
 def create_workflow(
     command: CreateWorkflow, workflow: Workflow, gathered: NewWorkflow, _now: datetime
 ) -> tuple[WorkflowFact, ...]:
-    """Decide that a workflow begins. Raises GraphUnacceptable with every problem of the graph at once."""
+    """Decide the creation of a workflow. Raises GraphUnacceptable with all problems of the graph."""
     if workflow.status is not WorkflowStatus.ABSENT:
         return ()
     graph = gathered.checked or check_graph(command.graph, gathered.known)
@@ -103,7 +103,7 @@ def create_workflow(
 
 
 class ChangeSources(Struct, frozen=True, kw_only=True):
-    """What a change rests on: what the graph may refer to, and the whole new graph if it was checked already."""
+    """Data of a change: the references of the graph, and the whole new graph if it was checked already."""
 
     known: KnownReferences = KnownReferences(assets={}, workflows=frozenset())
     checked: Graph | None = None
@@ -124,7 +124,7 @@ async def gather_workflow_change(command: ChangeWorkflow, sources: Sources) -> C
 def change_workflow(
     command: ChangeWorkflow, workflow: Workflow, gathered: ChangeSources, _now: datetime
 ) -> tuple[WorkflowFact, ...]:
-    """Decide the facts of a change; values that are the same already add none.
+    """Decide the facts of a change; unchanged values add none.
 
     A graph given in part keeps the rest of the old one (RFC 7396). Raises GraphUnacceptable, WorkflowNotActive.
     """
@@ -143,7 +143,7 @@ def change_workflow(
 
 
 class DuplicationSources(NewWorkflow, frozen=True, kw_only=True):
-    """What a copy is made from, as loaded."""
+    """Data of a copy: the source workflow and its graph."""
 
     name: str
     version: int
@@ -151,7 +151,7 @@ class DuplicationSources(NewWorkflow, frozen=True, kw_only=True):
 
 
 async def gather_duplication(command: DuplicateWorkflow, sources: Sources) -> DuplicationSources:
-    """Load the source, the project that the copy goes to, and what the graph refers to as seen from there."""
+    """Load the source, the target project, and the references of the graph as seen from there."""
     source = await sources.load(WORKFLOW, command.source_id)
     project_id = command.project_id or source.project_id or command.source_id
     await sources.load_active_project(project_id)
@@ -175,7 +175,7 @@ def to_json_graph(graph: Graph) -> dict[str, Any]:
 def duplicate_workflow(
     command: DuplicateWorkflow, workflow: Workflow, copied: DuplicationSources, _now: datetime
 ) -> tuple[WorkflowFact, ...]:
-    """Decide that a copy begins. Raises GraphUnacceptable where the target project lacks what the graph refers to."""
+    """Decide the creation of a copy. Raises GraphUnacceptable if the target project lacks a reference of the graph."""
     if workflow.status is not WorkflowStatus.ABSENT:
         return ()
     return (

@@ -12,7 +12,7 @@ from domain.refusal import Refusal, RefusalKind
 
 
 class AnnouncementStatus(StrEnum):
-    """Where an announcement is in its life; `absent` before its first fact."""
+    """Lifecycle of an announcement; `absent` before its first fact."""
 
     ABSENT = "absent"
     PUBLISHED = "published"
@@ -20,7 +20,7 @@ class AnnouncementStatus(StrEnum):
 
 
 class AnnouncementLevel(StrEnum):
-    """How urgent an announcement is."""
+    """Urgency of an announcement."""
 
     INFO = "info"
     WARNING = "warning"

@@ -13,7 +13,7 @@ from domain.refusal import Refusal, RefusalKind
 
 
 class ApiKeyStatus(StrEnum):
-    """Where an API key is in its life; `absent` before its first fact. A key that has expired stays `active`."""
+    """Lifecycle of an API key; `absent` before its first fact. A key that has expired stays `active`."""
 
     ABSENT = "absent"
     ACTIVE = "active"

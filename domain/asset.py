@@ -12,7 +12,7 @@ from domain.refusal import Problem, Refusal, RefusalKind
 
 
 class AssetType(StrEnum):
-    """What an asset is for."""
+    """Kind of asset."""
 
     PROMPT = "prompt"
     DATASET = "dataset"
@@ -20,7 +20,7 @@ class AssetType(StrEnum):
 
 
 class AssetStatus(StrEnum):
-    """Where an asset is in its life; `absent` before its first fact."""
+    """Lifecycle of an asset; `absent` before its first fact."""
 
     ABSENT = "absent"
     ACTIVE = "active"
@@ -28,7 +28,7 @@ class AssetStatus(StrEnum):
 
 
 class AssetCreated(Fact, frozen=True, kw_only=True, tag="asset.created"):
-    """An asset began with version 1 of its content."""
+    """An asset was created with version 1 of its content."""
 
     type: AssetType
     label: str
@@ -37,7 +37,7 @@ class AssetCreated(Fact, frozen=True, kw_only=True, tag="asset.created"):
 
 
 class AssetRelabelled(Fact, frozen=True, kw_only=True, tag="asset.relabelled"):
-    """An asset got another label."""
+    """The label of an asset was changed."""
 
     label: str
 
@@ -49,21 +49,21 @@ class AssetMetadataChanged(Fact, frozen=True, kw_only=True, tag="asset.metadata-
 
 
 class AssetContentRevised(Fact, frozen=True, kw_only=True, tag="asset.content-revised"):
-    """A new immutable version of the content."""
+    """A new immutable version of the content was added."""
 
     version: int
     content: Payload
 
 
 class AssetArchived(Fact, frozen=True, kw_only=True, tag="asset.archived"):
-    """An asset was put away: new graphs cannot refer to it."""
+    """An asset was archived: new graphs cannot refer to it."""
 
 
 AssetFact = AssetCreated | AssetRelabelled | AssetMetadataChanged | AssetContentRevised | AssetArchived
 
 
 class Asset(Struct, frozen=True, kw_only=True):
-    """An asset as its facts tell it. `version` counts contents from 1 and is not the stream's version."""
+    """The state of an asset, folded from its facts. `version` counts contents from 1, not facts."""
 
     status: AssetStatus = AssetStatus.ABSENT
     type: AssetType = AssetType.PROMPT
@@ -74,29 +74,29 @@ class Asset(Struct, frozen=True, kw_only=True):
 
 
 class AssetNotFound(Refusal):
-    """There is no such asset."""
+    """The asset does not exist, or belongs to another workspace."""
 
     code = "asset_not_found"
     kind = RefusalKind.MISSING
 
 
 class AssetNotActive(Refusal):
-    """The asset is archived."""
+    """The asset is archived; create a new one."""
 
     code = "asset_not_active"
 
 
 class AssetContentUnacceptable(Refusal):
-    """The content is not what an asset of this type holds."""
+    """The content is not valid for an asset of this type."""
 
     code = "asset_content_unacceptable"
     kind = RefusalKind.UNACCEPTABLE
 
 
 def check_content(asset_type: AssetType, content: object) -> None:
-    """Refuse what no step could use; null is none yet. Raises AssetContentUnacceptable."""
+    """Refuse content that no step could use; null means no content yet. Raises AssetContentUnacceptable."""
     if asset_type is AssetType.PROMPT and content is not None and not isinstance(content, str):
-        wanted = "the content of a prompt asset is text, a template: a JSON string, or null where there is none yet"
+        wanted = "The content of a prompt asset must be a template as a JSON string, or null if there is none yet"
         raise AssetContentUnacceptable(problems=(Problem("/content", wanted),))
 
 
@@ -125,7 +125,7 @@ def evolve(asset: Asset, fact: AssetFact) -> Asset:
 
 
 def get_new_content(fact: AssetFact) -> tuple[int, Payload] | None:
-    """Return the version and the content that a fact brought, if it brought one."""
+    """Return the version and the content that a fact adds, None if it adds none."""
     match fact:
         case AssetCreated():
             return 1, fact.content

@@ -1,4 +1,4 @@
-"""The catalogue of all facts, and which noun's stream each belongs to."""
+"""The catalogue of all facts, and the kind of stream that each belongs to."""
 
 from domain.announcement import AnnouncementFact
 from domain.api_key import ApiKeyFact

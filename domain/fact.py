@@ -1,4 +1,4 @@
-"""What every fact has in common, and how a field says that it may hold personal data."""
+"""Base class of all facts, and the annotation for fields that may hold personal data."""
 
 from typing import Annotated
 
@@ -11,10 +11,10 @@ PersonalText = Annotated[str, Meta(extra={PERSONAL: True})]
 
 
 class Fact(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="fact", gc=False):
-    """Something that happened and is never edited. Its tag is its topic; unknown fields are ignored when read.
+    """A domain event: it is never edited. Its tag is its topic; unknown fields are ignored when decoded.
 
-    Facts, and what is made of plain data alone, can be in no cycle of references: so the garbage collector need not
-    look at them (`gc=False`). Under load it looked at half as much, half as often.
+    `gc=False`: facts hold plain data only, so they cannot be part of a reference cycle and the garbage collector need
+    not track them. Under load it then tracked half as many objects and ran half as often.
     """
 
 

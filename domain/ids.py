@@ -11,9 +11,9 @@ Prefix = Literal["ws", "prj", "wf", "ast", "run", "key", "ins", "ann"]
 
 
 def from_uuid(prefix: Prefix, uuid: UUID) -> str:
-    """Write an id as people and programs see it, for example `run_01h455vb4pex5vsknk084sn02q`.
+    """Return the public form of an id, for example `run_01h455vb4pex5vsknk084sn02q`.
 
-    By the library's own alphabet, and without an object of its class: 0.2 µs in place of 1.2.
+    Encoded with the library's alphabet, but without an object of its class: 0.2 µs instead of 1.2.
     """
     return f"{prefix}_{encode(uuid.int.to_bytes(16, 'big'))}"
 
@@ -31,4 +31,4 @@ def to_uuid(prefix: Prefix, text: str) -> UUID:
 
 
 def _describe_malformed_id(prefix: Prefix, text: str) -> str:
-    return f"'{text[:90]}' is not an id of the form {prefix}_… (26 letters and digits, as Callsheet makes them)"
+    return f"'{text[:90]}' is not an id of the form {prefix}_… (26 letters and digits)"

@@ -7,7 +7,7 @@ JSON_DEPTH_MAX: Final = 100
 
 
 def is_within_bounds(data: object, *, items_max: int, length_max: int, depth_max: int = JSON_DEPTH_MAX) -> bool:
-    """Return whether JSON data keeps to bounds: values in all, values in one list or object, and depth.
+    """Return whether JSON data is within bounds: total number of values, values in one list or object, and depth.
 
     Walks level by level instead of recursing: deep data would exhaust the stack (inside of the CEL library this ends
     the process).

@@ -1,4 +1,4 @@
-"""Projects: creator workspaces with a team; their facts and how a project's state follows from them."""
+"""Projects: creator workspaces with a team; their facts and state."""
 
 from enum import StrEnum
 from typing import assert_never
@@ -11,7 +11,7 @@ from domain.refusal import Refusal, RefusalKind
 
 
 class Role(StrEnum):
-    """What a team member may do; the gateway's permissions follow from it."""
+    """Role of a team member; it decides their permissions."""
 
     OWNER = "owner"
     EDITOR = "editor"
@@ -20,7 +20,7 @@ class Role(StrEnum):
 
 
 class ProjectStatus(StrEnum):
-    """Where a project is in its life; `absent` before its first fact."""
+    """Lifecycle of a project; `absent` before its first fact."""
 
     ABSENT = "absent"
     ACTIVE = "active"
@@ -28,20 +28,20 @@ class ProjectStatus(StrEnum):
 
 
 class ProjectCreated(Fact, frozen=True, kw_only=True, tag="project.created"):
-    """A project began, with its creator as the first owner."""
+    """A project was created, with its creator as the first owner."""
 
     name: str
     owner: str
 
 
 class ProjectRenamed(Fact, frozen=True, kw_only=True, tag="project.renamed"):
-    """A project got another name."""
+    """A project was renamed."""
 
     name: str
 
 
 class ProjectArchived(Fact, frozen=True, kw_only=True, tag="project.archived"):
-    """A project was put away: nothing new starts in it."""
+    """A project was archived: nothing new can start in it."""
 
 
 class ProjectRestored(Fact, frozen=True, kw_only=True, tag="project.restored"):
@@ -62,7 +62,7 @@ class MemberAdded(Fact, frozen=True, kw_only=True, tag="project.member-added"):
 
 
 class MemberRoleChanged(Fact, frozen=True, kw_only=True, tag="project.member-role-changed"):
-    """A member may now do other things."""
+    """The role of a member was changed."""
 
     user_id: str
     role: Role
@@ -87,7 +87,7 @@ ProjectFact = (
 
 
 class Project(Struct, frozen=True, kw_only=True):
-    """A project as its facts tell it. `team` maps a user id to a role, in order of joining."""
+    """The state of a project, folded from its facts. `team` maps a user id to a role, in order of joining."""
 
     status: ProjectStatus = ProjectStatus.ABSENT
     name: str = ""
@@ -96,20 +96,20 @@ class Project(Struct, frozen=True, kw_only=True):
 
 
 class ProjectNotFound(Refusal):
-    """There is no such project."""
+    """The project does not exist, or belongs to another workspace."""
 
     code = "project_not_found"
     kind = RefusalKind.MISSING
 
 
 class ProjectNotActive(Refusal):
-    """The project is archived; restore it first."""
+    """The project is archived. Restore it first."""
 
     code = "project_not_active"
 
 
 class LastOwner(Refusal):
-    """A project needs an owner: the last one cannot go."""
+    """A project needs at least one owner. Add another owner before you remove the last one or change their role."""
 
     code = "last_owner"
 

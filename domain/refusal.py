@@ -7,22 +7,22 @@ from msgspec import Struct
 
 
 class RefusalKind(StrEnum):
-    """What the caller can do about a refusal; the gateway maps each kind to one HTTP status."""
+    """Kind of a refusal, by what the caller can do about it; the gateway maps each kind to one HTTP status."""
 
     MISSING = "missing"
-    """The thing does not exist, or not for this caller."""
+    """The resource does not exist, or is not visible to this caller."""
     CONFLICT = "conflict"
-    """The thing is not in a state that allows this."""
+    """The state of the resource does not allow this."""
     UNACCEPTABLE = "unacceptable"
-    """The request is well formed, but what it asks for cannot be."""
+    """The request is well formed, but its content is not valid."""
     STALE = "stale"
     """The request names a version (If-Match) that is no longer the current one."""
     FORBIDDEN = "forbidden"
-    """The caller may see the thing, but not do this."""
+    """The caller may read the resource, but not do this."""
 
 
 class Problem(Struct, frozen=True):
-    """One fault in what a caller sent; `pointer` is a JSON pointer (RFC 6901) into the request body."""
+    """A problem in a request; `pointer` is a JSON pointer (RFC 6901) into the request body."""
 
     pointer: str
     message: str
@@ -35,7 +35,7 @@ class Refusal(Exception):  # noqa: N818  # a refusal is an answer, not an error
     kind: ClassVar[RefusalKind] = RefusalKind.CONFLICT
 
     def __init__(self, detail: str | None = None, problems: tuple[Problem, ...] = ()) -> None:
-        """Create the refusal; `detail` says more than the docstring where there is more to say."""
+        """Create the refusal; `detail` replaces the docstring as the message."""
         self.detail = detail if detail is not None else (type(self).__doc__ or "")
         self.problems = problems
         super().__init__(self.detail)

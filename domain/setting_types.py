@@ -1,4 +1,4 @@
-"""What a setting can be: numbers with their bounds, secrets, and variables with names of their own."""
+"""Types of settings: numbers with bounds, secrets, and variables with names of their own."""
 
 from typing import Annotated, ClassVar
 
@@ -7,19 +7,19 @@ from msgspec import Meta
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Milliseconds = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]  # a year: infinity is no time to wait
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]  # a year: an infinite time is not a valid timeout
 Bytes = Annotated[int, Meta(ge=1)]
 
 
 class Secret:
-    """A text that is kept out of logs and tracebacks; `reveal` gives it."""
+    """A text that is kept out of logs and tracebacks; `reveal` returns it."""
 
     characters_min: ClassVar[int] = 1
 
     def __init__(self, text: str) -> None:
-        """Keep the text. Raises ValueError when it is too short for its use."""
+        """Create the secret. Raises ValueError if the text is too short for its use."""
         if len(text) < self.characters_min:
-            raise ValueError(f"a secret of this kind has at least {self.characters_min} characters")
+            raise ValueError(f"must have at least {self.characters_min} characters")
         self._text = text
 
     def __repr__(self) -> str:
@@ -37,5 +37,5 @@ class SigningSecret(Secret):
 
 
 def override_variable(variable: str) -> Meta:
-    """Name the variable of a field that does not follow the rule, because others named it first."""
+    """Name the variable of a field that does not follow the rule, because other software has defined it."""
     return Meta(extra={"variable": variable})

@@ -7,17 +7,17 @@ from typing import Final
 
 NAMES_MAX: Final = 40
 LONGEST_NAME: Final = 100
-"""Longer names are not compared, since comparing takes time by the square of their lengths."""
+"""Longer names are not compared, because the comparison is quadratic in their lengths."""
 
 
 def format_names(known: Iterable[str]) -> str:
-    """Write known names for a message, up to 40 of them."""
+    """Format known names for a message, up to 40 of them."""
     names = list(islice(known, NAMES_MAX + 1))
     return ", ".join(names[:NAMES_MAX]) + (", …" if len(names) > NAMES_MAX else "")
 
 
 def suggest_name(name: str, known: Iterable[str], most: int = NAMES_MAX) -> str:
-    """Return `; did you mean …?` with the known name that is nearest, of `most`, and nothing where none is near."""
+    """Return `; did you mean …?` with the most similar known name, or an empty string if none is similar."""
     similar = find_similar(name, known, most)
     return f"; did you mean {similar}?" if similar is not None else ""
 

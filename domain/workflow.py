@@ -13,7 +13,7 @@ from domain.refusal import Refusal, RefusalKind
 
 
 class WorkflowStatus(StrEnum):
-    """Where a workflow is in its life; `absent` before its first fact."""
+    """Lifecycle of a workflow; `absent` before its first fact."""
 
     ABSENT = "absent"
     ACTIVE = "active"
@@ -21,7 +21,7 @@ class WorkflowStatus(StrEnum):
 
 
 class WorkflowCreated(Fact, frozen=True, kw_only=True, tag="workflow.created"):
-    """A workflow began with version 1 of its graph, perhaps as a copy of a version of another."""
+    """A workflow was created with version 1 of its graph, possibly as a copy of a version of another."""
 
     name: str
     graph: Graph
@@ -30,27 +30,27 @@ class WorkflowCreated(Fact, frozen=True, kw_only=True, tag="workflow.created"):
 
 
 class WorkflowRenamed(Fact, frozen=True, kw_only=True, tag="workflow.renamed"):
-    """A workflow got another name; its version stays."""
+    """A workflow was renamed; its version is unchanged."""
 
     name: str
 
 
 class WorkflowGraphRevised(Fact, frozen=True, kw_only=True, tag="workflow.graph-revised"):
-    """A new immutable version of the graph, whole."""
+    """A new immutable version of the whole graph was added."""
 
     version: int
     graph: Graph
 
 
 class WorkflowArchived(Fact, frozen=True, kw_only=True, tag="workflow.archived"):
-    """A workflow was put away: it cannot be run any more."""
+    """A workflow was archived: it cannot be run any more."""
 
 
 WorkflowFact = WorkflowCreated | WorkflowRenamed | WorkflowGraphRevised | WorkflowArchived
 
 
 class Workflow(Struct, frozen=True, kw_only=True):
-    """A workflow as its facts tell it. `version` counts graphs from 1 and is not the stream's version."""
+    """The state of a workflow, folded from its facts. `version` counts graphs from 1, not facts."""
 
     status: WorkflowStatus = WorkflowStatus.ABSENT
     name: str = ""
@@ -60,14 +60,14 @@ class Workflow(Struct, frozen=True, kw_only=True):
 
 
 class WorkflowNotFound(Refusal):
-    """There is no such workflow."""
+    """The workflow does not exist, or belongs to another workspace."""
 
     code = "workflow_not_found"
     kind = RefusalKind.MISSING
 
 
 class WorkflowNotActive(Refusal):
-    """The workflow is archived."""
+    """The workflow is archived; create a new one."""
 
     code = "workflow_not_active"
 
@@ -94,7 +94,7 @@ def evolve(workflow: Workflow, fact: WorkflowFact) -> Workflow:
 
 
 def get_new_graph(fact: WorkflowFact) -> tuple[int, Graph] | None:
-    """Return the version and the graph that a fact brought, if it brought one."""
+    """Return the version and the graph that a fact adds, None if it adds none."""
     match fact:
         case WorkflowCreated():
             return 1, fact.graph

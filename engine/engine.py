@@ -46,12 +46,12 @@ MOVED_BY_PEOPLE: Final = (StepDecided, RunRetried, RunSignalled)
 """What people do to a run that the engine has to act on."""
 
 MAKES_DUE: Final = (StepWaiting, StepFailed)
-"""What may make a step due by the clock (see `projections.read_models.timers.read_due_at`)."""
+"""Facts that may make a step due by the clock (see `projections.read_models.timers.read_due_at`)."""
 
 OBSERVED: Final[frozenset[type[Fact]]] = frozenset(
     {RunStarted, RunCancelRequested, *MOVED_BY_PEOPLE, *MAKES_DUE, *RUN_ENDS}
 )
-"""All that an engine acts on."""
+"""All facts on which an engine acts."""
 
 OBSERVED_AGAIN_EVENTS: Final = 10_000
 """How far behind the runs the timers' read model may be for its missing timers to be read from the log at start."""
@@ -102,8 +102,8 @@ class Engine:
         self._logger = structlog.get_logger("engine")
 
     @property
-    def stuck(self) -> dict[UUID, str]:
-        """Return the runs that this engine gave up because of a fault, with the fault; health shows them."""
+    def stuck_runs(self) -> dict[UUID, str]:
+        """Return the runs that this engine stopped driving because of a fault, with the fault; health lists them."""
         return self._stuck
 
     @property

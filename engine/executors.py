@@ -52,7 +52,7 @@ from store.tracing import Spans
 T = TypeVar("T")
 ENCODED_INLINE_BYTES: Final = 256 * 1024
 LARGE_OUTPUTS_AT_ONCE: Final = 8
-"""Each holds up to 16 MB on its way to the content store: 500 steps that end together must not hold 8 GB."""
+"""Maximum number of concurrent writes to the content store: each holds up to 16 MB of memory."""
 BUG: Final = "Internal error in Callsheet; see the engine's log"
 
 

@@ -41,7 +41,7 @@ class NewAnnouncement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Withdrawal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Nothing is needed to withdraw an announcement."""
+    """Body of a withdrawal: no field is needed."""
 
 
 class AnnouncementBody(Struct, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ class AnnouncementBody(Struct, frozen=True, kw_only=True):
 
 
 class AnnouncementQuery(Struct, frozen=True, kw_only=True):
-    """Which announcements to list."""
+    """Query of a list of announcements."""
 
     page: PageRequest
     status: AnnouncementStatus | None = None

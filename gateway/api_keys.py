@@ -48,7 +48,7 @@ class NewApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Revocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Nothing is needed to revoke a key."""
+    """Body of a revocation: no field is needed."""
 
 
 class ApiKeyBody(Struct, frozen=True, kw_only=True):
@@ -71,7 +71,7 @@ class ApiKeyBody(Struct, frozen=True, kw_only=True):
 
 
 class ApiKeyQuery(Struct, frozen=True, kw_only=True):
-    """Which API keys to list."""
+    """Query of a list of API keys."""
 
     page: PageRequest
     status: ApiKeyStatus | None = None

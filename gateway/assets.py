@@ -85,7 +85,7 @@ class AssetBody(Struct, frozen=True, kw_only=True):
 
 
 class AssetQuery(Struct, frozen=True, kw_only=True):
-    """Which assets to list. `label` matches exactly."""
+    """Query of a list of assets. `label` matches exactly."""
 
     page: PageRequest
     status: AssetStatus | None = None

@@ -1,4 +1,4 @@
-"""Every operation of the gateway, and the OpenAPI document that describes them. What is not listed is not reachable."""
+"""All operations of the gateway, and the OpenAPI document that describes them; an unlisted one is not reachable."""
 
 from functools import cache
 from typing import Final

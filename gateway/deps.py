@@ -1,4 +1,4 @@
-"""What the gateway depends on; created by `callsheet.wiring.core`."""
+"""Dependencies of the gateway; created by `callsheet.wiring.core`."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

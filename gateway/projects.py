@@ -83,7 +83,7 @@ class ProjectBody(Struct, frozen=True, kw_only=True):
 
 
 class ProjectQuery(Struct, frozen=True, kw_only=True):
-    """Which projects to list. `name` matches exactly."""
+    """Query of a list of projects. `name` matches exactly."""
 
     page: PageRequest
     status: ProjectStatus | None = None

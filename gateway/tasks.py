@@ -22,7 +22,7 @@ from projections.read_models.tasks_view import Assigned, Task, TaskFilters, Task
 
 
 class TaskQuery(Struct, frozen=True, kw_only=True):
-    """Which tasks to list. `assigned=all` adds those of other people in the caller's projects."""
+    """Query of a list of tasks. `assigned=all` adds those of other people in the caller's projects."""
 
     page: PageRequest
     assigned: Assigned = Assigned.ME

@@ -58,5 +58,5 @@ class RebuildSettings(Struct, frozen=True, kw_only=True):
 
     @property
     def near_events(self) -> int:
-        """How far behind a rebuild may be to begin to swap: at most one page."""
+        """Lag in events at which a rebuild begins to swap: at most one page."""
         return min(self.page_events, self.swap_events_max)

@@ -1,4 +1,4 @@
-"""The content store: what is too large for a fact, kept by workspace and SHA-256 before the fact that refers to it."""
+"""The content store: values too large for a fact, by workspace and SHA-256; written before the fact refers to them."""
 
 import hashlib
 import hmac
@@ -23,14 +23,14 @@ PUT: Final = """
 insert into contents (workspace_id, sha256, media_type, bytes) values (%b, %b, %b, %b)
 on conflict (workspace_id, sha256) do nothing
 """
-"""Keep a content, unless the workspace has it already; on disk once it is answered."""
+"""Insert a content, unless the workspace has it already; durable when the statement returns."""
 
 GET: Final = "select bytes, media_type from contents where workspace_id = %b and sha256 = %b"
 """Read a content of a workspace."""
 
 
 class ContentStore(Protocol):
-    """Where contents are kept. What was put once is never changed."""
+    """The port to stored contents, which never change."""
 
     async def put(self, workspace_id: UUID, content: bytes, media_type: str, digest_key: bytes | None = None) -> str:
         """Keep a content durably and return its reference; the first media type stands.

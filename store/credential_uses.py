@@ -1,4 +1,4 @@
-"""When credentials were last used: remembered in memory, and written at intervals, so that no request waits for it."""
+"""Times of the last use of credentials: kept in memory, and written at intervals, so that no request waits for it."""
 
 import asyncio
 from collections.abc import Sequence

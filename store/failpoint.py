@@ -7,4 +7,4 @@ FailPointHook = Callable[[str], None]
 
 
 def noop(_name: str) -> None:
-    """Do nothing: outside of tests no failpoint is set."""
+    """Return at once: outside of tests no failpoint is set."""

@@ -1,4 +1,4 @@
-"""Round robin between workspaces: of those that have something waiting each is served one item in its turn."""
+"""Round robin between workspaces: each that has queued items is served one item in its turn."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, KeysView
@@ -13,9 +13,9 @@ def _any_workspace(_workspace_id: UUID) -> bool:
 
 
 class RoundRobin(Generic[T]):
-    """One queue a workspace. Put, take and remove take constant time, however much waits.
+    """One queue a workspace. `enqueue`, `take` and `remove` take constant time, however many items are queued.
 
-    A workspace that is new goes behind the others, and so does one that was served.
+    A new workspace is added at the end, and a workspace that was served moves to the end.
     """
 
     def __init__(self) -> None:
@@ -24,24 +24,24 @@ class RoundRobin(Generic[T]):
         self._queues: OrderedDict[UUID, OrderedDict[T, None]] = OrderedDict()
 
     def __bool__(self) -> bool:
-        """Return whether anything waits."""
+        """Return whether any item is queued."""
         return bool(self._queues)
 
     @property
     def workspaces(self) -> KeysView[UUID]:
-        """Return the workspaces that have something waiting."""
+        """Return the workspaces with queued items."""
         return self._queues.keys()
 
     def waiting(self, workspace_id: UUID) -> int:
-        """Return how many items of a workspace wait."""
+        """Return how many items of a workspace are queued."""
         return len(self._queues.get(workspace_id, ()))
 
-    def put(self, workspace_id: UUID, item: T) -> None:
-        """Append an item to its workspace's queue; one that waits there already keeps its place."""
+    def enqueue(self, workspace_id: UUID, item: T) -> None:
+        """Append an item to its workspace's queue; an item that is queued already keeps its place."""
         self._queues.setdefault(workspace_id, OrderedDict()).setdefault(item)
 
     def remove(self, workspace_id: UUID, item: T) -> None:
-        """Remove an item from its queue if it is still there; no workspace loses a turn by it."""
+        """Remove an item from its queue if it is still there; no workspace loses a turn."""
         queue = self._queues.get(workspace_id)
         if queue is None or item not in queue:
             return

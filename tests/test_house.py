@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import statistics
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,11 @@ LOCKS = tuple(sorted((TOP / "locks").glob("*.lock")))
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 40
 FUNCTION_LINES_MEDIAN_MAX = 8
+FOLDER_FILES_MAX = 17
+
+# The one call of the log, and the ways to it: one command, the commands of a turn, and late costs of children, which
+# have no decider yet.
+APPENDING = ("commands/repository.py", "commands/handler.py", "commands/runs/turn.py", "engine/children/late_costs.py")
 
 
 class Function(Struct, frozen=True, kw_only=True):
@@ -42,6 +48,12 @@ def test_no_file_is_longer_than_its_cap() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in sources(FOLDERS, ".py", ".sql")}
     long = [f"{path.relative_to(TOP)}: {n} lines" for path, n in lengths.items() if n > FILE_LINES_MAX]
     assert not long, f"longer than {FILE_LINES_MAX} lines: {long}"
+
+
+def test_no_folder_has_more_files_than_its_cap() -> None:
+    files = Counter(path.parent for path in sources(FOLDERS, ".py") if path.name != "__init__.py")
+    full = [f"{folder.relative_to(TOP)}: {n} files" for folder, n in files.items() if n > FOLDER_FILES_MAX]
+    assert not full, f"more than {FOLDER_FILES_MAX} Python files, divide these by concern: {full}"
 
 
 def test_no_function_is_longer_than_its_cap() -> None:
@@ -87,6 +99,21 @@ def test_only_the_store_has_statements_on_the_events_table() -> None:
     assert not found, f"these belong into store/log/queries.py: {found}"
 
 
+def test_facts_are_appended_in_one_place() -> None:
+    """Only an awaited `append` can reach the log (that of a list is not awaited), and only with an `Append`."""
+    found: set[str] = set()
+    for path in sources(tuple(folder for folder in PRODUCT if folder != "store"), ".py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case (
+                    ast.Await(value=ast.Call(func=ast.Attribute(attr="append"))) | ast.Call(func=ast.Name(id="Append"))
+                ):
+                    found.add(str(path.relative_to(TOP)))
+                case _:
+                    pass
+    assert found == set(APPENDING), f"facts go through a decider and `Streams.append`: {found ^ set(APPENDING)}"
+
+
 def test_locks_name_versions_and_hashes_and_no_place() -> None:
     line = re.compile(r"[a-z0-9][a-z0-9._-]*==[^ ]+( ; [^\\]+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?")
     assert LOCKS, "no lock files"
@@ -101,9 +128,9 @@ def test_locks_name_versions_and_hashes_and_no_place() -> None:
 
 def test_the_lock_of_node_names_hashes_and_no_place() -> None:
     lock = TOP / "examples" / "subscribers" / "typescript" / "package-lock.json"
-    packages = {name: one for name, one in json.loads(lock.read_text())["packages"].items() if name}
+    packages = {name: package for name, package in json.loads(lock.read_text())["packages"].items() if name}
     assert len(packages) >= 5
-    assert [name for name, one in packages.items() if not one["integrity"].startswith("sha512-")] == []
+    assert [name for name, package in packages.items() if not package["integrity"].startswith("sha512-")] == []
     assert "://" not in lock.read_text()
 
 

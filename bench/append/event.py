@@ -32,7 +32,7 @@ METADATA_TEXT: Final = msgspec.json.encode(METADATA).decode()
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """What one event carries, in bytes."""
+    """Sizes of one event in bytes."""
 
     topic: str
     state_bytes: int

@@ -30,7 +30,7 @@ class Load(Struct, frozen=True, kw_only=True):
 
 
 class ConflictCount(Struct, kw_only=True):
-    """What became of every command of a load in which each hundredth comes too late."""
+    """Outcomes of a load in which each hundredth command expects an outdated version."""
 
     accepted: int = 0
     conflicting_sent: int = 0
@@ -53,7 +53,7 @@ def measure(conninfo: str, load: Load) -> Figures:
 
 
 def measure_conflicts(conninfo: str, load: Load) -> ConflictResult:
-    """Do the same while every hundredth command expects a version that its stream has passed."""
+    """Measure the same load while every hundredth command expects an outdated version."""
     return uvloop.run(_measure_conflicts(conninfo, load))
 
 
@@ -89,9 +89,9 @@ async def _serving(conninfo: str) -> AsyncGenerator[Log]:
     """Open a log and serve its appends; it is connected when the block begins."""
     log = Log(conninfo, StoreSettings())
     log.wake_others = False  # as in the product when no other process listens: nobody pays for a NOTIFY
-    async with log.opened(), asyncio.TaskGroup() as group:
+    async with log.open_readers(), asyncio.TaskGroup() as group:
         server = group.create_task(log.run())
-        await log.connected()
+        await log.wait_until_connected()
         yield log
         server.cancel()
 

@@ -38,7 +38,7 @@ SCRIPT: Final = (
 
 
 class PgbenchFigures(Struct, frozen=True, kw_only=True):
-    """What pgbench says at one number of clients; it gives the mean latency only."""
+    """Figures of pgbench at one number of clients; it reports only the mean latency."""
 
     clients: int
     appends_per_second: float

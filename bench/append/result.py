@@ -1,4 +1,4 @@
-"""What `bench append` found out, as it is written to stdout, and the bars that it is held to."""
+"""Result of `bench append` as written to stdout, and the bars that it must reach."""
 
 import statistics
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ COLLAPSE: Final = 0.6
 
 
 class Rounds(Struct, kw_only=True):
-    """What each measurement gave, round by round; by how many were in flight, by threads, by clients."""
+    """Figures of each measurement by round; by commands in flight, by threads, or by clients."""
 
     empty: dict[int, list[Figures]]
     grown: dict[int, list[Figures]]
@@ -79,7 +79,7 @@ class Conflicts(Struct, frozen=True, kw_only=True):
 
 
 class AppendResult(Struct, frozen=True, kw_only=True):
-    """Everything that `bench append` found out."""
+    """The whole result of `bench append`."""
 
     bench: str
     quick: bool

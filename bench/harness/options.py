@@ -24,7 +24,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 class AppendPlan(Struct, frozen=True, kw_only=True):
-    """How long and how often `append` measures."""
+    """Durations and rounds of `append`."""
 
     seconds: float = 4.0
     warm_up_seconds: float = 1.0
@@ -33,7 +33,7 @@ class AppendPlan(Struct, frozen=True, kw_only=True):
 
 
 class RunsPlan(Struct, frozen=True, kw_only=True):
-    """How long `runs` measures."""
+    """Durations of `runs`."""
 
     seconds: float = 6.0
     warm_up_seconds: float = 2.0

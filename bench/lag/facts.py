@@ -1,4 +1,4 @@
-"""What `bench lag` appends: the facts of runs of three steps, in appends as an engine makes them."""
+"""The facts that `bench lag` appends: those of runs with three steps, in the appends that an engine would send."""
 
 from datetime import UTC, datetime
 from typing import Final

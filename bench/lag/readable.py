@@ -52,15 +52,15 @@ class Committed(Struct, frozen=True):
 
 
 class Watched:
-    """When each projection was first seen to stand where it did."""
+    """Observed checkpoints: when each projection was first seen at each position."""
 
     def __init__(self) -> None:
         """Create it without observations."""
         self._positions: dict[str, list[int]] = {}
         self._times: dict[str, list[float]] = {}
 
-    def saw(self, projection: str, position: int, at: float) -> None:
-        """Read the checkpoint of one projection once."""
+    def record_checkpoint(self, projection: str, position: int, at: float) -> None:
+        """Record the checkpoint of a projection as read at a time."""
         positions = self._positions.setdefault(projection, [0])
         if position > positions[-1]:
             positions.append(position)
@@ -100,10 +100,10 @@ async def _ready(conninfo: str, *, relay_only: bool) -> None:
 async def _measure(conninfo: str, rate: int, seconds: float) -> Readable:
     log = Log(conninfo, StoreSettings())
     watched = Watched()
-    async with log.opened(), asyncio.TaskGroup() as group:
+    async with log.open_readers(), asyncio.TaskGroup() as group:
         serving = group.create_task(log.run())
         looking = group.create_task(_poll_checkpoints(conninfo, watched))
-        await log.connected()
+        await log.wait_until_connected()
         print_progress(f"appending {rate:,} events/s for {seconds:.0f} s")
         begun, committed = await _append_facts(log, rate, WARM_UP_SECONDS + seconds)
         await _wait_until_caught_up(watched, committed)
@@ -140,7 +140,7 @@ async def _poll_checkpoints(conninfo: str, watched: Watched) -> None:
             rows = await cursor.fetchall()
             at = time.perf_counter()
             for projection, position in rows:
-                watched.saw(projection, position, at)
+                watched.record_checkpoint(projection, position, at)
             await asyncio.sleep(LOOK_SECONDS)
 
 

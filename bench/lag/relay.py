@@ -1,4 +1,4 @@
-"""How fast the relay publishes a log that it has not begun: alone in its process, and acknowledged by JetStream."""
+"""Throughput of the relay over a log of which nothing was relayed: alone in its process, acknowledged by JetStream."""
 
 import asyncio
 import time
@@ -27,9 +27,9 @@ def relay_rate(conninfo: str, url: str, events: int) -> float:
 
 async def _measure(conninfo: str, url: str, events: int) -> float:
     log = Log(conninfo, StoreSettings())
-    async with log.opened() as identity, asyncio.TaskGroup() as group:
+    async with log.open_readers() as identity, asyncio.TaskGroup() as group:
         serving = [group.create_task(log.run())]
-        await log.connected()
+        await log.wait_until_connected()
         print_progress(f"filling a log with {events:,} events")
         await _fill(log, events)
         feed = Feed(log, FeedSettings())

@@ -23,7 +23,7 @@ RELAYED_QUICK: Final = 20_000
 
 
 class LagResult(Struct, frozen=True, kw_only=True):
-    """What the way from the commit over NATS into every read model takes, and how fast the relay can be."""
+    """Latency from the commit over NATS into every read model, and the throughput of the relay."""
 
     bench: str
     quick: bool

@@ -39,7 +39,7 @@ class Told(DomainEvent):
 
 
 class Upstream(Application[UUID]):
-    """What the runner reads from: the library's own log on PostgreSQL."""
+    """Source of the library's runner: the library's own log on PostgreSQL."""
 
 
 class RunRows(PostgresTrackingRecorder):

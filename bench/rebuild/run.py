@@ -43,7 +43,7 @@ class Measured(Struct, frozen=True, kw_only=True):
 
 
 class RebuildResult(Struct, frozen=True, kw_only=True):
-    """What was measured. Rates are positions of the log a second, whether a projection wants the facts or not."""
+    """Result of `bench rebuild`. Rates are positions of the log per second, with facts that a projection ignores."""
 
     machine: Machine
     quick: bool
@@ -170,5 +170,5 @@ def _library(server: Postgres, conninfo: str) -> float:
 
 async def _beginning(conninfo: str) -> list[Recorded]:
     log = Log(conninfo, StoreSettings())
-    async with log.opened():
+    async with log.open_readers():
         return list((await log.read_log(after=0, limit=LIBRARY_EVENTS)).events)

@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Handle the end of the connection; a missing response is a failure."""
+        """Record the end of the connection; a missing response is a failure."""
         if self._waiting:
             self._tally.fail(f"connection lost before the answer: {exc}")
         if not self.done.done():

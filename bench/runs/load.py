@@ -1,4 +1,4 @@
-"""One load of `bench runs`: a client process, and the clocks and the lag that are read while it measures."""
+"""A load of `bench runs`: a client process, and the CPU times and the lag that are read while it measures."""
 
 import asyncio
 import sys
@@ -16,7 +16,7 @@ from bench.runs.server import HOST, Server
 
 
 class Bench(Struct, frozen=True, kw_only=True):
-    """What every load needs: the server, its database, and whose processor time is read."""
+    """Shared by all loads: the server, its database, and the processes whose CPU time is read."""
 
     server: Server
     conninfo: str

@@ -39,9 +39,9 @@ async def wait_in_many(conninfo: str, runs: int) -> None:
         for _ in left:
             await log.append(_waiting(workspace_id, project_id, workflow_id))
 
-    async with log.opened(), asyncio.TaskGroup() as group:
+    async with log.open_readers(), asyncio.TaskGroup() as group:
         server = group.create_task(log.run())
-        await log.connected()
+        await log.wait_until_connected()
         await asyncio.gather(*(caller() for _ in range(IN_FLIGHT)))
         server.cancel()
 

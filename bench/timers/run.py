@@ -41,9 +41,9 @@ class Idle(Struct, frozen=True, kw_only=True):
 
 
 class TimersResult(Struct, frozen=True, kw_only=True):
-    """What many pending timers cost an engine (`callsheet work`) and PostgreSQL while none of them is due.
+    """Cost of many pending timers for an engine (`callsheet work`) and PostgreSQL while none of them is due.
 
-    `cpu_seconds_more` is what both took more with the timers than without, over `idle_seconds`.
+    `cpu_seconds_more` is the additional CPU time of both with the timers, over `idle_seconds`.
     """
 
     bench: str
@@ -90,7 +90,7 @@ def _sum(idle: Idle) -> float:
 
 
 def _fill(conninfo: str, directory: Path, timers: int) -> None:
-    """Have so many runs wait for a time far away, and the read models know of them."""
+    """Start runs that wait for a time far in the future, and wait until the read models have them."""
     print_progress(f"  beginning {timers:,} runs that wait")
     asyncio.run(wait_in_many(conninfo, timers))
     worker = start_process(["project"], build_environment(conninfo, directory, secrets.token_urlsafe(48)), directory)

@@ -64,10 +64,10 @@ class NatsBus:
         return self._relay
 
     def list_degraded(self) -> tuple[str, ...]:
-        """Return what does not work: facts still arrive, but later; outside subscribers wait."""
+        """Return the current fault, if any: facts still arrive, but later; outside subscribers wait."""
         said: list[str] = []
         if self._away is not None:
-            said.append(f"NATS is away: {self._away}")
+            said.append(f"NATS is not connected: {self._away}")
         if self._relay is not None and self._relay.doing is Relaying.REFUSED:
             said.append(f"the relay cannot publish: {self._relay.fault}")
         return tuple(said)

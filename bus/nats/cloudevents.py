@@ -146,7 +146,7 @@ def decode_envelope(identity: LogIdentity, payload: bytes) -> Recorded:
     try:
         envelope = _decoder.decode(payload)
         if envelope.source != identity.log_id.urn:
-            raise UnusableEnvelope(f"{envelope.id} is of another log")
+            raise UnusableEnvelope(f"{envelope.id} belongs to another log")
         if envelope.id != identity.format_event_id(int(envelope.position)):
             raise UnusableEnvelope(f"{envelope.id} is of another epoch of the log")
         return _to_recorded(envelope)
@@ -176,7 +176,7 @@ def decode_witness(payload: bytes, origin: str) -> Witness:
 def _to_recorded(envelope: Envelope) -> Recorded:
     position = int(envelope.position)
     if not isinstance(envelope.data, Raw):
-        raise UnusableEnvelope(f"{envelope.id} carries no plain JSON")
+        raise UnusableEnvelope(f"the data of {envelope.id} is not plain JSON")
     return Recorded(
         position=position,
         stream_id=_parse_subject(envelope.type, envelope.subject),
@@ -192,7 +192,7 @@ def _to_recorded(envelope: Envelope) -> Recorded:
 def _decode_metadata(envelope: Envelope) -> Metadata:
     kind, actor, correlation = envelope.actorkind, envelope.actorid, envelope.correlationid
     if kind is UNSET or actor is UNSET or correlation is UNSET or envelope.schemaversion is UNSET:
-        raise UnusableEnvelope(f"{envelope.id} does not say by whom it is")
+        raise UnusableEnvelope(f"{envelope.id} has no actor")
     return Metadata(
         actor=Actor(kind, actor),
         correlation_id=correlation,

@@ -25,7 +25,7 @@ class NatsAway(Exception):  # noqa: N818  # expected: the bus works without NATS
 
 
 def create_tls_context(settings: NatsSettings) -> ssl.SSLContext | None:
-    """Return the TLS context for the certificate files; None if there are none. Raises OSError for files of no use."""
+    """Return the TLS context for the certificate files; None if there are none. Raises OSError for unusable files."""
     if settings.ca_file is None and settings.certificate_file is None:
         return None
     context = ssl.create_default_context(cafile=settings.ca_file)
@@ -83,7 +83,7 @@ async def connected_to_nats(settings: NatsSettings, name: str) -> AsyncGenerator
         except (Error, OSError, ValueError) as away:  # ValueError: the server is not NATS
             raise NatsAway(str(away) or type(away).__name__) from away
         if not client.is_connected:  # nats-py accepts any line, and also none, as the answer to its first ping
-            raise NatsAway("the server did not take the connection")
+            raise NatsAway("the server did not accept the connection")
         yield NatsSession(client, lost)
     finally:
         await _close(client, told_of=lost.is_set())

@@ -29,7 +29,7 @@ class NatsDeltas:
     """
 
     def __init__(self, hub: DeltaHub, most_unsent: int) -> None:
-        """Create it; it carries nothing until `run`."""
+        """Create it; nothing is sent or received until `run`."""
         self._hub = hub
         self._unsent: deque[tuple[UUID, Delta]] = deque(maxlen=most_unsent)
         self._subscriptions: dict[UUID, Subscription] = {}

@@ -30,7 +30,9 @@ async def ensure_stream(client: Client, settings: NatsSettings) -> None:
     Raises StreamUnusable.
     """
     if client.max_payload < LARGEST_MESSAGE:
-        raise StreamUnusable(f"NATS takes {client.max_payload} bytes a message, and facts need {LARGEST_MESSAGE}")
+        raise StreamUnusable(
+            f"NATS accepts messages of {client.max_payload} bytes, but facts need {LARGEST_MESSAGE}; raise it"
+        )
     jetstream = client.jetstream()
     try:
         await _ensure(jetstream, settings)
@@ -49,9 +51,11 @@ async def _ensure(jetstream: JetStreamContext, settings: NatsSettings) -> None:
         return
     others = there.retention not in (None, RetentionPolicy.LIMITS) or there.sealed or there.no_ack
     if others or there.mirror is not None or there.subject_transform is not None:
-        raise StreamUnusable(f"the stream {settings.stream} is there, and is not one that keeps facts for all who ask")
+        raise StreamUnusable(
+            f"the stream {settings.stream} exists with other retention or acknowledgements: rename or delete it"
+        )
     if there.subjects and EVERY_FACT not in there.subjects:
-        raise StreamUnusable(f"the stream {settings.stream} is there, for other subjects: {', '.join(there.subjects)}")
+        raise StreamUnusable(f"the stream {settings.stream} exists for other subjects: {', '.join(there.subjects)}")
     wanted = _build_config(there, settings)
     if wanted != there:
         await jetstream.update_stream(wanted)

@@ -113,15 +113,15 @@ class Publisher:
 def _read_ack(message: Msg) -> _Ack:
     """Return an acknowledgement. Raises NotPublished for any other response."""
     if not message.data:
-        raise NotPublished("no stream takes facts")  # the server answers by itself: no responders (status 503)
+        raise NotPublished("no stream accepts facts")  # the server answers by itself: no responders (status 503)
     try:
         ack = _acks.decode(message.data)
     except msgspec.MsgspecError as fault:
-        raise NotPublished(f"an answer that is none: {fault}") from fault
+        raise NotPublished(f"the response cannot be decoded: {fault}") from fault
     if ack.error is not None:
         raise NotPublished(ack.error.description)
     if not ack.stream:
-        raise NotPublished("an answer of somebody else than JetStream")
+        raise NotPublished("the response does not come from JetStream")
     return ack
 
 

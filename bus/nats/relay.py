@@ -71,16 +71,16 @@ It matches no row when another relay has moved it, or when a new epoch of the lo
 """
 
 LOST: Final = (Unavailable, RoleLost)
-"""What a new connection may mend."""
+"""Exceptions that a new connection may resolve."""
 
 RETRIED: Final = (*LOST, NotPublished, StreamUnusable, WitnessUnreadable)
 
 
 class Relaying(StrEnum):
-    """What a relay is doing."""
+    """State of a relay."""
 
     AWAY = "away"
-    """It has no connection to NATS or to PostgreSQL."""
+    """This process has no connection to NATS or to PostgreSQL."""
     STANDING_BY = "standing_by"
     """Another process relays."""
     RELAYING = "relaying"
@@ -145,7 +145,7 @@ class Relay:
                 self._logger.warning("relay.interrupted", reason=str(fault).strip())
             return
         self.doing, self.fault = Relaying.REFUSED, str(fault)
-        if failures.bit_count() == 1:  # after 1, 2, 4, 8 … failures: a refusal may last until a person acts
+        if failures.bit_count() == 1:  # after 1, 2, 4, 8 … failures: a refusal may last until an operator acts
             self._logger.warning("relay.refused", reason=self.fault, position=self.position, tries=failures)
 
     async def _stand_by(self, connection: AsyncConnection[Any]) -> Progress:
@@ -189,7 +189,7 @@ class Relay:
         """Return the cursor, moved back to the start of an epoch that began since it was moved, and to the head."""
         row = await (await connection.execute(CURSOR, [CARRIER])).fetchone()
         if row is None:
-            raise RoleLost("the cursor is gone")
+            raise RoleLost("the row of the relay's cursor is missing")
         position, tag = row
         identity = state.identity
         valid = identity.find_valid_position(tag or identity.epochs[0].tag, position)
@@ -202,7 +202,7 @@ class Relay:
         return aligned
 
     async def _step(self, connection: AsyncConnection[Any], client: Client, publisher: Publisher) -> None:
-        """Publish one page of what is committed, and move the cursor once all of it is acknowledged."""
+        """Publish one page of committed facts, and move the cursor once all of them are acknowledged."""
         through, limit = self._feed.through, self._settings.relay_page_events
         cursor = connection.cursor(binary=True)
         events = await read_raw_range(cursor, after=self.position, through=through, limit=limit)

@@ -1,4 +1,4 @@
-"""How far the relay is behind the head of the log, and which process relays: for operators and metrics."""
+"""Status of the relay for operators and metrics: its lag behind the head of the log, and the process that relays."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -23,7 +23,7 @@ select h.position, c.position, c.moved_at
 
 
 class RelayStatus(Struct, frozen=True, kw_only=True):
-    """How far the relay has come; `begun` is false where nothing was ever relayed.
+    """Progress of the relay; `begun` is false if nothing was ever relayed.
 
     `lag_seconds` is the age of the oldest fact that is not known to be published.
     """

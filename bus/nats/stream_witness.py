@@ -1,4 +1,4 @@
-"""What the relay's stream remembers of the log: its last fact, and the facts at some sequences.
+"""Contents of the relay's stream: its last fact, and the facts at some sequences.
 
 The stream is outside of the database, so a restored database that has lost facts is noticed by it.
 """
@@ -81,7 +81,7 @@ async def fetch_last_witness(settings: NatsSettings, name: str) -> Witness | Non
 
 
 class StreamHealth(Struct, frozen=True, kw_only=True):
-    """How many messages a stream has, and its last fact."""
+    """Number of messages of a stream, and its last fact."""
 
     messages: int
     witness: Witness | None

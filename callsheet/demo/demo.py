@@ -27,11 +27,11 @@ from gateway.identity.development_tokens import sign_development_token
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 FIRST: Final = "product-launch"
 WORKSPACE: Final = UUID("01900000-0000-7000-8000-00000000de00")
-"""Always the same, so that the results of the demo can be inspected afterwards."""
+"""The workspace of every demo, so that its results can be inspected afterwards."""
 REVIEWER: Final = "usr_demo"
 LONGEST_SECONDS: Final = 600
 PUBLISHED_IN_SECONDS: Final = 1.0
-"""How far ahead the time of the example with a timer is set."""
+"""Offset from now of the time in the example with a timer."""
 
 ExampleResults = dict[str, ExampleResult]
 """The result of each example, by the name of its file."""
@@ -113,7 +113,9 @@ def has_scripted_step(run: Mapping[str, Any]) -> bool:
 def explain_scripted_model(*, has_key: bool) -> str:
     """Return how to get a real model. Every engine on the log executes runs, with its own API key."""
     if has_key:
-        return "an engine without your key took the run, perhaps that of a `make dev` in this directory: stop it first"
+        return (
+            "an engine without your key executed the run, perhaps one of a `make dev` in this directory: stop it first"
+        )
     return "set OPENAI_API_KEY (and OPENAI_BASE_URL) for a real one"
 
 

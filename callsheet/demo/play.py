@@ -40,7 +40,7 @@ class ExampleRunner:
         self._story = story
 
     async def run_example(self, example: Mapping[str, Any], inputs: Mapping[str, Any]) -> ExampleResult:
-        """Create the project and its workflow, run it, answer as the reviewer, and show everything."""
+        """Create the project and its workflow, run it, decide as the reviewer, and print everything."""
         project, workflow = await self._create_resources(example)
         self._story.print_text(
             f"project  {project['id']}\nworkflow {workflow['id']} with {len(workflow['nodes'])} steps\n"
@@ -79,7 +79,7 @@ class ExampleRunner:
             if response.is_error:
                 raise DemoFailed(f"the events of the run: {response.status_code}")
             async for sent in httpx2.EventSource(response):
-                if not sent.data or sent.event.startswith("delta"):  # the time before connecting anew, or words
+                if not sent.data or sent.event.startswith("delta"):  # the reconnection time, or a comment
                     continue
                 event = cast("dict[str, Any]", sent.json())
                 position = sent.id
@@ -98,7 +98,7 @@ class ExampleRunner:
         return _read_document(await self._client.post(path, json=body))
 
     async def _get(self, path: str, position: str) -> dict[str, Any]:
-        """Read something as it is at a position or later: read models follow the log by a moment."""
+        """Read a resource at a position or later: read models lag the log a little."""
         return _read_document(await self._client.get(path, headers={"callsheet-min-position": position}))
 
 

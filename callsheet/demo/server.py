@@ -1,4 +1,4 @@
-"""A real server process for the demo: started on a free port, watched while it comes up, stopped as Ctrl-C would."""
+"""A real server process for the demo: started on a free port, watched while it starts, stopped as by Ctrl-C."""
 
 import asyncio
 import json
@@ -16,12 +16,12 @@ LINES_KEPT: Final = 30
 
 
 class ServerFailed(Exception):  # noqa: N818  # what the demo says when there is nothing to show
-    """The server did not come up, or did not stop."""
+    """The server did not start, or did not stop."""
 
 
 @asynccontextmanager
 async def start_server(environ: Mapping[str, str]) -> AsyncGenerator[str]:
-    """Run `callsheet dev` on a free port for as long as the block lasts; gives its base URL. Raises ServerFailed."""
+    """Run `callsheet dev` on a free port until the end of the block; yield its base URL. Raises ServerFailed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -43,7 +43,7 @@ async def start_server(environ: Mapping[str, str]) -> AsyncGenerator[str]:
         reading = asyncio.create_task(_forward_problems(process, said))
         yield url
     except TimeoutError as late:
-        raise ServerFailed("the server did not come up in time; it said:\n" + "\n".join(said)) from late
+        raise ServerFailed("the server did not start in time; its output:\n" + "\n".join(said)) from late
     finally:
         await _stop(process)
         if reading is not None:
@@ -51,16 +51,16 @@ async def start_server(environ: Mapping[str, str]) -> AsyncGenerator[str]:
 
 
 async def _wait_for_url(process: Process, said: deque[str]) -> str:
-    """Read what the server says until it serves."""
+    """Read the server's output until it serves."""
     async for line in _read_lines(process, said):
         event = _parse_event(line)
         if event.get("event") == "callsheet.serving":
             return str(event["url"])
-    raise ServerFailed("the server ended before it served; it said:\n" + "\n".join(said))
+    raise ServerFailed("the server ended before it served; its output:\n" + "\n".join(said))
 
 
 async def _forward_problems(process: Process, said: deque[str]) -> None:
-    """Keep reading, so that the server never waits for us, and show what is wrong."""
+    """Read the output, so that the server never blocks on it, and print errors."""
     async for line in _read_lines(process, said):
         event = _parse_event(line)
         if event.get("level") in {"warning", "error", "critical"}:

@@ -49,7 +49,7 @@ class DemoConsole:
             Column(width=1),
             Column(min_width=14, no_wrap=True),
             Column(min_width=10, overflow="fold"),
-            Column(overflow="fold"),  # a long detail goes on below itself
+            Column(overflow="fold"),  # a long detail continues on the next line, indented
             padding=(0, 1),
         )
         node = f"[bold]{escape(str(fact.get('node', '')))}[/]"

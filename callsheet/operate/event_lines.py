@@ -1,4 +1,4 @@
-"""How events are shown to operators: a line for people, an envelope for programs, with contents where asked for."""
+"""Printing of events for operators: a line for people, an envelope for programs, with contents if requested."""
 
 from collections.abc import Iterator
 from typing import Any, Final, cast

@@ -1,4 +1,4 @@
-"""`callsheet projections parked`: what projections leave out, and having them go on."""
+"""`callsheet projections parked`: list, retry and skip what projections have parked."""
 
 # The decorators of click are typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -47,18 +47,18 @@ NAME: Final = click.Choice(tuple(PROJECTIONS))
 
 
 class ParkedReport(Struct, frozen=True, kw_only=True):
-    """The answer of `list`, and of `show`, which adds what has become of the workspace."""
+    """Output of `list`, and of `show`, which adds the history of the workspace."""
 
     parked: Sequence[ParkedRow]
     skipped: Sequence[SkippedRow]
     history: Sequence[HistoryRow] = ()
 
 
-@click.group()
-def parked() -> None:
+@click.group("parked")
+def parked_commands() -> None:
     """List workspaces that a projection has parked at a fact that it cannot fold, and retry them.
 
-    Nothing of such a workspace is lost: it waits in the log. A retry folds it from there, once the fault is mended.
+    Nothing of such a workspace is lost: its facts are in the log. Retry it once the fault is fixed.
     """
 
 
@@ -69,7 +69,7 @@ def _parse_workspace(_context: Any, _parameter: Any, text: str | None) -> UUID |
         raise click.BadParameter(str(wrong)) from None
 
 
-@parked.command(
+@parked_commands.command(
     name="list",
     epilog=format_epilog(
         "projections parked list",
@@ -80,7 +80,7 @@ def _parse_workspace(_context: Any, _parameter: Any, text: str | None) -> UUID |
 @click.argument("name", type=NAME, required=False)
 @json_option
 def list_command(*, name: str | None, as_json: bool) -> None:
-    """List what is parked, and what is skipped. Exits with 3 when anything is parked."""
+    """List parked workspaces and skipped facts. Exits with 3 if any workspace is parked."""
 
     async def read(connection: Connection) -> ParkedReport:
         return ParkedReport(parked=await parked_rows(connection, name), skipped=await skipped_rows(connection, name))
@@ -94,7 +94,7 @@ def list_command(*, name: str | None, as_json: bool) -> None:
     sys.exit(ATTENTION if found.parked else 0)
 
 
-@parked.command(
+@parked_commands.command(
     epilog=format_epilog(
         "projections parked show runs ws_…", exit_codes=f"{OPERATOR_EXIT_CODES}, 3 it is parked, 4 it never was"
     )
@@ -103,9 +103,9 @@ def list_command(*, name: str | None, as_json: bool) -> None:
 @click.argument("workspace", callback=_parse_workspace)
 @json_option
 def show(*, name: str, workspace: UUID, as_json: bool) -> None:
-    """Show one workspace in one projection: where it is parked and why, what is skipped, and what has become of it.
+    """Show one workspace in one projection: where it is parked and why, its skipped facts, and its history.
 
-    Exits with 3 when it is parked, and with 4 when it never was.
+    Exits with 3 if it is parked, and with 4 if it never was.
     """
 
     async def read(connection: Connection) -> ParkedReport:
@@ -128,11 +128,11 @@ def show(*, name: str, workspace: UUID, as_json: bool) -> None:
             numbers=("at position",),
         )
     else:
-        click.echo("The workspace was never parked in that projection, and nothing of it is skipped there.")
+        click.echo("The workspace was never parked in this projection, and none of its facts is skipped.")
     sys.exit(ATTENTION if found.parked else 0 if found.history else ABSENT)
 
 
-@parked.command(
+@parked_commands.command(
     epilog=format_epilog(
         "projections parked retry runs",
         "projections parked retry runs ws_…",
@@ -141,17 +141,17 @@ def show(*, name: str, workspace: UUID, as_json: bool) -> None:
 )
 @click.argument("name", type=NAME)
 @click.argument("workspace", callback=_parse_workspace, required=False)
-@click.option("--by", default=getpass.getuser, show_default="you", help="Who has it retried.")
+@click.option("--by", default=getpass.getuser, show_default="you", help="Name of the operator, for the history.")
 @json_option
 def retry(*, name: str, workspace: UUID | None, by: str, as_json: bool) -> None:
-    """Fold what is parked, of one workspace or of all that the projection has, while the others go on.
+    """Retry one parked workspace, or all of the projection, while the others are folded as usual.
 
-    Exits with 3 when any stays parked, and with 4 when none was. Ctrl-C ends it; the next retry goes on from there.
+    Exits with 3 if any stays parked, and with 4 if none was. Ctrl-C stops it; the next retry continues from there.
     """
     _retry(name, workspace, by=by, as_json=as_json)
 
 
-@parked.command(
+@parked_commands.command(
     name="skip",
     epilog=format_epilog(
         'projections parked skip runs ws_… --position 1059 --why "written by hand"',
@@ -160,18 +160,20 @@ def retry(*, name: str, workspace: UUID | None, by: str, as_json: bool) -> None:
 )
 @click.argument("name", type=NAME)
 @click.argument("workspace", callback=_parse_workspace)
-@click.option("--position", type=click.IntRange(1), required=True, help="The fact at which it is parked.")
-@click.option("--why", required=True, help="Why it may be left out: kept for ever, for whoever wonders.")
-@click.option("--rest-of-stream", is_flag=True, help="Leave out all that follows in the stream of that fact, too.")
-@click.option("--by", default=getpass.getuser, show_default="you", help="Who says so.")
+@click.option(
+    "--position", type=click.IntRange(1), required=True, help="Position of the fact at which the workspace is parked."
+)
+@click.option("--why", required=True, help="Reason for the skip; it is recorded.")
+@click.option("--rest-of-stream", is_flag=True, help="Also skip all later facts of the same stream.")
+@click.option("--by", default=getpass.getuser, show_default="you", help="Name of the operator, for the history.")
 @json_option
 def skip_command(  # the options of the command
     *, name: str, workspace: UUID, position: int, why: str, rest_of_stream: bool, by: str, as_json: bool
 ) -> None:
-    """Have a projection pass over a fact for ever, also when it is rebuilt, and retry its workspace.
+    """Exclude a fact from a projection for ever, also from rebuilds, and retry its workspace.
 
-    It has to be the very fact at which the workspace is parked, so that nothing is skipped that nobody has looked at.
-    The fact stays in the log. Exits like `retry`.
+    It must be the fact at which the workspace is parked, so that nobody skips a fact by mistake. The fact stays in
+    the log. The exit codes are those of `retry`.
     """
     said = Skip(
         projection=name, workspace_id=workspace, position=position, rest_of_stream=rest_of_stream, by=by, why=why
@@ -191,17 +193,17 @@ def _retry(name: str, workspace: UUID | None, *, by: str, as_json: bool) -> None
             with Progress(console=Console(stderr=True), transient=True, disable=as_json) as progress:
                 found = query_database(lambda connection: _retry_each(connection, name, workspace, by, progress))
         except Interrupted:
-            click.echo("callsheet: interrupted; the next retry goes on from there", err=True)
+            click.echo("callsheet: interrupted; the next retry continues from there", err=True)
             sys.exit(INTERRUPTED)
         except RetriedByAnother:
-            click.echo("callsheet: somebody else is retrying the same workspace", err=True)
+            click.echo("callsheet: another process is retrying the same workspace", err=True)
             sys.exit(ATTENTION)
     if as_json:
         print_json([_format_row(row) for row in found])
     elif found:
         print_retried(found)
     else:
-        click.echo("Nothing is parked there, so there is nothing to retry.")
+        click.echo("Nothing is parked there: nothing to retry.")
     sys.exit(ATTENTION if any(row.error for row in found) else 0 if found else ABSENT)
 
 
@@ -218,7 +220,7 @@ async def _retry_each(
         try:
             found.append(await retrying.run(by))
         except NotParked:
-            continue  # somebody else was quicker
+            continue  # another process was quicker
     return found
 
 
@@ -244,5 +246,5 @@ def _to_wire(found: ParkedReport) -> dict[str, list[dict[str, Any]]]:
 
 
 def _format_row(row: ParkedRow | SkippedRow | HistoryRow | Retried) -> dict[str, Any]:
-    """Write the workspace's id as everywhere outside the database; a stream's noun nobody knows here."""
+    """Return a row with the public id of its workspace; the stream id stays a UUID, since its kind is unknown here."""
     return {**asdict(row), "workspace_id": from_uuid("ws", row.workspace_id)}

@@ -1,4 +1,4 @@
-"""What projections leave out, and what came of retries, as tables for people."""
+"""Tables of parked workspaces, skipped facts and the outcomes of retries."""
 
 # The decorators of click are typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -14,12 +14,12 @@ from projections.parked.retry import Retried
 
 
 def print_retried(found: Sequence[Retried]) -> None:
-    """Print what came of retries."""
+    """Print the outcomes of retries."""
     rows = [
         (
             from_uuid("ws", row.workspace_id),
             count(row.folded),
-            "goes on" if row.error is None else f"parked at {row.position}: {row.error}",
+            "unparked" if row.error is None else f"parked at {row.position}: {row.error}",
         )
         for row in found
     ]
@@ -27,7 +27,7 @@ def print_retried(found: Sequence[Retried]) -> None:
 
 
 def print_parked_and_skipped(parked: Sequence[ParkedRow], skipped: Sequence[SkippedRow]) -> None:
-    """Print what is parked, and what is skipped if anything is."""
+    """Print parked workspaces, and skipped facts if there are any."""
     if parked:
         _print_parked(parked)
     else:

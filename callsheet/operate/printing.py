@@ -1,4 +1,4 @@
-"""How operators are answered: JSON for programs, tables for people, and the exit codes that both can rely on."""
+"""Output of operator commands: JSON for programs, tables for people, and the exit codes for both."""
 
 # The decorators of click are typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -15,16 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 ATTENTION: Final = 3
-"""The exit code when the question was answered, and somebody has to look. 2 is what cannot be used, 1 a failure."""
+"""Exit code of a command that succeeded and found a problem. 2 is invalid input, 1 a failure."""
 
 ABSENT: Final = 4
-"""The exit code when there is no such thing as was asked for."""
+"""Exit code if the requested thing does not exist."""
 
 INTERRUPTED: Final = 130
-"""The exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as in shells."""
 
 PIPED_COLUMNS: Final = 200
-"""How wide a table may be where no terminal says how wide it is."""
+"""Width of tables if the output is not a terminal."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,12 +35,12 @@ def json_option(command: F) -> F:
 
 
 def print_json(value: object) -> None:
-    """Print anything that msgspec writes, indented."""
+    """Print a value as indented JSON."""
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def print_json_line(value: object) -> None:
-    """Print anything that msgspec writes as one line, at once: somebody may be following."""
+    """Print a value as JSON on one line, and flush: another program may be following."""
     click.echo(msgspec.json.encode(value).decode())
 
 
@@ -53,7 +53,7 @@ def create_console() -> Console:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[str] = ()) -> None:
-    """Print a table; the columns named as numbers are set to the right. Cells are text, and not markup."""
+    """Print a table; the columns in `numbers` are right-aligned. Cells are text without markup."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     right = frozenset(numbers)
     for column in columns:
@@ -64,7 +64,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, number
 
 
 def replace_control_characters(text: str) -> str:
-    """Replace characters that a terminal would obey: stored text may contain escape sequences."""
+    """Replace control characters: stored text may contain escape sequences of terminals."""
     return (
         text
         if text.isprintable()
@@ -73,17 +73,17 @@ def replace_control_characters(text: str) -> str:
 
 
 def count(number: int) -> str:
-    """Write a number for people."""
+    """Format a number for people."""
     return f"{number:,}"
 
 
 def format_time(at: datetime | None) -> str:
-    """Write a time for people, in UTC."""
+    """Format a time for people, in UTC."""
     return "never" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def format_duration(seconds: float) -> str:
-    """Write a stretch of time for people, in the largest unit that says enough."""
+    """Format a duration for people, in the largest suitable unit."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""`callsheet projections`: which there are, how far each has come, and who moves it."""
+"""`callsheet projections`: list projections, their lag, and their workers."""
 
 # The decorators of click are typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -27,11 +27,11 @@ from domain.fact import get_topic
 from projections.runtime.status import ProjectionStatus, ProjectionStatuses, read_projection_statuses
 
 LAG_SECONDS_MAX: Final = 10.0
-"""How far behind a projection may be before `status` says that somebody has to look."""
+"""Lag from which `status` reports a problem."""
 
 
 class ListedProjection(Struct, frozen=True, kw_only=True):
-    """One projection of this version, or of another one that has left its checkpoint."""
+    """One projection of this version, or a checkpoint of another version."""
 
     name: str
     topics: tuple[str, ...]
@@ -41,14 +41,14 @@ class ListedProjection(Struct, frozen=True, kw_only=True):
 
 
 class ProjectionReport(Struct, frozen=True, kw_only=True):
-    """Where one projection stands, and what somebody has to look at, if anything."""
+    """Status of one projection, and the reason why an operator should look at it, if any."""
 
     standing: ProjectionStatus
     attention: tuple[str, ...]
 
 
 class ProjectionsReport(Struct, frozen=True, kw_only=True):
-    """The answer of `status`."""
+    """Output of `status`."""
 
     head: int
     healthy: bool
@@ -57,13 +57,13 @@ class ProjectionsReport(Struct, frozen=True, kw_only=True):
 
 @click.group()
 def projections() -> None:
-    """Watch over the read models, which are folded from the log and can be built again from it."""
+    """Inspect and repair the read models, which are folded from the log and can be rebuilt from it."""
 
 
 @projections.command(name="list", epilog=format_epilog("projections list", exit_codes=OPERATOR_EXIT_CODES))
 @json_option
 def list_command(*, as_json: bool) -> None:
-    """List the projections: what each folds, and how far it has come."""
+    """List the projections: the facts that each folds, and its position."""
     with exit_on_refusal():
         found = list_projections(query_database(read_projection_statuses))
     if as_json:
@@ -89,13 +89,13 @@ def list_command(*, as_json: bool) -> None:
     type=click.FloatRange(0),
     default=LAG_SECONDS_MAX,
     show_default=True,
-    help="How far behind a projection may be before somebody has to look.",
+    help="Lag in seconds from which a projection counts as a problem.",
 )
 @json_option
 def status(*, names: tuple[str, ...], lag_seconds_max: float, as_json: bool) -> None:
     """Show the lag of each projection (or those named), the process that runs it, and problems.
 
-    Exits with 3 when somebody has to look: nobody follows, the lag is over its bound, or a workspace is parked.
+    Exits with 3 if there is a problem: no worker, too much lag, or a parked workspace.
     """
     chosen = resolve_projection_names(names)
     with exit_on_refusal():
@@ -111,12 +111,14 @@ def resolve_projection_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return the named projections, or all. Raises click.BadParameter for an unknown name."""
     for name in names:
         if name not in PROJECTIONS:
-            raise click.BadParameter(f"{name!r} is none of {', '.join(PROJECTIONS)}", param_hint="NAME")
+            raise click.BadParameter(
+                f"unknown projection {name!r}. Supported: {', '.join(PROJECTIONS)}", param_hint="NAME"
+            )
     return tuple(dict.fromkeys(names)) or tuple(PROJECTIONS)
 
 
 def list_projections(found: ProjectionStatuses) -> tuple[ListedProjection, ...]:
-    """List the projections of this version in their order, and then what is left of others."""
+    """List the projections of this version in their order, then the checkpoints of other versions."""
     made = {name: make() for name, make in PROJECTIONS.items()}
     ours = tuple(
         ListedProjection(
@@ -139,7 +141,7 @@ def list_projections(found: ProjectionStatuses) -> tuple[ListedProjection, ...]:
 
 
 def evaluate_statuses(found: ProjectionStatuses, names: Sequence[str], *, lag_seconds_max: float) -> ProjectionsReport:
-    """Judge each projection."""
+    """Return the report of each projection."""
     judged = tuple(
         ProjectionReport(standing=item, attention=tuple(_list_problems(item, lag_seconds_max)))
         for item in map(found.get, names)

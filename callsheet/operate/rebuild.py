@@ -1,4 +1,4 @@
-"""`callsheet projections rebuild` and `prune`: read models built again from the log, beside those that serve."""
+"""`callsheet projections rebuild` and `prune`: rebuild read models from the log, beside the live ones."""
 
 # The decorators of click are typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -34,26 +34,26 @@ from projections.rebuild.report import RebuildReport
 from store.errors import DatabaseAway
 
 FAILED: Final = 1
-"""The connection was lost on the way; `--resume` goes on."""
+"""The connection was lost; `--resume` continues."""
 INTERRUPTED: Final = 4
-"""Somebody stopped it; `--resume` goes on."""
+"""It was interrupted; `--resume` continues."""
 POISONED: Final = 5
-"""A fact cannot be folded: it stands before that one."""
+"""A fact cannot be folded: the rebuild stopped before it."""
 
 POLITE: Final = 10
-"""How far a rebuild that is held back gives way to other processes of its machine, as `nice` counts it."""
+"""Niceness of a rate-limited rebuild."""
 
 T = TypeVar("T")
 
 
 class Abandoned(Struct, frozen=True, kw_only=True):
-    """The answer of `rebuild --abandon`."""
+    """Output of `rebuild --abandon`."""
 
     abandoned: tuple[int, ...]
 
 
 class Pruned(Struct, frozen=True, kw_only=True):
-    """The answer of `prune`."""
+    """Output of `prune`."""
 
     pruned: tuple[Replaced, ...]
 
@@ -69,20 +69,22 @@ class Pruned(Struct, frozen=True, kw_only=True):
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "everything", is_flag=True, help="Rebuild every projection, reading the log once for all.")
-@click.option("--rate", type=click.FloatRange(1), help="How many events a second at most, for the sake of others.")
-@click.option("--resume", is_flag=True, help="Go on with a rebuild that was stopped.")
-@click.option("--abandon", is_flag=True, help="Give a rebuild up that was stopped, and drop what it has made.")
+@click.option(
+    "--rate", type=click.FloatRange(1), help="Maximum number of events per second, to leave capacity for others."
+)
+@click.option("--resume", is_flag=True, help="Continue an unfinished rebuild.")
+@click.option("--abandon", is_flag=True, help="Abandon an unfinished rebuild, and drop its tables.")
 @json_option
 def rebuild_command(  # the options of one command
     *, names: tuple[str, ...], everything: bool, rate: float | None, resume: bool, abandon: bool, as_json: bool
 ) -> None:
-    """Build read models again from the log, beside those that serve, and put them in their place.
+    """Rebuild read models from the log beside the live ones, and swap them in.
 
-    Reads and the worker go on meanwhile. The former tables are kept until `prune`. Exits with 0 when the rows are the
-    same as before, 3 when they are not, 4 when it was stopped (`--resume` goes on), 5 at a fact that cannot be folded.
+    Reads and the worker continue meanwhile. The former tables are kept until `prune`. Exits with 0 if the rows are the
+    same as before, 3 if they differ, 4 if it was stopped (`--resume` continues), 5 at a fact that cannot be folded.
     """
     if resume and abandon:
-        raise click.UsageError("--resume and --abandon say opposite things")
+        raise click.UsageError("--resume and --abandon cannot be combined")
     with exit_on_refusal():
         settings = load_operator_settings()
         with open_database(settings) as conninfo, exit_when_unfinished():
@@ -115,13 +117,13 @@ async def _prune_replaced(connection: ledger.Connection) -> list[Replaced]:
 
 @contextmanager
 def exit_when_unfinished() -> Generator[None]:
-    """Turn the ways in which a rebuild ends before its end into a message and an exit code."""
+    """Convert the exceptions of a rebuild into a message and an exit code."""
     try:
         yield
     except RebuildRefused as refused:
         _exit_with(UNUSABLE, str(refused))
     except RebuildPoisoned as poison:
-        _exit_with(POISONED, f"{poison}; what came before is kept, and --resume goes on there")
+        _exit_with(POISONED, f"{poison}; earlier facts are folded, and --resume continues there")
     except (KeyboardInterrupt, asyncio.CancelledError):
         _exit_with(INTERRUPTED, "stopped; --resume goes on where it was, --abandon drops what was made")
     except DatabaseAway as lost:
@@ -143,9 +145,9 @@ def _select_projections(
     if names or everything:
         return resolve_projection_names(names)
     if not unfinished:
-        raise click.UsageError("name the projections to rebuild, or say --all")
+        raise click.UsageError("name the projections to rebuild, or use --all")
     if len(open_ones) != 1:
-        raise RebuildRefused("name the projections: there is not just one rebuild that was left")
+        raise RebuildRefused("name the projections: there is more than one unfinished rebuild, or none")
     return resolve_projection_names(open_ones[0].projections)
 
 
@@ -176,11 +178,12 @@ def _abandon(conninfo: str, settings: Settings, names: Sequence[str], *, as_json
     if as_json:
         print_json(Abandoned(abandoned=tuple(gone)))
     else:
-        click.echo(f"Abandoned {', '.join(f'rebuild {number}' for number in gone) or 'nothing: none was left'}.")
+        rebuilds = ", ".join(f"rebuild {number}" for number in gone)
+        click.echo(f"Abandoned {rebuilds or 'nothing: there is no unfinished rebuild'}.")
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run it; SIGTERM stops it as cleanly as Ctrl-C does."""
+    """Run the rebuild; SIGTERM stops it like Ctrl-C."""
 
     async def stoppable() -> T:
         task = asyncio.current_task()

@@ -1,4 +1,4 @@
-"""The progress of a rebuild, on standard error, so that standard output holds the answer alone."""
+"""The progress of a rebuild, on standard error, so that standard output has only the result."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from projections.rebuild.bounds import Tell
 
 @contextmanager
 def show_progress() -> Generator[Tell]:
-    """Draw a bar for as long as the block lasts; where nobody looks at a terminal, say nothing."""
+    """Draw a progress bar until the end of the block, if the output is a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -31,7 +31,7 @@ KNOWN: Final = "the operator says that the log was restored"
 
 
 class Recovery(Struct, frozen=True, kw_only=True):
-    """What `recover` does, or would do: facts after the position `after` get ids of a new epoch."""
+    """Plan of `recover`: facts after the position `after` get ids of a new epoch."""
 
     done: bool
     log_id: str

@@ -1,4 +1,4 @@
-"""`callsheet relay`: how far facts have been published to NATS, and by whom."""
+"""`callsheet relay`: the lag of the relay to NATS, and its process."""
 
 # The decorators of click are typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -24,11 +24,11 @@ from callsheet.operate.printing import (
 from callsheet.startup import exit_on_refusal
 
 LAG_SECONDS_MAX: Final = 10.0
-"""How far behind the relay may be before `status` says that somebody has to look."""
+"""Lag from which `status` reports a problem."""
 
 
 class RelayReport(Struct, frozen=True, kw_only=True):
-    """The answer of `status`: where the relay stands, and what somebody has to look at, if anything."""
+    """Output of `status`: the status of the relay, and the problem, if any."""
 
     healthy: bool
     standing: RelayStatus
@@ -37,7 +37,7 @@ class RelayReport(Struct, frozen=True, kw_only=True):
 
 @click.group()
 def relay() -> None:
-    """Watch over the relay, which publishes facts to NATS."""
+    """Inspect the relay, which publishes facts to NATS."""
 
 
 @relay.command(
@@ -48,13 +48,13 @@ def relay() -> None:
     type=click.FloatRange(0),
     default=LAG_SECONDS_MAX,
     show_default=True,
-    help="How far behind the relay may be before somebody has to look.",
+    help="Lag in seconds from which the relay counts as a problem.",
 )
 @json_option
 def status(*, lag_seconds_max: float, as_json: bool) -> None:
     """Show the lag of the relay and the process that runs it.
 
-    Exits with 3 when somebody has to look: no process relays, or the lag is over its bound.
+    Exits with 3 if there is a problem: no process relays, or too much lag.
     """
     with exit_on_refusal():
         found = evaluate_status(query_database(read_relay_status), lag_seconds_max=lag_seconds_max)
@@ -66,7 +66,7 @@ def status(*, lag_seconds_max: float, as_json: bool) -> None:
 
 
 def evaluate_status(standing: RelayStatus, *, lag_seconds_max: float) -> RelayReport:
-    """Judge where the relay stands."""
+    """Return the report of the relay."""
     attention = tuple(_list_problems(standing, lag_seconds_max))
     return RelayReport(healthy=not attention, standing=standing, attention=attention)
 

@@ -79,6 +79,6 @@ def _mask_password(conninfo: str) -> str:
     """Return a connection string without its password."""
     try:
         parts = conninfo_to_dict(conninfo)
-    except psycopg.ProgrammingError:  # its message would quote the password
+    except psycopg.ProgrammingError:  # psycopg's message would quote the password
         return MASKED
     return make_conninfo("", **{name: MASKED if name == "password" else part for name, part in parts.items()})

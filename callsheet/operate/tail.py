@@ -1,4 +1,4 @@
-"""What `callsheet events tail` prints: events in order, and notices about gaps and restores between them."""
+"""Output of `callsheet events tail`: events in order, and notices about gaps and restores between them."""
 
 import sys
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ POLL_SECONDS: Final = 1.0
 
 
 class TailOptions(Struct, frozen=True, kw_only=True):
-    """What `tail` is to print; `after` is a position with the tag of its epoch, if it has one."""
+    """Options of `tail`; `after` is a position with the tag of its epoch, if it has one."""
 
     only: LogFilter
     begin: int | None

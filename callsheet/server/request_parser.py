@@ -52,7 +52,7 @@ END: Final = End()
 
 
 class Framing(Struct, frozen=True, gc=False):
-    """How the body of a request ends: after `length` bytes, or after the last chunk (None)."""
+    """End of a request body: after `length` bytes, or after the last chunk (None)."""
 
     length: int | None
 

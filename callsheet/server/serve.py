@@ -151,7 +151,7 @@ class Life:
 
     async def wait_until_connected(self, core: Core) -> None:
         """Wait until appends are taken, or until there is nothing to wait for."""
-        waits = [asyncio.ensure_future(core.log.connected()), asyncio.ensure_future(self.wait_until_over())]
+        waits = [asyncio.ensure_future(core.log.wait_until_connected()), asyncio.ensure_future(self.wait_until_over())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -1,4 +1,4 @@
-"""What commands for development change in the settings."""
+"""Changes that commands for development make to the settings."""
 
 from msgspec.structs import replace
 

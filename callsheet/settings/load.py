@@ -23,7 +23,7 @@ PREFIX: Final = "CALLSHEET_"
 
 
 class SettingsUnusable(Exception):  # noqa: N818  # an answer to the operator, who reads the message
-    """Some environment variables have invalid values; the message lists each with its problem."""
+    """Environment variables have invalid values; the message lists each with its problem."""
 
     def __init__(self, problems: Mapping[str, str]) -> None:
         """Create it from problems by variable."""
@@ -64,7 +64,7 @@ class Variable(Struct, frozen=True, kw_only=True):
     default: object
 
     def value(self, settings: Settings) -> object:
-        """Return the value that these settings have."""
+        """Return the value in these settings."""
         return getattr(getattr(settings, self.group), self.field)
 
 

@@ -1,4 +1,4 @@
-"""What is looked at when the metrics are asked for: the parts of the process, and where the log's readers stand."""
+"""Metrics that are computed when they are requested: of the parts of the process, and of the readers of the log."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from store.errors import Unavailable
 from store.log.log import Log
 
 FRESH_SECONDS: Final = 1.0
-"""The database is looked at so often at most, however many ask."""
+"""Minimum interval between two reads of the database, however many requests there are."""
 
 
 class ProcessMetrics:
@@ -64,8 +64,8 @@ class ProcessMetrics:
             self._projections = self._relay = None
 
     def _register(self, metrics: Metrics) -> None:
-        metrics.gauge("up", "1 for each part that this process keeps going.", self._up)
-        metrics.gauge("database.up", "Whether the database could be asked for this page.", self._database)
+        metrics.gauge("up", "1 for each part that this process runs.", self._up)
+        metrics.gauge("database.up", "Whether the database could be read for this page.", self._database)
         metrics.gauge("log.head", "The last position of the log.", self._head)
         metrics.gauge("log.epoch", "The number of the epoch of the log: it grows with each rewind.", self._epoch)
         metrics.counter(
@@ -80,31 +80,37 @@ class ProcessMetrics:
 
     def _register_projections(self, metrics: Metrics) -> None:
         metrics.gauge(
-            "projection.lag.events", "Events after the checkpoint.", lambda: self._read_projections("lag_events")
+            "projection.lag.events",
+            "Events between the checkpoint and the head.",
+            lambda: self._read_projections("lag_events"),
         )
         metrics.gauge(
             "projection.lag", "Age of the first of them.", lambda: self._read_projections("lag_seconds"), unit="s"
         )
         metrics.gauge("projection.position", "The checkpoint.", lambda: self._read_projections("position"))
         metrics.gauge("projection.parked", "Workspaces parked in it.", lambda: self._read_projections("parked"))
-        metrics.gauge("projection.followed", "Whether any process moves it.", self._read_followed)
-        metrics.gauge("projection.here", "Whether this process moves it.", self._here)
+        metrics.gauge("projection.followed", "Whether any process runs it.", self._read_followed)
+        metrics.gauge("projection.here", "Whether this process runs it.", self._here)
 
     def _register_relay(self, metrics: Metrics) -> None:
-        metrics.gauge("relay.position", "What the relay has published.", lambda: self._read_relay("cursor"))
+        metrics.gauge(
+            "relay.position", "Last position that the relay has published.", lambda: self._read_relay("cursor")
+        )
         metrics.gauge("relay.lag.events", "Events not published yet.", lambda: self._read_relay("lag_events"))
         metrics.gauge("relay.lag", "Age of the first of them.", lambda: self._read_relay("lag_seconds"), unit="s")
 
     def _register_engine(self, metrics: Metrics) -> None:
         engine = self._engine
         metrics.gauge(
-            "engine.runs.active", "Runs that this engine has in hand.", lambda: create_unlabelled(engine.active_runs)
+            "engine.runs.active", "Active runs of this engine.", lambda: create_unlabelled(engine.active_runs)
         )
+        metrics.gauge("engine.runs.waiting", "Runs queued for a slot.", lambda: create_unlabelled(engine.waiting_runs))
         metrics.gauge(
-            "engine.runs.waiting", "Runs that wait for a place.", lambda: create_unlabelled(engine.waiting_runs)
+            "engine.runs.stuck",
+            "Runs that this engine stopped driving because of a fault.",
+            lambda: create_unlabelled(len(engine.stuck_runs)),
         )
-        metrics.gauge("engine.runs.stuck", "Runs that it had to let go.", lambda: create_unlabelled(len(engine.stuck)))
-        metrics.counter("engine.steps", "What steps came to, as this engine has recorded it.", self._steps)
+        metrics.counter("engine.steps", "Outcomes of steps that this engine has recorded.", self._steps)
 
     def _up(self) -> Values:
         return [({"part": part}, 1) for part in self._parts]

@@ -16,7 +16,7 @@ class Histogram(Collector):
     """Counts values by the first bound that they do not exceed, apart for each value of its label if it has one."""
 
     def __init__(self, name: str, description: str, bounds: Sequence[float], *, label: str | None = None) -> None:
-        """Begin with nothing counted; `name` is as the page shows it, with its unit."""
+        """Start at zero; `name` is the name on the page, with its unit."""
         self._name = name
         self._description = description
         self._bounds = bounds

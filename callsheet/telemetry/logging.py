@@ -1,4 +1,4 @@
-"""What the product says about itself: JSON logs of one shape, with the trace they belong to, and a tracer.
+"""Logging and tracing: JSON log lines of one shape, with the ids of their trace, and a tracer.
 
 Only the API of OpenTelemetry is used: without an SDK in the process its spans cost next to nothing, and with one that
 you install (`opentelemetry-sdk`, then `opentelemetry-instrument callsheet serve`) they go where it says.
@@ -19,18 +19,18 @@ LEVELS: Final = {
     "error": logging.ERROR,
 }
 QUIET: Final = ("uvicorn.access", "httpx2", "httpcore2", "asyncio", "psycopg.pool")
-"""Loggers of libraries that tell of every request or connection: heard from warnings up."""
+"""Loggers of libraries that log every request or connection: logged from warnings up."""
 
 TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
 )
-"""Tracebacks as data, without the variables of their frames: those hold tokens, keys and what callers sent."""
+"""Tracebacks as data, without the variables of their frames, which contain tokens, keys and data of callers."""
 
 
 def configure_logging(level: str, renderer: Literal["json", "console"], stream: TextIO = sys.stderr) -> None:
     """Send all logs, ours and those of libraries, to one stream in one shape.
 
-    `level` is one of LEVELS. Calling it again replaces what was set up before.
+    `level` is one of LEVELS. Calling it again replaces the earlier configuration.
     """
     structlog.configure(
         processors=[*_list_shared_processors(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -52,7 +52,7 @@ def get_tracer() -> trace.Tracer:
 
 
 def add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Write the ids of the current trace and span (W3C Trace Context, lower-case hexadecimal) into a log line."""
+    """Add the ids of the current trace and span (W3C Trace Context, lower-case hexadecimal) to a log line."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace_id"] = trace.format_trace_id(context.trace_id)
@@ -61,13 +61,13 @@ def add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
 
 
 def drop_color_message(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Leave out what uvicorn says a second time, with the escape sequences of a terminal."""
+    """Remove uvicorn's duplicate of the message with the escape sequences of a terminal."""
     event.pop("color_message", None)
     return event
 
 
 def _list_shared_processors() -> list[Processor]:
-    """List what every line goes through, whoever logged it."""
+    """Return the processors of every log line."""
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -1,6 +1,6 @@
-"""The metrics of one process: what its parts tell as they work, and the page on which all of it is read.
+"""The metrics of one process: values that its parts record as they work, and the page that shows them.
 
-All of it is counted in place, in plain dictionaries and in histograms of our own, and read when the page is asked for.
+All are counted in place, in plain dictionaries and in histograms of our own, and read when the page is requested.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,18 +24,18 @@ NO_LABELS: Final[Labels] = {}
 
 
 class Metrics:
-    """The instruments of one process, and their page; made for the process and closed with it."""
+    """The instruments of one process, and their page."""
 
     def __init__(self) -> None:
         """Create the registry and the histograms of batches."""
         self._registry = CollectorRegistry()
-        self._append_commands = self._histogram("append_batch_commands", "Commands that one append took.", SIZES)
-        self._append_facts = self._histogram("append_batch_facts", "Facts that one append committed.", SIZES)
+        self._append_commands = self._histogram("append_batch_commands", "Commands of one append.", SIZES)
+        self._append_facts = self._histogram("append_batch_facts", "Facts committed by one append.", SIZES)
         self._append_seconds = self._histogram(
-            "append_duration_seconds", "From sending an append to its answer.", SECONDS
+            "append_duration_seconds", "Time from sending an append to its response.", SECONDS
         )
         self._fold_facts = self._histogram(
-            "projection_batch_facts", "Facts that were folded at a time.", SIZES, label="projection"
+            "projection_batch_facts", "Facts folded in one batch.", SIZES, label="projection"
         )
         self._fold_seconds = self._histogram(
             "projection_apply_duration_seconds", "Time to fold a batch and commit it.", SECONDS, label="projection"
@@ -60,7 +60,7 @@ class Metrics:
         self._fold_seconds.record(seconds, projection)
 
     def gauge(self, name: str, description: str, values: Callable[[], Values], *, unit: str = "") -> None:
-        """Register a value that goes up and down; it is read when the page is requested."""
+        """Register a value that can decrease; it is read when the page is requested."""
         self._registry.register(ReadValues(GaugeMetricFamily, _full_name(name, unit), description, values))
 
     def counter(self, name: str, description: str, values: Callable[[], Values], *, unit: str = "") -> None:

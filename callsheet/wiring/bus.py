@@ -1,4 +1,4 @@
-"""Which bus a process has, and what it is made of."""
+"""The bus of a process: in-process, or over NATS."""
 
 from bus.bus import Bus
 from bus.feed import Feed
@@ -13,7 +13,7 @@ from store.log.identity import LogIdentity
 from store.log.log import Log
 
 
-def create_bus(  # what a bus is made of
+def create_bus(  # the parts of a bus
     settings: Settings,
     conninfo: str,
     log: Log,

@@ -1,4 +1,4 @@
-"""Wiring: how one process is put together from its parts, and how they live and end together."""
+"""Wiring of one process: its parts, and their common lifetime."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -46,7 +46,7 @@ COMPONENTS = ("store", "engine", "bus", "projections")
 
 
 class Part(Enum):
-    """What a process can be for; processes with the same part share its work."""
+    """A part of the product that a process can run; processes with the same part share its work."""
 
     GATEWAY = auto()
     ENGINE = auto()
@@ -101,7 +101,7 @@ class Core:
         """Return what is degraded in this process, for `/readyz`; the logs have the reasons."""
         parked = self.checkpoints.count_parked()
         stalled = (row.name for row in self.worker.health() if row.stalled)
-        let_go = len(self.engine.stuck)
+        let_go = len(self.engine.stuck_runs)
         return (
             *(f"workspaces parked in the projection {name}: {count}" for name, count in sorted(parked.items())),
             *(f"the projection {name} does not move, and the log does" for name in stalled),
@@ -113,7 +113,7 @@ class Core:
         )
 
     async def run(self) -> None:
-        """Keep every part going until cancelled. When one dies all end, with its reason.
+        """Run every part until cancelled. When one fails all end, with its exception.
 
         What the others rest on ends after them: for them a feed that has stopped is a fault.
         """
@@ -152,7 +152,7 @@ async def open_core(
     async with AsyncExitStack() as stack:
         workers = await stack.enter_async_context(WorkerPool.open(settings.work))
         streams = Streams(log, most_cached=settings.store.aggregate_cache_streams, workers=workers)
-        await stack.enter_async_context(log.opened())
+        await stack.enter_async_context(log.open_readers())
         identity = await reconcile_log(log, settings, name, remembered)
         await stack.enter_async_context(models.open())
         metrics = create_metrics(log)

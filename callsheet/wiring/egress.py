@@ -1,4 +1,4 @@
-"""Wiring of outgoing calls: which addresses may be called, and the `http` steps that call them."""
+"""Wiring of outgoing calls: the egress guard, and the executor of `http` steps."""
 
 from callsheet.settings.load import Settings
 from engine.egress.allow_list import AllowList

@@ -1,4 +1,4 @@
-"""Wiring of the engine: its bounds, and what carries its steps out."""
+"""Wiring of the engine and its executors."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -65,7 +65,7 @@ def create_engine(  # noqa: PLR0913  # what an engine is made of, by name
 async def open_executors(
     log: Log, settings: Settings, secret: SigningSecret, deltas: DeltaHub, workers: WorkerPool
 ) -> AsyncGenerator[Executors]:
-    """Hold the executors of steps, and the connections of their calls, open for as long as the block lasts."""
+    """Yield the executors of steps, with the connections of their calls open until the end of the block."""
     contents = PostgresContents(log.sessions)
     async with AsyncExitStack() as stack:
         providers = build_providers(list_model_providers(settings), settings.model)

@@ -37,7 +37,7 @@ from store.credential_uses import CredentialUses
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayParts:
-    """The gateway: its ASGI application, and what has to run as long as it serves."""
+    """The gateway: its ASGI application, and its background task."""
 
     app: Callable[..., Awaitable[None]]
     identity: IdentityParts

@@ -1,4 +1,4 @@
-"""Wiring of the model providers: which there are, what `default` stands for, and what models cost."""
+"""Wiring of the model providers: their settings, the models of `default`, and the prices of models."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""Every projection of the product by its name; what follows the log, lists them or builds them again starts here."""
+"""All projections by name, for the workers, for lists of projections and for rebuilds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,7 +17,7 @@ from projections.read_models.workflows import WorkflowsProjection
 from projections.runtime.projection import Projection
 
 REMEMBERED: Final = 5_000
-"""How many folded streams each projection keeps in memory between batches."""
+"""Number of folded streams that each projection caches between batches."""
 
 PROJECTIONS: Final[Mapping[str, Callable[[], Projection]]] = MappingProxyType(
     {
@@ -32,7 +32,7 @@ PROJECTIONS: Final[Mapping[str, Callable[[], Projection]]] = MappingProxyType(
         "insights": partial(InsightsProjection, most_remembered=REMEMBERED),
     }
 )
-"""Makes each projection afresh, remembering nothing; a new one has its line here and nowhere else."""
+"""Factories of projections with empty caches; a new projection is added here and nowhere else."""
 
 
 ALL_PROJECTIONS: Final = tuple(PROJECTIONS)

@@ -1,4 +1,4 @@
-"""How a rebuild is wired: its bounds from the settings, its projections from the registry."""
+"""Wiring of a rebuild: its bounds from the settings, its projections from the registry."""
 
 from collections.abc import Sequence
 

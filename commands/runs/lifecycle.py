@@ -1,4 +1,4 @@
-"""The commands that go on with a run or begin from the middle of one: cancel, retry, fork; what is done is kept."""
+"""Commands that cancel, retry or fork a run; completed steps are kept."""
 
 from datetime import datetime
 from typing import Final
@@ -40,25 +40,25 @@ Kept = dict[str, tuple[int, ...]]
 """The steps whose results are kept, each with the places of the edges taken out of it."""
 
 CANCEL_CONFLICTS: Final = (RunCancelRequested, *RUN_ENDS)
-"""After these a wish to cancel is no news, or too late; whatever the steps come to meanwhile, it stands."""
+"""Facts that conflict with a cancellation: it is requested already, or too late. Any other append may be concurrent."""
 
 
 class CancelRun(Command[Run], frozen=True, kw_only=True):
-    """End a run: whatever it has under way is aborted."""
+    """Cancel a run: its open calls are aborted."""
 
     user_id: str
     reason: str | None = None
 
 
 class RetryRun(Command[Run], frozen=True, kw_only=True):
-    """Resume a run that failed or was cancelled, from where it stopped; perhaps on the newest graph."""
+    """Resume a run that failed or was cancelled, from where it stopped; optionally on the newest graph."""
 
     user_id: str
     newest_graph: bool = False
 
 
 class ForkRun(Command[Run], frozen=True, kw_only=True):
-    """Begin a run from a step of another; what lies before the step is taken over. None: the inputs stay."""
+    """Start a run from a step of another; the steps before it are reused. `inputs` None: those of the other run."""
 
     source_id: UUID
     node: str
@@ -68,7 +68,7 @@ class ForkRun(Command[Run], frozen=True, kw_only=True):
 
 
 class RetrySources(Struct, frozen=True, kw_only=True):
-    """What a retry goes on with: the version, what is kept, and new pins where the version is another."""
+    """Data of a retry: the workflow version, the steps that are kept, and new pins if the version has changed."""
 
     workflow_version: int
     kept: Kept
@@ -78,7 +78,7 @@ class RetrySources(Struct, frozen=True, kw_only=True):
 
 
 class ForkSources(InProject, frozen=True, kw_only=True):
-    """What a fork begins with."""
+    """Data of a fork: the graph and the steps that it reuses."""
 
     source: Run
     workflow_version: int
@@ -87,7 +87,7 @@ class ForkSources(InProject, frozen=True, kw_only=True):
 
 
 def cancel_run(command: CancelRun, run: Run, _gathered: None, now: datetime) -> tuple[RunFact, ...]:
-    """Decide that a run is to end; repeated it changes nothing. Raises RunNotRunning once it has ended otherwise."""
+    """Decide a cancellation; repeated, it is a no-op. Raises RunNotRunning if the run has ended otherwise."""
     if run.cancel_requested or run.status is RunStatus.CANCELLED:
         return ()
     if run.has_ended:
@@ -96,7 +96,7 @@ def cancel_run(command: CancelRun, run: Run, _gathered: None, now: datetime) -> 
 
 
 async def gather_retry(command: RetryRun, sources: Sources) -> RetrySources:
-    """Find out what is kept, in which graph. Raises ProjectNotActive, CompletedPartChanged."""
+    """Load the steps that are kept, and the graph. Raises ProjectNotActive, CompletedPartChanged."""
     loaded = await sources.load(RUN, command.target_id)
     await sources.load_active_project(loaded.project_id or loaded.stream_id)
     run = loaded.state
@@ -118,9 +118,9 @@ async def gather_retry(command: RetryRun, sources: Sources) -> RetrySources:
 
 
 def select_kept_by_retry(run: Run) -> Kept:
-    """Return what a run keeps when it goes on: all that has settled, but for the steps that it failed at.
+    """Return the steps that a retry keeps: all settled ones, except those that failed for good.
 
-    A step that failed and yet led on, by its default or its fallback, is a part of what happened.
+    A step that failed but continued by its default or its fallback is kept.
     """
     return {
         node: step.edges_taken
@@ -130,7 +130,7 @@ def select_kept_by_retry(run: Run) -> Kept:
 
 
 def retry_run(command: RetryRun, run: Run, gathered: RetrySources, now: datetime) -> tuple[RunFact, ...]:
-    """Decide that a run goes on as its next attempt. Raises RunIsChild, RunNotRetriable."""
+    """Decide a retry of a run as its next attempt. Raises RunIsChild, RunNotRetriable."""
     if run.parent is not None:
         raise RunIsChild
     if run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
@@ -168,9 +168,9 @@ async def gather_fork(command: ForkRun, sources: Sources) -> ForkSources:
 
 
 def select_kept_by_fork(graph: Graph, run: Run, node: str) -> Kept:
-    """Return what a fork from a step takes over: what has completed or was skipped, and does not lie behind the step.
+    """Return the steps that a fork reuses: completed or skipped ones that are not descendants of the step.
 
-    Nor may it lie behind a step that has not: such a step is done anew, and all that follows from it.
+    Descendants of a step that is not reused are not reused either: they are executed again.
     """
     done = (StepStatus.COMPLETED, StepStatus.SKIPPED)
     anew = find_downstream(graph, {node, *(name for name, step in run.steps.items() if step.status not in done)})
@@ -178,7 +178,7 @@ def select_kept_by_fork(graph: Graph, run: Run, node: str) -> Kept:
 
 
 def fork_run(command: ForkRun, run: Run, gathered: ForkSources, now: datetime) -> tuple[RunFact, ...]:
-    """Decide that a run begins in the middle of another, linked to it. Raises RunAlreadyStarted."""
+    """Decide the start of a fork, linked to the original run. Raises RunAlreadyStarted."""
     if run.status is not RunStatus.ABSENT:
         raise RunAlreadyStarted
     source = gathered.source
@@ -200,7 +200,7 @@ def _reuse_step(
 ) -> StepSkipped | StepReused:
     step = source.steps[node]
     if step.status is StepStatus.SKIPPED:
-        return StepSkipped(node=node, reason=step.reason or "it was skipped in the run that this one was forked from")
+        return StepSkipped(node=node, reason=step.reason or "it was skipped in the original run")
     return StepReused(node=node, from_run=command.source_id, output=step.output, edges_taken=edges, reused_at=now)
 
 
@@ -215,7 +215,7 @@ async def _load_graphs(sources: Sources, run: Run, newest: RunSources) -> tuple[
 
 
 def translate_kept(old: Graph, new: Graph, kept: Kept) -> Kept:
-    """Return what is kept with the places of the edges in a newer graph. Raises CompletedPartChanged."""
+    """Return the kept steps with the indexes of their taken edges in a newer graph. Raises CompletedPartChanged."""
     problems = find_conflicts(old, new, kept)
     if problems:
         raise CompletedPartChanged(problems=problems)

@@ -1,4 +1,4 @@
-"""What a run pins: the versions of all that its graph names, and all that the workflows it runs inside it name."""
+"""Pins of a run: the versions of everything that its graph, and the graphs of its child workflows, refer to."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -16,17 +16,17 @@ from domain.runs.refusals import WorkflowContainsItself, WorkflowsTooMany, Workf
 from domain.workflow import Workflow
 
 DEEPEST: Final = 10
-"""How many workflows may stand within each other, the outermost counted."""
+"""Maximum depth of nested workflows, including the outermost."""
 
 MOST_WORKFLOWS: Final = 200
-"""How many workflows one run may pin: each is a stream that the start of the run is guarded by."""
+"""Maximum number of workflows that one run may pin: each is a guard of the append."""
 
 
 NO_FLAGS: Final[Mapping[str, object]] = {}
 
 
 class _Found:
-    """What has been found of a run so far; `heights` are of the workflows that are wholly looked at."""
+    """Pins found so far; `heights` are the nesting depths of the workflows that were searched completely."""
 
     def __init__(self, sources: Sources, flags: Mapping[str, object]) -> None:
         self.sources = sources
@@ -59,7 +59,7 @@ async def gather_pins(
 
 
 async def _pin_workflow(found: _Found, workflow_id: UUID, workflow: Workflow, above: tuple[UUID, ...]) -> int:
-    """Add what one workflow names, and those within it; gives how many workflows stand within each other from here."""
+    """Add the references of one workflow and of those nested in it; return the nesting depth from here."""
     path = (*above, workflow_id)
     check_features(workflow.graph, found.flags)
     named = find_references(workflow.graph)

@@ -1,4 +1,4 @@
-"""What steps keep that have not completed when their run is retried: an output that was given, or finished items."""
+"""Work of uncompleted steps that a retry retains: the output of a failed step, and completed items of a map."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -13,12 +13,12 @@ from domain.runs.steps import find_finished_items
 
 
 def find_nodes_with_output(run: Run) -> tuple[str, ...]:
-    """Return the nodes of steps that gave an output and failed: no edge out of them could be decided."""
+    """Return the nodes of steps that failed although they have an output: a condition of an outgoing edge failed."""
     return tuple(node for node, step in run.steps.items() if step.gave is not None)
 
 
 def find_nodes_with_finished_items(run: Run, kept: Iterable[str]) -> tuple[str, ...]:
-    """Return the nodes of steps that are not kept themselves and have children that completed."""
+    """Return the nodes of steps that are not kept themselves but have completed children."""
     nodes = dict.fromkeys((*run.steps, *run.kept_items))
     done = set(kept)
     return tuple(
@@ -31,9 +31,9 @@ def find_nodes_with_finished_items(run: Run, kept: Iterable[str]) -> tuple[str, 
 async def select_unchanged(
     nodes: Iterable[str], graphs: tuple[Graph, Graph], pins: tuple[Pins, Pins], sources: Sources
 ) -> tuple[str, ...]:
-    """Return those of the nodes that would do the very same by a newer graph and newer pins.
+    """Return those of the nodes that are unchanged in a newer graph with newer pins.
 
-    What leads to them is kept, so that they would see the same, and a map the same items. Raises WorkflowNotFound.
+    The steps before them are kept, so they would see the same data, and a map the same items. Raises WorkflowNotFound.
     """
     old, new = graphs
     there = {node.id: node for node in new.nodes}
@@ -48,7 +48,7 @@ async def select_unchanged(
 
 
 async def _has_same_pins(named: References, pins: tuple[Pins, Pins], sources: Sources) -> bool:
-    """Return whether what is named, and all that its workflows name, however deep, is pinned at the same versions."""
+    """Return whether the references, and those of nested workflows at any depth, are pinned at the same versions."""
     before, after = pins
     found_assets, open_workflows, looked_at = set(named.assets), list(named.workflows), set[UUID]()
     while open_workflows:

@@ -1,4 +1,4 @@
-"""The commands that people give about runs, and how each is decided."""
+"""The commands of callers that start runs and decide human steps, and their deciders."""
 
 from datetime import datetime
 from functools import partial
@@ -44,7 +44,7 @@ from domain.runs.steps import StepStatus
 from domain.workflow import WorkflowNotActive, WorkflowStatus
 
 DECISION_CONFLICTS: Final = (StepDecided, StepFailed, *RUN_ENDS)
-"""What ends the wait for a person: a decision, the failure of a step, the end of the run. Other steps may go on."""
+"""Facts that conflict with a decision: another decision, a failure of a step, the end of the run."""
 
 
 class StartRun(Command[Run], frozen=True, kw_only=True):
@@ -75,14 +75,14 @@ class DecideStep(Command[Run], frozen=True, kw_only=True):
 
 
 class RunSources(InProject, frozen=True, kw_only=True):
-    """What a run starts from: the current version of the workflow, and the versions of all that it depends on."""
+    """Data of a start: the current version of the workflow, and the versions of all its dependencies."""
 
     workflow_version: int
     pins: Pins
 
 
 async def gather_start(command: StartRun, sources: Sources) -> RunSources:
-    """Load the workflow, its project and whatever its graph names, to pin versions and prices."""
+    """Load the workflow, its project and all references of its graph, to pin versions and prices."""
     workflow = await sources.load(WORKFLOW, command.workflow_id)
     if workflow.state.status is not WorkflowStatus.ACTIVE:
         raise WorkflowNotActive
@@ -125,7 +125,7 @@ async def check_inputs(schema: JsonSchema | None, inputs: object, sources: Sourc
 
 
 class DecisionSources(Struct, frozen=True, kw_only=True):
-    """What a decision rests on: the team, whose roles say who may decide, and whether the graph has the node.
+    """Data of a human decision: the team with its roles, and whether the graph has the node.
 
     `form_problems` are the problems of the data if it was validated already, because that takes long.
     """
@@ -136,7 +136,7 @@ class DecisionSources(Struct, frozen=True, kw_only=True):
 
 
 async def gather_decision(command: DecideStep, sources: Sources) -> DecisionSources:
-    """Load the project of the run. Only where the run has not come to the node is its graph read too."""
+    """Load the project of the run; its graph is read only if the run has not reached the node."""
     run = await sources.load(RUN, command.target_id)
     project = await sources.load(PROJECT, run.project_id or command.target_id)
     step = run.state.steps.get(command.node)
@@ -151,7 +151,7 @@ async def gather_decision(command: DecideStep, sources: Sources) -> DecisionSour
 
 
 def decide_step(command: DecideStep, run: Run, gathered: DecisionSources, now: datetime) -> tuple[RunFact, ...]:
-    """Decide that a person decided. One decision wins: raises StepAlreadyDecided for every other.
+    """Decide a person's decision. Only the first counts: raises StepAlreadyDecided for every other.
 
     Raises StepNotFound, RunNotRunning, StepNotWaiting, NotAnAssignee, DeadlinePassed, and DecisionUnacceptable with
     every problem.

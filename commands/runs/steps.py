@@ -1,4 +1,4 @@
-"""The commands that the engine gives about the steps of a run it owns, and how each is decided.
+"""The commands of the engine about the steps of a run it owns, and their deciders.
 
 They are decided on the state that the engine holds and appended with its version; another owner's append is a conflict.
 """
@@ -34,7 +34,7 @@ from domain.runs.run import Run
 from domain.runs.steps import SETTLED, Step, StepStatus
 
 SYSTEM: Final = "system"
-"""Who decides at a deadline, as `decided_by` names it."""
+"""The value of `decided_by` for decisions at a deadline."""
 
 
 class StartStep(Struct, frozen=True, kw_only=True):
@@ -56,7 +56,7 @@ class CompleteStep(Struct, frozen=True, kw_only=True):
 
 
 class FailStep(Struct, frozen=True, kw_only=True):
-    """Record that an attempt failed; without `retry_at` for good. `gave` is what it had given all the same."""
+    """Record that an attempt failed; without `retry_at` for good. `gave` is its output, if only a condition failed."""
 
     node: str
     error: StepError
@@ -88,20 +88,20 @@ class RecordAsked(Struct, frozen=True, kw_only=True):
 
 
 class WaitInStep(Struct, frozen=True, kw_only=True):
-    """Record what a step waits for."""
+    """Record that a step waits."""
 
     waiting: StepWaiting
 
 
 class SettleItems(Struct, frozen=True, kw_only=True):
-    """Record what some of the children that a step waits for came to."""
+    """Record the results of child runs that a step waits for."""
 
     node: str
     items: tuple[ItemResult, ...]
 
 
 class DecideAtDeadline(Struct, frozen=True, kw_only=True):
-    """Decide a step that nobody has decided until its deadline, as its graph says."""
+    """Decide a step at its deadline, as its graph says."""
 
     node: str
     outcome: str
@@ -116,7 +116,7 @@ class SkipStep(Struct, frozen=True, kw_only=True):
 
 
 class RefuseResult(Struct, frozen=True, kw_only=True):
-    """Record that a result came after its attempt had been given up; also of a run that has ended by then."""
+    """Record a late result of an attempt that was given up; also after the end of the run."""
 
     node: str
     attempt: int
@@ -125,20 +125,20 @@ class RefuseResult(Struct, frozen=True, kw_only=True):
 
 
 class CompleteRun(Struct, frozen=True, kw_only=True):
-    """End a run well; its outputs are those of `output_nodes`."""
+    """Complete a run; its outputs are those of `output_nodes`."""
 
     output_nodes: tuple[str, ...]
 
 
 class FailRun(Struct, frozen=True, kw_only=True):
-    """End a run at a step that could not be done."""
+    """Fail a run at a step that failed for good."""
 
     node: str
     error: StepError
 
 
 class CancelRun(Struct, frozen=True, kw_only=True):
-    """End a run because that was asked for."""
+    """End a run whose cancellation was requested."""
 
 
 StepCommand = (
@@ -159,7 +159,7 @@ StepCommand = (
 
 
 def decide(command: StepCommand, run: Run, now: datetime) -> tuple[RunFact, ...]:  # noqa: C901  # a case a command
-    """Decide one command; what has been said already gives no facts."""
+    """Decide one command; a repeated command returns no facts."""
     match command:
         case StartStep():
             return start_step(command, run, now)
@@ -206,7 +206,7 @@ def start_step(command: StartStep, run: Run, now: datetime) -> tuple[RunFact, ..
 
 
 def settle_items(command: SettleItems, run: Run, now: datetime) -> tuple[RunFact, ...]:
-    """Decide which ends of children are news: each is told of once, and only while the step waits for them."""
+    """Decide the new results of children: each is recorded once, and only while the step waits for them."""
     step = run.steps.get(command.node)
     if step is None or step.status is not StepStatus.WAITING:
         return ()
@@ -229,7 +229,7 @@ def _build_run_end(command: CompleteRun | FailRun | CancelRun, run: Run, now: da
 
 
 def refuse_result(command: RefuseResult, now: datetime) -> StepResultRefused:
-    """Decide what becomes of a late result: it is no output, and what it took is kept."""
+    """Decide a late result: its output is refused, its usage is recorded."""
     return StepResultRefused(
         node=command.node, attempt=command.attempt, reason=command.reason, usage=command.usage, refused_at=now
     )
@@ -283,7 +283,7 @@ def _record_asked(command: RecordAsked, run: Run, now: datetime) -> tuple[StepAs
 
 
 def _can_reject(command: RejectAnswer, run: Run) -> bool:
-    """Return whether an attempt is under way that has not got to this repair: the same may be said twice."""
+    """Return whether the attempt is open and before this repair; a command may be repeated."""
     step = run.steps.get(command.node)
     if step is None or step.status is not StepStatus.RUNNING:
         return False
@@ -291,7 +291,7 @@ def _can_reject(command: RejectAnswer, run: Run) -> bool:
 
 
 def _decide_at_deadline(command: DecideAtDeadline, run: Run, now: datetime) -> tuple[StepDecided, ...]:
-    """Decide for the system what still waits for a person; once it is late a decision of a person stands."""
+    """Decide a step at its deadline unless a person has decided it."""
     step = run.steps.get(command.node)
     if step is None or step.status is not StepStatus.WAITING or step.waiting is None:
         return ()
@@ -317,6 +317,6 @@ def _is_running(run: Run, node: str) -> bool:
 
 
 def _is_open(run: Run, node: str) -> bool:
-    """Return whether an attempt was claimed and has come to nothing yet; things may be said twice."""
+    """Return whether an attempt was claimed and has no result yet; a command may be repeated."""
     step = run.steps.get(node)
     return step is not None and step.status is not StepStatus.RETRYING and step.status not in SETTLED

@@ -19,13 +19,13 @@ class Turn:
     __slots__ = ("facts", "now", "run")
 
     def __init__(self, run: Run, now: datetime) -> None:
-        """Begin a turn on the state that is held."""
+        """Create a turn on the held state."""
         self.run = run
         self.now = now
         self.facts: list[RunFact] = []
 
     def decide(self, command: StepCommand) -> None:
-        """Decide one more command; once the run has ended none has any effect, except to refuse what came too late."""
+        """Decide one more command; once the run has ended, only late results are recorded."""
         if self.run.has_ended and not isinstance(command, RefuseResult):
             return
         for fact in decide(command, self.run, self.now):
@@ -39,7 +39,7 @@ class Turn:
             self.run = evolve(self.run, fact)
 
     def refuse_before_end(self, command: RefuseResult) -> None:
-        """Refuse what comes too late for the end that this turn is: who follows a run hears nothing behind its end."""
+        """Record late results before the end of the run in this turn: nothing may follow the fact that ends a run."""
         end = self.facts.pop()
         self.decide(command)
         self.facts.append(end)
@@ -48,7 +48,7 @@ class Turn:
 async def append_turn(streams: Streams, held: Folded[Run], turn: Turn, metadata: Metadata) -> Folded[Run]:
     """Append the facts of a turn, with the held version as the expected one, and return the run after them.
 
-    Raises Conflict when someone else moved the run; Unavailable, OutcomeUnknown, FactTooLarge.
+    Raises Conflict if another writer changed the run; Unavailable, OutcomeUnknown, FactTooLarge.
     """
     if not turn.facts:
         return held

@@ -12,13 +12,13 @@ from domain.expressions.common import ExpressionFault
 from domain.json_bounds import child_values
 
 WORK_MAX: Final = 2_000_000
-"""For all expressions of one step together; about a second."""
+"""Limit for all expressions of one step together; about a second."""
 INLINE_WORK_MAX: Final = 4_000
-"""What may run on the event loop; about 2 ms."""
+"""Limit for work on the event loop; about 2 ms."""
 ITEMS_PER_WORK: Final = 8
-"""List items copied or compared, or characters that a template handles, in one unit; 60 ns each."""
+"""List items copied or compared, or characters processed by a template, per unit; 60 ns each."""
 CHARACTERS_PER_WORK: Final = 64
-"""Characters of a text that is scanned or copied as a whole, in one unit."""
+"""Characters of a text that is scanned or copied as a whole, per unit."""
 
 
 class TooMuchWork(ExpressionFault):
@@ -26,12 +26,12 @@ class TooMuchWork(ExpressionFault):
 
 
 class Budget:
-    """The work that is left to the expressions of one step."""
+    """The remaining work budget of the expressions of one step."""
 
     __slots__ = ("left",)
 
     def __init__(self, work_max: int = WORK_MAX) -> None:
-        """Create a budget of which nothing is spent."""
+        """Create an unspent budget."""
         self.left = work_max
 
     @classmethod

@@ -30,7 +30,7 @@ LONGEST_LIST = 1_000
 MOST_ITEMS_COMPREHENDED = 20_000
 MOST_ITEMS = 200_000
 CONDITION_WORK_MAX: Final = 500_000
-"""In units of `domain.expressions.budget`; about a quarter of a second, on the event loop."""
+"""Work limit of a condition in units of `domain.expressions.budget`; about 0.25 s on the event loop."""
 MENTIONS_UNWEIGHED: Final = 4
 EVALUATION_WORK: Final = 20
 PATTERN_WORK: Final = 400
@@ -56,7 +56,7 @@ FUNCTIONS = frozenset(
     | {"getHours", "getMilliseconds", "getMinutes", "getMonth", "getSeconds"}
 )
 
-# Lexical rules of the CEL specification, section "Syntax"; raw strings first, for they know no escapes.
+# Lexical rules of the CEL specification, section "Syntax"; raw strings first, because they have no escapes.
 TOKEN = re.compile(
     r"""
       (?P<skip>\s+|//[^\n]*)
@@ -83,11 +83,11 @@ _NOTHING = _Token("end", "")
 
 
 class _Shape(NamedTuple):
-    """What the source of a condition tells about its work.
+    """Properties of a condition's source that decide what it costs to evaluate.
 
     `outer` and `inner` are the paths named before and within its comprehension, each as often as it is named; `macro`
     is that comprehension, `tokens` the number of tokens after its name, `bound` how many of them name its element;
-    `sums` counts the `+` signs, each of which may clone all that has been added up before. `has_size` is whether
+    `sums` counts the `+` signs, each of which may copy all that was concatenated before. `has_size` is whether
     `size()` is called, which converts its argument to Python.
     """
 
@@ -142,7 +142,7 @@ class Condition:
         result = self._execute(seen)
         if not isinstance(result, bool):
             raise ExpressionFault(
-                f"CEL: the condition must be true or false, its value is of type {type(result).__name__}"
+                f"CEL: the condition must be true or false; its value has the type {type(result).__name__}"
             )
         return result
 
@@ -166,7 +166,7 @@ class Condition:
             told = _explain_type_error(str(fault.__cause__))
             if told is None:
                 raise
-            advice = "convert it with int(), double() or string(), and ask first whether it may be null"
+            advice = "convert it with int(), double() or string(), and check for null first"
             raise ExpressionFault(f"CEL: {told}: {advice}") from fault
 
     def _create_context(self, seen: dict[str, object]) -> dict[str, object] | cel.Context:
@@ -279,7 +279,7 @@ def _estimate_work(shape: _Shape, seen: Mapping[str, object]) -> int:
     rounds = longest * max(1, len(shape.outer)) if longest else shape.tokens
     elements = outer * max(1, shape.bound)
     each_round = 1 + shape.tokens // ITEMS_PER_WORK + inner
-    if shape.macro in GATHERING_MACROS:  # what has been gathered is cloned in every round
+    if shape.macro in GATHERING_MACROS:  # the accumulated result is cloned in every iteration
         return clones * rounds * (rounds * each_round + elements)
     return clones * (rounds * each_round + elements)
 
@@ -309,7 +309,7 @@ def _parse(source: str) -> cel.Program:
         with translate_errors("CEL"):
             return cel.compile(source)
     except ExpressionFault as fault:
-        # The library repeats the source and lists every token that it would have taken.
+        # The library repeats the source and lists every token that it would have accepted.
         said = PARSE_ERROR.search(str(fault.__cause__))
         where = f"CEL: at {shorten(said[1])}" if said else fault.message
         raise ExpressionFault(where + hint_at_template(source)) from fault
@@ -333,7 +333,7 @@ def _bound_names(tokens: list[_Token]) -> list[str]:
     if len(bound) > 1:
         raise ExpressionFault("CEL: a condition has at most one of all, exists, exists_one, map and filter")
     if ROOTS.intersection(bound):
-        raise ExpressionFault(f"CEL: '{bound[0]}' is taken and cannot name an element")
+        raise ExpressionFault(f"CEL: '{bound[0]}' is reserved and cannot name an element")
     return bound
 
 

@@ -1,7 +1,7 @@
-"""What the three expression languages share: their one fault, and bounds on the data that they are given.
+"""Shared by the three expression languages: their one exception, and bounds on the data that they receive.
 
 Conditions (CEL), templates (Liquid) and queries (JMESPath) are compiled once and evaluated many times. Each language
-is imported only in the `expressions_*` module of its name, so that a library can be exchanged in one place.
+library is imported only by the modules of its language, so that it can be replaced in one place.
 """
 
 from collections.abc import Generator
@@ -14,7 +14,7 @@ class ExpressionFault(Exception):  # noqa: N818  # the word of the glossary: a f
     """An expression cannot be compiled, or cannot be evaluated with this data."""
 
     def __init__(self, message: str) -> None:
-        """Keep a message of one line that may be shown to the author."""
+        """Create it with a message of one line that may be shown to the author."""
         super().__init__(message)
         self.message = message
 
@@ -26,7 +26,7 @@ def shorten(text: str) -> str:
 
 @contextmanager
 def translate_errors(language: str) -> Generator[None]:
-    """Turn whatever an expression library raises into an ExpressionFault.
+    """Convert any exception of an expression library to an ExpressionFault.
 
     These libraries leak TypeError, RecursionError, MemoryError and others on odd input; a Rust panic arrives as a
     BaseException. All of them mean that this expression cannot be used with this data.
@@ -54,4 +54,4 @@ def _first_line(fault: Exception) -> str:
 
 def hint_at_template(source: str) -> str:
     """Return a hint for the end of a message if the source looks like a template; empty otherwise."""
-    return "; {{ }} are for templates, here names stand without them" if "{{" in source else ""
+    return "; {{ }} are for templates, write names without them here" if "{{" in source else ""

@@ -1,4 +1,4 @@
-"""Queries: JMESPath over a run's data, as written in transforms and wherever a value is picked.
+"""Queries: JMESPath over a run's data, as written in transforms and wherever a value is selected.
 
 The language has no loops, but it multiplies: `[@,@]|[@,@]|…` doubles at each step, `join` repeats its separator, and
 literals in projections need no data at all. How often a query can repeat its input is read from its syntax tree when it
@@ -30,7 +30,7 @@ COPIES_UNWEIGHED = 4
 CALL_WORK: Final = 4
 SORTS: Final = frozenset({"group_by", "index_by", "max_by", "min_by", "sort", "sort_by"})
 WALKS_ALL: Final = frozenset({"contains", "to_string"})
-"""Functions that look at all of their arguments, at any depth."""
+"""Functions that read all of their arguments, at any depth."""
 
 KNOWN_FUNCTIONS = frozenset(BoundedFunctions.FUNCTION_TABLE)
 
@@ -54,7 +54,7 @@ class BudgetedInterpreter(TreeInterpreter):
         self._methods: dict[str, Callable[[Any, Any], Any]] = {}
 
     def visit(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the library's interface
-        """Apply a part of the query. Called for each part and each element, so it avoids every call that it can."""
+        """Apply a part of the query. Called for each part and each element, so it avoids function calls."""
         budget = self._budget
         if budget.left <= 0:
             budget.charge(1)
@@ -123,7 +123,7 @@ class Query:
         self.roots = frozenset(path[0] for path in paths)
 
     def apply(self, data: object, budget: Budget | None = None) -> Any:  # noqa: ANN401  # JSON in, JSON out
-        """Return the JSON value that the query picks, None where it picks nothing. Raises ExpressionFault, TooMuchWork.
+        """Return the JSON value that the query selects, or None. Raises ExpressionFault, TooMuchWork.
 
         All expressions of a step share a budget.
         """

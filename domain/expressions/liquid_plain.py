@@ -15,7 +15,7 @@ from liquid.builtin.output import OutputNode
 from domain.expressions.liquid_secrets import SECRETS
 
 PLAIN_OUTPUT_CHARACTERS_MAX: Final = 10_000
-"""Far below every bound on the work of a template, so that no budget has to be charged."""
+"""Far below every bound on the work of a template, so the budget need not be charged."""
 
 PlainPart = str | tuple[str, ...]
 """A text as it is, or the keys that lead from the data to a text."""

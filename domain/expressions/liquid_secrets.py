@@ -17,7 +17,7 @@ from liquid.builtin.tags.ifchanged_tag import IfChangedNode
 from domain.expressions.common import ExpressionFault
 
 SECRETS: Final = "secrets"
-"""The name by which templates are given them."""
+"""The name of the secrets in the data of templates."""
 KEEPING: Final = frozenset(
     {"append", "base64_encode", "base64_url_safe_encode", "escape", "json", "prepend", "url_encode"}
 )
@@ -54,13 +54,13 @@ def find_secret_outputs(nodes: Iterable[Node], context: RenderContext) -> Iterat
             yield node
         below = find_secret_outputs(node.children(context, include_partials=False), context)
         if isinstance(node, (CaptureNode, IfChangedNode)) and any(below):
-            raise SecretsNotWhole  # what is captured could be taken apart further down, or is compared
+            raise SecretsNotWhole  # a captured text could be taken apart or compared later in the template
         yield from below
 
 
 def _keeps_whole(shown: Expression) -> bool:
     if type(shown) is not FilteredExpression:
-        return False  # one with a condition
+        return False  # an output with a condition
     for part in shown.children():
         named = [path for path in _paths(part) if path.path[0] == SECRETS or path.children()]
         if named and not (part is named[0] and _is_whole_secret(named[0])):

@@ -186,7 +186,7 @@ class _JsonOutputNode(OutputNode):
     """An output statement that writes lists and objects as JSON; the library would write Python literals."""
 
     may_show = False
-    """Whether it may read secrets."""
+    """Whether the output may read secrets."""
 
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
         value = self._evaluate(context)
@@ -213,7 +213,7 @@ class _JsonOutputNode(OutputNode):
 
 
 class _JsonEchoNode(_JsonOutputNode, EchoNode):
-    """The same for the `echo` tag."""
+    """The `echo` tag as such an output."""
 
 
 class _JsonOutput(Output):
@@ -225,7 +225,7 @@ class _JsonEcho(EchoTag):
 
 
 class _Environment(Environment):
-    """Liquid as runs use it."""
+    """The Liquid dialect of runs."""
 
     context_depth_limit: ClassVar[int] = 20
     loop_iteration_limit: ClassVar[int | None] = LONGEST_LOOP
@@ -304,7 +304,7 @@ def _named_below(analysis: TemplateAnalysis, root: str) -> frozenset[str]:
 
 
 def _roots(analysis: TemplateAnalysis) -> frozenset[str]:
-    """Return the names that come from outside; a name that the template assigns anywhere counts as its own.
+    """Return the names that come from the data; a name that the template assigns anywhere counts as its own.
 
     Order does not matter: a loop may read what its previous iteration assigned further down.
     """

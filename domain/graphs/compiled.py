@@ -1,4 +1,4 @@
-"""A graph made ready to run: look-ups by node, and conditions compiled. Built once per workflow version."""
+"""A compiled graph: look-ups by node, and compiled conditions. Built once per workflow version."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ class CompiledGraph:
     outgoing: Mapping[str, tuple[CompiledEdge, ...]]
     edges: tuple[CompiledEdge, ...]
     entries: tuple[str, ...]
-    """The nodes without incoming edges: these run first."""
+    """The nodes without incoming edges; they run first."""
     terminals: tuple[str, ...]
-    """The nodes without outgoing edges: their outputs are the run's outputs."""
+    """The nodes without outgoing edges; their outputs are the run's outputs."""
     order: tuple[str, ...]
     """Every node, each after all the nodes before it."""
 

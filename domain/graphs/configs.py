@@ -1,10 +1,10 @@
-"""What each kind of node is told to do: one config struct a kind.
+"""Configuration of nodes: one config struct for each kind of node.
 
 Three languages appear in configs, each marked by the type of its field. A *template* is Liquid, a *query* is JMESPath,
 and both see the run's data: `inputs` (what the run was started with) and `steps` (by node id, of the nodes before this
-one). Bounds stand in the types, so that requests are checked and the contracts generated from one place.
+one). Bounds are part of the types, so that requests are validated and the contracts generated from one place.
 
-Defaults are left out of stored facts: a default, once released, never changes.
+Defaults are omitted from stored facts: a default, once released, never changes.
 """
 
 from datetime import date
@@ -15,10 +15,10 @@ from msgspec import Meta, Struct
 TemplateText = Annotated[str, Meta(max_length=65_536)]
 QueryText = Annotated[str, Meta(min_length=1, max_length=4_096)]
 NAME = r"^[a-z][a-z0-9_]{0,62}$(?!\n)"
-"""Node ids, variables and outcomes; the end is guarded because `$` alone also stands before a last line feed."""
+"""Pattern of node ids, variables and outcomes; the look-ahead, because `$` also matches before a final line feed."""
 VariableName = Annotated[str, Meta(pattern=NAME)]
 Picks = Annotated[dict[VariableName, QueryText], Meta(max_length=100)]
-"""Named values, each picked by a query from the run's data."""
+"""Named values, each selected by a query from the run's data."""
 JsonSchema = dict[str, Any]
 """A JSON Schema, draft 2020-12 unless `$schema` says otherwise; references within itself only."""
 
@@ -32,7 +32,7 @@ WaitSeconds = Annotated[float, Meta(gt=0, le=LONGEST_WAIT_SECONDS)]
 
 
 class ModelParameters(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a model is asked to do differently; what is absent is left to the provider."""
+    """Parameters of a model call; the provider's default applies to those that are absent."""
 
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
@@ -46,7 +46,7 @@ class TextOutput(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fiel
 
 
 class JsonOutput(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="format", tag="json"):
-    """The step's output is JSON that meets a schema; the model may repair what does not, so many times."""
+    """The step's output is JSON that meets a schema; the model may repair an invalid answer `repair_attempts` times."""
 
     schema: JsonSchema
     repair_attempts: Annotated[int, Meta(ge=0, le=5)] = 2
@@ -106,7 +106,7 @@ class PromptConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Assignee(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who may decide: one user, or everyone of the project's team with a role. Exactly one of the two is given."""
+    """Assignee of a human step: one user, or all team members of the project with a role. Exactly one is set."""
 
     user: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     role: Role | None = None
@@ -138,7 +138,7 @@ class LocalTime(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Deadline(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How long a person has, in seconds from the start of the wait or until a time, and what happens then.
+    """Deadline of a person, in seconds from the start of the wait or until a time, and what happens then.
 
     Exactly one of `after_seconds` and `at` is given.
     """
@@ -151,8 +151,8 @@ class Deadline(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class HumanConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Wait for a person's decision. The output is `{outcome, data, comment}`.
 
-    `instructions` is a template; `shows` picks what the person is shown (its hash is recorded with the decision);
-    `form` is the JSON Schema that the decision's `data` must meet, any object where it is absent.
+    `instructions` is a template; `shows` selects what the person is shown (its hash is recorded with the decision);
+    `form` is the JSON Schema that the decision's `data` must meet, any object if it is absent.
     """
 
     assignees: Annotated[tuple[Assignee, ...], Meta(min_length=1, max_length=50)]
@@ -170,7 +170,7 @@ class ContinueAtDeadline(Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
 
 class SignalDeadline(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How long a step waits for a signal, and what happens then. Exactly one of `after_seconds` and `at` is given."""
+    """Time that a step waits for a signal, and what happens then. Exactly one of `after_seconds` and `at` is given."""
 
     after_seconds: WaitSeconds | None = None
     at: LocalTime | None = None
@@ -189,7 +189,7 @@ class WaitConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ComposeConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Make a text of a template, calling nobody; with `format: "json"` the output is the JSON that the text is.
+    """Render a text from a template without a call; with `format: "json"` the output is the JSON that the text is.
 
     The template sees `inputs`, `steps`, `run` and `variables`.
     """
@@ -200,9 +200,9 @@ class ComposeConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TransformConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Pick or reshape data with a query. Without one the step does nothing and passes its data through.
+    """Select or reshape data with a query. Without one the step returns its data unchanged.
 
-    What passes through: the output of the one step whose edge to this node was taken; of several, an object of their
+    Its data are the output of the step whose edge to this node was taken; of several such steps, an object of their
     outputs by node id; at an entry of the graph, the run's inputs.
     """
 
@@ -210,7 +210,7 @@ class TransformConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class HttpConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Call an outside address. `url`, each header's value and `body` are templates.
+    """Send an HTTP request. `url`, each header's value and `body` are templates.
 
     Templates see `inputs`, `steps` and `secrets` (named in the operator's settings, never recorded). The output is
     `{status, headers, body}`, with `body` parsed where the answer is JSON.
@@ -259,7 +259,7 @@ class MapConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class WorkflowConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Run another workflow as one step; the output is that run's outputs.
 
-    `inputs` picks what it starts with; where it is empty the data passes through as in a transform without expression.
+    `inputs` selects its inputs; if it is empty the data passes through as in a transform without expression.
     """
 
     workflow_id: WorkflowId

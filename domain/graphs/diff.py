@@ -1,4 +1,4 @@
-"""What a newer graph changes of the part of a run that is done: going on with it must not rewrite what happened."""
+"""Changes that a newer graph makes to the completed part of a run; a retry on that graph must not rewrite history."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -6,11 +6,11 @@ from domain.graphs.graph import Edge, Graph, Node
 from domain.refusal import Problem
 
 EdgeKey = tuple[str, str, str | None]
-"""An edge by what it says: from, to, when."""
+"""An edge as (from, to, when)."""
 
 
 def find_conflicts(old: Graph, new: Graph, kept: Collection[str]) -> tuple[Problem, ...]:
-    """Return what is different in the kept part of a graph: the nodes themselves, and the edges that touch them.
+    """Return the differences in the kept part of a graph: in the nodes themselves, and in the edges that touch them.
 
     Edges into kept nodes count, for they led there, and edges out of them, for they have been decided. A node's name
     and its policies for errors and time are free to change. Pointers are into the newer graph, or to a whole list
@@ -26,7 +26,7 @@ def translate_edges(old: Graph, new: Graph, taken: Mapping[str, Sequence[int]]) 
 
 
 def is_step_unchanged(old: Graph, new: Graph, node: str) -> bool:
-    """Return whether a node does the same in a newer graph, and is led to in the same ways."""
+    """Return whether a node has the same config in a newer graph, and the same incoming edges."""
     before = next((found for found in old.nodes if found.id == node), None)
     after = next((found for found in new.nodes if found.id == node), None)
     if before is None or after is None or not _has_same_config(before, after):
@@ -35,7 +35,7 @@ def is_step_unchanged(old: Graph, new: Graph, node: str) -> bool:
 
 
 def find_downstream(graph: Graph, nodes: Collection[str]) -> frozenset[str]:
-    """Return these nodes and all that come after them."""
+    """Return these nodes and all of their descendants."""
     onward: dict[str, list[str]] = {}
     for edge in graph.edges:
         onward.setdefault(edge.source, []).append(edge.target)
@@ -55,9 +55,9 @@ def _node_changes(old: Graph, new: Graph, kept: Collection[str]) -> list[Problem
     problems: list[Problem] = []
     for name in kept:
         if name not in after:
-            problems.append(Problem("/nodes", f"the step '{name}' is done, and the newest graph does not have it"))
+            problems.append(Problem("/nodes", f"The step '{name}' is completed, but the newest graph does not have it"))
         elif not _has_same_config(before[name], after[name][1]):
-            said = f"the step '{name}' is done, and the newest graph has it do something else"
+            said = f"The step '{name}' is completed, but its config differs in the newest graph"
             problems.append(Problem(f"/nodes/{after[name][0]}", said))
     return problems
 
@@ -70,12 +70,12 @@ def _edge_changes(old: Graph, new: Graph, kept: Collection[str]) -> list[Problem
     before = {_edge_key(edge) for edge in old.edges if _touches(edge, kept)}
     after = {_edge_key(edge): index for index, edge in enumerate(new.edges) if _touches(edge, kept)}
     added = [
-        Problem(f"/edges/{index}", f"the edge {_describe_edge(way)} touches what is done, and is new")
+        Problem(f"/edges/{index}", f"The edge {_describe_edge(way)} of a completed step is new in the newest graph")
         for way, index in after.items()
         if way not in before
     ]
     gone = [
-        Problem("/edges", f"the edge {_describe_edge(way)} touches what is done, and is gone")
+        Problem("/edges", f"The edge {_describe_edge(way)} of a completed step is missing in the newest graph")
         for way in sorted(before - after.keys(), key=str)
     ]
     return [*added, *gone]

@@ -31,33 +31,33 @@ TimeoutSeconds = Annotated[float, Meta(gt=0, le=30 * 86_400)]
 
 
 class ErrorClass(StrEnum):
-    """Why an attempt failed, in the words that `retry_on` takes and `step.failed` records."""
+    """Class of an attempt's failure: the values of `retry_on`, recorded by `step.failed`."""
 
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
     TIMEOUT = "timeout"
     UNAVAILABLE = "unavailable"
-    """The other side could not be reached, or broke off."""
+    """The server could not be reached, or closed the connection."""
     CONTENT_REFUSED = "content_refused"
     BAD_REQUEST = "bad_request"
     AUTH = "auth"
     INVALID_OUTPUT = "invalid_output"
-    """The answer did not meet the schema, after its repairs."""
+    """The answer did not meet the schema, also after its repairs."""
     EXPRESSION = "expression"
     """A condition, template or query could not be evaluated with the run's data."""
     DEADLINE = "deadline"
     CHILD_FAILED = "child_failed"
     """A run started by a map or workflow node failed."""
     OWNER_LOST = "owner_lost"
-    """The engine that had claimed the attempt is gone; what became of its work is not known."""
+    """The engine that had claimed the attempt is gone; the outcome of its work is unknown."""
     INTERNAL = "internal"
-    """A bug of ours, or of a provider's adapter."""
+    """A bug in Callsheet, or in a provider's adapter."""
 
 
 class Backoff(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How long to wait before attempt n + 1: initial_seconds * factor ** (n - 1), at most max_seconds.
+    """Wait before attempt n + 1: initial_seconds * factor ** (n - 1), at most max_seconds.
 
-    `jitter` is the share of the wait that is drawn at random: 0 waits exactly so long, 1 anything from 0 up to it.
+    `jitter` is the share of the wait that is random: with 0 the wait is exact, with 1 it is anything from 0 up to it.
     """
 
     initial_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 1.0
@@ -67,7 +67,7 @@ class Backoff(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Retry(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How often a step is tried (the first attempt counts), and after which errors. Absent means one attempt."""
+    """Retry policy: the maximum number of attempts, with the first, and the errors retried. Absent: one attempt."""
 
     max_attempts: Annotated[int, Meta(ge=1, le=20)] = 3
     backoff: Backoff = Backoff()
@@ -84,7 +84,7 @@ class FailRun(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="
 
 
 class ContinueWith(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="action", tag="continue"):
-    """The run goes on as if the step had given this output."""
+    """The run continues as if the step had returned this output."""
 
     output: Any = None
 
@@ -102,7 +102,7 @@ OnError: TypeAlias = FailRun | ContinueWith | TakeFallback
 
 
 class NodeBase(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
-    """What every node has. `timeout_seconds` bounds one attempt, `total_timeout_seconds` all with their waits."""
+    """Fields of every node. `timeout_seconds` limits one attempt, `total_timeout_seconds` all with their waits."""
 
     id: NodeId
     name: Annotated[str, Meta(max_length=200)] = ""
@@ -113,7 +113,7 @@ class NodeBase(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field=
 
 
 class PromptNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="prompt"):
-    """Asks a model."""
+    """Calls a model."""
 
     config: PromptConfig
 
@@ -125,13 +125,13 @@ class HumanNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="hu
 
 
 class TransformNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="transform"):
-    """Picks or reshapes data."""
+    """Selects or reshapes data."""
 
     config: TransformConfig = TransformConfig()
 
 
 class HttpNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="http"):
-    """Calls an outside address."""
+    """Sends an HTTP request."""
 
     config: HttpConfig
 
@@ -161,7 +161,7 @@ class WaitNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="wai
 
 
 class ComposeNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="compose"):
-    """Makes a text or JSON of a template."""
+    """Renders text or JSON from a template."""
 
     config: ComposeConfig
 
@@ -187,7 +187,7 @@ Node: TypeAlias = (
 
 
 class Edge(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A way from one node to another, taken when `when` (CEL over `inputs` and `steps`) holds or is absent."""
+    """An edge from one node to another, taken if `when` (CEL over `inputs` and `steps`) is true or absent."""
 
     source: NodeId = field(name="from")
     target: NodeId = field(name="to")

@@ -1,4 +1,4 @@
-"""What a graph refers to outside itself, so that it can be loaded before the graph is judged or run."""
+"""References of a graph to assets and workflows, to be loaded before the graph is validated or run."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
@@ -18,7 +18,7 @@ class References(Struct, frozen=True, kw_only=True):
 
 
 class Reference(Struct, frozen=True, kw_only=True):
-    """One id in a node's config: the field, the id as written, and what it must be (the type of an asset)."""
+    """An id in a node's config: the field, the id as written, and the kind of thing it must refer to."""
 
     field: str
     text: str
@@ -42,12 +42,12 @@ def iterate_references(node: Node) -> Iterator[Reference]:
 
 
 def find_references(graph: Graph) -> References:
-    """Return what an accepted graph refers to."""
+    """Return the references of an accepted graph."""
     return _collect((named.prefix, named.text) for node in graph.nodes for named in iterate_references(node))
 
 
 def find_raw_references(raw: object) -> References:
-    """Return what JSON that may become a graph refers to, as far as it can be read. Never raises."""
+    """Return the references of JSON that may become a graph, as far as they can be read. Never raises."""
     return _collect(_raw_ids(raw))
 
 

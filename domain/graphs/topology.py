@@ -1,4 +1,4 @@
-"""How nodes hang together: an order in which every node comes after those it depends on, ancestors, and cycles."""
+"""Topology of a graph: topological order, ancestors, and cycles."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -7,7 +7,7 @@ Successors = Mapping[str, Sequence[str]]
 
 
 def topological_order(successors: Successors) -> tuple[str, ...]:
-    """Return the nodes so that each comes after all before it (Kahn 1962). Nodes on or after a cycle are left out.
+    """Return the nodes in topological order (Kahn 1962). Nodes on or after a cycle are left out.
 
     Nodes that could come at the same time keep the order of the mapping.
     """
@@ -16,7 +16,7 @@ def topological_order(successors: Successors) -> tuple[str, ...]:
         for target in targets:
             waiting[target] += 1
     order = [node for node, count in waiting.items() if count == 0]
-    for node in order:  # grows while it is walked
+    for node in order:  # grows during the iteration
         for target in successors[node]:
             waiting[target] -= 1
             if waiting[target] == 0:
@@ -25,7 +25,7 @@ def topological_order(successors: Successors) -> tuple[str, ...]:
 
 
 def iterate_cycles(successors: Successors) -> Iterator[tuple[str, ...]]:
-    """Yield disjoint cycles, each as its nodes in the direction of the edges, until the other nodes have none."""
+    """Yield disjoint cycles, each as its nodes in the direction of the edges, until the remaining nodes have none."""
     rest: dict[str, list[str]] = {node: list(targets) for node, targets in successors.items()}
     while len(order := topological_order(rest)) < len(rest):
         rest = _without(rest, order)
@@ -44,7 +44,7 @@ def _without(successors: Successors, gone: Collection[str]) -> dict[str, list[st
 
 
 def _find_cycle(successors: Successors) -> tuple[str, ...]:
-    """Walk against the edges until a node comes again; each node here has a predecessor."""
+    """Follow edges backwards until a node repeats; each node here has a predecessor."""
     before = {target: node for node, targets in successors.items() for target in targets}
     walked: dict[str, None] = {}
     node = next(iter(successors))
@@ -56,7 +56,7 @@ def _find_cycle(successors: Successors) -> tuple[str, ...]:
 
 
 class Ancestors:
-    """Which nodes come before which, as one bit a node: 500 nodes need 500 integers of 500 bits."""
+    """Ancestors of each node, as a bit set: 500 nodes need 500 integers of 500 bits."""
 
     __slots__ = ("_bits", "_masks")
 
@@ -70,5 +70,5 @@ class Ancestors:
                 self._masks[target] |= passed_on
 
     def is_before(self, earlier: str, later: str) -> bool:
-        """Return whether there is a way from one node to another."""
+        """Return whether there is a path from one node to another."""
         return bool(self._masks[later] & self._bits[earlier])

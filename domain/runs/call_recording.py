@@ -8,7 +8,7 @@ SETTING: Final = "record_calls"
 
 
 class Recording(StrEnum):
-    """What is recorded of the calls of steps."""
+    """Recorded parts of the calls of steps."""
 
     ON = "on"
     """What was asked and answered: small values in the event, others by the digest of their content."""

@@ -1,4 +1,4 @@
-"""The facts of a run: what was started, what each step came to, what people decided, how it ended."""
+"""The facts of a run: its start, the results of its steps, decisions of people, and its end."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from domain.payload import NOTHING, Payload
 
 
 class Pins(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Everything that a run depends on, as it was at the start, so that an old run folds the same for ever."""
+    """All dependencies of a run as they were at its start, so that an old run always folds to the same state."""
 
     assets: dict[UUID, int] = {}
     workflows: dict[UUID, int] = {}
@@ -23,7 +23,7 @@ class Pins(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What one call of a model took, and how its answer ended.
+    """Usage of one model call, and how its answer ended.
 
     `cost_usd` is a decimal string, None if the price is not known. `finish_reason` is the server's own word, None if it
     sent none; `truncated`: a limit cut the answer; `finish_unknown`: it is not known whether the answer is whole.
@@ -88,14 +88,14 @@ def subtract_totals(first: UsageTotals, second: UsageTotals) -> UsageTotals:
 
 
 class StepError(Struct, frozen=True, kw_only=True, gc=False):
-    """Why an attempt failed: a class for policies and a sentence for people, without secrets."""
+    """Failure of an attempt: a class for retry policies and a message for people, without secrets."""
 
     error_class: ErrorClass
     message: str
 
 
 class Parent(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """The step that began a run as its child; `item` is the place in the list of a `map` (from 0)."""
+    """The step that started a run as its child; `item` is the index in the list of a `map` (from 0)."""
 
     run_id: UUID
     node: str
@@ -103,14 +103,14 @@ class Parent(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
 
 class ForkedFrom(Struct, frozen=True, kw_only=True, gc=False):
-    """The run that another was forked from, and the node that it begins anew at."""
+    """The original run of a fork, and the node at which the fork begins."""
 
     run_id: UUID
     node: str
 
 
 class RunStarted(Fact, frozen=True, kw_only=True, tag="run.started"):
-    """A run of one version of a workflow began; it waits to be picked up."""
+    """A run of one version of a workflow was started; it is queued until an engine claims it."""
 
     workflow_id: UUID
     workflow_version: int
@@ -124,7 +124,7 @@ class RunStarted(Fact, frozen=True, kw_only=True, tag="run.started"):
 
 
 class StepStarted(Fact, frozen=True, kw_only=True, tag="step.started"):
-    """An engine claimed an attempt (from 1) of a step: who appends this may do the work."""
+    """An engine claimed an attempt (from 1) of a step; only the engine that appends this fact may execute it."""
 
     node: str
     attempt: int
@@ -146,7 +146,7 @@ class StepAsked(Fact, frozen=True, kw_only=True, tag="step.asked"):
 
 
 class StepCompleted(Fact, frozen=True, kw_only=True, tag="step.completed"):
-    """An attempt gave its output. `edges_taken` are the places of the taken edges in the graph."""
+    """An attempt completed with its output. `edges_taken` are the indexes of the taken edges in the graph."""
 
     node: str
     attempt: int
@@ -160,8 +160,8 @@ class StepCompleted(Fact, frozen=True, kw_only=True, tag="step.completed"):
 class StepFailed(Fact, frozen=True, kw_only=True, tag="step.failed"):
     """An attempt failed; another follows at `retry_at`, or none does.
 
-    A step that failed for good may still lead on: over the edges taken, as if it had given `continued_with`. Where only
-    an edge out of the step could not be decided, `gave` is what it had given by then: a retry need not do it again.
+    After a step that failed for good the run may still continue: over the edges taken, as if the output were
+    `continued_with`. If only the condition of an outgoing edge failed, `gave` is the step's output: a retry keeps it.
     """
 
     node: str
@@ -177,7 +177,7 @@ class StepFailed(Fact, frozen=True, kw_only=True, tag="step.failed"):
 
 
 class WaitFor(StrEnum):
-    """What a step can wait for."""
+    """Kinds of waits of a step."""
 
     HUMAN = "human"
     TIMER = "timer"
@@ -186,7 +186,7 @@ class WaitFor(StrEnum):
 
 
 class StepWaiting(Fact, frozen=True, kw_only=True, tag="step.waiting"):
-    """A step waits. For a person it says who may decide, what is asked, and the keyed hash of what is shown.
+    """A step waits. For a person: who may decide, what is asked, and the keyed hash of what is shown.
 
     For children it says how many there are, and `items` holds what each is started with, in order. When it `resumes`,
     those that completed for an earlier wait of the step for the same items count, and have no new runs. For a signal,
@@ -211,7 +211,7 @@ class StepWaiting(Fact, frozen=True, kw_only=True, tag="step.waiting"):
 
 
 class StepDecided(Fact, frozen=True, kw_only=True, tag="step.decided"):
-    """A person decided a waiting step, having been shown exactly what the keyed hash stands for."""
+    """A person decided a waiting step; `shown_hash` is the keyed hash of the values they were shown."""
 
     node: str
     outcome: str
@@ -232,7 +232,7 @@ class RunSignalled(Fact, frozen=True, kw_only=True, tag="run.signalled"):
 
 
 class AnswerRejected(Fact, frozen=True, kw_only=True, tag="step.answer-rejected"):
-    """A model's answer did not meet the step's schema and the model is asked to repair it, for the n-th time (from 1).
+    """A model's answer did not meet the step's schema, and the model is asked for its n-th repair (from 1).
 
     The answer itself is in `call`, unless the project records no calls; its tokens and cost count.
     """
@@ -247,7 +247,7 @@ class AnswerRejected(Fact, frozen=True, kw_only=True, tag="step.answer-rejected"
 
 
 class ItemOutcome(StrEnum):
-    """What a child run came to."""
+    """Outcome of a child run."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -255,7 +255,7 @@ class ItemOutcome(StrEnum):
 
 
 class ItemResult(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What one child of a step came to: its outputs by node, or why it failed; and what it took, if anything."""
+    """Result of one child run of a step: its outputs by node or its error, and its usage, if any."""
 
     item: int
     run_id: UUID
@@ -266,7 +266,7 @@ class ItemResult(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
 
 
 class StepItemsSettled(Fact, frozen=True, kw_only=True, tag="step.items-settled"):
-    """Some of the children that a step waits for have ended; each is told of once."""
+    """Child runs that a step waits for have ended; each is reported once."""
 
     node: str
     attempt: int
@@ -288,7 +288,7 @@ class StepItemCounted(Fact, frozen=True, kw_only=True, tag="step.item-counted"):
 
 
 class StepReused(Fact, frozen=True, kw_only=True, tag="step.reused"):
-    """A fork took over what a step gave in the run that it was forked from: nothing was done or paid for again."""
+    """A fork reused the output of a step of the original run: nothing was executed or paid for again."""
 
     node: str
     from_run: UUID
@@ -298,7 +298,7 @@ class StepReused(Fact, frozen=True, kw_only=True, tag="step.reused"):
 
 
 class StepResultRefused(Fact, frozen=True, kw_only=True, tag="step.result-refused"):
-    """A result came after its attempt had been given up: it is no output, and its tokens and cost still count."""
+    """A result arrived after its attempt was given up: its output is discarded, its tokens and cost still count."""
 
     node: str
     attempt: int
@@ -308,14 +308,14 @@ class StepResultRefused(Fact, frozen=True, kw_only=True, tag="step.result-refuse
 
 
 class StepSkipped(Fact, frozen=True, kw_only=True, tag="step.skipped"):
-    """A step will not run, since none of the edges into it was taken."""
+    """A step will not run, because none of its incoming edges was taken."""
 
     node: str
     reason: str
 
 
 class RunCompleted(Fact, frozen=True, kw_only=True, tag="run.completed"):
-    """A run ended well. Its outputs are those of `output_nodes`: the nodes that lead nowhere and completed."""
+    """A run completed. Its outputs are those of `output_nodes`: the terminal nodes that completed."""
 
     parent: Parent | None = None
     output_nodes: tuple[str, ...]
@@ -323,7 +323,7 @@ class RunCompleted(Fact, frozen=True, kw_only=True, tag="run.completed"):
 
 
 class RunFailed(Fact, frozen=True, kw_only=True, tag="run.failed"):
-    """A run ended at a step that could not be done."""
+    """A run failed, because a step failed for good."""
 
     parent: Parent | None = None
     node: str
@@ -332,7 +332,7 @@ class RunFailed(Fact, frozen=True, kw_only=True, tag="run.failed"):
 
 
 class RunCancelRequested(Fact, frozen=True, kw_only=True, tag="run.cancel-requested"):
-    """Somebody wants the run to end: whoever holds a call of it aborts it."""
+    """Cancellation of the run is requested: the engine that drives it aborts its open calls."""
 
     requested_by: str
     reason: PersonalText | None = None
@@ -340,14 +340,14 @@ class RunCancelRequested(Fact, frozen=True, kw_only=True, tag="run.cancel-reques
 
 
 class RunCancelled(Fact, frozen=True, kw_only=True, tag="run.cancelled"):
-    """A run ended because that was asked for; what had not settled by then never will."""
+    """A run was cancelled on request; steps that had not settled by then never will."""
 
     parent: Parent | None = None
     cancelled_at: datetime
 
 
 class RunRetried(Fact, frozen=True, kw_only=True, tag="run.retried"):
-    """A run that had failed or was cancelled goes on as its next numbered attempt.
+    """A run that had failed or was cancelled was retried as its next numbered attempt.
 
     It keeps what the steps named in `kept` gave, with the edges taken out of each by their places in the graph of
     `workflow_version`; every other step begins anew, those in `items_kept` with the children that had completed for
@@ -366,7 +366,7 @@ class RunRetried(Fact, frozen=True, kw_only=True, tag="run.retried"):
 
 
 RUN_ENDS: Final = (RunCompleted, RunFailed, RunCancelled)
-"""The facts that end a run; a retry may begin another attempt behind them."""
+"""The facts that end a run; a retry may begin another attempt after them."""
 
 RunFact = (
     StepStarted

@@ -1,4 +1,4 @@
-"""Prices of models: what a call costs by its tokens, in exact decimals, as pinned when the run began."""
+"""Prices of models: the cost of a call by its tokens, in exact decimals, as pinned when the run began."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -16,21 +16,21 @@ PER_TOKENS = Decimal(1_000_000)
 
 
 class ModelPrice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a model costs in USD per million tokens, as decimal strings."""
+    """Price of a model in USD per million tokens, as decimal strings."""
 
     input_usd: DecimalText
     output_usd: DecimalText
 
 
 class Priced(Struct, frozen=True, kw_only=True):
-    """A price and the model that it is of: `openai/default` has that of the model which it stands for."""
+    """A price and the model that it belongs to: `openai/default` has the price of the model that it refers to."""
 
     model: str
     price: ModelPrice
 
 
 def collect_prices(graph: Graph, table: Mapping[str, Priced]) -> dict[str, object]:
-    """Return the prices of the models that a graph names, by the models' own names, for a run to pin."""
+    """Return the prices of the models that a graph names, by model name, for a run to pin."""
     return {found.model: msgspec.to_builtins(found.price) for found in _find_prices(graph, table)}
 
 
@@ -57,6 +57,6 @@ def _find_prices(graph: Graph, table: Mapping[str, Priced]) -> Iterator[Priced]:
 
 
 def _format_cost(cost: Decimal) -> str:
-    """Write a cost in full: no exponent, no zeros at the end."""
+    """Return a cost as a decimal string without exponent and trailing zeros."""
     text = f"{cost:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,17 +1,17 @@
-"""What runs refuse."""
+"""Refusals of commands on runs."""
 
 from domain.refusal import Refusal, RefusalKind
 
 
 class RunNotFound(Refusal):
-    """There is no such run."""
+    """The run does not exist, or belongs to another workspace."""
 
     code = "run_not_found"
     kind = RefusalKind.MISSING
 
 
 class RunAlreadyStarted(Refusal):
-    """A run with this id has started already."""
+    """A run with this id exists already."""
 
     code = "run_already_started"
 
@@ -23,64 +23,64 @@ class RunNotRunning(Refusal):
 
 
 class StepNotWaiting(Refusal):
-    """The step does not wait for a person's decision."""
+    """The step is not waiting for a decision."""
 
     code = "step_not_waiting"
 
 
 class StepAlreadyDecided(Refusal):
-    """The step has been decided already; one decision wins."""
+    """The step has been decided already; only the first decision counts."""
 
     code = "step_already_decided"
 
 
 class DeadlinePassed(Refusal):
-    """The deadline of the step is over: nobody's decision is taken any more."""
+    """The deadline of the step has passed; decisions are no longer accepted."""
 
     code = "deadline_passed"
 
 
 class NotAnAssignee(Refusal):
-    """The step waits for somebody else's decision."""
+    """The step is assigned to another person or role; you cannot decide it."""
 
     code = "not_an_assignee"
     kind = RefusalKind.FORBIDDEN
 
 
 class DecisionUnacceptable(Refusal):
-    """The decision does not fit what the step asks for."""
+    """The decision is not valid for this step; see the problems."""
 
     code = "decision_unacceptable"
     kind = RefusalKind.UNACCEPTABLE
 
 
 class StepNotFound(Refusal):
-    """The run's graph has no such node, or the run has not come to it."""
+    """The run's graph has no such node, or the run has not reached it."""
 
     code = "step_not_found"
     kind = RefusalKind.MISSING
 
 
 class RunNotRetriable(Refusal):
-    """Only a run that has failed or was cancelled can go on."""
+    """Only a run that has failed or was cancelled can be retried."""
 
     code = "run_not_retriable"
 
 
 class RunIsChild(Refusal):
-    """Another run began this one and has its result already; retry that run instead."""
+    """The run is the child of another run, which has its result already. Retry the parent run instead."""
 
     code = "run_is_child"
 
 
 class CompletedPartChanged(Refusal):
-    """The newest graph differs in the part of the run that is completed; each problem says where."""
+    """The newest graph differs in the completed part of the run; see the problems."""
 
     code = "completed_part_changed"
 
 
 class WorkflowContainsItself(Refusal):
-    """The workflow runs itself, directly or through another that it runs: such a run would never end."""
+    """The workflow contains itself, directly or through another workflow. Remove that step."""
 
     code = "workflow_contains_itself"
     kind = RefusalKind.UNACCEPTABLE
@@ -94,14 +94,14 @@ class FeatureSwitchedOff(Refusal):
 
 
 class WorkflowTooDeep(Refusal):
-    """More than 10 workflows stand within each other; take out a level."""
+    """More than 10 workflows are nested. Remove a level."""
 
     code = "workflow_too_deep"
     kind = RefusalKind.UNACCEPTABLE
 
 
 class WorkflowsTooMany(Refusal):
-    """The workflow runs more than 200 others, counting those within them; split it."""
+    """The workflow contains more than 200 other workflows, including nested ones. Split it."""
 
     code = "workflows_too_many"
     kind = RefusalKind.UNACCEPTABLE

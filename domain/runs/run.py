@@ -54,7 +54,7 @@ NOTHING_TOOK: Final = UsageTotals()
 
 
 class RunStatus(StrEnum):
-    """Where a run is in its life; `absent` before its first fact."""
+    """Lifecycle of a run; `absent` before its first fact."""
 
     ABSENT = "absent"
     QUEUED = "queued"
@@ -70,9 +70,10 @@ ENDED: Final = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 
 
 class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A run as its facts tell it. `busy`, `waiting` and `settled` count steps, so that no fold looks at them all.
+    """The state of a run, folded from its facts.
 
-    `data_bytes` sums up what its inputs and steps have kept beside the log: what is small stands in facts.
+    `busy`, `waiting` and `settled` count steps, so that no fold iterates over all of them. `data_bytes` is the size of
+    its inputs and outputs in the content store; small ones are in facts.
 
     `attempt` counts from 1 and grows with every retry. `earlier` is what calls of models took that no step tells of
     any more: of steps begun anew by a retry, and of results that came too late. `kept_items` are of steps that are
@@ -110,7 +111,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
     @property
     def has_ended(self) -> bool:
-        """Return whether nothing more will happen, unless somebody retries the run."""
+        """Return whether the run has ended; only a retry continues it."""
         return self.status in ENDED
 
     @property
@@ -201,7 +202,7 @@ def _create_started(fact: RunStarted) -> Run:
 
 
 def _cancel_open_steps(run: Run) -> Run:
-    """Return the run with every step that had not settled cancelled."""
+    """Return the run with every unsettled step cancelled."""
     if not run.busy and not run.waiting:
         return run if run.failing_node is None else replace(run, failing_node=None)
     steps = {
@@ -276,7 +277,7 @@ def _evolve_step_completed(run: Run, fact: StepCompleted) -> Run:
         steps={**run.steps, node: new},
         busy=busy,
         settled=run.settled + 1,
-        data_bytes=run.data_bytes + (fact.output.bytes or 0),  # while it ran it held nothing
+        data_bytes=run.data_bytes + (fact.output.bytes or 0),  # a running step holds no data
     )
 
 
@@ -305,7 +306,7 @@ def _keep_finished_items(run: Run, node: str, old: Step) -> Run:
 
 
 def _resume_waiting(run: Run, fact: StepWaiting) -> Run:
-    """Return the run with a step waiting once more: for the children that had not completed, if the fact says so."""
+    """Return the run with a step waiting again: only for the children that had not completed, if the fact resumes."""
     steps = run.steps
     if fact.resumes:
         steps = {**steps, fact.node: replace(steps[fact.node], items=run.kept_items[fact.node].results)}
@@ -330,7 +331,7 @@ def _replace_step(run: Run, node: str, old: Step | None, new: Step) -> Run:
 
 
 def _compute_status(run: Run, busy: int, waiting: int) -> RunStatus:
-    """Return the status of a run by its steps; one that is about to fail waits for nobody, whatever its steps do."""
+    """Return the status of a run by its steps; a run that is about to fail never counts as waiting."""
     return RunStatus.WAITING if waiting and not busy and run.failing_node is None else RunStatus.RUNNING
 
 

@@ -1,4 +1,4 @@
-"""The steps of a run: where each is in its life, and the state that follows from the facts about it."""
+"""The steps of a run: the lifecycle of a step, and its state folded from its facts."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -31,7 +31,7 @@ from domain.runs.facts import (
 
 
 class StepStatus(StrEnum):
-    """Where a step is in its life; a step without facts has no entry at all."""
+    """Lifecycle of a step; a step without facts has no entry."""
 
     RUNNING = "running"
     RETRYING = "retrying"
@@ -55,7 +55,7 @@ COMPLETED: Final = StepStatus.COMPLETED
 
 
 class Step(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One node of a run as its facts tell it; `attempt` counts from 1, and is 0 where nothing was attempted.
+    """The state of one node of a run, folded from its facts; `attempt` counts from 1, and is 0 before any attempt.
 
     `usage` is of the last call of a model, `earlier` of those before it: attempts that failed, answers rejected.
     `items` are the children that have ended, by their place in the list. `lost` of the attempts were lost with their
@@ -89,12 +89,12 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
     @property
     def failures(self) -> int:
-        """Return how many attempts have failed by themselves, the one under way or the last one included."""
+        """Return how many attempts have failed, with the current or last one, without those lost with their engine."""
         return self.attempt - self.lost
 
     @property
     def ends_its_run(self) -> bool:
-        """Return whether this step has failed for good, with nothing to go on with in its place."""
+        """Return whether this step has failed for good without a default output or a fallback."""
         return self.status is StepStatus.FAILED and not self.continued and not self.edges_taken
 
     def awaits_signal(self, name: str) -> bool:
@@ -104,7 +104,7 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
     @property
     def waits_for_children(self) -> bool:
-        """Return whether runs that this step has begun, or is about to, are under way."""
+        """Return whether child runs of this step are running, or are about to start."""
         waiting = self.waiting
         return self.status is StepStatus.WAITING and waiting is not None and waiting.waiting_for is WaitFor.CHILD
 
@@ -199,14 +199,14 @@ def _evolve_failed(step: Step | None, fact: StepFailed) -> Step:
 
 
 def reopen_with_output(step: Step, at: datetime) -> Step:
-    """Return a step that had given its output when it failed as a retry goes on with it: only its edges are open."""
+    """Return a step whose output a retry keeps: only the conditions of its edges are evaluated again."""
     return replace(
         step, status=StepStatus.GIVEN, edges_taken=(), error=None, retry_at=None, started_at=at, ended_at=None
     )
 
 
 def _get_kept_usage(step: Step | None) -> Usage | None:
-    """Return what the call of a step took whose output is kept: the facts that settle it do not tell of it again."""
+    """Return the usage of a step whose output is kept: the facts that settle it do not contain it again."""
     return step.usage if step is not None and step.status is StepStatus.GIVEN else None
 
 
@@ -226,7 +226,7 @@ def _append_usage(earlier: tuple[Usage, ...], usage: Usage | None) -> tuple[Usag
 
 
 def count_stored_bytes(step: Step | None) -> int:
-    """Return how many bytes a step has kept beside the log: of its output, or of what its children are started with."""
+    """Return the bytes that a step has in the content store: of its output, or of its children's inputs."""
     if step is None:
         return 0
     if step.status is StepStatus.WAITING and step.waiting is not None:
@@ -236,7 +236,7 @@ def count_stored_bytes(step: Step | None) -> int:
 
 
 def list_usages(step: Step) -> tuple[Usage, ...]:
-    """Return what every call of a model took for this step."""
+    """Return the usage of every model call of this step."""
     return _append_usage(step.earlier, step.usage)
 
 

@@ -1,7 +1,7 @@
-"""Children whose steps are all inline: started and ended in one append, so that no engine need pick them up.
+"""Children whose steps are all inline: started and ended in one append, so that no engine has to drive them.
 
-Nothing of it is in the log before. Should it kill its engine, the next one must not do the same: it only starts the
-child (see `StepChildren`), which is then driven like any run, claiming each step before it executes it.
+Nothing is in the log before that. If such a child kills its engine, the next engine must not repeat it: it only starts
+the child (see `StepChildren`), which is then driven like any run, claiming each step before it executes it.
 """
 
 from commands.runs.turn import Turn

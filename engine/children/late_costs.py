@@ -1,4 +1,4 @@
-"""What children took that end after the step or the run that waited for them: it is counted there all the same."""
+"""Usage of children that end after the step or the run that waited for them: it is counted there all the same."""
 
 from functools import reduce
 from typing import Final

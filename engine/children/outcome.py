@@ -1,4 +1,4 @@
-"""What the children of a step amount to: the step's output, or its failure."""
+"""Outcome of a step's children: the step's output, or its failure."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID

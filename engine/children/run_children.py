@@ -27,7 +27,7 @@ class RunChildren:
         self._unrecorded: list[tuple[UUID, Parent]] = []
 
     def notify_ended(self, node: str, item: int, run_id: UUID) -> bool:
-        """Note that a child has ended; return whether its step must be tended again."""
+        """Note that a child has ended; return whether its step must be supervised again."""
         children = self._children.get(node)
         if children is None or not children.notify_ended(item, run_id) or node not in self._resting:
             return False
@@ -39,7 +39,7 @@ class RunChildren:
         return [*self._unrecorded, *(found for each in self._children.values() for found in each.list_unrecorded())]
 
     def list_untended(self, run: Run, busy: Collection[str], results: Collection[tuple[str, Any]]) -> list[str]:
-        """Return the steps that wait for children and that no task tends."""
+        """Return the steps that wait for children and that no task supervises."""
         if not run.waiting:
             return []
         known = {node for node, _ in results}

@@ -43,8 +43,8 @@ BATCH_BYTES: Final = 128 * 1024
 
 SHORTEST_REST_SECONDS: Final = 0.001
 
-OUT_OF_TIME: Final = "the runs that the step waits for had not all ended when its time was over"
-PARENT_ENDED: Final = "the step that began this run waits for it no longer"
+OUT_OF_TIME: Final = "the child runs of the step had not all ended at its timeout"
+PARENT_ENDED: Final = "the parent step does not wait for this run any more"
 
 
 def create_child_id(parent: UUID, run_attempt: int, waiting: StepWaiting, item: int) -> UUID:
@@ -65,7 +65,7 @@ def is_past_deadline(waiting: StepWaiting, now: datetime) -> bool:
 
 
 class StepChildren:
-    """The children of one waiting step of one run, tended by its driver."""
+    """The children of one waiting step of one run, supervised by its driver."""
 
     def __init__(self, context: EngineContext, held: Folded[Run], node: Node, waiting: StepWaiting) -> None:
         """Create it for a recorded wait; `tend` does the work."""
@@ -123,7 +123,7 @@ class StepChildren:
         return [(self.get_id(item), Parent(run_id=parent, node=self._node.id, item=item)) for item in items]
 
     async def tend(self, step: Step, metadata: Metadata) -> ItemsSettled | None:
-        """Start what may start and return what has ended; None when nothing happens for a while. Never raises."""
+        """Start children and return the ended ones; None if nothing happens for a while. Never raises."""
         try:
             return await Retrying(Unavailable).call(lambda: self._tend(step, metadata))
         except (ContentTooLarge, TooDeep, UnstorableText) as fault:

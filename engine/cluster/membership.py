@@ -122,7 +122,7 @@ def _compute_weight(run_id: UUID, epoch: int) -> bytes:
 async def join_engines(
     conninfo: str, name: str, lease_seconds: float, among: OpenConnections | None = None
 ) -> AsyncGenerator[Membership]:
-    """Be one of the engines of a log for the length of the block; its connection is added to `among`, if given.
+    """Join the engines of a log until the end of the block; the connection is added to `among`, if given.
 
     Raises MembershipLost, DatabaseAway.
     """

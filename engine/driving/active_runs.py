@@ -77,7 +77,7 @@ class ActiveRuns:
             self._fill_slots()
 
     def reload(self, run_id: UUID) -> None:
-        """Have an active run read again, since another engine has its lease and may have claimed steps."""
+        """Reload an active run, because another engine has its lease and may have claimed steps."""
         self._notify(run_id, sys.maxsize)
 
     def resume(self, run_id: UUID, workspace_id: UUID, version: int = 0) -> None:
@@ -205,7 +205,7 @@ class ActiveRuns:
         """Return a driver of a run, or None for a run that has ended or that another engine drives."""
         if isinstance(first := due.run, Recorded):
             held = fold(RUN, None, (first,))
-            return await self._create_driver_of(held, first.metadata, is_new=True)
+            return await self._create_driver_for(held, first.metadata, is_new=True)
         async with self._reading.slot(due.workspace_id):
             if due.run_id not in await self._leases.acquire([due.run_id]):
                 return None
@@ -213,9 +213,9 @@ class ActiveRuns:
             if held is None or held.state.has_ended:
                 return None
             facts = await self._context.log.read_stream(due.run_id, limit=1)
-            return await self._create_driver_of(held, facts[0].metadata)
+            return await self._create_driver_for(held, facts[0].metadata)
 
-    async def _create_driver_of(self, held: Folded[Run], begun_by: Metadata, *, is_new: bool = False) -> Driver:
+    async def _create_driver_for(self, held: Folded[Run], begun_by: Metadata, *, is_new: bool = False) -> Driver:
         graphs, run = self._context.graphs, held.state
         graph = graphs.get(run.workflow_id, run.workflow_version)
         if graph is None:

@@ -71,7 +71,7 @@ class AdmissionQueue:
     def enqueue(self, due: DueRun) -> None:
         """Queue a run behind those of its workspace; one that is queued already keeps its place."""
         self._due[due.run_id] = due
-        self._queued.put(due.workspace_id, due.run_id)
+        self._queued.enqueue(due.workspace_id, due.run_id)
 
     def withdraw(self, run_id: UUID) -> bool:
         """Remove a run from the queue; return whether it was queued."""

@@ -101,7 +101,7 @@ class Driver:
             self._wake.set()
 
     def notify_due(self) -> None:
-        """Have the run read again: a step of it may be due by the clock."""
+        """Reload the run: a step of it may be due by the clock."""
         self._is_stale = True
         self._wake.set()
 
@@ -179,7 +179,7 @@ class Driver:
             return builder
         self._data = await resolve_run_data(self._context.contents, self._held, self._context.public_url)
         recorded = await self._resolve_recorded() if resuming else []
-        # A result that arrived during these reads belongs to this turn too: its step must not be started once more.
+        # A result that arrived during these reads belongs to this turn too: its step must not be started again.
         results.extend(self._results)
         self._results = []
         builder = self._create_builder()

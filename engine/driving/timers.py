@@ -32,7 +32,7 @@ CROWDED_POLL_SECONDS: Final = 1.0
 
 
 class RunWaker(Protocol):
-    """What the timers wake runs by: `engine.driving.active_runs.ActiveRuns`."""
+    """Port by which timers wake runs, implemented by `engine.driving.active_runs.ActiveRuns`."""
 
     def wake_due(self, run_id: UUID, workspace_id: UUID) -> bool:
         """Wake a run in which a step may be due; return False when its workspace has no room for it now."""

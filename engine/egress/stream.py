@@ -98,7 +98,7 @@ class OutgoingConnection(httpcore2.AsyncHTTPConnection):
         return super().has_expired() or self._has_trailing_data()
 
     def _has_trailing_data(self) -> bool:
-        state = getattr(self._connection, "_h11_state", None)  # the library has no other way to ask
+        state = getattr(self._connection, "_h11_state", None)  # the library has no other way to find out
         return isinstance(state, h11.Connection) and self.is_idle() and bool(state.trailing_data[0])
 
 

@@ -49,7 +49,7 @@ class CallLimiter:
                 f"Too many calls of this workspace are waiting. Limit: {self._waiting_per_workspace_max}",
             )
         called = asyncio.get_running_loop().create_future()
-        self._waiting.put(workspace_id, called)
+        self._waiting.enqueue(workspace_id, called)
         try:
             await called
         except asyncio.CancelledError:

@@ -11,7 +11,7 @@ from typing import Final
 
 from domain.graphs.graph import ErrorClass
 from engine.egress import http_errors
-from engine.providers.error_details import ErrorDetails
+from engine.providers.answers.error_details import ErrorDetails
 from engine.providers.provider import ProviderFault
 from engine.providers.quotes import Quotes
 

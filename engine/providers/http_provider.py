@@ -20,15 +20,15 @@ from msgspec.structs import replace
 from domain.graphs.configs import JsonOutput
 from domain.graphs.graph import ErrorClass
 from engine.egress.guard import Guard, GuardedTransport, OutgoingRefused
+from engine.providers.answers.error_details import parse_error_body
 from engine.providers.answers.event_stream import BodyDecoder, Event, Shape, TooLong
 from engine.providers.answers.finish_reasons import Finish
+from engine.providers.answers.reading import Reading
 from engine.providers.answers.thoughts import ThoughtSplitter
-from engine.providers.error_details import parse_error_body
 from engine.providers.http_faults import INVALID_RESPONSE, classify_status, classify_transport_error
 from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
 from engine.providers.provider_table import Reasoning
 from engine.providers.quotes import Quotes
-from engine.providers.reading import Reading
 from engine.providers.traits import CHANGES_MAX, Change, ServerTraits, find_change
 from engine.providers.wire import Piece, Wire, shared_headers
 from store.lru import LruCache

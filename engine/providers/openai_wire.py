@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from domain.graphs.configs import JsonOutput
+from engine.providers.answers.error_details import ErrorDetails, find_error
 from engine.providers.answers.finish_reasons import CHAT_COMPLETIONS, Finish, read_ending
-from engine.providers.error_details import ErrorDetails, find_error
 from engine.providers.provider import ModelRequest
 from engine.providers.traits import ServerTraits
 from engine.providers.turns import MediaPiece, encode_data_url

@@ -9,8 +9,8 @@ from msgspec import Struct
 from domain.graphs.configs import JsonOutput, ModelParameters, TextOutput
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import CallRecord, Usage
+from engine.providers.answers.error_details import ErrorDetails
 from engine.providers.answers.finish_reasons import Finish
-from engine.providers.error_details import ErrorDetails
 from engine.providers.turns import Media, Turn
 
 NO_WORKSPACE: Final = UUID(int=0)

@@ -37,7 +37,7 @@ class Scripted:
         return ModelResponse(text=text, usage=_usage(request, len(words), finish), finish=finish)
 
     async def close(self) -> None:
-        """Do nothing; there are no connections."""
+        """Return at once; there are no connections."""
 
 
 def _text_for(request: ModelRequest) -> tuple[str, bool]:

@@ -1,4 +1,4 @@
-"""What a server accepts in a request, and what to leave out once it has rejected a parameter that nobody asked for."""
+"""Request features that a server supports, and those to omit once it has rejected a parameter that nobody asked for."""
 
 import re
 from typing import Final, Literal
@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from domain.graphs.configs import JsonOutput
-from engine.providers.error_details import ErrorDetails
+from engine.providers.answers.error_details import ErrorDetails
 from engine.providers.provider import ModelRequest
 
 OutputLimit = Literal["max_completion_tokens", "max_tokens", "none"]
@@ -34,7 +34,7 @@ _UNSUPPORTED: Final = re.compile(
 
 
 class ServerTraits(Struct, frozen=True, kw_only=True):
-    """What a server accepts: its name for the limit of output tokens, streams, and how it is asked for JSON."""
+    """Features of a server: its name for the limit of output tokens, streams, and how it is asked for JSON."""
 
     output_limit: OutputLimit = "max_completion_tokens"
     stream: bool = True

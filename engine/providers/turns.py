@@ -37,7 +37,7 @@ class MediaPiece(Struct, frozen=True, kw_only=True):
 
 
 class Turn(Struct, frozen=True, kw_only=True):
-    """What one side says; system prompts are apart."""
+    """Message of one side; system prompts are apart."""
 
     role: Literal["user", "assistant"]
     pieces: tuple[TextPiece | MediaPiece, ...]

@@ -1,4 +1,4 @@
-"""What the protocols of model providers share: request headers, messages, and decoded stream pieces."""
+"""Shared by the protocols of model providers: request headers, messages, and decoded stream pieces."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from domain.graphs.configs import JsonOutput
 from domain.graphs.graph import ErrorClass
+from engine.providers.answers.error_details import ErrorDetails, find_error
 from engine.providers.answers.finish_reasons import Ending
-from engine.providers.error_details import ErrorDetails, find_error
 from engine.providers.provider import ModelRequest, ProviderFault
 from engine.providers.traits import ServerTraits
 from engine.providers.turns import MediaPiece, TextPiece, Turn
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class Piece(Struct, frozen=True, kw_only=True):
-    """What one stream event, or a whole document, adds to a response; token counts are cumulative.
+    """The part of a response that one stream event, or a whole document, adds; token counts are cumulative.
 
     `ending`: the response has ended, even if the stream breaks afterwards. `is_last`: no event follows. `refusal` is
     the text in which the model refuses, which is no answer, and `reasoning` what it wrote for itself.

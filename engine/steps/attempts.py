@@ -1,4 +1,4 @@
-"""When the next attempt of a step is due, and when its attempts must be over."""
+"""Times of attempts: when the next attempt of a step is due, and the deadline of all attempts."""
 
 from datetime import datetime, timedelta
 from random import Random

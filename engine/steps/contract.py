@@ -105,7 +105,7 @@ class RetryDue(Struct, frozen=True):
 
 
 class ItemsSettled(Struct, frozen=True):
-    """Some of a step's child runs have ended; `then` is the step's result, if this settles it."""
+    """Child runs of a step have ended; `then` is the step's result, if this settles it."""
 
     items: tuple[ItemResult, ...]
     then: Succeeded | Failed | None = None

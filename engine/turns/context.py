@@ -1,4 +1,4 @@
-"""What everything that drives runs in one engine shares, for as long as its membership lasts."""
+"""Shared context of the parts that drive runs in one engine, for as long as its membership lasts."""
 
 import asyncio
 from collections.abc import Callable

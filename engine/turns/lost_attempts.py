@@ -28,7 +28,7 @@ class RunTaken(Exception):  # noqa: N818  # tells the engine to let the run go
     """Another engine has claimed a step of the run since it was read, so the run is driven there now."""
 
     def __init__(self, epoch: int) -> None:
-        """Name the epoch of the engine that claimed."""
+        """Create it with the epoch of the engine that claimed."""
         super().__init__(f"the engine of epoch {epoch} has claimed a step")
         self.epoch = epoch
 

@@ -1,4 +1,4 @@
-"""Resolving the values that a run's facts refer to, and the results that follow from what is recorded."""
+"""Resolve the values that a run's facts refer to, and the results that follow from recorded facts."""
 
 from collections.abc import Collection
 from datetime import datetime

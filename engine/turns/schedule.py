@@ -1,8 +1,8 @@
-"""What is due in a run: a pure function of its folded state and its pinned graph.
+"""Steps that are due in a run: pure functions of its folded state and its pinned graph.
 
 A node starts once all its incoming edges are settled and at least one of them was taken; otherwise it is skipped, and
-skipping spreads. Only the neighbours of nodes that have just settled are visited, so a step costs the same in a graph
-of 500 nodes as in one of three.
+so are the nodes that only it leads to. Only the neighbours of nodes that have just settled are visited, so a step
+costs the same in a graph of 500 nodes as in a graph of three.
 """
 
 from collections import deque

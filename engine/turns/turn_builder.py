@@ -177,7 +177,7 @@ class TurnBuilder(Struct):
                 self._complete(node, result.gave)
 
     def _claim(self, node: str) -> None:
-        if node in self.busy or self._is_stopping:  # a claim promises that the work is done; it would not be
+        if node in self.busy or self._is_stopping:  # a claim promises that the work is executed, which it would not be
             return
         step = self.turn.run.steps.get(node)
         is_ours = step is not None and step.status is StepStatus.RUNNING and step.epoch == self.owner.epoch

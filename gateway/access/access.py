@@ -18,7 +18,7 @@ from store.lru import LruCache
 
 
 class Owner(Struct, frozen=True, gc=False):
-    """What a stream belongs to, from its first fact on and for ever. `project_id` is None for a workspace alone."""
+    """Owner of a stream, from its first fact on and for ever. `project_id` is None for a workspace alone."""
 
     workspace_id: UUID
     project_id: UUID | None

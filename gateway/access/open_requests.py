@@ -21,7 +21,7 @@ ENDED: Final = "The token or API key is not accepted any more, or its user left 
 
 
 class Stoppable(Protocol):
-    """What waits for facts, and can be stopped: a watch, or a tail of the log."""
+    """A wait for facts that can be stopped: a watch, or a tail of the log."""
 
     def stop(self, fault: Exception) -> None:
         """End the wait: it raises `fault`."""

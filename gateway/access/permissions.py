@@ -12,7 +12,7 @@ from domain.project import Role
 
 
 class Permission(StrEnum):
-    """What a member of a team may do in the project."""
+    """Permission of a member of a team in the project."""
 
     READ = "read"
     """Read the project and all that is in it."""

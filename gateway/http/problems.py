@@ -87,7 +87,7 @@ NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):
-    """One fault of a request: located by a JSON pointer in the body, or by the name of a query parameter."""
+    """A problem in a request: located by a JSON pointer in the body, or by the name of a query parameter."""
 
     pointer: str | UnsetType = UNSET
     parameter: str | UnsetType = UNSET
@@ -108,7 +108,7 @@ class ProblemBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ProblemDetails(Struct, frozen=True, kw_only=True):
-    """What the caller learns about a failed request."""
+    """Response body of a failed request (RFC 9457)."""
 
     status: int
     code: str

@@ -1,4 +1,4 @@
-"""How many requests were answered, by route."""
+"""Counts of answered requests by route."""
 
 from time import perf_counter
 from typing import Final

@@ -13,7 +13,7 @@ NO_LIMIT: Final = float("inf")
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Who sent a request.
+    """The caller of a request.
 
     `user_id` is the person whose roles count; `actor` is recorded with facts, and is the API key if there is one.
     `scopes` is None if the credential does not limit what it may be used for. `project_ids` are the projects that an

@@ -1,4 +1,4 @@
-"""Where the keys of an issuer are read from: OpenID Connect Discovery, a URL, or a file."""
+"""Sources of an issuer's keys: OpenID Connect Discovery, a URL, or a file."""
 
 import asyncio
 from pathlib import Path
@@ -60,7 +60,7 @@ class UrlKeys(Struct, frozen=True):
 
 
 class DiscoveryDocument(Struct, frozen=True):
-    """What is read of the metadata of an OpenID provider (OpenID Connect Discovery 1.0, section 3)."""
+    """Fields that are read of the metadata of an OpenID provider (OpenID Connect Discovery 1.0, section 3)."""
 
     issuer: str
     jwks_uri: str

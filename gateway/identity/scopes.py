@@ -5,7 +5,7 @@ from typing import Final
 
 
 class Scope(StrEnum):
-    """What an operation asks of the caller's credential."""
+    """Requirement of an operation on the caller's credential."""
 
     PROJECTS_READ = "projects:read"
     PROJECTS_WRITE = "projects:write"

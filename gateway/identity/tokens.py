@@ -24,7 +24,7 @@ MALFORMED: Final = (
 
 
 class Versioned(Protocol):
-    """What a verified credential rests on; `version` changes when it has to be verified again."""
+    """Basis of a verified credential; `version` changes when it has to be verified again."""
 
     version: int
 

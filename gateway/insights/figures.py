@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from projections.insights.duration_sketch import Sketch
 from projections.insights.measures import Measures
-from projections.read_models.run_timeline import format_pico_as_usd
+from projections.timelines.run_timeline import format_pico_as_usd
 
 
 class DurationBody(Struct, frozen=True, kw_only=True):

@@ -29,7 +29,7 @@ CreateCommand = Callable[[Folded[S], int], Awaitable[Command[S]]]
 
 
 class RequestContext(Struct, Generic[Q, B], kw_only=True, gc=False):
-    """What a handler receives.
+    """The input of a handler.
 
     `target_id` is the TypeID of the path, `project_id` the project that it belongs to, `texts` the other path
     parameters, `path` the path as the caller wrote it, `raw_body` the bytes that `body` was read from, `if_match` the

@@ -1,4 +1,4 @@
-"""Which page of a list is requested, and the cursors that continue a list."""
+"""Requested pages of lists, and the cursors that continue a list."""
 
 import base64
 import binascii

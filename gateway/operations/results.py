@@ -1,4 +1,4 @@
-"""What handlers return, and how it becomes status, headers and bytes."""
+"""Results of handlers, and their encoding as status, headers and bytes."""
 
 from typing import Any, Protocol, Self
 from urllib.parse import quote, urlencode

@@ -1,4 +1,4 @@
-"""What operations on numbered versions have in common: the number in the path, and the query of a list."""
+"""Shared by operations on numbered versions: the number in the path, and the query of a list."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ DIGITS: Final = re.compile("[0-9]{1,9}")
 
 
 class VersionQuery(Struct, frozen=True, kw_only=True):
-    """Which versions to list: those before `cursor`."""
+    """Query of a list of versions: those before `cursor`."""
 
     limit: Limit | None = None
     cursor: VersionNumber | None = None

@@ -19,7 +19,7 @@ MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class WaitingBody(Struct, frozen=True, kw_only=True):
-    """What a step waits for; if it waits for a person, also what is asked and shown."""
+    """The wait of a step; if it waits for a person, also what is asked and shown."""
 
     waiting_for: WaitFor
     until: datetime | None
@@ -103,7 +103,7 @@ class RunMetrics(Struct, frozen=True, kw_only=True):
 
 
 class RunErrorBody(Struct, frozen=True, kw_only=True):
-    """Why a run failed, and at which node."""
+    """Failure of a run, and the node that failed."""
 
     node: str | None
     error_class: str

@@ -1,4 +1,4 @@
-"""What the steps of a run asked and were answered: `GET /v1/runs/{runId}/steps/{nodeId}/calls`.
+"""Calls of the steps of a run, with requests and answers: `GET /v1/runs/{runId}/steps/{nodeId}/calls`.
 
 Read from the log itself, so it never lags.
 """
@@ -41,7 +41,7 @@ PAGE: Final = 1_000
 
 
 class CallStatus(StrEnum):
-    """What a call came to."""
+    """Outcome of a call."""
 
     ASKED = "asked"
     """No answer is on record: the call is under way, or its engine died."""
@@ -54,7 +54,7 @@ class CallStatus(StrEnum):
 
 
 class CallQuery(Struct, frozen=True, kw_only=True):
-    """Which calls to list. `cursor` is that of a page."""
+    """Query of a list of calls. `cursor` is that of a page."""
 
     limit: Limit | None = None
     cursor: LogPosition | None = None

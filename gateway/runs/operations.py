@@ -97,7 +97,7 @@ class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RunQuery(Struct, frozen=True, kw_only=True):
-    """Which runs to list: those that callers started, or with `parent` the children of a run.
+    """Query of a list of runs: those that callers started, or with `parent` the children of a run.
 
     `label` is `key=value`. `from` and `to` are times of the start.
     """
@@ -111,7 +111,7 @@ class RunQuery(Struct, frozen=True, kw_only=True):
 
 
 class ProjectRunQuery(RunQuery, frozen=True, kw_only=True):
-    """Which runs of a project to list: also by workflow."""
+    """Query of the runs of a project, also by workflow."""
 
     workflow_id: WorkflowId | None = None
 

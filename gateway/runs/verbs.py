@@ -31,13 +31,13 @@ from store.contents import keep
 
 
 class Cancellation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Why a run is cancelled."""
+    """Reason for a cancellation."""
 
     reason: Annotated[str, Meta(max_length=10_000)] | None = None
 
 
 class Retry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which graph a retried run continues on: the one that it is pinned to, or the newest."""
+    """Graph on which a retried run continues: the one that it is pinned to, or the newest."""
 
     newest_graph: bool = False
 

@@ -1,4 +1,4 @@
-"""What the event operations of runs and projects share: where to start, pages of JSON, and event streams."""
+"""Shared by the event operations of runs and projects: where to start, pages of JSON, and event streams."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ Speed = Annotated[
 
 
 class EventQuery(Struct, frozen=True, kw_only=True):
-    """Which events to list: those after a position. `cursor` is that of a page, and comes before `after` and `from`."""
+    """Query of a list of events after a position. `cursor` is that of a page, and overrides `after` and `from`."""
 
     limit: Limit | None = None
     cursor: LogPosition | None = None

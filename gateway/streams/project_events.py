@@ -37,7 +37,7 @@ Topics = Annotated[str, Meta(description="Topics to list, separated by commas, s
 
 
 class ProjectEventQuery(EventQuery, frozen=True, kw_only=True):
-    """Which events of a project to list; without filters all of its workflows, assets and runs."""
+    """Query of the events of a project; without filters all of its workflows, assets and runs."""
 
     topic: Topics | None = None
     workflow_id: WorkflowId | None = None

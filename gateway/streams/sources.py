@@ -56,7 +56,7 @@ class RunFacts:
 
 
 class ProjectFilters(Struct, frozen=True, kw_only=True):
-    """Which facts of a project to show; None does not filter."""
+    """Filters of the facts of a project; None does not filter."""
 
     topics: frozenset[str] | None = None
     workflow_id: UUID | None = None
@@ -64,7 +64,7 @@ class ProjectFilters(Struct, frozen=True, kw_only=True):
 
 
 class WorkflowsOfRuns:
-    """Which workflow a stream belongs to, cached for the process: a run never changes its workflow."""
+    """The workflow that each stream belongs to, cached for the process: a run never changes its workflow."""
 
     def __init__(self, streams: Streams, *, most_cached: int) -> None:
         """Create an empty cache."""

@@ -37,7 +37,7 @@ class WorkflowPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class GraphToValidate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A graph to validate without storing it. If both fields are absent, the stored graph is valifolded."""
+    """A graph to validate without storing it. If both fields are absent, the stored graph is validated."""
 
     nodes: Any = UNSET
     edges: Any = UNSET
@@ -76,7 +76,7 @@ class GraphValidation(Struct, frozen=True, kw_only=True):
 
 
 class WorkflowQuery(Struct, frozen=True, kw_only=True):
-    """Which workflows to list. `name` matches exactly."""
+    """Query of a list of workflows. `name` matches exactly."""
 
     page: PageRequest
     status: WorkflowStatus | None = None

@@ -55,7 +55,7 @@ _encode: Final = Encoder().encode
 
 
 class Kind(StrEnum):
-    """What a bucket counts: runs started by callers, runs started by a step, a step, or calls of a model."""
+    """Subject of a bucket: runs started by callers, runs started by a step, a step, or model calls."""
 
     RUN = "run"
     CHILD = "child"

@@ -25,7 +25,7 @@ from domain.runs.facts import (
 from domain.runs.steps import SETTLED, StepStatus
 from projections.insights.buckets import AN_HOUR, HOUR, Kind, Origin, Place, compute_bucket_start, compute_hour
 from projections.insights.measures import Measures
-from projections.read_models.run_timeline import RunTimeline, UsageTotals
+from projections.timelines.run_timeline import RunTimeline, UsageTotals
 
 MICROSECOND: Final = timedelta(microseconds=1)
 REST_OF_HOUR: Final = AN_HOUR - MICROSECOND
@@ -51,7 +51,7 @@ class Counting:
         self.news: dict[tuple[Place, int], Measures] = {}
         self.origins: dict[Place, Origin] = {}
         self._timeline: RunTimeline
-        self._hour, self._hour_from, self._hour_to = 0, LAST, FIRST  # no hour yet
+        self._hour, self._hour_from, self._hour_to = 0, LAST, FIRST  # no hour is known yet
         self._nears: dict[tuple[int, int, int, bool, int], dict[str, Measures]] = {}
         self._near: dict[str, Measures] = {}
 

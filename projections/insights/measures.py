@@ -5,7 +5,7 @@ from typing import Final
 from msgspec import Struct
 
 from projections.insights.duration_sketch import Sketch
-from projections.read_models.run_timeline import UsageTotals
+from projections.timelines.run_timeline import UsageTotals
 
 
 class Measures(Struct, kw_only=True, omit_defaults=True):

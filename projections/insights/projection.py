@@ -7,9 +7,9 @@ from domain.fact import Fact
 from domain.runs.facts import RunFact, RunRetried, RunStarted
 from projections.insights.buckets import Buckets
 from projections.insights.counting import Counting
-from projections.read_models.run_timeline import RunTimeline
-from projections.read_models.run_timeline_cache import RunTimelineCache
 from projections.runtime.projection import Cursor, Unfoldable
+from projections.timelines.run_timeline import RunTimeline
+from projections.timelines.run_timeline_cache import RunTimelineCache
 from store.log.records import Recorded
 
 BUCKETS_PER_RUN = 2

@@ -49,7 +49,7 @@ select id, document::text
 """Read workflows with their newest graphs."""
 
 GRAPHS_MAX: Final = 100
-"""Graphs that are read: those of the workflows with the most runs."""
+"""Maximum number of graphs that are read: those of the workflows with the most runs."""
 
 BUCKETS_PER_TURN: Final = 500
 """Buckets that are summed between two yields to the event loop: some milliseconds of work."""

@@ -10,7 +10,7 @@ from domain.fact import Fact
 from projections.runtime.folding import Folding
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import Skipped
-from projections.runtime.versions import Brought, brought
+from projections.runtime.versions import NumberedVersion, pack_versions
 from store.log.records import Recorded
 from store.postgres.arrays import texts
 
@@ -77,7 +77,7 @@ class AssetsProjection:
                 },
                 prepare=True,
             )
-        contents = brought(facts, _content)
+        contents = pack_versions(facts, _content)
         if contents is not None:
             await cursor.execute(WRITE_VERSIONS, contents, prepare=True)
 
@@ -86,5 +86,5 @@ class AssetsProjection:
         self._folding.forget()
 
 
-def _content(fact: Fact) -> Brought:
+def _content(fact: Fact) -> NumberedVersion:
     return get_new_content(fact) if isinstance(fact, AssetFact) else None

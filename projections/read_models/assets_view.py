@@ -72,7 +72,7 @@ _content_decoder: Final = Decoder(Payload)
 
 
 class AssetFilters(Struct, frozen=True, kw_only=True):
-    """Which assets of a project to list; what is None does not filter."""
+    """Filters of a list of assets; None does not filter."""
 
     project_id: UUID
     status: AssetStatus | None = None

@@ -51,4 +51,4 @@ class HistoryProjection:
         )
 
     def forget(self) -> None:
-        """Do nothing: nothing is cached."""
+        """Return at once: nothing is cached."""

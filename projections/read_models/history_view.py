@@ -48,7 +48,7 @@ select case
 
 
 class HistoryFilters(Struct, frozen=True, kw_only=True):
-    """Which facts of a project to read; None does not filter."""
+    """Filters of a project's history; None does not filter."""
 
     topics: tuple[str, ...] | None = None
     stream_id: UUID | None = None

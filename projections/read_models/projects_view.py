@@ -41,7 +41,7 @@ _decoder: Final = Decoder(Project)
 
 
 class ProjectFilters(Struct, frozen=True, kw_only=True):
-    """Which projects to list; what is None does not filter. `member` is a user in the team, `ids` are some projects."""
+    """Filters of a list of projects; None does not filter. `member` is a user in the team, `ids` are some projects."""
 
     member: str | None = None
     ids: tuple[UUID, ...] | None = None

@@ -18,9 +18,9 @@ from domain.runs.facts import (
     StepStarted,
 )
 from domain.runs.steps import SETTLED
-from projections.read_models.run_timeline import RunTimeline, StepTimeline, UsageTotals
-from projections.read_models.run_timeline_cache import RunTimelineCache
 from projections.runtime.projection import Cursor, Unfoldable
+from projections.timelines.run_timeline import RunTimeline, StepTimeline, UsageTotals
+from projections.timelines.run_timeline_cache import RunTimelineCache
 from store.log.records import Recorded
 from store.postgres.arrays import Column, longs, texts, times, uuids
 

@@ -73,7 +73,7 @@ NO_LABELS: Final[Mapping[str, str]] = {}
 
 
 class RunFilters(Struct, frozen=True, kw_only=True):
-    """Which runs to list: those of a project, or of a workflow where one is named.
+    """Filters of a list of runs: those of a project, or of one workflow.
 
     Without a `parent_id` these are the runs that callers started, and with one the children of that run. Of a project
     those of one workflow can be listed (`of_workflow_id`). Times are of the start: from `begins_at` to before

@@ -80,7 +80,7 @@ class TasksProjection:
         await batch.write(cursor)
 
     def forget(self) -> None:
-        """Do nothing: nothing is cached."""
+        """Return at once: nothing is cached."""
 
 
 class Batch:

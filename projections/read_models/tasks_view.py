@@ -53,7 +53,7 @@ _decoder: Final = Decoder(StepWaiting)
 
 
 class Assigned(StrEnum):
-    """Whose tasks to list: the user's own, or also those of others in the projects whose team the user is in."""
+    """Filter by assignee: the user's own tasks, or also those of others in the projects whose team the user is in."""
 
     ME = "me"
     ALL = "all"
@@ -73,7 +73,7 @@ class Task(Struct, frozen=True, kw_only=True):
 
 
 class TaskFilters(Struct, frozen=True, kw_only=True):
-    """Which tasks to list; what is None does not filter."""
+    """Filters of a list of tasks; None does not filter."""
 
     project_id: UUID | None = None
     workflow_id: UUID | None = None
@@ -82,7 +82,7 @@ class TaskFilters(Struct, frozen=True, kw_only=True):
 
 
 class TaskReader(Struct, frozen=True, kw_only=True):
-    """Who reads tasks; `project_ids` are the only projects that they read, None for all that they may see."""
+    """Reader of tasks; `project_ids` are the only projects that they read, None for all that they may see."""
 
     user_id: str
     sees_workspace: bool = False

@@ -59,7 +59,7 @@ class TimersProjection:
         await changes.write(cursor)
 
     def forget(self) -> None:
-        """Do nothing: nothing is cached."""
+        """Return at once: nothing is cached."""
 
 
 class _Changes:

@@ -38,7 +38,7 @@ class Timer(Struct, frozen=True):
 
 
 BEGINNING: Final = Timer(UUID(int=0), "", datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
-"""What every timer comes after."""
+"""A position before every timer."""
 
 
 class TimersView:
@@ -51,7 +51,7 @@ class TimersView:
     async def due(
         self, now: datetime, limit: int, after: Timer = BEGINNING, beside: Sequence[UUID] = ()
     ) -> list[Timer]:
-        """Return timers that are due, the earliest first, after one that was given before. Raises Unavailable.
+        """Return timers that are due, the earliest first, after a timer of the previous page. Raises Unavailable.
 
         Those of the workspaces `beside` are left out.
         """

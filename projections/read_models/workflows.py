@@ -12,7 +12,7 @@ from domain.workflow import Workflow, WorkflowFact, evolve, get_new_graph
 from projections.runtime.folding import Folding
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import Skipped
-from projections.runtime.versions import Brought, brought
+from projections.runtime.versions import NumberedVersion, pack_versions
 from store.log.records import Recorded
 from store.postgres.arrays import texts, uuids
 
@@ -100,7 +100,7 @@ class WorkflowsProjection:
                 },
                 prepare=True,
             )
-        graphs = brought(facts, _graph)
+        graphs = pack_versions(facts, _graph)
         if graphs is not None:
             await cursor.execute(WRITE_VERSIONS, graphs, prepare=True)
 
@@ -109,5 +109,5 @@ class WorkflowsProjection:
         self._folding.forget()
 
 
-def _graph(fact: Fact) -> Brought:
+def _graph(fact: Fact) -> NumberedVersion:
     return get_new_graph(fact) if isinstance(fact, WorkflowFact) else None

@@ -78,7 +78,7 @@ class WorkflowItem(Folded[Workflow], frozen=True, kw_only=True):
 
 
 class WorkflowFilters(Struct, frozen=True, kw_only=True):
-    """Which workflows of a project to list; what is None does not filter."""
+    """Filters of a list of workflows; None does not filter."""
 
     project_id: UUID
     status: WorkflowStatus | None = None

@@ -1,4 +1,4 @@
-"""The settings of a rebuild, and what it says of itself while it goes on."""
+"""The settings of a rebuild, and its progress reports."""
 
 from collections.abc import Callable
 from enum import StrEnum

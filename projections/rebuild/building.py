@@ -43,7 +43,7 @@ class Building:
         self._rate = events_per_second
         page_events = settings.page_events
         if events_per_second is not None:
-            # Two pages a second: an even load, and a run is written once or twice and not with every few facts.
+            # Two pages a second: an even load, and a run is written once or twice instead of once every few facts.
             page_events = max(1, min(page_events, int(events_per_second / 2)))
         wanted = sorted({get_topic(kind) for projection in projections for kind in projection.wants})
         self._exclusions = ExclusionTracker(rebuild, projections)
@@ -116,7 +116,7 @@ class Building:
             cursor = self._connection.cursor(binary=True)
             await cursor.execute(MOVE, build_move(rebuild, moved, left_out), prepare=True)
             if await cursor.fetchone() is None:
-                raise RebuildRefused(f"rebuild {rebuild.id} was moved or ended by somebody else")
+                raise RebuildRefused(f"rebuild {rebuild.id} was moved or ended by another process")
         rebuild.positions, rebuild.exclusions = moved, left_out
 
     async def _name_poison(self, batches: Sequence[Batch], fault: Exception) -> None:

@@ -18,7 +18,7 @@ Connection = AsyncConnection[tuple[Any, ...]]
 Row = tuple[str, int]
 
 SNAPSHOT: Final = "begin isolation level repeatable read read only"
-"""Read only what is committed now."""
+"""Begin a snapshot of the rows committed now."""
 
 HASH: Final = SQL("""
 select count(*), coalesce(sum(hashtextextended(row_text, 0)::numeric), 0)::text,
@@ -57,7 +57,7 @@ MODULUS: Final = 2**64
 
 
 class Sides(Struct, frozen=True, kw_only=True):
-    """The two sides of a comparison: a connection within a snapshot and a schema each. Not `at_once`: one by one."""
+    """The two sides of a comparison: a connection within a snapshot and a schema each. Not concurrent: one by one."""
 
     former: Connection
     former_schema: str
@@ -67,7 +67,7 @@ class Sides(Struct, frozen=True, kw_only=True):
 
 
 async def compare(sides: Sides, table: str, *, samples: int) -> TableReport:
-    """Compare one table; only where the hashes differ are its rows gone through one by one."""
+    """Compare one table; its rows are compared one by one only if the hashes differ."""
     former, new = await _hashes(sides, table)
     found = _Found(samples)
     if former != new:
@@ -88,7 +88,7 @@ async def compare(sides: Sides, table: str, *, samples: int) -> TableReport:
 
 
 class _Found:
-    """The differences: all counted, some kept."""
+    """The differences: all are counted, some are kept as samples."""
 
     def __init__(self, most: int) -> None:
         self.count = 0

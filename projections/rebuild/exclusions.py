@@ -41,8 +41,8 @@ class ExclusionTracker:
         if obeyed != self._rebuild.exclusions:
             names = [name for name in self._wants if obeyed.get(name) != self._rebuild.exclusions.get(name)]
             raise RebuildRefused(
-                f"what {', '.join(names)} leaves out was changed behind rebuild {self._rebuild.id}: "
-                "--abandon it, and begin anew"
+                f"what {', '.join(names)} excludes was changed behind rebuild {self._rebuild.id}: "
+                "--abandon it, and start another"
             )
 
     def list_up_to(self, positions: Mapping[str, int]) -> Exclusions:

@@ -42,7 +42,7 @@ select i.relname::text, pg_get_indexdef(i.oid)
 """Read the indexes of a schema that enforce no constraint: only readers need them."""
 
 SEARCH: Final = "select set_config('search_path', %b::text, %b::boolean)"
-"""Say where names are looked up, for this transaction only or for the connection."""
+"""Set the search path, for this transaction only or for the connection."""
 
 
 async def live_schema(connection: Connection) -> tuple[str, str]:
@@ -67,7 +67,7 @@ async def make_tables(connection: Connection, rebuild: Rebuild, tables: Sequence
     await connection.execute(SQL("create schema {}").format(Identifier(schema)))
     await look_in(connection, schema, only_this_transaction=True)
     for migration in list_migrations(COMPONENT):
-        # The text comes from our own files, so it is as literal as a string in the source.
+        # The text comes from our own files, so it is as trusted as a string in the source.
         await connection.execute(cast("LiteralString", migration.sql), prepare=False)
     cursor = await connection.execute(TABLES, [schema])
     others = [Identifier(schema, name) for (name,) in await cursor.fetchall() if name not in tables]

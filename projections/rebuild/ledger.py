@@ -108,7 +108,7 @@ async def insert_rebuild(connection: Connection, names: Sequence[str], *, migrat
     cursor = await connection.execute(BEGIN, {"projections": list(names), "migrations": migrations})
     row = await cursor.fetchone()
     if row is None:
-        raise RebuildRefused("the rebuild was not written down")
+        raise RebuildRefused("the rebuild was not recorded")
     return Rebuild(
         id=row[0],
         projections=tuple(names),

@@ -1,4 +1,4 @@
-"""The log in big pages, each read and decoded while the one before it is being folded."""
+"""The log in large pages, each read and decoded while the previous one is folded."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -17,7 +17,7 @@ class LogPages:
     def __init__(
         self, connection: AsyncConnection[Any], wanted: Sequence[str], *, page_events: int, ahead: bool = True
     ) -> None:
-        """Create it; a page scans `page_events` positions. Without `ahead` a page is read when it is asked for."""
+        """Create it; a page scans `page_events` positions. Without `ahead` a page is read when it is requested."""
         self._connection = connection
         self._wanted = list(wanted)
         self._page_events = page_events

@@ -113,7 +113,7 @@ async def _connections(conninfo: str, settings: RebuildSettings) -> AsyncGenerat
     patient = _patient(conninfo, settings.statement_timeout_ms)
     async with open_connection(patient) as writing, open_connection(patient) as reading:
         register(writing)
-        await writing.execute(ASYNC_COMMIT)  # a crash costs a moment of folding again
+        await writing.execute(ASYNC_COMMIT)  # after a crash some facts are folded again
         yield writing, reading
 
 
@@ -133,12 +133,14 @@ async def _begin_or_resume(connection: Connection, request: RebuildRequest) -> R
     named = ", ".join(ongoing.projections)
     if not request.resume:
         raise RebuildRefused(
-            f"rebuild {ongoing.id} of {', '.join(ongoing.projections)} has not ended: --resume or --abandon it"
+            f"rebuild {ongoing.id} of {', '.join(ongoing.projections)} is unfinished: --resume or --abandon it"
         )
     if len(found) > 1 or set(ongoing.projections) != set(request.names):
-        raise RebuildRefused(f"rebuild {ongoing.id} is of {named}: name just these to resume it")
+        raise RebuildRefused(f"rebuild {ongoing.id} is of {named}: name exactly these to resume it")
     if ongoing.migrations != len(list_migrations(generation.COMPONENT)):
-        raise RebuildRefused(f"the tables were migrated after rebuild {ongoing.id} began: --abandon it, and begin anew")
+        raise RebuildRefused(
+            f"the tables were migrated after rebuild {ongoing.id} began: --abandon it, and start another"
+        )
     return ongoing
 
 
@@ -205,4 +207,4 @@ async def _swap_when_possible(
             return await swap(connection, ongoing, building, request.tables, live, settings)
         except SwapPostponed:
             await asyncio.sleep(settings.swap_pause_seconds)
-    raise RebuildRefused(f"the live tables could not be had in {settings.swap_tries} tries: --resume to go on trying")
+    raise RebuildRefused(f"the live tables could not be locked in {settings.swap_tries} tries: --resume to try again")

@@ -1,4 +1,4 @@
-"""What a rebuild came to: counts and hashes of the former tables against the new ones, and where they differ."""
+"""Report of a rebuild: counts and hashes of the former and the new tables, and the rows that differ."""
 
 from datetime import datetime
 from typing import Literal
@@ -7,16 +7,16 @@ from msgspec import Struct
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """One row that is not the same: only in the `former` table, only in the `new` one, or in both and `changed`."""
+    """A row that differs: only in the `former` table, only in the `new` one, or in both and `changed`."""
 
     key: str
     kind: Literal["former", "new", "changed"]
     columns: tuple[str, ...] = ()
-    """Which columns differ, of a row that is in both."""
+    """The differing columns of a row that is in both tables."""
 
 
 class TableReport(Struct, frozen=True, kw_only=True):
-    """One table, as it was and as it is. The hashes do not depend on the order of rows."""
+    """A table before and after the rebuild. The hashes do not depend on the order of rows."""
 
     table: str
     rows_former: int
@@ -28,7 +28,7 @@ class TableReport(Struct, frozen=True, kw_only=True):
 
 
 class ProjectionReport(Struct, frozen=True, kw_only=True):
-    """One projection: its tables, compared at one position of the log."""
+    """A projection: its tables, compared at one position of the log."""
 
     projection: str
     compared_at: int
@@ -49,6 +49,6 @@ class RebuildReport(Struct, frozen=True, kw_only=True):
     seconds: float
     events_per_second: float
     swapped_at: dict[str, int]
-    """Where each projection stood when its tables were replaced."""
+    """The position of each projection when its tables were replaced."""
     ended_at: datetime
     same: bool

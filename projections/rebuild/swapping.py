@@ -71,7 +71,7 @@ async def _replace(
     settings: RebuildSettings,
 ) -> None:
     if building.count_behind(stands) > settings.swap_events_max:
-        raise SwapPostponed("the live projections moved on")
+        raise SwapPostponed("the live projections have advanced")
     await building.refresh_exclusions()
     await building.fold_up_to(stands, Phase.SWAPPING)
     await connection.execute(SQL("create schema {}").format(Identifier(rebuild.replaced_schema)))
@@ -95,7 +95,7 @@ async def _lock_live(
 async def _end(connection: Connection, rebuild: Rebuild, state: str) -> None:
     cursor = await connection.execute(END, {"id": rebuild.id, "state": state})
     if await cursor.fetchone() is None:
-        raise RebuildRefused(f"rebuild {rebuild.id} was ended by somebody else")
+        raise RebuildRefused(f"rebuild {rebuild.id} was ended by another process")
 
 
 async def abandon(connection: Connection, rebuild: Rebuild) -> None:

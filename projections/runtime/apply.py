@@ -37,7 +37,7 @@ def _unread(recorded: Recorded) -> Unfoldable | None:
 
 
 def is_poisonous(fault: Exception) -> bool:
-    """Return whether a fact may be the cause: a bug that one fact triggers must not stop all the others."""
+    """Return whether a fact may be the cause: a bug that one fact triggers must not block the others."""
     return isinstance(fault, OF_A_FACT) or not isinstance(fault, OF_THE_DATABASE)
 
 
@@ -73,7 +73,7 @@ async def find_poison(
 async def _try(
     connection: AsyncConnection[Any], projection: Projection, facts: Sequence[Recorded], try_seconds: float
 ) -> Exception | None:
-    """Apply facts and roll back; return what went wrong, if a fact may be the cause."""
+    """Apply facts and roll back; return the error, if a fact may be the cause."""
     try:
         async with asyncio.timeout(try_seconds), connection.pipeline(), connection.transaction(force_rollback=True):
             await apply(projection, connection.cursor(binary=True), facts)

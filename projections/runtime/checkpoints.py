@@ -21,9 +21,9 @@ PARKED: Final = "select workspace_id, from_position from parked where projection
 """Read the workspaces that are parked in a projection."""
 
 POLL_SECONDS: Final = 0.05
-"""How often the table is read for checkpoints that another process moves."""
+"""Poll interval for checkpoints that another process moves."""
 FOLLOWED_POLL_SECONDS: Final = 1.0
-"""How often it is read for those that this process moves: only in case that a change was missed."""
+"""Poll interval for those that this process moves, in case that a change was missed."""
 
 
 class ProjectionBehind(Unavailable):

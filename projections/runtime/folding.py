@@ -103,7 +103,7 @@ class Folding(Generic[S]):
                 raise Unfoldable(recorded, f"version {recorded.version} came after {version}")
             version, last = recorded.version, recorded
             if type(recorded.fact) is Skipped:
-                continue  # it counts as a version of its stream, and changes nothing else
+                continue  # it counts as a version of its stream, but changes nothing else
             try:
                 state = evolve(state, recorded.fact)
             except Exception as fault:

@@ -36,14 +36,14 @@ OnBatch = Callable[[str, int, float], None]
 
 
 def ignore_batch(_projection: str, _facts: int, _seconds: float) -> None:
-    """Do nothing."""
+    """Ignore the batch: no callback is registered."""
 
 
 STATEMENT_TIMEOUT_MS: Final = 30_000
 
 
 class Following(StrEnum):
-    """What a follower is doing."""
+    """State of a follower."""
 
     CONNECTING = "connecting"
     STANDING_BY = "standing_by"

@@ -1,4 +1,4 @@
-"""What read models return: views of folded streams, in lists whose cursors survive inserts."""
+"""Results of read models: views of folded streams, in lists whose cursors remain valid after inserts."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -31,7 +31,7 @@ class Sort(StrEnum):
 
 
 class Cursor(Struct, frozen=True):
-    """Where a list continues: after the item at this position, in this order."""
+    """Cursor of a list: it continues after the item at this position, in this order."""
 
     sort: Sort
     after: int

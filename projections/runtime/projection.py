@@ -56,7 +56,7 @@ class Unfoldable(Exception):  # noqa: N818  # poison: the field's other word, fo
     """A fact cannot be folded into a read model. It says which, and whose, so that one workspace can be parked."""
 
     def __init__(self, recorded: Recorded, reason: str) -> None:
-        """Name the fact, and the reason."""
+        """Create it for a fact, with the reason."""
         super().__init__(f"event {recorded.position} of stream {recorded.stream_id} cannot be folded: {reason}")
         self.recorded = recorded
         self.reason = reason

@@ -1,4 +1,4 @@
-"""How far each projection is behind the head of the log, and which worker moves it: for operators and metrics."""
+"""Status of projections for operators and metrics: the lag behind the head of the log, and the worker of each."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -31,9 +31,9 @@ The first row stands for a projection without a checkpoint.
 
 
 class ProjectionStatus(Struct, frozen=True, kw_only=True):
-    """How far one projection has come. `lag_seconds` is the age of the oldest fact that it has not read yet.
+    """Progress of one projection. `lag_seconds` is the age of the oldest fact that it has not read yet.
 
-    `parked` counts the workspaces that it leaves out until a person has acted; `generation` is the rebuild that made
+    `parked` counts the workspaces that it excludes until an operator acts; `generation` is the rebuild that created
     its tables, 0 for none.
     """
 

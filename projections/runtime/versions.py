@@ -9,13 +9,13 @@ from domain.fact import Fact
 from store.log.records import Recorded
 from store.postgres.arrays import Column, documents, longs, times, uuids
 
-Brought = tuple[int, object] | None
-"""The number and content of the version in a fact, if it has one."""
+NumberedVersion = tuple[int, object] | None
+"""The number and content of the version in a fact, or None if the fact has none."""
 
 _encoder: Final = Encoder()
 
 
-def brought(facts: Sequence[Recorded], of: Callable[[Fact], Brought]) -> dict[str, Column] | None:
+def pack_versions(facts: Sequence[Recorded], of: Callable[[Fact], NumberedVersion]) -> dict[str, Column] | None:
     """Return the versions in facts as arrays of equal length; None when there are none."""
     found = [(recorded, version) for recorded in facts if (version := of(recorded.fact)) is not None]
     if not found:

@@ -1,4 +1,4 @@
-"""Where the `eventsourcing` library finds the recorders: PERSISTENCE_MODULE=store.eventsourcing.factory."""
+"""Factory of recorders for the `eventsourcing` library: PERSISTENCE_MODULE=store.eventsourcing.factory."""
 
 from typing import Final, Never
 
@@ -29,7 +29,7 @@ class CallsheetFactory(persistence.InfrastructureFactory[TrackingRecorder]):
     def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
         """Create a recorder of aggregates. Raises NotSupportedError for snapshots: our streams are short by design."""
         if purpose != "events":
-            raise persistence.NotSupportedError(f"a Callsheet log keeps no {purpose}")
+            raise persistence.NotSupportedError(f"a Callsheet log does not store {purpose}")
         return CallsheetAggregateRecorder(self._datastore)
 
     def application_recorder(self) -> ApplicationRecorder:
@@ -44,7 +44,7 @@ class CallsheetFactory(persistence.InfrastructureFactory[TrackingRecorder]):
         raise persistence.NotSupportedError("a Callsheet log tracks no other applications")
 
     def process_recorder(self) -> Never:
-        """Refuse, as tracking. Raises NotSupportedError."""
+        """Refuse: other applications are not tracked. Raises NotSupportedError."""
         raise persistence.NotSupportedError("a Callsheet log tracks no other applications")
 
     def close(self) -> None:

@@ -22,14 +22,14 @@ from eventsourcing.persistence import (
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
-from store.log.replication import ReplicationNotices
 from store.postgres.connections import add_bounds
+from store.postgres.replication import ReplicationNotices
 
 RESERVED_WORKSPACE: Final = UUID("00000000-0000-7000-8000-6576656e7473")
-"""Under which everything stands that the library wrote: nobody's credentials name it."""
+"""The workspace of all records of the library; no token can name it."""
 LARGEST: Final = 2**63 - 1
 LISTEN_SECONDS: Final = 0.2
-"""How often a subscription looks by itself: a Callsheet process that is alone announces nothing."""
+"""Interval at which a subscription polls: a Callsheet process that is alone sends no notifications."""
 
 RECORD: Final = "select head_before from record_events(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[], %b)"
 """Append opaque events under the head lock, all or none (see 0003_record.sql)."""
@@ -53,10 +53,10 @@ select originator_id, originator_version, topic, state, notification_id from eve
  where notification_id >= %b and notification_id <= %b and (%b::text[] = '{}' or topic = any (%b::text[]))
  order by notification_id limit %b
 """
-"""Read the log by position; positions are gapless, so that nothing can appear behind what was read."""
+"""Read the log by position; positions are gapless, so no event can appear before one that was read."""
 
 HEAD: Final = "select nullif(position, 0) from log_head"
-"""Read where the log ends."""
+"""Read the last position of the log."""
 
 TRANSLATED: Final = (
     (psycopg.InterfaceError, persistence.InterfaceError),
@@ -67,11 +67,11 @@ TRANSLATED: Final = (
     (psycopg.ProgrammingError, persistence.ProgrammingError),
     (psycopg.NotSupportedError, persistence.NotSupportedError),
 )
-"""What the library's users catch for each of psycopg's errors, the first that fits; else PersistenceError."""
+"""The library's exception for each of psycopg's errors, the first that matches; else PersistenceError."""
 
 
 class Datastore:
-    """A bounded pool of connections that commit every statement by themselves."""
+    """A bounded pool of connections in autocommit mode."""
 
     def __init__(self, conninfo: str, *, connections: int = 10, statement_timeout_ms: int = 10_000) -> None:
         """Create the pool; it opens on first use."""
@@ -85,7 +85,7 @@ class Datastore:
 
     @contextmanager
     def connection(self) -> Generator[Connection[tuple[Any, ...]]]:
-        """Lend a connection; errors inside become the library's own."""
+        """Yield a connection; errors inside the block become the library's own."""
         try:
             self._pool.open()
             with self._pool.connection() as connection:
@@ -121,7 +121,7 @@ class Datastore:
 
 
 class CallsheetAggregateRecorder(AggregateRecorder):
-    """Records and reads the events of aggregates, versions from wherever the library begins."""
+    """Records and reads the events of aggregates; versions begin at 0 or 1."""
 
     def __init__(self, datastore: Datastore) -> None:
         """Create the recorder over a migrated database."""
@@ -134,7 +134,7 @@ class CallsheetAggregateRecorder(AggregateRecorder):
 
     def _insert(self, stored_events: Sequence[StoredEvent], kwargs: dict[str, object]) -> Sequence[int]:
         if unknown := sorted(name for name, value in kwargs.items() if value is not None):
-            raise persistence.NotSupportedError(f"this recorder takes no {', '.join(unknown)}")
+            raise persistence.NotSupportedError(f"unknown arguments: {', '.join(unknown)}")
         columns = (
             [event.originator_id for event in stored_events],
             [event.originator_version for event in stored_events],
@@ -163,7 +163,7 @@ class CallsheetApplicationRecorder(CallsheetAggregateRecorder, ApplicationRecord
     """Records events and reads the whole log by position."""
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: object) -> Sequence[int] | None:
-        """Append events, all or none, and give their positions. Raises IntegrityError on a version that exists."""
+        """Append events, all or none, and return their positions. Raises IntegrityError on a version that exists."""
         return list(self._insert(stored_events, kwargs))
 
     def select_notifications(
@@ -175,7 +175,7 @@ class CallsheetApplicationRecorder(CallsheetAggregateRecorder, ApplicationRecord
         *,
         inclusive_of_start: bool = True,
     ) -> Sequence[Notification]:
-        """Read the log from one position to another, both counted in unless said otherwise."""
+        """Read the log from one position to another, both inclusive unless requested otherwise."""
         first = 0 if start is None else start + (not inclusive_of_start)
         wanted = list(topics)
         rows = self._datastore.rows(NOTIFICATIONS, (first, LARGEST if stop is None else stop, wanted, wanted, limit))
@@ -192,12 +192,12 @@ class CallsheetApplicationRecorder(CallsheetAggregateRecorder, ApplicationRecord
 
 
 class CallsheetSubscription(ListenNotifySubscription[CallsheetApplicationRecorder]):
-    """Follows the log; woken by NOTIFY, and by itself several times a second."""
+    """Follows the log; woken by NOTIFY, and by a poll several times a second."""
 
     def __init__(
         self, recorder: CallsheetApplicationRecorder, datastore: Datastore, gt: int | None, topics: Sequence[str]
     ) -> None:
-        """Begin to follow."""
+        """Create the subscription."""
         super().__init__(recorder=recorder, gt=gt, topics=topics)
         self._datastore = datastore
         self._listening = Thread(target=self._listen, daemon=True)

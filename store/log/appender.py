@@ -16,27 +16,27 @@ from psycopg.pq import TransactionStatus
 from store.errors import DatabaseAway, OutcomeUnknown, QueueFull, describe_outage, is_database_away
 from store.log.batch import APPEND, Waiting, parameters, refuse, settle, take_batch, waiting
 from store.log.durability import check_can_write, check_durability
-from store.log.prepared_statement import PreparedStatement, oids_of
+from store.log.prepared_statement import PreparedStatement, list_oids
 from store.log.records import Accepted, Append, Recorded
-from store.log.replication import ReplicationNotices
 from store.postgres.connections import Connection, open_connection
 from store.postgres.monitor import DatabaseMonitor
+from store.postgres.replication import ReplicationNotices
 
 FIRST_BACK_OFF_SECONDS: Final = 0.05
 LONGEST_BACK_OFF_SECONDS: Final = 1.0
 
 EARLIEST_COMMANDS: Final = 64
-"""Fewer waiting commands are sent once everyone had a turn: then a commit of their own costs more than it gains."""
+"""Fewer waiting commands are not sent early: a commit of their own would cost more than it gains."""
 
 UNTIL_SOMEBODY_ACTS: Final = ("25006", "53", "58")
 """SQLSTATEs, or their classes, that befall every batch: a read-only server, a full disk or memory, failing I/O."""
 
-# As in `commands.handler`: a span started by hand costs 1 µs a batch, as the current one it took 5.
+# As in `commands.handler`: a span that is not the current one costs 1 µs a batch instead of 5.
 tracer: Final = trace.get_tracer("callsheet")
 
 OnCommit = Callable[[list[Recorded]], None]
 OnBatch = Callable[[int, int, float], None]
-"""Is told of each batch that was answered: its commands, the facts committed, the seconds from sending it to then."""
+"""Called for each answered batch: the number of commands, of facts committed, and the seconds from send to answer."""
 
 
 CheckConnection = Callable[[AsyncConnection[Any]], Awaitable[None]]
@@ -47,8 +47,8 @@ async def accept_connection(_connection: AsyncConnection[Any]) -> None:
     """Accept every connection."""
 
 
-def unmeasured(_commands: int, _facts: int, _seconds: float) -> None:
-    """Measure nothing."""
+def ignore_batch(_commands: int, _facts: int, _seconds: float) -> None:
+    """Ignore the batch: no callback is registered."""
 
 
 class Appender:
@@ -83,7 +83,7 @@ class Appender:
         self._is_doubtful = False  # the last batch was refused as every batch would have been
         self._connection: Connection | None = None
         self.check_connection: CheckConnection = accept_connection
-        self.on_batch: OnBatch = unmeasured
+        self.on_batch: OnBatch = ignore_batch
         self._queue: deque[Waiting] = deque()
         self._sent: list[Waiting] = []
         self._work = asyncio.Event()
@@ -93,7 +93,7 @@ class Appender:
         self._unsendable: Exception | None = None
         self._sent_at = self._connected_at = 0.0
         self._early = EARLIEST_COMMANDS
-        self._limit = most_events  # lower for a while after a batch that the database refused
+        self._limit = most_events  # lower for some batches after one that the database refused
         self._down: str | None = "the log has not connected yet"
         self._log = structlog.get_logger("store.appender")
 
@@ -103,14 +103,14 @@ class Appender:
         return len(self._queue)
 
     def append(self, append: Append) -> asyncio.Future[Accepted | None]:
-        """Commit one command, which the future tells of; it gives None when the command's id has been accepted before.
+        """Queue one command; its future resolves after the commit, to None if the command id was accepted before.
 
         Raises at once QueueFull or Unavailable (nothing took effect), FactTooLarge, UnstorableText; through the future
         Conflict, Unavailable, OutcomeUnknown.
         """
         self.check_ready()
         if len(self._queue) >= self._most_waiting:
-            message = f"{self._most_waiting} commands are waiting for the log already"
+            message = f"the queue of the log is full ({self._most_waiting} commands); retry later"
             raise QueueFull(message)
         command = waiting(append, asyncio.get_running_loop().create_future())
         self._queue.append(command)
@@ -139,8 +139,8 @@ class Appender:
         if self._connected_at < away_since:
             self.abandon()
 
-    async def connected(self) -> None:
-        """Wait until appends are taken; `run` must be running."""
+    async def wait_until_connected(self) -> None:
+        """Wait until the appender is connected and accepts commands; `run` must be running."""
         await self._up.wait()
 
     async def run(self) -> None:
@@ -174,7 +174,7 @@ class Appender:
         self._notices = ReplicationNotices(connection)
         try:
             async with asyncio.timeout(self._answer_seconds):
-                await statement.open(oids_of(parameters([], wake=self.wake)))
+                await statement.open(list_oids(parameters([], wake=self.wake)))
             statement.on_lost(self._work.set)
             self._statement = statement
             self._down = None
@@ -200,10 +200,10 @@ class Appender:
             self._lost_at = None
 
     def _send(self) -> None:
-        """Send the next batch off.
+        """Send the next batch.
 
-        Also from within `append`: callers answered together come back together, and while all of them had their turn
-        the database would wait. So it is given the first half, and works while the others go on.
+        Also called by `append`: callers that are answered together send their next commands together, and the
+        database would be idle until the last of them has. So the first half is sent early.
         """
         if self._statement is None:
             return
@@ -241,7 +241,7 @@ class Appender:
         except Exception as fault:
             if not _has_rolled_back(connection):
                 raise
-            self._refused(batch, fault)
+            self._refuse_batch(batch, fault)
             return
         self._refuse_unreplicated(batch)
         recorded = settle(batch, *row)
@@ -262,11 +262,11 @@ class Appender:
         for command in batch:
             refuse(command, OutcomeUnknown("the commit may be missing on the synchronous standby: outcome unknown"))
 
-    def _refused(self, batch: list[Waiting], fault: Exception) -> None:
-        """Deal with a batch that has been rolled back whole: nothing of it took effect.
+    def _refuse_batch(self, batch: list[Waiting], fault: Exception) -> None:
+        """Retry or refuse a batch that was rolled back as a whole: nothing of it took effect.
 
-        What would befall any batch is told to all of this one. Anything else is the fault of one command: smaller
-        and smaller batches find it, and its neighbours are accepted.
+        A fault that any batch would have is returned to every caller. Anything else is the fault of one command:
+        smaller and smaller batches isolate it, and the other commands are accepted.
         """
         self._sent = []
         if is_database_away(fault):

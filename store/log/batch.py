@@ -1,4 +1,4 @@
-"""A batch of waiting commands: which may travel together, how they are sent, and what each came to."""
+"""A batch of waiting commands: selection, encoding, and the outcome of each."""
 
 from asyncio import Future
 from collections import deque
@@ -25,7 +25,7 @@ Those whose facts may stand beside others move along with their streams first (s
 
 
 _topic_of: Final = lru_cache(maxsize=None)(get_topic)
-"""There are some dozens of kinds of facts."""
+"""Cache size; there are some dozens of kinds of facts."""
 
 
 class Waiting(Struct):
@@ -41,7 +41,7 @@ class Waiting(Struct):
 def waiting(append: Append, outcome: Future[Accepted | None]) -> Waiting:
     """Encode a command for the queue. Raises FactTooLarge, UnstorableText, and ValueError for no facts at all."""
     if not append.facts:
-        raise ValueError("a command without facts has nothing to append")
+        raise ValueError("a command must append at least one fact")
     states = [encode_fact(fact) for fact in append.facts]
     return Waiting(
         append=append,
@@ -65,16 +65,16 @@ def take_batch(queue: deque[Waiting], most_events: int, most_bytes: int) -> list
     written: set[int | bytes] = set()  # streams as integers: a UUID's own hash is slow
     guarded: set[int] = set()
     events = size = 0
-    # Looking is bounded as well: behind one busy stream the whole queue would be gone through for every batch.
+    # The search is bounded as well: with one busy stream the whole queue would be scanned for every batch.
     while queue and events < most_events and size < most_bytes and len(left) < most_events:
         command = queue.popleft()
-        if command.outcome.done():  # its caller has gone away before it was sent
+        if command.outcome.done():  # its caller was cancelled before it was sent
             continue
         append = command.append
         stream = append.stream_id.int
         if _clashes(stream, append, written, guarded):
             left.append(command)
-            # What waits keeps its turn: nothing later on the same stream may pass it.
+            # Waiting commands keep their order: no later one on the same stream may overtake them.
             written.add(stream)
             continue
         written.add(stream)
@@ -116,7 +116,7 @@ def parameters(batch: list[Waiting], *, wake: bool) -> list[Column | bool]:
 
 
 def _events(batch: list[Waiting]) -> list[Column]:
-    """Return a row for each fact. What a command's facts have in common is repeated, not looked up for each of them."""
+    """Return a row for each fact. Values that a command's facts share are repeated, not looked up for each of them."""
     ordinals: list[int] = []
     streams: list[UUID] = []
     versions: list[int] = []
@@ -175,7 +175,7 @@ def settle(  # a column of the answer each
     moved: list[int] | None = None,
     moved_by: list[int] | None = None,
 ) -> list[Recorded]:
-    """Answer every caller of a batch and give what was recorded, in order of position."""
+    """Answer every caller of a batch and return the recorded facts in order of position."""
     lost = frozenset(conflicts or ())
     repeated = frozenset(duplicates or ())
     steps = dict(zip(moved or (), moved_by or (), strict=True))
@@ -187,7 +187,7 @@ def settle(  # a column of the answer each
         elif ordinal in lost:
             refuse(command, Conflict(command.append.stream_id, command.append.expected_version))
         else:
-            facts = _recorded(
+            facts = _number_facts(
                 command.append, position, recorded_at, command.append.expected_version + steps.get(ordinal, 0)
             )
             position += len(facts)
@@ -197,7 +197,7 @@ def settle(  # a column of the answer each
     return recorded
 
 
-def _recorded(append: Append, position: int, recorded_at: datetime, after: int) -> tuple[Recorded, ...]:
+def _number_facts(append: Append, position: int, recorded_at: datetime, after: int) -> tuple[Recorded, ...]:
     stream_id, workspace_id, project_id, metadata = (
         append.stream_id,
         append.workspace_id,

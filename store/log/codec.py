@@ -24,7 +24,7 @@ TOPICS: Final = frozenset(get_topic(kind) for kind in get_args(AnyFact))
 
 
 def encode_fact(fact: Fact) -> bytes:
-    """Write a fact as bytes. Raises UnstorableText, and FactTooLarge: NATS refuses what is over its limit for ever."""
+    """Encode a fact. Raises UnstorableText, and FactTooLarge: NATS would refuse a larger message for ever."""
     state = encode(fact)
     if len(state) > MAX_FACT_BYTES:
         raise FactTooLarge(get_topic(type(fact)), len(state), MAX_FACT_BYTES)
@@ -34,7 +34,7 @@ def encode_fact(fact: Fact) -> bytes:
 def decode_fact(position: int, topic: str, state_format: int, key_id: str | None, state: bytes) -> AnyFact:
     """Read a fact. Raises UnreadableEvent for a format, a topic or a shape that this code does not know."""
     if state_format != PLAIN_JSON or key_id is not None:
-        raise UnreadableEvent(position, topic, f"format {state_format} with key {key_id} is not known here")
+        raise UnreadableEvent(position, topic, f"this version does not know format {state_format} with key {key_id}")
     try:
         return _fact_decoder.decode(state)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
@@ -42,12 +42,12 @@ def decode_fact(position: int, topic: str, state_format: int, key_id: str | None
 
 
 def encode_metadata(metadata: Metadata) -> bytes:
-    """Write the metadata as JSON. Raises UnstorableText."""
+    """Encode metadata as JSON. Raises UnstorableText."""
     return encode(metadata)
 
 
 def decode_metadata(position: int, topic: str, text: bytes | str) -> Metadata:
-    """Read the metadata. Raises UnreadableEvent when it is not what this code writes."""
+    """Decode metadata. Raises UnreadableEvent if they are not as this code writes them."""
     try:
         return _metadata_decoder.decode(text)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:

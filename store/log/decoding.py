@@ -23,7 +23,7 @@ UNREADABLE_METADATA: Final = Metadata(actor=Actor("system", "unreadable"), corre
 
 
 def decode_events(rows: Sequence[Row]) -> list[Recorded]:
-    """Decode rows. An event that this code cannot decode has `Unreadable` as its fact, and does not hold up the others.
+    """Decode rows. An event that this code cannot decode has `Unreadable` as its fact, and does not delay the others.
 
     Plain JSON is decoded in one pass: without a call an event it takes half the time.
     """

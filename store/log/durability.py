@@ -32,7 +32,7 @@ async def check_can_write(connection: AsyncConnection, *, thoroughly: bool) -> N
 
 
 async def check_durability(connection: AsyncConnection) -> None:
-    """Raise UnsafeDatabase, naming every unsafe setting at once, when an acknowledgement would not mean on disk."""
+    """Raise UnsafeDatabase with all unsafe settings if a commit could be acknowledged before it is on disk."""
     cursor = await connection.execute(SETTINGS)
     off = [name for name, setting in await cursor.fetchall() if setting == "off"]
     if off:

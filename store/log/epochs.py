@@ -48,7 +48,7 @@ class LogRewound(Exception):  # noqa: N818  # expected after a restore: the proc
 
 
 class Mark(Struct, frozen=True, kw_only=True):
-    """What identifies a fact: where it stands in the log and in its stream, and when it was recorded."""
+    """Identity of a fact: where it stands in the log and in its stream, and when it was recorded."""
 
     position: int
     stream_id: UUID

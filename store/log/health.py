@@ -1,4 +1,4 @@
-"""What `callsheet doctor` asks of the events table: gaps, size, and references to contents in both directions."""
+"""Queries of `callsheet doctor` on the events table: gaps, size, and references to contents in both directions."""
 
 from typing import Any, Final
 from uuid import UUID

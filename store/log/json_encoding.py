@@ -1,4 +1,4 @@
-"""How values become JSON bytes that every database, browser and library downstream can hold."""
+"""Encoding of values as JSON that PostgreSQL, browsers and client libraries can all represent."""
 
 import re
 from typing import Final, cast
@@ -10,7 +10,7 @@ from store.errors import TooDeep, UnstorableText
 
 BACKSLASH: Final = b"\\"
 NUL: Final = rb"\u0000"
-# The six characters may also be an escaped backslash and "u0000", which is text like any other.
+# These six characters may also be an escaped backslash followed by "u0000", which is valid text.
 ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 UNBOUNDED: Final = 2**62
@@ -24,24 +24,26 @@ def encode(value: object) -> bytes:
     try:
         encoded = _encoder.encode(value)
     except UnicodeEncodeError as fault:
-        raise UnstorableText("a lone surrogate is no text") from fault
-    # Of most values no character is escaped, which takes 30 ns to see; to look for NUL at once took 250.
+        raise UnstorableText("invalid Unicode: unpaired surrogate") from fault
+    # Most values have no escaped character, which takes 30 ns to find out; a search for NUL took 250.
     if BACKSLASH in encoded and NUL in encoded and ESCAPED_NUL.search(encoded):
         raise UnstorableText("the character NUL (U+0000) cannot be stored")
     return encoded
 
 
 def encode_shallow(value: object) -> bytes:
-    """Write a value as JSON that whoever reads it can read, however deep in calls. Raises TooDeep, UnstorableText.
+    """Encode a value as JSON that every reader can decode, at any depth of calls. Raises TooDeep, UnstorableText.
 
-    The decoder's limit is what is left of the stack: a value that one reader takes would stop the next one for ever.
+    The decoder is limited by the rest of the stack: a value that one reader accepts could block another one for ever.
     """
     try:
         encoded = encode(value)
     except RecursionError as fault:
         raise TooDeep(JSON_DEPTH_MAX) from fault
     except TypeError as fault:
-        raise UnstorableText("this is no JSON value") from fault  # JMESPath can give one of its own expressions
+        raise UnstorableText(
+            "value is not JSON-serializable"
+        ) from fault  # JMESPath can return one of its own expressions
     if encoded.count(b"[") + encoded.count(b"{") > JSON_DEPTH_MAX and not is_within_bounds(
         value, items_max=UNBOUNDED, length_max=UNBOUNDED
     ):
@@ -57,7 +59,7 @@ def outgrows(value: object, most_bytes: int) -> bool:
     """
     written = 0
     pending: list[object] = [value]
-    for item in pending:  # which grows meanwhile; without calls, since every output goes through here
+    for item in pending:  # the list grows during the iteration; no function calls, because every output passes here
         if isinstance(item, str):
             written += len(item)
         elif isinstance(item, dict):

@@ -1,4 +1,4 @@
-"""The log: one ordered, append-only history of everything, which is the truth."""
+"""The log: one ordered, append-only history of all facts; everything else can be rebuilt from it."""
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -27,21 +27,21 @@ from store.log.queries import (
     range_parameters,
 )
 from store.log.records import Accepted, Append, Page, Recorded, Repeated
-from store.log.replication import confirm_replicated
 from store.postgres.connections import Sessions, add_bounds
 from store.postgres.migrations import check_schema
 from store.postgres.monitor import DatabaseMonitor, MonitorBounds
+from store.postgres.replication import confirm_replicated
 from store.postgres.suitability import check_encoding
 from store.settings import StoreSettings
 
-STRETCH: Final = 10_000  # positions that one filtered read looks at, at most
+STRETCH: Final = 10_000  # positions that one filtered read scans at most
 
 
 class Log:
     """Append to the log and read it. `run` must be running, supervised, while the log is used."""
 
     def __init__(self, conninfo: str, settings: StoreSettings) -> None:
-        """Create the log; `opened` connects it."""
+        """Create the log; `open_readers` connects it."""
         self._conninfo = add_bounds(
             conninfo, statement_timeout_ms=settings.statement_timeout_ms, application_name="callsheet-log"
         )
@@ -61,7 +61,7 @@ class Log:
             most_events=settings.append_batch_events,
             most_bytes=settings.append_batch_bytes,
             answer_seconds=settings.append_answer_seconds,
-            on_commit=self._committed,
+            on_commit=self._notify_committed,
             monitor=self.monitor,
         )
         self._appender.check_connection = self._check_unchanged
@@ -77,7 +77,7 @@ class Log:
         self.monitor.subscribe(on_lost=self._appender.abandon, on_back=self._appender.renew)
 
     @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[LogIdentity]:
+    async def open_readers(self) -> AsyncGenerator[LogIdentity]:
         """Open the readers and check the database; yields the log's identity. Raises UnsafeDatabase, Unavailable."""
         async with self.sessions.open():
             async with self.sessions.connection() as connection:
@@ -138,10 +138,10 @@ class Log:
         """Register a callback for the facts that this process commits, in order of position."""
         self._on_commit = (*self._on_commit, on_commit)
 
-    def _committed(self, recorded: list[Recorded]) -> None:
+    def _notify_committed(self, recorded: list[Recorded]) -> None:
         self.remember(recorded[-1])
-        for told in self._on_commit:
-            told(recorded)
+        for callback in self._on_commit:
+            callback(recorded)
 
     def measure(self, on_batch: OnBatch) -> None:
         """Register a callback for the size and duration of each append."""
@@ -169,25 +169,27 @@ class Log:
         """Raise Unavailable, with the reason, unless the log can be read and takes appends."""
         self._appender.check_ready()
 
-    async def connected(self) -> None:
-        """Wait until appends are taken; `run` must be running."""
-        await self._appender.connected()
+    async def wait_until_connected(self) -> None:
+        """Wait until the appender is connected and accepts commands; `run` must be running."""
+        await self._appender.wait_until_connected()
 
     async def append(self, append: Append) -> Accepted | Repeated:
-        """Commit one command's facts, durably, or give what a command with its id came to before.
+        """Commit one command's facts durably, or return the outcome of an earlier command with the same id.
 
         Raises Conflict; QueueFull or Unavailable (nothing took effect); OutcomeUnknown; FactTooLarge, UnstorableText.
         """
         accepted = await self._appender.append(append)
         if accepted is not None:
             return accepted
-        repeated = await self.repeated(append.command_id.key) if append.command_id is not None else None
+        repeated = await self.find_repeated(append.command_id.key) if append.command_id is not None else None
         if repeated is None:
-            message = "a command id was a duplicate and then was gone: its retention ended in between"
+            message = (
+                "the command id was a duplicate, but its record expired before it could be read; repeat the command"
+            )
             raise OutcomeUnknown(message)
         return repeated
 
-    async def repeated(self, command_key: bytes) -> Repeated | None:
+    async def find_repeated(self, command_key: bytes) -> Repeated | None:
         """Return the outcome of a command with this id, if it was accepted within the retention.
 
         Raises OutcomeUnknown while it may be missing on a synchronous standby; Unavailable.
@@ -229,10 +231,10 @@ class Log:
         return first
 
     async def read_next(self, *, after: int, limit: int) -> Page:
-        """Read what stands at the next positions, as far as they are there, in one statement. Raises Unavailable.
+        """Read up to `limit` events after a position in one statement. Raises Unavailable.
 
-        Whoever sees a position sees all before it, and there are no gaps: so the head need not be asked for first.
-        Records of outside libraries are passed over: a page can have no facts, and have looked further all the same.
+        Positions become visible in order and without gaps, so reading the head first is not necessary. Records of
+        outside libraries are omitted: a page may have no facts although its `through` has advanced.
         """
         rows = await self.sessions.rows(WHOLE_RANGE, {"after": after, "through": after + limit})
         events = decode_events([row for row in rows if row[STATE_FORMAT] != OPAQUE])
@@ -262,9 +264,9 @@ class Log:
     async def read_log(self, *, after: int, limit: int, only: LogFilter = NO_FILTER) -> Page:
         """Read matching facts after a position, oldest first; the page says how far it looked.
 
-        One read looks at 10,000 positions at most, so that a rare filter cannot hold a connection: a page with no
-        facts and `through` short of the head means "go on from there". What this code cannot read is in its place as
-        `Unreadable`. Raises Unavailable.
+        One read scans at most 10,000 positions, so that a rare filter cannot occupy a connection: a page without facts
+        and with `through` below the head means "continue from there". An event that this version cannot decode is
+        returned as `Unreadable`. Raises Unavailable.
         """
         if limit < 1:
             raise ValueError("a page holds at least one event")

@@ -41,7 +41,7 @@ select e.*
         order by originator_version
         limit 100000) as e
 """
-"""Read many streams, each in order and up to a version; the inner limit makes the planner use the index."""
+"""Read many streams, each in order and before a version; the inner limit makes the planner use the index."""
 
 STREAM_TAILS: Final = f"""
 select e.*
@@ -72,7 +72,7 @@ select {COLUMNS}
  where notification_id > %(after)b and notification_id <= %(through)b
  order by notification_id
 """
-"""Read a range of positions with the opaque records of outside libraries: these too show how far the log goes."""
+"""Read a range of positions with the opaque records of outside libraries, which also have positions."""
 
 TOPICS_RANGE: Final = f"""
 select {COLUMNS}
@@ -125,7 +125,7 @@ select {COLUMNS}
  order by notification_id desc
  limit %(limit)b
 """
-"""Read the same, newest first."""
+"""Read the matching events of a range of positions, newest first."""
 
 RECORDED_AT: Final = "select recorded_at from events where notification_id = %b"
 """Read when the event at a position was recorded."""
@@ -141,7 +141,7 @@ select request_hash, originator_id, originator_version, notification_id, recorde
 
 
 class LogFilter(Struct, frozen=True, kw_only=True):
-    """Which events to read; None does not filter. An empty tuple of topics matches nothing."""
+    """Filters of a read of the log; None does not filter. An empty tuple of topics matches nothing."""
 
     workspace_id: UUID | None = None
     project_id: UUID | None = None

@@ -22,7 +22,7 @@ from store.postgres.arrays import longs, uuids
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Cursor = AsyncCursor[tuple[Any, ...]]
-"""A cursor with binary results."""
+"""Type of a cursor with binary results."""
 
 
 async def read_range(cursor: Cursor, *, after: int, through: int, limit: int, only: LogFilter) -> list[Recorded]:

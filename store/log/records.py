@@ -1,4 +1,4 @@
-"""What goes into the log and what comes out of it."""
+"""Structs that are appended to the log and read from it."""
 
 from datetime import datetime
 from typing import Literal
@@ -13,14 +13,14 @@ ActorKind = Literal["user", "api_key", "engine", "system"]
 
 
 class Actor(Struct, frozen=True, gc=False):
-    """Who did something: `id` is the subject of a token, the id of a key, or the name of an engine."""
+    """The actor of a fact: `id` is the subject of a token, the id of a key, or the name of an engine."""
 
     kind: ActorKind
     id: str
 
 
 class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What stands beside every fact: by whom, within what, and because of which earlier fact (a position)."""
+    """Metadata of a fact: its actor, its correlation, and the position of the fact that caused it."""
 
     actor: Actor
     correlation_id: str
@@ -30,7 +30,7 @@ class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
 
 class Guard(Struct, frozen=True, gc=False):
-    """A stream that a command was decided against; the append conflicts when it has moved past `version`."""
+    """A stream that a decision has read; the append conflicts if the stream has moved past `version`."""
 
     stream_id: UUID
     version: int
@@ -49,8 +49,8 @@ class CommandId(Struct, frozen=True, gc=False):
 class Append(Struct, frozen=True, kw_only=True, gc=False):
     """The facts of one command for one stream, to be appended whole or not at all.
 
-    `contradicted_by` are the topics that make it a conflict if they have come to the stream since the expected version;
-    it stands beside any other. None: any fact makes it one.
+    `contradicted_by` are the topics that conflict with it if they were appended to the stream since the expected
+    version; others do not conflict. None: every fact does.
     """
 
     stream_id: UUID
@@ -65,7 +65,7 @@ class Append(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Recorded(Struct, frozen=True, kw_only=True, gc=False):
-    """One fact as it stands in the log. `position` counts from 1 over the log, `version` from 1 over its stream."""
+    """A stored fact. `position` counts from 1 over the log, `version` from 1 over its stream."""
 
     position: int
     stream_id: UUID
@@ -94,7 +94,7 @@ class StoredEvent(Struct, frozen=True):
 
 
 class Unreadable(Fact, frozen=True, kw_only=True, tag="event.unreadable"):
-    """In the place of a fact that this version of the code cannot read: in a page of the log, and never in the log.
+    """Placeholder for a fact that this version of the code cannot decode; it is never stored.
 
     `topic` and `state` are as they are stored.
     """
@@ -114,7 +114,7 @@ class Accepted(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Repeated(Struct, frozen=True, kw_only=True, gc=False):
-    """A command with this id had been accepted before; this is what it came to then."""
+    """A command with this id was accepted before; the fields are its outcome."""
 
     request_hash: bytes
     stream_id: UUID

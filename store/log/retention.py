@@ -13,7 +13,7 @@ from store.settings import StoreSettings
 
 PAUSE_SECONDS: Final = 60
 COMMAND_IDS_MAX: Final = 1_000
-"""Number of command ids deleted by one statement: it must not hold up those who append."""
+"""Number of command ids deleted by one statement: it must not delay appends."""
 
 LAST_APPENDED_AT: Final = "select recorded_at from log_head where position > 0"
 """Read when the last append was; no row for an empty log."""

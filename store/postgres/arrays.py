@@ -51,19 +51,19 @@ class Column(Struct, frozen=True, gc=False):
 
 
 def _column(element_oid: int, items: list[bytes]) -> Column:
-    # One dimension from 1; telling PostgreSQL that there may be nulls costs nothing where there are none.
+    # One dimension from 1; the flag for nulls costs nothing if there are none.
     header = _header(1, 1, element_oid, len(items), 1)
     return Column(element_oid, header + b"".join(items))
 
 
 def uuids(values: Iterable[UUID | None]) -> Column:
-    """Pack UUIDs and nulls. Rows next to each other often name the very same object: it is packed once."""
+    """Pack UUIDs and nulls. Adjacent rows often refer to the same object: it is packed once."""
     items: list[bytes] = []
     last, packed = None, _null
     for value in values:
         if value is not last:
             last = value
-            # Not `bytes`, a property in Python: 95 ns in place of 135.
+            # Not `bytes`, a property in Python: 95 ns instead of 135.
             packed = _null if value is None else _uuid_length + value.int.to_bytes(16, "big")
         items.append(packed)
     return _column(UUID_OID, items)
@@ -72,7 +72,7 @@ def uuids(values: Iterable[UUID | None]) -> Column:
 def longs(values: Iterable[int]) -> Column:
     """Pack integers of 64 bits. Raises struct.error for larger ones."""
     numbers = list(values)
-    # Many columns say the same in each row: to count costs 2 ns a row then, and to pack 60.
+    # Many columns have the same value in each row: counting costs 2 ns a row, packing 60.
     if numbers and numbers.count(numbers[0]) == len(numbers):
         return _column(INT8_OID, [_long(8, numbers[0])] * len(numbers))
     return _column(INT8_OID, [_long(8, number) for number in numbers])
@@ -89,12 +89,12 @@ def booleans(values: Iterable[bool]) -> Column:
 
 
 def blobs(values: Iterable[bytes]) -> Column:
-    """Pack strings of bytes."""
+    """Pack byte strings."""
     return _column(BYTEA_OID, [_length(len(value)) + value for value in values])
 
 
 def texts(values: Iterable[str]) -> Column:
-    """Pack texts, each that is there more than once only once: 35 ns a row in place of 120 where few words repeat."""
+    """Pack texts, each distinct one once: 35 ns a row instead of 120 where few words repeat."""
     words = list(values)
     packed = {word: _length(len(utf8 := word.encode())) + utf8 for word in set(words)}
     return _column(TEXT_OID, [packed[word] for word in words])
@@ -108,7 +108,7 @@ def documents(values: Iterable[bytes]) -> Column:
 def times(values: Iterable[datetime | None]) -> Column:
     """Pack times and nulls; times in microseconds since PostgreSQL's epoch.
 
-    Facts of one append share the time at which it was recorded: what is the very same as before is packed once.
+    Facts of one append share `recorded_at`: the same object as in the previous row is packed once.
     """
     items: list[bytes] = []
     last, packed = None, _null

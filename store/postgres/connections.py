@@ -149,12 +149,12 @@ class Connection(AsyncConnection[tuple[Any, ...]]):
         """Wait for the response of the server. Raises NotAnswered when it is silent for too long."""
         with cancellable():
             try:
-                return await super().wait(self._bounded(gen, timeout), interval, timeout)
+                return await super().wait(self._limit_silence(gen, timeout), interval, timeout)
             except NotAnswered:
                 self.pgconn.finish()
                 raise
 
-    def _bounded(self, gen: PQGen[T], timeout: float | None) -> PQGen[T]:
+    def _limit_silence(self, gen: PQGen[T], timeout: float | None) -> PQGen[T]:
         """Wrap a generator of psycopg; raise NotAnswered after so many intervals without a byte.
 
         Intervals are counted and not seconds: after a pause of this process the answer may be in the socket.
@@ -250,7 +250,7 @@ async def open_connection(conninfo: str, among: OpenConnections | None = None) -
 
 
 def always_present() -> None:
-    """Take the database for present."""
+    """Return at once: the database counts as present."""
 
 
 class Sessions:
@@ -306,7 +306,7 @@ class Sessions:
         try:
             await self._pool.open(wait=True, timeout=self._timeout_seconds)
         except psycopg.OperationalError as fault:
-            raise DatabaseAway("the database is not reached") from fault
+            raise DatabaseAway("the database cannot be reached") from fault
 
     def renew(self, _away_since: float = 0.0) -> None:
         """Replace every connection: those from before an outage may be dead, or lead to another server.

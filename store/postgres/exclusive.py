@@ -1,6 +1,6 @@
 """A role that one process has at a time, by an advisory lock of PostgreSQL; other processes stand by for it.
 
-Who moves a projection, who relays facts and who rebuilds a read model are such roles. The role belongs to a session:
+The worker of a projection, the relay and a rebuild have such roles. The role belongs to a session:
 
 - Failover: a process that dies loses its session and with it the role. A standby takes it within `standby_seconds`.
 - Hung holder: a process that is stopped or stuck keeps its session, its locks and its open transaction. When a standby
@@ -52,7 +52,7 @@ class RoleLost(Exception):  # noqa: N818  # an expected answer: stand by for the
 
 
 class RoleBounds(Struct, frozen=True, kw_only=True):
-    """How often a standby tries to take the role, and how long a holder may leave work undone."""
+    """Bounds of a role: the seconds between attempts of a standby, and how long a holder may make no progress."""
 
     standby_seconds: float = 1.0
     hung_seconds: float = 10.0
@@ -62,7 +62,7 @@ DEFAULT_BOUNDS: Final = RoleBounds()
 
 
 class Progress(NamedTuple):
-    """How far the holder of a role has come, and how far there is to go; there is work while `position < head`."""
+    """Progress of a role's holder: its position and the head of the log; there is work while `position < head`."""
 
     position: int
     head: int

@@ -1,6 +1,6 @@
-"""Which process holds a role of `store/postgres/exclusive.py`, since when, and how many stand by for it.
+"""Status of the roles of `store/postgres/exclusive.py`: the holder, since when, and the number of standbys.
 
-PostgreSQL knows a session by its application name: whoever may hold a role names its session by `name_session`.
+Holders are recognised by the application name of their session: a process that may hold a role calls `name_session`.
 """
 
 import os
@@ -36,7 +36,7 @@ class LockHolder(Struct, frozen=True, kw_only=True):
 
 
 class LockStatus(Struct, frozen=True, kw_only=True):
-    """Who holds a role, and how many processes stand by for it."""
+    """The holder of a role, and the number of standby processes."""
 
     holder: LockHolder | None = None
     standing_by: int = 0

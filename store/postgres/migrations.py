@@ -27,7 +27,7 @@ create table if not exists schema_migrations (
 """
 
 MIGRATED: Final = "select where to_regclass('schema_migrations') is not null"
-"""Find out whether anything was ever migrated here."""
+"""Read whether any migration was ever applied."""
 
 
 class Migration(Struct, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ def list_migrations(component: str) -> tuple[Migration, ...]:
 
 
 async def migrate(conninfo: str, components: Sequence[str]) -> int:
-    """Bring a database up to this code and give the number of migrations applied.
+    """Apply the missing migrations and return their number.
 
     Raises UnsafeDatabase when the database is newer than this code, when an applied migration was edited, when its
     encoding is not UTF-8, or when a pooler before it breaks sessions;
@@ -84,10 +84,10 @@ async def _migrate(connection: AsyncConnection[Any], components: Sequence[str]) 
 async def _open_connection(conninfo: str) -> Connection:
     try:
         return await connect(conninfo)
-    except ProgrammingError:  # what it says quotes the string, and so perhaps a password
-        raise Unavailable("the database is named by neither a URL nor a connection string of PostgreSQL") from None
+    except ProgrammingError:  # psycopg's message quotes the string, which may contain a password
+        raise Unavailable("DATABASE_URL is neither a URL nor a connection string of PostgreSQL") from None
     except OperationalError as fault:
-        raise Unavailable(f"the database is not reached: {fault}") from fault
+        raise Unavailable(f"the database cannot be reached: {fault}") from fault
 
 
 async def check_schema(connection: AsyncConnection, components: Sequence[str]) -> None:
@@ -102,7 +102,7 @@ async def check_schema(connection: AsyncConnection, components: Sequence[str]) -
 
 
 def check_history(component: str, known: Sequence[Migration], done: Sequence[tuple[int, str]]) -> None:
-    """Raise UnsafeDatabase when what was applied is not a beginning of what this code knows."""
+    """Raise UnsafeDatabase if the applied migrations are not the first ones that this code knows."""
     if len(done) > len(known):
         message = f"the database is at migration {done[-1][0]} of {component}, newer than this Callsheet knows"
         raise UnsafeDatabase(message)
@@ -123,7 +123,7 @@ async def _read_applied(connection: AsyncConnection, component: str) -> list[tup
 
 async def _apply(connection: AsyncConnection, migration: Migration) -> None:
     async with connection.transaction():
-        # The text comes from our own files, so it is as literal as a string in the source.
+        # The text comes from our own files, so it is as trusted as a string in the source.
         await connection.execute(cast("LiteralString", migration.sql), prepare=False)
         await connection.execute(
             "insert into schema_migrations (component, number, name, checksum) values (%s, %s, %s, %s)",

@@ -36,14 +36,14 @@ APPLICATION_NAME: Final = "callsheet-monitor"
 
 
 class MonitorBounds(Struct, frozen=True, kw_only=True):
-    """How often the database is asked whether it is there, and how long it may be silent until it counts as away."""
+    """Interval between probes of the database, and how long it may be silent until it counts as away."""
 
     probe_seconds: float = 1.0
     silent_seconds: float = 3.0
 
 
 class Outage(Struct, frozen=True, kw_only=True):
-    """Why the database is away, since when (monotonic), and whether it can still be read."""
+    """Outage of the database: its reason, since when (monotonic), and whether the database can still be read."""
 
     reason: str
     since: float

@@ -56,7 +56,7 @@ def limit_memory(bytes_max: int) -> None:
 
 
 def limit_cpu(seconds_max: float) -> None:
-    """Have this process killed (SIGXCPU) once it has used so many more seconds of CPU time, rounded up."""
+    """Limit the CPU time of this process: after so many more seconds, rounded up, it is killed (SIGXCPU)."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     until = math.ceil(usage.ru_utime + usage.ru_stime + seconds_max)
     resource.setrlimit(resource.RLIMIT_CPU, (until, resource.RLIM_INFINITY))

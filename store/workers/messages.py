@@ -1,4 +1,4 @@
-"""What a worker process and its parent have to agree on."""
+"""Messages between a worker process and its parent."""
 
 from typing import Any, Final
 

@@ -89,7 +89,7 @@ class WorkerPool:
             self._busy[workspace_id] += 1
             return
         called = asyncio.get_running_loop().create_future()
-        self._waiting.put(workspace_id, called)
+        self._waiting.enqueue(workspace_id, called)
         try:
             await called
         except asyncio.CancelledError:

@@ -8,7 +8,7 @@ from commands.aggregates import RUN
 def test_a_fact_is_readable_from_the_first_look_that_finds_its_projection_there() -> None:
     watched = Watched()
     for position, at in ((0, 1.0), (3, 2.0), (3, 3.0), (8, 4.0)):
-        watched.saw("runs", position, at)
+        watched.record_checkpoint("runs", position, at)
     assert [watched.readable_at("runs", position) for position in (1, 3, 4, 8)] == [2.0, 2.0, 4.0, 4.0]
     assert watched.stands("runs") == 8
 

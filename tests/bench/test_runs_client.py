@@ -35,7 +35,7 @@ async def answering(pieces: Sequence[bytes]) -> AsyncGenerator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-async def driven(pieces: Sequence[bytes]) -> ClientReport:
+async def drive_client(pieces: Sequence[bytes]) -> ClientReport:
     async with answering(pieces) as port:
         return await drive(
             ClientLoad(host="127.0.0.1", port=port, request=REQUEST, in_flight=4, warm_up_seconds=0.05, seconds=0.1)
@@ -44,20 +44,20 @@ async def driven(pieces: Sequence[bytes]) -> ClientReport:
 
 async def test_an_answer_that_comes_in_pieces_is_counted_once() -> None:
     whole = answer(COMPLETED)
-    report = await driven([whole[:10], whole[10:50], whole[50:]])
+    report = await drive_client([whole[:10], whole[10:50], whole[50:]])
     assert report.failed == 0
     assert 0 < report.figures.per_second * 0.1 <= report.completed
 
 
 async def test_a_run_that_did_not_complete_is_a_failure_even_when_its_last_step_did() -> None:
-    report = await driven([answer(FAILED)])
+    report = await drive_client([answer(FAILED)])
     assert report.completed == 0
     assert report.failed > 0
     assert '"status":"failed"' in report.failures[0]
 
 
 async def test_a_run_that_was_only_accepted_is_a_failure() -> None:
-    report = await driven([answer(COMPLETED, status=b"202 Accepted")])
+    report = await drive_client([answer(COMPLETED, status=b"202 Accepted")])
     assert (report.completed, report.failures[0][:12]) == (0, "HTTP/1.1 202")
 
 

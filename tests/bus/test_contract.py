@@ -26,7 +26,7 @@ Processes = Callable[[], Awaitable[Process]]
 
 @pytest.fixture(params=["in_process", "nats"])
 async def another(request: pytest.FixtureRequest, database: str) -> AsyncGenerator[Processes]:
-    """What makes another process on the same log; the first may relay."""
+    """Factory of further processes on the same log; the first may relay."""
     await migrate_components(database)
     over_nats = request.param == "nats"
     server: NatsForTests | None = request.getfixturevalue("nats_server") if over_nats else None
@@ -77,10 +77,10 @@ async def test_a_delta_comes_to_the_followers_in_its_process(another: Processes)
     with process.bus.deltas.follow(RUN, lambda: None) as follower:
         process.bus.deltas.publish(RUN, delta)
 
-        async def came() -> bool:
+        async def has_arrived() -> bool:
             return follower.take() == (0, [delta])
 
-        await eventually(came, what="the delta comes once")
+        await eventually(has_arrived, what="the delta comes once")
         assert follower.take() == (0, [])
 
 

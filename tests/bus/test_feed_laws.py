@@ -71,7 +71,7 @@ class Announce(Struct, frozen=True):
 
 
 class Garble(Struct, frozen=True):
-    """Somebody publishes what is no envelope, or one of another log, as the next position."""
+    """A foreign publisher sends an invalid envelope, or one of another log, as the next position."""
 
     foreign: bool
 

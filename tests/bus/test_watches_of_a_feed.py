@@ -12,10 +12,10 @@ async def test_each_watch_hears_of_its_own_stream_and_of_no_other(database: str)
         await append_project(here.log)
         await append_project(here.log)
         page = await feed.read(0, 10)
-        one, other = (fact.stream_id for fact in page.events[:2])
-        assert one != other
-        with feed.watch(one) as first, feed.watch(other) as second, feed.watch(uuid4()) as third:
+        event, other = (fact.stream_id for fact in page.events[:2])
+        assert event != other
+        with feed.watch(event) as first, feed.watch(other) as second, feed.watch(uuid4()) as third:
             feed._notify_watches([*page.events, *page.events])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as a batch comes
-            assert [fact.stream_id for fact in first.rest()] == [one, one]
+            assert [fact.stream_id for fact in first.rest()] == [event, event]
             assert [fact.stream_id for fact in second.rest()] == [other, other]
             assert third.rest() == []

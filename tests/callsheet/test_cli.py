@@ -1,4 +1,4 @@
-"""What the command line says when what it was given cannot be used: what is wrong, and no traceback."""
+"""Messages of the command line for invalid arguments: the problem, and no traceback."""
 
 import os
 import shlex
@@ -42,7 +42,7 @@ def test_processes_apart_need_a_database_that_they_share(tmp_path: Path, command
 @pytest.mark.parametrize("command", [("dev", "--port", "0"), ("work",), ("migrate",)])
 def test_a_database_that_is_not_there_is_said(tmp_path: Path, command: tuple[str, ...]) -> None:
     nobody = "postgresql://nobody@127.0.0.1:1/nothing"
-    assert "callsheet: the database is not reached: " in run_command(tmp_path, *command, DATABASE_URL=nobody)
+    assert "callsheet: the database cannot be reached: " in run_command(tmp_path, *command, DATABASE_URL=nobody)
 
 
 def test_a_database_that_cannot_be_read_as_one_is_said_without_its_password(tmp_path: Path) -> None:

@@ -111,8 +111,8 @@ def _serving(process: subprocess.Popen[str]) -> dict[str, Any]:
     [({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "scripted (no key is set)"), ({"OPENAI_API_KEY": "k"}, "openai")],
 )
 def test_it_says_who_answers_prompts(database: str, tmp_path: Path, variables: dict[str, str], models: str) -> None:
-    with dev(database, tmp_path, **variables) as one:
-        assert one.said["models"] == models
+    with dev(database, tmp_path, **variables) as first:
+        assert first.said["models"] == models
 
 
 def test_a_kill_loses_nothing_and_the_run_goes_on_in_the_next_process(database: str, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ EVERY_POOLER = pytest.mark.parametrize(
 
 
 @contextmanager
-def pooled(pooler: str, server: PostgresForTests, conninfo: str, mode: str) -> Generator[str]:
+def open_pooled(pooler: str, server: PostgresForTests, conninfo: str, mode: str) -> Generator[str]:
     """Put a pooler before a database; yields the connection string of the way through it."""
     opened = open_small_pooler if pooler == "small" else open_pgbouncer
     with opened(server.socket_path, mode) as port:
@@ -51,7 +51,7 @@ def test_a_pooler_that_breaks_sessions_is_refused(
 ) -> None:
     if (pooler, mode) == ("small", "statement"):
         pytest.skip("the small pooler has no statement mode")
-    with pooled(pooler, postgres_server, empty_database, mode) as conninfo:
+    with open_pooled(pooler, postgres_server, empty_database, mode) as conninfo:
         done = migrate(conninfo, tmp_path)
     assert done.returncode == 2, done.stderr
     assert "pool_mode = session" in done.stderr
@@ -62,7 +62,7 @@ def test_a_pooler_in_session_mode_needs_no_setting(
     pooler: str, postgres_server: PostgresForTests, empty_database: str, tmp_path: Path
 ) -> None:
     with (
-        pooled(pooler, postgres_server, empty_database, "session") as conninfo,
+        open_pooled(pooler, postgres_server, empty_database, "session") as conninfo,
         apart(conninfo, tmp_path, "dev", "--port", "0") as dev,
         gateway(dev, tmp_path) as here,
     ):

@@ -38,7 +38,7 @@ select table_schema, table_name, column_name, data_type from information_schema.
 
 
 def calls(name: str, url: str, **fields: Any) -> Json:  # noqa: ANN401  # JSON
-    """Give a node that sends the secret in its query, its headers and its body, and may fail."""
+    """Return a node that sends the secret in its query, its headers and its body, and may fail."""
     config = {
         "url": url + ("&" if "?" in url else "?") + "key={{ secrets.token | url_encode }}",
         "method": "POST",
@@ -93,7 +93,7 @@ def running(empty_database: str, tmp_path: Path) -> Generator[tuple[Started, str
 
 
 def found_in(database: str) -> str:
-    """Give all that stands in a database, as text."""
+    """Return the whole content of a database as text."""
     parts: list[str] = []
     with psycopg.connect(database) as connection:
         for schema, table, column, kind in connection.execute(COLUMNS).fetchall():
@@ -102,12 +102,12 @@ def found_in(database: str) -> str:
             rows = connection.execute(
                 sql.SQL("select {} from {}").format(picked, sql.Identifier(schema, table))
             ).fetchall()
-            parts += [one.decode(errors="replace") if isinstance(one, bytes) else str(one) for (one,) in rows]
+            parts += [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for (value,) in rows]
     return "\n".join(parts)
 
 
 def leaks(text: str) -> list[str]:
-    """Give where a form of the secret stands in a text, with what is around it."""
+    """Return each occurrence of a form of the secret in a text, with its surroundings."""
     places = ((form, text.lower().find(form.lower())) for form in FORMS)
     return [text[max(0, at - 100) : at + 100] for _, at in places if at >= 0]
 
@@ -117,7 +117,7 @@ def test_a_secret_that_fails_in_every_way_is_found_nowhere(running: tuple[Starte
     with WebServer() as server, gateway(started, tmp_path) as caller:
         nodes = every_way(server)
         last = {**calls("last", server.url("/status/403")), "on_error": {"action": "fail"}}
-        raw = graph(*nodes, last, edges=[edge(one["id"], "last") for one in nodes])
+        raw = graph(*nodes, last, edges=[edge(raw_edge["id"], "last") for raw_edge in nodes])
         client = caller.client
         path = f"/v1/workflows/{caller.workflow(raw)}:run"
         run = client.post(path, json={"inputs": {"marker": MARKER}}, headers={"prefer": "wait=30"})
@@ -128,7 +128,9 @@ def test_a_secret_that_fails_in_every_way_is_found_nowhere(running: tuple[Starte
             client.get(f"/v1/runs/{run.json()['id']}", headers=position).text,
             client.get(f"/v1/runs/{run.json()['id']}/events?limit=200").text,
         ]
-        sent = b"".join(one.body + repr((one.path, one.headers)).encode() for one in server.heard).decode()
+        sent = b"".join(
+            request.body + repr((request.path, request.headers)).encode() for request in server.heard
+        ).decode()
     started.end()
     failures = {name: step.get("error") for name, step in run.json()["steps"].items()}
     assert {name for name, error in failures.items() if error is None} == {
@@ -143,4 +145,4 @@ def test_a_secret_that_fails_in_every_way_is_found_nowhere(running: tuple[Starte
     assert "projection.following" in logged
     assert leaks(stored) == []
     assert leaks(logged) == []
-    assert [leaks(one) for one in told] == [[], [], []]
+    assert [leaks(text) for text in told] == [[], [], []]

@@ -27,10 +27,10 @@ OTHER_REQUEST = CommandId(b"k" * 32, b"s" * 32)
 
 
 async def test_a_command_is_decided_and_its_facts_are_in_the_log(database: str) -> None:
-    async with process(database) as one:
-        project = await one.project()
-        renamed = await one.does(ChangeProject(target_id=project, name="Relaunch"))
-        facts = await one.facts(project)
+    async with process(database) as first:
+        project = await first.project()
+        renamed = await first.does(ChangeProject(target_id=project, name="Relaunch"))
+        facts = await first.facts(project)
     assert [get_topic(type(fact.fact)) for fact in facts] == ["project.created", "project.renamed"]
     assert (renamed.loaded.version, renamed.loaded.position) == (2, facts[1].position)
     assert renamed.loaded.state.name == "Relaunch"
@@ -39,17 +39,17 @@ async def test_a_command_is_decided_and_its_facts_are_in_the_log(database: str) 
 
 
 async def test_what_changes_nothing_appends_nothing_and_gives_the_thing_as_it_is(database: str) -> None:
-    async with process(database) as one:
-        project = await one.project()
-        same = await one.does(ChangeProject(target_id=project, name="Launch"))
-        assert len(await one.facts(project)) == same.loaded.version == 1
+    async with process(database) as first:
+        project = await first.project()
+        same = await first.does(ChangeProject(target_id=project, name="Launch"))
+        assert len(await first.facts(project)) == same.loaded.version == 1
 
 
 async def test_a_run_is_decided_again_when_its_workflow_was_revised_elsewhere(database: str) -> None:
-    async with process(database) as one, process(database) as other:
-        workflow = await one.workflow(await one.project())
+    async with process(database) as first, process(database) as other:
+        workflow = await first.workflow(await first.project())
         await other.does(ChangeWorkflow(target_id=workflow, graph=graph(node("b"))))
-        started = await one.state(StartRun(target_id=new_id(), workflow_id=workflow, inputs=NOTHING))
+        started = await first.state(StartRun(target_id=new_id(), workflow_id=workflow, inputs=NOTHING))
     assert started.workflow_version == 2
 
 
@@ -62,80 +62,82 @@ async def test_a_workflow_revised_between_decision_and_append_is_decided_on_agai
                 append_meanwhile(interrupts.pop())
             return now()
 
-        async with process(database, clock) as one:
-            project = await one.project()
-            workflow = await one.workflow(project)
+        async with process(database, clock) as first:
+            project = await first.project()
+            workflow = await first.workflow(project)
             revised = WorkflowGraphRevised(version=2, graph=check_graph(graph(node("b")), KnownReferences()))
             interrupts.append(create_append(workflow, 1, revised, project=project))
-            run = await one.does(StartRun(target_id=new_id(), workflow_id=workflow, inputs=NOTHING))
+            run = await first.does(StartRun(target_id=new_id(), workflow_id=workflow, inputs=NOTHING))
     assert not interrupts
     assert (run.loaded.state.workflow_version, run.loaded.version) == (2, 1)
 
 
 async def test_a_run_does_not_start_in_a_project_that_was_archived_elsewhere(database: str) -> None:
-    async with process(database) as one, process(database) as other:
-        project = await one.project()
-        workflow = await one.workflow(project)
+    async with process(database) as first, process(database) as other:
+        project = await first.project()
+        workflow = await first.workflow(project)
         await other.does(ChangeProject(target_id=project, status=ProjectStatus.ARCHIVED))
         run = new_id()
-        assert await one.find_refusal(StartRun(target_id=run, workflow_id=workflow, inputs=NOTHING)) is ProjectNotActive
-        assert await one.facts(run) == []
+        assert (
+            await first.find_refusal(StartRun(target_id=run, workflow_id=workflow, inputs=NOTHING)) is ProjectNotActive
+        )
+        assert await first.facts(run) == []
 
 
 async def test_what_a_lagging_cache_would_refuse_is_decided_on_what_the_log_says(database: str) -> None:
-    async with process(database) as one, process(database) as other:
-        project = await one.project()
-        workflow = await one.workflow(project)
-        await one.does(ChangeProject(target_id=project, status=ProjectStatus.ARCHIVED))
+    async with process(database) as first, process(database) as other:
+        project = await first.project()
+        workflow = await first.workflow(project)
+        await first.does(ChangeProject(target_id=project, status=ProjectStatus.ARCHIVED))
         await other.does(ChangeProject(target_id=project, status=ProjectStatus.ACTIVE))
-        assert await one.find_refusal(StartRun(target_id=new_id(), workflow_id=workflow, inputs=NOTHING)) is None
+        assert await first.find_refusal(StartRun(target_id=new_id(), workflow_id=workflow, inputs=NOTHING)) is None
 
 
 async def test_a_change_that_a_lagging_cache_takes_for_none_is_made(database: str) -> None:
-    async with process(database) as one, process(database) as other:
-        project = await one.project()
+    async with process(database) as first, process(database) as other:
+        project = await first.project()
         await other.does(ChangeProject(target_id=project, name="Relaunch"))
-        back = await one.does(ChangeProject(target_id=project, name="Launch"))
+        back = await first.does(ChangeProject(target_id=project, name="Launch"))
     assert (back.loaded.state.name, back.loaded.version) == ("Launch", 3)
 
 
 async def test_the_newest_version_may_be_named_where_the_cache_lags(database: str) -> None:
-    async with process(database) as one, process(database) as other:
-        project = await one.project()
+    async with process(database) as first, process(database) as other:
+        project = await first.project()
         await other.does(ChangeProject(target_id=project, name="Relaunch"))
-        changed = await one.does(ChangeProject(target_id=project, if_version=2, settings={"a": 1}))
+        changed = await first.does(ChangeProject(target_id=project, if_version=2, settings={"a": 1}))
     assert changed.loaded.version == 3
 
 
 async def test_a_version_that_is_no_longer_the_newest_is_refused(database: str) -> None:
-    async with process(database) as one, process(database) as other:
-        project = await one.project()
+    async with process(database) as first, process(database) as other:
+        project = await first.project()
         await other.does(ChangeProject(target_id=project, name="Relaunch"))
         stale = ChangeProject(target_id=project, if_version=1, settings={"a": 1})
-        assert await one.find_refusal(stale) is VersionMismatch
-        assert len(await one.facts(project)) == 2
+        assert await first.find_refusal(stale) is VersionMismatch
+        assert len(await first.facts(project)) == 2
 
 
 async def test_of_two_racing_deciders_one_wins_and_the_other_decides_again(database: str) -> None:
-    async with process(database) as one, process(database) as other:
-        project = await one.project()
+    async with process(database) as first, process(database) as other:
+        project = await first.project()
         assert await other.find_refusal(ChangeProject(target_id=project)) is None  # the other has it in its cache now
-        first, second = await asyncio.gather(
-            one.does(ChangeProject(target_id=project, name="One")),
+        outcomes = await asyncio.gather(
+            first.does(ChangeProject(target_id=project, name="One")),
             other.does(ChangeProject(target_id=project, name="Other")),
         )
-        names = [fact.fact.name for fact in await one.facts(project) if isinstance(fact.fact, ProjectRenamed)]
-    assert {first.loaded.version, second.loaded.version} == {2, 3}
+        names = [fact.fact.name for fact in await first.facts(project) if isinstance(fact.fact, ProjectRenamed)]
+    assert {outcome.loaded.version for outcome in outcomes} == {2, 3}
     assert sorted(names) == ["One", "Other"]
 
 
 async def test_many_deciders_on_one_stream_take_effect_one_after_the_other_or_are_told(database: str) -> None:
-    async with process(database) as one, process(database) as other:
-        project = await one.project()
+    async with process(database) as first, process(database) as other:
+        project = await first.project()
         refused = await asyncio.gather(
-            *((one, other)[n % 2].find_refusal(ChangeProject(target_id=project, name=f"n{n}")) for n in range(20))
+            *((first, other)[n % 2].find_refusal(ChangeProject(target_id=project, name=f"n{n}")) for n in range(20))
         )
-        versions = [fact.version for fact in await one.facts(project)]
+        versions = [fact.version for fact in await first.facts(project)]
     assert set(refused) <= {None, CommandContended}
     assert versions == list(range(1, refused.count(None) + 2))
 
@@ -153,60 +155,60 @@ async def test_a_stream_that_keeps_moving_is_contended_after_three_tries(databas
             )
             return now()
 
-        async with process(database, clock) as one:
-            assert await one.find_refusal(ChangeProject(target_id=project, name="mine")) is CommandContended
-            names = [fact.fact.name for fact in await one.facts(project) if isinstance(fact.fact, ProjectRenamed)]
+        async with process(database, clock) as first:
+            assert await first.find_refusal(ChangeProject(target_id=project, name="mine")) is CommandContended
+            names = [fact.fact.name for fact in await first.facts(project) if isinstance(fact.fact, ProjectRenamed)]
     assert len(tries) == ATTEMPTS
     assert names == ["other 1", "other 2", "other 3"]
 
 
 async def test_a_repeated_command_gives_its_first_outcome_though_the_thing_has_moved_on(database: str) -> None:
-    async with process(database) as one, process(database) as other:
+    async with process(database) as first, process(database) as other:
         create = CreateProject(target_id=new_id(), name="Launch", owner="ada")
-        first = await one.does(create, KEY)
-        await one.does(ChangeProject(target_id=create.target_id, name="Relaunch"))
+        outcome = await first.does(create, KEY)
+        await first.does(ChangeProject(target_id=create.target_id, name="Relaunch"))
         again = await other.does(CreateProject(target_id=new_id(), name="Launch", owner="ada"), KEY)
-    assert (first.replayed, again.replayed) == (False, True)
-    assert again.loaded == first.loaded
+    assert (outcome.replayed, again.replayed) == (False, True)
+    assert again.loaded == outcome.loaded
 
 
 async def test_a_command_sent_twice_at_once_takes_effect_once(database: str) -> None:
-    async with process(database) as one, process(database) as other:
+    async with process(database) as first, process(database) as other:
         outcomes = await asyncio.gather(
             *(
                 sender.does(CreateProject(target_id=new_id(), name="Launch", owner="ada"), KEY)
-                for sender in (one, other, one, other)
+                for sender in (first, other, first, other)
             )
         )
-        head, _ = await one.log.head()
+        head, _ = await first.log.head()
     assert head == 1
     assert len({outcome.loaded.stream_id for outcome in outcomes}) == 1
     assert sorted(outcome.replayed for outcome in outcomes) == [False, True, True, True]
 
 
 async def test_a_key_is_not_for_another_request(database: str) -> None:
-    async with process(database) as one:
-        await one.does(CreateProject(target_id=new_id(), name="Launch", owner="ada"), KEY)
+    async with process(database) as first:
+        await first.does(CreateProject(target_id=new_id(), name="Launch", owner="ada"), KEY)
         with pytest.raises(IdempotencyKeyReused):
-            await one.does(CreateProject(target_id=new_id(), name="Other", owner="ada"), OTHER_REQUEST)
+            await first.does(CreateProject(target_id=new_id(), name="Other", owner="ada"), OTHER_REQUEST)
 
 
 async def test_a_key_is_not_for_another_noun(database: str) -> None:
-    async with process(database) as one:
-        created = await one.does(CreateProject(target_id=new_id(), name="Launch", owner="ada"), KEY)
-        workflow = await one.workflow(created.loaded.stream_id)
+    async with process(database) as first:
+        created = await first.does(CreateProject(target_id=new_id(), name="Launch", owner="ada"), KEY)
+        workflow = await first.workflow(created.loaded.stream_id)
         with pytest.raises(IdempotencyKeyReused):
-            await one.does(StartRun(target_id=new_id(), workflow_id=workflow, inputs=NOTHING), KEY)
+            await first.does(StartRun(target_id=new_id(), workflow_id=workflow, inputs=NOTHING), KEY)
 
 
 async def test_a_refused_command_may_be_sent_again_under_its_key(database: str) -> None:
-    async with process(database) as one:
-        project = await one.project()
-        await one.does(ChangeProject(target_id=project, status=ProjectStatus.ARCHIVED))
+    async with process(database) as first:
+        project = await first.project()
+        await first.does(ChangeProject(target_id=project, status=ProjectStatus.ARCHIVED))
         with pytest.raises(ProjectNotActive):
-            await one.does(ChangeProject(target_id=project, name="Relaunch"), KEY)
-        await one.does(ChangeProject(target_id=project, status=ProjectStatus.ACTIVE))
-        renamed = await one.does(ChangeProject(target_id=project, name="Relaunch"), KEY)
+            await first.does(ChangeProject(target_id=project, name="Relaunch"), KEY)
+        await first.does(ChangeProject(target_id=project, status=ProjectStatus.ACTIVE))
+        renamed = await first.does(ChangeProject(target_id=project, name="Relaunch"), KEY)
     assert (renamed.replayed, renamed.loaded.state.name) == (False, "Relaunch")
 
 
@@ -219,24 +221,24 @@ async def test_what_is_refused_because_the_same_request_has_won_meanwhile_gets_i
                 append_meanwhile(interrupts.pop(0))
             return now()
 
-        async with process(database, clock) as one:
-            project = await one.project()
-            await one.does(ChangeProject(target_id=project, status=ProjectStatus.ARCHIVED))
+        async with process(database, clock) as first:
+            project = await first.project()
+            await first.does(ChangeProject(target_id=project, status=ProjectStatus.ARCHIVED))
             interrupts += [
                 create_append(project, 2, ProjectRestored()),
                 create_append(project, 3, ProjectRenamed(name="Relaunch"), command_id=KEY),
                 create_append(project, 4, ProjectRenamed(name="Launch")),
                 create_append(project, 5, ProjectArchived()),
             ]
-            again = await one.does(ChangeProject(target_id=project, name="Relaunch"), KEY)
+            again = await first.does(ChangeProject(target_id=project, name="Relaunch"), KEY)
     assert (again.replayed, again.loaded.version, again.loaded.state.name) == (True, 4, "Relaunch")
 
 
 async def test_an_id_is_begun_once(database: str) -> None:
-    async with process(database) as one, process(database) as other:
-        project = await one.project()
+    async with process(database) as first, process(database) as other:
+        project = await first.project()
         again = await other.does(CreateProject(target_id=project, name="Launch", owner="ada"))
-        run = StartRun(target_id=new_id(), workflow_id=await one.workflow(project), inputs=NOTHING)
-        assert await one.find_refusal(run) is None
+        run = StartRun(target_id=new_id(), workflow_id=await first.workflow(project), inputs=NOTHING)
+        assert await first.find_refusal(run) is None
         assert await other.find_refusal(run) is RunAlreadyStarted
-        assert len(await one.facts(project)) == again.loaded.version == 1
+        assert len(await first.facts(project)) == again.loaded.version == 1

@@ -148,12 +148,12 @@ async def test_a_user_of_one_workspace_counts_that_one_and_may_not_ask_for_more(
     install_node_packages(TYPESCRIPT)
     await migrate_components(database)
     ws, as_ana = find_limited_workspace(), ("--nats-url", with_users.build_url("ana", "a"))
-    async with open_process(database, with_users, relays=True) as one:
-        await record_workflow_with_runs(one.log, 2)
-        await wait_until_published(one, await record_workflow_with_runs(one.log, 3, workspace=to_uuid("ws", ws)))
+    async with open_process(database, with_users, relays=True) as first:
+        await record_workflow_with_runs(first.log, 2)
+        await wait_until_published(first, await record_workflow_with_runs(first.log, 3, workspace=to_uuid("ws", ws)))
         ana = Subscriber(program, with_users, tmp_path / "ana.db", *as_ana, "--inbox-prefix", "_INBOX_ana")
         report = await ana.run_and_report("--once", "--workspace", ws, "--durable", "ana")
-        assert report["workflows"] == await count_expected(one.log, workspace=to_uuid("ws", ws))
+        assert report["workflows"] == await count_expected(first.log, workspace=to_uuid("ws", ws))
         code, _, why = await ana.run_to_end("--once", "--durable", "all", "--database", str(tmp_path / "all.db"))
         assert (code, "permissions violation" in why.lower()) == (2, True), why
 
@@ -162,8 +162,8 @@ async def test_the_server_holds_a_user_to_the_workspace_in_the_subject(
     database: str, with_users: NatsWithUsers
 ) -> None:
     await migrate_components(database)
-    async with open_process(database, with_users, relays=True) as one:
-        await wait_until_published(one, await record_workflow_with_runs(one.log, 1))
+    async with open_process(database, with_users, relays=True) as first:
+        await wait_until_published(first, await record_workflow_with_runs(first.log, 1))
     wider = {"durable_name": "ana", "name": "ana", "filter_subject": "callsheet.v1.>", "ack_policy": "explicit"}
     request = msgspec.json.encode({"stream_name": "CALLSHEET", "config": wider})
     create = f"$JS.API.CONSUMER.CREATE.CALLSHEET.ana.callsheet.v1.{find_limited_workspace()}.>"

@@ -1,4 +1,4 @@
-"""What the documents have their readers type means the same in bash and in an interactive zsh, the shell of macOS."""
+"""Commands in the documents mean the same in bash and in an interactive zsh, the shell of macOS."""
 
 import re
 from pathlib import Path

@@ -30,7 +30,7 @@ def sum_bytes(run: Run) -> int:
 def count_steps(run: Run) -> tuple[int, int, int]:
     """Count again, by looking at every step."""
     of = [step.status for step in run.steps.values()]
-    return sum(one in BUSY for one in of), of.count(StepStatus.WAITING), sum(one in SETTLED for one in of)
+    return sum(status in BUSY for status in of), of.count(StepStatus.WAITING), sum(status in SETTLED for status in of)
 
 
 @given(histories)

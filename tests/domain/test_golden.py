@@ -47,7 +47,9 @@ def find_losses(before: object, now: object, where: str = "") -> list[str]:
         if len(old_items) == len(new_items):
             pairs = zip(old_items, new_items, strict=True)
             return [
-                at for index, (one, other) in enumerate(pairs) for at in find_losses(one, other, f"{where}/{index}")
+                at
+                for index, (wanted, other) in enumerate(pairs)
+                for at in find_losses(wanted, other, f"{where}/{index}")
             ]
     return [] if before == now else [f"{where}: was {before!r}, is {now!r}"]
 

@@ -51,7 +51,7 @@ REPORT_SCHEMA = jsonschema_rs.validator_for(msgspec.json.decode((FOLDER / "repor
 
 @pytest.fixture(scope="session")
 def node_packages() -> None:
-    """What the TypeScript subscriber imports."""
+    """The packages that the TypeScript subscriber imports."""
     install_node_packages(TYPESCRIPT)
 
 

@@ -18,7 +18,7 @@ DIE_MOST = 10
 
 
 async def dies_or_ends_it(here: Environment, run: UUID) -> bool:
-    """Have an engine that dies of whatever is immediate; false once the run has ended."""
+    """Run an engine that dies of any immediate step; return false once the run has ended."""
     dies = await here.engine(f"{FailPoint.INLINE}:0", CALLSHEET_ENGINE_LOST_ATTEMPTS_IN_A_ROW=str(LOST_IN_A_ROW))
 
     async def either() -> bool:

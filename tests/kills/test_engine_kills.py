@@ -38,7 +38,7 @@ def compute_outputs(load: Load, name: str) -> dict[str, object]:
 async def kill_engines_at(
     database: str, directory: Path, points: Sequence[FailPoint], kills: int, items: int = 0
 ) -> None:
-    """Have so many engines killed at each point, and hold what the others make of it to what was to be."""
+    """Kill engines at each failpoint, and compare the results of the others with those expected."""
     async with open_environment(database, directory) as here:
         load = await create_load(here, items)
         for point in points:
@@ -58,7 +58,7 @@ async def kill_engines_at(
 
 
 async def _until_a_call_is_made_again(here: Environment, load: Load) -> None:
-    """Have engines killed until one had asked a model: where there is a map, they may all have begun that."""
+    """Kill engines until one had called a model: where there is a map, all of them may have started that."""
     for _ in range(LONG_KILLS):
         asked = Counter(parse_step(call) for call in here.models.calls if call.behaviour == "echo")
         if max(asked.values()) > 1:

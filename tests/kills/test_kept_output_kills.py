@@ -24,7 +24,7 @@ def chain(when: str) -> Json:
 
 
 async def kill_engine(here: Environment, point: FailPoint | None = None) -> None:
-    """Have an engine killed: at a point, or now."""
+    """Kill an engine: at a failpoint, or now."""
     if point is not None:
         engine = await here.engine(f"{point}:0")
     else:

@@ -45,7 +45,7 @@ def restorable() -> Generator[RestorablePostgres]:
 
 
 class State(Struct, frozen=True):
-    """Where a log stands: its head, and the tag of its epoch."""
+    """State of a log: its head, and the tag of its epoch."""
 
     head: int
     tag: str
@@ -87,7 +87,7 @@ async def wait_until_served(client: Gateway) -> None:
 async def check_counts(conninfo: str, report: dict[str, Any], *, removed: int) -> None:
     """Check that a subscriber counted every fact of the log once, and nothing else."""
     log = Log(conninfo, StoreSettings())
-    async with log.opened():
+    async with log.open_readers():
         head, _ = await log.head()
         assert report["workflows"] == await count_expected(log)
     assert [(log["first"], log["last"], log["events"]) for log in report["logs"]] == [(1, head, head)]

@@ -52,7 +52,7 @@ async def test_a_content_over_the_limit_is_refused(database: str) -> None:
     async with open_log(database) as log:
         contents = PostgresContents(log.sessions, content_bytes_max=10)
         await contents.put(WORKSPACE, b"x" * 10, "text/plain")
-        with pytest.raises(ContentTooLarge, match="11 bytes is over the limit of 10"):
+        with pytest.raises(ContentTooLarge, match="11 bytes exceeds the limit of 10"):
             await contents.put(WORKSPACE, b"x" * 11, "text/plain")
 
 
@@ -100,7 +100,7 @@ async def test_a_value_that_some_reader_could_not_read_is_refused(database: str,
     deep: object = "x"
     for _ in range(depth):
         deep = [deep]
-    with pytest.raises(TooDeep, match="more than 100 deep"):
+    with pytest.raises(TooDeep, match="more than 100 levels deep"):
         encode_content(deep)
     async with open_log(database) as log:
         with pytest.raises(TooDeep):
@@ -113,5 +113,5 @@ def test_a_wide_value_is_not_taken_for_a_deep_one() -> None:
 
 
 def test_what_is_no_json_is_refused() -> None:
-    with pytest.raises(UnstorableText, match="no JSON"):
+    with pytest.raises(UnstorableText, match="not JSON-serializable"):
         inline([compile_query])

@@ -25,7 +25,7 @@ WRONG: Final = 1
 
 
 class Diagnosis(Struct, frozen=True, kw_only=True):
-    """What all checks found."""
+    """Findings of all checks."""
 
     healthy: bool
     findings: tuple[Finding, ...]

@@ -1,4 +1,4 @@
-"""What a check of `callsheet doctor` finds: a sentence, and what to do if something is wrong."""
+"""Finding of a check of `callsheet doctor`: a sentence, and what to do if something is wrong."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class Level(StrEnum):
-    """How serious a finding is."""
+    """Severity of a finding."""
 
     OK = "ok"
     NOTE = "note"

@@ -1,4 +1,4 @@
-"""Judging a graph that a caller sent: every fault at once, each with a JSON pointer into what was sent."""
+"""Validation of a graph that a caller sent: all problems at once, each with a JSON pointer into the request."""
 
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -34,7 +34,7 @@ MOST_VALUES = 50_000
 
 
 class GraphUnacceptable(Refusal):
-    """The graph cannot be run as it is."""
+    """The graph is not valid; see the problems."""
 
     code: ClassVar[str] = "graph_unacceptable"
     kind: ClassVar[RefusalKind] = RefusalKind.UNACCEPTABLE
@@ -64,7 +64,7 @@ def is_quick_to_check(raw: object) -> bool:
 
 
 def _outer_faults(raw: object) -> Iterator[Fault]:
-    """Bound what is looked at any further: kind of value, depth, size, and the counts of nodes and edges."""
+    """Check the bounds before anything else: kind of value, depth, size, and the counts of nodes and edges."""
     if not isinstance(raw, dict):
         yield Fault((), "Expected `object`")
         return

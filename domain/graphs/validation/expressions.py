@@ -1,4 +1,4 @@
-"""Where expressions stand in a graph, and how each is compiled."""
+"""Expressions of a graph: their paths, their languages, and the errors of compiling them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple, TypeAlias, assert_never
@@ -22,7 +22,7 @@ from domain.graphs.graph import (
 
 Compile: TypeAlias = Callable[[str], Query] | Callable[[str], Template]
 RootNames: TypeAlias = tuple[str, ...]
-"""The names at the top of the data that an expression is given."""
+"""The top-level names of the data that an expression sees."""
 
 RUN: Final = ("inputs", "steps", "run")
 PROMPT: Final = (*RUN, "variables")

@@ -1,4 +1,4 @@
-"""How the parts of a graph fit together: ids, edges, cycles, fallbacks, and who may refer to whom."""
+"""Checks between the parts of a graph: ids, edges, cycles, fallbacks, and references between nodes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
@@ -15,11 +15,11 @@ from domain.suggestions import format_names, suggest_name
 
 Nodes = Mapping[int, Node]
 Edges = Mapping[int, Edge]
-"""By their place in what was sent; what could not be read is left out."""
+"""By their index in the request; items that could not be read are omitted."""
 
 
 class GraphLinks:
-    """Where each node id stands first, and which nodes come before which."""
+    """The first path of each node id, and the ancestors of each node."""
 
     def __init__(self, ids: Sequence[object], edges: Edges, input_schema: object = None) -> None:
         """Lay out the graph of those edges that lead from one existing node to another.
@@ -81,7 +81,7 @@ def _successors(edges: Edges, first: Mapping[str, int]) -> Successors:
 
 
 def find_id_faults(ids: Sequence[object], places: GraphLinks) -> Iterator[Fault]:
-    """Return the ids that were taken already."""
+    """Return the ids that are used twice."""
     for index, name in enumerate(ids):
         if isinstance(name, str) and places.first[name] != index:
             yield Fault(
@@ -91,7 +91,7 @@ def find_id_faults(ids: Sequence[object], places: GraphLinks) -> Iterator[Fault]
 
 
 def find_edge_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
-    """Return the edges that dangle, repeat another, or close a circle."""
+    """Return the edges without a node at an end, duplicate edges, and edges that close a cycle."""
     first: dict[tuple[str, str], int] = {}
     for index, edge in edges.items():
         for field, name in (("from", edge.source), ("to", edge.target)):
@@ -108,7 +108,7 @@ def find_edge_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
 
 
 def find_expression_faults(node: Node, places: GraphLinks) -> Iterator[Fault]:
-    """Return the templates and queries of a node that cannot be compiled, or that name what they do not see."""
+    """Return the templates and queries of a node that cannot be compiled, or that use names they do not see."""
     for written in iterate_expressions(node):
         try:
             compiled = written.compile(written.source)
@@ -129,7 +129,7 @@ def _root_faults(roots: frozenset[str], written: Expression) -> Iterator[Fault]:
 
 
 def find_condition_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
-    """Return the same for conditions; these also see the node that their edge leaves."""
+    """Return the same problems of conditions, which also see the source node of their edge."""
     for index, edge in edges.items():
         if edge.when is None:
             continue
@@ -145,7 +145,7 @@ def find_condition_faults(edges: Edges, places: GraphLinks) -> Iterator[Fault]:
 
 
 def find_fallback_faults(nodes: Nodes, edges: Edges, places: GraphLinks) -> Iterator[Fault]:
-    """Return the fallbacks to no node, that no edge carries, or whose edge has a condition."""
+    """Return the fallbacks to an unknown node, without an edge, or whose edge has a condition."""
     conditions = {(edge.source, edge.target): edge.when for edge in edges.values()}
     for index, node in nodes.items():
         if not isinstance(node.on_error, TakeFallback):

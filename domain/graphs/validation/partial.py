@@ -1,4 +1,4 @@
-"""Reading what is left of a node whose shape has faults, so that its other faults are found in the same answer."""
+"""Partial reading of a node with invalid fields, so that its other problems are reported in the same response."""
 
 from typing import Any, cast
 
@@ -7,7 +7,7 @@ import msgspec
 from domain.graphs.graph import Node
 from domain.graphs.validation.shape import Fault, Faults
 
-# Required fields get these when their own value is at fault; what is then found at their place is not reported.
+# Placeholders for required fields with invalid values; problems found at their paths are not reported.
 STAND_INS: dict[str, object] = {
     "model": "none/none",
     "assignees": [{"role": "owner"}],
@@ -17,7 +17,7 @@ STAND_INS: dict[str, object] = {
 
 
 def convert_partial_node(raw: object, faults: Faults) -> Node | None:
-    """Read a node without the fields at fault; None where its kind or the whole of its config cannot be read."""
+    """Read a node without its invalid fields; return None if its kind or its whole config cannot be read."""
     if not isinstance(raw, dict):
         return None
     sent = cast("dict[str, Any]", raw)
@@ -37,6 +37,6 @@ def convert_partial_node(raw: object, faults: Faults) -> Node | None:
 
 
 def is_artefact(found: Fault, faults: Faults) -> bool:
-    """Return whether a later fault may only come from what salvaging left out."""
+    """Return whether a later problem may be caused only by the omitted fields."""
     touched = {fault.path[:2] for fault in faults}
     return found.path[:2] in touched or (found.path == ("config",) and any(path[:1] == ("config",) for path in touched))

@@ -1,4 +1,4 @@
-"""What a well-formed node can still get wrong by itself: contradictions, bad schemas, ids of nothing."""
+"""Checks of a single well-formed node: contradictions, invalid schemas, ids that do not exist."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -49,14 +49,14 @@ from domain.suggestions import format_names
 
 
 class KnownReferences(Struct, frozen=True, kw_only=True):
-    """What exists in the graph's project of all that the graph names: assets with their types, and workflows."""
+    """The assets (with their types) and workflows that a graph names and that exist in its project."""
 
     assets: Mapping[UUID, str] = {}
     workflows: AbstractSet[UUID] = frozenset()
 
 
 def find_node_faults(node: Node, known: KnownReferences) -> Iterator[Fault]:
-    """Return the faults of one node that need no other node."""
+    """Return the problems of one node that do not depend on other nodes."""
     yield from _policy_faults(node)
     yield from _config_faults(node)
     for named in iterate_references(node):

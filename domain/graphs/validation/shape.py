@@ -1,7 +1,7 @@
-"""The shape of what a caller sent against our structs: every fault at once, each with a JSON pointer.
+"""Validation of JSON against Structs: all problems at once, each with a JSON pointer.
 
-msgspec stops at the first fault of a value. Here structs, lists and objects are walked along the same type hints, and
-msgspec judges the leaves, so that there is one source of types and bounds.
+msgspec stops at the first problem. Here structs, lists and objects are walked along the same type hints, and msgspec
+validates the leaves, so that there is one source of types and bounds.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ FAULTS_MAX: Final = 200
 
 
 class Fault(NamedTuple):
-    """What is wrong at the end of a path of keys and indexes."""
+    """A problem at a path of keys and indexes."""
 
     path: tuple[str | int, ...]
     message: str
@@ -31,7 +31,7 @@ class Fault(NamedTuple):
 
 Faults = Sequence[Fault]
 Checker = Callable[[object], Faults]
-"""Gives the faults of a value; an empty tuple, without any other work, where there are none."""
+"""Returns the problems of a value; for a valid value an empty tuple, without any other work."""
 
 
 def format_pointer(path: Iterable[str | int]) -> str:

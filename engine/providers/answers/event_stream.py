@@ -22,7 +22,7 @@ class TooLong(Exception):  # noqa: N818  # the caller knows which limit it set
 
 
 class Shape(StrEnum):
-    """What a body is, by its first characters."""
+    """Kind of a body, by its first characters."""
 
     UNDECIDED = "undecided"
     EVENTS = "events"

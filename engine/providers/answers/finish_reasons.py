@@ -1,4 +1,4 @@
-"""What the finish reasons of model servers mean, as one closed table per protocol.
+"""Meanings of the finish reasons of model servers, as one closed table per protocol.
 
 Sources: OpenAI's and Anthropic's API references; for the words of others the references of Mistral, DeepSeek, Zhipu,
 Cohere, Gemini, Bedrock, OpenRouter, Ollama, vLLM, SGLang and Text Generation Inference. An unknown reason is kept and
@@ -17,7 +17,7 @@ REASON_CHARACTERS_MAX: Final = 64
 
 
 class Finish(StrEnum):
-    """How an answer ended."""
+    """Meaning of a finish reason."""
 
     COMPLETE = "complete"
     """The model wrote what it wanted to write."""
@@ -124,7 +124,7 @@ _SEVERITY: Final = (
 
 
 class Ending(Struct, frozen=True):
-    """How an answer ended, and the word for it: `stop`, or `stop (SAFETY)` with that of the model's own server."""
+    """Meaning of an answer's end, and its word: `stop`, or `stop (SAFETY)` with that of the model's own server."""
 
     finish: Finish
     reason: str | None

@@ -31,7 +31,7 @@ class WrongFile(Exception):
 
 @dataclass
 class BatchResult:
-    """How many events of a batch were counted, and the highest position.
+    """Number of events of a batch that were counted, and the highest position.
 
     `removed` are events that a restore has removed from the log: not counted, or no longer.
     """
@@ -129,7 +129,7 @@ class Counts:
             return sum(self._learn_epoch(log, epoch, after) for epoch, after in new)
 
     def _learn_epoch(self, log: str, epoch: str, after: int) -> int:
-        """Take back what earlier epochs added after the beginning of a new one: a restore has removed it from the log.
+        """Undo what earlier epochs added after the beginning of a new one: a restore has removed it from the log.
 
         Tags of epochs grow, except that the first one is the end of the log's id.
         """

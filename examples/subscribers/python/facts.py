@@ -24,7 +24,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class EventCounts:
-    """What one event adds. `subject` is the id of its stream: `run_…`, `wf_…`.
+    """Counts that one event adds. `subject` is the id of its stream: `run_…`, `wf_…`.
 
     `log` is the end of the log's id, and the tag of its first epoch. `epoch` is the tag of the epoch in the event's id,
     which began after the position `epoch_after`.

@@ -39,7 +39,7 @@ EXIT_CANNOT_START = 2
 
 
 class CannotStart(Exception):
-    """Something is missing or wrong, and retrying does not help."""
+    """A requirement is missing or invalid, and retrying does not help."""
 
 
 class Unavailable(Exception):

@@ -1,4 +1,4 @@
-"""A step that costs most of what all steps cost together."""
+"""A step with most of the cost of all steps."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from projections.insights.recommendations.recommendation import (
     percent,
     share,
 )
-from projections.read_models.run_timeline import format_pico_as_usd
+from projections.timelines.run_timeline import format_pico_as_usd
 
 
 def cost_hot_spot(insights: RuleInput, at: Thresholds) -> Iterator[Recommendation]:
@@ -28,7 +28,7 @@ def cost_hot_spot(insights: RuleInput, at: Thresholds) -> Iterator[Recommendatio
         yield Recommendation(
             code="cost_hot_spot",
             severity=Severity.INFO,
-            title=f"The step {node_id} makes most of the cost",
+            title=f"The step {node_id} causes most of the cost",
             detail=f"{cost_usd} of {total_usd} USD ({percent(part)}), by {now.calls} calls.",
             evidence={
                 "cost_usd": cost_usd,
@@ -41,5 +41,5 @@ def cost_hot_spot(insights: RuleInput, at: Thresholds) -> Iterator[Recommendatio
             },
             workflow_id=workflow_id,
             node_id=node_id,
-            suggested_action="Try a smaller model or a shorter prompt here first: nowhere else does it save as much.",
+            suggested_action="Try a smaller model or a shorter prompt here first: it saves the most.",
         )

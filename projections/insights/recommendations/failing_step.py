@@ -43,5 +43,5 @@ def failing_step(insights: RuleInput, at: Thresholds) -> Iterator[Recommendation
 def _suggest_fix(error: str) -> str:
     """Return advice for a class of errors: those that are not retried by default mostly fail again."""
     if error in Retry().retry_on:
-        return "retry that class, or give a fallback"
-    return "mend what they have in common, since another attempt mostly ends the same way, or give a fallback"
+        return "retry that class, or add a fallback"
+    return "fix their common cause, because another attempt mostly fails too, or add a fallback"

@@ -1,4 +1,4 @@
-"""A step that gets there in the end, but often only after it has been tried again."""
+"""A step that completes, but often only after a retry."""
 
 from collections.abc import Iterator
 
@@ -38,5 +38,5 @@ def flaky_step(insights: RuleInput, at: Thresholds) -> Iterator[Recommendation]:
             },
             workflow_id=workflow_id,
             node_id=node_id,
-            suggested_action=f"Each retry costs time, and of a model money: find out what makes it fail with {error}.",
+            suggested_action=f"Each retry costs time, and a model call money: find the cause of {error}.",
         )

@@ -1,4 +1,4 @@
-"""A human step that runs wait at for most of their time."""
+"""A human step at which runs spend most of their time."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def human_bottleneck(insights: RuleInput, at: Thresholds) -> Iterator[Recommenda
             code="human_bottleneck",
             severity=Severity.WARNING,
             title=f"Runs wait for people at {node_id}",
-            detail=f"Half of the decisions take {lasting(median)} and more: {percent(part)} of how long a run takes.",
+            detail=f"Half of the decisions take {lasting(median)} or more: {percent(part)} of the duration of a run.",
             evidence={
                 "decided": step.now.decided,
                 "expired": step.now.expired,

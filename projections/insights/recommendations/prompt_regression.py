@@ -1,4 +1,4 @@
-"""A prompt whose new version does worse than the previous one."""
+"""A prompt whose new version fails more often than the previous one."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from projections.insights.recommendations.recommendation import (
 
 
 def prompt_regression(insights: RuleInput, at: Thresholds) -> Iterator[Recommendation]:
-    """Find steps at which more goes wrong with the newest version of a prompt than with the last one before it."""
+    """Find steps that fail more often with the newest version of a prompt than with the version before it."""
     for workflow_id, node_id, step in insights.steps():
         if step.now.calls == 0:
             continue
@@ -62,7 +62,7 @@ def _describe(
     return Recommendation(
         code="prompt_regression",
         severity=Severity.CRITICAL,
-        title=f"Version {new.version} of the prompt of {node_id} does worse than version {old.version}",
+        title=f"Version {new.version} of the prompt of {node_id} fails more often than version {old.version}",
         detail=(
             f"With version {new.version} something goes wrong in {percent(worse[0])} of the attempts (a failure, or an "
             f"answer that has to be repaired); with version {old.version} it was {percent(worse[1])}."

@@ -15,7 +15,7 @@ MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Severity(StrEnum):
-    """How much a recommendation matters."""
+    """Severity of a recommendation."""
 
     CRITICAL = "critical"
     WARNING = "warning"

@@ -1,4 +1,4 @@
-"""All rules, and their recommendations together."""
+"""The list of rules, and the recommendations of all of them."""
 
 from typing import Final
 
@@ -23,7 +23,7 @@ RULES: Final[tuple[Rule, ...]] = (
     unused_branch,
 )
 RECOMMENDATIONS_MAX: Final = 50
-"""Recommendations in one response: nobody reads more."""
+"""Maximum number of recommendations in one response."""
 
 _severities: Final = tuple(Severity)
 

@@ -1,4 +1,4 @@
-"""A step that has become slow, held against its own past: the time before the window, as long as the window."""
+"""A step that has become slower than in the period before the window, which is as long as the window."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from projections.insights.recommendations.recommendation import (
 
 
 def slow_step(insights: RuleInput, at: Thresholds) -> Iterator[Recommendation]:
-    """Find steps whose median duration has grown by a factor and by no trifle. What waits by design is left out."""
+    """Find steps whose median duration has grown by a factor and a minimum. Steps that wait by design are omitted."""
     for workflow_id, node_id, step in insights.steps():
         now, past = step.now.duration, step.past.duration
         if now is None or past is None or min(now.count, past.count) < at.slow_sample or step.now.human_wait:
@@ -28,7 +28,7 @@ def slow_step(insights: RuleInput, at: Thresholds) -> Iterator[Recommendation]:
             code="slow_step",
             severity=Severity.WARNING,
             title=f"The step {node_id} has become slow",
-            detail=f"Half of its attempts take {lasting(median)} and more; before it was {lasting(before)}.",
+            detail=f"Half of its attempts take {lasting(median)} or more; before it was {lasting(before)}.",
             evidence={
                 "completed": now.count,
                 "completed_before": past.count,
@@ -39,5 +39,5 @@ def slow_step(insights: RuleInput, at: Thresholds) -> Iterator[Recommendation]:
             },
             workflow_id=workflow_id,
             node_id=node_id,
-            suggested_action="See what changed then: the model, the prompt, the size of its inputs, the other side.",
+            suggested_action="Find out what changed: the model, the prompt, the size of its inputs, or its server.",
         )

@@ -22,7 +22,7 @@ def unused_branch(insights: RuleInput, at: Thresholds) -> Iterator[Recommendatio
                 code="unused_branch",
                 severity=Severity.INFO,
                 title=f"No run goes from {edge.source} to {edge.target}",
-                detail=f"{edge.source} completed {measures.completed} times, and `{edge.when}` never held.",
+                detail=f"{edge.source} completed {measures.completed} times, and `{edge.when}` was never true.",
                 evidence={
                     "from": edge.source,
                     "to": edge.target,
@@ -33,5 +33,5 @@ def unused_branch(insights: RuleInput, at: Thresholds) -> Iterator[Recommendatio
                 },
                 workflow_id=workflow_id,
                 node_id=edge.target,
-                suggested_action="Check the condition: if it is right and never holds, the branch can go.",
+                suggested_action="Check the condition: if it is right and never true, remove the branch.",
             )

@@ -27,7 +27,7 @@ def test_every_example_runs_to_its_end(tmp_path: Path) -> None:
     assert told.returncode == 0, told.stderr
     examples = json.loads(told.stdout)["examples"]
     assert set(examples) == {path.stem for path in EXAMPLES.glob("*.json")}
-    assert {one["run"]["status"] for one in examples.values()} == {"completed"}
+    assert {example["run"]["status"] for example in examples.values()} == {"completed"}
     steps = examples["publishing-approval"]["run"]["steps"]
     assert steps["announce"]["output"]["body"] == {"received": True}
     assert steps["by_hand"]["status"] == "skipped"

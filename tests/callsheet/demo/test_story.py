@@ -1,4 +1,4 @@
-"""What the demo shows, as it stands on a terminal of 80 columns."""
+"""Output of the demo on a terminal of 80 columns."""
 
 from io import StringIO
 from typing import Any
@@ -13,20 +13,20 @@ COLUMNS = 80
 USAGE = {"model": "scripted/openai/default", "input_tokens": 120, "output_tokens": 9}
 
 
-def shown(topic: str, **fact: Any) -> list[str]:  # noqa: ANN401  # the fields of any fact
+def format_fact(topic: str, **fact: Any) -> list[str]:  # noqa: ANN401  # the fields of any fact
     told = StringIO()
     DemoConsole(Console(file=told, width=COLUMNS)).print_event({"topic": topic, "data": fact}, 48.2)
     return [line.rstrip() for line in told.getvalue().splitlines()]
 
 
 def test_a_step_of_the_scripted_provider_is_one_line() -> None:
-    assert shown("step.completed", node="outline", usage={**USAGE, "latency_ms": 0.0}) == [
+    assert format_fact("step.completed", node="outline", usage={**USAGE, "latency_ms": 0.0}) == [
         "    48 ms ✓ step.completed outline    scripted/openai/default, 120 + 9 tokens"
     ]
 
 
 def test_the_time_of_a_model_is_shown_where_it_took_any() -> None:
-    lines = shown("step.completed", node="outline", usage={**USAGE, "model": "gpt-5-mini", "latency_ms": 1234.4})
+    lines = format_fact("step.completed", node="outline", usage={**USAGE, "model": "gpt-5-mini", "latency_ms": 1234.4})
     assert lines == ["    48 ms ✓ step.completed outline    gpt-5-mini, 120 + 9 tokens, 1,234 ms"]
 
 
@@ -40,27 +40,27 @@ def test_the_time_of_a_model_is_shown_where_it_took_any() -> None:
     ],
 )
 def test_what_a_step_waits_for_is_said(waits: dict[str, Any], said: str) -> None:
-    assert shown("step.waiting", node="a", **waits) == [f"    48 ms … step.waiting   a          {said}"]
+    assert format_fact("step.waiting", node="a", **waits) == [f"    48 ms … step.waiting   a          {said}"]
 
 
 def test_an_event_of_the_run_itself_has_no_step() -> None:
-    assert shown("run.started") == ["    48 ms ▶ run.started"]
+    assert format_fact("run.started") == ["    48 ms ▶ run.started"]
 
 
 def test_a_long_reason_goes_on_below_itself() -> None:
     message = "the provider refused the connection, " * 3
-    lines = shown("step.failed", node="press", error={"message": message})
+    lines = format_fact("step.failed", node="press", error={"message": message})
     assert len(lines) > 1
     assert all(line[:38] == " " * 38 and len(line) <= COLUMNS for line in lines[1:])
     assert " ".join(line[38:].strip() for line in lines) == message.strip()
 
 
 def test_what_a_fact_says_in_brackets_is_no_markup() -> None:
-    assert "[/red] went wrong" in shown("run.failed", error={"message": "[/red] went wrong"})[0]
+    assert "[/red] went wrong" in format_fact("run.failed", error={"message": "[/red] went wrong"})[0]
 
 
 def test_the_longest_topic_is_not_cut() -> None:
-    assert shown("step.items-settled", node="markets", items=[{}]) == [
+    assert format_fact("step.items-settled", node="markets", items=[{}]) == [
         "    48 ms ✓ step.items-settled markets    1 of its runs have ended"
     ]
 

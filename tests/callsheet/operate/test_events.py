@@ -46,7 +46,7 @@ def names(lines: list[dict[str, Any]]) -> list[str]:
     return [line["data"]["name"] for line in lines]
 
 
-def executed(database: str, statement: str, *parameters: object) -> None:
+def execute_statement(database: str, statement: str, *parameters: object) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(statement.encode(), parameters)
 
@@ -147,7 +147,7 @@ def test_filters_narrow(database: str) -> None:
 
 def test_the_last_ones_are_found_however_rare_they_are(database: str) -> None:
     project = project_with_names(migrate_database(database), "rare")
-    executed(
+    execute_statement(
         database,
         """insert into events (notification_id, originator_version, originator_id, workspace_id, project_id,
                                recorded_at, state_format, topic, metadata, state)
@@ -155,7 +155,7 @@ def test_the_last_ones_are_found_however_rare_they_are(database: str) -> None:
              from events, generate_series(2, %s) as g where notification_id = 1""",
         2 * POSITIONS_MAX + 5,
     )
-    executed(database, "update log_head set position = %s", 2 * POSITIONS_MAX + 5)
+    execute_statement(database, "update log_head set position = %s", 2 * POSITIONS_MAX + 5)
     lines = answered_lines(database, "events", "tail", "--stream", from_uuid("prj", project))
     assert positions(lines) == [1]
     assert positions(answered_lines(database, "events", "tail", "--from", "1", "--stream", str(project))) == [1]
@@ -180,7 +180,7 @@ def test_what_somebody_stored_does_not_command_the_terminal(database: str) -> No
 
 def test_what_this_version_cannot_read_is_shown_all_the_same(database: str) -> None:
     project_with_names(migrate_database(database), "a", "b", "c")
-    executed(database, UNREADABLE, 2)
+    execute_statement(database, UNREADABLE, 2)
     lines = run_callsheet(database, "events", "tail").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["1", "2", "3"]
     assert lines[1].endswith("(this version cannot read it)")
@@ -192,14 +192,14 @@ def test_what_this_version_cannot_read_is_shown_all_the_same(database: str) -> N
 
 def test_an_event_of_another_format_is_shown_as_its_bytes(database: str) -> None:
     project_with_names(migrate_database(database), "a")
-    executed(database, "update events set state_format = 0, state = '\\x00ff' where notification_id = 1")
+    execute_statement(database, "update events set state_format = 0, state = '\\x00ff' where notification_id = 1")
     assert answered_lines(database, "events", "tail")[0]["data_base64"] == "AP8="
 
 
 def test_large_contents_are_shown_only_where_asked_for(database: str) -> None:
     run = uuid7()
     inputs = {"text": "x" * 40_000}
-    reference = asyncio.run(kept(migrate_database(database), json.dumps(inputs).encode()))
+    reference = asyncio.run(save_content(migrate_database(database), json.dumps(inputs).encode()))
     payload = Payload(ref=reference, bytes=40_012, media_type="application/json")
     record_events(
         database, run, RunStarted(workflow_id=run, workflow_version=1, inputs=payload, pins=Pins(), started_at=NOW)
@@ -212,13 +212,13 @@ def test_large_contents_are_shown_only_where_asked_for(database: str) -> None:
     assert json.loads(run_callsheet(database, "events", "show", "--contents", "1").stdout)["data"] == whole["data"]
 
 
-async def kept(database: str, content: bytes) -> str:
+async def save_content(database: str, content: bytes) -> str:
     async with open_log(database) as log:
         return await PostgresContents(log.sessions).put(WORKSPACE, content, "application/json")
 
 
 def test_a_callers_value_is_never_taken_for_a_reference(database: str) -> None:
-    reference = asyncio.run(kept(migrate_database(database), b'"secret"'))
+    reference = asyncio.run(save_content(migrate_database(database), b'"secret"'))
     mine = Payload(value={"$ref": reference, "bytes": 8, "media_type": "application/json"})
     run = uuid7()
     record_events(
@@ -240,7 +240,7 @@ def test_an_event_that_is_not_there_ends_with_exit_code_4(database: str) -> None
     absent = run_callsheet(database, "events", "show", "1", "2", "0123456789ab-1")
     assert absent.exit_code == 4
     assert "there is no event 2: the log ends at 1" in absent.stderr
-    assert "0123456789ab-1 is of another log" in absent.stderr
+    assert "0123456789ab-1 belongs to another log" in absent.stderr
     assert json.loads(absent.stdout)["position"] == "1"
 
 
@@ -291,11 +291,11 @@ def test_a_reader_who_has_seen_enough_is_left_without_a_word(database: str) -> N
 
 def test_times_are_in_utc_whatever_the_zone_of_the_database(database: str) -> None:
     migrate_database(database)
-    executed(database, ZONE)
+    execute_statement(database, ZONE)
     try:
         project_with_names(database, "a")
         (event,) = answered_lines(database, "events", "tail")
         assert event["time"].endswith("Z")
         assert event["time"][:19].replace("T", " ") in run_callsheet(database, "events", "tail").stdout
     finally:
-        executed(database, NO_ZONE)
+        execute_statement(database, NO_ZONE)

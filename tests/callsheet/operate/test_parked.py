@@ -30,12 +30,12 @@ insert into checkpoints (projection) values ('projects')
 OURS = from_uuid("ws", WORKSPACE)
 
 
-def executed(database: str, statement: LiteralString) -> None:
+def execute_statement(database: str, statement: LiteralString) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(statement)
 
 
-async def followed(database: str) -> None:
+async def fold_projects(database: str) -> None:
     """Fold the whole log into the projects, as a worker does."""
     async with open_log(database) as log, open_connection(database) as connection:
         register(connection)
@@ -52,26 +52,26 @@ async def followed(database: str) -> None:
 
 
 @pytest.fixture
-def poisoned(database: str) -> str:
+def poisoned_database(database: str) -> str:
     """A database in which one workspace is parked in the projects, at position 3."""
-    executed(migrate_database(database), NO_POISON)
+    execute_statement(migrate_database(database), NO_POISON)
     project_with_names(database, "a", "b", "poison")
     project_with_names(database, "hers", workspace=uuid7())
-    asyncio.run(followed(database))
+    asyncio.run(fold_projects(database))
     return database
 
 
-def test_what_is_parked_is_listed_and_shown(poisoned: str) -> None:
-    listed = run_callsheet_json(poisoned, "projections", "parked", "list")
-    (one,) = listed["parked"]
-    assert (one["projection"], one["workspace_id"], one["topic"]) == ("projects", OURS, "project.renamed")
-    assert "no_poison" in one["error"]
-    assert run_callsheet(poisoned, "projections", "parked", "list").exit_code == ATTENTION
-    assert run_callsheet(poisoned, "projections", "parked", "list", "runs").exit_code == 0
-    shown = run_callsheet(poisoned, "projections", "parked", "show", "projects", OURS)
+def test_what_is_parked_is_listed_and_shown(poisoned_database: str) -> None:
+    listed = run_callsheet_json(poisoned_database, "projections", "parked", "list")
+    (parked,) = listed["parked"]
+    assert (parked["projection"], parked["workspace_id"], parked["topic"]) == ("projects", OURS, "project.renamed")
+    assert "no_poison" in parked["error"]
+    assert run_callsheet(poisoned_database, "projections", "parked", "list").exit_code == ATTENTION
+    assert run_callsheet(poisoned_database, "projections", "parked", "list", "runs").exit_code == 0
+    shown = run_callsheet(poisoned_database, "projections", "parked", "show", "projects", OURS)
     assert shown.exit_code == ATTENTION
     assert "parked" in shown.stdout
-    assert run_callsheet(poisoned, "projections", "parked", "show", "runs", OURS).exit_code == ABSENT
+    assert run_callsheet(poisoned_database, "projections", "parked", "show", "runs", OURS).exit_code == ABSENT
 
 
 def test_where_nothing_is_parked_a_sentence_says_so(database: str) -> None:
@@ -80,42 +80,42 @@ def test_where_nothing_is_parked_a_sentence_says_so(database: str) -> None:
     assert (listed.exit_code, listed.stdout) == (0, "Nothing is parked.\n")
     assert run_callsheet_json(database, *parked, "list") == {"parked": [], "skipped": [], "history": []}
     retried = run_callsheet(database, *parked, "retry", "projects")
-    assert (retried.exit_code, retried.stdout) == (ABSENT, "Nothing is parked there, so there is nothing to retry.\n")
+    assert (retried.exit_code, retried.stdout) == (ABSENT, "Nothing is parked there: nothing to retry.\n")
     assert run_callsheet_json(database, *parked, "retry", "projects") == []
     shown = run_callsheet(database, *parked, "show", "projects", OURS)
     assert shown.exit_code == ABSENT
     assert "was never parked" in shown.stdout
 
 
-def test_a_retry_says_whether_the_fault_is_mended(poisoned: str) -> None:
-    (still,) = run_callsheet_json(poisoned, "projections", "parked", "retry", "projects", OURS)
+def test_a_retry_says_whether_the_fault_is_mended(poisoned_database: str) -> None:
+    (still,) = run_callsheet_json(poisoned_database, "projections", "parked", "retry", "projects", OURS)
     assert "no_poison" in still["error"]
-    assert run_callsheet(poisoned, "projections", "parked", "retry", "projects").exit_code == ATTENTION
-    executed(poisoned, MENDED)
-    (mended,) = run_callsheet_json(poisoned, "projections", "parked", "retry", "projects")
+    assert run_callsheet(poisoned_database, "projections", "parked", "retry", "projects").exit_code == ATTENTION
+    execute_statement(poisoned_database, MENDED)
+    (mended,) = run_callsheet_json(poisoned_database, "projections", "parked", "retry", "projects")
     assert (mended["error"], mended["workspace_id"]) == (None, OURS)
-    assert run_callsheet(poisoned, "projections", "parked", "retry", "projects").exit_code == ABSENT
-    assert run_callsheet(poisoned, "projections", "parked", "list").exit_code == 0
+    assert run_callsheet(poisoned_database, "projections", "parked", "retry", "projects").exit_code == ABSENT
+    assert run_callsheet(poisoned_database, "projections", "parked", "list").exit_code == 0
 
 
-def test_only_the_fact_at_which_it_is_parked_can_be_skipped(poisoned: str) -> None:
-    (one,) = run_callsheet_json(poisoned, "projections", "parked", "list")["parked"]
+def test_only_the_fact_at_which_it_is_parked_can_be_skipped(poisoned_database: str) -> None:
+    (projection,) = run_callsheet_json(poisoned_database, "projections", "parked", "list")["parked"]
     skip = ("projections", "parked", "skip", "projects", OURS, "--why", "a test", "--by", "ada", "--position")
-    elsewhere = run_callsheet(poisoned, *skip, str(one["from_position"] + 1))
-    assert (elsewhere.exit_code, run_callsheet_json(poisoned, "projections", "parked", "list")["skipped"]) == (
+    elsewhere = run_callsheet(poisoned_database, *skip, str(projection["from_position"] + 1))
+    assert (elsewhere.exit_code, run_callsheet_json(poisoned_database, "projections", "parked", "list")["skipped"]) == (
         ABSENT,
         [],
     )
-    assert run_callsheet(poisoned, *skip, str(one["from_position"])).exit_code == 0
-    (skipped,) = run_callsheet_json(poisoned, "projections", "parked", "list")["skipped"]
+    assert run_callsheet(poisoned_database, *skip, str(projection["from_position"])).exit_code == 0
+    (skipped,) = run_callsheet_json(poisoned_database, "projections", "parked", "list")["skipped"]
     assert (skipped["skipped_by"], skipped["why"], skipped["rest_of_stream"]) == ("ada", "a test", False)
-    shown = run_callsheet_json(poisoned, "projections", "parked", "show", "projects", OURS)
+    shown = run_callsheet_json(poisoned_database, "projections", "parked", "show", "projects", OURS)
     assert [row["happened"] for row in shown["history"]] == ["unparked", "retried", "skipped", "parked"]
 
 
 def test_a_retry_takes_up_every_workspace_however_many_are_parked(database: str) -> None:
-    executed(migrate_database(database), MANY)
+    execute_statement(migrate_database(database), MANY)
     assert "counts them all" in run_callsheet(database, "projections", "parked", "list").stdout
     found = run_callsheet_json(database, "projections", "parked", "retry", "projects")
-    assert len({one["workspace_id"] for one in found}) == 1_005
+    assert len({row["workspace_id"] for row in found}) == 1_005
     assert run_callsheet_json(database, "projections", "parked", "list") == {"parked": [], "skipped": [], "history": []}

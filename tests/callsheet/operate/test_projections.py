@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
-def executed(database: str, statement: str) -> None:
+def execute_statement(database: str, statement: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(statement.encode())
 
@@ -27,7 +27,7 @@ def executed(database: str, statement: str) -> None:
 def test_a_database_that_is_away_is_said_with_exit_code_2() -> None:
     answer = run_callsheet(NOWHERE, "projections", "status")
     assert answer.exit_code == 2
-    assert "callsheet: the database is not reached: " in answer.stderr
+    assert "callsheet: the database cannot be reached: " in answer.stderr
 
 
 def test_a_database_that_cannot_be_read_as_one_is_said_without_its_password() -> None:
@@ -44,7 +44,9 @@ def test_an_older_schema_is_not_migrated_but_said(database: str) -> None:
 
 
 def test_a_newer_schema_is_said(database: str) -> None:
-    executed(migrate_database(database), "insert into schema_migrations values ('projections', 9999, 'later', 'x')")
+    execute_statement(
+        migrate_database(database), "insert into schema_migrations values ('projections', 9999, 'later', 'x')"
+    )
     answer = run_callsheet(database, "projections", "status")
     assert answer.exit_code == 2
     assert "newer than this Callsheet knows" in answer.stderr
@@ -53,7 +55,9 @@ def test_a_newer_schema_is_said(database: str) -> None:
 def test_a_name_that_is_none_is_said_with_those_that_are(database: str) -> None:
     answer = run_callsheet(database, "projections", "status", "rins")
     assert answer.exit_code == 2
-    assert "'rins' is none of projects, workflows," in " ".join(answer.stderr.replace("│", " ").split())
+    assert "unknown projection 'rins'. Supported: projects, workflows," in " ".join(
+        answer.stderr.replace("│", " ").split()
+    )
 
 
 def test_where_nobody_follows_the_whole_log_is_behind(database: str) -> None:
@@ -69,14 +73,14 @@ def test_where_nobody_follows_the_whole_log_is_behind(database: str) -> None:
 
 def test_the_age_of_the_first_fact_not_folded_is_the_lag(database: str) -> None:
     project_with_names(migrate_database(database), "one", "two", "three")
-    executed(database, "update events set recorded_at = now() - interval '1 hour' where notification_id = 3")
-    executed(
+    execute_statement(database, "update events set recorded_at = now() - interval '1 hour' where notification_id = 3")
+    execute_statement(
         database,
         "insert into checkpoints (projection, position, generation) values ('projects', 2, 0), ('runs', 3, 7)",
     )
     behind = run_callsheet_json(database, "projections", "status", "projects", "runs")["projections"]
-    assert [one["standing"]["lag_events"] for one in behind] == [1, 0]
-    assert [one["standing"]["generation"] for one in behind] == [0, 7]
+    assert [projection["standing"]["lag_events"] for projection in behind] == [1, 0]
+    assert [projection["standing"]["generation"] for projection in behind] == [0, 7]
     assert 3_600 <= behind[0]["standing"]["lag_seconds"] < 3_700
     assert behind[0]["attention"] == ["nobody follows", "over 10.0 s behind"]
     assert behind[1]["standing"]["lag_seconds"] == 0
@@ -96,7 +100,7 @@ def test_the_worker_that_follows_is_named_and_another_stands_by(database: str, t
 
         asyncio.run(eventually(both, what="one worker has each projection and one stands by", seconds=30))
         told = run_callsheet_json(database, "projections", "status")
-        workers = {one["standing"]["followed_by"]["process"] for one in told["projections"]}
+        workers = {projection["standing"]["followed_by"]["process"] for projection in told["projections"]}
         assert any(worker.startswith(f"{first.process.pid}.{socket.gethostname()[:5]}") for worker in workers)
         assert told["healthy"] is True
         answer = run_callsheet(database, "projections", "status")
@@ -106,10 +110,10 @@ def test_the_worker_that_follows_is_named_and_another_stands_by(database: str, t
 
 
 def test_the_list_names_what_each_folds_and_what_another_version_left(database: str) -> None:
-    executed(
+    execute_statement(
         migrate_database(database), "insert into checkpoints (projection, position) values ('gone', 7), ('runs', 5)"
     )
-    listed = {one["name"]: one for one in run_callsheet_json(database, "projections", "list")}
+    listed = {projection["name"]: projection for projection in run_callsheet_json(database, "projections", "list")}
     assert list(listed) == [*PROJECTIONS, "gone"]
     assert (listed["runs"]["known"], listed["runs"]["position"]) == (True, 5)
     assert "runs" in listed["runs"]["tables"]
@@ -129,12 +133,12 @@ def test_a_worker_of_some_projections_leaves_the_others_alone(database: str, tmp
     project_with_names(migrate_database(database), "one")
     with apart(database, tmp_path, "project", "projects", "timers"):
 
-        async def followed() -> bool:
+        async def is_followed() -> bool:
             async with open_connection(database) as connection:
                 found = await read_projection_statuses(connection)
             return {name for name in PROJECTIONS if found.get(name).followed_by} == {"projects", "timers"}
 
-        asyncio.run(eventually(followed, what="the two that were named are followed, and no other", seconds=30))
+        asyncio.run(eventually(is_followed, what="the two that were named are followed, and no other", seconds=30))
     refused = run_callsheet(database, "project", "projects", "nothing")
     assert refused.exit_code == 2
-    assert "'nothing' is none of projects" in refused.stderr.replace("\n", " ")
+    assert "unknown projection 'nothing'. Supported: projects" in refused.stderr.replace("\n", " ")

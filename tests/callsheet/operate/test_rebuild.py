@@ -32,7 +32,7 @@ def rows(database: str, query: LiteralString, *parameters: object) -> list[Any]:
         return cursor.fetchall() if cursor.description else []
 
 
-def followed(database: str, *names: str) -> str:
+def fold_log(database: str, *names: str) -> str:
     """Record projects and let a worker fold them; gives the database."""
 
     async def fold() -> None:
@@ -52,7 +52,7 @@ def followed(database: str, *names: str) -> str:
 
 
 def test_a_rebuild_that_comes_to_the_same_exits_with_0(database: str) -> None:
-    followed(database, "one", "two")
+    fold_log(database, "one", "two")
     answer = run_callsheet(database, "projections", "rebuild", "--all")
     assert answer.exit_code == 0, answer.output
     assert "The tables are swapped; the former ones are kept in the schema replaced_1 until" in " ".join(
@@ -69,7 +69,7 @@ def test_a_rebuild_that_comes_to_the_same_exits_with_0(database: str) -> None:
 
 
 def test_a_rebuild_mends_rows_that_were_wrong_says_which_and_exits_with_3(database: str) -> None:
-    followed(database, "one", "two", "three")
+    fold_log(database, "one", "two", "three")
     rows(database, "update projects set name = 'wrong' where name = 'one'")
     rows(database, "delete from projects where name = 'two'")
     rows(database, STRANGER)
@@ -83,7 +83,7 @@ def test_a_rebuild_mends_rows_that_were_wrong_says_which_and_exits_with_3(databa
 
 
 def test_prune_drops_what_was_replaced_and_nothing_else(database: str) -> None:
-    followed(database, "one")
+    fold_log(database, "one")
     run_callsheet(database, "projections", "rebuild", "projects")
     run_callsheet(database, "projections", "rebuild", "runs", "tasks")
     told = run_callsheet_json(database, "projections", "prune")
@@ -94,13 +94,13 @@ def test_prune_drops_what_was_replaced_and_nothing_else(database: str) -> None:
 
 
 def test_what_cannot_be_meant_exits_with_2(database: str) -> None:
-    followed(database, "one")
+    fold_log(database, "one")
     for arguments, message in (
         ((), "name the projections to rebuild"),
-        (("rins",), "'rins' is none of"),
-        (("--resume",), "there is not just one rebuild that was left"),
+        (("rins",), "unknown projection 'rins'"),
+        (("--resume",), "there is more than one unfinished rebuild"),
         (("runs", "--resume"), "there is no rebuild of these projections to resume"),
-        (("runs", "--resume", "--abandon"), "say opposite things"),
+        (("runs", "--resume", "--abandon"), "cannot be combined"),
     ):
         answer = run_callsheet(database, "projections", "rebuild", *arguments)
         assert answer.exit_code == 2
@@ -108,7 +108,7 @@ def test_what_cannot_be_meant_exits_with_2(database: str) -> None:
 
 
 def test_a_rebuild_that_is_told_to_stop_exits_with_4_and_is_resumed(database: str, tmp_path: Path) -> None:
-    followed(database, *(str(number) for number in range(12)))
+    fold_log(database, *(str(number) for number in range(12)))
     for number in (signal.SIGINT, signal.SIGTERM):
         process = subprocess.Popen(
             [sys.executable, "-m", "callsheet", "projections", "rebuild", "projects", "--rate", "1"]
@@ -126,7 +126,7 @@ def test_a_rebuild_that_is_told_to_stop_exits_with_4_and_is_resumed(database: st
         assert os.getpriority(os.PRIO_PROCESS, process.pid) > os.getpriority(os.PRIO_PROCESS, 0), "others come first"
         process.send_signal(number)
         _, told = process.communicate(timeout=30)
-        assert (process.returncode, "--resume goes on where it was" in told) == (4, True), told
+        assert (process.returncode, "--resume continues it" in told) == (4, True), told
     assert run_callsheet(database, "projections", "rebuild", "projects").exit_code == 2, (
         "it is resumed or abandoned, by decision"
     )
@@ -136,7 +136,7 @@ def test_a_rebuild_that_is_told_to_stop_exits_with_4_and_is_resumed(database: st
 
 
 def test_a_rebuild_that_was_stopped_can_be_abandoned(database: str) -> None:
-    followed(database, "one")
+    fold_log(database, "one")
     rows(
         database,
         "insert into rebuilds (projections, positions, migrations, state) values ('{runs}', '{0}', 1, 'building')",

@@ -14,7 +14,7 @@ from tests.support.servers.nats import NatsForTests
 from tests.support.waiting import eventually
 
 
-async def asked(database: str) -> dict[str, Any]:
+async def read_status(database: str) -> dict[str, Any]:
     """Ask as the command does, on a loop that is there already."""
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         return msgspec.to_builtins(await read_relay_status(connection))
@@ -45,11 +45,11 @@ def test_the_process_that_relays_is_named_and_another_stands_by(
     url = {"NATS_URL": nats_server.url}
     with apart(database, tmp_path, "project", **url) as first, apart(database, tmp_path, "project", **url) as second:
 
-        async def relayed() -> bool:
-            standing = await asked(database)
+        async def is_relayed() -> bool:
+            standing = await read_status(database)
             return standing["cursor"] == 2 and standing["holder"] is not None and standing["standing_by"] == 1
 
-        asyncio.run(eventually(relayed, what="one process relays and one stands by", seconds=30))
+        asyncio.run(eventually(is_relayed, what="one process relays and one stands by", seconds=30))
         told = run_callsheet_json(database, "relay", "status")
         holder = int(told["standing"]["holder"]["process"].partition(".")[0])
         assert holder in {first.process.pid, second.process.pid}
@@ -61,7 +61,7 @@ def test_the_process_that_relays_is_named_and_another_stands_by(
         (first if holder == first.process.pid else second).process.kill()
 
         async def taken_over() -> bool:
-            standing = await asked(database)
+            standing = await read_status(database)
             return standing["holder"] is not None and not standing["holder"]["process"].startswith(f"{holder}.")
 
         asyncio.run(eventually(taken_over, what="the other process relays", seconds=10))

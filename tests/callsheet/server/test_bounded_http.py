@@ -17,7 +17,7 @@ PIECE = 16 * 1024
 
 
 class Hasty(BoundedHttp):
-    """Has little patience."""
+    """A protocol with short timeouts."""
 
     request_seconds_max = 0.2
 
@@ -48,8 +48,8 @@ async def connection(http: type[BoundedHttp]) -> AsyncGenerator[tuple[asyncio.St
         await serving
 
 
-def told(answer: bytes) -> dict[str, Any]:
-    """Give the problem of an answer that ends a connection."""
+def read_problem(answer: bytes) -> dict[str, Any]:
+    """Return the problem document of a response that closes its connection."""
     head, body = answer.split(b"\r\n\r\n", 1)
     assert b"content-type: application/problem+json" in head
     assert b"connection: close" in head
@@ -67,7 +67,7 @@ async def test_a_head_without_an_end_is_refused_at_its_bound(begun: bytes) -> No
             await asyncio.sleep(0.01)  # so that each piece arrives as one
             sent += PIECE
         assert sent < 4 * HEAD_BYTES_MAX
-        assert told(await answer)["code"] == "head_too_large"
+        assert read_problem(await answer)["code"] == "head_too_large"
 
 
 async def test_a_large_body_does_not_count_as_head() -> None:
@@ -91,7 +91,7 @@ async def test_a_large_body_does_not_count_as_head() -> None:
 async def test_a_request_that_does_not_arrive_whole_in_time_is_refused(begun: bytes) -> None:
     async with connection(Hasty) as (reader, writer):
         writer.write(begun)
-        assert told(await reader.read())["code"] == "request_too_slow"
+        assert read_problem(await reader.read())["code"] == "request_too_slow"
 
 
 @pytest.mark.parametrize(
@@ -117,4 +117,4 @@ async def test_a_slow_answer_is_not_taken_for_a_slow_request(next_one: bytes) ->
 async def test_what_is_no_http_is_told_as_a_problem() -> None:
     async with connection(BoundedHttp) as (reader, writer):
         writer.write(b"\0\1\2\r\n\r\n")
-        assert told(await reader.read())["code"] == "malformed"
+        assert read_problem(await reader.read())["code"] == "malformed"

@@ -64,13 +64,13 @@ def test_with_nats_facts_and_deltas_of_an_engine_come_to_the_gateway_as_it_follo
             "edges": [{"from": "wait", "to": "draft"}],
         }
         run = here.post(f"/v1/workflows/{here.workflow(graph)}:run", {"inputs": {}})
-        kinds = [line for line in followed(here, run["id"]) if line.startswith("event:")]
+        kinds = [line for line in follow_events(here, run["id"]) if line.startswith("event:")]
         assert kinds[0] == "event: run.started"
         assert kinds[-1] == "event: run.completed"
         assert "event: delta" in kinds, "what the model writes in the engine's process is read in the gateway's"
 
 
-def followed(here: Gateway, run_id: str) -> list[str]:
+def follow_events(here: Gateway, run_id: str) -> list[str]:
     """Follow a run's event stream to its end."""
     events = here.client.stream("GET", f"/v1/runs/{run_id}/events", headers={"accept": "text/event-stream"})
     with events as answer:

@@ -38,7 +38,7 @@ class Lasting:
     """A part that takes so many turns of the loop to end."""
 
     def __init__(self, name: str, turns: int, ended: list[str]) -> None:
-        """Take where it is to say that it has ended."""
+        """Create it with the list to which it adds its name when it ends."""
         self._name = name
         self._turns = turns
         self._ended = ended
@@ -68,7 +68,7 @@ async def test_the_log_and_the_feed_end_after_all_that_rest_on_them() -> None:
         "engine": Lasting("engine", 6, ended),
         "settings": Settings(data=DataSettings(checkpoint_seconds=60)),
     }
-    others = {one.name: cast("Any", None) for one in fields(Core) if one.name not in {*parts, "parts"}}
+    others = {part.name: cast("Any", None) for part in fields(Core) if part.name not in {*parts, "parts"}}
     running = asyncio.create_task(Core(**parts, **others, parts=EVERYTHING).run())
     for _ in range(9):
         await asyncio.sleep(0)

@@ -17,7 +17,7 @@ CONTEXT = trace.SpanContext(trace_id=0xABC, span_id=0xDEF, is_remote=False)
 
 @pytest.fixture
 def lines() -> Generator[io.StringIO]:
-    """What is logged as JSON; the set-up of the test runner comes back afterwards."""
+    """Captured JSON log lines; the test runner's logging is restored afterwards."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     stream = io.StringIO()

@@ -32,12 +32,12 @@ GRAPH: dict[str, Any] = {
 
 
 def values(page: str) -> dict[str, float]:
-    """Give each sample by its name and labels, as they are written."""
+    """Return the value of each sample by its name and labels, as written."""
     found = (LINE.match(line) for line in page.splitlines() if not line.startswith("#"))
-    return {f"{one['name']}{{{one['labels'] or ''}}}": float(one["value"]) for one in found if one}
+    return {f"{sample['name']}{{{sample['labels'] or ''}}}": float(sample["value"]) for sample in found if sample}
 
 
-def scraped(url: str | None) -> dict[str, float]:
+def scrape_metrics(url: str | None) -> dict[str, float]:
     answer = httpx2.get(f"{url}/metrics", timeout=30).raise_for_status()
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return values(answer.text)
@@ -59,7 +59,11 @@ def test_each_process_counts_what_it_did_and_all_see_the_lag(database: str, tmp_
         apart(database, tmp_path, "project", **ADMIN) as projecting,
     ):
         run_once(serving, tmp_path)
-        gateway_page, engine_page, worker_page = scraped(serving.url), scraped(working.admin), scraped(projecting.admin)
+        gateway_page, engine_page, worker_page = (
+            scrape_metrics(serving.url),
+            scrape_metrics(working.admin),
+            scrape_metrics(projecting.admin),
+        )
     assert gateway_page['callsheet_up{part="gateway"}'] == 1
     assert [page["callsheet_database_up{}"] for page in (gateway_page, engine_page, worker_page)] == [1, 1, 1]
     # What the gateway did, by the template of the route and never by an id.
@@ -96,7 +100,7 @@ def test_the_lag_of_a_projection_that_nobody_moves_is_seen(database: str, tmp_pa
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute("insert into checkpoints (projection, position) values ('projects', 0)")
             connection.execute("update events set recorded_at = now() - interval '1 hour'")
-        page = scraped(serving.url)
+        page = scrape_metrics(serving.url)
     assert page['callsheet_projection_lag_events{projection="projects"}'] == 1
     assert 3_600 <= page['callsheet_projection_lag_seconds{projection="projects"}'] < 3_700
     assert page['callsheet_projection_followed{projection="projects"}'] == 0
@@ -115,7 +119,7 @@ def test_no_admin_port_is_opened_unless_it_is_asked_for(database: str, tmp_path:
         assert working.admin is None
 
 
-def used(model: str, number: int) -> StepCompleted:
+def build_completion(model: str, number: int) -> StepCompleted:
     usage = Usage(model=model, input_tokens=2, output_tokens=3, latency_ms=1.0, cost_usd="0.10")
     return StepCompleted(node="n", attempt=number, output=Payload(), usage=usage, completed_at=NOW)
 
@@ -128,7 +132,9 @@ def metrics() -> Metrics:
 def test_models_past_a_bound_are_counted_together(metrics: Metrics) -> None:
     tally, run = FactTally(), new_id()
     tally.register(metrics)
-    tally.count_batch(number_facts([(run, used(f"openai/{number}", number)) for number in range(MODELS_MAX + 10)]))
+    tally.count_batch(
+        number_facts([(run, build_completion(f"openai/{number}", number)) for number in range(MODELS_MAX + 10)])
+    )
     page = values(metrics.page().decode())
     tokens = {name: value for name, value in page.items() if name.startswith("callsheet_model_tokens_total")}
     assert len(tokens) == 2 * (MODELS_MAX + 1)
@@ -141,10 +147,10 @@ def test_models_past_a_bound_are_counted_together(metrics: Metrics) -> None:
 def test_without_a_database_the_page_says_so_and_gives_the_rest(own_postgres: PostgresForTests, tmp_path: Path) -> None:
     database = own_postgres.lend_database(migrated=True)
     with apart(database, tmp_path, "work", **ADMIN) as working:
-        assert scraped(working.admin)["callsheet_database_up{}"] == 1
+        assert scrape_metrics(working.admin)["callsheet_database_up{}"] == 1
         own_postgres.crash()
         asyncio.run(eventually(lambda: _is_down(working), what="the page says that the database is away", seconds=60))
-        page = scraped(working.admin)
+        page = scrape_metrics(working.admin)
         assert page['callsheet_up{part="engine"}'] == 1
         assert not any(name.startswith("callsheet_projection_lag") for name in page)
         assert httpx2.get(f"{working.admin}/readyz", timeout=30).status_code == 503
@@ -152,5 +158,5 @@ def test_without_a_database_the_page_says_so_and_gives_the_rest(own_postgres: Po
 
 
 async def _is_down(working: Started) -> bool:
-    page = await asyncio.to_thread(scraped, working.admin)
+    page = await asyncio.to_thread(scrape_metrics, working.admin)
     return page["callsheet_database_up{}"] == 0

@@ -67,9 +67,9 @@ def decide(run: UUID, version: int | None = None) -> DecideStep:
     )
 
 
-async def begun(one: Process, project: UUID) -> UUID:
+async def begin_run(first: Process, project: UUID) -> UUID:
     run = new_id()
-    await one.log.append(create_append(run, 0, *BEGUN, project=project))
+    await first.log.append(create_append(run, 0, *BEGUN, project=project))
     return run
 
 
@@ -77,7 +77,7 @@ class Meanwhile:
     """A clock for the handler: while it decides, for the first time, something else is appended to the run."""
 
     def __init__(self, do: Callable[[Append], None]) -> None:
-        """Take what appends."""
+        """Create it around the streams that append."""
         self._do = do
         self.appends: list[Append] = []
         self.decisions = 0
@@ -92,21 +92,21 @@ class Meanwhile:
 async def when(
     database: str, command: type[Command[Run]], *facts: Fact, version: int | None = None
 ) -> tuple[list[str], int]:
-    """Give what came to a run that is cancelled or decided while these facts come to it, and how often that took.
+    """Return the facts of a run that is cancelled or decided during other appends, and the number of attempts.
 
     Raises Refusal.
     """
     with meanwhile(database) as do:
         clock = Meanwhile(do)
-        async with process(database, clock) as one:
-            project = await one.project()
-            run = await begun(one, project)
+        async with process(database, clock) as first:
+            project = await first.project()
+            run = await begin_run(first, project)
             clock.appends.append(create_append(run, len(BEGUN), *facts, project=project))
             clock.decisions = 0
             give = cancel if command is CancelRun else decide
-            outcome = await one.does(give(run, version), CommandId(key=b"k" * 32, request_hash=b"r" * 32))
-            again = await one.does(give(run, version), CommandId(key=b"k" * 32, request_hash=b"r" * 32))
-            recorded = await one.facts(run)
+            outcome = await first.does(give(run, version), CommandId(key=b"k" * 32, request_hash=b"r" * 32))
+            again = await first.does(give(run, version), CommandId(key=b"k" * 32, request_hash=b"r" * 32))
+            recorded = await first.facts(run)
     assert outcome.loaded.version == again.loaded.version == len(recorded)
     assert outcome.loaded.state == again.loaded.state, "a repeat is answered with what it came to, others included"
     assert again.replayed

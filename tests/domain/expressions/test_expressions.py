@@ -64,7 +64,7 @@ def test_a_condition_holds_or_not(source: str, *, holds: bool) -> None:
         ("now() > 1", "no function 'now'"),
         ("'x' + 'y' == inputs.topic + " + "'z'" * 400, "at most 1024 bytes"),
         ("inputs.tags.all(a, inputs.tags.exists(b, a == b))", "at most one"),
-        ("inputs.tags.exists(inputs, true)", "'inputs' is taken"),
+        ("inputs.tags.exists(inputs, true)", "'inputs' is reserved"),
         ("inputs.tags.exists(tag, tag.matches('a'))", "matches()"),
         ("inputs.?topic == 1", "at 1:"),
     ],
@@ -88,13 +88,13 @@ def test_a_condition_that_cannot_be_used_is_refused_when_compiled(source: str, s
 def test_types_that_do_not_fit_are_said_in_a_few_words_with_what_to_do(source: str, said: str) -> None:
     with pytest.raises(ExpressionFault) as caught:
         compile_condition(source).holds({"number": "2", "share": 0.5, "count": 5, "none": None}, {})
-    advice = "convert it with int(), double() or string(), and ask first whether it may be null"
+    advice = "convert it with int(), double() or string(), and check for null first"
     assert caught.value.message == f"CEL: {said}: {advice}"
 
 
 @pytest.mark.parametrize("compiler", [compile_condition, compile_query])
 def test_an_expression_that_was_written_as_a_template_is_told_so(compiler: Callable[[str], object]) -> None:
-    advice = "; {{ }} are for templates, here names stand without them"
+    advice = "; {{ }} are for templates, write names without them here"
     assert find_fault(compiler, "{{ inputs.topic }} > 3").endswith(advice)
     assert advice not in find_fault(compiler, "inputs.topic >")
 

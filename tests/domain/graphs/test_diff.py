@@ -1,4 +1,4 @@
-"""What a newer graph may change of a run: only what is not done."""
+"""Changes that a newer graph may make to a run: only to steps that are not done."""
 
 from domain.graphs.diff import find_conflicts, find_downstream, translate_edges
 from domain.graphs.graph import Graph

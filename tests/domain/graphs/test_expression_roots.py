@@ -48,9 +48,11 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("one", "pointer", "said"), WRONG)
-def test_a_wrong_name_is_told_with_what_can_be_seen_and_the_nearest(one: Json, pointer: str, said: str) -> None:
-    found = find_problems(graph(one))
+@pytest.mark.parametrize(("config", "pointer", "said"), WRONG)
+def test_an_unknown_name_is_reported_with_the_supported_names_and_the_nearest(
+    config: Json, pointer: str, said: str
+) -> None:
+    found = find_problems(graph(config))
     assert list(found) == [pointer]
     assert said in found[pointer]
 

@@ -1,4 +1,4 @@
-"""What a run counts of its steps: found out without a look at all of them, and the same as by one, after any facts."""
+"""Counts of a run's steps: updated by each fact, and equal to a count over all steps after any facts."""
 
 from functools import reduce
 from typing import Any
@@ -71,10 +71,10 @@ BY_STEPS = ("status", "steps", "busy", "waiting", "settled", "data_bytes", "fail
 def recount(run: Run, before: Run) -> tuple[Any, ...]:
     """Look at every step; a run that had ended before stays as it ended."""
     of = [step.status for step in run.steps.values()]
-    busy, waiting = sum(one in BUSY for one in of), of.count(StepStatus.WAITING)
+    busy, waiting = sum(status in BUSY for status in of), of.count(StepStatus.WAITING)
     status = RunStatus.WAITING if waiting and not busy and run.failing_node is None else RunStatus.RUNNING
     held = sum(count_stored_bytes(step) for step in run.steps.values())
-    return (before.status if before.has_ended else status), busy, waiting, sum(one in SETTLED for one in of), held
+    return (before.status if before.has_ended else status), busy, waiting, sum(status in SETTLED for status in of), held
 
 
 @given(facts_in_any_order)
@@ -86,7 +86,7 @@ def test_a_fact_of_a_step_moves_its_run_as_a_look_at_all_steps_tells(facts: list
         if not isinstance(fact, RunCompleted | RunCancelled):
             assert (run.status, run.busy, run.waiting, run.settled, run.data_bytes) == recount(run, before)
             assert run == replace(before, **{field: getattr(run, field) for field in BY_STEPS})
-            assert {node: one for node, one in run.steps.items() if before.steps.get(node) is not one}.keys() <= {
+            assert {node: step for node, step in run.steps.items() if before.steps.get(node) is not step}.keys() <= {
                 getattr(fact, "node", None)
             }
 
@@ -112,7 +112,9 @@ def test_a_run_that_is_about_to_fail_waits_for_nobody_though_its_children_are_un
 
 
 @pytest.mark.parametrize(
-    "leads_on", [{"edges_taken": (0,)}, {"continued_with": NOTHING}, {"retry_at": NOW}], ids=lambda one: next(iter(one))
+    "leads_on",
+    [{"edges_taken": (0,)}, {"continued_with": NOTHING}, {"retry_at": NOW}],
+    ids=lambda fields: next(iter(fields)),
 )
 def test_a_step_that_fails_and_leads_on_leaves_its_run_waiting(leads_on: dict[str, Any]) -> None:
     run = fold_facts(*X_WAITS, A_STARTED, replace(A_FAILED, **leads_on))

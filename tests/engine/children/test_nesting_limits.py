@@ -14,69 +14,69 @@ from projections.read_models.runs_view import RunsView
 from store.contents import resolve
 from tests.support.commands.processes import new_id
 from tests.support.engine.child_graphs import maps, runs
-from tests.support.engine.harness import reviews, site
+from tests.support.engine.harness import open_harness, reviews
 from tests.support.graphs import Json, graph, node
 from tests.support.store.given import WORKSPACE
 from tests.support.waiting import eventually
 
 
 async def test_a_workflow_that_contains_itself_cannot_be_run(database: str) -> None:
-    async with site(database) as here:
-        project = await here.project()
-        inner = await here.workflow(project)
-        outer = await here.workflow(project, graph(runs(inner)))
-        await here.does(ChangeWorkflow(target_id=inner, graph=graph(runs(outer))))
+    async with open_harness(database) as harness:
+        project = await harness.project()
+        inner = await harness.workflow(project)
+        outer = await harness.workflow(project, graph(runs(inner)))
+        await harness.does(ChangeWorkflow(target_id=inner, graph=graph(runs(outer))))
         start = StartRun(target_id=new_id(), workflow_id=outer, inputs=Payload(value={}))
-        assert await here.find_refusal(start) is WorkflowContainsItself
+        assert await harness.find_refusal(start) is WorkflowContainsItself
 
 
 async def test_workflows_within_each_other_are_bounded(database: str) -> None:
-    async with site(database) as here:
-        project = await here.project()
-        workflow = await here.workflow(project)
+    async with open_harness(database) as harness:
+        project = await harness.project()
+        workflow = await harness.workflow(project)
         for _ in range(9):
-            workflow = await here.workflow(project, graph(runs(workflow)))
+            workflow = await harness.workflow(project, graph(runs(workflow)))
         start = StartRun(target_id=new_id(), workflow_id=workflow, inputs=Payload(value={}))
-        assert await here.find_refusal(start) is None
-        deeper = await here.workflow(project, graph(runs(workflow)))
+        assert await harness.find_refusal(start) is None
+        deeper = await harness.workflow(project, graph(runs(workflow)))
         start = StartRun(target_id=new_id(), workflow_id=deeper, inputs=Payload(value={}))
-        assert await here.find_refusal(start) is WorkflowTooDeep
+        assert await harness.find_refusal(start) is WorkflowTooDeep
 
 
 async def test_a_map_of_ten_thousand_items_ends_and_one_more_is_refused(database: str) -> None:
-    async with site(database) as here, here.engaged():
-        project = await here.project()
-        inner = await here.workflow(project, graph(node("a", config={"expression": "inputs.index"})))
-        outer = await here.workflow(project, graph(maps(inner, concurrency=100)))
-        run = await here.start(outer, {"list": [0] * 10_000})
+    async with open_harness(database) as harness, harness.run_engine():
+        project = await harness.project()
+        inner = await harness.workflow(project, graph(node("a", config={"expression": "inputs.index"})))
+        outer = await harness.workflow(project, graph(maps(inner, concurrency=100)))
+        run = await harness.start(outer, {"list": [0] * 10_000})
 
-        async def done() -> bool:
-            return (await here.run(run)).has_ended
+        async def has_ended() -> bool:
+            return (await harness.run(run)).has_ended
 
-        await eventually(done, what="the map has ended", seconds=300)
-        runs_view = RunsView(here.models)
+        await eventually(has_ended, what="the map has ended", seconds=300)
+        runs_view = RunsView(harness.models)
 
-        async def told() -> bool:
+        async def is_visible() -> bool:
             view = await runs_view.get(WORKSPACE, run)
             return view is not None and view.state.has_ended
 
-        await eventually(told, what="the read model tells of its end")
-        whole = await here.ended(run)
-        over = await here.ended(await here.start(outer, {"list": [0] * 10_001}), RunStatus.FAILED)
-        output = await resolve(here.contents, WORKSPACE, whole.outputs["each"])
+        await eventually(is_visible, what="the read model tells of its end")
+        whole = await harness.wait_until_ended(run)
+        over = await harness.wait_until_ended(await harness.start(outer, {"list": [0] * 10_001}), RunStatus.FAILED)
+        output = await resolve(harness.contents, WORKSPACE, whole.outputs["each"])
     assert output == [{"a": index} for index in range(10_000)]
     assert over.error is not None
     assert "too many items: 10001" in over.error.message
 
 
 async def test_no_child_begins_once_its_run_is_cancelled(database: str) -> None:
-    async with site(database) as here, here.engaged():
-        project = await here.project()
-        inner = await here.workflow(project, graph(reviews("review")))
-        run = await here.start(await here.workflow(project, graph(maps(inner, concurrency=3))), {"list": [0] * 9})
-        await here.step(run, "each", StepStatus.WAITING)
-        await here.does(CancelRun(target_id=run, user_id="ada"))
-        ended = await here.ended(run, RunStatus.CANCELLED)
+    async with open_harness(database) as harness, harness.run_engine():
+        project = await harness.project()
+        inner = await harness.workflow(project, graph(reviews("review")))
+        run = await harness.start(await harness.workflow(project, graph(maps(inner, concurrency=3))), {"list": [0] * 9})
+        await harness.wait_for_step(run, "each", StepStatus.WAITING)
+        await harness.does(CancelRun(target_id=run, user_id="ada"))
+        ended = await harness.wait_until_ended(run, RunStatus.CANCELLED)
         waiting = ended.steps["each"].waiting
         assert waiting is not None
         children = [create_child_id(run, 1, waiting, item) for item in range(9)]
@@ -85,7 +85,7 @@ async def test_no_child_begins_once_its_run_is_cancelled(database: str) -> None:
             return all(child.status in (RunStatus.ABSENT, RunStatus.CANCELLED) for child in await states())
 
         async def states() -> list[Run]:
-            return [await here.run(child) for child in children]
+            return [await harness.run(child) for child in children]
 
         await eventually(all_over, what="every child that has begun is cancelled")
         before = await states()
@@ -97,9 +97,9 @@ async def test_no_child_begins_once_its_run_is_cancelled(database: str) -> None:
     [({}, "null"), ({"list": {"a": 1}}, "an object"), ({"list": "a, b"}, "a string"), ({"list": 3}, "a number")],
 )
 async def test_a_map_over_what_is_no_list_says_what_it_is(database: str, inputs: Json, said: str) -> None:
-    async with site(database) as here, here.engaged():
-        project = await here.project()
-        parent = await here.workflow(project, graph(maps(await here.workflow(project))))
-        ended = await here.ended(await here.start(parent, inputs), RunStatus.FAILED)
+    async with open_harness(database) as harness, harness.run_engine():
+        project = await harness.project()
+        parent = await harness.workflow(project, graph(maps(await harness.workflow(project))))
+        ended = await harness.wait_until_ended(await harness.start(parent, inputs), RunStatus.FAILED)
     assert ended.error is not None
     assert ended.error.message == f"The items of a map must be a list, but the query in items returned {said}"

@@ -1,4 +1,4 @@
-"""What an engine passes over in the log without a look at it: nothing that it would act on."""
+"""Facts that an engine skips without decoding: none that it would act on."""
 
 from typing import get_args
 
@@ -14,8 +14,10 @@ def test_no_fact_that_an_engine_passes_over_makes_a_step_due_or_ends_a_run() -> 
     passed_over = [fact for fact in facts if type(fact) not in OBSERVED]
     assert not [fact for fact in passed_over if read_due_at(fact) is not None or hasattr(fact, "parent")]
     known = {type(fact) for fact in passed_over}
-    assert {one for one in get_args(RunFact) if one not in OBSERVED} <= known, "every kind has been looked at"
+    assert {fact_type for fact_type in get_args(RunFact) if fact_type not in OBSERVED} <= known, (
+        "every kind has been looked at"
+    )
 
 
 def test_an_engine_hears_only_of_runs() -> None:
-    assert set(OBSERVED) <= {one for one in get_args(RunFact) if issubclass(one, Fact)}
+    assert set(OBSERVED) <= {fact_type for fact_type in get_args(RunFact) if issubclass(fact_type, Fact)}

@@ -7,7 +7,7 @@ from domain.graphs.graph import ErrorClass
 from domain.runs.facts import StepCompleted, StepDecided, StepFailed, StepStarted, StepWaiting
 from domain.runs.run import RunStatus
 from domain.runs.steps import StepStatus, list_usages
-from tests.support.engine.harness import asks, check_history, reviews, site
+from tests.support.engine.harness import asks, check_history, open_harness, reviews
 from tests.support.graphs import Json, edge, graph, node
 from tests.support.waiting import eventually
 
@@ -16,15 +16,15 @@ def transform(node_id: str, expression: str | None = None, **fields: Any) -> Jso
     return node(node_id, config={} if expression is None else {"expression": expression}, **fields)
 
 
-def scripted(node_id: str, template: str) -> Json:
+def build_scripted_node(node_id: str, template: str) -> Json:
     return node(node_id, kind="prompt", config={"model": "scripted/writer", "template": template})
 
 
 LAUNCH = graph(
     transform("brief", "inputs.brief"),
-    scripted("mail", "A mail about {{ steps.brief.output }}"),
-    scripted("post", "A post about {{ steps.brief.output }}"),
-    scripted("video", "A video about {{ steps.brief.output }}"),
+    build_scripted_node("mail", "A mail about {{ steps.brief.output }}"),
+    build_scripted_node("post", "A post about {{ steps.brief.output }}"),
+    build_scripted_node("video", "A video about {{ steps.brief.output }}"),
     reviews("review", shows={"mail": "steps.mail.output"}, instructions="Is {{ inputs.brief }} well told?"),
     transform("kit", "{mail: steps.mail.output, post: steps.post.output, video: steps.video.output}"),
     transform("shelf"),
@@ -42,18 +42,18 @@ LAUNCH = graph(
 
 
 async def test_branches_run_conditions_choose_and_a_person_decides(database: str) -> None:
-    async with site(database) as here, here.engaged():
-        run = await here.begin(LAUNCH, {"brief": "tea", "video": False})
-        waiting = await here.step(run, "review", StepStatus.WAITING)
+    async with open_harness(database) as harness, harness.run_engine():
+        run = await harness.begin(LAUNCH, {"brief": "tea", "video": False})
+        waiting = await harness.wait_for_step(run, "review", StepStatus.WAITING)
         assert waiting.status is RunStatus.WAITING
         asked = waiting.steps["review"].waiting
         assert asked is not None
         assert asked.shown.value == {
             "instructions": "Is tea well told?", "values": {"mail": waiting.steps["mail"].output.value}
         }  # fmt: skip
-        await here.decide(run, "review")
-        ended = await here.ended(run)
-        facts = await here.of(run)
+        await harness.decide(run, "review")
+        ended = await harness.wait_until_ended(run)
+        facts = await harness.list_facts(run)
     assert set(ended.outputs) == {"kit"}
     kit: Any = ended.outputs["kit"].value
     assert "A mail about tea" in kit["mail"]
@@ -65,81 +65,83 @@ async def test_branches_run_conditions_choose_and_a_person_decides(database: str
 
 
 async def test_a_step_is_committed_before_the_next_starts(database: str) -> None:
-    async with site(database) as here, here.engaged():
-        run = await here.begin(graph(*(transform(n) for n in "abc"), edges=[edge("a", "b"), edge("b", "c")]))
-        await here.ended(run)
-        recorded = await here.facts(run)
-    done = {one.fact.node: one.recorded_at for one in recorded if isinstance(one.fact, StepCompleted)}
-    started = {one.fact.node: one.recorded_at for one in recorded if isinstance(one.fact, StepStarted)}
+    async with open_harness(database) as harness, harness.run_engine():
+        run = await harness.begin(graph(*(transform(n) for n in "abc"), edges=[edge("a", "b"), edge("b", "c")]))
+        await harness.wait_until_ended(run)
+        recorded = await harness.facts(run)
+    done = {event.fact.node: event.recorded_at for event in recorded if isinstance(event.fact, StepCompleted)}
+    started = {event.fact.node: event.recorded_at for event in recorded if isinstance(event.fact, StepStarted)}
     assert done["a"] <= started["b"] <= done["b"] <= started["c"]
-    assert all(one.metadata.actor.kind == "engine" for one in recorded[1:])
-    assert {one.metadata.correlation_id for one in recorded} == {recorded[0].metadata.correlation_id}
+    assert all(event.metadata.actor.kind == "engine" for event in recorded[1:])
+    assert {event.metadata.correlation_id for event in recorded} == {recorded[0].metadata.correlation_id}
     assert recorded[-1].metadata.causation is not None
 
 
 async def test_what_was_rejected_goes_the_other_way(database: str) -> None:
-    async with site(database) as here, here.engaged():
-        run = await here.begin(LAUNCH, {"brief": "tea", "video": True})
-        await here.step(run, "review", StepStatus.WAITING)
-        await here.decide(run, "review", "reject")
-        ended = await here.ended(run)
+    async with open_harness(database) as harness, harness.run_engine():
+        run = await harness.begin(LAUNCH, {"brief": "tea", "video": True})
+        await harness.wait_for_step(run, "review", StepStatus.WAITING)
+        await harness.decide(run, "review", "reject")
+        ended = await harness.wait_until_ended(run)
     assert set(ended.outputs) == {"shelf"}
     assert ended.outputs["shelf"].value == {"outcome": "reject", "data": {}, "comment": None}
 
 
 async def test_many_runs_at_once_all_come_to_their_end(database: str) -> None:
-    async with site(database) as here, here.engaged():
+    async with open_harness(database) as harness, harness.run_engine():
         raw = graph(asks("a"), asks("b"), transform("c"), edges=[edge("a", "b"), edge("b", "c")])
-        workflow = await here.workflow(await here.project(), raw)
-        runs = await asyncio.gather(*(here.start(workflow) for _ in range(60)))
+        workflow = await harness.workflow(await harness.project(), raw)
+        runs = await asyncio.gather(*(harness.start(workflow) for _ in range(60)))
         for run in runs:
-            await here.ended(run)
-            check_history(await here.of(run))
-    assert here.gate.calls == {"a": 60, "b": 60}
+            await harness.wait_until_ended(run)
+            check_history(await harness.list_facts(run))
+    assert harness.fake_model.calls == {"a": 60, "b": 60}
 
 
 async def test_more_runs_than_an_engine_may_hold_wait_their_turn(database: str) -> None:
-    async with site(database) as here, here.engaged(active_runs=2):
-        workflow = await here.workflow(await here.project(), graph(asks("a"), reviews("b"), edges=[edge("a", "b")]))
-        runs = [await here.start(workflow) for _ in range(12)]
+    async with open_harness(database) as harness, harness.run_engine(active_runs=2):
+        workflow = await harness.workflow(
+            await harness.project(), graph(asks("a"), reviews("b"), edges=[edge("a", "b")])
+        )
+        runs = [await harness.start(workflow) for _ in range(12)]
         for run in runs:
-            await here.step(run, "b", StepStatus.WAITING)
-        await asyncio.gather(*(here.decide(run, "b") for run in runs))
+            await harness.wait_for_step(run, "b", StepStatus.WAITING)
+        await asyncio.gather(*(harness.decide(run, "b") for run in runs))
         for run in runs:
-            await here.ended(run)
+            await harness.wait_until_ended(run)
 
 
 async def test_a_step_is_tried_again_and_each_attempt_keeps_its_cost(database: str) -> None:
     backoff = {"initial_seconds": 0, "jitter": 0}
-    async with site(database) as here, here.engaged():
-        run = await here.begin(graph(asks("a", "moody", retry={"max_attempts": 3, "backoff": backoff})))
-        ended = await here.ended(run)
-        facts = await here.of(run)
+    async with open_harness(database) as harness, harness.run_engine():
+        run = await harness.begin(graph(asks("a", "moody", retry={"max_attempts": 3, "backoff": backoff})))
+        ended = await harness.wait_until_ended(run)
+        facts = await harness.list_facts(run)
     assert ended.steps["a"].attempt == 3
     failures = [fact for fact in facts if isinstance(fact, StepFailed)]
     assert [fact.error.error_class for fact in failures] == [ErrorClass.OVERLOADED] * 2
     assert [fact.usage.output_tokens for fact in failures if fact.usage] == [1, 2]
     assert [fact.usage.cost_usd for fact in failures if fact.usage] == ["0.0011", "0.0021"]
     assert [usage.cost_usd for usage in list_usages(ended.steps["a"])] == ["0.0011", "0.0021", "0.0031"]
-    assert len(here.gate.tokens["a"]) == 1, "every attempt of a step carries the same token"
+    assert len(harness.fake_model.tokens["a"]) == 1, "every attempt of a step carries the same token"
     check_history(facts)
 
 
 async def test_a_step_that_has_no_attempts_left_fails_the_run_and_aborts_the_others(database: str) -> None:
-    async with site(database) as here, here.engaged():
+    async with open_harness(database) as harness, harness.run_engine():
         raw = graph(
             asks("slow", "held"), asks("a"), transform("bad", "length(inputs.nothing)"), edges=[edge("a", "bad")]
         )
-        run = await here.begin(raw)
-        ended = await here.ended(run, RunStatus.FAILED)
+        run = await harness.begin(raw)
+        ended = await harness.wait_until_ended(run, RunStatus.FAILED)
         assert ended.failed_node == "bad"
         assert ended.error is not None
         assert ended.error.error_class is ErrorClass.EXPRESSION
 
-        async def aborted() -> bool:
-            return here.gate.aborted == {"slow": 1}
+        async def is_aborted() -> bool:
+            return harness.fake_model.aborted == {"slow": 1}
 
-        await eventually(aborted, what="the call under way is aborted")
+        await eventually(is_aborted, what="the call under way is aborted")
 
 
 async def test_a_failure_leads_on_where_the_graph_says_so(database: str) -> None:
@@ -157,8 +159,8 @@ async def test_a_failure_leads_on_where_the_graph_says_so(database: str) -> None
             edge("c", "good", when="steps.c.output.good"),
         ],
     )
-    async with site(database) as here, here.engaged():
-        ended = await here.ended(await here.begin(raw))
+    async with open_harness(database) as harness, harness.run_engine():
+        ended = await harness.wait_until_ended(await harness.begin(raw))
     assert {name: payload.value for name, payload in ended.outputs.items()} == {
         "plan_b": {},
         "through": {"good": False},
@@ -172,8 +174,8 @@ async def test_a_run_that_fails_in_spite_of_a_default_output_says_why(database: 
         transform("b"),
         edges=[edge("a", "b", when="steps.a.output.good")],
     )
-    async with site(database) as here, here.engaged():
-        ended = await here.ended(await here.begin(raw), RunStatus.FAILED)
+    async with open_harness(database) as harness, harness.run_engine():
+        ended = await harness.wait_until_ended(await harness.begin(raw), RunStatus.FAILED)
     said = "with the output of on_error the condition of the edge to 'b' cannot be evaluated: CEL: 'good' is absent"
     own = ended.steps["a"].error
     assert own is not None
@@ -187,21 +189,23 @@ async def test_a_condition_that_fails_with_and_without_the_default_is_told_of_on
         transform("b"),
         edges=[edge("a", "b", when="inputs.absent > 3")],
     )
-    async with site(database) as here, here.engaged():
-        ended = await here.ended(await here.begin(raw), RunStatus.FAILED)
+    async with open_harness(database) as harness, harness.run_engine():
+        ended = await harness.wait_until_ended(await harness.begin(raw), RunStatus.FAILED)
     assert ended.error == ended.steps["a"].error
 
 
 async def test_an_attempt_that_takes_too_long_is_aborted_and_fails(database: str) -> None:
-    async with site(database) as here, here.engaged():
-        ended = await here.ended(await here.begin(graph(asks("a", "held", timeout_seconds=0.05))), RunStatus.FAILED)
+    async with open_harness(database) as harness, harness.run_engine():
+        ended = await harness.wait_until_ended(
+            await harness.begin(graph(asks("a", "held", timeout_seconds=0.05))), RunStatus.FAILED
+        )
     assert ended.error is not None
     assert ended.error.error_class is ErrorClass.TIMEOUT
-    assert here.gate.aborted == {"a": 1}
+    assert harness.fake_model.aborted == {"a": 1}
 
 
 async def test_values_too_large_for_a_fact_go_through_the_content_store(database: str) -> None:
-    async with site(database) as here, here.engaged():
+    async with open_harness(database) as harness, harness.run_engine():
         large = "x" * 50_000
         raw = graph(
             transform("a", "inputs.text"),
@@ -209,31 +213,35 @@ async def test_values_too_large_for_a_fact_go_through_the_content_store(database
             transform("c", "length(steps.a.output)"),
             edges=[edge("a", "b"), edge("b", "c")],
         )
-        run = await here.begin(raw, {"text": large})
-        waiting = await here.step(run, "b", StepStatus.WAITING)
+        run = await harness.begin(raw, {"text": large})
+        waiting = await harness.wait_for_step(run, "b", StepStatus.WAITING)
         assert waiting.steps["a"].output.ref is not None
-        assert any(isinstance(fact, StepWaiting) and fact.shown.ref is not None for fact in await here.of(run))
-        await here.decide(run, "b")
-        ended = await here.ended(run)
+        assert any(
+            isinstance(fact, StepWaiting) and fact.shown.ref is not None for fact in await harness.list_facts(run)
+        )
+        await harness.decide(run, "b")
+        ended = await harness.wait_until_ended(run)
     assert ended.outputs["c"].value == 50_000
 
 
 async def test_text_that_cannot_be_stored_fails_its_step_and_is_recorded(database: str) -> None:
-    async with site(database) as here, here.engaged():
-        ended = await here.ended(await here.begin(graph(transform("a", '`"\\u0000"`'))), RunStatus.FAILED)
+    async with open_harness(database) as harness, harness.run_engine():
+        ended = await harness.wait_until_ended(
+            await harness.begin(graph(transform("a", '`"\\u0000"`'))), RunStatus.FAILED
+        )
     assert ended.error is not None
     assert ended.error.error_class is ErrorClass.INVALID_OUTPUT
 
 
 async def test_a_step_may_give_all_that_has_been_there_before_it(database: str) -> None:
-    async with site(database) as here, here.engaged():
+    async with open_harness(database) as harness, harness.run_engine():
         raw = graph(
             transform("a", "inputs"),
             transform("b", "steps"),
             transform("c", "@"),
             edges=[edge("a", "b"), edge("b", "c")],
         )
-        ended = await here.ended(await here.begin(raw, {"n": 1}))
+        ended = await harness.wait_until_ended(await harness.begin(raw, {"n": 1}))
     before = {"a": {"output": {"n": 1}}}
     assert ended.steps["b"].output.value == before
     assert ended.outputs["c"].value == {"inputs": {"n": 1}, "steps": {**before, "b": {"output": before}}}

@@ -18,7 +18,7 @@ from projections.settings import ProjectionSettings
 from store.log.records import Recorded
 from store.postgres.migrations import migrate
 from tests.support.commands.processes import new_id, now
-from tests.support.engine.harness import site
+from tests.support.engine.harness import open_harness
 from tests.support.projections.given import number_facts, run_in_background
 from tests.support.store.given import WORKSPACE
 from tests.support.waiting import eventually
@@ -69,8 +69,8 @@ class Woken:
 
 
 @asynccontextmanager
-async def models_of(database: str, *, timers: int, after_seconds: float) -> AsyncGenerator[CountedModels]:
-    """Give read models with so many timers, due so much later."""
+async def open_models(database: str, *, timers: int, after_seconds: float) -> AsyncGenerator[CountedModels]:
+    """Yield read models with a number of timers that are due after some seconds."""
     await migrate(database, ["store", "projections"])
     # 60 s: on a busy machine the insert of all timers takes longer than a statement may in production.
     models = CountedModels(database, ProjectionSettings(readers=1), statement_timeout_ms=60_000)
@@ -88,15 +88,15 @@ def waits_until(until: datetime) -> Recorded:
 
 async def test_many_pending_timers_cost_two_statements_and_one_row_a_poll(database: str) -> None:
     settings = EngineSettings(timer_poll_seconds=0.2)
-    async with models_of(database, timers=MANY, after_seconds=3_600) as models:
+    async with open_models(database, timers=MANY, after_seconds=3_600) as models:
         woken = Woken()
         began_at = now()
         async with run_in_background(Timers(TimersView(models), woken, now, settings).run()):
 
-            async def polled() -> bool:
+            async def has_polled() -> bool:
                 return models.statements >= 10
 
-            await eventually(polled, what="the table was polled five times", seconds=60)
+            await eventually(has_polled, what="the table was polled five times", seconds=60)
             polls = 1 + (now() - began_at) / timedelta(seconds=settings.timer_poll_seconds)
             statements, read = models.statements, models.read
     assert statements <= 2 * polls
@@ -105,7 +105,7 @@ async def test_many_pending_timers_cost_two_statements_and_one_row_a_poll(databa
 
 
 async def test_every_due_timer_is_taken_from_the_table_page_by_page(database: str) -> None:
-    async with models_of(database, timers=25, after_seconds=-1) as models:
+    async with open_models(database, timers=25, after_seconds=-1) as models:
         woken = Woken()
         settings = EngineSettings(timer_poll_seconds=3_600, timer_page=10)
         async with run_in_background(Timers(TimersView(models), woken, now, settings).run()):
@@ -120,7 +120,7 @@ async def test_every_due_timer_is_taken_from_the_table_page_by_page(database: st
 async def test_a_workspace_without_room_keeps_nobody_from_being_woken_and_is_looked_at_again_soon(
     database: str,
 ) -> None:
-    async with models_of(database, timers=25, after_seconds=-1) as models:
+    async with open_models(database, timers=25, after_seconds=-1) as models:
         async with models.connection() as connection:
             await connection.execute(
                 "update timers set workspace_id = %s where run_id in (select run_id from timers limit 20)", [WORKSPACE]
@@ -152,7 +152,7 @@ async def test_a_workspace_without_room_keeps_nobody_from_being_woken_and_is_loo
 
 
 async def test_a_nearer_time_that_is_heard_of_ends_the_sleep(database: str) -> None:
-    async with models_of(database, timers=1, after_seconds=3_600) as models:
+    async with open_models(database, timers=1, after_seconds=3_600) as models:
         woken = Woken()
         timers = Timers(TimersView(models), woken, now, EngineSettings(timer_poll_seconds=3_600))
         async with run_in_background(timers.run()):
@@ -162,32 +162,32 @@ async def test_a_nearer_time_that_is_heard_of_ends_the_sleep(database: str) -> N
 
             await eventually(read, what="the table was read", seconds=30)
             heard = [waits_until(now() + timedelta(seconds=seconds)) for seconds in (0.3, 0.1, 7_300)]
-            for one in heard:
-                timers.observe(one)
+            for request in heard:
+                timers.observe(request)
 
             async def two_woken() -> bool:
                 return len(woken.times) == 2
 
             await eventually(two_woken, what="both are woken", seconds=30)
-        for one in heard[:2]:
-            fact = one.fact
+        for request in heard[:2]:
+            fact = request.fact
             assert isinstance(fact, StepWaiting)
             assert fact.until is not None
-            assert woken.first[one.stream_id] >= fact.until
+            assert woken.first[request.stream_id] >= fact.until
     assert models.statements == 2
 
 
 async def test_a_timer_that_comes_into_the_table_late_is_found_at_the_next_poll(database: str) -> None:
-    async with models_of(database, timers=0, after_seconds=0) as models:
+    async with open_models(database, timers=0, after_seconds=0) as models:
         woken = Woken()
         async with run_in_background(
             Timers(TimersView(models), woken, now, EngineSettings(timer_poll_seconds=0.05)).run()
         ):
 
-            async def polled() -> bool:
+            async def has_polled() -> bool:
                 return models.statements >= 4
 
-            await eventually(polled, what="the empty table was polled", seconds=30)
+            await eventually(has_polled, what="the empty table was polled", seconds=30)
             async with models.connection() as connection:
                 await connection.execute(INSERT, {"many": 1, "after": -60})
 
@@ -203,8 +203,8 @@ async def test_a_back_off_that_is_held_ends_by_the_clock_though_that_runs_slower
     def slow_clock() -> datetime:
         return began_at + (now() - began_at) / 2
 
-    async with site(database) as here:
-        context = replace(here.context(Owner("first", 1)), clock=slow_clock)
+    async with open_harness(database) as harness:
+        context = replace(harness.context(Owner("first", 1)), clock=slow_clock)
         due_at = slow_clock() + timedelta(seconds=0.1)
         await context.sleep_until(due_at)
         assert slow_clock() >= due_at

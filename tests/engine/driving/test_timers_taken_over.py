@@ -8,9 +8,9 @@ from uuid import UUID
 from domain.runs.run import RunStatus
 from engine.failpoints import FailPoint
 from engine.settings import EngineSettings
-from tests.engine.driving.test_waiting import LONG_SECONDS, until_waiting, waiting_of, waits
+from tests.engine.driving.test_waiting import LONG_SECONDS, find_wait, until_waiting, waits
 from tests.kills.test_two_engines import until_joined, until_shared
-from tests.support.engine.harness import PATIENCE_SECONDS, site
+from tests.support.engine.harness import PATIENCE_SECONDS, open_harness
 from tests.support.graphs import edge, graph, node
 from tests.support.kills.checks import check, list_completions
 from tests.support.kills.environment import Environment, open_environment
@@ -43,58 +43,58 @@ async def test_a_timer_that_came_due_in_the_hand_of_an_engine_that_dies_fires_wh
         if point == FailPoint.TIMER_DUE:
             looked.set()
 
-    async with site(database) as here, site(database) as there, AsyncExitStack() as stays:
-        run = await here.begin(AFTER_SOMETHING_LARGE, {"pad": ["x" * 1_000] * 30})
-        async with here.engaged("dies", timers=RARELY):
-            await until_waiting(here, run, "wait")
-            here.contents.open.clear()
+    async with open_harness(database) as harness, open_harness(database) as second_harness, AsyncExitStack() as stays:
+        run = await harness.begin(AFTER_SOMETHING_LARGE, {"pad": ["x" * 1_000] * 30})
+        async with harness.run_engine("dies", timers=RARELY):
+            await until_waiting(harness, run, "wait")
+            harness.contents.open.clear()
 
             async def in_hand() -> bool:
-                return here.contents.waiting > 0
+                return harness.contents.waiting > 0
 
             await eventually(in_hand, what="it is due, and in the hand of the first", seconds=PATIENCE_SECONDS)
-            await stays.enter_async_context(there.engaged("stays", timers=RARELY, failpoint=look))
+            await stays.enter_async_context(second_harness.run_engine("stays", timers=RARELY, failpoint=look))
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await looked.wait()
-            assert not (await here.run(run)).has_ended, "while the first lives the second leaves it alone"
-        ended = await there.ended(run)
+            assert not (await harness.run(run)).has_ended, "while the first lives the second leaves it alone"
+        ended = await second_harness.wait_until_ended(run)
     assert ended.steps["wait"].attempt == 1
 
 
-async def dies_of_the_third(here: Environment, dies: asyncio.subprocess.Process) -> list[UUID]:
+async def dies_of_the_third(harness: Environment, dies: asyncio.subprocess.Process) -> list[UUID]:
     """Begin runs whose timers come due together; gives them once an engine is dead that had not told them all."""
     raw = graph(node("a"), waits(seconds=1), asks("c"), edges=[edge("a", "wait"), edge("wait", "c")])
-    workflow = await here.commands.workflow(await here.commands.project(), raw)
-    begun = [await here.start(workflow, {"name": f"r{number}"}) for number in range(TIMERS)]
+    workflow = await harness.commands.workflow(await harness.commands.project(), raw)
+    begun = [await harness.start(workflow, {"name": f"r{number}"}) for number in range(TIMERS)]
     async with asyncio.timeout(PATIENCE_SECONDS):
         await dies.wait()
     return begun
 
 
-async def fired_once(here: Environment, begun: list[UUID]) -> None:
+async def fired_once(harness: Environment, begun: list[UUID]) -> None:
     """Wait until all runs have ended, and hold their timers to have fired once each, and no sooner than was said."""
     for run in begun:
-        assert (await here.wait_until_ended(run)).status is RunStatus.COMPLETED
-    streams = await here.streams()
-    check(streams, here.models.calls)
+        assert (await harness.wait_until_ended(run)).status is RunStatus.COMPLETED
+    streams = await harness.streams()
+    check(streams, harness.models.calls)
     for run in begun:
-        until = waiting_of(streams[run], "wait").until
+        until = find_wait(streams[run], "wait").until
         [completed] = list_completions(streams[run], "wait")
         assert until is not None
         assert completed.completed_at >= until
-    assert here.count_killed() == 1
+    assert harness.count_killed() == 1
 
 
 async def test_timers_of_an_engine_that_is_killed_as_it_fires_them_are_fired_by_the_next(
     database: str, tmp_path: Path
 ) -> None:
     """The next one begins when the first is dead, so that all have come due in the hand of the first."""
-    async with open_environment(database, tmp_path) as here:
-        dies = await here.engine(DIES_OF_THE_THIRD, **SELDOM)
-        await until_joined(here, 1)
-        begun = await dies_of_the_third(here, dies)
-        await here.engine(**SELDOM)
-        await fired_once(here, begun)
+    async with open_environment(database, tmp_path) as harness:
+        dies = await harness.engine(DIES_OF_THE_THIRD, **SELDOM)
+        await until_joined(harness, 1)
+        begun = await dies_of_the_third(harness, dies)
+        await harness.engine(**SELDOM)
+        await fired_once(harness, begun)
 
 
 async def test_timers_of_engines_that_are_killed_are_fired_by_those_that_are_left(
@@ -104,13 +104,13 @@ async def test_timers_of_engines_that_are_killed_are_fired_by_those_that_are_lef
 
     One that begins late hears of none: the other may have fired them all. So both have claimed a step before.
     """
-    async with open_environment(database, tmp_path) as here:
-        dies = await here.engine(DIES_OF_THE_THIRD, **SELDOM)
-        await here.engine(**SELDOM)
-        await until_joined(here, 2)
-        workflow = await here.commands.workflow(await here.commands.project(), graph(node("a")))
-        load = Load(here, workflow, [])
+    async with open_environment(database, tmp_path) as harness:
+        dies = await harness.engine(DIES_OF_THE_THIRD, **SELDOM)
+        await harness.engine(**SELDOM)
+        await until_joined(harness, 2)
+        workflow = await harness.commands.workflow(await harness.commands.project(), graph(node("a")))
+        load = Load(harness, workflow, [])
         await until_shared(load)
         for run in load.runs:
-            await here.wait_until_ended(run)
-        await fired_once(here, await dies_of_the_third(here, dies))
+            await harness.wait_until_ended(run)
+        await fired_once(harness, await dies_of_the_third(harness, dies))

@@ -29,7 +29,7 @@ def ask(model: str = "echo", **fields: Any) -> ModelRequest:  # noqa: ANN401  # 
 
 
 def ignore(_delta: str) -> None:
-    """Take no notice."""
+    """Ignore the delta."""
 
 
 @pytest.fixture
@@ -182,10 +182,10 @@ async def test_a_cancelled_call_tells_what_was_counted(anthropic: Anthropic) -> 
     counted: list[Usage] = []
     call = asyncio.create_task(anthropic.complete(ask("stall", aborted=counted.append), deltas.append))
 
-    async def begun() -> bool:
+    async def has_begun() -> bool:
         return len(deltas) > 0
 
-    await eventually(begun, what="the answer has begun")
+    await eventually(has_begun, what="the answer has begun")
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -195,13 +195,13 @@ async def test_a_cancelled_call_tells_what_was_counted(anthropic: Anthropic) -> 
 async def test_a_cancelled_call_is_aborted_at_the_server(anthropic: Anthropic, model_server: ModelServer) -> None:
     call = asyncio.create_task(anthropic.complete(ask("silent"), ignore))
 
-    async def arrived() -> bool:
+    async def has_arrived() -> bool:
         return len(model_server.calls) == 1
 
     async def hung_up() -> bool:
         return model_server.hung_up.is_set()
 
-    await eventually(arrived, what="the call has arrived")
+    await eventually(has_arrived, what="the call has arrived")
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

@@ -24,7 +24,7 @@ class Floor:
     """Calls that end when they are told to, in the order in which their turns came."""
 
     def __init__(self, turns: CallLimiter) -> None:
-        """Let calls take these turns."""
+        """Create it over the limiter whose slots the calls take."""
         self._turns = turns
         self.began: list[UUID] = []
         self.most = Counter[UUID]()
@@ -34,7 +34,7 @@ class Floor:
     async def call(self, *workspaces: UUID) -> list[asyncio.Task[None]]:
         new = [asyncio.create_task(self._call(workspace)) for workspace in workspaces]
         self.calls += new
-        await settled()
+        await let_tasks_settle()
         return new
 
     async def _call(self, workspace: UUID) -> None:
@@ -42,7 +42,7 @@ class Floor:
             ends = asyncio.Event()
             self.began.append(workspace)
             self._open.append((workspace, ends))
-            now = Counter(one for one, _ in self._open)
+            now = Counter(workspace for workspace, _ in self._open)
             self.most |= now
             await ends.wait()
 
@@ -53,7 +53,7 @@ class Floor:
     async def end(self, place: int = 0) -> None:
         """End one of the calls that are under way."""
         self._open.pop(place)[1].set()
-        await settled()
+        await let_tasks_settle()
 
     async def end_all(self) -> None:
         while self._open:
@@ -61,8 +61,8 @@ class Floor:
         await asyncio.gather(*self.calls)
 
 
-async def settled() -> None:
-    """Let every task go on until it waits for something else: none here waits for time or for the network."""
+async def let_tasks_settle() -> None:
+    """Yield to the event loop until every task waits: none here waits for time or for the network."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -115,7 +115,7 @@ async def test_who_stops_waiting_leaves_the_line() -> None:
     (waits,) = await floor.call(SMALL)
     await floor.call(THIRD)
     waits.cancel()
-    await settled()
+    await let_tasks_settle()
     await floor.end()
     assert floor.under_way == [THIRD]
     floor.calls.remove(waits)
@@ -134,7 +134,7 @@ async def test_the_turn_of_a_call_that_is_cancelled_as_it_comes_goes_to_the_next
             waits.cancel()
     if the_turn_has_come:
         waits.cancel()
-    await settled()
+    await let_tasks_settle()
     assert waits.cancelled()
     assert floor.began == [THIRD]
     await floor.end_all()

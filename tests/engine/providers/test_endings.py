@@ -1,4 +1,4 @@
-"""How answers end: a broken-off answer never passes for a whole one, and an unknown ending is kept and shown."""
+"""Ends of answers: a broken-off answer never passes for a whole one, and an unknown ending is kept and shown."""
 
 from collections.abc import AsyncGenerator
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from domain.graphs.graph import ErrorClass, Retry
-from engine.providers.error_details import ErrorDetails, find_error, parse_error_body
+from engine.providers.answers.error_details import ErrorDetails, find_error, parse_error_body
 from engine.providers.http_faults import classify_status, classify_stream_error
 from engine.providers.quotes import Quotes
 

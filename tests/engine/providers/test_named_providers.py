@@ -12,8 +12,8 @@ from callsheet.settings.load import Settings, SettingsUnusable, load_settings
 from callsheet.wiring.models import list_model_providers, load_model_prices
 from domain.graphs.configs import JsonOutput, ModelParameters
 from domain.graphs.graph import ErrorClass
+from engine.providers.answers.error_details import ErrorDetails
 from engine.providers.choice import Providers, build_providers
-from engine.providers.error_details import ErrorDetails
 from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
 from engine.providers.traits import ServerTraits, find_change
 from tests.support.model_server.server import ModelServer

@@ -27,7 +27,7 @@ def ask(model: str = "echo", **fields: Any) -> ModelRequest:  # noqa: ANN401  # 
 
 
 def ignore(_delta: str) -> None:
-    """Take no notice."""
+    """Ignore the delta."""
 
 
 async def expect_fault(provider: OpenAiCompatible, asked: ModelRequest) -> ProviderFault:

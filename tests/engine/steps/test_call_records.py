@@ -27,7 +27,7 @@ from gateway.runs.calls import CallHistory, CallStatus
 from store.contents import resolve
 from tests.engine.providers.conftest import LOCAL, speaking
 from tests.support.commands.processes import new_id
-from tests.support.engine.harness import FakeModel, Site, asks, site
+from tests.support.engine.harness import FakeModel, Harness, asks, open_harness
 from tests.support.engine.workers import create_evaluator
 from tests.support.graphs import Json, graph, node
 from tests.support.model_server.server import ModelServer
@@ -59,13 +59,13 @@ async def test_each_repair_is_a_call_with_the_answer_that_it_repairs(
     database: str, provider: Provider, server: ModelServer
 ) -> None:
     server.script_behaviours("text?It is one", "echo")
-    async with site(database) as plain:
-        here = replace(plain, gate=cast("FakeModel", provider))
-        async with here.engaged():
-            run = await here.begin(graph(prompt("echo", output={"format": "json", "schema": SCHEMA})))
-            await here.ended(run)
+    async with open_harness(database) as plain:
+        harness = replace(plain, fake_model=cast("FakeModel", provider))
+        async with harness.run_engine():
+            run = await harness.begin(graph(prompt("echo", output={"format": "json", "schema": SCHEMA})))
+            await harness.wait_until_ended(run)
             history = CallHistory("a")
-            for recorded in await here.facts(run):
+            for recorded in await harness.facts(run):
                 history.add(recorded)
     first, second = history.list_after(0)
     assert (first.status, second.status) == (CallStatus.REJECTED, CallStatus.COMPLETED)
@@ -80,26 +80,26 @@ async def test_each_repair_is_a_call_with_the_answer_that_it_repairs(
 
 
 async def test_a_failed_call_shows_what_was_asked(database: str, provider: Provider) -> None:
-    async with site(database) as plain:
-        here = replace(plain, gate=cast("FakeModel", provider))
-        async with here.engaged():
-            run = await here.begin(graph(prompt("status-500")))
-            await here.ended(run, RunStatus.FAILED)
-            [failed] = [fact for fact in await here.of(run) if isinstance(fact, StepFailed)]
+    async with open_harness(database) as plain:
+        harness = replace(plain, fake_model=cast("FakeModel", provider))
+        async with harness.run_engine():
+            run = await harness.begin(graph(prompt("status-500")))
+            await harness.wait_until_ended(run, RunStatus.FAILED)
+            [failed] = [fact for fact in await harness.list_facts(run) if isinstance(fact, StepFailed)]
     assert failed.call is not None
     assert failed.call.asked.value == {"model": "gate/status-500", "prompt": "How many?"}
 
 
 async def test_reasoning_is_kept_beside_the_log_and_in_no_event(database: str, provider: Provider) -> None:
-    async with site(database) as plain:
-        here = replace(plain, gate=cast("FakeModel", provider))
-        async with here.engaged():
-            run = await here.begin(graph(prompt("thinks")))
-            ended = await here.ended(run)
-            facts = await here.of(run)
+    async with open_harness(database) as plain:
+        harness = replace(plain, fake_model=cast("FakeModel", provider))
+        async with harness.run_engine():
+            run = await harness.begin(graph(prompt("thinks")))
+            ended = await harness.wait_until_ended(run)
+            facts = await harness.list_facts(run)
             [completed] = [fact for fact in facts if isinstance(fact, StepCompleted)]
             assert completed.call is not None
-            answered = await resolve(here.contents, WORKSPACE, completed.call.answered)
+            answered = await resolve(harness.contents, WORKSPACE, completed.call.answered)
     assert ended.outputs["a"].value == "Half of"
     assert answered == {"text": "Half of", "reasoning": "Let me think."}
     assert completed.usage is not None
@@ -108,18 +108,18 @@ async def test_reasoning_is_kept_beside_the_log_and_in_no_event(database: str, p
 
 
 async def test_a_slow_call_is_on_record_before_it_is_answered_and_once(database: str) -> None:
-    async with site(database) as here, here.engaged():
-        run = await here.begin(graph(asks("a", "held")))
-        await here.asked("a")
+    async with open_harness(database) as harness, harness.run_engine():
+        run = await harness.begin(graph(asks("a", "held")))
+        await harness.wait_until_called("a")
 
         def is_announced(facts: list[Any]) -> bool:
             return any(isinstance(fact, StepAsked) for fact in facts)
 
-        while not is_announced(await here.of(run)):
-            await here.until(run, lambda _state: True, "is read")
-        here.gate.open.set()
-        await here.ended(run)
-        facts = await here.facts(run)
+        while not is_announced(await harness.list_facts(run)):
+            await harness.wait_until(run, lambda _state: True, "is read")
+        harness.fake_model.open.set()
+        await harness.wait_until_ended(run)
+        facts = await harness.facts(run)
     [asked] = [recorded.fact for recorded in facts if isinstance(recorded.fact, StepAsked)]
     [completed] = [recorded.fact for recorded in facts if isinstance(recorded.fact, StepCompleted)]
     assert asked.call.asked.value == {"model": "gate/held", "prompt": "a"}
@@ -133,8 +133,8 @@ async def test_a_slow_call_is_on_record_before_it_is_answered_and_once(database:
 
 
 async def test_what_cannot_be_stored_as_it_is_fails_no_step(database: str) -> None:
-    async with site(database) as here:
-        recorder = here.executors().prompts.recorder
+    async with open_harness(database) as harness:
+        recorder = harness.executors().prompts.recorder
         compiled = compile_graph(check_graph(graph(asks("a")), KnownReferences()))
         call = StepCall(
             workspace_id=WORKSPACE,
@@ -162,14 +162,14 @@ def http_steps() -> HttpSteps:
     return HttpSteps(LOCAL, secrets, OutgoingSettings(timeout_seconds=20), create_evaluator())
 
 
-async def play_http(here: Site, config: Json, status: RunStatus) -> list[Any]:
+async def play_http(harness: Harness, config: Json, status: RunStatus) -> list[Any]:
     steps = http_steps()
-    here = replace(here, http=steps)
+    harness = replace(harness, http=steps)
     try:
-        async with here.engaged():
-            run = await here.begin(graph(node("a", kind="http", config=config)))
-            await here.ended(run, status)
-            return await here.of(run)
+        async with harness.run_engine():
+            run = await harness.begin(graph(node("a", kind="http", config=config)))
+            await harness.wait_until_ended(run, status)
+            return await harness.list_facts(run)
     finally:
         await steps.close()
 
@@ -182,8 +182,8 @@ async def test_an_http_step_records_its_request_without_secrets(database: str) -
             "headers": {"Authorization": "Bearer written-into-the-template", "X-Token": "{{ secrets.token }}"},
             "body": '{"a": 1, "b": "{{ secrets.token }}"}',
         }
-        async with site(database) as here:
-            facts = await play_http(here, config, RunStatus.COMPLETED)
+        async with open_harness(database) as harness:
+            facts = await play_http(harness, config, RunStatus.COMPLETED)
     [completed] = [fact for fact in facts if isinstance(fact, StepCompleted)]
     assert completed.call is not None
     asked: Any = completed.call.asked.value
@@ -196,8 +196,8 @@ async def test_an_http_step_records_its_request_without_secrets(database: str) -
 
 async def test_a_failed_http_step_records_its_request(database: str) -> None:
     with WebServer() as web:
-        async with site(database) as here:
-            facts = await play_http(here, {"url": web.url("/status/404")}, RunStatus.FAILED)
+        async with open_harness(database) as harness:
+            facts = await play_http(harness, {"url": web.url("/status/404")}, RunStatus.FAILED)
     [failed] = [fact for fact in facts if isinstance(fact, StepFailed)]
     assert failed.error.error_class is ErrorClass.BAD_REQUEST
     assert failed.call is not None

@@ -1,4 +1,4 @@
-"""What takes long holds nobody up: queries and templates in workers, and outputs while the database is away."""
+"""Slow work delays nobody: queries and templates in workers, and outputs while the database is away."""
 
 import os
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from domain.expressions.budget import TooMuchWork
 from domain.runs.run import RunStatus
 from store.errors import Unavailable
 from store.settings import WorkSettings
-from tests.support.engine.harness import HeldContents, site
+from tests.support.engine.harness import HeldContents, open_harness
 from tests.support.engine.workers import create_evaluator, open_evaluator
 from tests.support.graphs import graph, node
 from tests.support.store import slow_work
@@ -50,12 +50,12 @@ class AwayContents(HeldContents):
 
 async def test_an_output_waits_until_it_can_be_kept(database: str) -> None:
     large = f'`"{"x" * 4_000}"` | [{", ".join("@" * 10)}]'
-    async with site(database) as here:
-        contents = AwayContents(here.contents.kept, here.contents.open)
-        away = replace(here, contents=contents)
-        async with away.engaged():
+    async with open_harness(database) as harness:
+        contents = AwayContents(harness.contents.kept, harness.contents.open)
+        away = replace(harness, contents=contents)
+        async with away.run_engine():
             run = await away.begin(graph(node("a", config={"expression": large})))
-            ended = await away.ended(run)
+            ended = await away.wait_until_ended(run)
     assert ended.status is RunStatus.COMPLETED
     assert ended.outputs["a"].bytes == 10 * len('""') + 10 * 4_000 + len("[]") + 9
     assert contents.away == -1

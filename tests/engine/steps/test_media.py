@@ -16,7 +16,7 @@ from engine.providers.turns import Media, decode_data_url
 from engine.settings import OutgoingSettings
 from engine.steps.http.step import HttpSteps
 from tests.engine.providers.conftest import LOCAL, speaking
-from tests.support.engine.harness import FakeModel, site
+from tests.support.engine.harness import FakeModel, open_harness
 from tests.support.graphs import Json, edge, graph, node
 from tests.support.model_server.server import ModelServer
 from tests.support.servers.web import WebServer
@@ -52,13 +52,13 @@ async def play(
     inputs: Json | None = None,
     status: RunStatus = RunStatus.COMPLETED,
 ) -> tuple[Run, list[Any]]:
-    async with site(database) as plain:
+    async with open_harness(database) as plain:
         http = HttpSteps(LOCAL, {}, OutgoingSettings(), plain.slow)
-        here = replace(plain, gate=cast("FakeModel", provider), http=http)
-        async with here.engaged():
-            run = await here.begin(raw, inputs)
-            ended = await here.ended(run, status)
-            facts = await here.of(run)
+        harness = replace(plain, fake_model=cast("FakeModel", provider), http=http)
+        async with harness.run_engine():
+            run = await harness.begin(raw, inputs)
+            ended = await harness.wait_until_ended(run, status)
+            facts = await harness.list_facts(run)
         await http.close()
         return ended, facts
 
@@ -160,13 +160,13 @@ IMAGE = f'{{"type": "image_url", "image_url": {{"url": "data:image/png;base64,{C
 async def test_an_image_that_a_model_made_is_kept_with_its_type(database: str, server: ModelServer, delta: str) -> None:
     provider = speaking("openai", server.base_url)
     server.script_behaviours(f'events?data: {{"choices": [{{"delta": {{{delta}}}, "finish_reason": "stop"}}]}}\n\n')
-    async with site(database) as plain:
-        here = replace(plain, gate=cast("FakeModel", provider))
-        async with here.engaged():
-            run = await here.begin(graph(prompt("echo", {"template": "A picture"})))
-            ended = await here.ended(run)
+    async with open_harness(database) as plain:
+        harness = replace(plain, fake_model=cast("FakeModel", provider))
+        async with harness.run_engine():
+            run = await harness.begin(graph(prompt("echo", {"template": "A picture"})))
+            ended = await harness.wait_until_ended(run)
             output: Any = ended.outputs["a"].value
-            kept = await here.contents.get(WORKSPACE, output["media"][0]["content"])
+            kept = await harness.contents.get(WORKSPACE, output["media"][0]["content"])
     await provider.close()
     assert output["text"] == "Here"
     assert kept == (PNG, "image/png")

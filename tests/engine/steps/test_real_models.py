@@ -51,8 +51,8 @@ async def test_a_workspace_with_one_call_does_not_wait_behind_one_with_many(data
 
         await eventually(all_claimed, what="all wait in line", seconds=WAIT_SECONDS)
         assert len(here.models.calls) < MANY // 2, "there is a line"
-        one = await start(here, ELSEWHERE, quiet, "quiet")
-        assert (await here.wait_until_ended(one)).status is RunStatus.COMPLETED
+        run = await start(here, ELSEWHERE, quiet, "quiet")
+        assert (await here.wait_until_ended(run)).status is RunStatus.COMPLETED
         names = [parse_step(call)[0] for call in here.models.calls]
         assert names.index("quiet") < MANY * 3 // 4, "its turn comes before that of many who were there first"
         for run in many:

@@ -8,7 +8,7 @@ from domain.runs.facts import AnswerRejected, StepFailed, StepStarted
 from domain.runs.run import RunStatus
 from domain.runs.steps import list_usages
 from engine.steps.prompt_answers import InvalidAnswer, ValidAnswer, validate_answer
-from tests.support.engine.harness import check_history, site
+from tests.support.engine.harness import check_history, open_harness
 from tests.support.graphs import Json, graph, node
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -16,17 +16,17 @@ ASKED = JsonOutput(schema=SCHEMA)
 
 
 def asks_for_json(**output: int) -> Json:
-    config = {"model": "gate/clumsy", "template": "a", "output": {"format": "json", "schema": SCHEMA, **output}}
+    config = {"model": "fake/clumsy", "template": "a", "output": {"format": "json", "schema": SCHEMA, **output}}
     return graph(node("a", kind="prompt", config=config))
 
 
 async def test_a_model_is_asked_again_with_its_answer_and_what_is_wrong_with_it(database: str) -> None:
-    async with site(database) as here, here.engaged():
-        run = await here.begin(asks_for_json())
-        ended = await here.ended(run)
-        facts = await here.of(run)
+    async with open_harness(database) as harness, harness.run_engine():
+        run = await harness.begin(asks_for_json())
+        ended = await harness.wait_until_ended(run)
+        facts = await harness.list_facts(run)
     assert ended.outputs["a"].value == {"n": 3}
-    first, second, third = here.gate.repairs
+    first, second, third = harness.fake_model.repairs
     assert first is None
     assert second is not None
     assert third is not None
@@ -36,10 +36,10 @@ async def test_a_model_is_asked_again_with_its_answer_and_what_is_wrong_with_it(
 
 
 async def test_each_rejected_answer_is_recorded_with_its_cost_within_the_one_attempt(database: str) -> None:
-    async with site(database) as here, here.engaged():
-        run = await here.begin(asks_for_json())
-        step = (await here.ended(run)).steps["a"]
-        facts = await here.of(run)
+    async with open_harness(database) as harness, harness.run_engine():
+        run = await harness.begin(asks_for_json())
+        step = (await harness.wait_until_ended(run)).steps["a"]
+        facts = await harness.list_facts(run)
     rejections = [fact for fact in facts if isinstance(fact, AnswerRejected)]
     assert [(fact.attempt, fact.repair) for fact in rejections] == [(1, 1), (1, 2)]
     assert len([fact for fact in facts if isinstance(fact, StepStarted)]) == 1
@@ -48,26 +48,26 @@ async def test_each_rejected_answer_is_recorded_with_its_cost_within_the_one_att
 
 
 async def test_a_repair_has_a_token_of_its_own_for_it_is_another_call(database: str) -> None:
-    async with site(database) as here, here.engaged():
-        await here.ended(await here.begin(asks_for_json()))
-    assert len(here.gate.tokens["a"]) == 3
+    async with open_harness(database) as harness, harness.run_engine():
+        await harness.wait_until_ended(await harness.begin(asks_for_json()))
+    assert len(harness.fake_model.tokens["a"]) == 3
 
 
 async def test_with_no_repairs_left_the_step_fails_and_all_calls_count(database: str) -> None:
-    async with site(database) as here, here.engaged():
-        run = await here.begin(asks_for_json(repair_attempts=1))
-        ended = await here.ended(run, RunStatus.FAILED)
-        facts = await here.of(run)
-    assert here.gate.calls["a"] == 2
+    async with open_harness(database) as harness, harness.run_engine():
+        run = await harness.begin(asks_for_json(repair_attempts=1))
+        ended = await harness.wait_until_ended(run, RunStatus.FAILED)
+        facts = await harness.list_facts(run)
+    assert harness.fake_model.calls["a"] == 2
     (failure,) = [fact for fact in facts if isinstance(fact, StepFailed)]
     assert failure.error.error_class is ErrorClass.INVALID_OUTPUT
     assert [usage.cost_usd for usage in list_usages(ended.steps["a"])] == ["0.0011", "0.0021"]
 
 
 async def test_without_repairs_nothing_is_asked_twice(database: str) -> None:
-    async with site(database) as here, here.engaged():
-        await here.ended(await here.begin(asks_for_json(repair_attempts=0)), RunStatus.FAILED)
-    assert here.gate.calls["a"] == 1
+    async with open_harness(database) as harness, harness.run_engine():
+        await harness.wait_until_ended(await harness.begin(asks_for_json(repair_attempts=0)), RunStatus.FAILED)
+    assert harness.fake_model.calls["a"] == 1
 
 
 @pytest.mark.parametrize("text", ['{"n": 1}', ' {"n":1}\n', '```json\n{"n": 1}\n```', '```\n{"n": 1}\n```\n'])

@@ -14,7 +14,7 @@ from domain.runs.run import Run, RunStatus
 from domain.runs.steps import list_usages
 from engine.providers.provider import Provider
 from tests.engine.providers.conftest import speaking
-from tests.support.engine.harness import FakeModel, check_history, site
+from tests.support.engine.harness import FakeModel, check_history, open_harness
 from tests.support.graphs import Json, graph, node
 from tests.support.model_server.server import ModelServer
 
@@ -37,7 +37,7 @@ async def provider(request: pytest.FixtureRequest, server: ModelServer) -> Async
 
 def asks(model: str, repairs: int = 2) -> Json:
     output: Json = {"format": "json", "schema": SCHEMA, "repair_attempts": repairs}
-    return graph(node(kind="prompt", config={"model": f"gate/{model}", "template": "How many?", "output": output}))
+    return graph(node(kind="prompt", config={"model": f"fake/{model}", "template": "How many?", "output": output}))
 
 
 def behind(provider: Provider) -> FakeModel:
@@ -49,12 +49,12 @@ async def test_a_model_that_fails_at_first_is_told_what_was_wrong_and_mends_it(
     database: str, provider: Provider, server: ModelServer
 ) -> None:
     server.script_behaviours("text?Half of it", "echo")
-    async with site(database) as plain:
-        here = replace(plain, gate=behind(provider))
-        async with here.engaged():
-            run = await here.begin(asks("echo"))
-            ended = await here.ended(run)
-            facts = await here.of(run)
+    async with open_harness(database) as plain:
+        harness = replace(plain, fake_model=behind(provider))
+        async with harness.run_engine():
+            run = await harness.begin(asks("echo"))
+            ended = await harness.wait_until_ended(run)
+            facts = await harness.list_facts(run)
     output: Any = ended.outputs["a"].value
     assert isinstance(output["n"], int)
     rejected = [fact for fact in facts if isinstance(fact, AnswerRejected)]
@@ -69,12 +69,12 @@ async def test_a_model_that_fails_at_first_is_told_what_was_wrong_and_mends_it(
 async def test_a_model_that_never_writes_json_fails_after_its_repairs(
     database: str, provider: Provider, server: ModelServer
 ) -> None:
-    async with site(database) as plain:
-        here = replace(plain, gate=behind(provider))
-        async with here.engaged():
-            run = await here.begin(asks("text?Half", repairs=3))
-            ended = await here.ended(run, RunStatus.FAILED)
-            facts = await here.of(run)
+    async with open_harness(database) as plain:
+        harness = replace(plain, fake_model=behind(provider))
+        async with harness.run_engine():
+            run = await harness.begin(asks("text?Half", repairs=3))
+            ended = await harness.wait_until_ended(run, RunStatus.FAILED)
+            facts = await harness.list_facts(run)
     assert [fact.repair for fact in facts if isinstance(fact, AnswerRejected)] == [1, 2, 3]
     assert len(server.calls) == 4
     assert ended.error is not None
@@ -93,12 +93,12 @@ async def test_a_model_that_never_writes_json_fails_after_its_repairs(
 async def test_a_model_that_gives_no_answer_is_not_asked_to_repair_it(
     database: str, provider: Provider, server: ModelServer, model: str, error_class: ErrorClass
 ) -> None:
-    async with site(database) as plain:
-        here = replace(plain, gate=behind(provider))
-        async with here.engaged():
-            run = await here.begin(asks(model))
-            await here.ended(run, RunStatus.FAILED)
-            facts = await here.of(run)
+    async with open_harness(database) as plain:
+        harness = replace(plain, fake_model=behind(provider))
+        async with harness.run_engine():
+            run = await harness.begin(asks(model))
+            await harness.wait_until_ended(run, RunStatus.FAILED)
+            facts = await harness.list_facts(run)
     assert len(server.calls) == 1
     [failed] = [fact for fact in facts if isinstance(fact, StepFailed)]
     assert failed.error.error_class is error_class
@@ -116,11 +116,13 @@ async def test_a_model_that_gives_no_answer_is_not_asked_to_repair_it(
 async def test_a_model_that_gives_no_text_fails_its_step_and_is_paid_once(
     database: str, provider: Provider, server: ModelServer, model: str, said: str
 ) -> None:
-    config: Json = {"model": f"gate/{model}", "template": "Say something."}
-    async with site(database) as plain:
-        here = replace(plain, gate=behind(provider))
-        async with here.engaged():
-            ended = await here.ended(await here.begin(graph(node(kind="prompt", config=config))), RunStatus.FAILED)
+    config: Json = {"model": f"fake/{model}", "template": "Say something."}
+    async with open_harness(database) as plain:
+        harness = replace(plain, fake_model=behind(provider))
+        async with harness.run_engine():
+            ended = await harness.wait_until_ended(
+                await harness.begin(graph(node(kind="prompt", config=config))), RunStatus.FAILED
+            )
     assert ended.error is not None
     assert ended.error.error_class is ErrorClass.INVALID_OUTPUT
     assert ended.error.message.startswith(said)
@@ -133,10 +135,10 @@ async def test_a_model_that_gives_no_text_is_asked_again_for_json(
     database: str, provider: Provider, server: ModelServer
 ) -> None:
     server.script_behaviours("nothing", "echo")
-    async with site(database) as plain:
-        here = replace(plain, gate=behind(provider))
-        async with here.engaged():
-            await here.ended(await here.begin(asks("echo")))
+    async with open_harness(database) as plain:
+        harness = replace(plain, fake_model=behind(provider))
+        async with harness.run_engine():
+            await harness.wait_until_ended(await harness.begin(asks("echo")))
     assert "The model returned no text" in str(server.calls[1].body["messages"])
 
 
@@ -145,11 +147,11 @@ async def test_an_odd_answer_that_is_paid_for_is_kept(
     database: str, provider: Provider, server: ModelServer, model: str
 ) -> None:
     server.script_behaviours(model)
-    config: Json = {"model": f"gate/{model}", "template": "Say something."}
-    async with site(database) as plain:
-        here = replace(plain, gate=behind(provider))
-        async with here.engaged():
-            ended = await here.ended(await here.begin(graph(node(kind="prompt", config=config))))
+    config: Json = {"model": f"fake/{model}", "template": "Say something."}
+    async with open_harness(database) as plain:
+        harness = replace(plain, fake_model=behind(provider))
+        async with harness.run_engine():
+            ended = await harness.wait_until_ended(await harness.begin(graph(node(kind="prompt", config=config))))
     assert ended.outputs["a"].value
     assert len(server.calls) == 1
 
@@ -158,11 +160,11 @@ async def play(
     database: str, provider: Provider, raw: Json, status: RunStatus = RunStatus.COMPLETED
 ) -> tuple[Run, list[Fact]]:
     """Run a graph to its end."""
-    async with site(database) as plain:
-        here = replace(plain, gate=behind(provider))
-        async with here.engaged():
-            run = await here.begin(raw)
-            return await here.ended(run, status), await here.of(run)
+    async with open_harness(database) as plain:
+        harness = replace(plain, fake_model=behind(provider))
+        async with harness.run_engine():
+            run = await harness.begin(raw)
+            return await harness.wait_until_ended(run, status), await harness.list_facts(run)
 
 
 FAILED_GENERATION = msgspec.json.encode(

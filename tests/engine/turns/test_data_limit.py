@@ -1,4 +1,4 @@
-"""What one run holds is bounded: a step whose output is too much fails, and an older run still gets to its end."""
+"""The data of one run is bounded: a step whose output exceeds the bound fails, and an older run still ends."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +21,7 @@ from tests.support.commands.processes import new_id
 from tests.support.commands.scenario import NOW
 from tests.support.domain.histories import fold
 from tests.support.engine.child_graphs import maps
-from tests.support.engine.harness import HeldContents, Site, asks, reviews, site
+from tests.support.engine.harness import Harness, HeldContents, asks, open_harness, reviews
 from tests.support.engine.simulator.simulator import NOBODY, NoContents
 from tests.support.graphs import Json, edge, graph, node
 from tests.support.waiting import eventually
@@ -52,9 +52,11 @@ def is_refused(run: Run, step: str) -> None:
 
 
 async def test_a_step_whose_output_is_too_much_for_its_run_fails_and_says_so(database: str) -> None:
-    async with site(database) as here, replace(here, run_data_bytes=ROOM).engaged():
-        run = await here.begin(chain(large("a"), large("b"), node("small", config={"expression": "'x'"}), large("c")))
-        ended = await here.ended(run, RunStatus.FAILED)
+    async with open_harness(database) as harness, replace(harness, run_data_bytes=ROOM).run_engine():
+        run = await harness.begin(
+            chain(large("a"), large("b"), node("small", config={"expression": "'x'"}), large("c"))
+        )
+        ended = await harness.wait_until_ended(run, RunStatus.FAILED)
     is_refused(ended, "c")
     assert ended.data_bytes == ROOM
     assert ended.error is not None
@@ -65,9 +67,9 @@ async def test_a_step_whose_output_is_too_much_for_its_run_fails_and_says_so(dat
 async def test_it_is_not_tried_again_and_its_on_error_leads_on(database: str) -> None:
     again = {"max_attempts": 3, "retry_on": ["invalid_output"], "backoff": {"initial_seconds": 0, "jitter": 0}}
     too_much = large("c", retry=again, on_error={"action": "continue", "output": "too much"})
-    async with site(database) as here, replace(here, run_data_bytes=ROOM).engaged():
-        run = await here.begin(chain(large("a"), large("b"), too_much, node("d")))
-        ended = await here.ended(run)
+    async with open_harness(database) as harness, replace(harness, run_data_bytes=ROOM).run_engine():
+        run = await harness.begin(chain(large("a"), large("b"), too_much, node("d")))
+        ended = await harness.wait_until_ended(run)
     is_refused(ended, "c")
     assert ended.steps["c"].attempt == 1
     assert ended.outputs["d"].value == "too much"
@@ -76,36 +78,38 @@ async def test_it_is_not_tried_again_and_its_on_error_leads_on(database: str) ->
 async def test_of_outputs_that_come_together_those_are_kept_for_which_there_is_room(database: str) -> None:
     continues = {"action": "continue", "output": None}
     names = ("a", "b", "c", "d")
-    async with site(database) as here, replace(here, run_data_bytes=ROOM).engaged():
-        run = await here.begin(graph(*(large(name, on_error=continues) for name in names)))
-        ended = await here.ended(run)
+    async with open_harness(database) as harness, replace(harness, run_data_bytes=ROOM).run_engine():
+        run = await harness.begin(graph(*(large(name, on_error=continues) for name in names)))
+        ended = await harness.wait_until_ended(run)
     assert sum(ended.steps[name].status is StepStatus.COMPLETED for name in names) == 2
     assert ended.data_bytes == ROOM
 
 
 async def test_what_children_are_started_with_counts_too(database: str) -> None:
     list_of_two = f"[{LARGE.replace('@, @', '@', 1)}, inputs.more]"
-    async with site(database) as here, replace(here, run_data_bytes=ROOM).engaged():
-        project = await here.project()
-        inner = await here.workflow(project, graph(node("a", config={"expression": "'x'"})))
+    async with open_harness(database) as harness, replace(harness, run_data_bytes=ROOM).run_engine():
+        project = await harness.project()
+        inner = await harness.workflow(project, graph(node("a", config={"expression": "'x'"})))
         each = maps(inner, items=list_of_two)
-        run = await here.start(await here.workflow(project, chain(large("a"), large("b"), each)), {"more": 1})
-        ended = await here.ended(run, RunStatus.FAILED)
-        fits = await here.start(await here.workflow(project, chain(large("a"), each)), {"more": 1})
-        done = await here.ended(fits)
+        run = await harness.start(await harness.workflow(project, chain(large("a"), large("b"), each)), {"more": 1})
+        ended = await harness.wait_until_ended(run, RunStatus.FAILED)
+        fits = await harness.start(await harness.workflow(project, chain(large("a"), each)), {"more": 1})
+        done = await harness.wait_until_ended(fits)
     is_refused(ended, "each")
     assert done.data_bytes == LARGE_BYTES, "they do not once the children have ended"
 
 
 async def test_an_output_that_a_retry_has_kept_has_room_whatever_the_setting_is_by_then(database: str) -> None:
     raw = graph(large("a"), node("b"), edges=[edge("a", "b", when="steps.a.output.nope == 1")])
-    async with site(database) as here:
-        async with here.engaged():
-            run = await here.begin(raw)
-            await here.ended(run, RunStatus.FAILED)
-        async with replace(here, run_data_bytes=1).engaged("second"):
-            await here.does(RetryRun(target_id=run, user_id="ada"))
-            again = await here.until(run, lambda state: state.has_ended and state.attempt == 2, "has ended again")
+    async with open_harness(database) as harness:
+        async with harness.run_engine():
+            run = await harness.begin(raw)
+            await harness.wait_until_ended(run, RunStatus.FAILED)
+        async with replace(harness, run_data_bytes=1).run_engine("second"):
+            await harness.does(RetryRun(target_id=run, user_id="ada"))
+            again = await harness.wait_until(
+                run, lambda state: state.has_ended and state.attempt == 2, "has ended again"
+            )
     assert again.error is not None
     assert again.error.error_class is ErrorClass.EXPRESSION
     assert again.steps["a"].gave is not None
@@ -113,40 +117,40 @@ async def test_an_output_that_a_retry_has_kept_has_room_whatever_the_setting_is_
 
 
 async def test_a_fork_counts_what_it_took_over(database: str) -> None:
-    async with site(database) as here:
-        async with here.engaged():
-            run = await here.begin(chain(large("a"), large("b"), large("c")))
-            await here.ended(run)
+    async with open_harness(database) as harness:
+        async with harness.run_engine():
+            run = await harness.begin(chain(large("a"), large("b"), large("c")))
+            await harness.wait_until_ended(run)
         forked = new_id()
-        async with replace(here, run_data_bytes=ROOM).engaged("second"):
-            await here.does(ForkRun(target_id=forked, source_id=run, node="c", inputs=None))
-            ended = await here.ended(forked, RunStatus.FAILED)
+        async with replace(harness, run_data_bytes=ROOM).run_engine("second"):
+            await harness.does(ForkRun(target_id=forked, source_id=run, node="c", inputs=None))
+            ended = await harness.wait_until_ended(forked, RunStatus.FAILED)
     assert ended.steps["b"].reused_from == run
     is_refused(ended, "c")
 
 
 @pytest.mark.parametrize("last", [node("last", config={"expression": "'x'"}), large("last")])
 async def test_a_run_that_holds_more_than_is_allowed_now_gets_to_its_end(database: str, last: Json) -> None:
-    async with site(database) as here:
-        async with here.engaged():
-            run = await here.begin(chain(large("a"), large("b"), reviews("r"), last))
-            await here.step(run, "r", StepStatus.WAITING)
-        async with replace(here, run_data_bytes=1).engaged("second"):
-            await here.decide(run, "r")
-            ended = await here.until(run, lambda state: state.has_ended, "has ended")
+    async with open_harness(database) as harness:
+        async with harness.run_engine():
+            run = await harness.begin(chain(large("a"), large("b"), reviews("r"), last))
+            await harness.wait_for_step(run, "r", StepStatus.WAITING)
+        async with replace(harness, run_data_bytes=1).run_engine("second"):
+            await harness.decide(run, "r")
+            ended = await harness.wait_until(run, lambda state: state.has_ended, "has ended")
     assert ended.steps["r"].status is StepStatus.COMPLETED
     assert ended.status is (RunStatus.FAILED if last["config"]["expression"] == LARGE else RunStatus.COMPLETED)
 
 
 async def test_who_takes_a_run_over_judges_alike(database: str) -> None:
-    async with site(database) as here:
-        bounded = replace(here, run_data_bytes=ROOM)
-        async with bounded.engaged():
-            run = await here.begin(chain(large("a"), large("b"), asks("q", "held"), large("c")))
-            await here.asked("q")
-        here.gate.open.set()
-        async with bounded.engaged("second"):
-            ended = await here.ended(run, RunStatus.FAILED)
+    async with open_harness(database) as harness:
+        bounded = replace(harness, run_data_bytes=ROOM)
+        async with bounded.run_engine():
+            run = await harness.begin(chain(large("a"), large("b"), asks("q", "held"), large("c")))
+            await harness.wait_until_called("q")
+        harness.fake_model.open.set()
+        async with bounded.run_engine("second"):
+            ended = await harness.wait_until_ended(run, RunStatus.FAILED)
     is_refused(ended, "c")
 
 
@@ -191,17 +195,17 @@ class CountedContents(HeldContents):
 
 
 async def test_so_many_large_outputs_are_on_their_way_at_once_and_no_more(database: str) -> None:
-    async with site(database) as here:
-        contents = CountedContents(here.contents.kept, here.contents.open)
+    async with open_harness(database) as harness:
+        contents = CountedContents(harness.contents.kept, harness.contents.open)
         contents.open.clear()
-        counting: Site = replace(here, contents=contents)
-        async with counting.engaged():
-            run = await here.begin(graph(*(large(f"n{number}") for number in range(3 * LARGE_OUTPUTS_AT_ONCE))))
+        counting: Harness = replace(harness, contents=contents)
+        async with counting.run_engine():
+            run = await harness.begin(graph(*(large(f"n{number}") for number in range(3 * LARGE_OUTPUTS_AT_ONCE))))
 
             async def full() -> bool:
                 return contents.putting >= LARGE_OUTPUTS_AT_ONCE
 
             await eventually(full, what="large outputs are on their way")
             contents.open.set()
-            await here.ended(run)
+            await harness.wait_until_ended(run)
     assert contents.most == LARGE_OUTPUTS_AT_ONCE

@@ -1,4 +1,4 @@
-"""Which edges are taken out of a step that completed, and what is said where that cannot be decided."""
+"""Edges taken after a completed step, and the error where a condition cannot be evaluated."""
 
 import pytest
 from msgspec import convert

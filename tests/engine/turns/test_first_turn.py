@@ -20,26 +20,26 @@ from engine.turns.first_turn import INLINE_STEPS_MAX, INLINE_TIME_MAX, run_inlin
 from engine.turns.schedule import find_due_at_start
 from engine.turns.turn_builder import TurnBuilder
 from tests.support.commands.scenario import fold_state
-from tests.support.engine.harness import site
-from tests.support.engine.simulator.random_graphs import Behaviour, Plot
-from tests.support.engine.simulator.simulator import NOBODY, STARTED_AT, Play
+from tests.support.engine.harness import open_harness
+from tests.support.engine.simulator.random_graphs import Behaviour, GraphCase
+from tests.support.engine.simulator.simulator import NOBODY, STARTED_AT, Simulator
 from tests.support.graphs import Json, edge, graph, node
 
 
 def first_turn(*nodes: Json, takes: int = 0) -> tuple[RunFact, ...]:
     """Play the first turn of a run of steps in a chain; those that are not immediate take their time."""
-    names = [one["id"] for one in nodes]
+    names = [raw_node["id"] for raw_node in nodes]
     raw = graph(*nodes, edges=[edge(source, target) for source, target in pairwise(names)])
-    plot = Plot(raw=raw, inputs={}, behaviours=dict.fromkeys(names, Behaviour(output=1, takes=takes)))
-    return Play(plot, Random(1)).begin().turns[1]  # noqa: S311  # the same each time
+    graph_case = GraphCase(raw=raw, inputs={}, behaviours=dict.fromkeys(names, Behaviour(output=1, takes=takes)))
+    return Simulator(graph_case, Random(1)).begin().turns[1]  # noqa: S311  # the same each time
 
 
-def told(facts: tuple[RunFact, ...]) -> list[tuple[type[RunFact], str]]:
+def summarize_facts(facts: tuple[RunFact, ...]) -> list[tuple[type[RunFact], str]]:
     return [(type(fact), getattr(fact, "node", "")) for fact in facts]
 
 
 def test_a_run_of_immediate_steps_ends_in_its_first_turn() -> None:
-    assert told(first_turn(node("a"), node("b"))) == [
+    assert summarize_facts(first_turn(node("a"), node("b"))) == [
         (StepStarted, "a"),
         (StepCompleted, "a"),
         (StepStarted, "b"),
@@ -50,7 +50,7 @@ def test_a_run_of_immediate_steps_ends_in_its_first_turn() -> None:
 
 def test_the_first_turn_ends_with_the_claim_of_a_step_that_is_not_immediate() -> None:
     model = node("p", "prompt", config={"model": "openai/gpt-5", "template": "Hi"})
-    assert told(first_turn(node("a"), model, node("b"))) == [
+    assert summarize_facts(first_turn(node("a"), model, node("b"))) == [
         (StepStarted, "a"),
         (StepCompleted, "a"),
         (StepStarted, "p"),
@@ -60,11 +60,11 @@ def test_the_first_turn_ends_with_the_claim_of_a_step_that_is_not_immediate() ->
 def test_after_so_many_immediate_steps_the_next_is_only_claimed() -> None:
     facts = first_turn(*(node(f"n{place}") for place in range(3 * INLINE_STEPS_MAX)))
     assert sum(isinstance(fact, StepCompleted) for fact in facts) == INLINE_STEPS_MAX
-    assert told(facts)[-1] == (StepStarted, f"n{INLINE_STEPS_MAX}")
+    assert summarize_facts(facts)[-1] == (StepStarted, f"n{INLINE_STEPS_MAX}")
 
 
 def first_progress(*nodes: Json, edges: list[Json]) -> TurnBuilder:
-    compiled = Plot(raw=graph(*nodes, edges=edges), inputs={}, behaviours={}).compiled
+    compiled = GraphCase(raw=graph(*nodes, edges=edges), inputs={}, behaviours={}).compiled_graph
     run: Run = fold_state(
         RUN,
         RunStarted(
@@ -89,7 +89,7 @@ def gives_one(_run: Run, _node: str) -> Succeeded:
 
 def test_each_step_of_the_first_turn_ends_when_it_is_done() -> None:
     progress = first_progress(node("a"), node("b"), edges=[edge("a", "b")])
-    times = [STARTED_AT + timedelta(milliseconds=one) for one in (1, 1, 2)]
+    times = [STARTED_AT + timedelta(milliseconds=milliseconds) for milliseconds in (1, 1, 2)]
     run_inline_steps(progress, gives_one, iter(times).__next__)
     steps = progress.turn.run.steps
     assert [steps[name].ended_at for name in "ab"] == [times[0], times[-1]]
@@ -165,14 +165,18 @@ async def test_immediate_steps_never_hold_the_loop_for_long_however_many_there_a
             while time.perf_counter() < until:
                 pass
 
-    async with site(database) as here, here.engaged(failpoint=takes_time), asyncio.TaskGroup() as group:
+    async with (
+        open_harness(database) as harness,
+        harness.run_engine(failpoint=takes_time),
+        asyncio.TaskGroup() as group,
+    ):
         ticking = group.create_task(tick())
-        run = await here.begin(graph(*(node(f"n{place}") for place in range(60))))
-        await here.ended(run)
+        run = await harness.begin(graph(*(node(f"n{place}") for place in range(60))))
+        await harness.wait_until_ended(run)
         ticking.cancel()
     assert len(seen) == 60
     assert max(Counter(seen).values()) <= 7
 
 
 def test_what_takes_long_is_left_to_a_turn_of_its_own() -> None:
-    assert told(first_turn(node("a"), node("b"), takes=1)) == [(StepStarted, "a")]
+    assert summarize_facts(first_turn(node("a"), node("b"), takes=1)) == [(StepStarted, "a")]

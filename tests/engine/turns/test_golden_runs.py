@@ -15,14 +15,14 @@ from domain.runs.run import Run, RunStatus, evolve
 from engine.turns.schedule import list_overdue_steps
 from store.log.codec import TOPICS, encode_fact
 from tests.domain.test_golden import find_losses
-from tests.support.engine.golden.histories import ALL, due_in, kept_of, read_facts, stored
+from tests.support.engine.golden.histories import ALL, compute_due, compute_kept, load_history, read_facts
 from tests.support.engine.simulator.laws import check_starts
 
 NAMES = pytest.mark.parametrize("name", ALL)
 KINDS = {"wait", "compose", "repeat", "prompt", "human", "transform", "http", "delay", "map", "workflow"}
 
 
-def folded(facts: list[RunFact]) -> Run:
+def fold_facts(facts: list[RunFact]) -> Run:
     run = Run()
     for fact in facts:
         run = evolve(run, fact)
@@ -31,23 +31,23 @@ def folded(facts: list[RunFact]) -> Run:
 
 @NAMES
 def test_an_old_run_folds_to_what_it_always_folded_to(name: str) -> None:
-    history = stored(name)
-    state = msgspec.json.decode(msgspec.json.encode(folded(read_facts(history))))
+    history = load_history(name)
+    state = msgspec.json.decode(msgspec.json.encode(fold_facts(read_facts(history))))
     assert find_losses(history.state, state) == []
 
 
 @NAMES
 def test_the_same_is_due_after_each_fact_of_an_old_run(name: str) -> None:
-    history = stored(name)
+    history = load_history(name)
     facts = read_facts(history)
-    for place, (was, now) in enumerate(zip(history.due, due_in(history.graphs, facts), strict=True)):
+    for place, (was, now) in enumerate(zip(history.due, compute_due(history.graphs, facts), strict=True)):
         assert now == was, f"after fact {place}, {facts[place]}"
 
 
 @NAMES
 def test_the_same_is_kept_of_an_old_run(name: str) -> None:
-    history = stored(name)
-    kept = kept_of(history.graphs, folded(read_facts(history)))
+    history = load_history(name)
+    kept = compute_kept(history.graphs, fold_facts(read_facts(history)))
     if history.kept.items_by_retry is None:
         kept = replace(kept, items_by_retry=None)
     if history.kept.outputs_by_retry is None:
@@ -58,14 +58,14 @@ def test_the_same_is_kept_of_an_old_run(name: str) -> None:
 
 @NAMES
 def test_the_facts_of_an_old_run_would_be_stored_the_same_today(name: str) -> None:
-    history = stored(name)
+    history = load_history(name)
     for fact, raw in zip(read_facts(history), history.facts, strict=True):
         assert encode_fact(fact) == msgspec.json.encode(raw)
 
 
 @NAMES
 def test_what_began_or_was_skipped_in_an_old_run_was_due(name: str) -> None:
-    history = stored(name)
+    history = load_history(name)
     run, facts = Run(), read_facts(history)
     for place, fact in enumerate(facts):
         if get_topic(type(fact)) == "step.skipped" and run.forked_from is None:
@@ -78,19 +78,19 @@ def test_what_began_or_was_skipped_in_an_old_run_was_due(name: str) -> None:
 
 
 def test_the_corpus_has_every_kind_of_step_and_every_fact_of_a_run() -> None:
-    histories = [stored(name) for name in ALL]
+    histories = [load_history(name) for name in ALL]
     graphs = [msgspec.convert(raw, Graph) for history in histories for raw in history.graphs.values()]
     assert {get_node_kind(node) for graph in graphs for node in graph.nodes} == KINDS
     seen = {fact["fact"] for history in histories for fact in history.facts}
     assert seen == {topic for topic in TOPICS if topic.startswith(("run.", "step."))}
-    ends = {folded(read_facts(history)).status for history in histories}
+    ends = {fold_facts(read_facts(history)).status for history in histories}
     assert ends == {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.WAITING}
     waits = {f.waiting_for for history in histories for f in read_facts(history) if isinstance(f, StepWaiting)}
     assert waits == set(WaitFor)
 
 
 def test_a_timer_of_an_old_run_is_due_at_its_time_and_not_before() -> None:
-    for history in map(stored, ALL):
+    for history in map(load_history, ALL):
         run = Run()
         for fact, due in zip(read_facts(history), history.due, strict=True):
             run = evolve(run, fact)
@@ -100,7 +100,7 @@ def test_a_timer_of_an_old_run_is_due_at_its_time_and_not_before() -> None:
 
 
 def test_the_histories_keep_the_laws() -> None:
-    for history in map(stored, ALL):
+    for history in map(load_history, ALL):
         facts = read_facts(history)
         begins = max((place for place, fact in enumerate(history.facts) if fact["fact"] == "run.retried"), default=0)
         check_starts(facts[begins:], {})

@@ -40,13 +40,13 @@ from engine.steps.run_data import RunData
 from engine.turns.schedule import find_due_on_resume
 from engine.turns.turn_builder import TurnBuilder, find_run_failure
 from tests.support.commands.scenario import fold_state
-from tests.support.engine.simulator.random_graphs import Plot
+from tests.support.engine.simulator.random_graphs import GraphCase
 from tests.support.engine.simulator.simulator import NOBODY
 from tests.support.graphs import edge, graph, node
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BUSY = StepError(error_class=ErrorClass.OVERLOADED, message="busy")
-GRAPH = Plot(raw=graph(node("a")), inputs={}, behaviours={}).compiled
+GRAPH = GraphCase(raw=graph(node("a")), inputs={}, behaviours={}).compiled_graph
 
 
 def test_an_attempt_whose_time_comes_as_the_run_is_cancelled_is_not_claimed() -> None:
@@ -72,7 +72,7 @@ def test_an_attempt_whose_time_comes_as_the_run_is_cancelled_is_not_claimed() ->
 
 
 PAID = Usage(model="m", input_tokens=1, output_tokens=1, latency_ms=1.0)
-UNDECIDABLE = Plot(
+UNDECIDABLE = GraphCase(
     raw=graph(
         *(node(name) for name in "abcde"),
         edges=[
@@ -83,10 +83,10 @@ UNDECIDABLE = Plot(
     ),
     inputs={},
     behaviours={},
-).compiled
+).compiled_graph
 
 
-def progress_of(run: Run) -> TurnBuilder:
+def create_turn_builder(run: Run) -> TurnBuilder:
     return TurnBuilder(
         turn=Turn(run, NOW),
         graph=UNDECIDABLE,
@@ -100,7 +100,7 @@ def progress_of(run: Run) -> TurnBuilder:
 def test_every_answer_of_a_turn_is_kept_though_conditions_behind_two_of_them_fail() -> None:
     started = [StepStarted(node=name, attempt=1, executor="engine", epoch=1, started_at=NOW) for name in "abcd"]
     begun = RunStarted(workflow_id=NOBODY, workflow_version=1, inputs=Payload(value={}), pins=Pins(), started_at=NOW)
-    progress = progress_of(fold_state(RUN, begun, *started))
+    progress = create_turn_builder(fold_state(RUN, begun, *started))
     gave = [(name, Succeeded(name, Payload(value=name), PAID)) for name in "abc"]
     progress.settle([("d", Failed(BUSY, usage=PAID)), *gave])
     told = [(type(fact), getattr(fact, "node", "")) for fact in progress.turn.facts]
@@ -121,14 +121,14 @@ def test_no_attempt_is_claimed_in_the_turn_in_which_a_condition_ends_the_run() -
     started = [StepStarted(node=name, attempt=1, executor="engine", epoch=1, started_at=NOW) for name in "ab"]
     begun = RunStarted(workflow_id=NOBODY, workflow_version=1, inputs=Payload(value={}), pins=Pins(), started_at=NOW)
     waits = StepFailed(node="b", attempt=1, error=BUSY, retry_at=NOW, failed_at=NOW)
-    progress = progress_of(fold_state(RUN, begun, *started, waits))
+    progress = create_turn_builder(fold_state(RUN, begun, *started, waits))
     progress.settle([("a", Succeeded("a", Payload(value="a"))), ("b", RetryDue())])
     assert [type(fact) for fact in progress.turn.facts] == [StepFailed, RunFailed]
     assert progress.started == []
 
 
 def failing(*more: Fact) -> Run:
-    """Give a run in which "a" waits for a run, and "b" has failed with nothing to go on with."""
+    """Return a run in which "a" waits for a run, and "b" has failed for good."""
     begun = RunStarted(workflow_id=NOBODY, workflow_version=1, inputs=Payload(value={}), pins=Pins(), started_at=NOW)
     started = [StepStarted(node=name, attempt=1, executor="engine", epoch=1, started_at=NOW) for name in "abc"]
     waits = StepWaiting(node="a", attempt=1, waiting_for=WaitFor.CHILD, children=1, waiting_since=NOW)
@@ -138,7 +138,7 @@ def failing(*more: Fact) -> Run:
 
 def test_a_failure_that_stands_in_the_log_is_not_told_of_again_as_too_late() -> None:
     """The append that it stands in had an unknown outcome, so that it is settled a second time."""
-    progress = progress_of(failing())
+    progress = create_turn_builder(failing())
     progress.resume([("b", Failed(BUSY, usage=PAID)), ("c", Failed(BUSY, usage=PAID))])
     told = [(type(fact), getattr(fact, "node", "")) for fact in progress.turn.facts]
     assert told == [(StepResultRefused, "c"), (RunFailed, "b")]
@@ -146,16 +146,16 @@ def test_a_failure_that_stands_in_the_log_is_not_told_of_again_as_too_late() -> 
 
 def test_an_attempt_that_is_to_be_made_again_is_told_of_once_too() -> None:
     again = StepFailed(node="c", attempt=1, error=BUSY, usage=PAID, retry_at=NOW, failed_at=NOW)
-    progress = progress_of(failing(again))
+    progress = create_turn_builder(failing(again))
     progress.resume([("c", Failed(BUSY, usage=PAID))])
     assert [type(fact) for fact in progress.turn.facts] == [RunFailed]
 
 
 @pytest.mark.parametrize("asked", [(), (RunCancelRequested(requested_by="ada", requested_at=NOW),)])
 def test_a_child_that_was_cancelled_as_its_parent_ends_does_not_complete_the_step(asked: tuple[Fact, ...]) -> None:
-    """It may have been asked to end by another engine, which is about to record the end of the run."""
+    """Another engine may have cancelled it, and is about to record the end of the run."""
     cancelled = ItemResult(item=0, run_id=NOBODY, outcome=ItemOutcome.CANCELLED, error=CANCELLED)
-    progress = progress_of(failing(*asked))
+    progress = create_turn_builder(failing(*asked))
     progress.resume([("a", ItemsSettled((cancelled,), Succeeded(["a default"], Payload(value=["a default"]))))])
     assert [type(fact) for fact in progress.turn.facts] == [StepItemsSettled, RunCancelled if asked else RunFailed]
     assert "a" not in select_kept_by_retry(progress.turn.run)

@@ -7,11 +7,11 @@ from engine.executors import reuse_payload
 from engine.steps.contract import StepCall
 from engine.steps.run_data import RunData
 from store.contents import inline
-from tests.support.engine.simulator.random_graphs import Plot
+from tests.support.engine.simulator.random_graphs import GraphCase
 from tests.support.engine.simulator.simulator import NOBODY
 from tests.support.graphs import edge, graph, node
 
-GRAPH = Plot(raw=graph(node("a"), node("b"), edges=[edge("a", "b")]), inputs={}, behaviours={}).compiled
+GRAPH = GraphCase(raw=graph(node("a"), node("b"), edges=[edge("a", "b")]), inputs={}, behaviours={}).compiled_graph
 LARGE = Payload(value="x" * 40_000)
 REFERENCE = Payload(ref="sha256:" + "ab" * 32, bytes=40_000, media_type="application/json")
 

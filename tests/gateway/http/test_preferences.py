@@ -1,4 +1,4 @@
-"""How long a caller would have us wait, as RFC 7240 writes it."""
+"""The wait that a caller prefers, as RFC 7240 writes it."""
 
 import pytest
 

@@ -33,7 +33,7 @@ PATTERNS = [{"not": {"pattern": f"(a|b)*a(a|b){{{400 + number}}}[c-f]"}} for num
 
 
 @pytest.fixture(scope="session")
-async def bounded(gateway_database: str) -> AsyncGenerator[Environment]:
+async def bounded_environment(gateway_database: str) -> AsyncGenerator[Environment]:
     """A server whose workers have little CPU time."""
     settings = msgspec.structs.replace(SETTINGS, work=WorkSettings(seconds_max=3))
     async with serving(gateway_database, settings) as found:
@@ -41,16 +41,16 @@ async def bounded(gateway_database: str) -> AsyncGenerator[Environment]:
 
 
 @pytest.fixture
-async def eve(bounded: Environment) -> AsyncGenerator[Caller]:
+async def eve(bounded_environment: Environment) -> AsyncGenerator[Caller]:
     """A caller who sends hostile requests."""
-    async with httpx2.AsyncClient(base_url=bounded.url, timeout=3 * PATIENCE_SECONDS) as client:
+    async with httpx2.AsyncClient(base_url=bounded_environment.url, timeout=3 * PATIENCE_SECONDS) as client:
         yield Caller(client=client, workspace_id=new_id(), user_id="usr_ada")
 
 
-async def probe_meanwhile(bounded: Environment, hostile: Awaitable[httpx2.Response]) -> httpx2.Response:
+async def probe_meanwhile(bounded_environment: Environment, hostile: Awaitable[httpx2.Response]) -> httpx2.Response:
     """Return the response to a hostile request; fail unless others are served before it arrives."""
     asked = asyncio.ensure_future(hostile)
-    async with httpx2.AsyncClient(base_url=bounded.url, timeout=3 * PATIENCE_SECONDS) as client:
+    async with httpx2.AsyncClient(base_url=bounded_environment.url, timeout=3 * PATIENCE_SECONDS) as client:
         await asyncio.sleep(0)
         for _ in range(PROBES):
             assert (await client.get("/healthz")).status_code == 200
@@ -72,11 +72,11 @@ async def wait_for_form(eve: Caller, form: dict[str, Any]) -> str:
 
 
 async def test_a_form_of_many_patterns_ends_at_its_bound_while_others_are_served(
-    bounded: Environment, eve: Caller
+    bounded_environment: Environment, eve: Caller
 ) -> None:
     run = await wait_for_form(eve, {"properties": {"note": {"allOf": PATTERNS}}})
     path = f"/v1/runs/{run}/steps/review:complete"
-    answer = await probe_meanwhile(bounded, eve.post(path, {"outcome": "approve", "data": {"note": TEXT}}))
+    answer = await probe_meanwhile(bounded_environment, eve.post(path, {"outcome": "approve", "data": {"note": TEXT}}))
     expect_problem(answer, 422, "too_much_work")
     accepted = await eve.post(path, {"outcome": "approve", "data": {"other": "short"}})
     assert accepted.status_code == 200, "the step still waits, and an answer that is quick to validate is accepted"
@@ -90,7 +90,7 @@ async def test_problems_of_a_form_with_patterns_are_reported_as_those_of_others_
 
 
 async def test_a_condition_with_a_large_pattern_fails_its_step_while_others_are_served(
-    bounded: Environment, eve: Caller
+    bounded_environment: Environment, eve: Caller
 ) -> None:
     conditions = [f"inputs.text.matches('(a|b)*a(a|b){{900}}{number}')" for number in range(40)]
     graph: dict[str, Any] = {
@@ -103,7 +103,7 @@ async def test_a_condition_with_a_large_pattern_fails_its_step_while_others_are_
     workflow = await eve.workflow(graph)
     headers = {"prefer": "wait=20"}
     answer = await probe_meanwhile(
-        bounded, eve.post(f"/v1/workflows/{workflow['id']}:run", {"inputs": {"text": TEXT}}, headers)
+        bounded_environment, eve.post(f"/v1/workflows/{workflow['id']}:run", {"inputs": {"text": TEXT}}, headers)
     )
     run = answer.json()
     assert run["status"] == "failed", run
@@ -131,12 +131,14 @@ async def test_a_list_of_many_wrong_items_is_refused_with_a_bounded_number_of_pr
     assert len(found["errors"]) <= 200
 
 
-async def test_a_graph_of_many_patterns_is_checked_while_others_are_served(bounded: Environment, eve: Caller) -> None:
+async def test_a_graph_of_many_patterns_is_checked_while_others_are_served(
+    bounded_environment: Environment, eve: Caller
+) -> None:
     form = {"anyOf": [{"pattern": f"(\\w{{30}}){{9}}{number}"} for number in range(2_000)]}
     config = {**HUMAN["nodes"][0]["config"], "form": form}
     graph: dict[str, Any] = {"name": "x", "nodes": [{**HUMAN["nodes"][0], "config": config}]}
     project = await eve.project()
-    answer = await probe_meanwhile(bounded, eve.post(f"/v1/projects/{project['id']}/workflows", graph))
+    answer = await probe_meanwhile(bounded_environment, eve.post(f"/v1/projects/{project['id']}/workflows", graph))
     assert answer.status_code in {201, 422}, answer.text
 
 
@@ -160,7 +162,7 @@ async def test_a_template_that_strips_markup_takes_linear_time(eve: Caller) -> N
 
 
 async def test_a_request_that_transforms_repeat_is_refused_while_others_are_served(
-    bounded: Environment, eve: Caller
+    bounded_environment: Environment, eve: Caller
 ) -> None:
     repeated = "[" + ",".join(["inputs.l"] * 17) + "]"
     graph: dict[str, Any] = {"nodes": [{"id": "a", "kind": "transform", "config": {"expression": repeated}}]}
@@ -169,4 +171,4 @@ async def test_a_request_that_transforms_repeat_is_refused_while_others_are_serv
     answer = await eve.post(path, {"inputs": inputs}, {"prefer": "wait=20"})
     assert answer.json()["status"] == "completed", answer.text[:300]
     assert expect_created(await eve.post("/v1/projects", {"name": "after"}))
-    assert bounded.core.workers.stopped_count >= 0
+    assert bounded_environment.core.workers.stopped_count >= 0

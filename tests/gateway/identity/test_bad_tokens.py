@@ -27,7 +27,7 @@ Create = Callable[[FileIssuer], str]
 BAD: Final[dict[str, Create]] = {}  # more are added below
 
 
-def unsigned(issuer: FileIssuer, header: object, claims: object = None, signature: str = "") -> str:
+def format_token(issuer: FileIssuer, header: object, claims: object = None, signature: str = "") -> str:
     return f"{encode_part(header)}.{encode_part(issuer.claims() if claims is None else claims)}.{signature}"
 
 
@@ -60,8 +60,8 @@ def sign_with_own_key(issuer: FileIssuer) -> str:
 
 
 for spelling in ("none", "None", "NONE", "nOnE", ""):
-    BAD[f"alg {spelling or 'empty'}"] = lambda issuer, alg=spelling: unsigned(issuer, {"alg": alg})
-    BAD[f"alg {spelling or 'empty'} with a signature"] = lambda issuer, alg=spelling: unsigned(
+    BAD[f"alg {spelling or 'empty'}"] = lambda issuer, alg=spelling: format_token(issuer, {"alg": alg})
+    BAD[f"alg {spelling or 'empty'} with a signature"] = lambda issuer, alg=spelling: format_token(
         issuer, {"alg": alg, "kid": "ES256"}, signature="AAAA"
     )
 for algorithm in ("HS256", "HS384", "HS512", "RS384", "RS512", "PS384", "ES384", "ES512", "ES256K", "RSA-OAEP", "dir"):
@@ -87,13 +87,13 @@ BAD.update(
         ),
         "ES256 with the key id of EdDSA": lambda issuer: issuer.sign({"alg": "ES256", "kid": "EdDSA"}),
         "curve confusion": sign_p384,
-        "an ECDSA signature of zeros": lambda issuer: unsigned(
+        "an ECDSA signature of zeros": lambda issuer: format_token(
             issuer, {"alg": "ES256", "kid": "ES256"}, signature=encode_bytes(bytes(64))
         ),
-        "an ECDSA signature of 10 bytes": lambda issuer: unsigned(
+        "an ECDSA signature of 10 bytes": lambda issuer: format_token(
             issuer, {"alg": "ES256", "kid": "ES256"}, signature=encode_bytes(bytes(10))
         ),
-        "an RSA signature of 4 KB": lambda issuer: unsigned(
+        "an RSA signature of 4 KB": lambda issuer: format_token(
             issuer, {"alg": "RS256", "kid": "RS256"}, signature=encode_bytes(b"\xff" * 4_000)
         ),
         "no signature": lambda issuer: issuer.sign().rpartition(".")[0] + ".",

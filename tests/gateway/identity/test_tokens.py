@@ -106,7 +106,7 @@ async def test_anything_else_is_not_believed(authorization: bytes | None) -> Non
     assert caught.value.headers["WWW-Authenticate"].startswith("Bearer ")
 
 
-def broken(token: bytes) -> bytes:
+def break_signature(token: bytes) -> bytes:
     """Change the signature of a token."""
     return token[:-3] + (b"abc" if token[-3:] != b"abc" else b"cba")
 
@@ -120,7 +120,7 @@ def broken(token: bytes) -> bytes:
         (b"Bearer " + b"x" * 9_000, "longer than 8192 bytes"),
         (b"Basic dXNlcjpwYXNz", "Authorization: Bearer <token>"),
         (header().removeprefix(b"Bearer "), "Authorization: Bearer <token>"),
-        (broken(header()), "signature of the token is wrong"),
+        (break_signature(header()), "signature of the token is wrong"),
         (header(iss="https://evil.test"), "an issuer that this server trusts"),
         (header(key="another secret of the tests, just as long"), "signature of the token is wrong"),
         (header(key=SECRET.reveal() * 2, algorithm="HS512"), "must be signed with HS256"),

@@ -1,4 +1,4 @@
-"""What every operation does with bad requests, by walking all of them."""
+"""Answers of every operation to bad requests, by walking all of them."""
 
 from collections.abc import Mapping
 from typing import Any, Final

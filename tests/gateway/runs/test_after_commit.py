@@ -1,4 +1,4 @@
-"""What fails after a command was accepted is not called "unavailable": a caller without a key would send it twice."""
+"""A failure after a command was accepted is not called "unavailable": a caller without a key would send it twice."""
 
 import asyncio
 

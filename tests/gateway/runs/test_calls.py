@@ -1,4 +1,4 @@
-"""What was asked and answered is on record, and read by `GET /v1/runs/{runId}/steps/{nodeId}/calls`."""
+"""Requests and answers of steps are on record, and read by `GET /v1/runs/{runId}/steps/{nodeId}/calls`."""
 
 from collections.abc import Mapping
 from typing import Any, Final

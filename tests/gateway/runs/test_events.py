@@ -160,10 +160,10 @@ async def test_an_idle_stream_shows_that_it_lives(ada: Caller) -> None:
     async with stream_run(ada, run_id) as events:
         reading = asyncio.create_task(events.rest())
 
-        async def beaten() -> bool:
+        async def has_heartbeats() -> bool:
             return events.comments >= 2
 
-        await eventually(beaten, what="two heartbeats")
+        await eventually(has_heartbeats, what="two heartbeats")
         await decide(ada, run_id)
         assert (await reading)[-1].topic == "run.completed"
 

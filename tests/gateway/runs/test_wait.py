@@ -6,12 +6,12 @@ from bus.watch import MOST_UNTAKEN, StreamWatch
 from commands.aggregates import RUN
 from commands.repository import Streams
 from gateway.runs.wait import follow_run
-from tests.support.engine.harness import reviews, site
+from tests.support.engine.harness import open_harness, reviews
 from tests.support.graphs import graph
 
 
 async def test_a_wait_whose_time_is_up_gives_the_run_even_when_its_watch_was_overrun(database: str) -> None:
-    async with site(database) as here:
+    async with open_harness(database) as here:
         run_id = await here.begin(graph(reviews("d")))
         streams = Streams(here.log, most_cached=10)
         loaded = await streams.reload(RUN, run_id)

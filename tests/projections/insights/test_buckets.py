@@ -51,7 +51,7 @@ select grain, starts_at, kind, node, asset_version, key, sum(value::text::bigint
 
 
 async def skip_them(connection: psycopg.AsyncConnection, log: list[Recorded], skipped: dict[int, bool]) -> None:
-    """Have facts skipped by their positions, with the rest of the stream where that is said."""
+    """Skip facts by their positions, with the rest of the stream if requested."""
     await connection.execute("truncate skipped")
     for event in log:
         if event.position in skipped:

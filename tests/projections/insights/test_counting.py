@@ -1,4 +1,4 @@
-"""Which hour a fact counts in: its own, wherever in the calendar it is, and whatever was counted before."""
+"""The hour in which a fact counts: its own, at any date, and whatever was counted before."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -8,7 +8,7 @@ import pytest
 from domain.runs.facts import StepStarted
 from projections.insights.buckets import HOUR, compute_bucket_start, compute_hour
 from projections.insights.counting import Counting
-from projections.read_models.run_timeline import RunTimeline
+from projections.timelines.run_timeline import RunTimeline
 
 RUN = UUID(int=7)
 LAST = datetime.max.replace(tzinfo=UTC)

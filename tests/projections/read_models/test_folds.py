@@ -35,7 +35,7 @@ View = ProjectsView | WorkflowsView | AssetsView | RunsView
 
 
 class Kind(Struct, frozen=True):
-    """How one noun is folded by the domain, projected and read."""
+    """One noun: its fold in the domain, its projection and its view."""
 
     initial: Any
     evolve: Callable[[Any, Any], Any]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from domain.runs.facts import RunFact, RunRetried, RunStarted, StepReused, StepSkipped, StepStarted, Usage
 from domain.runs.run import Run, evolve
 from projections.read_models.run_steps import RunStepsProjection
-from projections.read_models.run_timeline import parse_usd_as_pico
+from projections.timelines.run_timeline import parse_usd_as_pico
 from store.log.records import Recorded
 from tests.support.projections.given import apply_facts, new_id, open_read_models
 from tests.support.projections.run_histories import PROMPT, WORKFLOW, cuts, mix_runs, number_run_facts, write_log

@@ -70,7 +70,7 @@ async def test_what_is_changed_behind_a_rebuild_is_not_quietly_missed(database: 
             )
         await execute_statement(harness, "delete from parked")
         await execute_statement(harness, "update checkpoints set revision = revision + 1")
-        with pytest.raises(RebuildRefused, match="what projects leaves out was changed behind rebuild 1"):
+        with pytest.raises(RebuildRefused, match="what projects excludes was changed behind rebuild 1"):
             await run_rebuild(database, create_projections("projects"), resume=True)
 
 

@@ -129,9 +129,9 @@ async def test_a_rebuild_is_not_begun_again_over_one_that_was_left(database: str
         with pytest.raises(asyncio.CancelledError):
             await run_rebuild(database, create_projections("runs", "tasks"), on_progress=_cancel)
         for names in ({"runs"}, {"tasks", "timers"}, set(PROJECTIONS)):
-            with pytest.raises(RebuildRefused, match="rebuild 1 of runs, tasks has not ended"):
+            with pytest.raises(RebuildRefused, match="rebuild 1 of runs, tasks is unfinished"):
                 await run_rebuild(database, create_projections(*names))
-        with pytest.raises(RebuildRefused, match="name just these to resume it"):
+        with pytest.raises(RebuildRefused, match="name exactly these to resume it"):
             await run_rebuild(database, create_projections("runs"), resume=True)
         assert (await run_rebuild(database, create_projections("timers"))).same
         assert (await run_rebuild(database, create_projections("tasks", "runs"), resume=True)).same

@@ -109,7 +109,7 @@ async def test_a_swap_waits_for_whoever_holds_the_tables_only_so_long_and_tries_
         async with await AsyncConnection.connect(database) as holder:
             await holder.execute("select count(*) from runs")
             bounds = RebuildSettings(swap_wait_ms=50, swap_tries=2, swap_pause_seconds=0.01)
-            with pytest.raises(RebuildRefused, match="could not be had in 2 tries"):
+            with pytest.raises(RebuildRefused, match="could not be locked in 2 tries"):
                 await run_rebuild(database, create_projections("runs"), bounds=bounds)
             await fold_to_head(harness)
         report = await run_rebuild(database, create_projections("runs"), resume=True)

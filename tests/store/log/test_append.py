@@ -166,9 +166,9 @@ async def test_an_id_of_a_command_that_conflicted_is_free(database: str) -> None
     async with open_log(database) as log:
         with pytest.raises(Conflict):
             await log.append(create_append(stream, 4, command_id=create_command_id()))
-        assert await log.repeated(b"key") is None
+        assert await log.find_repeated(b"key") is None
         require_accepted(await log.append(create_append(stream, 0, command_id=create_command_id())))
-        assert await log.repeated(b"key") is not None
+        assert await log.find_repeated(b"key") is not None
 
 
 async def test_a_caller_that_goes_away_before_its_command_is_sent_takes_it_along(database: str) -> None:
@@ -219,7 +219,7 @@ async def test_text_that_cannot_be_stored_fails_its_own_command(database: str, t
 @EVERY_POSTGRES
 @pytest.mark.parametrize("guilty", [0, 6, 19])
 async def test_a_command_that_the_database_refuses_fails_alone(database: str, guilty: int) -> None:
-    """What no check of ours foresaw, such as a rule that an operator added to the table."""
+    """For faults that no check foresees, such as a constraint that an operator added to the table."""
     streams = [uuid4() for _ in range(20)]
     with psycopg.connect(database) as connection:
         connection.execute(f"alter table events add check (originator_id <> '{streams[guilty]}')".encode())

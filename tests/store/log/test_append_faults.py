@@ -80,7 +80,7 @@ async def test_a_connection_killed_during_a_batch_leaves_what_was_sent_unknown_a
 
 async def test_while_the_log_is_not_reached_callers_are_refused_at_once_and_not_queued(database: str) -> None:
     log = Log(database, StoreSettings())
-    async with log.opened():
+    async with log.open_readers():
         with pytest.raises(Unavailable, match="not connected yet"):
             await log.append(create_append(uuid4(), 0))
 
@@ -148,20 +148,20 @@ async def test_a_connection_that_dies_while_idle_costs_no_command_its_outcome(da
                 return new not in {None, old}
 
             await eventually(connected_anew, what="the appender has connected anew by itself")
-        await log.connected()
+        await log.wait_until_connected()
         require_accepted(await log.append(create_append(uuid4(), 0)))
 
 
 async def test_an_appender_that_dies_of_a_bug_fails_its_callers_at_once(database: str) -> None:
     log = Log(database, StoreSettings())
 
-    def broken(_: list[Recorded]) -> None:
+    def raise_fault(_: list[Recorded]) -> None:
         raise ZeroDivisionError
 
-    log.tell(broken)
-    async with log.opened():
+    log.tell(raise_fault)
+    async with log.open_readers():
         serving = asyncio.create_task(log.run())
-        await log.connected()
+        await log.wait_until_connected()
         async with await psycopg.AsyncConnection.connect(database) as holder:
             await holder.execute("select from log_head for update")
             committed = asyncio.create_task(log.append(create_append(uuid4(), 0)))
@@ -178,9 +178,9 @@ async def test_an_appender_that_dies_of_a_bug_fails_its_callers_at_once(database
 
 async def test_a_log_that_is_stopped_during_a_commit_says_that_the_outcome_is_unknown(database: str) -> None:
     log = Log(database, StoreSettings())
-    async with log.opened():
+    async with log.open_readers():
         serving = asyncio.create_task(log.run())
-        await log.connected()
+        await log.wait_until_connected()
         async with await psycopg.AsyncConnection.connect(database) as holder:
             await holder.execute("select from log_head for update")
             sent = asyncio.create_task(log.append(create_append(uuid4(), 0)))

@@ -1,4 +1,4 @@
-"""Which waiting commands may travel together."""
+"""Commands that may share a batch."""
 
 import asyncio
 from collections import deque

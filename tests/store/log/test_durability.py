@@ -42,7 +42,7 @@ async def test_every_unsafe_setting_is_named_at_once(own_postgres: PostgresForTe
     set_server(own_postgres, fsync="off", full_page_writes="off", synchronous_commit="off")
     await wait_until_shown(own_postgres, "synchronous_commit", "off")
     with pytest.raises(UnsafeDatabase, match=r"fsync, full_page_writes, synchronous_commit is off"):
-        async with Log(own_postgres.conninfo, StoreSettings()).opened():
+        async with Log(own_postgres.conninfo, StoreSettings()).open_readers():
             pass
 
 
@@ -60,9 +60,9 @@ async def test_a_setting_of_the_role_or_the_connection_counts_as_well(database: 
 async def test_a_server_that_comes_back_unsafe_gets_no_more_appends(own_postgres: PostgresForTests) -> None:
     await migrate(own_postgres.conninfo, ["store"])
     log = Log(own_postgres.conninfo, StoreSettings())
-    async with log.opened():
+    async with log.open_readers():
         serving = asyncio.create_task(log.run())
-        await log.connected()
+        await log.wait_until_connected()
         set_server(own_postgres, full_page_writes="off")
         await wait_until_shown(own_postgres, "full_page_writes", "off")
         await asyncio.to_thread(own_postgres.crash)

@@ -28,7 +28,7 @@ async def append(log: Log, count: int) -> None:
 
 
 async def rewind(database: str, position: int) -> None:
-    """Do to the log what a restore does."""
+    """Change the log as a restore does."""
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute(REWIND, (position, position))
 
@@ -112,9 +112,9 @@ async def test_a_log_that_grows_while_it_is_checked_was_not_rewound(database: st
 
 async def test_a_process_does_not_append_to_a_log_that_was_rewound_under_it(database: str) -> None:
     log = Log(database, StoreSettings())
-    async with log.opened():
+    async with log.open_readers():
         serving = asyncio.create_task(log.run())
-        await log.connected()
+        await log.wait_until_connected()
         await append(log, 3)
         await rewind(database, 1)
         async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:

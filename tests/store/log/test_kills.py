@@ -22,7 +22,7 @@ RECOVERY_SECONDS = 60
 
 
 class Ledger(Struct):
-    """What one client knows: the position of each of its commands, in order, and what it was told on the way."""
+    """The record of one client: the position of each of its commands, in order, and the errors it received."""
 
     stream: UUID
     with_ids: bool

@@ -153,10 +153,10 @@ async def test_a_field_that_a_newer_version_added_is_passed_over(database: str) 
 
 
 async def test_a_log_keeps_its_id_and_another_has_another(database: str) -> None:
-    async with Log(database, StoreSettings()).opened() as first:
+    async with Log(database, StoreSettings()).open_readers() as first:
         pass
-    async with Log(database, StoreSettings()).opened() as again:
+    async with Log(database, StoreSettings()).open_readers() as again:
         assert again == first
     change(database, "update log_head set log_id = gen_random_uuid()")
-    async with Log(database, StoreSettings()).opened() as restored:
+    async with Log(database, StoreSettings()).open_readers() as restored:
         assert restored != first

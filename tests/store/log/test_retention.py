@@ -1,4 +1,4 @@
-"""What the log forgets, and when."""
+"""Retention of command ids in the log."""
 
 import asyncio
 from datetime import timedelta
@@ -41,9 +41,9 @@ async def test_command_ids_are_kept_pruned_in_the_background(database: str) -> N
         await log.append(create_append(uuid4(), 0, command_id=CommandId(key=b"k", request_hash=b"r")))
         pruning = asyncio.create_task(keep_pruned(log.sessions, StoreSettings(command_ids_hours=1), at_most=2))
 
-        async def forgotten() -> bool:
-            return all([await log.repeated(bytes([n])) is None for n in range(5)])
+        async def is_forgotten() -> bool:
+            return all([await log.find_repeated(bytes([n])) is None for n in range(5)])
 
-        await eventually(forgotten, what="all ids past the retention are forgotten")
+        await eventually(is_forgotten, what="all ids past the retention are forgotten")
         pruning.cancel()
-        assert await log.repeated(b"k") is not None
+        assert await log.find_repeated(b"k") is not None

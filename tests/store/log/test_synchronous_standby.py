@@ -74,7 +74,7 @@ async def test_a_cancelled_wait_for_the_standby_is_an_unknown_outcome_and_a_repe
             await first
         # It is committed here, and may be lost in a failover: a repeat is not answered from what can be read.
         with pytest.raises(OutcomeUnknown, match="did not confirm"):
-            await log.repeated(command_id.key)
+            await log.find_repeated(command_id.key)
         standby.send(signal.SIGCONT)
         repeated = await log.append(command)
         assert isinstance(repeated, Repeated)

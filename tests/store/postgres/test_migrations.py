@@ -46,7 +46,7 @@ async def test_an_empty_database_is_brought_up_once(empty_database: str) -> None
 
 async def test_a_database_that_was_never_migrated_is_refused_with_the_command_to_run(empty_database: str) -> None:
     with pytest.raises(UnsafeDatabase, match="lacks migration 1 of store: run `callsheet migrate`"):
-        async with Log(empty_database, StoreSettings()).opened():
+        async with Log(empty_database, StoreSettings()).open_readers():
             pass
 
 

@@ -15,7 +15,7 @@ NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class Stage(StrEnum):
-    """Where the first connection is broken off."""
+    """Point at which the first connection is broken."""
 
     ACCEPTED = "accepted"
     INTRODUCED = "introduced"
@@ -27,7 +27,7 @@ class Stage(StrEnum):
 
 
 class Ending(StrEnum):
-    """How the connection is broken off."""
+    """Way in which the connection is broken."""
 
     CLOSED = "closed"
     RESET = "reset"
@@ -53,7 +53,7 @@ class BreakingNats:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Return the URL."""
         return f"nats://127.0.0.1:{self._port}"
 
     @asynccontextmanager

@@ -46,7 +46,7 @@ class HasUrl(Protocol):
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Return the URL."""
         ...
 
 
@@ -76,10 +76,12 @@ class Process:
     async def wait_for(self, position: int) -> None:
         """Wait until all up to a position has come."""
 
-        async def came() -> bool:
+        async def has_received() -> bool:
             return bool(self.received) and self.received[-1].position >= position
 
-        await eventually(came, what=f"position {position} comes over the bus; the feed is at {self.feed.through}")
+        await eventually(
+            has_received, what=f"position {position} comes over the bus; the feed is at {self.feed.through}"
+        )
 
     @property
     def relay(self) -> Relay:

@@ -1,4 +1,4 @@
-"""What the tests of the operators' commands have in common: a migrated database with facts, and the commands."""
+"""Shared by the tests of operator commands: a migrated database with facts, and the commands."""
 
 import asyncio
 import json

@@ -25,7 +25,7 @@ class Started:
     """A process that is ready, and where it serves and is administered, if it is."""
 
     def __init__(self, process: subprocess.Popen[str], ready: dict[str, Any]) -> None:
-        """Take what it said when it was ready, and keep reading, so that it never waits for us."""
+        """Keep the line that it printed when ready, and continue to read its output, so that it never blocks."""
         self.process = process
         self.url: str | None = ready.get("url")
         self.admin: str | None = ready.get("admin")
@@ -84,7 +84,7 @@ def _ready(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 @contextmanager
 def gateway(serving: Started, directory: Path) -> Generator["Gateway"]:
-    """Be a client that the gateway lets in, for as long as the block lasts."""
+    """Yield a client with a valid token for the gateway."""
     made = Gateway(serving, directory)
     with made.client:
         yield made
@@ -94,7 +94,7 @@ class Gateway:
     """A client of a gateway, and the position of the last thing that it did."""
 
     def __init__(self, serving: Started, directory: Path) -> None:
-        """Make it; `gateway` closes it too."""
+        """Create the client; `gateway` closes it too."""
         assert serving.url is not None
         token = sign_development_token(
             development_secret(directory).reveal().encode(),
@@ -115,7 +115,7 @@ class Gateway:
         return document
 
     def workflow(self, graph: dict[str, Any]) -> str:
-        """Make a workflow in a project of its own."""
+        """Create a workflow in a project of its own."""
         project = self.post("/v1/projects", {"name": "Launch"})
         return str(self.post(f"/v1/projects/{project['id']}/workflows", {"name": "Flow", **graph})["id"])
 

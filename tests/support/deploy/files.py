@@ -1,4 +1,4 @@
-"""What the files of deploy/ say, read as Docker and Kubernetes read them."""
+"""Files of deploy/, read as Docker and Kubernetes read them."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def load_manifests() -> list[Document]:
 
 
 class Image(Struct, frozen=True, kw_only=True):
-    """What the Dockerfile says of the image that it makes."""
+    """Properties of the image that the Dockerfile builds."""
 
     bases: list[str]
     environment: dict[str, str]

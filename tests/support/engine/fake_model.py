@@ -1,4 +1,4 @@
-"""The gate: a model of the tests that can be held back, that has moods, and whose calls are counted."""
+"""A fake model: its answers can be held back, it fails on request, and it counts its calls."""
 
 import asyncio
 from collections import Counter
@@ -12,7 +12,7 @@ from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
 
 PRICES = {
     name: Priced(model=name, price=ModelPrice(input_usd="100", output_usd="1000"))
-    for name in ("gate/moody", "gate/clumsy", "gate/counting")
+    for name in ("fake/moody", "fake/clumsy", "fake/counting")
 }
 
 
@@ -22,13 +22,13 @@ def write_clumsy_json(call: int) -> str:
 
 @dataclass
 class FakeModel:
-    """A model. `gate/free` answers at once, `gate/held` once it is let go, `gate/moody` after two failures.
+    """A model. `fake/free` answers at once, `fake/held` when `open` is set, `fake/moody` after two failures.
 
-    `gate/counting` is held too, and says when it is aborted what it had counted.
+    `fake/counting` is held too, and reports its usage when it is aborted.
 
-    `gate/clumsy` writes JSON of the number of its call, first in words and then as a text.
+    `fake/clumsy` answers with the number of its call as JSON, but first in words and then as a string.
 
-    `calls` counts the calls by prompt, `tokens` gathers the idempotency tokens that came with them.
+    `calls` counts the calls by prompt, `tokens` collects the idempotency tokens that came with them.
     """
 
     calls: Counter[str] = field(default_factory=Counter[str])
@@ -43,7 +43,7 @@ class FakeModel:
         self.calls[request.prompt] += 1
         self.tokens.setdefault(request.prompt, set()).add(request.idempotency_token)
         call = self.calls[request.prompt]
-        usage = Usage(model=f"gate/{request.model}", input_tokens=1, output_tokens=call, latency_ms=0.0)
+        usage = Usage(model=f"fake/{request.model}", input_tokens=1, output_tokens=call, latency_ms=0.0)
         if request.model == "held":
             await self._wait_until_open(request.prompt)
         if request.model == "counting":
@@ -65,4 +65,4 @@ class FakeModel:
             raise
 
     async def close(self) -> None:
-        """Do nothing: there are no connections."""
+        """Return at once: there are no connections."""

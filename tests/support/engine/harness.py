@@ -1,4 +1,4 @@
-"""Engines on a real log: processes with a log, a feed, a handler and engines, and a model that can be held back."""
+"""Engines on a real log: a harness of log, feed, handler and engines, with a fake model that can be held back."""
 
 import asyncio
 from collections import Counter
@@ -83,8 +83,8 @@ class HeldContents:
 
 
 def asks(node_id: str, model: str = "free", **fields: Any) -> Json:  # noqa: ANN401  # JSON
-    """Give a prompt node that asks the gate for its own id."""
-    return node(node_id, kind="prompt", config={"model": f"gate/{model}", "template": node_id}, **fields)
+    """Return a prompt node that asks the fake model for its own id."""
+    return node(node_id, kind="prompt", config={"model": f"fake/{model}", "template": node_id}, **fields)
 
 
 def reviews(node_id: str, **config: Any) -> Json:  # noqa: ANN401  # JSON
@@ -96,13 +96,13 @@ def _no_deltas(_call: StepCall) -> Callable[[str], None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Site(Process):
+class Harness(Process):
     """A process that handles commands and can have engines."""
 
     database: str
     feed: Feed
     models: ReadModels
-    gate: FakeModel
+    fake_model: FakeModel
     contents: HeldContents
     slow: Evaluator
     http: HttpSteps | None = None
@@ -111,7 +111,7 @@ class Site(Process):
     def executors(self) -> Executors:
         return Executors(
             prompts=Prompts(
-                providers=Providers({"gate": ConfiguredProvider(provider=self.gate)}),
+                providers=Providers({"fake": ConfiguredProvider(provider=self.fake_model)}),
                 prompt_assets=PromptAssetTexts(self.log, self.contents, most_kept=10),
                 on_delta=_no_deltas,
                 attachments=Attachments(MediaStore(self.contents), 100_000),
@@ -176,7 +176,7 @@ class Site(Process):
         )
 
     @asynccontextmanager
-    async def engaged(
+    async def run_engine(
         self,
         name: str = "first",
         active_runs: int = 100,
@@ -185,7 +185,7 @@ class Site(Process):
         failpoint: FailPointHook = noop,
         ending_runs: int = 100,
     ) -> AsyncGenerator[Engine]:
-        """Have an engine for as long as the block lasts; at its end it is cancelled wherever it is."""
+        """Run an engine until the end of the block, where it is cancelled at whatever point it is."""
         engine = self.engine(name, active_runs, timers, heartbeat_seconds, failpoint, ending_runs)
         async with run_in_background(engine.run()):
             yield engine
@@ -212,49 +212,49 @@ class Site(Process):
         await self.does(decision, workspace=workspace)
 
     async def run(self, run: UUID) -> Run:
-        """Give a run as the log tells it."""
+        """Return a run folded from the log."""
         state = RUN.initial
-        for one in await self.facts(run):
-            state = RUN.evolve(state, one.fact)
+        for event in await self.facts(run):
+            state = RUN.evolve(state, event.fact)
         return state
 
-    async def of(self, run: UUID) -> list[Fact]:
-        return [one.fact for one in await self.facts(run)]
+    async def list_facts(self, run: UUID) -> list[Fact]:
+        return [event.fact for event in await self.facts(run)]
 
-    async def until(self, run: UUID, holds: Callable[[Run], bool], what: str) -> Run:
-        """Wait until a run is as said, and give it."""
+    async def wait_until(self, run: UUID, holds: Callable[[Run], bool], what: str) -> Run:
+        """Wait until a run satisfies a condition, and return it."""
 
-        async def held() -> bool:
+        async def is_reached() -> bool:
             return holds(await self.run(run))
 
-        await eventually(held, what=f"the run {what}", seconds=PATIENCE_SECONDS)
+        await eventually(is_reached, what=f"the run {what}", seconds=PATIENCE_SECONDS)
         return await self.run(run)
 
-    async def ended(self, run: UUID, status: RunStatus = RunStatus.COMPLETED) -> Run:
-        ended = await self.until(run, lambda state: state.has_ended, "has ended")
+    async def wait_until_ended(self, run: UUID, status: RunStatus = RunStatus.COMPLETED) -> Run:
+        ended = await self.wait_until(run, lambda state: state.has_ended, "has ended")
         assert ended.status is status, ended.error
         return ended
 
-    async def step(self, run: UUID, step: str, status: StepStatus) -> Run:
-        return await self.until(
+    async def wait_for_step(self, run: UUID, step: str, status: StepStatus) -> Run:
+        return await self.wait_until(
             run, lambda state: step in state.steps and state.steps[step].status is status, f"has {step} {status}"
         )
 
-    async def read_models_know(self) -> None:
-        """Wait until the read models have all that the log has: it is taken over from there, and heard no more."""
+    async def wait_for_read_models(self) -> None:
+        """Wait until the read models have folded the whole log: takeover reads them, and facts are not repeated."""
         head, _ = await self.log.head()
         runs, timers = RunsView(self.models), TimersView(self.models)
 
-        async def known() -> bool:
+        async def is_caught_up() -> bool:
             return min(await runs.position(), await timers.position()) >= head
 
-        await eventually(known, what="the runs and timers are known", seconds=PATIENCE_SECONDS)
+        await eventually(is_caught_up, what="the runs and timers are known", seconds=PATIENCE_SECONDS)
 
-    async def asked(self, prompt: str, times: int = 1) -> None:
-        """Wait until the model has been asked so many times for a prompt."""
+    async def wait_until_called(self, prompt: str, times: int = 1) -> None:
+        """Wait until the model has been called a number of times with a prompt."""
 
         async def holds() -> bool:
-            return self.gate.calls[prompt] >= times
+            return self.fake_model.calls[prompt] >= times
 
         await eventually(holds, what=f"{prompt} is asked {times} times", seconds=PATIENCE_SECONDS)
 
@@ -275,10 +275,10 @@ def check_history(facts: list[Fact]) -> None:
 
 
 @asynccontextmanager
-async def site(
-    database: str, gate: FakeModel | None = None, bounds: StoreSettings | None = None
-) -> AsyncGenerator[Site]:
-    """Give a process on a log, with the read model of runs."""
+async def open_harness(
+    database: str, fake_model: FakeModel | None = None, bounds: StoreSettings | None = None
+) -> AsyncGenerator[Harness]:
+    """Yield a harness on a log, with the read models of runs and timers."""
     await migrate(database, ["store", "engine", "projections"])
     models = ReadModels(database, ProjectionSettings())
     async with open_log(database, bounds) as log, models.open(), open_evaluator() as slow:
@@ -294,14 +294,14 @@ async def site(
         async with run_in_background(feed.run()), run_in_background(worker.run()):
             contents = HeldContents(PostgresContents(log.sessions), asyncio.Event())
             contents.open.set()
-            yield Site(
+            yield Harness(
                 log=log,
                 streams=streams,
                 handler=Handler(log, streams, now, PRICES),
                 database=database,
                 feed=feed,
                 models=models,
-                gate=gate or FakeModel(),
+                fake_model=fake_model or FakeModel(),
                 contents=contents,
                 slow=slow,
             )

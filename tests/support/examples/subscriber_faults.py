@@ -39,13 +39,13 @@ async def wait_for_delivery(server: NatsForTests, name: str, *, more_than: int =
     """Wait until more than `more_than` messages were delivered. Return how many."""
     found = 0
 
-    async def came() -> bool:
+    async def has_arrived() -> bool:
         nonlocal found
         info = await read_consumer(server, name)
         found = info.delivered.consumer_seq if info is not None and info.delivered is not None else 0
         return found > more_than
 
-    await eventually(came, what="messages are delivered")
+    await eventually(has_arrived, what="messages are delivered")
     return found
 
 

@@ -67,7 +67,7 @@ async def _serving(conninfo: str, settings: Settings, process_parts: Parts) -> A
         await asyncio.wait({ready, beside, running}, return_when=asyncio.FIRST_COMPLETED)
         served = asyncio.create_task(server.serve(sockets=[listening]))
         try:
-            connected = asyncio.create_task(core.log.connected())
+            connected = asyncio.create_task(core.log.wait_until_connected())
             await asyncio.wait({connected, running}, return_when=asyncio.FIRST_COMPLETED)
             if running.done():
                 running.result()

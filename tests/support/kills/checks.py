@@ -1,4 +1,4 @@
-"""What must hold of a log and of the model server's ledger, however often engines were killed."""
+"""Checks of a log and of the model server's ledger, however often engines were killed."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable

@@ -44,7 +44,7 @@ def create_killer(text: str, number: signal.Signals = signal.SIGKILL) -> Callabl
 
 
 async def main() -> None:
-    """Be an engine until told to stop, or until the point."""
+    """Run an engine until SIGTERM, or until the failpoint."""
     settings = load_settings(os.environ)
     configure_logging(settings.log.level, settings.log.renderer)
     conninfo = settings.data.database_url

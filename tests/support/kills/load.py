@@ -44,9 +44,9 @@ class Load:
 
 
 async def kill(here: Environment, point: str, kills: int, more: Callable[[], Awaitable[None]]) -> None:
-    """Have engines come to a point and die there, one for another, until so many are dead; `more` gives them work.
+    """Kill engines at a failpoint, each replaced by another, until a number of them are dead; `more` creates work.
 
-    One that is left of an earlier point may die in the meantime, but of that point, and does not count.
+    An engine of an earlier failpoint may die meanwhile, but at that one, and does not count.
     """
     random = Random(kills)  # noqa: S311  # which time at the point is the last one
     enough = here.count_killed_at(point) + kills

@@ -21,7 +21,7 @@ STOP_VARIABLE: Final = "STOP_AT"
 
 
 async def main() -> None:
-    """Be a worker of all projections until told to stop, or until the point."""
+    """Run a worker of all projections until SIGTERM, or until the failpoint."""
     settings = load_settings(os.environ)
     configure_logging(settings.log.level, settings.log.renderer)
     conninfo = settings.data.database_url

@@ -46,7 +46,7 @@ class AnthropicMessages:
     def last(self) -> bytes:
         return b'event: message_stop\ndata: {"type": "message_stop"}\n\n'
 
-    def thought(self, text: str, field: str) -> Json:
+    def format_thought(self, text: str, field: str) -> Json:
         delta = {"type": "thinking_delta", field or "thinking": text}
         return {"type": "content_block_delta", "index": 0, "delta": delta}
 

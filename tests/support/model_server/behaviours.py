@@ -1,4 +1,4 @@
-"""What the model server can be told to do, by name: as the model of a request, or beforehand at `/control`.
+"""Behaviours of the model server by name: chosen by the model of a request, or beforehand at `/control`.
 
 `echo` and every unknown name answer properly. `status-NNN` fails so, with the query of the name as headers and JSON
 error: `status-429?retry-after=7&code=rate_limit_exceeded`; `rejects?A,B` refuses requests with these parameters, and
@@ -74,9 +74,9 @@ async def _half(speech: ProtocolDialect, reply: Reply) -> None:
         await reply.event(speech.word(word))
 
 
-async def _cut(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
+async def _cut_stream(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await _half(speech, reply)
-    reply.cut()
+    reply.break_connection()
 
 
 async def _end_early(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
@@ -87,7 +87,7 @@ async def _end_early(speech: ProtocolDialect, _body: dict[str, Any], reply: Repl
 async def _cut_after_finish(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await _half(speech, reply)
     await reply.event(speech.finish("stop"))
-    reply.cut()
+    reply.break_connection()
 
 
 async def _silent(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
@@ -124,7 +124,7 @@ async def _odd_bytes(_speech: ProtocolDialect, _body: dict[str, Any], reply: Rep
     await reply.end_stream()
 
 
-async def _marked(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
+async def _send_byte_order_mark(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     """A byte order mark before the stream, an event that only says when to come back, and one without data."""
     await reply.open_stream()
     await reply.piece(b"\xef\xbb\xbfdata: " + msgspec.json.encode(speech.word("First ")) + b"\n\n")
@@ -144,7 +144,7 @@ async def _nothing(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply)
     await stream(speech, reply, [], "stop")
 
 
-async def _spent(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
+async def _exhaust_tokens(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await stream(speech, reply, [], "length")
 
 
@@ -189,21 +189,21 @@ async def _page(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -
     await reply.whole(200, "text/html", b"<html>Please sign in</html>")
 
 
-async def _compressed(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
+async def _compress_stream(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await reply.open_stream({"Content-Encoding": "gzip"})
     await reply.end_stream()
 
 
 async def _not_http(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await reply.send(b"220 mail.example.com ESMTP\r\n")
-    reply.cut()
+    reply.break_connection()
 
 
 async def _redirect(_speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await reply.json(307, {}, {"Location": "/v1/chat/completions"})
 
 
-async def _filtered(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
+async def _filter_content(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await stream(speech, reply, HALF, "refused")
 
 
@@ -214,7 +214,7 @@ async def _refuses(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply)
     await reply.end_stream()
 
 
-async def _truncated(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
+async def _truncate_answer(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply) -> None:
     await stream(speech, reply, HALF, "length")
 
 
@@ -232,20 +232,20 @@ async def _no_usage(speech: ProtocolDialect, _body: dict[str, Any], reply: Reply
 
 _BEHAVIOURS: dict[str, Callable[[ProtocolDialect, dict[str, Any], Reply], Awaitable[None]]] = {
     "broken-json": _broken_json,
-    "compressed": _compressed,
-    "cut": _cut,
+    "compressed": _compress_stream,
+    "cut": _cut_stream,
     "cut-after-finish": _cut_after_finish,
     "done-alone": _done_alone,
     "drip": _drip,
     "slow": _slow,
     "end-early": _end_early,
     "error-in-stream": _error_in_stream,
-    "filtered": _filtered,
+    "filtered": _filter_content,
     "giant-answer": _giant_answer,
     "giant-error": _giant_error,
     "giant-line": _giant_line,
     "half-pairs": _half_pairs,
-    "marked": _marked,
+    "marked": _send_byte_order_mark,
     "no-usage": _no_usage,
     "not-http": _not_http,
     "nothing": _nothing,
@@ -255,8 +255,8 @@ _BEHAVIOURS: dict[str, Callable[[ProtocolDialect, dict[str, Any], Reply], Awaita
     "redirect": _redirect,
     "refuses": _refuses,
     "silent": _silent,
-    "spent": _spent,
+    "spent": _exhaust_tokens,
     "stall": _stall,
     "tool": _tool,
-    "truncated": _truncated,
+    "truncated": _truncate_answer,
 }

@@ -103,7 +103,7 @@ async def _cut_text(speech: ProtocolDialect, said: str, reply: Reply) -> None:
 async def _thinks(speech: ProtocolDialect, said: str, reply: Reply) -> None:
     """Reasoning in its own field, whose name may follow the `?`, before the answer."""
     await reply.open_stream()
-    thoughts = [speech.thought(thought, said) for thought in ("Let me ", "think.")]
+    thoughts = [speech.format_thought(thought, said) for thought in ("Let me ", "think.")]
     for event in [*speech.beginning(), *thoughts, *map(speech.word, HALF), *speech.ending("stop", 5)]:
         await reply.event(event)
     await reply.piece(speech.last())

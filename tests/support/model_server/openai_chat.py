@@ -48,7 +48,7 @@ class OpenAiChat:
     def last(self) -> bytes:
         return b"data: [DONE]\n\n"
 
-    def thought(self, text: str, field: str) -> Json:
+    def format_thought(self, text: str, field: str) -> Json:
         return chunk(None, **{field or "reasoning_content": text})
 
     def null(self) -> Json:

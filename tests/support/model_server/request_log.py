@@ -38,7 +38,7 @@ class Reply:
     """The answer to one request, in as many pieces as the behaviour likes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take both ends of the connection."""
+        """Create it over both ends of the connection."""
         self._reader = reader
         self._writer = writer
 
@@ -73,7 +73,7 @@ class Reply:
         """End the stream as a whole one."""
         await self.send(b"0\r\n\r\n")
 
-    def cut(self) -> None:
+    def break_connection(self) -> None:
         """Break the connection, in the middle of whatever is being sent."""
         self._writer.transport.abort()
 

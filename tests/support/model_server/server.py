@@ -33,7 +33,7 @@ class ModelServer:
     """`with ModelServer() as server`: then `server.base_url`, `server.calls` and `server.tell`."""
 
     def __init__(self) -> None:
-        """Make ready; `with` starts it."""
+        """Create the server; `with` starts it."""
         self.calls: list[Call] = []
         self.hung_up = threading.Event()
         self.connections = 0
@@ -57,7 +57,7 @@ class ModelServer:
         self._thread.join(10)
 
     def script_behaviours(self, *behaviours: str) -> None:
-        """Say how the next calls go, one each."""
+        """Set the behaviours of the next calls, one each."""
         self._scripted.extend(behaviours)
 
     async def serve(self, on_ready: Callable[[], None]) -> None:

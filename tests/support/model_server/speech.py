@@ -19,7 +19,7 @@ class ProtocolDialect(Protocol):
         ...
 
     def beginning(self) -> list[Json]:
-        """What comes before the first word."""
+        """Yield the events before the first word."""
         ...
 
     def word(self, text: str) -> Json: ...
@@ -36,7 +36,7 @@ class ProtocolDialect(Protocol):
         """The event after which nothing follows."""
         ...
 
-    def thought(self, text: str, field: str) -> Json:
+    def format_thought(self, text: str, field: str) -> Json:
         """A piece of the reasoning before the answer; `field` may name another field for it than the usual one."""
         ...
 

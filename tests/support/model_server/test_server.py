@@ -42,4 +42,6 @@ def test_as_a_program_it_says_where_it_is_and_gives_its_ledger() -> None:
         call(base_url, token="token-1")  # noqa: S106  # no secret
         ledger = msgspec.json.decode(httpx2.get(f"{base_url.removesuffix('/v1')}/ledger").content, type=list[Call])
         program.kill()
-    assert [(one.protocol, one.behaviour, one.idempotency_token) for one in ledger] == [("openai", "echo", "token-1")]
+    assert [(request.protocol, request.behaviour, request.idempotency_token) for request in ledger] == [
+        ("openai", "echo", "token-1")
+    ]

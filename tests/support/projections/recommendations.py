@@ -28,7 +28,7 @@ from projections.insights.buckets import HOUR, compute_bucket_start
 from projections.insights.counting import Counting
 from projections.insights.figures import Bucket, Figures, Window
 from projections.insights.recommendations.recommendation import Recommendation, Rule, RuleInput, Thresholds
-from projections.read_models.run_timeline import NodeInfo, RunTimeline
+from projections.timelines.run_timeline import NodeInfo, RunTimeline
 from tests.support.projections.given import new_id
 
 WORKFLOW: Final = UUID("0192f000-0000-7000-8000-00000000f10e")

@@ -33,14 +33,14 @@ class SetPoison(Struct, frozen=True):
 
 
 class RetryWorkspace(Struct, frozen=True):
-    """Somebody retries a workspace; it may be interrupted before a page, or with its rows written."""
+    """An operator retries a workspace; the retry may be interrupted before a page, or with its rows written."""
 
     workspace: int
     interrupted: str | None
 
 
 class SkipParked(Struct, frozen=True):
-    """Somebody skips what a workspace is parked at, or nothing where it is not."""
+    """An operator skips the fact at which a workspace is parked, if it is."""
 
     workspace: int
     rest: bool

@@ -57,7 +57,7 @@ class PostgresCopy:
         self._run("pg_ctl", "start", *where, "--wait", f"--timeout={SECONDS_MAX}")
 
     def promote(self) -> None:
-        """Make a standby the primary."""
+        """Promote a standby to the primary."""
         self._run("pg_ctl", "promote", f"--pgdata={self.data}", "--wait", f"--timeout={SECONDS_MAX}")
 
     def send(self, number: signal.Signals) -> None:

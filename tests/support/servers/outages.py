@@ -31,7 +31,7 @@ END: Final = "select pg_terminate_backend(pid) from pg_stat_activity where usena
 
 
 class Kind(StrEnum):
-    """How the database is away."""
+    """Kind of an outage of the database."""
 
     READ_ONLY = "read-only"
     """Writes are refused, as on a managed server whose disk is full."""

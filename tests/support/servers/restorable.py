@@ -34,7 +34,7 @@ class RestorablePostgres:
         self._server.start()
 
     def back_up(self) -> None:
-        """Take a base backup of the running server."""
+        """Create a base backup of the running server."""
         self._programs.make_private(self.backup)
         source = make_conninfo(self.conninfo, dbname="postgres")
         done = self._programs.run(

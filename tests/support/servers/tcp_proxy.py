@@ -37,7 +37,7 @@ class TcpProxy:
         self._loop.call(self._silence())
 
     def restore(self) -> None:
-        """Let new connections through; those from before a silent cut stay dead, as a router has forgotten them."""
+        """Allow new connections; those from before a silent cut stay dead, as a router has forgotten them."""
         self._loop.call(self._restore())
 
     async def _reset(self) -> None:

@@ -71,7 +71,7 @@ async def read_whole_log(log: Log) -> list[Recorded]:
 async def open_log(conninfo: str, bounds: StoreSettings | None = None) -> AsyncGenerator[Log]:
     """Open a log that serves appends during the block."""
     log = Log(conninfo, bounds or StoreSettings())
-    async with log.opened():
+    async with log.open_readers():
         serving = asyncio.create_task(log.run())
         try:
             await wait_until_served(log, serving)
@@ -84,7 +84,7 @@ async def open_log(conninfo: str, bounds: StoreSettings | None = None) -> AsyncG
 
 async def wait_until_served(log: Log, serving: asyncio.Task[None]) -> None:
     """Wait until appends are served; raises what ended the serving."""
-    connected = asyncio.create_task(log.connected())
+    connected = asyncio.create_task(log.wait_until_connected())
     await asyncio.wait({connected, serving}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         connected.cancel()

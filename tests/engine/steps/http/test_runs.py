@@ -14,7 +14,7 @@ from engine.egress.guard import Guard
 from engine.settings import OutgoingSettings
 from engine.steps.http.secrets import HttpSecret
 from engine.steps.http.step import HttpSteps
-from tests.support.engine.harness import site
+from tests.support.engine.harness import open_harness
 from tests.support.engine.workers import create_evaluator
 from tests.support.graphs import graph, node
 from tests.support.servers.web import WebServer
@@ -32,23 +32,23 @@ async def test_a_secret_is_in_no_fact_no_log_line_and_no_error(database: str, ca
     )
     headers = {"Authorization": "Bearer {{ secrets.token }}", "X-Token": "{{ secrets.token }}"}
     with WebServer() as server:
-        async with site(database) as plain:
-            here = replace(plain, http=steps)
-            async with here.engaged():
-                good = await here.begin(
+        async with open_harness(database) as plain:
+            harness = replace(plain, http=steps)
+            async with harness.run_engine():
+                good = await harness.begin(
                     graph(
                         node(kind="http", config={"url": server.url("/echo?{{ secrets.token }}"), "headers": headers})
                     )
                 )
-                bad = await here.begin(
+                bad = await harness.begin(
                     graph(node(kind="http", config={"url": server.url("/status/400"), "headers": headers}))
                 )
-                ended = await here.ended(good)
-                await here.ended(bad, RunStatus.FAILED)
-                facts = [*await here.of(good), *await here.of(bad)]
+                ended = await harness.wait_until_ended(good)
+                await harness.wait_until_ended(bad, RunStatus.FAILED)
+                facts = [*await harness.list_facts(good), *await harness.list_facts(bad)]
         await steps.close()
     assert len(server.heard) == 2
-    assert all(one.headers["x-token"] == SECRET for one in server.heard)
+    assert all(request.headers["x-token"] == SECRET for request in server.heard)
     assert ended.outputs["a"].value["body"]["headers"]["x-token"] == "…"  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]  # JSON
     assert SECRET not in msgspec.json.encode(facts).decode()
     assert SECRET not in caplog.text
@@ -60,12 +60,14 @@ async def test_a_failing_server_is_called_again_with_the_same_token(database: st
     )
     retry = {"max_attempts": 3, "backoff": {"initial_seconds": 0.01}, "retry_on": ["unavailable"]}
     with WebServer() as server:
-        async with site(database) as plain:
-            here = replace(plain, http=steps)
-            async with here.engaged():
-                run = await here.begin(graph(node(kind="http", config={"url": server.url("/status/500")}, retry=retry)))
-                await here.ended(run, RunStatus.FAILED)
-                faults = [fact for fact in await here.of(run) if isinstance(fact, StepFailed)]
+        async with open_harness(database) as plain:
+            harness = replace(plain, http=steps)
+            async with harness.run_engine():
+                run = await harness.begin(
+                    graph(node(kind="http", config={"url": server.url("/status/500")}, retry=retry))
+                )
+                await harness.wait_until_ended(run, RunStatus.FAILED)
+                faults = [fact for fact in await harness.list_facts(run) if isinstance(fact, StepFailed)]
         await steps.close()
     assert [fault.error.error_class for fault in faults] == [ErrorClass.UNAVAILABLE] * 3
-    assert {one.headers["idempotency-key"] for one in server.heard} == {f"{run}.a"}
+    assert {request.headers["idempotency-key"] for request in server.heard} == {f"{run}.a"}

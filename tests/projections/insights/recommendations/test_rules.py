@@ -63,7 +63,7 @@ def test_another_attempt_is_advised_only_where_it_may_end_otherwise() -> None:
     assert "retry that class" in timeouts.suggested_action
     (expressions,) = apply_rule(failing_step, [create_failed_run(NOW, ErrorClass.EXPRESSION)] * 20)
     assert "retry" not in expressions.suggested_action
-    assert "mend what they have in common" in expressions.suggested_action
+    assert "fix their common cause" in expressions.suggested_action
 
 
 def test_a_step_that_seldom_fails_or_has_hardly_run_is_not() -> None:

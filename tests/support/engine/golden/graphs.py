@@ -1,4 +1,4 @@
-"""The graphs of the golden stories."""
+"""The graphs of the golden scenarios."""
 
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ PROMPTS: Final = graph(
         "score",
         kind="prompt",
         config={
-            "model": "gate/clumsy",
+            "model": "fake/clumsy",
             "template": "score",
             "output": {"format": "json", "schema": {"type": "object", "properties": {"n": {"type": "integer"}}}},
         },

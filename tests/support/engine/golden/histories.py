@@ -1,4 +1,4 @@
-"""Golden histories of runs: what was recorded of each, and what the schedule and the verbs make of it at every fact."""
+"""Golden histories of runs: the facts of each, and the results of the schedule and the verbs after every fact."""
 
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ HISTORIES: Final = Path(__file__).parents[3] / "golden" / "runs"
 
 
 class Due(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is due in a run after one of its facts: if it is taken over, by what settled last, and by the clock."""
+    """Steps due in a run after one of its facts: after a takeover, after the last settled step, and by the clock."""
 
     start: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
@@ -31,10 +31,10 @@ class Due(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Kept(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a run keeps when it is retried, and what a fork from each of its nodes takes over.
+    """Steps that a retry of a run keeps, and those that a fork from each of its nodes reuses.
 
-    `items_by_retry` are the steps whose finished items are kept, `outputs_by_retry` those whose outputs are; None in
-    histories that are older than that.
+    `items_by_retry` are the steps whose completed items are kept, `outputs_by_retry` those whose outputs are; None in
+    histories that are older than this.
     """
 
     by_retry: dict[str, tuple[int, ...]]
@@ -44,7 +44,7 @@ class Kept(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class History(Struct, frozen=True, kw_only=True):
-    """A run as it was stored: its graphs by version, its facts, and what they come to."""
+    """A run as it was stored: its graphs by version, its facts, and the results computed from them."""
 
     graphs: dict[str, dict[str, Any]]
     facts: list[dict[str, Any]]
@@ -54,12 +54,12 @@ class History(Struct, frozen=True, kw_only=True):
 
 
 def read_facts(history: History) -> list[RunFact]:
-    """Give the facts as the log would."""
+    """Return the facts as the log would."""
     return [decode_fact(1, fact["fact"], PLAIN_JSON, None, msgspec.json.encode(fact)) for fact in history.facts]  # pyright: ignore[reportReturnType]  # the facts of runs, and no others
 
 
-def due_in(graphs: dict[str, dict[str, Any]], facts: list[RunFact]) -> list[Due]:
-    """Give what is due after each fact."""
+def compute_due(graphs: dict[str, dict[str, Any]], facts: list[RunFact]) -> list[Due]:
+    """Return the steps due after each fact."""
     found: list[Due] = []
     run = Run()
     for fact in facts:
@@ -82,38 +82,38 @@ def due_in(graphs: dict[str, dict[str, Any]], facts: list[RunFact]) -> list[Due]
     return found
 
 
-def kept_of(graphs: dict[str, dict[str, Any]], run: Run) -> Kept:
-    """Give what the verbs would keep of a run."""
+def compute_kept(graphs: dict[str, dict[str, Any]], run: Run) -> Kept:
+    """Return the steps that the verbs would keep of a run."""
     graph = msgspec.convert(graphs[str(run.workflow_version)], Graph)
     by_retry, given = select_kept_by_retry(run), find_nodes_with_output(run)
     return Kept(
         by_retry=by_retry,
-        by_fork={one.id: select_kept_by_fork(graph, run, one.id) for one in graph.nodes},
+        by_fork={node.id: select_kept_by_fork(graph, run, node.id) for node in graph.nodes},
         items_by_retry=find_nodes_with_finished_items(run, (*by_retry, *given)),
         outputs_by_retry=given,
     )
 
 
-def recorded(graphs: dict[str, dict[str, Any]], facts: list[RunFact]) -> History:
-    """Give the history of a run for the corpus."""
+def build_history(graphs: dict[str, dict[str, Any]], facts: list[RunFact]) -> History:
+    """Return the history of a run for the corpus."""
     run = Run()
     for fact in facts:
         run = evolve(run, fact)
     return History(
         graphs=graphs,
         facts=[msgspec.json.decode(msgspec.json.encode(fact)) for fact in facts],
-        due=due_in(graphs, facts),
-        kept=kept_of(graphs, run),
+        due=compute_due(graphs, facts),
+        kept=compute_kept(graphs, run),
         state=msgspec.json.decode(msgspec.json.encode(run)),
     )
 
 
-def stored(name: str) -> History:
-    """Give a history of the corpus."""
+def load_history(name: str) -> History:
+    """Read a history of the corpus."""
     return msgspec.json.decode((HISTORIES / f"{name}.json").read_bytes(), type=History)
 
 
-def store(name: str, history: History) -> None:
+def store_history(name: str, history: History) -> None:
     """Add a history to the corpus; one that is there is never written again."""
     HISTORIES.mkdir(exist_ok=True)
     with (HISTORIES / f"{name}.json").open("xb") as file:

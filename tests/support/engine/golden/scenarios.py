@@ -1,4 +1,4 @@
-"""The stories that the golden corpus was recorded from, on real parts: every kind of step, every policy, every verb."""
+"""The scenarios of the golden corpus, on real parts: every kind of step, every policy, every verb."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -34,53 +34,53 @@ from tests.support.engine.golden.graphs import (
     SOON,
     picks,
 )
-from tests.support.engine.harness import Site, asks, reviews
+from tests.support.engine.harness import Harness, asks, reviews
 from tests.support.engine.workers import create_evaluator
 from tests.support.graphs import Json, edge, graph, node
 from tests.support.servers.web import WebServer
 from tests.support.waiting import eventually
 
-Story = Callable[[Site], Awaitable[UUID]]
+Scenario = Callable[[Harness], Awaitable[UUID]]
 
 
-async def ended(here: Site, run: UUID, attempt: int = 1) -> UUID:
-    await here.until(run, lambda state: state.attempt == attempt and state.has_ended, "has ended")
+async def wait_until_ended(harness: Harness, run: UUID, attempt: int = 1) -> UUID:
+    await harness.wait_until(run, lambda state: state.attempt == attempt and state.has_ended, "has ended")
     return run
 
 
-async def prompts(here: Site) -> UUID:
-    async with here.engaged():
-        return await ended(here, await here.begin(PROMPTS, BRIEF))
+async def prompts(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        return await wait_until_ended(harness, await harness.begin(PROMPTS, BRIEF))
 
 
-async def people(here: Site) -> UUID:
-    async with here.engaged():
-        run = await here.begin(PEOPLE, BRIEF)
-        await here.step(run, "late", StepStatus.COMPLETED)
-        await here.step(run, "nobody", StepStatus.FAILED)
-        await here.decide(run, "asked")
-        return await ended(here, run)
+async def people(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        run = await harness.begin(PEOPLE, BRIEF)
+        await harness.wait_for_step(run, "late", StepStatus.COMPLETED)
+        await harness.wait_for_step(run, "nobody", StepStatus.FAILED)
+        await harness.decide(run, "asked")
+        return await wait_until_ended(harness, run)
 
 
-async def waits_for_a_person(here: Site) -> UUID:
-    async with here.engaged():
-        run = await here.begin(graph(asks("a"), reviews("b"), edges=[edge("a", "b")]))
-        await here.step(run, "b", StepStatus.WAITING)
+async def waits_for_a_person(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        run = await harness.begin(graph(asks("a"), reviews("b"), edges=[edge("a", "b")]))
+        await harness.wait_for_step(run, "b", StepStatus.WAITING)
         return run
 
 
-async def policies(here: Site) -> UUID:
-    async with here.engaged():
-        return await ended(here, await here.begin(POLICIES))
+async def policies(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        return await wait_until_ended(harness, await harness.begin(POLICIES))
 
 
-async def delays(here: Site) -> UUID:
-    async with here.engaged():
-        return await ended(here, await here.begin(DELAYS, BRIEF))
+async def delays(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        return await wait_until_ended(harness, await harness.begin(DELAYS, BRIEF))
 
 
 @asynccontextmanager
-async def web(plain: Site) -> AsyncGenerator[tuple[Site, WebServer]]:
+async def web(plain: Harness) -> AsyncGenerator[tuple[Harness, WebServer]]:
     steps = HttpSteps(
         Guard(allowed=AllowList("127.0.0.1")), {}, OutgoingSettings(timeout_seconds=60), create_evaluator()
     )
@@ -89,8 +89,8 @@ async def web(plain: Site) -> AsyncGenerator[tuple[Site, WebServer]]:
     await steps.close()
 
 
-async def http(plain: Site) -> UUID:
-    async with web(plain) as (here, server), here.engaged():
+async def http(plain: Harness) -> UUID:
+    async with web(plain) as (harness, server), harness.run_engine():
         calls = graph(
             node("ok", kind="http", config={"url": server.url("/echo")}),
             node(
@@ -103,196 +103,208 @@ async def http(plain: Site) -> UUID:
             picks("end", "steps.ok.output.status"),
             edges=[edge("ok", "end"), edge("bad", "end")],
         )
-        return await ended(here, await here.begin(calls))
+        return await wait_until_ended(harness, await harness.begin(calls))
 
 
-async def family(here: Site, child: Json, parent: Callable[[UUID], Json]) -> UUID:
-    project = await here.project()
-    inner = await here.workflow(project, child)
-    return await here.start(await here.workflow(project, parent(inner)), BRIEF)
+async def family(harness: Harness, child: Json, parent: Callable[[UUID], Json]) -> UUID:
+    project = await harness.project()
+    inner = await harness.workflow(project, child)
+    return await harness.start(await harness.workflow(project, parent(inner)), BRIEF)
 
 
-async def map_completed(here: Site) -> UUID:
+async def map_completed(harness: Harness) -> UUID:
     nothing = {"items": "inputs.nothing || `[]`"}
-    async with here.engaged():
+    async with harness.run_engine():
         child = graph(asks("a"), picks("b", "inputs.item"))
-        run = await family(here, child, lambda inner: graph(maps(inner, concurrency=2), maps(inner, "none", **nothing)))
-        return await ended(here, run)
+        run = await family(
+            harness, child, lambda inner: graph(maps(inner, concurrency=2), maps(inner, "none", **nothing))
+        )
+        return await wait_until_ended(harness, run)
 
 
-async def map_failed(here: Site) -> UUID:
-    async with here.engaged():
-        return await ended(here, await family(here, ODD, lambda inner: graph(maps(inner, concurrency=1))))
-
-
-async def map_continued(here: Site) -> UUID:
-    async with here.engaged():
-        lenient: Json = {"on_item_failure": "continue", "most_failed_items": 3}
-        return await ended(here, await family(here, ODD, lambda inner: graph(maps(inner, **lenient))))
-
-
-async def map_retried(here: Site) -> UUID:
-    """Two items are done, and kept; the third fails twice."""
-    async with here.engaged():
-        run = await ended(here, await family(here, HARD, lambda inner: graph(maps(inner, concurrency=1))))
-        for attempt in (2, 3):
-            await here.does(RetryRun(target_id=run, user_id="ada"))
-            await ended(here, run, attempt)
-        return run
-
-
-async def map_tried_again(here: Site) -> UUID:
-    again = {"retry": {**SOON, "retry_on": ["child_failed"]}}
-    async with here.engaged():
-        return await ended(here, await family(here, HARD, lambda inner: graph({**maps(inner, concurrency=1), **again})))
-
-
-async def workflow_out_of_time(here: Site) -> UUID:
-    async with here.engaged():
-        child = graph(asks("a"), asks("b", "held"), edges=[edge("a", "b")])
-        return await ended(
-            here, await family(here, child, lambda inner: graph({**runs(inner), "timeout_seconds": 0.5}))
+async def map_failed(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        return await wait_until_ended(
+            harness, await family(harness, ODD, lambda inner: graph(maps(inner, concurrency=1)))
         )
 
 
-async def workflow_completed(here: Site) -> UUID:
-    async with here.engaged():
-        child = graph(asks("a"), picks("b", "inputs.brief"))
-        return await ended(here, await family(here, child, lambda inner: graph(runs(inner))))
+async def map_continued(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        lenient: Json = {"on_item_failure": "continue", "most_failed_items": 3}
+        return await wait_until_ended(harness, await family(harness, ODD, lambda inner: graph(maps(inner, **lenient))))
 
 
-async def workflow_failed(here: Site) -> UUID:
-    async with here.engaged():
-        return await ended(here, await family(here, graph(asks("a", "moody")), lambda inner: graph(runs(inner))))
-
-
-async def cancel(here: Site, run: UUID, attempt: int = 1) -> None:
-    await here.does(CancelRun(target_id=run, user_id="ada", reason="too late"))
-    await ended(here, run, attempt)
-
-
-async def cancelled_and_retried(here: Site) -> UUID:
-    async with here.engaged():
-        run = await here.begin(HELD)
-        await here.asked("b")
-        await cancel(here, run)
-        here.gate.open.set()
-        await here.does(RetryRun(target_id=run, user_id="ada"))
-        return await ended(here, run, 2)
-
-
-async def cancelled_while_queued(here: Site) -> UUID:
-    run = await here.begin(HELD)
-    await here.does(CancelRun(target_id=run, user_id="ada"))
-    async with here.engaged():
-        return await ended(here, run)
-
-
-async def map_cancelled(here: Site) -> UUID:
-    async with here.engaged():
-        run = await family(here, graph(asks("a", "held")), lambda inner: graph(maps(inner)))
-        await here.asked("a", times=3)
-        await cancel(here, run)
+async def map_retried(harness: Harness) -> UUID:
+    """Two items are done, and kept; the third fails twice."""
+    async with harness.run_engine():
+        run = await wait_until_ended(
+            harness, await family(harness, HARD, lambda inner: graph(maps(inner, concurrency=1)))
+        )
+        for attempt in (2, 3):
+            await harness.does(RetryRun(target_id=run, user_id="ada"))
+            await wait_until_ended(harness, run, attempt)
         return run
 
 
-async def failed(here: Site) -> UUID:
-    run = await here.begin(MOODY)
-    await here.until(run, lambda state: state.status is RunStatus.FAILED, "has failed")
+async def map_tried_again(harness: Harness) -> UUID:
+    again = {"retry": {**SOON, "retry_on": ["child_failed"]}}
+    async with harness.run_engine():
+        return await wait_until_ended(
+            harness, await family(harness, HARD, lambda inner: graph({**maps(inner, concurrency=1), **again}))
+        )
+
+
+async def workflow_out_of_time(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        child = graph(asks("a"), asks("b", "held"), edges=[edge("a", "b")])
+        return await wait_until_ended(
+            harness, await family(harness, child, lambda inner: graph({**runs(inner), "timeout_seconds": 0.5}))
+        )
+
+
+async def workflow_completed(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        child = graph(asks("a"), picks("b", "inputs.brief"))
+        return await wait_until_ended(harness, await family(harness, child, lambda inner: graph(runs(inner))))
+
+
+async def workflow_failed(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        return await wait_until_ended(
+            harness, await family(harness, graph(asks("a", "moody")), lambda inner: graph(runs(inner)))
+        )
+
+
+async def cancel(harness: Harness, run: UUID, attempt: int = 1) -> None:
+    await harness.does(CancelRun(target_id=run, user_id="ada", reason="too late"))
+    await wait_until_ended(harness, run, attempt)
+
+
+async def cancelled_and_retried(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        run = await harness.begin(HELD)
+        await harness.wait_until_called("b")
+        await cancel(harness, run)
+        harness.fake_model.open.set()
+        await harness.does(RetryRun(target_id=run, user_id="ada"))
+        return await wait_until_ended(harness, run, 2)
+
+
+async def cancelled_while_queued(harness: Harness) -> UUID:
+    run = await harness.begin(HELD)
+    await harness.does(CancelRun(target_id=run, user_id="ada"))
+    async with harness.run_engine():
+        return await wait_until_ended(harness, run)
+
+
+async def map_cancelled(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        run = await family(harness, graph(asks("a", "held")), lambda inner: graph(maps(inner)))
+        await harness.wait_until_called("a", times=3)
+        await cancel(harness, run)
+        return run
+
+
+async def fail_run(harness: Harness) -> UUID:
+    run = await harness.begin(MOODY)
+    await harness.wait_until(run, lambda state: state.status is RunStatus.FAILED, "has failed")
     return run
 
 
-async def failed_and_retried(here: Site) -> UUID:
-    async with here.engaged():
-        run = await failed(here)
+async def failed_and_retried(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        run = await fail_run(harness)
         for attempt in (2, 3):
-            await here.does(RetryRun(target_id=run, user_id="ada"))
-            await ended(here, run, attempt)
+            await harness.does(RetryRun(target_id=run, user_id="ada"))
+            await wait_until_ended(harness, run, attempt)
         return run
 
 
-async def retried_on_the_newest_graph(here: Site) -> UUID:
-    async with here.engaged():
-        run = await failed(here)
-        await here.does(ChangeWorkflow(target_id=(await here.run(run)).workflow_id, graph=NEWEST))
-        await here.does(RetryRun(target_id=run, user_id="ada", newest_graph=True))
-        return await ended(here, run, 2)
+async def retried_on_the_newest_graph(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        run = await fail_run(harness)
+        await harness.does(ChangeWorkflow(target_id=(await harness.run(run)).workflow_id, graph=NEWEST))
+        await harness.does(RetryRun(target_id=run, user_id="ada", newest_graph=True))
+        return await wait_until_ended(harness, run, 2)
 
 
-async def output_kept(here: Site) -> UUID:
+async def output_kept(harness: Harness) -> UUID:
     """A condition fails behind an answer, once more when the run is retried, and holds on the newest graph."""
 
     def raw(when: str) -> Json:
         return graph(asks("a"), asks("b"), edges=[edge("a", "b", when=when)])
 
-    async with here.engaged():
-        run = await ended(here, await here.begin(raw("steps.a.output.nope == 1")))
-        await here.does(RetryRun(target_id=run, user_id="ada"))
-        await ended(here, run, 2)
-        await here.does(ChangeWorkflow(target_id=(await here.run(run)).workflow_id, graph=raw("steps.a.output != ''")))
-        await here.does(RetryRun(target_id=run, user_id="ada", newest_graph=True))
-        return await ended(here, run, 3)
+    async with harness.run_engine():
+        run = await wait_until_ended(harness, await harness.begin(raw("steps.a.output.nope == 1")))
+        await harness.does(RetryRun(target_id=run, user_id="ada"))
+        await wait_until_ended(harness, run, 2)
+        await harness.does(
+            ChangeWorkflow(target_id=(await harness.run(run)).workflow_id, graph=raw("steps.a.output != ''"))
+        )
+        await harness.does(RetryRun(target_id=run, user_id="ada", newest_graph=True))
+        return await wait_until_ended(harness, run, 3)
 
 
-async def output_kept_and_failed(here: Site) -> UUID:
-    async with here.engaged():
+async def output_kept_and_failed(harness: Harness) -> UUID:
+    async with harness.run_engine():
         broken = graph(asks("a"), node("b"), edges=[edge("a", "b", when="steps.a.output.nope == 1")])
-        return await ended(here, await here.begin(broken))
+        return await wait_until_ended(harness, await harness.begin(broken))
 
 
-async def forked(here: Site) -> UUID:
-    async with here.engaged():
-        source = await here.begin(PROMPTS, BRIEF)
-        await ended(here, source)
+async def fork_run(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        source = await harness.begin(PROMPTS, BRIEF)
+        await wait_until_ended(harness, source)
         fork = new_id()
         inputs = Payload(value={**BRIEF, "channels": ["video"]})
-        await here.does(ForkRun(target_id=fork, source_id=source, node="page", inputs=inputs))
-        return await ended(here, fork)
+        await harness.does(ForkRun(target_id=fork, source_id=source, node="page", inputs=inputs))
+        return await wait_until_ended(harness, fork)
 
 
-async def taken_over(here: Site) -> UUID:
-    run = await here.begin(HELD)
-    async with here.engaged("first"):
-        await here.asked("b")
-    here.gate.open.set()
-    async with here.engaged("second"):
-        return await ended(here, run)
+async def taken_over(harness: Harness) -> UUID:
+    run = await harness.begin(HELD)
+    async with harness.run_engine("first"):
+        await harness.wait_until_called("b")
+    harness.fake_model.open.set()
+    async with harness.run_engine("second"):
+        return await wait_until_ended(harness, run)
 
 
-async def slow_call(here: Site) -> UUID:
+async def slow_call(harness: Harness) -> UUID:
     """A call is announced while it is under way, and answered after that."""
-    async with here.engaged():
-        run = await here.begin(graph(asks("a", "held")))
+    async with harness.run_engine():
+        run = await harness.begin(graph(asks("a", "held")))
 
         async def is_announced() -> bool:
-            return any(isinstance(fact, StepAsked) for fact in await here.of(run))
+            return any(isinstance(fact, StepAsked) for fact in await harness.list_facts(run))
 
         await eventually(is_announced, what="the call is announced", seconds=30)
-        here.gate.open.set()
-        return await ended(here, run)
+        harness.fake_model.open.set()
+        return await wait_until_ended(harness, run)
 
 
-async def signalled(here: Site) -> UUID:
-    async with here.engaged():
+async def signal_run(harness: Harness) -> UUID:
+    async with harness.run_engine():
         text = node("text", kind="compose", config={"template": "{{ steps.go.output.data }}"})
-        run = await here.begin(
+        run = await harness.begin(
             graph(node("go", kind="wait", config={"signal": "go"}), text, edges=[edge("go", "text")])
         )
-        await here.step(run, "go", StepStatus.WAITING)
-        await here.does(SendSignal(target_id=run, name="go", data=1, data_payload=Payload(value=1), user_id="ada"))
-        return await ended(here, run)
+        await harness.wait_for_step(run, "go", StepStatus.WAITING)
+        await harness.does(SendSignal(target_id=run, name="go", data=1, data_payload=Payload(value=1), user_id="ada"))
+        return await wait_until_ended(harness, run)
 
 
-async def repeated(here: Site) -> UUID:
-    async with here.engaged():
-        project = await here.project()
-        inner = await here.workflow(project, graph(node("n", config={"expression": "inputs.round"})))
+async def repeat_steps(harness: Harness) -> UUID:
+    async with harness.run_engine():
+        project = await harness.project()
+        inner = await harness.workflow(project, graph(node("n", config={"expression": "inputs.round"})))
         config = {"workflow_id": from_uuid("wf", inner), "until": "steps.n.output == 1", "most_rounds": 3}
-        outer = await here.workflow(project, graph(node("again", kind="repeat", config=config)))
-        return await ended(here, await here.start(outer))
+        outer = await harness.workflow(project, graph(node("again", kind="repeat", config=config)))
+        return await wait_until_ended(harness, await harness.start(outer))
 
 
-async def item_counted_late(here: Site) -> UUID:
+async def item_counted_late(harness: Harness) -> UUID:
     """A map fails, and what a cancelled item has taken by then is counted when that has ended."""
     picky = graph(
         node("pick", config={"expression": "inputs.item"}),
@@ -300,22 +312,29 @@ async def item_counted_late(here: Site) -> UUID:
         asks("bad", "moody"),
         edges=[edge("pick", "slow", when="inputs.item != 'bad'"), edge("pick", "bad", when="inputs.item == 'bad'")],
     )
-    async with here.engaged():
-        project = await here.project()
-        inner = await here.workflow(project, picky)
-        run = await here.start(await here.workflow(project, graph(maps(inner))), {"list": ["a", "bad"]})
+    async with harness.run_engine():
+        project = await harness.project()
+        inner = await harness.workflow(project, picky)
+        run = await harness.start(await harness.workflow(project, graph(maps(inner))), {"list": ["a", "bad"]})
 
         async def is_counted() -> bool:
-            return any(isinstance(fact, StepItemCounted) for fact in await here.of(run))
+            return any(isinstance(fact, StepItemCounted) for fact in await harness.list_facts(run))
 
         await eventually(is_counted, what="the cancelled item is counted", seconds=20)
         return run
 
 
-STORIES: Final[tuple[Story, ...]] = (
+NAMED_AS_THEIR_FILES: Final[tuple[Scenario, ...]] = (
     prompts, people, waits_for_a_person, policies, delays, http, map_completed, map_failed, map_continued,
     map_retried, map_tried_again, workflow_out_of_time,
     workflow_completed, workflow_failed, cancelled_and_retried, cancelled_while_queued, map_cancelled,
-    output_kept, output_kept_and_failed, failed_and_retried, retried_on_the_newest_graph, forked, taken_over, slow_call,
-    signalled, repeated, item_counted_late,
+    output_kept, output_kept_and_failed, failed_and_retried, retried_on_the_newest_graph, taken_over, slow_call,
+    item_counted_late,
 )  # fmt: skip
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "forked": fork_run,
+    "signalled": signal_run,
+    "repeated": repeat_steps,
+    **{scenario.__name__: scenario for scenario in NAMED_AS_THEIR_FILES},
+}
+"""The scenarios by the names of their golden files."""

@@ -1,11 +1,11 @@
-"""How rough a played run is: what may go wrong in it, and how late things come."""
+"""Faults of a simulated run: their probabilities, and the lag of timers."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Chances:
-    """How likely it is that something goes wrong: that an append fails, that the engine is lost after a turn."""
+class Faults:
+    """Probabilities of faults: `conflict` of an append, `loss` of the engine after a turn, `spurious` wake-ups."""
 
     conflict: float = 0.0
     loss: float = 0.0
@@ -15,4 +15,4 @@ class Chances:
     lag_seconds: int = 0
 
 
-CALM = Chances()
+NO_FAULTS = Faults()

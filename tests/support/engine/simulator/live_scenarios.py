@@ -1,4 +1,4 @@
-"""Random plots on real engines: a model that does what the plots say, and people who decide as they say."""
+"""Random graph cases on real engines: a model and people that behave as the cases say."""
 
 import asyncio
 import copy
@@ -16,88 +16,88 @@ from domain.runs.run import Run, RunStatus
 from engine.children.step_children import create_child_id
 from engine.providers.provider import ModelRequest, ModelResponse, ProviderFault
 from tests.support.engine.fake_model import FakeModel
-from tests.support.engine.harness import Site
-from tests.support.engine.simulator.laws import last_chapter
-from tests.support.engine.simulator.random_graphs import Behaviour, Plot
+from tests.support.engine.harness import Harness
+from tests.support.engine.simulator.laws import list_last_attempt
+from tests.support.engine.simulator.random_graphs import Behaviour, GraphCase
 from tests.support.graphs import Json
 
 DEADLINE_SECONDS = 1.0
-PLAYED_SECOND = 0.005
-"""How long a second of a plot lasts here."""
+SIMULATED_SECOND = 0.005
+"""Real seconds for one second of a graph case."""
 
 
 @dataclass(frozen=True)
-class Live:
-    """A run as the log has it, with what its plot says of it."""
+class LiveRun:
+    """A run as folded from the log, with its graph case."""
 
-    plot: Plot
+    graph_case: GraphCase
     run: Run
     facts: list[RunFact]
 
 
 @dataclass
-class PlotModel(FakeModel):
-    """A model that behaves as plots say; a prompt is the key of a plot and a node. `made` counts calls by token."""
+class GraphCaseModel(FakeModel):
+    """A model that behaves as graph cases say; a prompt names a case and a node. `made` counts calls by token."""
 
-    plots: dict[str, Plot] = field(default_factory=dict[str, Plot])
+    graph_cases: dict[str, GraphCase] = field(default_factory=dict[str, GraphCase])
     made: Counter[str] = field(default_factory=Counter[str])
     late: list[str] = field(default_factory=list[str])
-    """The keys of plots whose people were too slow here: nothing can be said of these."""
+    """The keys of graph cases whose people decided too late here: their results cannot be compared."""
 
-    def learn(self, key: str, plot: Plot) -> None:
-        """Behave as a plot says, and the plots of its items."""
-        self.plots[key] = plot
-        for inner, item in items_of_plot(key, plot):
+    def learn(self, key: str, graph_case: GraphCase) -> None:
+        """Register a graph case, and those of its items."""
+        self.graph_cases[key] = graph_case
+        for inner, item in list_item_cases(key, graph_case):
             self.learn(inner, item)
 
     async def complete(self, request: ModelRequest, on_delta: Any) -> ModelResponse:  # noqa: ANN401, ARG002  # as FakeModel
         key, _, node = request.prompt.partition("/")
-        behaviour = self.plots[key].behaviours[node]
+        behaviour = self.graph_cases[key].behaviours[node]
         self.made[request.idempotency_token] += 1
-        usage = Usage(model="gate/plot", input_tokens=1, output_tokens=1, latency_ms=0.0)
+        usage = Usage(model="fake/plot", input_tokens=1, output_tokens=1, latency_ms=0.0)
         failures = self.made[request.idempotency_token] - 1
-        await asyncio.sleep(behaviour.takes * PLAYED_SECOND)
+        await asyncio.sleep(behaviour.takes * SIMULATED_SECOND)
         if behaviour.fails is None or failures < behaviour.fails:
-            wait = behaviour.asks_to_wait * PLAYED_SECOND
+            wait = behaviour.asks_to_wait * SIMULATED_SECOND
             raise ProviderFault(behaviour.error_class, "as planned", retry_after_seconds=wait, usage=usage)
         return ModelResponse(text=str(behaviour.output), usage=usage)
 
 
-def items_of_plot(key: str, plot: Plot) -> Iterator[tuple[str, Plot]]:
-    """Give the plots of the items of all steps, with their keys."""
-    for node, behaviour in plot.behaviours.items():
+def list_item_cases(key: str, graph_case: GraphCase) -> Iterator[tuple[str, GraphCase]]:
+    """Yield the graph cases of the items of all steps, with their keys."""
+    for node, behaviour in graph_case.behaviours.items():
         for place, item in enumerate(behaviour.items):
             yield f"{key}.{node}.{place}", item
 
 
-def without_bounds(plot: Plot) -> Plot:
-    """Give a plot whose steps wait for children as long as these take: nobody knows how long that is on real parts."""
-    raw = copy.deepcopy(plot.raw)
+def without_bounds(graph_case: GraphCase) -> GraphCase:
+    """Return the graph case without timeouts of children, whose duration is unknown on real parts."""
+    raw = copy.deepcopy(graph_case.raw)
     for node in raw["nodes"]:
         node.pop("timeout_seconds", None)
     behaviours = {
-        name: replace(one, items=tuple(without_bounds(item) for item in one.items))
-        for name, one in plot.behaviours.items()
+        name: replace(behaviour, items=tuple(without_bounds(item) for item in behaviour.items))
+        for name, behaviour in graph_case.behaviours.items()
     }
-    within = {name: without_bounds(one) for name, one in plot.within.items()}
-    return Plot(raw=raw, inputs=plot.inputs, behaviours=behaviours, within=within)
+    within = {name: without_bounds(case) for name, case in graph_case.within.items()}
+    return GraphCase(raw=raw, inputs=graph_case.inputs, behaviours=behaviours, within=within)
 
 
-def inputs_of(key: str, plot: Plot) -> Json:
-    """Give what the run of a plot starts with: its key, and the inputs of its items."""
+def build_inputs(key: str, graph_case: GraphCase) -> Json:
+    """Return the inputs of a run: its key, and the inputs of its items."""
     lists = {
-        node: [inputs_of(f"{key}.{node}.{place}", item) for place, item in enumerate(behaviour.items)]
-        for node, behaviour in plot.behaviours.items()
-        if behaviour.items or node in plot.within
+        node: [build_inputs(f"{key}.{node}.{place}", item) for place, item in enumerate(behaviour.items)]
+        for node, behaviour in graph_case.behaviours.items()
+        if behaviour.items or node in graph_case.within
     }
-    return {**plot.inputs, "key": key, "lists": lists}
+    return {**graph_case.inputs, "key": key, "lists": lists}
 
 
-async def workflow_of(here: Site, project: UUID, plot: Plot) -> UUID:
-    """Make a workflow of a plot's graph, and of those within it."""
-    within = {node: await workflow_of(here, project, inner) for node, inner in plot.within.items()}
-    nodes = [_node(one, within) for one in plot.raw["nodes"]]
-    return await here.workflow(project, {"nodes": nodes, "edges": plot.raw["edges"]})
+async def create_workflow(harness: Harness, project: UUID, graph_case: GraphCase) -> UUID:
+    """Create workflows for a graph case and for those within it."""
+    within = {node: await create_workflow(harness, project, inner) for node, inner in graph_case.within.items()}
+    nodes = [_node(raw_node, within) for raw_node in graph_case.raw["nodes"]]
+    return await harness.workflow(project, {"nodes": nodes, "edges": graph_case.raw["edges"]})
 
 
 def _node(played: Json, within: dict[str, UUID]) -> Json:
@@ -105,7 +105,7 @@ def _node(played: Json, within: dict[str, UUID]) -> Json:
     if played["kind"] == "transform":
         made["kind"] = "prompt"
     if "retry" in played:
-        backoff = {"initial_seconds": played["retry"]["backoff"]["initial_seconds"] * PLAYED_SECOND, "jitter": 0}
+        backoff = {"initial_seconds": played["retry"]["backoff"]["initial_seconds"] * SIMULATED_SECOND, "jitter": 0}
         made["retry"] = {**played["retry"], "backoff": backoff}
     return made
 
@@ -119,7 +119,7 @@ def _config(played: Json, within: dict[str, UUID]) -> Json:
             )
             return {"assignees": [{"user": "rita"}], **deadline}
         case "delay":
-            return config if "until" in config else {"seconds": config["seconds"] * PLAYED_SECOND}
+            return config if "until" in config else {"seconds": config["seconds"] * SIMULATED_SECOND}
         case "map":
             picks = {"n": "item.n", "key": "item.key", "lists": "item.lists"}
             return {
@@ -129,38 +129,38 @@ def _config(played: Json, within: dict[str, UUID]) -> Json:
                 "inputs": picks,
             }
         case "workflow":
-            picks = {one: f"inputs.lists.{name}[0].{one}" for one in ("n", "key", "lists")}
+            picks = {field_name: f"inputs.lists.{name}[0].{field_name}" for field_name in ("n", "key", "lists")}
             return {"workflow_id": from_uuid("wf", within[name]), "inputs": picks}
         case _:
             output = {"format": "json", "schema": {"type": "integer"}, "repair_attempts": 0}
-            return {"model": "gate/plot", "template": "{{ inputs.key }}/" + name, "output": output}
+            return {"model": "fake/plot", "template": "{{ inputs.key }}/" + name, "output": output}
 
 
-async def decide_all(here: Site, model: PlotModel) -> None:
-    """Decide whatever people of the plots decide in time, as soon as they are asked."""
+async def decide_all(harness: Harness, model: GraphCaseModel) -> None:
+    """Decide each human step that its graph case decides in time, as soon as it waits."""
     async with asyncio.TaskGroup() as people:
-        async for page in here.feed.follow(0, 1_000):
-            for one in page.events:
-                if isinstance(one.fact, StepWaiting) and one.fact.waiting_for is WaitFor.HUMAN:
-                    people.create_task(_decide(here, model, one.stream_id, one.fact.node))
+        async for page in harness.feed.follow(0, 1_000):
+            for event in page.events:
+                if isinstance(event.fact, StepWaiting) and event.fact.waiting_for is WaitFor.HUMAN:
+                    people.create_task(_decide(harness, model, event.stream_id, event.fact.node))
 
 
-async def _decide(here: Site, model: PlotModel, run_id: UUID, node: str) -> None:
-    key = key_of(await here.run(run_id))
-    plot = model.plots[key]
-    raw = next(one for one in plot.raw["nodes"] if one["id"] == node)
-    if not _decides(raw, plot.behaviours[node]):
+async def _decide(harness: Harness, model: GraphCaseModel, run_id: UUID, node: str) -> None:
+    key = read_key(await harness.run(run_id))
+    graph_case = model.graph_cases[key]
+    raw = next(raw_node for raw_node in graph_case.raw["nodes"] if raw_node["id"] == node)
+    if not _decides(raw, graph_case.behaviours[node]):
         return
     try:
-        await here.decide(run_id, node, str(plot.behaviours[node].output))
+        await harness.decide(run_id, node, str(graph_case.behaviours[node].output))
     except CommandContended:
         raise  # no run moves so fast that nobody is heard
     except Refusal:
-        if (await here.run(run_id)).status is not RunStatus.CANCELLED:
+        if (await harness.run(run_id)).status is not RunStatus.CANCELLED:
             model.late.append(key)
 
 
-def key_of(run: Run) -> str:
+def read_key(run: Run) -> str:
     inputs: Any = run.inputs.value
     return inputs["key"]
 
@@ -175,22 +175,22 @@ class Child(NamedTuple):
     """A place in the list of a step that waits, or has waited: the id that its child has, if it begins."""
 
     run_id: UUID
-    plot: Plot
+    graph_case: GraphCase
     node: str
     was_done: bool
     """It had completed for an earlier wait, and is not begun once more."""
 
 
-def children_of(run_id: UUID, facts: list[RunFact], plot: Plot) -> Iterator[Child]:
-    """Give the children of all the waits of a run's last attempt."""
-    attempt, begins = 1, len(facts) - len(last_chapter(facts))
+def list_children(run_id: UUID, facts: list[RunFact], graph_case: GraphCase) -> Iterator[Child]:
+    """Yield the children of all waits of a run's last attempt."""
+    attempt, begins = 1, len(facts) - len(list_last_attempt(facts))
     done: set[tuple[str, int]] = set()
     for place, fact in enumerate(facts):
         if isinstance(fact, RunRetried):
             attempt = fact.run_attempt
         elif isinstance(fact, StepItemsSettled):
-            done |= {(fact.node, one.item) for one in fact.items if one.outcome is ItemOutcome.COMPLETED}
+            done |= {(fact.node, result.item) for result in fact.items if result.outcome is ItemOutcome.COMPLETED}
         elif isinstance(fact, StepWaiting) and fact.waiting_for is WaitFor.CHILD and place >= begins:
-            for item, inner in enumerate(plot.behaviours[fact.node].items):
+            for item, inner in enumerate(graph_case.behaviours[fact.node].items):
                 child = create_child_id(run_id, attempt, fact, item)
                 yield Child(child, inner, fact.node, was_done=fact.resumes and (fact.node, item) in done)

@@ -1,4 +1,4 @@
-"""Random acyclic graphs of every kind of step, and what each of their steps is going to do."""
+"""Random acyclic graphs of every kind of step, with the behaviour of each step."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,11 +19,11 @@ DEEPEST = 2
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What a step does: fails so often (for ever, where `fails` is None), and then gives its output.
+    """Behaviour of a step: it fails `fails` times (for ever, if None), and then returns its output.
 
-    For a human step the output is the outcome that is chosen, None when nobody ever decides, and `takes` are the
-    seconds that a person needs; for all others those of one attempt. `asks_to_wait` is what the other side says with
-    a failure. A step that `heals` works once the run is retried. `items` is what each child of a step will do.
+    For a human step the output is the outcome that is chosen, None if nobody ever decides, and `takes` are the
+    seconds that a person needs; for all others those of one attempt. `asks_to_wait` is the retry-after of a failure.
+    A step that `heals` succeeds once the run is retried. `items` are the graph cases of its children.
     """
 
     output: int | str | None
@@ -32,51 +32,53 @@ class Behaviour:
     takes: int = 0
     asks_to_wait: int = 0
     heals: bool = False
-    items: tuple["Plot", ...] = ()
+    items: tuple["GraphCase", ...] = ()
 
 
 @dataclass(frozen=True)
-class Plot:
-    """A graph, what its run starts with, and what its steps will do.
+class GraphCase:
+    """A graph, the inputs of its run, and the behaviour of its steps.
 
-    `within` are the plots of the workflows that its steps run; each item has the graph of one, and does something else.
+    `within` are the cases of the workflows that its steps run; each item has the graph of one, and other behaviours.
     """
 
     raw: Json
     inputs: Json
     behaviours: dict[str, Behaviour]
-    within: dict[str, "Plot"] = field(default_factory=dict[str, "Plot"])
+    within: dict[str, "GraphCase"] = field(default_factory=dict[str, "GraphCase"])
 
     @cached_property
     def graph(self) -> Graph:
         return msgspec.convert(self.raw, Graph)
 
     @cached_property
-    def compiled(self) -> CompiledGraph:
+    def compiled_graph(self) -> CompiledGraph:
         return compile_graph(self.graph)
 
-    def healed(self) -> "Plot":
-        """Give what will be done once somebody has mended what could be mended."""
-        return replace(self, behaviours={name: _healed(one) for name, one in self.behaviours.items()})
+    def heal(self) -> "GraphCase":
+        """Return the graph case in which the faults that can heal have healed."""
+        return replace(
+            self, behaviours={name: _heal_behaviour(behaviour) for name, behaviour in self.behaviours.items()}
+        )
 
 
-def _healed(one: Behaviour) -> Behaviour:
-    items = tuple(item.healed() for item in one.items)
-    return replace(one, fails=0, heals=False, items=items) if one.heals else replace(one, items=items)
+def _heal_behaviour(behaviour: Behaviour) -> Behaviour:
+    items = tuple(item.heal() for item in behaviour.items)
+    return replace(behaviour, fails=0, heals=False, items=items) if behaviour.heals else replace(behaviour, items=items)
 
 
-def plot(seed: int, *, timed: bool = False) -> Plot:
-    """Make a plot; small seeds make small graphs, so that the first that fails is a small one.
+def draw_graph_case(seed: int, *, timed: bool = False) -> GraphCase:
+    """Draw a graph case; small seeds draw small graphs, so that the first that fails is a small one.
 
-    In a timed one total timeouts cut some steps short, so that it matters how long each attempt takes.
+    With `timed`, total timeouts cut some steps short, so that the duration of each attempt matters.
     """
     random = Random(seed)  # noqa: S311  # the same seed gives the same graph
-    return _plot(random, 1 + min(seed // 40, 9) + random.randrange(3), timed=timed, depth=0)
+    return _draw_graph_case(random, 1 + min(seed // 40, 9) + random.randrange(3), timed=timed, depth=0)
 
 
-def _plot(random: Random, size: int, *, timed: bool, depth: int) -> Plot:
+def _draw_graph_case(random: Random, size: int, *, timed: bool, depth: int) -> GraphCase:
     names = [f"n{index}" for index in range(size)]
-    nodes: dict[str, Json] = {name: drawn_node(random, name, depth) for name in names}
+    nodes: dict[str, Json] = {name: draw_node(random, name, depth) for name in names}
     edges = [
         (source, target)
         for index, target in enumerate(names)
@@ -84,21 +86,21 @@ def _plot(random: Random, size: int, *, timed: bool, depth: int) -> Plot:
         if random.random() < 1.6 / max(index, 1)
     ]
     raw_edges = [edge(source, target) for source, target in edges]
-    for one in raw_edges:
-        one.update(drawn_condition(random, nodes[one["from"]], raw_edges))
+    for raw_edge in raw_edges:
+        raw_edge.update(draw_condition(random, nodes[raw_edge["from"]], raw_edges))
     for name in names:
-        _give_policy(random, nodes[name], [one for one in raw_edges if one["from"] == name])
+        _draw_policy(random, nodes[name], [raw_edge for raw_edge in raw_edges if raw_edge["from"] == name])
     parents = [name for name in names if nodes[name]["kind"] in ("map", "workflow")]
-    within = {name: _plot(random, random.randint(1, 3), timed=timed, depth=depth + 1) for name in parents}
-    behaviours = {name: drawn_behaviour(random, nodes[name], within.get(name), timed=timed) for name in names}
+    within = {name: _draw_graph_case(random, random.randint(1, 3), timed=timed, depth=depth + 1) for name in parents}
+    behaviours = {name: draw_behaviour(random, nodes[name], within.get(name), timed=timed) for name in names}
     raw: Json = {"nodes": list(nodes.values()), "edges": raw_edges}
     random.shuffle(raw["nodes"])
-    return Plot(raw=raw, inputs={"n": random.randrange(10)}, behaviours=behaviours, within=within)
+    return GraphCase(raw=raw, inputs={"n": random.randrange(10)}, behaviours=behaviours, within=within)
 
 
-def drawn_node(random: Random, name: str, depth: int = DEEPEST) -> Json:
+def draw_node(random: Random, name: str, depth: int = DEEPEST) -> Json:
     """Draw a node of some kind, those with children only where these may have some themselves."""
-    made = _drawn_kind(random, name, depth)
+    made = _draw_kind(random, name, depth)
     if random.random() < 0.6:
         others = ["child_failed", "deadline", "expression", "timeout"]
         retry_on = ["overloaded", *random.sample(others, random.randrange(4))]
@@ -107,14 +109,14 @@ def drawn_node(random: Random, name: str, depth: int = DEEPEST) -> Json:
     return made
 
 
-def _drawn_kind(random: Random, name: str, depth: int) -> Json:
+def _draw_kind(random: Random, name: str, depth: int) -> Json:
     drawn = random.random() if depth < DEEPEST else random.random() * 0.8
     # Longer than all that is below it can take, unless that waits for ever.
     bound = {"timeout_seconds": 10_000 if depth else 1_000_000} if random.random() < 0.4 else {}
     if drawn < 0.52:
         return node(name)
     if drawn < 0.70:
-        return _drawn_human(random, name)
+        return _draw_human(random, name)
     if drawn < 0.80:
         until = {"until": NO_TIME} if random.random() < 0.15 else {"seconds": random.randint(1, 20)}
         return node(name, kind="delay", config=until)
@@ -125,17 +127,17 @@ def _drawn_kind(random: Random, name: str, depth: int) -> Json:
     return node(name, kind="workflow", config={"workflow_id": CHILD}, **bound)
 
 
-def _drawn_human(random: Random, name: str) -> Json:
+def _draw_human(random: Random, name: str) -> Json:
     if random.random() < 0.5:
         return {**human(), "id": name}
     then = random.choice([{"action": "fail"}, {"action": "decide", "outcome": random.choice(["approve", "reject"])}])
     return {**human(deadline={"after_seconds": random.randrange(4, 24, 2), "then": then}), "id": name}
 
 
-def drawn_condition(random: Random, source: Json, edges: list[Json]) -> dict[str, Any]:
+def draw_condition(random: Random, source: Json, edges: list[Json]) -> dict[str, Any]:
     """Draw what an edge out of a node asks: about the inputs, that node, or one before it; often nothing."""
     name, drawn = source["id"], random.random()
-    before = sorted(ancestors(name, edges))
+    before = sorted(find_ancestors(name, edges))
     if drawn < 0.4:
         return {}
     if drawn < 0.5:
@@ -157,10 +159,10 @@ def drawn_condition(random: Random, source: Json, edges: list[Json]) -> dict[str
             return {"when": f"steps.{name}.output > {random.randrange(10)}"}
 
 
-def ancestors(name: str, edges: list[Json]) -> set[str]:
-    """Give the nodes that come before a node."""
+def find_ancestors(name: str, edges: list[Json]) -> set[str]:
+    """Return the nodes that come before a node."""
     found: set[str] = set()
-    while more := {one["from"] for one in edges if one["to"] in {name, *found}} - found:
+    while more := {raw_edge["from"] for raw_edge in edges if raw_edge["to"] in {name, *found}} - found:
         found |= more
     return found
 
@@ -168,7 +170,7 @@ def ancestors(name: str, edges: list[Json]) -> set[str]:
 DEFAULTS: dict[str, Any] = {"human": {"outcome": "approve"}, "map": ["none"], "workflow": {"n0": 1}, "delay": {}}
 
 
-def _give_policy(random: Random, made: Json, outgoing: list[Json]) -> None:
+def _draw_policy(random: Random, made: Json, outgoing: list[Json]) -> None:
     drawn = random.random()
     if drawn < 0.4:
         made["on_error"] = {"action": "continue", "output": DEFAULTS.get(made["kind"], random.randrange(10))}
@@ -178,7 +180,7 @@ def _give_policy(random: Random, made: Json, outgoing: list[Json]) -> None:
         made["on_error"] = {"action": "fallback", "to": fallback["to"]}
 
 
-def drawn_behaviour(random: Random, made: Json, within: Plot | None = None, *, timed: bool = False) -> Behaviour:
+def draw_behaviour(random: Random, made: Json, within: GraphCase | None = None, *, timed: bool = False) -> Behaviour:
     """Draw what a node is going to do. A person's time is odd, a deadline even: they never come at once."""
     match made["kind"]:
         case "human":
@@ -188,19 +190,22 @@ def drawn_behaviour(random: Random, made: Json, within: Plot | None = None, *, t
         case "map" | "workflow":
             assert within is not None
             count = random.randrange(5) if made["kind"] == "map" else 1
-            return Behaviour(0, items=tuple(_redrawn(random, within, timed=timed) for _ in range(count)))
+            return Behaviour(0, items=tuple(_redraw_case(random, within, timed=timed) for _ in range(count)))
         case _:
-            return _drawn_work(random, made, timed=timed)
+            return _draw_work(random, made, timed=timed)
 
 
-def _redrawn(random: Random, template: Plot, *, timed: bool) -> Plot:
+def _redraw_case(random: Random, template: GraphCase, *, timed: bool) -> GraphCase:
     """Draw another run of the same graph."""
-    nodes = sorted(template.raw["nodes"], key=lambda one: one["id"])
-    behaviours = {one["id"]: drawn_behaviour(random, one, template.within.get(one["id"]), timed=timed) for one in nodes}
+    nodes = sorted(template.raw["nodes"], key=lambda raw_node: raw_node["id"])
+    behaviours = {
+        raw_node["id"]: draw_behaviour(random, raw_node, template.within.get(raw_node["id"]), timed=timed)
+        for raw_node in nodes
+    }
     return replace(template, inputs={"n": random.randrange(10)}, behaviours=behaviours)
 
 
-def _drawn_work(random: Random, made: Json, *, timed: bool) -> Behaviour:
+def _draw_work(random: Random, made: Json, *, timed: bool) -> Behaviour:
     output, drawn, takes = random.randrange(10), random.random(), random.choice([0, 0, 1, 2, 5])
     if timed and random.random() < 0.5:
         made["total_timeout_seconds"] = random.randrange(12) + 0.5

@@ -1,4 +1,4 @@
-"""Newer versions of random graphs: some change what a run has done already, and some only what is still to come."""
+"""Newer versions of random graphs: some change completed steps of a run, and some only those still to come."""
 
 import copy
 import re
@@ -7,11 +7,11 @@ from random import Random
 
 from tests.support.engine.simulator.random_graphs import (
     Behaviour,
-    Plot,
-    ancestors,
-    drawn_behaviour,
-    drawn_condition,
-    drawn_node,
+    GraphCase,
+    draw_behaviour,
+    draw_condition,
+    draw_node,
+    find_ancestors,
 )
 from tests.support.graphs import Json, edge
 
@@ -21,19 +21,19 @@ Change = Callable[["Revision", list[str]], None]
 class Revision:
     """A graph while it is being changed; `order` has every node after all before it."""
 
-    def __init__(self, plot: Plot, random: Random) -> None:
+    def __init__(self, graph_case: GraphCase, random: Random) -> None:
         """Begin with the graph as it is."""
         self.random = random
-        self.nodes: dict[str, Json] = {one["id"]: copy.deepcopy(one) for one in plot.raw["nodes"]}
-        self.edges: list[Json] = copy.deepcopy(plot.raw["edges"])
-        self.behaviours: dict[str, Behaviour] = dict(plot.behaviours)
-        self.order = sorted(self.nodes, key=lambda name: (len(ancestors(name, self.edges)), name))
+        self.nodes: dict[str, Json] = {raw_node["id"]: copy.deepcopy(raw_node) for raw_node in graph_case.raw["nodes"]}
+        self.edges: list[Json] = copy.deepcopy(graph_case.raw["edges"])
+        self.behaviours: dict[str, Behaviour] = dict(graph_case.behaviours)
+        self.order = sorted(self.nodes, key=lambda name: (len(find_ancestors(name, self.edges)), name))
 
     def add_node(self, free: list[str]) -> None:
         name = f"m{self.random.randrange(10**9)}"  # a name that no node ever had
         place = self.random.randint(0, len(self.order))
-        self.nodes[name] = drawn_node(self.random, name)
-        self.behaviours[name] = drawn_behaviour(self.random, self.nodes[name])
+        self.nodes[name] = draw_node(self.random, name)
+        self.behaviours[name] = draw_behaviour(self.random, self.nodes[name])
         for other in free:
             at = self.order.index(other)
             if self.random.random() < 0.4:
@@ -45,59 +45,59 @@ class Revision:
         if len(self.nodes) > 1:
             del self.nodes[name], self.behaviours[name]
             self.order.remove(name)
-            self.edges = [one for one in self.edges if name not in (one["from"], one["to"])]
+            self.edges = [raw_edge for raw_edge in self.edges if name not in (raw_edge["from"], raw_edge["to"])]
 
     def change_node(self, free: list[str]) -> None:
         name = self.random.choice(free)
-        old, new = self.nodes[name], drawn_node(self.random, name)
+        old, new = self.nodes[name], draw_node(self.random, name)
         if old["kind"] == "transform" and self.random.random() < 0.5:
             old["config"] = {"expression": f"inputs.n{self.random.randrange(2)}"}  # played alike, and yet another step
             return
         if (old["kind"], old.get("config")) != (new["kind"], new.get("config")):
             self.nodes[name] = new
-            self.behaviours[name] = drawn_behaviour(self.random, new)
+            self.behaviours[name] = draw_behaviour(self.random, new)
 
     def change_policy(self, _free: list[str]) -> None:
-        """Change what may be changed of whatever is done."""
-        one = self.nodes[self.random.choice(self.order)]
-        one["name"] = "Another name"
-        one.pop("on_error", None)
+        """Change fields that may change even in completed steps."""
+        raw_node = self.nodes[self.random.choice(self.order)]
+        raw_node["name"] = "Another name"
+        raw_node.pop("on_error", None)
 
     def add_edge(self, free: list[str]) -> None:
         pair = sorted(self.random.sample(free, min(2, len(free))), key=self.order.index)
-        there = {(one["from"], one["to"]) for one in self.edges}
+        there = {(raw_edge["from"], raw_edge["to"]) for raw_edge in self.edges}
         if len(pair) == 2 and (pair[0], pair[1]) not in there:
             self.edges.append(edge(*pair))
 
     def drop_edge(self, free: list[str]) -> None:
-        among = [one for one in self.edges if {one["from"], one["to"]} <= set(free)]
+        among = [raw_edge for raw_edge in self.edges if {raw_edge["from"], raw_edge["to"]} <= set(free)]
         if among:
             self.edges.remove(self.random.choice(among))
 
     def change_condition(self, free: list[str]) -> None:
-        among = [one for one in self.edges if {one["from"], one["to"]} <= set(free)]
+        among = [raw_edge for raw_edge in self.edges if {raw_edge["from"], raw_edge["to"]} <= set(free)]
         if among:
-            one = self.random.choice(among)
-            one.pop("when", None)
-            one.update(drawn_condition(self.random, self.nodes[one["from"]], self.edges))
+            raw_edge = self.random.choice(among)
+            raw_edge.pop("when", None)
+            raw_edge.update(draw_condition(self.random, self.nodes[raw_edge["from"]], self.edges))
 
-    def mend(self) -> None:
-        """Take out what no graph may say: of edges that are gone, and of steps that no longer come before."""
+    def remove_invalid(self) -> None:
+        """Remove references to edges that are gone, and to steps that no longer come before."""
         for name, made in self.nodes.items():
             to = made.get("on_error", {}).get("to")
-            ways = [one for one in self.edges if (one["from"], one["to"]) == (name, to)]
+            ways = [raw_edge for raw_edge in self.edges if (raw_edge["from"], raw_edge["to"]) == (name, to)]
             if to is not None and not ways:
                 del made["on_error"]
-            for one in ways:
-                one.pop("when", None)
-        for one in self.edges:
-            if "when" in one and not self._may_ask(one):
-                del one["when"]
+            for raw_edge in ways:
+                raw_edge.pop("when", None)
+        for raw_edge in self.edges:
+            if "when" in raw_edge and not self._may_ask(raw_edge):
+                del raw_edge["when"]
 
-    def _may_ask(self, one: Json) -> bool:
-        when, source = one["when"], one["from"]
+    def _may_ask(self, raw_edge: Json) -> bool:
+        when, source = raw_edge["when"], raw_edge["from"]
         named = re.findall(r"steps\.(\w+)\.output", when)
-        if any(name != source and name not in ancestors(source, self.edges) for name in named):
+        if any(name != source and name not in find_ancestors(source, self.edges) for name in named):
             return False
         asks_about = {"outcome": "human", "size(": "map", ".output.n": "workflow", ".output >": "transform"}
         kinds = [kind for what, kind in asks_about.items() if what in when and "nope" not in when]
@@ -116,17 +116,17 @@ CHANGES: tuple[Change, ...] = (
 )
 
 
-def revised(plot: Plot, done: Collection[str], random: Random) -> Plot:
-    """Give a newer version, in another order; most leave alone what is done."""
-    revision = Revision(plot, random)
+def revise_case(graph_case: GraphCase, done: Collection[str], random: Random) -> GraphCase:
+    """Return a newer version, in another order; most do not change steps that are done."""
+    revision = Revision(graph_case, random)
     careful = random.random() < 0.7
     for change in random.choices(CHANGES, k=random.randint(1, 3)):
         free = [name for name in revision.order if not careful or name not in done]
         if free:
             change(revision, free)
-    revision.mend()
+    revision.remove_invalid()
     nodes, edges = list(revision.nodes.values()), revision.edges
     random.shuffle(nodes)
     random.shuffle(edges)
     raw = {"nodes": nodes, "edges": edges}
-    return Plot(raw=raw, inputs=plot.inputs, behaviours=revision.behaviours, within=plot.within)
+    return GraphCase(raw=raw, inputs=graph_case.inputs, behaviours=revision.behaviours, within=graph_case.within)

@@ -1,4 +1,4 @@
-"""The reference interpreter: what becomes of every step of a run, slowly and obviously, with no order and no state."""
+"""The reference interpreter: the outcome of every step of a run, slow and obvious, without order and without state."""
 
 import re
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from enum import Enum, auto
 from typing import Any
 
 from domain.graphs.graph import ErrorClass
-from tests.support.engine.simulator.random_graphs import NO_TIME, Behaviour, Plot
+from tests.support.engine.simulator.random_graphs import NO_TIME, Behaviour, GraphCase
 from tests.support.graphs import Json
 
 
-class Fate(Enum):
-    """What becomes of a step."""
+class StepOutcome(Enum):
+    """Final outcome of a step."""
 
     GAVE = auto()
     DEFAULTED = auto()
@@ -23,41 +23,41 @@ class Fate(Enum):
     NEVER_REACHED = auto()
 
 
-HANGING = {Fate.FAILS_THE_RUN, Fate.WAITS_FOR_EVER, Fate.NEVER_REACHED}
+HANGING = {StepOutcome.FAILS_THE_RUN, StepOutcome.WAITS_FOR_EVER, StepOutcome.NEVER_REACHED}
 SOME_TIME = object()
 """Stands for a time that depends on when a step began."""
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What a step gave though a condition behind it cannot be evaluated, and the attempts it took, less those lost."""
+class KeptOutput:
+    """The output of a step behind which a condition cannot be evaluated, and its attempts without those lost."""
 
     output: Any
     attempts: int
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """A step's fate, its output, the places of the edges taken after it, and the attempts it took, less those lost.
+class ExpectedStep:
+    """A step's outcome, its output, the indexes of the edges taken after it, and its attempts without those lost.
 
-    `gave` is what it gives in spite of a condition that fails it.
+    `gave` is its output although a condition behind it failed it.
     """
 
-    fate: Fate
+    outcome: StepOutcome
     output: Any = None
     taken: frozenset[int] = frozenset()
     attempts: int = 0
-    gave: Given | None = None
+    gave: KeptOutput | None = None
 
 
 Items = Mapping[str, Mapping[int, Any]]
 """The outputs of the items of maps that are done, by the map and their place in its list."""
 
-NOTHING_KEPT: dict[str, Expected] = {}
+NOTHING_KEPT: dict[str, ExpectedStep] = {}
 NO_ITEMS: Items = {}
-Gifts = Mapping[str, Given]
-"""What steps gave that have not settled, and need not do again."""
-NO_GIFTS: Gifts = {}
+KeptOutputs = Mapping[str, KeptOutput]
+"""The outputs of steps that have not settled and need not be executed again."""
+NO_OUTPUTS: KeptOutputs = {}
 
 
 class CannotTell(Exception):  # noqa: N818  # a condition without an answer
@@ -76,73 +76,88 @@ class Waits(Exception):  # noqa: N818  # what a step comes to
     """A step waits for what never comes."""
 
 
-def expected(
-    plot: Plot, kept: Mapping[str, Expected] = NOTHING_KEPT, items: Items = NO_ITEMS, gifts: Gifts = NO_GIFTS
-) -> dict[str, Expected]:
-    """Give what becomes of every step; what is kept of an earlier attempt of the run has happened already."""
+def compute_expected(
+    graph_case: GraphCase,
+    kept: Mapping[str, ExpectedStep] = NOTHING_KEPT,
+    items: Items = NO_ITEMS,
+    kept_outputs: KeptOutputs = NO_OUTPUTS,
+) -> dict[str, ExpectedStep]:
+    """Return the expected outcome of every step; those kept of an earlier attempt of the run are given."""
     known = dict(kept)
-    while len(known) < len(plot.raw["nodes"]):
-        for node in plot.raw["nodes"]:
-            before = [one["from"] for one in plot.raw["edges"] if one["to"] == node["id"]]
+    while len(known) < len(graph_case.raw["nodes"]):
+        for node in graph_case.raw["nodes"]:
+            before = [raw_edge["from"] for raw_edge in graph_case.raw["edges"] if raw_edge["to"] == node["id"]]
             if node["id"] not in known and all(source in known for source in before):
-                known[node["id"]] = _fate(plot, node, known, items.get(node["id"], {}), gifts.get(node["id"]))
+                known[node["id"]] = _compute_step(
+                    graph_case, node, known, items.get(node["id"], {}), kept_outputs.get(node["id"])
+                )
     return known
 
 
-def outputs_of(plot: Plot, fates: Mapping[str, Expected]) -> dict[str, Any]:
-    """Give the outputs of a run that completes: those of the nodes that lead nowhere, as far as they have any."""
-    leading = {one["from"] for one in plot.raw["edges"]}
-    ends = {node: fate for node, fate in fates.items() if node not in leading}
-    return {node: fate.output for node, fate in ends.items() if fate.fate in {Fate.GAVE, Fate.DEFAULTED}}
+def compute_run_outputs(graph_case: GraphCase, expected_steps: Mapping[str, ExpectedStep]) -> dict[str, Any]:
+    """Return the outputs of a completed run: those of its terminal nodes that have an output."""
+    leading = {raw_edge["from"] for raw_edge in graph_case.raw["edges"]}
+    ends = {node: expected_step for node, expected_step in expected_steps.items() if node not in leading}
+    return {
+        node: expected_step.output
+        for node, expected_step in ends.items()
+        if expected_step.outcome in {StepOutcome.GAVE, StepOutcome.DEFAULTED}
+    }
 
 
-def _fate(plot: Plot, node: Json, known: dict[str, Expected], done: Mapping[int, Any], given: Given | None) -> Expected:
-    incoming = [(place, one) for place, one in enumerate(plot.raw["edges"]) if one["to"] == node["id"]]
-    if any(known[one["from"]].fate in HANGING for _, one in incoming):
-        return Expected(Fate.NEVER_REACHED)
-    if incoming and not any(place in known[one["from"]].taken for place, one in incoming):
-        return Expected(Fate.SKIPPED)
+def _compute_step(
+    graph_case: GraphCase, node: Json, known: dict[str, ExpectedStep], done: Mapping[int, Any], given: KeptOutput | None
+) -> ExpectedStep:
+    incoming = [
+        (place, raw_edge) for place, raw_edge in enumerate(graph_case.raw["edges"]) if raw_edge["to"] == node["id"]
+    ]
+    if any(known[raw_edge["from"]].outcome in HANGING for _, raw_edge in incoming):
+        return ExpectedStep(StepOutcome.NEVER_REACHED)
+    if incoming and not any(place in known[raw_edge["from"]].taken for place, raw_edge in incoming):
+        return ExpectedStep(StepOutcome.SKIPPED)
     try:
-        given = given or Given(*_carried_out(node, plot.behaviours[node["id"]], done))
+        given = given or KeptOutput(*_execute_step(node, graph_case.behaviours[node["id"]], done))
     except Waits:
-        return Expected(Fate.WAITS_FOR_EVER)
+        return ExpectedStep(StepOutcome.WAITS_FOR_EVER)
     except Fails as failed:
-        return _failed(plot, node, known, failed.attempts)
+        return _apply_policy(graph_case, node, known, failed.attempts)
     try:
-        return Expected(Fate.GAVE, given.output, _taken(plot, node, given.output, known), given.attempts)
+        return ExpectedStep(
+            StepOutcome.GAVE, given.output, _find_taken_edges(graph_case, node, given.output, known), given.attempts
+        )
     except CannotTell:  # a condition that cannot be evaluated fails the step
-        return replace(_failed(plot, node, known, given.attempts), gave=given)
+        return replace(_apply_policy(graph_case, node, known, given.attempts), gave=given)
 
 
-def _carried_out(node: Json, behaviour: Behaviour, done: Mapping[int, Any]) -> tuple[Any, int]:
-    """Give a step's output and the attempts that it took. Raises Fails, Waits."""
+def _execute_step(node: Json, behaviour: Behaviour, done: Mapping[int, Any]) -> tuple[Any, int]:
+    """Return a step's output and the number of its attempts. Raises Fails, Waits."""
     match node["kind"]:
         case "human":
-            return _decided(node, behaviour), 1
+            return _compute_decision(node, behaviour), 1
         case "delay":
             if node["config"].get("until") == NO_TIME:
-                raise Fails(_attempts(node, ErrorClass.EXPRESSION))
+                raise Fails(_count_attempts(node, ErrorClass.EXPRESSION))
             return {"until": SOME_TIME}, 1
         case "map" | "workflow":
-            return _gathered(node, behaviour, done), 1
+            return _gather_children(node, behaviour, done), 1
         case _:
-            return behaviour.output, _attempts_of_work(node, behaviour)
+            return behaviour.output, _count_work_attempts(node, behaviour)
 
 
-def _decided(node: Json, behaviour: Behaviour) -> Json:
+def _compute_decision(node: Json, behaviour: Behaviour) -> Json:
     deadline = node["config"].get("deadline")
     outcome = behaviour.output
     if deadline is not None and (outcome is None or behaviour.takes > deadline["after_seconds"]):
         if deadline["then"]["action"] == "fail":
-            raise Fails(_attempts(node, ErrorClass.DEADLINE))
+            raise Fails(_count_attempts(node, ErrorClass.DEADLINE))
         outcome = deadline["then"]["outcome"]
     if outcome is None:
         raise Waits
     return {"outcome": outcome, "data": {}, "comment": None}
 
 
-def _gathered(node: Json, behaviour: Behaviour, done: Mapping[int, Any]) -> Any:  # noqa: ANN401  # JSON
-    """Give what the children come to. One that waits for ever keeps its place, and those behind may never begin."""
+def _gather_children(node: Json, behaviour: Behaviour, done: Mapping[int, Any]) -> Any:  # noqa: ANN401  # JSON
+    """Return the results of the children. One that waits for ever keeps its slot, and later ones may never begin."""
     config = node["config"]
     results: list[Any] = []
     waiting = failed = 0
@@ -152,17 +167,19 @@ def _gathered(node: Json, behaviour: Behaviour, done: Mapping[int, Any]) -> Any:
             continue
         if waiting == config.get("concurrency", 1):
             continue
-        fates = expected(item)
-        of = {fate.fate for fate in fates.values()}
-        if Fate.FAILS_THE_RUN in of:
+        expected_steps = compute_expected(item)
+        of = {expected_step.outcome for expected_step in expected_steps.values()}
+        if StepOutcome.FAILS_THE_RUN in of:
             failed += 1
-        elif Fate.WAITS_FOR_EVER in of:
+        elif StepOutcome.WAITS_FOR_EVER in of:
             waiting += 1
-        results.append({"error": SOME_ERROR} if Fate.FAILS_THE_RUN in of else outputs_of(item, fates))
+        results.append(
+            {"error": SOME_ERROR} if StepOutcome.FAILS_THE_RUN in of else compute_run_outputs(item, expected_steps)
+        )
     if failed > (config["most_failed_items"] if config.get("on_item_failure") == "continue" else 0):
-        raise Fails(_attempts(node, ErrorClass.CHILD_FAILED))
+        raise Fails(_count_attempts(node, ErrorClass.CHILD_FAILED))
     if waiting and "timeout_seconds" in node:
-        raise Fails(_attempts(node, ErrorClass.TIMEOUT))
+        raise Fails(_count_attempts(node, ErrorClass.TIMEOUT))
     if waiting:
         raise Waits
     return results if node["kind"] == "map" else results[0]
@@ -172,60 +189,64 @@ SOME_ERROR = object()
 """Stands for why a child failed: which of its steps was the first depends on the order."""
 
 
-def _attempts(node: Json, error_class: ErrorClass) -> int:
-    """Give how often a step is tried that fails in the same way each time."""
+def _count_attempts(node: Json, error_class: ErrorClass) -> int:
+    """Return the number of attempts of a step that always fails in the same way."""
     retry = node.get("retry", {"retry_on": [], "max_attempts": 1})
     return retry["max_attempts"] if error_class in retry["retry_on"] else 1
 
 
-def _attempts_of_work(node: Json, behaviour: Behaviour) -> int:
-    """Give how often work is tried until it is done, by the clock. Raises Fails."""
+def _count_work_attempts(node: Json, behaviour: Behaviour) -> int:
+    """Return the number of attempts until work succeeds, by the clock. Raises Fails."""
     seconds, attempt = 0.0, 1
     total: float = node.get("total_timeout_seconds", float("inf"))
     while seconds + behaviour.takes < total:
         seconds += behaviour.takes
         if behaviour.fails is not None and attempt > behaviour.fails:
             return attempt
-        if attempt == _attempts(node, behaviour.error_class):
+        if attempt == _count_attempts(node, behaviour.error_class):
             break
-        seconds += wait_after(node, behaviour, attempt)
+        seconds += compute_back_off(node, behaviour, attempt)
         if seconds >= total:
             break
         attempt += 1
     raise Fails(attempt)
 
 
-def wait_after(node: Json, behaviour: Behaviour, attempt: int) -> float:
-    """Give how many seconds pass between an attempt that failed and the next."""
+def compute_back_off(node: Json, behaviour: Behaviour, attempt: int) -> float:
+    """Return the seconds between a failed attempt and the next."""
     return max(min(60, node["retry"]["backoff"]["initial_seconds"] * 2 ** (attempt - 1)), behaviour.asks_to_wait)
 
 
-def _failed(plot: Plot, node: Json, known: dict[str, Expected], attempts: int) -> Expected:
+def _apply_policy(graph_case: GraphCase, node: Json, known: dict[str, ExpectedStep], attempts: int) -> ExpectedStep:
     policy = node.get("on_error", {"action": "fail"})
     if policy["action"] == "continue":
         try:
-            taken = _taken(plot, node, policy["output"], known)
+            taken = _find_taken_edges(graph_case, node, policy["output"], known)
         except CannotTell:
-            return Expected(Fate.FAILS_THE_RUN, attempts=attempts)
-        return Expected(Fate.DEFAULTED, policy["output"], taken, attempts)
+            return ExpectedStep(StepOutcome.FAILS_THE_RUN, attempts=attempts)
+        return ExpectedStep(StepOutcome.DEFAULTED, policy["output"], taken, attempts)
     if policy["action"] == "fallback":
-        edges = enumerate(plot.raw["edges"])
-        taken = frozenset(p for p, one in edges if (one["from"], one["to"]) == (node["id"], policy["to"]))
-        return Expected(Fate.FELL_BACK, None, taken, attempts)
-    return Expected(Fate.FAILS_THE_RUN, attempts=attempts)
+        edges = enumerate(graph_case.raw["edges"])
+        taken = frozenset(
+            p for p, raw_edge in edges if (raw_edge["from"], raw_edge["to"]) == (node["id"], policy["to"])
+        )
+        return ExpectedStep(StepOutcome.FELL_BACK, None, taken, attempts)
+    return ExpectedStep(StepOutcome.FAILS_THE_RUN, attempts=attempts)
 
 
-def _taken(plot: Plot, node: Json, output: Any, known: dict[str, Expected]) -> frozenset[int]:  # noqa: ANN401  # JSON
+def _find_taken_edges(graph_case: GraphCase, node: Json, output: Any, known: dict[str, ExpectedStep]) -> frozenset[int]:  # noqa: ANN401  # JSON
     fallback = node.get("on_error", {}).get("to")
     outgoing = [
-        (place, one)
-        for place, one in enumerate(plot.raw["edges"])
-        if one["from"] == node["id"] and one["to"] != fallback
+        (place, raw_edge)
+        for place, raw_edge in enumerate(graph_case.raw["edges"])
+        if raw_edge["from"] == node["id"] and raw_edge["to"] != fallback
     ]
-    return frozenset(place for place, one in outgoing if _holds(one.get("when"), output, plot.inputs, known))
+    return frozenset(
+        place for place, raw_node in outgoing if _holds(raw_node.get("when"), output, graph_case.inputs, known)
+    )
 
 
-def _holds(when: str | None, output: Any, inputs: Json, known: dict[str, Expected]) -> bool:  # noqa: ANN401  # JSON
+def _holds(when: str | None, output: Any, inputs: Json, known: dict[str, ExpectedStep]) -> bool:  # noqa: ANN401  # JSON
     if when is None:
         return True
     if "nope" in when:
@@ -233,7 +254,7 @@ def _holds(when: str | None, output: Any, inputs: Json, known: dict[str, Expecte
     if asked := re.fullmatch(r"has\(steps\.\w+\.output\.(\w+)\)", when):
         return asked[1] in output
     if asked := re.fullmatch(r"has\(steps\.(\w+)\.output\)", when):
-        return known[asked[1]].fate in {Fate.GAVE, Fate.DEFAULTED}
+        return known[asked[1]].outcome in {StepOutcome.GAVE, StepOutcome.DEFAULTED}
     if asked := re.fullmatch(r"inputs\.n > (\d+)", when):
         return inputs["n"] > int(asked[1])
     if asked := re.fullmatch(r"size\(steps\.\w+\.output\) > (\d+)", when):

@@ -1,4 +1,4 @@
-"""What the steps of a played run come to: what executors would give, by the behaviour that the plot says."""
+"""Results of the steps of a simulated run: those that executors would return, by the behaviours of the graph case."""
 
 from collections.abc import Coroutine, Iterable
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ CALL = Usage(model="played", input_tokens=1, output_tokens=0, latency_ms=0.0)
 
 
 class NoContents:
-    """A content store without contents: whatever is played stands in the facts themselves."""
+    """A content store without contents: all simulated values fit in facts."""
 
     async def put(self, workspace_id: UUID, content: bytes, media_type: str, digest_key: bytes | None = None) -> str:
         raise AssertionError(
@@ -34,8 +34,8 @@ class NoContents:
         raise AssertionError(f"{reference} in {workspace_id}: all that is played stands in the facts")
 
 
-def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Give what a coroutine returns that has nothing to wait for."""
+def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return the result of a coroutine that never waits."""
     try:
         coroutine.send(None)
     except StopIteration as end:
@@ -43,16 +43,16 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("it waits for something")
 
 
-def seconds_of(call: StepCall, behaviour: Behaviour) -> float:
-    """Give how long an attempt takes: no longer than what is left of the step's total timeout."""
+def compute_duration(call: StepCall, behaviour: Behaviour) -> float:
+    """Return the duration of an attempt: at most the rest of the step's total timeout."""
     if isinstance(call.node, HumanNode | DelayNode | MapNode | WorkflowNode):
         return 0.0
     left = _left_seconds(call)
     return behaviour.takes if left is None else min(behaviour.takes, left)
 
 
-def result_of(call: StepCall, behaviour: Behaviour, failures: int) -> Result:
-    """Give what an attempt comes to; so many before it have failed."""
+def compute_result(call: StepCall, behaviour: Behaviour, failures: int) -> Result:
+    """Return the result of an attempt after a number of failures."""
     started_at = call.run.steps[call.node.id].started_at
     assert started_at is not None
     match call.node:
@@ -66,15 +66,15 @@ def result_of(call: StepCall, behaviour: Behaviour, failures: int) -> Result:
             return (
                 Waiting(build_timer_wait(call, until, started_at))
                 if until > started_at
-                else _gave(build_delay_output(until))
+                else _succeed(build_delay_output(until))
             )
         case MapNode() | WorkflowNode():
-            return _waits_for_children(call, behaviour) if behaviour.items else _gave([])
+            return _wait_for_children(call, behaviour) if behaviour.items else _succeed([])
         case _:
-            return _result_of_work(call, behaviour, failures)
+            return _compute_work_result(call, behaviour, failures)
 
 
-def _result_of_work(call: StepCall, behaviour: Behaviour, failures: int) -> Result:
+def _compute_work_result(call: StepCall, behaviour: Behaviour, failures: int) -> Result:
     left = _left_seconds(call)
     if left is not None and behaviour.takes > left:
         return Failed(StepError(error_class=ErrorClass.TIMEOUT, message="cut off"), CALL)
@@ -85,7 +85,7 @@ def _result_of_work(call: StepCall, behaviour: Behaviour, failures: int) -> Resu
 
 
 def _left_seconds(call: StepCall) -> float | None:
-    """Give how many seconds an attempt had left of the total when it began."""
+    """Return the seconds that were left of the total timeout when an attempt began."""
     step = call.run.steps[call.node.id]
     ends_at = compute_total_deadline(call.node, step)
     if ends_at is None or step.started_at is None:
@@ -93,8 +93,8 @@ def _left_seconds(call: StepCall) -> float | None:
     return (ends_at - step.started_at).total_seconds()
 
 
-def failures_of(facts: Iterable[RunFact], node: str) -> int:
-    """Give how often a step has failed in the last attempt of its run, but for what was lost with its engine."""
+def count_failures(facts: Iterable[RunFact], node: str) -> int:
+    """Return how often a step has failed in the last attempt of its run, without attempts lost with their engine."""
     failures = 0
     for fact in facts:
         if isinstance(fact, RunRetried):
@@ -104,8 +104,8 @@ def failures_of(facts: Iterable[RunFact], node: str) -> int:
     return failures
 
 
-def decided_at(step: Step, behaviour: Behaviour) -> datetime | None:
-    """Give when a person decides a step; None when nobody is asked, or nobody will before it is too late."""
+def compute_decision_time(step: Step, behaviour: Behaviour) -> datetime | None:
+    """Return when a person decides a step; None if it does not wait for one, or if nobody decides in time."""
     waiting = step.waiting
     if step.status is not StepStatus.WAITING or waiting is None or waiting.waiting_for is not WaitFor.HUMAN:
         return None
@@ -114,8 +114,8 @@ def decided_at(step: Step, behaviour: Behaviour) -> datetime | None:
     return None if never else at
 
 
-def decision(run_id: UUID, node: str, behaviour: Behaviour) -> DecideStep:
-    """Give the decision that the plot has for a step."""
+def build_decision(run_id: UUID, node: str, behaviour: Behaviour) -> DecideStep:
+    """Return the decision that the graph case has for a step."""
     return DecideStep(
         target_id=run_id,
         node=node,
@@ -127,8 +127,8 @@ def decision(run_id: UUID, node: str, behaviour: Behaviour) -> DecideStep:
     )
 
 
-def _waits_for_children(call: StepCall, behaviour: Behaviour) -> Waiting:
-    """Wait for all items, or once more for those that were recorded: some of these are done."""
+def _wait_for_children(call: StepCall, behaviour: Behaviour) -> Waiting:
+    """Return the wait for all items, or again for those that were recorded, of which some are done."""
     since = call.run.steps[call.node.id].started_at
     assert since is not None
     kept = call.run.kept_items.get(call.node.id)
@@ -147,5 +147,5 @@ def _waits_for_children(call: StepCall, behaviour: Behaviour) -> Waiting:
     )
 
 
-def _gave(output: object) -> Succeeded:
+def _succeed(output: object) -> Succeeded:
     return Succeeded(output, Payload(value=output))

@@ -1,4 +1,4 @@
-"""Going on with a played run, and forking one: what people ask for, and what the reference thinks is kept of it."""
+"""Retries and forks of a simulated run, and the parts that the reference expects them to keep."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -32,107 +32,127 @@ from domain.runs.facts import (
     WaitFor,
 )
 from domain.runs.run import Run
-from tests.support.engine.simulator.laws import Told, last_chapter, settled_in
-from tests.support.engine.simulator.random_graphs import Plot
-from tests.support.engine.simulator.reference import Expected, Gifts, Given, Items, expected, outputs_of
-from tests.support.engine.simulator.simulator import NOBODY, Play
+from tests.support.engine.simulator.laws import RunRecord, list_last_attempt, list_settled
+from tests.support.engine.simulator.random_graphs import GraphCase
+from tests.support.engine.simulator.reference import (
+    ExpectedStep,
+    Items,
+    KeptOutput,
+    KeptOutputs,
+    compute_expected,
+    compute_run_outputs,
+)
+from tests.support.engine.simulator.simulator import NOBODY, Simulator
 from tests.support.graphs import Json
 
-Fates = Mapping[str, Expected]
+ExpectedSteps = Mapping[str, ExpectedStep]
 
 
-def retry(play: Play, plot: Plot) -> None:
-    """Go on with a run that has ended, by what the plot says now. Raises CompletedPartChanged."""
-    run = play.run
+def retry(simulator: Simulator, graph_case: GraphCase) -> None:
+    """Retry a run that has ended, on a graph case. Raises CompletedPartChanged."""
+    run = simulator.run
     kept = select_kept_by_retry(run)
     given = find_nodes_with_output(run)
     items = find_nodes_with_finished_items(run, (*kept, *given))
     again = RetrySources(
         workflow_version=run.workflow_version, kept=kept, items_kept=items, outputs_kept=given, pins=None
     )
-    if plot.raw is not play.plot.raw:
-        kept = translate_kept(play.plot.graph, plot.graph, kept)
+    if graph_case.raw is not simulator.graph_case.raw:
+        kept = translate_kept(simulator.graph_case.graph, graph_case.graph, kept)
         # What the children go by has no newer version here.
-        graphs = play.plot.graph, plot.graph
+        graphs = simulator.graph_case.graph, graph_case.graph
         items = tuple(node for node in items if is_step_unchanged(*graphs, node))
         given = tuple(node for node in given if is_step_unchanged(*graphs, node))
         version = run.workflow_version + 1
         again = RetrySources(workflow_version=version, kept=kept, items_kept=items, outputs_kept=given, pins=Pins())
-    command = RetryRun(target_id=play.run_id, user_id="ada", newest_graph=again.pins is not None)
-    facts = retry_run(command, run, again, play.now)
-    play.plot, play.losses, play.cancel_at = plot, 0, None
-    play.record(facts)
-    play.open()
+    command = RetryRun(target_id=simulator.run_id, user_id="ada", newest_graph=again.pins is not None)
+    facts = retry_run(command, run, again, simulator.now)
+    simulator.graph_case, simulator.losses, simulator.cancel_at = graph_case, 0, None
+    simulator.record(facts)
+    simulator.take_over()
 
 
-def fork(play: Play, plot: Plot, node: str) -> Play:
-    """Begin a run from a step of another, by what the plot says now. Raises CompletedPartChanged."""
-    run, newest = play.run, plot.raw is not play.plot.raw
-    kept = select_kept_by_fork(play.plot.graph, run, node)
+def fork(simulator: Simulator, graph_case: GraphCase, node: str) -> Simulator:
+    """Fork a run from a step of another, on a graph case. Raises CompletedPartChanged."""
+    run, newest = simulator.run, graph_case.raw is not simulator.graph_case.raw
+    kept = select_kept_by_fork(simulator.graph_case.graph, run, node)
     gathered = ForkSources(
         project_id=NOBODY,
         source=run,
         workflow_version=run.workflow_version + newest,
-        kept=translate_kept(play.plot.graph, plot.graph, kept) if newest else kept,
+        kept=translate_kept(simulator.graph_case.graph, graph_case.graph, kept) if newest else kept,
         pins=run.pins,
     )
-    inputs = None if plot.inputs == play.plot.inputs else Payload(value=plot.inputs)
-    command = ForkRun(target_id=NOBODY, source_id=play.run_id, node=node, inputs=inputs, newest_graph=newest)
-    forked = Play(plot, play.random, play.chances, now=play.now)
-    forked.record(fork_run(command, Run(), gathered, play.now))
-    forked.open()
+    inputs = None if graph_case.inputs == simulator.graph_case.inputs else Payload(value=graph_case.inputs)
+    command = ForkRun(target_id=NOBODY, source_id=simulator.run_id, node=node, inputs=inputs, newest_graph=newest)
+    forked = Simulator(graph_case, simulator.random, simulator.faults, now=simulator.now)
+    forked.record(fork_run(command, Run(), gathered, simulator.now))
+    forked.take_over()
     return forked
 
 
-def kept_of(facts: list[RunFact], fates: Fates) -> dict[str, Expected]:
-    """Give the fates that a retry keeps, by what is recorded: all that is done."""
+def compute_kept_steps(facts: list[RunFact], expected_steps: ExpectedSteps) -> dict[str, ExpectedStep]:
+    """Return the expected steps that a retry keeps, by the recorded facts: all that are done."""
     done: set[str] = set()
     for fact in facts:
         if isinstance(fact, RunRetried):
             done &= set(fact.kept)
-        done |= settled_in([fact])
-    return {node: fates[node] for node in done}
+        done |= list_settled([fact])
+    return {node: expected_steps[node] for node in done}
 
 
-def gifts_of(play: Told, fates: Fates, before: Gifts) -> dict[str, Given]:
-    """Give what steps gave that no retry has them do again, by what is recorded, and by what they were to give."""
+def compute_kept_outputs(
+    simulator: RunRecord, expected_steps: ExpectedSteps, before: KeptOutputs
+) -> dict[str, KeptOutput]:
+    """Return the outputs of unsettled steps that a retry keeps, by the recorded facts."""
     found = dict(before)
-    for fact in last_chapter(play.facts):
+    for fact in list_last_attempt(simulator.facts):
         if isinstance(fact, StepCompleted):
             found.pop(fact.node, None)
         elif isinstance(fact, StepFailed):
-            given = fates[fact.node].gave
+            given = expected_steps[fact.node].gave
             found.pop(fact.node, None)
             if given is not None and fact.gave is not None:
                 found[fact.node] = given
     return found
 
 
-def items_of(play: Told, before: Items) -> dict[str, dict[int, Any]]:
-    """Give the outputs of the items of maps that are recorded as done, by what each was to do when it was done."""
+def compute_kept_items(simulator: RunRecord, before: Items) -> dict[str, dict[int, Any]]:
+    """Return the outputs of the items of maps that are recorded as done."""
     found: dict[str, dict[int, Any]] = {node: dict(items) for node, items in before.items()}
-    for fact in last_chapter(play.facts):
+    for fact in list_last_attempt(simulator.facts):
         if isinstance(fact, StepItemsSettled):
-            done = [one.item for one in fact.items if one.outcome is ItemOutcome.COMPLETED]
-            plots = play.plot.behaviours[fact.node].items
-            outputs = {item: outputs_of(plots[item], expected(plots[item])) for item in done}
+            done = [result.item for result in fact.items if result.outcome is ItemOutcome.COMPLETED]
+            graph_cases = simulator.graph_case.behaviours[fact.node].items
+            outputs = {
+                item: compute_run_outputs(graph_cases[item], compute_expected(graph_cases[item])) for item in done
+            }
             found[fact.node] = {**outputs, **found.get(fact.node, {})}
         elif isinstance(fact, StepWaiting) and fact.waiting_for is WaitFor.CHILD:
             assert fact.resumes is bool(found.get(fact.node)), f"{fact.node} begins anew what is done, or keeps nothing"
     return found
 
 
-def begins_alike(old: Plot, new: Plot, node: str) -> bool:
-    """Tell whether a step is the same in two graphs, and the same edges lead to it."""
-    return _ways_to(old, node) == _ways_to(new, node) and _said(old, {node})[0] == _said(new, {node})[0]
+def is_step_unchanged_with_edges(old: GraphCase, new: GraphCase, node: str) -> bool:
+    """Return whether a step is the same in two graphs, with the same incoming edges."""
+    return (
+        _list_incoming(old, node) == _list_incoming(new, node)
+        and _describe_part(old, {node})[0] == _describe_part(new, {node})[0]
+    )
 
 
-def _ways_to(plot: Plot, node: str) -> set[tuple[str, str, str | None]]:
-    return {(one["from"], one["to"], one.get("when")) for one in plot.raw["edges"] if one["to"] == node}
+def _list_incoming(graph_case: GraphCase, node: str) -> set[tuple[str, str, str | None]]:
+    return {
+        (raw_edge["from"], raw_edge["to"], raw_edge.get("when"))
+        for raw_edge in graph_case.raw["edges"]
+        if raw_edge["to"] == node
+    }
 
 
-def taken_over_of(plot: Plot, facts: list[RunFact], fates: Fates, node: str) -> dict[str, Expected]:
-    """Give the fates that a fork takes over: of what went well or was skipped, with all before it, and not the step."""
+def compute_reused_steps(
+    graph_case: GraphCase, facts: list[RunFact], expected_steps: ExpectedSteps, node: str
+) -> dict[str, ExpectedStep]:
+    """Return the expected steps that a fork reuses: completed or skipped, with all before them, without the step."""
     done: set[str] = set()
     for fact in facts:
         if isinstance(fact, RunRetried):
@@ -142,26 +162,32 @@ def taken_over_of(plot: Plot, facts: list[RunFact], fates: Fates, node: str) -> 
         elif isinstance(fact, StepFailed):
             done.discard(fact.node)
     done.discard(node)
-    while gone := {one["to"] for one in plot.raw["edges"] if one["from"] not in done} & done:
+    while gone := {raw_edge["to"] for raw_edge in graph_case.raw["edges"] if raw_edge["from"] not in done} & done:
         done -= gone
-    return {name: fates[name] for name in done}
+    return {name: expected_steps[name] for name in done}
 
 
-def moved_to(old: Plot, new: Plot, kept: Fates) -> dict[str, Expected]:
-    """Give what is kept with the edges that were taken at their places in another graph."""
-    places = {(one["from"], one["to"]): place for place, one in enumerate(new.raw["edges"])}
-    ways = [(one["from"], one["to"]) for one in old.raw["edges"]]
+def translate_edges(old: GraphCase, new: GraphCase, kept: ExpectedSteps) -> dict[str, ExpectedStep]:
+    """Return the kept steps with their taken edges at their indexes in another graph."""
+    places = {(raw_edge["from"], raw_edge["to"]): place for place, raw_edge in enumerate(new.raw["edges"])}
+    ways = [(raw_edge["from"], raw_edge["to"]) for raw_edge in old.raw["edges"]]
     return {
-        node: replace(one, taken=frozenset(places[ways[place]] for place in one.taken)) for node, one in kept.items()
+        node: replace(kept, taken=frozenset(places[ways[place]] for place in kept.taken)) for node, kept in kept.items()
     }
 
 
-def says_the_same(old: Plot, new: Plot, kept: Fates) -> bool:
-    """Tell whether two graphs say the same of what is kept: what these steps do, and the edges at them."""
-    return _said(old, kept) == _said(new, kept)
+def is_part_unchanged(old: GraphCase, new: GraphCase, kept: ExpectedSteps) -> bool:
+    """Return whether two graphs are equal in the kept part: its steps, and the edges at them."""
+    return _describe_part(old, kept) == _describe_part(new, kept)
 
 
-def _said(plot: Plot, kept: Collection[str]) -> tuple[dict[str, tuple[str, Json]], set[tuple[str, str, str | None]]]:
-    nodes = {one["id"]: (one["kind"], one.get("config", {})) for one in plot.raw["nodes"] if one["id"] in kept}
-    ways = {(one["from"], one["to"], one.get("when")) for one in plot.raw["edges"]}
+def _describe_part(
+    graph_case: GraphCase, kept: Collection[str]
+) -> tuple[dict[str, tuple[str, Json]], set[tuple[str, str, str | None]]]:
+    nodes = {
+        raw_node["id"]: (raw_node["kind"], raw_node.get("config", {}))
+        for raw_node in graph_case.raw["nodes"]
+        if raw_node["id"] in kept
+    }
+    ways = {(raw_edge["from"], raw_edge["to"], raw_edge.get("when")) for raw_edge in graph_case.raw["edges"]}
     return nodes, {way for way in ways if way[0] in kept or way[1] in kept}

@@ -1,7 +1,7 @@
-"""A run played turn after turn with the engine's own schedule and progress: without I/O, by a clock of its own.
+"""A simulated run: turn after turn by the engine's own schedule and turn builder, without I/O, on a simulated clock.
 
-Whatever may happen at one moment happens in random order: results, decisions, times that have come, ends of children,
-appends that fail, engines that are lost.
+Events of the same time are executed in random order: results, decisions, timers, ends of children, appends that fail,
+engines that are lost.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,18 +32,18 @@ from engine.turns.first_turn import run_inline_steps
 from engine.turns.resolve import resolve_overdue, resolve_recorded_results, resolve_run_data
 from engine.turns.schedule import find_due_at_start, get_due_time
 from engine.turns.turn_builder import TurnBuilder
-from tests.support.engine.simulator.faults import CALM, Chances
-from tests.support.engine.simulator.random_graphs import Plot
-from tests.support.engine.simulator.simulated_children import Families
+from tests.support.engine.simulator.faults import NO_FAULTS, Faults
+from tests.support.engine.simulator.random_graphs import GraphCase
+from tests.support.engine.simulator.simulated_children import SimulatedChildren
 from tests.support.engine.simulator.simulated_results import (
     CALL,
     NoContents,
-    at_once,
-    decided_at,
-    decision,
-    failures_of,
-    result_of,
-    seconds_of,
+    build_decision,
+    compute_decision_time,
+    compute_duration,
+    compute_result,
+    count_failures,
+    run_now,
 )
 
 NOBODY = UUID(int=0)
@@ -53,12 +53,12 @@ MOST_ADVANCES = 20_000
 
 
 @dataclass
-class Play:
-    """One run. `turns` are the facts as they were appended, each turn at once; `cancel_at` is when somebody cancels."""
+class Simulator:
+    """One run. `turns` are the appended facts by turn; `cancel_at` is the time of a cancellation."""
 
-    plot: Plot
+    graph_case: GraphCase
     random: Random
-    chances: Chances = CALM
+    faults: Faults = NO_FAULTS
     now: datetime = STARTED_AT
     parent: Parent | None = None
     run_id: UUID = NOBODY
@@ -73,17 +73,17 @@ class Play:
     moved: bool = False
     advances: int = 0
     data: RunData = field(init=False)
-    families: Families = field(init=False)
+    children: SimulatedChildren = field(init=False)
 
     def __post_init__(self) -> None:
-        self.families = Families(self)
+        self.children = SimulatedChildren(self)
 
-    def begin(self) -> "Play":
-        """Start the run, and make its first turn."""
+    def begin(self) -> "Simulator":
+        """Start the run, and execute its first turn."""
         started = RunStarted(
             workflow_id=NOBODY,
             workflow_version=1,
-            inputs=Payload(value=self.plot.inputs),
+            inputs=Payload(value=self.graph_case.inputs),
             pins=Pins(),
             parent=self.parent,
             started_at=self.now,
@@ -91,11 +91,11 @@ class Play:
         self.record((started,))
         if self.cancel_at == self.now:
             self.cancel()
-        self.open()
+        self.take_over()
         return self
 
-    def to_the_end(self) -> "Play":
-        """Play until the run has ended, or only waits for what never comes."""
+    def run_to_end(self) -> "Simulator":
+        """Simulate until the run has ended, or waits for an event that never comes."""
         while self.advance():
             pass
         return self
@@ -105,63 +105,63 @@ class Play:
         return [fact for turn in self.turns for fact in turn]
 
     def next_at(self) -> datetime | None:
-        """Give when something happens next; None when nothing will."""
+        """Return the time of the next event; None if there is none."""
         return min((at for at, _ in self._moves()), default=None)
 
     def advance(self) -> bool:
-        """Go to the next moment at which something happens, and do one thing that happens then; false if none does."""
+        """Advance the clock to the next event and execute one event of that time; return false if there is none."""
         self.advances += 1
         assert self.advances < MOST_ADVANCES, "it never comes to an end"
         moves = list(self._moves())
         if not moves:
             return False
         self.now = max(self.now, min(at for at, _ in moves))
-        _, move = self.random.choice([one for one in moves if one[0] <= self.now])
+        _, move = self.random.choice([due for due in moves if due[0] <= self.now])
         move()
         if not self.run.has_ended and self._is_lost():
-            self._lose()
+            self._lose_engine()
         return True
 
     def _is_lost(self) -> bool:
-        """Tell whether the engine is lost now."""
-        return self.losses < self.chances.most_losses and self.random.random() < self.chances.loss
+        """Return whether the engine is lost now."""
+        return self.losses < self.faults.most_losses and self.random.random() < self.faults.loss
 
     def _moves(self) -> Iterator[tuple[datetime, Callable[[], None]]]:
-        yield from self.families.moves()
+        yield from self.children.moves()
         if self.run.has_ended:
             return
         if self.moved or self.unrecorded:
-            yield self.now, self._look
+            yield self.now, self._resume_turn
         for at in self.under_way.values():
             yield at, self._settle
         if self.cancel_at is not None and not self.run.cancel_requested:
             yield self.cancel_at, self.cancel
-        lag = timedelta(seconds=self.chances.lag_seconds)
+        lag = timedelta(seconds=self.faults.lag_seconds)
         for node, step in self.run.steps.items():
-            if (at := decided_at(step, self.plot.behaviours[node])) is not None:
+            if (at := compute_decision_time(step, self.graph_case.behaviours[node])) is not None:
                 yield at, partial(self._decide, node)
             due = get_due_time(step)
-            if due is not None and node not in self.under_way and not self.families.are_of(step):
-                yield due + lag, self._look
+            if due is not None and node not in self.under_way and not self.children.is_waiting_for_children(step):
+                yield due + lag, self._resume_turn
 
-    def open(self) -> None:
-        """Take the run in hand, as an engine does that sees it for the first time, or once more."""
+    def take_over(self) -> None:
+        """Start to drive the run, as an engine does at its start or after a takeover."""
         self.under_way.clear()
         self.unrecorded.clear()
-        self.turn([], resuming=bool(self.run.steps))
+        self.execute_turn([], resuming=bool(self.run.steps))
 
     def cancel(self) -> None:
-        """Have somebody cancel the run."""
+        """Cancel the run, unless it has ended."""
         if not self.run.has_ended and not self.run.cancel_requested:
             self.record(cancel_run(CancelRun(target_id=self.run_id, user_id="ada"), self.run, None, self.now))
             self.moved = True
 
-    def _lose(self) -> None:
-        """Lose the engine: another takes the run over, and what was under way may arrive too late."""
+    def _lose_engine(self) -> None:
+        """Lose the engine: another takes the run over, and open attempts may end too late."""
         self.losses += 1
         self.epoch += 1
         late = [(node, self.run.steps[node].attempt) for node in self.under_way]
-        self.open()
+        self.take_over()
         for node, attempt in late:
             if self.random.random() < 0.3:
                 turn = Turn(self.run, self.now)
@@ -169,12 +169,12 @@ class Play:
                 self.record(tuple(turn.facts))
                 self.moved = True
 
-    def _look(self) -> None:
-        self.turn(self._some_results(least=0), resuming=True)
+    def _resume_turn(self) -> None:
+        self.execute_turn(self._some_results(least=0), resuming=True)
 
     def _settle(self) -> None:
-        spurious = self.random.random() < self.chances.spurious
-        self.turn(self._some_results(least=1), resuming=spurious or self.moved)
+        spurious = self.random.random() < self.faults.spurious
+        self.execute_turn(self._some_results(least=1), resuming=spurious or self.moved)
 
     def _some_results(self, least: int) -> list[tuple[str, Result]]:
         ready = sorted(node for node, at in self.under_way.items() if at <= self.now)
@@ -188,15 +188,17 @@ class Play:
         if step.status is StepStatus.RETRYING:
             return RetryDue()
         assert step.status is StepStatus.RUNNING
-        return result_of(self._call(self.run, node), self.plot.behaviours[node], failures_of(self.facts, node))
+        return compute_result(
+            self._call(self.run, node), self.graph_case.behaviours[node], count_failures(self.facts, node)
+        )
 
     def _decide(self, node: str) -> None:
-        command = decision(self.run_id, node, self.plot.behaviours[node])
+        command = build_decision(self.run_id, node, self.graph_case.behaviours[node])
         self.record(decide_step(command, self.run, DecisionSources(project=TEAM), self.now))
         self.moved = True
 
-    def turn(self, results: Sequence[tuple[str, Result]], *, resuming: bool) -> None:
-        """Make one turn, as `engine.driving.driver.Driver` does."""
+    def execute_turn(self, results: Sequence[tuple[str, Result]], *, resuming: bool) -> None:
+        """Execute one turn, as `engine.driving.driver.Driver` does."""
         results = [*self.unrecorded, *results]
         self.unrecorded = []
         self.moved = False
@@ -205,33 +207,37 @@ class Play:
             progress.schedule_after(progress.settle(results))
         else:
             progress = self._first_or_resuming(results, resuming=resuming)
-        if self.random.random() < self.chances.conflict:
+        if self.random.random() < self.faults.conflict:
             self.unrecorded, self.moved = results, True
             return
         self._commit(progress)
 
     def _first_or_resuming(self, results: Sequence[tuple[str, Result]], *, resuming: bool) -> TurnBuilder:
-        self.data = at_once(resolve_run_data(NoContents(), self.held()))
+        self.data = run_now(resolve_run_data(NoContents(), self.get_folded()))
         progress = self._progress()
         if resuming:
-            late = at_once(resolve_overdue(NoContents(), self.held(), self.plot.compiled, self.now, self.under_way))
-            said = at_once(resolve_recorded_results(NoContents(), self.held()))
+            late = run_now(
+                resolve_overdue(
+                    NoContents(), self.get_folded(), self.graph_case.compiled_graph, self.now, self.under_way
+                )
+            )
+            said = run_now(resolve_recorded_results(NoContents(), self.get_folded()))
             progress.resume([*results, *said, *late])
             return progress
-        progress.schedule(find_due_at_start(self.plot.compiled))
+        progress.schedule(find_due_at_start(self.graph_case.compiled_graph))
         run_inline_steps(progress, self._at_once, lambda: self.now)
         return progress
 
     def _at_once(self, run: Run, node: str) -> Result | None:
-        behaviour = self.plot.behaviours[node]
-        if behaviour.takes or not is_inline(self.plot.compiled.nodes[node]):
+        behaviour = self.graph_case.behaviours[node]
+        if behaviour.takes or not is_inline(self.graph_case.compiled_graph.nodes[node]):
             return None
-        return result_of(self._call(run, node), behaviour, 0)
+        return compute_result(self._call(run, node), behaviour, 0)
 
     def _progress(self) -> TurnBuilder:
         return TurnBuilder(
             turn=Turn(self.run, self.now),
-            graph=self.plot.compiled,
+            graph=self.graph_case.compiled_graph,
             data=self.data,
             owner=Owner("engine", self.epoch),
             random=self.random,
@@ -243,8 +249,8 @@ class Play:
             workspace_id=NOBODY,
             run_id=self.run_id,
             run=run,
-            graph=self.plot.compiled,
-            node=self.plot.compiled.nodes[node],
+            graph=self.graph_case.compiled_graph,
+            node=self.graph_case.compiled_graph.nodes[node],
             attempt=run.steps[node].attempt,
             data=self.data,
             traceparent=None,
@@ -252,9 +258,9 @@ class Play:
 
     def _commit(self, progress: TurnBuilder) -> None:
         if progress.turn.run.has_ended:
-            self.families.cancel()
+            self.children.cancel()
             if self._is_lost():  # between what the children are asked and the end that they are asked for
-                self._lose()
+                self._lose_engine()
                 return
         if progress.turn.facts:
             self.record(tuple(progress.turn.facts))
@@ -262,20 +268,20 @@ class Play:
             self.under_way.clear()
             return
         if progress.ends_next_turn:
-            self.turn([], resuming=True)
+            self.execute_turn([], resuming=True)
             return
         for node in progress.started:
             attempt = self.run.attempt, node, self.run.steps[node].attempt
             assert attempt not in self.carried_out, f"{node} is carried out twice"
             assert node not in self.under_way, f"{node} is carried out while it is under way"
             self.carried_out.add(attempt)
-            seconds = seconds_of(self._call(self.run, node), self.plot.behaviours[node])
+            seconds = compute_duration(self._call(self.run, node), self.graph_case.behaviours[node])
             self.under_way[node] = self.now + timedelta(seconds=seconds)
         self._wait_to_retry()
-        self.families.tend()
+        self.children.start_due()
 
     def _wait_to_retry(self) -> None:
-        held_until = self.now + timedelta(seconds=self.chances.held_back_off_seconds)
+        held_until = self.now + timedelta(seconds=self.faults.held_back_off_seconds)
         for node, step in self.run.steps.items():
             if step.status is StepStatus.RETRYING and step.retry_at is not None and step.retry_at <= held_until:
                 self.under_way.setdefault(node, step.retry_at)
@@ -286,7 +292,7 @@ class Play:
         for fact in facts:
             self.run = evolve(self.run, fact)
 
-    def held(self) -> Folded[Run]:
-        """Give the run as an engine holds it."""
+    def get_folded(self) -> Folded[Run]:
+        """Return the run as an engine holds it."""
         beginning = new_stream(RUN, self.run_id, NOBODY, None, self.now)
         return replace(beginning, version=len(self.facts), state=self.run)

@@ -6,9 +6,9 @@ from typing import Final
 
 from domain.graphs.graph import ErrorClass
 from domain.runs.facts import Usage
+from engine.providers.answers.error_details import ErrorDetails
 from engine.providers.answers.finish_reasons import REASON_CHARACTERS_MAX, Ending, Finish, get_worse
 from engine.providers.answers.thoughts import Split, ThoughtSplitter, split_unopened
-from engine.providers.error_details import ErrorDetails
 from engine.providers.http_faults import classify_stream_error, is_rejected_answer
 from engine.providers.provider import ModelResponse, ProviderFault
 from engine.providers.quotes import Quotes

@@ -13,10 +13,10 @@ from domain.graphs.graph import Graph, MapNode, Node, PromptNode, get_node_kind
 from domain.ids import to_uuid
 from domain.runs.facts import RunRetried, RunStarted
 from domain.workflow import WorkflowCreated, WorkflowGraphRevised
-from projections.read_models.run_timeline import NO_NODES, NodeInfo, Nodes, RunTimeline
 from projections.runtime.folding import by_stream
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import load_skips
+from projections.timelines.run_timeline import NO_NODES, NodeInfo, Nodes, RunTimeline
 from store.log.readers import read_stream_beginnings
 from store.log.records import Recorded
 from store.lru import LruCache
