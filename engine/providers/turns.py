@@ -20,13 +20,13 @@ class Media(Struct, frozen=True, kw_only=True):
     data: bytes
 
 
-class TextPiece(Struct, frozen=True, kw_only=True):
+class TextPiece(Struct, frozen=True, kw_only=True, tag="text"):
     """A text in a turn."""
 
     text: str
 
 
-class MediaPiece(Struct, frozen=True, kw_only=True):
+class MediaPiece(Struct, frozen=True, kw_only=True, tag="media"):
     """An image or a file in a turn: at a URL that the server fetches, or its bytes and their reference."""
 
     kind: Literal["image", "file"]
