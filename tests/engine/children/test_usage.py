@@ -56,7 +56,7 @@ async def test_a_run_counts_the_calls_of_its_children_and_of_theirs(database: st
 async def test_children_that_failed_count_after_a_retry_too_and_those_that_are_kept_once(database: str) -> None:
     async with open_harness(database) as harness, harness.run_engine():
         project = await harness.project()
-        item = node("a", kind="prompt", config={"model": "gate/moody", "template": "{{ inputs.item }}"})
+        item = node("a", kind="prompt", config={"model": "fake/moody", "template": "{{ inputs.item }}"})
         inner = await harness.workflow(project, graph(item))
         harness.fake_model.calls.update(tea=2)
         run = await harness.start(

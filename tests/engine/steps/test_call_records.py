@@ -52,7 +52,7 @@ async def provider(server: ModelServer) -> AsyncGenerator[Provider]:
 
 
 def prompt(model: str, **config: Any) -> Json:  # noqa: ANN401  # JSON
-    return node("a", kind="prompt", config={"model": f"gate/{model}", "template": "How many?", **config})
+    return node("a", kind="prompt", config={"model": f"fake/{model}", "template": "How many?", **config})
 
 
 async def test_each_repair_is_a_call_with_the_answer_that_it_repairs(
@@ -87,7 +87,7 @@ async def test_a_failed_call_shows_what_was_asked(database: str, provider: Provi
             await harness.wait_until_ended(run, RunStatus.FAILED)
             [failed] = [fact for fact in await harness.list_facts(run) if isinstance(fact, StepFailed)]
     assert failed.call is not None
-    assert failed.call.asked.value == {"model": "gate/status-500", "prompt": "How many?"}
+    assert failed.call.asked.value == {"model": "fake/status-500", "prompt": "How many?"}
 
 
 async def test_reasoning_is_kept_beside_the_log_and_in_no_event(database: str, provider: Provider) -> None:
@@ -122,14 +122,14 @@ async def test_a_slow_call_is_on_record_before_it_is_answered_and_once(database:
         facts = await harness.facts(run)
     [asked] = [recorded.fact for recorded in facts if isinstance(recorded.fact, StepAsked)]
     [completed] = [recorded.fact for recorded in facts if isinstance(recorded.fact, StepCompleted)]
-    assert asked.call.asked.value == {"model": "gate/held", "prompt": "a"}
+    assert asked.call.asked.value == {"model": "fake/held", "prompt": "a"}
     assert completed.call is not None
     assert completed.call.asked == NOTHING, "it is not written twice"
     history = CallHistory("a")
     for recorded in facts:
         history.add(recorded)
     [call] = history.list_after(0)
-    assert (call.status, call.asked.value) == (CallStatus.COMPLETED, {"model": "gate/held", "prompt": "a"})
+    assert (call.status, call.asked.value) == (CallStatus.COMPLETED, {"model": "fake/held", "prompt": "a"})
 
 
 async def test_what_cannot_be_stored_as_it_is_fails_no_step(database: str) -> None:

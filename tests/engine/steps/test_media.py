@@ -41,7 +41,7 @@ async def provider(request: pytest.FixtureRequest, server: ModelServer) -> Async
 
 
 def prompt(model: str, *messages: Json, **config: Any) -> Json:  # noqa: ANN401  # JSON
-    asked = {"model": f"gate/{model}", "messages": list(messages), **config}
+    asked = {"model": f"fake/{model}", "messages": list(messages), **config}
     return node("a", kind="prompt", config=asked)
 
 

@@ -217,7 +217,7 @@ async def test_json_that_was_cut_fails_at_once_and_names_the_limit(
 async def test_a_cut_text_is_kept_unless_its_node_says_otherwise(
     database: str, provider: Provider, on_truncated: str | None, status: RunStatus
 ) -> None:
-    config: Json = {"model": "gate/truncated", "template": "Hi"}
+    config: Json = {"model": "fake/truncated", "template": "Hi"}
     raw = graph(
         node(kind="prompt", config=config if on_truncated is None else {**config, "on_truncated": on_truncated})
     )
@@ -232,7 +232,7 @@ async def test_a_cut_text_is_kept_unless_its_node_says_otherwise(
 
 
 async def test_an_answer_that_may_be_cut_fails_a_node_that_wants_whole_ones(database: str, provider: Provider) -> None:
-    config = {"model": "gate/finish?weather", "template": "Hi", "on_truncated": "fail"}
+    config = {"model": "fake/finish?weather", "template": "Hi", "on_truncated": "fail"}
     ended, _ = await play(database, provider, graph(node(kind="prompt", config=config)), RunStatus.FAILED)
     assert ended.error is not None
     assert "weather" in ended.error.message
