@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 import msgspec
 import pytest
 
-from commands.aggregates import ASSET, PROJECT, RUN, WORKFLOW, Noun
+from commands.aggregates import ANNOUNCEMENT, API_KEY, ASSET, PROJECT, RUN, WORKFLOW, Noun
 from domain.fact import Fact
 from domain.graphs.compiled import compile_graph
 from domain.graphs.graph import Graph
@@ -18,7 +18,14 @@ from store.log.codec import PLAIN_JSON, TOPICS, decode_fact, encode_fact
 GOLDEN: Final = Path(__file__).parent.parent / "golden"
 HISTORIES: Final = sorted(path.stem for path in GOLDEN.glob("*.jsonl"))
 SCHEDULED: Final = sorted(path.name.removesuffix(".graph.json") for path in GOLDEN.glob("*.graph.json"))
-NOUNS: Final[dict[str, Noun[Any]]] = {"project": PROJECT, "workflow": WORKFLOW, "asset": ASSET, "run": RUN}
+NOUNS: Final[dict[str, Noun[Any]]] = {
+    "project": PROJECT,
+    "workflow": WORKFLOW,
+    "asset": ASSET,
+    "run": RUN,
+    "api-key": API_KEY,
+    "announcement": ANNOUNCEMENT,
+}
 
 
 def read_lines(name: str) -> list[bytes]:

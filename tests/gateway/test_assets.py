@@ -62,7 +62,7 @@ async def test_the_content_of_a_prompt_is_text(ada: Caller, content: object) -> 
     ):
         found = expect_problem(answer, 422, "asset_content_unacceptable")
         assert pointers(found) == ["/content"]
-        assert "text" in found["errors"][0]["message"]
+        assert "must be a template as a JSON string" in found["errors"][0]["message"]
     asked = await ada.post("/v1/projects", {"name": "later"})
     assert (await ada.get(asset["path"], headers=after_write(asked))).json()["content"] == "Be warm."
     assert len((await ada.get(asset["all"])).json()["items"]) == 1

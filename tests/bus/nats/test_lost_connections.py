@@ -85,7 +85,7 @@ async def test_a_connection_that_is_given_up_while_it_closes_leaves_nothing_behi
 async def test_a_server_that_does_not_answer_the_first_ping_has_not_taken_the_connection(ending: Ending) -> None:
     server = BreakingNats(Stage.ASKED, ending)
     async with server.serving():
-        with pytest.raises(NatsAway, match="did not take the connection"):
+        with pytest.raises(NatsAway, match="did not accept the connection"):
             async with connected_to_nats(NatsSettings(url=NatsServers(server.url)), "callsheet test"):
                 pass
 

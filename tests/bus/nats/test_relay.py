@@ -40,7 +40,7 @@ update events set topic = 'run dreamt.>', state = '\\xff00', metadata = '[]' whe
 
 async def wait_until_away(process: Process) -> None:
     async def is_degraded() -> bool:
-        return any("NATS is away" in said for said in process.bus.list_degraded())
+        return any("NATS is not connected" in said for said in process.bus.list_degraded())
 
     await eventually(is_degraded, what="the process says that NATS is away")
 

@@ -26,7 +26,14 @@ from commands.runs.steps import (
     WaitInStep,
 )
 from commands.runs.turn import Turn
-from commands.workflow import ChangeWorkflow, CreateWorkflow, DuplicateWorkflow, DuplicationSources, NewWorkflow
+from commands.workflow import (
+    ChangeSources,
+    ChangeWorkflow,
+    CreateWorkflow,
+    DuplicateWorkflow,
+    DuplicationSources,
+    NewWorkflow,
+)
 from domain.asset import AssetStatus, AssetType
 from domain.fact import Fact
 from domain.graphs.graph import ErrorClass, Graph
@@ -162,7 +169,7 @@ COPIED: Final = DuplicationSources(
 GATHERED: Final[dict[type[Command[Any]], object]] = {
     CreateAsset: InProject(project_id=ID),
     CreateWorkflow: NewWorkflow(project_id=ID, known=KnownReferences()),
-    ChangeWorkflow: KnownReferences(),
+    ChangeWorkflow: ChangeSources(),
     DuplicateWorkflow: COPIED,
     StartRun: RunSources(project_id=ID, workflow_version=1, pins=Pins(assets={ID: 2}, flags={"x": True})),
     DecideStep: DecisionSources(
