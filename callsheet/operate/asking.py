@@ -64,7 +64,7 @@ async def query_conninfo(
             await check_schema(connection, COMPONENTS)
             return await question(connection)
     except DatabaseAway as away:  # an operator may read what callers may not: host, user and database
-        raise Unavailable(f"the database is not reached: {away.__cause__ or away}") from away
+        raise Unavailable(f"the database cannot be reached: {away.__cause__ or away}") from away
 
 
 def _add_timeout(conninfo: str, settings: Settings, name: str) -> str:

@@ -125,9 +125,9 @@ def exit_when_unfinished() -> Generator[None]:
     except RebuildPoisoned as poison:
         _exit_with(POISONED, f"{poison}; earlier facts are folded, and --resume continues there")
     except (KeyboardInterrupt, asyncio.CancelledError):
-        _exit_with(INTERRUPTED, "stopped; --resume goes on where it was, --abandon drops what was made")
+        _exit_with(INTERRUPTED, "stopped; --resume continues it, --abandon drops what was built")
     except DatabaseAway as lost:
-        _exit_with(FAILED, f"{str(lost.__cause__ or lost).strip()}; --resume goes on where it was")
+        _exit_with(FAILED, f"{str(lost.__cause__ or lost).strip()}; --resume continues it")
 
 
 def _exit_with(code: int, message: str) -> None:

@@ -36,7 +36,7 @@ def run_command(directory: Path, *arguments: str, **variables: str) -> str:
 
 @pytest.mark.parametrize("command", [("serve", "--port", "0"), ("work",), ("project",)])
 def test_processes_apart_need_a_database_that_they_share(tmp_path: Path, command: tuple[str, ...]) -> None:
-    assert "callsheet: DATABASE_URL: name the database" in run_command(tmp_path, *command, DATABASE_URL="")
+    assert "callsheet: DATABASE_URL: set it to the database" in run_command(tmp_path, *command, DATABASE_URL="")
 
 
 @pytest.mark.parametrize("command", [("dev", "--port", "0"), ("work",), ("migrate",)])
@@ -56,7 +56,7 @@ def test_a_token_for_a_new_workspace_comes_with_how_to_give_others_one(
 ) -> None:
     monkeypatch.setenv("CALLSHEET_DATA_DIRECTORY", str(tmp_path))
     first = CliRunner().invoke(main, ["token", "--user", "usr_ana"])
-    workspace = first.stderr.partition("--workspace ")[2].partition(" ")[0]
+    workspace = first.stderr.partition("--workspace ")[2].split()[0]
     second = CliRunner().invoke(main, ["token", "--user", "usr_ben", "--workspace", workspace])
     tokens = [jwt.decode(each.stdout.strip(), options={"verify_signature": False}) for each in (first, second)]  # pyright: ignore[reportUnknownMemberType]  # the library leaves a type open
     assert [each["workspace"] for each in tokens] == [workspace, workspace]

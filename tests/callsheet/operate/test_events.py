@@ -240,7 +240,7 @@ def test_an_event_that_is_not_there_ends_with_exit_code_4(database: str) -> None
     absent = run_callsheet(database, "events", "show", "1", "2", "0123456789ab-1")
     assert absent.exit_code == 4
     assert "there is no event 2: the log ends at 1" in absent.stderr
-    assert "0123456789ab-1 belongs to another log" in absent.stderr
+    assert "0123456789ab-1 is of another log" in absent.stderr
     assert json.loads(absent.stdout)["position"] == "1"
 
 
