@@ -160,7 +160,7 @@ def token(workspace: str | None, user: str, hours: int, scopes: tuple[str, ...])
         )
         if workspace is None:
             option = f"--workspace {from_uuid('ws', workspace_id)}"
-            click.echo(f"callsheet: created a workspace id; for another token of it use {option}", err=True)
+            click.echo(f"callsheet: created a workspace id; {option} creates another token for it", err=True)
         click.echo(signed)
 
 
