@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain.expressions.common import ExpressionFault
@@ -28,9 +28,11 @@ def outcome(source: str, data: dict[str, Any]) -> str:
 
 # Without a deadline: the first example includes setting up the library, which took over 200 ms on a busy machine.
 @settings(deadline=None)
+@example(source="{{ inputs -}} text \n", data={"inputs": None})
 @given(TEMPLATES, st.dictionaries(NAMES, VALUES))
 def test_a_template_renders_the_same_with_and_without_the_library(source: str, data: dict[str, Any]) -> None:
-    needs_library = f"{source}{{% if false %}}{{% endif %}}"
+    # Before the source: the library drops a line break at the very end of a template, but not before a tag.
+    needs_library = f"{{% if false %}}{{% endif %}}{source}"
     assert outcome(source, data) == outcome(needs_library, data)
 
 

@@ -72,9 +72,9 @@ async def test_positions_are_gapless_versions_contiguous_and_each_version_has_on
 
 @EVERY_POSTGRES
 async def test_two_processes_append_to_one_log_without_a_gap_and_each_in_its_own_order(database: str) -> None:
-    commands = 200
+    commands, theirs_count = 200, 2_000  # enough that a starved process cannot miss all of the other's time
     other = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.store.second_process", database, str(commands), stdout=subprocess.PIPE
+        sys.executable, "-m", "tests.support.store.second_process", database, str(theirs_count), stdout=subprocess.PIPE
     )
     async with open_log(database) as log:
         ours: list[int] = []
@@ -85,7 +85,7 @@ async def test_two_processes_append_to_one_log_without_a_gap_and_each_in_its_own
         theirs = [int(line) for line in told.split()]
         events = await read_whole_log(log)
     assert other.returncode == 0
-    assert len(theirs) == commands
+    assert len(theirs) == theirs_count
     assert ours == sorted(ours)
     assert theirs == sorted(theirs)
     assert sorted(ours + theirs) == list(range(1, len(events) + 1))

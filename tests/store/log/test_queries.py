@@ -112,8 +112,8 @@ async def test_one_read_looks_at_a_bounded_stretch_of_the_log(database: str) -> 
         ({"state": b"not JSON"}, "malformed"),
         ({"state": b'{"fact":"project.renamed","name":"\xff"}'}, "utf-8"),
         ({"state": b'{"fact":"project.renamed","later":' + b"[" * 100_000}, "recursion"),
-        ({"format": 2}, "format 2 with key None is not known here"),
-        ({"key": "k1"}, "format 1 with key k1 is not known here"),
+        ({"format": 2}, "does not know format 2 with key None"),
+        ({"key": "k1"}, "does not know format 1 with key k1"),
         ({"metadata": "{}"}, "metadata: "),
     ],
 )

@@ -38,7 +38,8 @@ from tests.support.store.given import METADATA
 
 CLEAR: Final = """
 with a as (delete from events), b as (delete from parked), c as (delete from skipped),
-     d as (delete from parking_history), e as (delete from checkpoints), f as (delete from projects)
+     d as (delete from parking_history), e as (delete from checkpoints), f as (delete from projects),
+     g as (update log_head set position = 0)
 delete from counts
 """
 COUNTS: Final = "create table counts (workspace_id uuid primary key, facts bigint not null)"
@@ -47,6 +48,7 @@ insert into counts (workspace_id, facts) values (%b, %b::bigint)
 on conflict (workspace_id) do update set facts = counts.facts + excluded.facts
 """
 STORE: Final = """
+with head as (update log_head set position = position + 1)
 insert into events (notification_id, originator_version, recorded_at, originator_id, workspace_id, project_id,
                     state_format, topic, metadata, state)
 values (%b, %b, now(), %b, %b, %b, 1, 'project.renamed', %b::json, %b)
