@@ -23,6 +23,9 @@ from tests.support.waiting import eventually
 class Empty:
     """A database with nothing to prune."""
 
+    async def one(self, *_asked: object) -> None:
+        return None
+
     async def run(self, *_asked: object) -> int:
         return 0
 
