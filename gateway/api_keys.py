@@ -195,9 +195,11 @@ CREATE_API_KEY: Final = Operation(
 )
 
 
-async def revoke_api_key(request: RequestContext[None, Revocation], _deps: Deps) -> Result:
-    """Revoke an API key."""
+async def revoke_api_key(request: RequestContext[None, Revocation], deps: Deps) -> Result:
+    """Revoke an API key. This process refuses it before the answer is sent; the others notice it in the log."""
     outcome = await request.execute(RevokeApiKey(target_id=request.target_id, user_id=request.caller.user_id))
+    deps.identity.forget_key(request.target_id)
+    deps.open_requests.end_key(request.target_id)
     return Result.of_change(outcome, create_api_key_body(outcome.loaded))
 
 

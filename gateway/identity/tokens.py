@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final, Protocol
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -72,6 +73,10 @@ class Identity:
         if caller.key_id is not None:
             self._api_keys.record_use(caller.key_id)
         return caller
+
+    def forget_key(self, key_id: UUID) -> None:
+        """Verify callers with API keys anew, since one was revoked."""
+        self._api_keys.forget(key_id)
 
     async def _verify(self, authorization: bytes) -> Caller:
         text = authorization.decode("latin-1")

@@ -234,6 +234,15 @@ async def test_a_revoked_key_stops_everywhere_open_streams_included(
     assert again.headers["etag"] == revoked.headers["etag"]
 
 
+async def test_the_process_that_revoked_a_key_refuses_it_once_the_revocation_is_answered(admin: Caller) -> None:
+    for _ in range(20):
+        key = await create_key(admin)
+        robot = admin.with_key(key["secret"])
+        assert (await robot.get("/v1/projects")).status_code == 200
+        await admin.post(f"/v1/api-keys/{key['id']}:revoke", {})
+        expect_problem(await robot.get("/v1/projects"), 401, "unauthenticated")
+
+
 async def count_open(environment: Environment, expected: int) -> bool:
     return len(environment.gateway.open_requests) == expected
 

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import httpx2
@@ -20,7 +19,8 @@ from tests.support.identity.tokens import AUDIENCE, CREATE, ISSUER, FileIssuer, 
 from tests.support.waiting import eventually
 
 WORKSPACE: Final = new_id()
-NOW: Final = datetime.now(UTC).timestamp()
+LONG_AGO: Final = 1_000_000_000
+FAR_AHEAD: Final = 4_102_444_800  # the year 2100: however long the tests before this one take
 SLOW_SECONDS: Final = 1.0
 
 Create = Callable[[FileIssuer], str]
@@ -99,7 +99,7 @@ BAD.update(
         "no signature": lambda issuer: issuer.sign().rpartition(".")[0] + ".",
         "claims of another token": swap_claims,
         "a development token with the wrong secret": lambda _: jwt.encode(
-            {"iss": "callsheet-development", "sub": "usr_ada", "exp": NOW + 600}, "x" * 40, "HS256"
+            {"iss": "callsheet-development", "sub": "usr_ada", "exp": FAR_AHEAD}, "x" * 40, "HS256"
         ),
         "a development token that names the issuer": lambda issuer: jwt.encode(
             issuer.claims(), SECRET.reveal(), "HS256", headers={"kid": "ES256"}
@@ -133,17 +133,17 @@ BAD["the key of its own header"] = sign_with_own_key
 BAD["header typ is a number"] = lambda issuer: issuer.sign_with(typ=7)
 CLAIMS: Final[dict[str, dict[str, object]]] = {
     "no exp": {"exp": None},
-    "expired": {"exp": NOW - 1},
-    "expired long ago": {"exp": 0},
-    "exp is a text": {"exp": str(NOW + 600)},
+    "expired": {"exp": LONG_AGO},
+    "exp is 0": {"exp": 0},
+    "exp is a text": {"exp": str(FAR_AHEAD)},
     "exp is true": {"exp": True},
-    "exp is a list": {"exp": [NOW + 600]},
+    "exp is a list": {"exp": [FAR_AHEAD]},
     "exp is negative": {"exp": -1},
     "exp is huge": {"exp": 10**300},
     "exp has 400 digits": {"exp": 10**400},
-    "not yet": {"nbf": NOW + 600},
+    "not yet": {"nbf": FAR_AHEAD},
     "nbf is a text": {"nbf": "soon"},
-    "issued in the future": {"iat": NOW + 600},
+    "issued in the future": {"iat": FAR_AHEAD},
     "no aud": {"aud": None},
     "another aud": {"aud": "https://other.test"},
     "aud with a slash more": {"aud": f"{AUDIENCE}/"},
