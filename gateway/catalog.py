@@ -17,6 +17,7 @@ import gateway.runs.events
 import gateway.runs.operations
 import gateway.runs.verbs
 import gateway.streams.project_events
+import gateway.streams.tickets
 import gateway.tasks
 import gateway.workflows.operations
 import gateway.workflows.versions
@@ -87,6 +88,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *gateway.runs.events.OPERATIONS,
     *gateway.runs.calls.OPERATIONS,
     *gateway.runs.contents.OPERATIONS,
+    *gateway.streams.tickets.OPERATIONS,
     *gateway.tasks.OPERATIONS,
     *gateway.insights.operations.OPERATIONS,
     *gateway.api_keys.OPERATIONS,

@@ -14,8 +14,9 @@ from gateway.access.open_requests import OpenRequests
 from gateway.drain import Drain
 from gateway.flags.flags import FeatureFlags
 from gateway.http.request_counts import RequestCounts
+from gateway.identity.tickets import Tickets
 from gateway.identity.tokens import Identity
-from gateway.settings import HttpSettings
+from gateway.settings import HttpSettings, StreamSettings
 from gateway.streams.encoding import EventEncoder
 from gateway.streams.sources import WorkflowsOfRuns
 from projections.announcements.view import AnnouncementsView
@@ -59,6 +60,7 @@ class Deps:
     history: HistoryView
     checkpoints: Checkpoints
     identity: Identity
+    tickets: Tickets
     access: Access
     open_requests: OpenRequests
     flags: FeatureFlags
@@ -74,3 +76,4 @@ class Deps:
     metrics: Callable[[], Awaitable[bytes]]
     request_counts: RequestCounts
     settings: HttpSettings
+    stream_settings: StreamSettings

@@ -31,18 +31,25 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """Maximum size of the contents in one page of events, in bytes; a page has at least one event."""
     heartbeat_seconds: Seconds = 15
     """Interval between heartbeats on an idle event stream."""
-    stream_events_cached: Count = 2_000
-    """Number of events, of at most 16 KiB each, that are kept encoded for event streams."""
-    stream_runs_cached: Count = 10_000
-    """Number of runs whose workflow is kept for event streams that filter by workflow."""
-    stream_replay_gap_seconds_max: Seconds = 10
-    """Longest pause between two events when an event stream replays the past at a `speed`."""
     insights_days_max: Count = 366
     """Maximum number of days in one insights query."""
     insights_buckets_max: Count = 50_000
     """Maximum number of buckets that one insights query aggregates; larger queries are rejected with 422."""
     shutdown_seconds_max: Seconds = 10
     """How long open requests may take to complete after the process is told to stop."""
+
+
+class StreamSettings(Struct, frozen=True, kw_only=True):
+    """Event streams, and the tickets that open them."""
+
+    ticket_seconds: Seconds = 30
+    """How long a ticket of `POST /v1/streams:ticket` can be used."""
+    events_cached: Count = 2_000
+    """Number of events, of at most 16 KiB each, that are kept encoded."""
+    runs_cached: Count = 10_000
+    """Number of runs whose workflow is kept for streams that filter by workflow."""
+    replay_gap_seconds_max: Seconds = 10
+    """Longest pause between two events when a stream replays the past at a `speed`."""
 
 
 class FlagSettings(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from bus.settings import FeedSettings, NatsSettings
 from callsheet.settings.groups import AdminSettings, DataSettings, LogSettings
 from domain.suggestions import format_names, suggest_name
 from engine.settings import AnthropicModelSettings, EngineSettings, ModelSettings, OutgoingSettings, SecretsSettings
-from gateway.settings import FlagSettings, HttpSettings, IdentitySettings
+from gateway.settings import FlagSettings, HttpSettings, IdentitySettings, StreamSettings
 from projections.settings import ProjectionSettings, RebuildSettings
 from store.settings import StoreSettings, WorkSettings
 
@@ -36,6 +36,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     data: DataSettings = DataSettings()
     http: HttpSettings = HttpSettings()
+    stream: StreamSettings = StreamSettings()
     admin: AdminSettings = AdminSettings()
     identity: IdentitySettings = IdentitySettings()
     flags: FlagSettings = FlagSettings()

@@ -19,6 +19,7 @@ from gateway.drain import Drain
 from gateway.flags.flags import FeatureFlags
 from gateway.identity.api_keys import ApiKeyVerifier
 from gateway.identity.assembly import IdentityParts, assemble_identity
+from gateway.identity.tickets import Tickets
 from gateway.identity.tokens import Identity
 from gateway.operations.positions import PositionCodec
 from gateway.streams.encoding import EventEncoder
@@ -33,6 +34,7 @@ from projections.read_models.runs_view import RunsView
 from projections.read_models.tasks_view import TasksView
 from projections.read_models.workflows_view import WorkflowsView
 from store.credential_uses import CredentialUses
+from store.stream_tickets import StreamTickets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,7 @@ def create_deps(  # what handlers depend on, by name
     flags: FeatureFlags,
 ) -> Deps:
     """Return the dependencies of handlers: the views of the core's read models, and the given parts."""
-    http, models = settings.http, core.models
+    http, stream, models = settings.http, settings.stream, core.models
     return Deps(
         log=core.log, feed=core.feed, handler=core.handler, streams=core.streams,
         contents=core.contents, checkpoints=core.checkpoints, deltas=core.bus.deltas, workers=core.workers,
@@ -97,12 +99,13 @@ def create_deps(  # what handlers depend on, by name
         tasks=TasksView(models), insights=InsightsView(models, most_buckets=http.insights_buckets_max),
         history=HistoryView(models),
         identity=identity, credential_uses=uses, open_requests=open_requests, flags=flags, drain=drain,
+        tickets=Tickets(StreamTickets(core.log.sessions), identity),
         access=Access(core.log, core.streams, owners_max=settings.identity.owners_cached_max),
         event_encoder=EventEncoder(
-            core.contents, PositionCodec(core.log.identity), most_cached=http.stream_events_cached
+            core.contents, PositionCodec(core.log.identity), most_cached=stream.events_cached
         ),
-        workflows_of_runs=WorkflowsOfRuns(core.streams, most_cached=http.stream_runs_cached),
+        workflows_of_runs=WorkflowsOfRuns(core.streams, most_cached=stream.runs_cached),
         clock=utc_now, make_id=uuid7, check_ready=core.readiness.check, degraded=core.list_degraded,
         metrics=core.watch.page,
-        request_counts=core.watch.request_counts, settings=http,
+        request_counts=core.watch.request_counts, settings=http, stream_settings=stream,
     )  # fmt: skip

@@ -48,6 +48,12 @@ class ApiKeyVerifier:
             raise ApiKeyRefused(EXPIRED)
         return create_key_caller(folded)
 
+    async def check_active(self, key_id: UUID) -> None:
+        """Raise ApiKeyRefused if a key was revoked. Raises Unavailable."""
+        folded = await self._streams.load(API_KEY, key_id)
+        if folded is None or folded.state.status is not ApiKeyStatus.ACTIVE:
+            raise ApiKeyRefused(REVOKED)
+
     def record_use(self, key_id: UUID) -> None:
         """Remember that a key was used."""
         self._on_use(key_id, self._clock())

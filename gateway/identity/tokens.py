@@ -74,6 +74,16 @@ class Identity:
             self._api_keys.record_use(caller.key_id)
         return caller
 
+    async def check_current(self, caller: Caller) -> None:
+        """Check the credential of an earlier request again. Raises Unauthenticated, Unavailable."""
+        if caller.expires_at <= self._clock().timestamp():
+            raise reject(EXPIRED)
+        if caller.key_id is not None:
+            try:
+                await self._api_keys.check_active(caller.key_id)
+            except ApiKeyRefused as fault:
+                raise reject(str(fault)) from fault
+
     def forget_key(self, key_id: UUID) -> None:
         """Verify callers with API keys anew, since one was revoked."""
         self._api_keys.forget(key_id)

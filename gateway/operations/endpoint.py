@@ -18,6 +18,7 @@ from gateway.http.rejections import BodyUnacceptable, Malformed
 from gateway.http.replies import JSON, Header
 from gateway.http.trace import Trace
 from gateway.identity.caller import Caller
+from gateway.identity.tickets import find_ticket
 from gateway.operations.context import RequestContext
 from gateway.operations.operation import Operation, PathId
 from gateway.operations.paging import CursorCodec
@@ -84,7 +85,7 @@ class Endpoint:
         """
         operation = self.operation
         headers = request.headers
-        caller = await self._authorise(headers)
+        caller = await self._authorise(headers, request.query_string)
         query, query_texts = self._query.read(request.query_string)
         target_id = self._parse_id(request.path_parameters)
         project_id = await self._check_access(caller, target_id)
@@ -127,11 +128,16 @@ class Endpoint:
             message = f"the command was accepted, but its result cannot be read now: {fault}"
             raise OutcomeUnknown(message) from fault
 
-    async def _authorise(self, headers: Headers) -> Caller:
+    async def _authorise(self, headers: Headers, query_string: bytes) -> Caller:
         scope = self.operation.scope
         if scope is None:
             return NOBODY
-        caller = await self._deps.identity.identify(headers.get(b"authorization"))
+        authorization = headers.get(b"authorization")
+        ticket = find_ticket(query_string) if authorization is None and self.operation.accepts_ticket else None
+        if ticket is not None:
+            caller = await self._deps.tickets.redeem(ticket)
+        else:
+            caller = await self._deps.identity.identify(authorization)
         caller.require(scope)
         return caller
 

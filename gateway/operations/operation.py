@@ -117,6 +117,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     `path` names its parameters in braces and may end in a verb: `/v1/workflows/{workflowId}:run`. Without a `scope` the
     operation needs no token. `reads` lists the projections that `Callsheet-Min-Position` waits for. `problems` are the
     refusals of this operation alone: `gateway.operations.problem_codes` adds those that follow from the other fields.
+    With `accepts_ticket` a query parameter `ticket`, which the query must have, replaces `Authorization`.
     `cost` is how many requests it counts for in rate limits.
     """
 
@@ -138,5 +139,6 @@ class Operation(Struct, frozen=True, kw_only=True):
     if_match: bool = False
     prefer_wait: bool = False
     last_event_id: bool = False
+    accepts_ticket: bool = False
     reads: tuple[str, ...] = ()
     cost: int = 1

@@ -109,6 +109,7 @@ def render_page(
     if position is not None:
         headers.append((b"callsheet-position", b"%d" % position))
     if next_cursor is not None:
-        target = f"{quote(path, safe='/:')}?{urlencode({**query, 'cursor': next_cursor})}"
+        kept = {name: text for name, text in query.items() if name != "ticket"}  # a ticket is used up by this page
+        target = f"{quote(path, safe='/:')}?{urlencode({**kept, 'cursor': next_cursor})}"
         headers.append((b"link", f'<{target}>; rel="next"'.encode()))
     return Reply(200, headers, encode(PageBody(items=items, next_cursor=next_cursor)))

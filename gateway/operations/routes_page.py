@@ -51,6 +51,7 @@ TAGS: Final = (
     "workflows",
     "assets",
     "runs",
+    "streams",
     "tasks",
     "insights",
     "api-keys",

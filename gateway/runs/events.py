@@ -91,6 +91,7 @@ LIST_RUN_EVENTS: Final = Operation(
     ),
     problems=(CursorReset,),
     last_event_id=True,
+    accepts_ticket=True,
     handler=list_run_events,
 )
 

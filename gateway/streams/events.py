@@ -33,6 +33,7 @@ STREAM_RESPONSE: Final = DeclaredResponse(
 Moment = Annotated[
     str, Meta(description="Begin after this position, or with the events of this time (RFC 3339) and later ones.")
 ]
+Ticket = Annotated[str, Meta(description="A ticket of `POST /v1/streams:ticket`, in place of `Authorization`.")]
 Speed = Annotated[
     float, Meta(description="Streams only: replay the past at the pace it happened, so many times as fast.")
 ]
@@ -46,6 +47,7 @@ class EventQuery(Struct, frozen=True, kw_only=True):
     after: LogPosition | None = None
     from_: Moment | None = field(default=None, name="from")
     speed: Speed | None = None
+    ticket: Ticket | None = None
 
 
 def accepts_event_stream(headers: Mapping[bytes, bytes]) -> bool:
@@ -121,11 +123,10 @@ def open_event_stream(
     deltas: tuple[DeltaHub, UUID] | None = None,
 ) -> EventStream:
     """Return the response that streams a source after a position, until the caller's access ends."""
-    settings = deps.settings
     pace = None
     if request.query.speed is not None:
-        pace = Pace(speed=request.query.speed, gap_seconds_max=settings.stream_replay_gap_seconds_max)
-    tail = LogTail(source, after=start.after, heartbeat_seconds=settings.heartbeat_seconds, pace=pace)
+        pace = Pace(speed=request.query.speed, gap_seconds_max=deps.stream_settings.replay_gap_seconds_max)
+    tail = LogTail(source, after=start.after, heartbeat_seconds=deps.settings.heartbeat_seconds, pace=pace)
     retry_ms = random.randint(*RETRY_MS)  # noqa: S311  # jitter, nothing secret
     return EventStream(
         tail,

@@ -103,6 +103,7 @@ LIST_PROJECT_EVENTS: Final = Operation(
     responses=(respond_page(EventBody, "A page of events."), STREAM_RESPONSE),
     problems=(CursorReset,),
     last_event_id=True,
+    accepts_ticket=True,
     handler=list_project_events,
 )
 

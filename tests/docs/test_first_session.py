@@ -59,8 +59,8 @@ async def test_the_first_session_of_the_readme_ends_with_a_completed_run(databas
         said = await run_script(
             script.replace(".venv/bin/callsheet", f"{shlex.quote(sys.executable)} -m callsheet"), environ
         )
-        follow_run, follow_project, replay = find_blocks((TOP / "docs" / "streams.md").read_text())
-        followed = f"{follow_run}\ntimeout {FOLLOW_SECONDS} {follow_project.strip()} || true\n{replay}"
+        follow_run, follow_project, replay, ticket = find_blocks((TOP / "docs" / "streams.md").read_text())
+        followed = f"{follow_run}\ntimeout {FOLLOW_SECONDS} {follow_project.strip()} || true\n{replay}{ticket}"
         streams = await run_script(
             (begin + UNTIL_IT_WAITS + decide + "\n" + followed)
             .replace("http://localhost:8000", url)
@@ -68,5 +68,6 @@ async def test_the_first_session_of_the_readme_ends_with_a_completed_run(databas
             environ,
         )
     assert streams.count("event: run.completed") == 3
+    assert '{"ticket":"tkt_' in streams
     assert "event: step.decided" in said
     assert "event: run.completed" in said

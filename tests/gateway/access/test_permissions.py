@@ -46,6 +46,7 @@ TABLE: Final[Mapping[str, tuple[str, set[str]]]] = {
     "forkRun": ("runs:write", EDITORS),
     "listRunEvents": ("runs:read", ALL),
     "listProjectEvents": ("runs:read", ALL),
+    "createStreamTicket": ("runs:read", EVERYBODY),
     "listCalls": ("runs:read", ALL),
     "signalRun": ("runs:write", EDITORS),
     "getContent": ("runs:read", ALL),
