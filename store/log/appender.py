@@ -1,7 +1,6 @@
 """The appender: one task a process that gathers every waiting command and commits them together."""
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from time import monotonic, perf_counter
@@ -21,9 +20,9 @@ from store.log.records import Accepted, Append, Recorded
 from store.postgres.connections import Connection, open_connection
 from store.postgres.monitor import DatabaseMonitor
 from store.postgres.replication import ReplicationNotices
+from store.retrying import BackOff, BackOffBounds, Retrying
 
-FIRST_BACK_OFF_SECONDS: Final = 0.05
-LONGEST_BACK_OFF_SECONDS: Final = 1.0
+BACK_OFF: Final = BackOffBounds(first_seconds=0.05)
 
 EARLIEST_COMMANDS: Final = 64
 """Fewer waiting commands are not sent early: a commit of their own would cost more than it gains."""
@@ -149,10 +148,15 @@ class Appender:
         Raises UnsafeDatabase when the database came back with settings that could lose an acknowledged append;
         LogRewound when it came back without facts that this process knows.
         """
-        failures = 0
+        retrying = Retrying(
+            psycopg.Error,
+            DatabaseAway,
+            back_off=BackOff(BACK_OFF),
+            on_failure=lambda lost, _: self._connection_lost(lost),
+        )
         try:
-            while True:
-                try:
+            async for attempt in retrying:
+                with attempt:
                     async with open_connection(
                         self._conninfo, self._monitor and self._monitor.connections
                     ) as connection:
@@ -160,12 +164,9 @@ class Appender:
                         await check_durability(connection)
                         await check_can_write(connection, thoroughly=self._is_doubtful)
                         await self.check_connection(connection)
-                        self._is_doubtful, failures = False, 0
+                        self._is_doubtful = False
+                        attempt.reset()
                         await self._serve(connection)
-                except (psycopg.Error, DatabaseAway) as lost:
-                    self._connection_lost(lost)
-                    failures += 1
-                    await asyncio.sleep(back_off_seconds(failures))
         finally:
             self._stop()
 
@@ -317,11 +318,3 @@ def _has_rolled_back(connection: AsyncConnection[Any]) -> bool:
     server that answered an error and is ready has not committed it.
     """
     return not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE
-
-
-def back_off_seconds(failures: int) -> float:
-    """Return how long to wait after so many failures in a row: exponential, bounded, with full jitter.
-
-    Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-    """
-    return random.uniform(0.5, 1.0) * min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2 ** min(failures, 10))  # noqa: S311  # jitter, nothing secret

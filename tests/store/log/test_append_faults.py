@@ -7,7 +7,6 @@ import psycopg
 import pytest
 
 from store.errors import DatabaseAway, OutcomeUnknown, Unavailable
-from store.log.appender import LONGEST_BACK_OFF_SECONDS, back_off_seconds
 from store.log.log import Log
 from store.log.records import Accepted, Recorded
 from store.postgres.migrations import migrate
@@ -190,8 +189,3 @@ async def test_a_log_that_is_stopped_during_a_commit_says_that_the_outcome_is_un
                 await sent
         with pytest.raises(asyncio.CancelledError):
             await serving
-
-
-def test_the_back_off_grows_to_its_bound_and_is_never_nothing() -> None:
-    assert all(0 < back_off_seconds(failures) <= LONGEST_BACK_OFF_SECONDS for failures in range(1, 2_000))
-    assert back_off_seconds(1) < back_off_seconds(3) < back_off_seconds(6), "their ranges do not overlap"
