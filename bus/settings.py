@@ -87,7 +87,7 @@ class NatsSettings(Struct, frozen=True, kw_only=True):
     stream_replicas: Count = 1
     """Number of cluster servers that store the stream: 1, 3 or 5."""
     stream_hours: Count = 168
-    """Retention of the stream, in seconds."""
+    """Retention of the stream, in hours."""
     stream_duplicate_seconds: Seconds = 120
     """How long JetStream remembers the ids of events, to drop a second copy."""
     stream_bytes: Bytes = 1024 * 1024 * 1024
@@ -110,5 +110,5 @@ class NatsSettings(Struct, frozen=True, kw_only=True):
 
     @property
     def stream_seconds(self) -> float:
-        """Retention of the stream, in seconds."""
+        """Retention of the stream, in hours."""
         return self.stream_hours * 3_600.0

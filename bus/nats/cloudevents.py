@@ -29,7 +29,7 @@ PREFIXES: Final[dict[str, Prefix]] = {
     "run": "run",
     "step": "run",
     "api-key": "key",
-    "announcement": "ws",
+    "announcement": "ann",
 }
 """The id prefix of a stream, by the noun of its facts."""
 

@@ -20,7 +20,7 @@ HIDDEN_FIELDS: Final = frozenset({"fact"})
 MESSAGE_CHARACTERS_MAX: Final = 160
 """An error says more than other fields may, since it is what a line of a failure is read for."""
 VALUE_CHARACTERS_MAX: Final = 60
-PREFIXES: Final = ("prj", "wf", "ast", "run", "key", "ws")
+PREFIXES: Final = ("prj", "wf", "ast", "run", "key", "ann")
 
 
 def format_event_line(identity: LogIdentity, stored: StoredEvent) -> str:

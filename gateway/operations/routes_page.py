@@ -20,7 +20,8 @@ For whoever calls the HTTP API: every operation, with its scope, responses and p
 declares; edit those instead. What the bodies of workflows and runs hold is on the page of [workflows](workflows.md),
 and what insights hold on the page of [insights](insights.md).
 
-- **Token**: operations with a scope need `Authorization: Bearer <token>`. A token without scopes may do everything.
+- **Token**: operations with a scope need `Authorization: Bearer <token>`. A token without the claim `scope` has
+  all scopes except the privileged ones: `keys:admin`, `announcements:write` and `workspace:admin`.
 - **Lists** take `limit`, `cursor` and `sort` (`created_at`, `-created_at`, `updated_at`, `-updated_at`). If
   `next_cursor` of a response is not null, send it as `cursor` to get the next page. Filters match exactly.
 - **PATCH** is a JSON Merge Patch (RFC 7396): fields that are absent stay. Nothing is deleted: `{"status": "archived"}`

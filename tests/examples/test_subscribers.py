@@ -174,9 +174,11 @@ async def test_runs_whose_start_comes_late_belong_to_their_workflow(database: st
     await migrate_components(database)
     async with open_process(database) as node:
         await record_workflow_with_runs(node.log, 4)
-        await record_workflow_with_runs(node.log, 4, workspace=ELSEWHERE)
+        last = await record_workflow_with_runs(node.log, 4, workspace=ELSEWHERE)
         lines = (await read_envelopes_from(database, 1)).splitlines(keepends=True)
         lines.reverse()
+        _, _, err = await subscriber.run_to_end("--backfill", "-", stdin=lines[0].encode())
+        assert f"{last - 1} positions from 1 on have not been delivered" in err
         early = await subscriber.run_and_report("--backfill", "-", stdin="".join(lines[:4]).encode())
         assert None in {row["workflow"] for row in early["workflows"]}
         report = await subscriber.run_and_report("--backfill", "-", stdin="".join(["\n", *lines]).encode())

@@ -33,7 +33,8 @@ class WrongFile(Exception):
 class BatchResult:
     """Number of events of a batch that were counted, and the highest position.
 
-    `removed` are events that a restore has removed from the log: not counted, or no longer.
+    `removed` are events that a restore has removed from the log: not counted, or no longer. `missing` is the number of
+    positions that were jumped over, and `missing_from` the first of them; with a filter they mean nothing and are 0.
     """
 
     counted: int = 0
@@ -41,6 +42,8 @@ class BatchResult:
     removed: int = 0
     unreadable: int = 0
     position: int = 0
+    missing: int = 0
+    missing_from: int = 0
 
 
 class Counts:
@@ -83,6 +86,7 @@ class Counts:
                     self._run("insert into unreadable values (?, ?) on conflict do nothing", message_id, str(fault))
                     continue
                 result.position = max(result.position, added.position)
+                self._note_gap(added, result)
                 result.removed += self._learn_epoch(added.log, added.epoch, added.epoch_after)
                 if self._is_removed(added):
                     result.removed += 1
@@ -94,6 +98,15 @@ class Counts:
                     result.seen_before += 1
             self._run("update scope set seen_before = seen_before + ?", result.seen_before)
         return result
+
+    def _note_gap(self, added: EventCounts, result: BatchResult) -> None:
+        """Note the positions between the highest that was counted and a higher one: they may still be delivered."""
+        if self.subject != EVERY_FACT:  # most positions belong to other subjects
+            return
+        highest = self._run("select max(position) from events where log = ?", added.log).fetchone()[0] or 0
+        if added.position > highest + 1:
+            result.missing += added.position - highest - 1
+            result.missing_from = result.missing_from or highest + 1
 
     @contextmanager
     def _transaction(self) -> Generator[None]:

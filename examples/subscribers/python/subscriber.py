@@ -208,6 +208,11 @@ def print_result(taken: BatchResult) -> None:
     more += f", {taken.removed} removed by a restore" if taken.removed else ""
     more += f", {taken.unreadable} unreadable" if taken.unreadable else ""
     print_status(f"position {taken.position}: {taken.counted} counted{more}")
+    if taken.missing:
+        print_status(
+            f"{taken.missing} positions from {taken.missing_from} on have not been delivered: unless they come later, "
+            f"`callsheet events tail --from {taken.missing_from} --json` shows them, and --backfill counts them"
+        )
 
 
 def backfill(path: str, counts: Counts) -> None:

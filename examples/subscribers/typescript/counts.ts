@@ -29,7 +29,8 @@ export class WrongFile extends Error {}
 /**
  * How many events of a batch were counted, and the highest position.
  *
- * `removed` are events that a restore has removed from the log: not counted, or no longer.
+ * `removed` are events that a restore has removed from the log: not counted, or no longer. `missing` is the number of
+ * positions that were jumped over, and `missingFrom` the first of them; with a filter they mean nothing and are 0.
  */
 export interface BatchResult {
   counted: number;
@@ -37,6 +38,8 @@ export interface BatchResult {
   removed: number;
   unreadable: number;
   position: number;
+  missing: number;
+  missingFrom: number;
 }
 
 type Row = Record<string, unknown>;
@@ -96,7 +99,9 @@ export class Counts {
 
   /** Count a batch of (id, envelope). On return it is on disk and may be acknowledged. */
   applyBatch(envelopes: readonly (readonly [id: string, envelope: string])[]): BatchResult {
-    const result: BatchResult = { counted: 0, seenBefore: 0, removed: 0, unreadable: 0, position: 0 };
+    const result: BatchResult = {
+      counted: 0, seenBefore: 0, removed: 0, unreadable: 0, position: 0, missing: 0, missingFrom: 0,
+    };
     this.#transact(() => {
       for (const [id, envelope] of envelopes) this.#applyEvent(id, envelope, result);
       this.#run("update scope set seen_before = seen_before + ?", result.seenBefore);
@@ -115,6 +120,7 @@ export class Counts {
       return;
     }
     result.position = Math.max(result.position, added.position);
+    this.#noteGap(added, result);
     result.removed += this.#learnEpoch(added.log, added.epoch, added.epochAfter);
     if (this.#isRemoved(added)) {
       result.removed += 1;
@@ -125,6 +131,16 @@ export class Counts {
     } else {
       result.seenBefore += 1;
     }
+  }
+
+  /** Note the positions between the highest that was counted and a higher one: they may still be delivered. */
+  #noteGap(added: EventCounts, result: BatchResult): void {
+    if (this.subject !== EVERY_FACT) return; // most positions belong to other subjects
+    const row = this.#all("select coalesce(max(position), 0) as highest from events where log = ?", added.log)[0];
+    const highest = Number(row?.["highest"]);
+    if (added.position <= highest + 1) return;
+    result.missing += added.position - highest - 1;
+    result.missingFrom ||= highest + 1;
   }
 
   /** Insert the event's id and what it adds; return whether it was new. This is the complete deduplication. */

@@ -201,6 +201,12 @@ function printResult(result: BatchResult): void {
   const removed = result.removed > 0 ? `, ${result.removed} removed by a restore` : "";
   const unreadable = result.unreadable > 0 ? `, ${result.unreadable} unreadable` : "";
   printStatus(`position ${result.position}: ${result.counted} counted${again}${removed}${unreadable}`);
+  if (result.missing > 0) {
+    printStatus(
+      `${result.missing} positions from ${result.missingFrom} on have not been delivered: unless they come later, ` +
+      `\`callsheet events tail --from ${result.missingFrom} --json\` shows them, and --backfill counts them`,
+    );
+  }
 }
 
 /** Count envelopes, one per line, as `callsheet events tail --json` prints them. Duplicates add nothing. */

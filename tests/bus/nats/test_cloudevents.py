@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.nats.cloudevents import UnusableEnvelope, decode_envelope, encode_envelope
+from bus.nats.cloudevents import PREFIXES, UnusableEnvelope, decode_envelope, encode_envelope
 from bus.nats.jetstream import LARGEST_MESSAGE
+from callsheet.operate.event_lines import PREFIXES as STREAM_PREFIXES
+from gateway.catalog import OPERATIONS
+from gateway.operations.operation import PathId
 from store.log.codec import MAX_FACT_BYTES, PLAIN_JSON, TOPICS, decode_fact, encode_metadata
 from store.log.identity import create_identity
 from store.log.records import Actor, Metadata, Recorded, StoredEvent
@@ -139,6 +142,12 @@ def test_every_topic_is_written_with_an_id_that_says_of_what() -> None:
         create_stored(b'{"fact":"run.dreamt"}', topic="run.dreamt"),
     ],
 )
+def test_a_stream_has_the_id_by_which_the_api_knows_it() -> None:
+    parameters = [parameter for operation in OPERATIONS for parameter in operation.path_parameters]
+    of_the_api = {parameter.prefix for parameter in parameters if isinstance(parameter, PathId)}
+    assert set(PREFIXES.values()) == of_the_api == set(STREAM_PREFIXES)
+
+
 def test_what_this_code_cannot_read_is_carried_whole_and_taken_by_none_of_us(unreadable: StoredEvent) -> None:
     envelope = encode_and_parse(unreadable)
     assert envelope["type"] == unreadable.topic

@@ -114,6 +114,19 @@ def test_leases_of_engines_that_are_gone_are_counted(database: str) -> None:
     expect_wrong(database, "leases", "1 runs are leased to engines that are gone")
 
 
+def test_leases_of_runs_that_have_ended_are_counted(database: str) -> None:
+    migrate_database(database)
+    change(
+        database,
+        """insert into runs (id, workspace_id, workflow_id, version, position, created_position, created_at, updated_at,
+                             status, document)
+           values (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1, 1, 1, now(), now() - interval '1 hour',
+                   'completed', '{}')""",
+        "insert into run_leases (run_id, epoch) select id, 77 from runs",
+    )
+    expect_wrong(database, "leases", "1 leased runs have ended")
+
+
 def test_contents_and_facts_are_compared_in_both_directions(database: str) -> None:
     project_with_names(migrate_database(database), "one")
     change(
@@ -157,6 +170,30 @@ def test_facts_in_the_future_of_the_clock_are_named(database: str) -> None:
     expect_wrong(database, "clocks", "in the future of the database's clock")
 
 
+def test_a_database_whose_clock_differs_from_ours_is_named(database: str) -> None:
+    """The database's own clock is replaced for this database: a function in a schema that is searched first."""
+    migrate_database(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("create schema wrong_clock")
+        connection.execute(
+            "create function wrong_clock.clock_timestamp() returns timestamptz language sql as "
+            "$$ select pg_catalog.clock_timestamp() + interval '25 hours' $$"
+        )
+        path = f"alter database {connection.info.dbname} set search_path = wrong_clock, pg_catalog, public"
+        connection.execute(path.encode())
+    expect_wrong(database, "clocks", "The clocks of this process and of the database differ by 1 d")
+
+
+def test_an_encoding_that_mangles_names_is_named(database: str) -> None:
+    """A database of before the check at the start: migrated, and not in UTF-8."""
+    migrate_database(database)
+    change(
+        database,
+        "update pg_database set encoding = pg_char_to_encoding('LATIN1') where datname = current_database()",
+    )
+    expect_wrong(database, "settings", "The encoding is LATIN1")
+
+
 @pytest.fixture(scope="module")
 def archiving() -> Generator[RestorablePostgres]:
     server = RestorablePostgres()
@@ -189,6 +226,55 @@ def test_an_archive_that_fails_and_a_standby_that_is_away_are_named(archiving: R
         "alter system reset synchronous_standby_names",
         "select pg_reload_conf()",
     )
+
+
+def test_a_server_that_does_not_vacuum_or_wait_for_its_standby_is_named(archiving: RestorablePostgres) -> None:
+    database = archiving.conninfo
+    migrate_database(database)
+    for settings, says in (
+        ({"autovacuum": "off"}, "autovacuum is off"),
+        ({"synchronous_standby_names": "second", "synchronous_commit": "local"}, "synchronous_commit is local"),
+        ({"full_page_writes": "off"}, "full_page_writes is off"),
+    ):
+        for name, value in settings.items():
+            change_server(database, f"alter system set {name} = '{value}'")
+        expect_wrong(database, "settings", says)
+        for name in settings:
+            change_server(database, f"alter system reset {name}")
+    assert examine(database)["settings"]["level"] != "wrong"
+
+
+def change_server(database: str, statement: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(statement.encode())
+        loaded_at = "select pg_conf_load_time()"
+        before = connection.execute(loaded_at).fetchone()
+        connection.execute("select pg_reload_conf()")
+
+    async def is_loaded() -> bool:
+        async with await psycopg.AsyncConnection.connect(database) as connection:
+            return await (await connection.execute(loaded_at)).fetchone() != before
+
+    asyncio.run(eventually(is_loaded, what="the server has read its settings", seconds=30))
+
+
+def test_a_relay_that_is_behind_is_named(
+    database: str, nats_server: NatsForTests, data_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NATS_URL", nats_server.url)
+    project_with_names(migrate_database(database), "one")
+    with apart(database, data_directory, "project", NATS_URL=nats_server.url):
+
+        async def is_relayed() -> bool:
+            return await asyncio.to_thread(read_cursor, database) == [(1,)]
+
+        asyncio.run(eventually(is_relayed, what="all is relayed", seconds=30))
+        nats_server.stop()
+        project_with_names(database, "two")
+        change(database, "update events set recorded_at = recorded_at - interval '1 hour'")
+        relay = examine(database)["relay"]
+        assert relay["level"] == "wrong", relay
+        assert "1 events behind" in relay["says"]
 
 
 def test_the_relay_and_its_stream_are_examined(
