@@ -7,12 +7,16 @@ from typing import Any, Final, LiteralString
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from bus.nats.relay_status import LOCK, SESSION_LABEL
 from callsheet.wiring.identity import write_checkpoint
 from store.log.epochs import Mark, Witness, read_state
+from store.postgres.lock_status import name_session
 from tests.support.callsheet.operate import migrate_database, project_with_names, run_callsheet, run_callsheet_json
 from tests.support.callsheet.separate_processes import apart
 from tests.support.servers.nats import NatsForTests
+from tests.support.servers.postgres import PostgresForTests
 from tests.support.servers.restorable import RestorablePostgres
 from tests.support.waiting import eventually
 
@@ -171,27 +175,39 @@ def test_facts_in_the_future_of_the_clock_are_named(database: str) -> None:
 
 
 def test_a_database_whose_clock_differs_from_ours_is_named(database: str) -> None:
-    """The database's own clock is replaced for this database: a function in a schema that is searched first."""
-    migrate_database(database)
-    with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("create schema wrong_clock")
-        connection.execute(
-            "create function wrong_clock.clock_timestamp() returns timestamptz language sql as "
-            "$$ select pg_catalog.clock_timestamp() + interval '25 hours' $$"
-        )
-        path = f"alter database {connection.info.dbname} set search_path = wrong_clock, pg_catalog, public"
-        connection.execute(path.encode())
-    expect_wrong(database, "clocks", "The clocks of this process and of the database differ by 1 d")
-
-
-def test_an_encoding_that_mangles_names_is_named(database: str) -> None:
-    """A database of before the check at the start: migrated, and not in UTF-8."""
+    """The database's own clock is replaced for this database: by a function in a schema that is searched first."""
     migrate_database(database)
     change(
         database,
-        "update pg_database set encoding = pg_char_to_encoding('LATIN1') where datname = current_database()",
+        "create schema wrong_clock",
+        "create function wrong_clock.clock_timestamp() returns timestamptz language sql as "
+        "$$ select pg_catalog.clock_timestamp() + interval '25 hours' $$",
     )
-    expect_wrong(database, "settings", "The encoding is LATIN1")
+    with psycopg.connect(database, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"alter database {name} set search_path = wrong_clock, pg_catalog, public".encode())
+        try:
+            expect_wrong(database, "clocks", "The clocks of this process and of the database differ by 25.0 h")
+        finally:
+            connection.execute(f"alter database {name} reset search_path".encode())
+            connection.execute("drop schema wrong_clock cascade")
+
+
+def test_an_encoding_that_mangles_names_is_named(postgres_server: PostgresForTests) -> None:
+    """A database of before the check at the start: migrated, and not in UTF-8."""
+    create: LiteralString = (
+        "create database mangling encoding 'UTF8' locale_provider libc locale 'C' template template0"
+    )
+    change(postgres_server.conninfo, create)
+    try:
+        database = migrate_database(make_conninfo(postgres_server.conninfo, dbname="mangling"))
+        change(
+            postgres_server.conninfo,
+            "update pg_database set encoding = pg_char_to_encoding('LATIN1') where datname = 'mangling'",
+        )
+        expect_wrong(database, "settings", "The encoding is LATIN1")
+    finally:
+        change(postgres_server.conninfo, "drop database mangling")
 
 
 @pytest.fixture(scope="module")
@@ -259,22 +275,15 @@ def change_server(database: str, statement: str) -> None:
 
 
 def test_a_relay_that_is_behind_is_named(
-    database: str, nats_server: NatsForTests, data_directory: Path, monkeypatch: pytest.MonkeyPatch
+    database: str, nats_server: NatsForTests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The role of the relay is held by a session that does nothing."""
     monkeypatch.setenv("NATS_URL", nats_server.url)
     project_with_names(migrate_database(database), "one")
-    with apart(database, data_directory, "project", NATS_URL=nats_server.url):
-
-        async def is_relayed() -> bool:
-            return await asyncio.to_thread(read_cursor, database) == [(1,)]
-
-        asyncio.run(eventually(is_relayed, what="all is relayed", seconds=30))
-        nats_server.stop()
-        project_with_names(database, "two")
-        change(database, "update events set recorded_at = recorded_at - interval '1 hour'")
-        relay = examine(database)["relay"]
-        assert relay["level"] == "wrong", relay
-        assert "1 events behind" in relay["says"]
+    change(database, "update events set recorded_at = recorded_at - interval '3 hours'")
+    with psycopg.connect(database, application_name=name_session(SESSION_LABEL)) as holder:
+        holder.execute("select pg_advisory_xact_lock(%s, 1)", [LOCK])
+        expect_wrong(database, "relay", "The relay is 3.0 h and 1 events behind.")
 
 
 def test_the_relay_and_its_stream_are_examined(
