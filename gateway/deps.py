@@ -9,6 +9,8 @@ from bus.deltas import DeltaHub
 from bus.feed import Feed
 from commands.handler import Handler
 from commands.repository import Streams
+from domain.announcement import Announcement
+from domain.api_key import ApiKey
 from gateway.access.access import Access
 from gateway.access.open_requests import OpenRequests
 from gateway.drain import Drain
@@ -19,8 +21,6 @@ from gateway.identity.tokens import Identity
 from gateway.settings import HttpSettings, StreamSettings
 from gateway.streams.encoding import EventEncoder
 from gateway.streams.sources import WorkflowsOfRuns
-from projections.announcements.view import AnnouncementsView
-from projections.api_keys.view import ApiKeysView
 from projections.insights.view import InsightsView
 from projections.read_models.assets_view import AssetsView
 from projections.read_models.history_view import HistoryView
@@ -29,6 +29,7 @@ from projections.read_models.runs_view import RunsView
 from projections.read_models.tasks_view import TasksView
 from projections.read_models.workflows_view import WorkflowsView
 from projections.runtime.checkpoints import Checkpoints
+from projections.workspace_tables.view import WorkspaceView
 from store.contents import ContentStore
 from store.credential_uses import CredentialUses
 from store.log.log import Log
@@ -51,8 +52,8 @@ class Deps:
     projects: ProjectsView
     workflows: WorkflowsView
     assets: AssetsView
-    api_keys: ApiKeysView
-    announcements: AnnouncementsView
+    api_keys: WorkspaceView[ApiKey]
+    announcements: WorkspaceView[Announcement]
     credential_uses: CredentialUses
     runs: RunsView
     tasks: TasksView

@@ -24,8 +24,6 @@ from gateway.identity.tokens import Identity
 from gateway.operations.positions import PositionCodec
 from gateway.streams.encoding import EventEncoder
 from gateway.streams.sources import WorkflowsOfRuns
-from projections.announcements.view import AnnouncementsView
-from projections.api_keys.view import ApiKeysView
 from projections.insights.view import InsightsView
 from projections.read_models.assets_view import AssetsView
 from projections.read_models.history_view import HistoryView
@@ -33,6 +31,8 @@ from projections.read_models.projects_view import ProjectsView
 from projections.read_models.runs_view import RunsView
 from projections.read_models.tasks_view import TasksView
 from projections.read_models.workflows_view import WorkflowsView
+from projections.workspace_tables.table import ANNOUNCEMENTS, API_KEYS
+from projections.workspace_tables.view import WorkspaceView
 from store.credential_uses import CredentialUses
 from store.stream_tickets import StreamTickets
 
@@ -95,7 +95,8 @@ def create_deps(  # what handlers depend on, by name
         log=core.log, feed=core.feed, handler=core.handler, streams=core.streams,
         contents=core.contents, checkpoints=core.checkpoints, deltas=core.bus.deltas, workers=core.workers,
         projects=ProjectsView(models), workflows=WorkflowsView(models), assets=AssetsView(models),
-        api_keys=ApiKeysView(models), announcements=AnnouncementsView(models), runs=RunsView(models),
+        api_keys=WorkspaceView(API_KEYS, models), announcements=WorkspaceView(ANNOUNCEMENTS, models),
+        runs=RunsView(models),
         tasks=TasksView(models), insights=InsightsView(models, most_buckets=http.insights_buckets_max),
         history=HistoryView(models),
         identity=identity, credential_uses=uses, open_requests=open_requests, flags=flags, drain=drain,

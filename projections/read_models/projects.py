@@ -7,11 +7,11 @@ from msgspec.json import Decoder
 
 from domain.fact import Fact
 from domain.project import Project, ProjectFact, evolve
-from projections.announcements.rows import AnnouncementRows
-from projections.api_keys.rows import ApiKeyRows
 from projections.runtime.folding import Folding
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import Skipped
+from projections.workspace_tables.rows import WorkspaceRows
+from projections.workspace_tables.table import ANNOUNCEMENTS, API_KEYS
 from store.log.records import Recorded
 from store.postgres.arrays import texts
 
@@ -48,14 +48,14 @@ class ProjectsProjection:
     """Folds the facts of projects, and those of API keys and announcements, which are as rare."""
 
     name = "projects"
-    tables = ("projects", *ApiKeyRows.tables, *AnnouncementRows.tables)
-    wants: frozenset[type[Fact]] = OWN | ApiKeyRows.wants | AnnouncementRows.wants
+    tables = ("projects", API_KEYS.name, ANNOUNCEMENTS.name)
+    wants: frozenset[type[Fact]] = OWN.union(API_KEYS.facts, ANNOUNCEMENTS.facts)
 
     def __init__(self, *, most_remembered: int) -> None:
         """Create the projection; it caches `most_remembered` streams of each kind between batches."""
         self._others = (
-            ApiKeyRows(most_remembered=most_remembered),
-            AnnouncementRows(most_remembered=most_remembered),
+            WorkspaceRows(API_KEYS, most_remembered=most_remembered),
+            WorkspaceRows(ANNOUNCEMENTS, most_remembered=most_remembered),
         )
         self._folding = Folding(
             initial=Project(), evolve=evolve, decoder=Decoder(Project), load=LOAD, most_remembered=most_remembered

@@ -1,18 +1,19 @@
-"""Reading announcements: a workspace's in pages."""
+"""Reading a workspace table in pages."""
 
-from typing import Final
+from enum import StrEnum
+from typing import Final, Generic, LiteralString
 from uuid import UUID
 
 from msgspec.json import Decoder
 
-from domain.announcement import Announcement, AnnouncementStatus
 from domain.folded import Folded
 from projections.runtime.paging import Cursor, Listing, Sort, listing, rank_after, view
 from projections.runtime.read_pool import ReadModels
+from projections.workspace_tables.table import S, WorkspaceTable
 
 LIST: Final = """
 select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
-  from announcements
+  from {table}
  cross join lateral (select case %(sort)b::text
                             when 'created_at' then created_position
                             when '-created_at' then -created_position
@@ -24,30 +25,30 @@ select id, workspace_id, project_id, version, position, created_position, create
  order by rank
  limit %(limit)b
 """
-"""Read a page of a workspace's announcements; they are few enough to sort as they are read."""
-
-_decoder: Final = Decoder(Announcement)
+"""Read a page of a workspace's rows; they are few enough to sort as they are read."""
 
 
-class AnnouncementsView:
-    """The announcements of every workspace; each call sees one workspace only."""
+class WorkspaceView(Generic[S]):
+    """The rows of every workspace in one table; each call sees one workspace only."""
 
-    def __init__(self, models: ReadModels) -> None:
-        """Read from these read models."""
+    def __init__(self, table: WorkspaceTable[S], models: ReadModels) -> None:
+        """Read a table from these read models."""
         self._models = models
+        self._list: LiteralString = LIST.format(table=table.name)
+        self._decoder = Decoder(table.state)
 
     async def list(
         self,
         workspace_id: UUID,
         *,
-        status: AnnouncementStatus | None,
+        status: StrEnum | None,
         limit: int,
         cursor: Cursor | None = None,
         sort: Sort = Sort.NEWEST,
-    ) -> Listing[Folded[Announcement]]:
+    ) -> Listing[Folded[S]]:
         """Return a page. Raises Unavailable; ValueError for a cursor of another order."""
         rows = await self._models.rows(
-            LIST,
+            self._list,
             {
                 "workspace": workspace_id,
                 "status": None if status is None else status.value,
@@ -56,4 +57,4 @@ class AnnouncementsView:
                 "limit": limit + 1,
             },
         )
-        return listing([view(row, _decoder) for row in rows], limit, sort)
+        return listing([view(row, self._decoder) for row in rows], limit, sort)

@@ -1,28 +1,28 @@
-"""Rows of announcements, folded by the projects projection: one more follower of the log would cost every run."""
+"""Rows of a workspace table, folded by the projects projection: one more follower of the log would cost every run."""
 
 from collections.abc import Sequence
-from typing import Final, get_args
+from typing import Final, Generic, LiteralString
 
 from msgspec.json import Decoder
 
-from domain.announcement import Announcement, AnnouncementFact, evolve
 from domain.fact import Fact
 from projections.runtime.folding import Folding
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import Skipped
+from projections.workspace_tables.table import S, WorkspaceTable
 from store.log.records import Recorded
 from store.postgres.arrays import texts
 
 LOAD: Final = """
 select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
-  from announcements
+  from {table}
  where id = any (%(ids)b::uuid[])
 """
-"""Read the announcements that are not cached."""
+"""Read the rows that are not cached."""
 
 WRITE: Final = """
-insert into announcements (id, workspace_id, project_id, version, position, created_position, created_at, updated_at,
-                      status, document)
+insert into {table} (id, workspace_id, project_id, version, position, created_position, created_at, updated_at,
+                     status, document)
 select n.id, n.workspace, n.project, n.version, n.position, n.created_position, n.created_at, n.updated_at,
        n.status, n.document::json
   from unnest(%(ids)b::uuid[], %(workspaces)b::uuid[], %(projects)b::uuid[], %(versions)b::bigint[],
@@ -32,33 +32,32 @@ select n.id, n.workspace, n.project, n.version, n.position, n.created_position, 
     on conflict (id) do update
    set version = excluded.version, position = excluded.position, updated_at = excluded.updated_at,
        status = excluded.status, document = excluded.document
- where announcements.version < excluded.version
+ where {table}.version < excluded.version
 """
-"""Write the announcements that changed, each once; an older version never replaces a newer one."""
+"""Write the rows that changed, each once; an older version never replaces a newer one."""
 
 
-class AnnouncementRows:
-    """Folds the facts of announcements into rows."""
+class WorkspaceRows(Generic[S]):
+    """Folds the facts of one noun into the rows of its table."""
 
-    tables = ("announcements",)
-    wants: frozenset[type[Fact]] = frozenset((*get_args(AnnouncementFact), Skipped))
-
-    def __init__(self, *, most_remembered: int) -> None:
-        """Create the folding; it caches `most_remembered` announcements between batches."""
+    def __init__(self, table: WorkspaceTable[S], *, most_remembered: int) -> None:
+        """Create the folding; it caches `most_remembered` streams between batches."""
+        self.wants: frozenset[type[Fact]] = frozenset((*table.facts, Skipped))
+        self._write: LiteralString = WRITE.format(table=table.name)
         self._folding = Folding(
-            initial=Announcement(),
-            evolve=evolve,
-            decoder=Decoder(Announcement),
-            load=LOAD,
+            initial=table.initial,
+            evolve=table.evolve,
+            decoder=Decoder(table.state),
+            load=LOAD.format(table=table.name),
             most_remembered=most_remembered,
         )
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
-        """Fold facts and write the announcements that changed. Raises Unfoldable."""
-        announcements = await self._folding.fold(cursor, facts)
-        if announcements:
-            statuses = texts([announcement.state.status.value for announcement in announcements])
-            await cursor.execute(WRITE, {**self._folding.columns(announcements), "statuses": statuses}, prepare=True)
+        """Fold facts and write the rows that changed. Raises Unfoldable."""
+        changed = await self._folding.fold(cursor, facts)
+        if changed:
+            statuses = texts([folded.state.status.value for folded in changed])
+            await cursor.execute(self._write, {**self._folding.columns(changed), "statuses": statuses}, prepare=True)
 
     def forget(self) -> None:
         """Clear the cache."""
