@@ -22,6 +22,7 @@ from store.errors import Unavailable
 from store.log.gaps import Gap
 from store.log.log import Log
 from store.log.records import Page, Recorded
+from store.outage_log import OutageLog
 from store.retrying import Retrying
 
 
@@ -89,7 +90,8 @@ class Feed:
 
     async def run(self) -> None:
         """Follow the log until cancelled; while the log is unavailable retry with back-off."""
-        retrying = Retrying(Unavailable, on_failure=self._log_failure)
+        outages = OutageLog("bus.feed", lost="feed.log_away", back="feed.log_back")
+        retrying = Retrying(Unavailable, outages=outages)
         try:
             while True:
                 await retrying.call(self._read_new)
@@ -97,10 +99,6 @@ class Feed:
         except BaseException as fault:
             self._fail(fault)
             raise
-
-    def _log_failure(self, fault: Exception, failures: int) -> None:
-        if failures == 1:
-            self._logger.warning("feed.log_away", reason=str(fault))
 
     async def _read_new(self) -> None:
         self._behind.clear()

@@ -3,12 +3,12 @@
 import random
 from typing import Final
 
-import structlog
 from psycopg import AsyncConnection
 
 from bus.feed import Feed
 from store.errors import Unavailable
 from store.log.log import Log
+from store.outage_log import OutageLog
 from store.postgres.connections import add_bounds, open_connection
 from store.retrying import Retrying
 from store.settings import STATEMENT_TIMEOUT_MS
@@ -30,17 +30,15 @@ class Listener:
             conninfo, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name=APPLICATION_NAME
         )
         self._poll_seconds = poll_seconds
-        self._log = structlog.get_logger("bus.listener")
 
     async def run(self, log: Log, feed: Feed) -> None:
         """Listen until cancelled. Without a connection the poll of the feed replaces it."""
 
-        def note_failure(fault: Exception, failures: int) -> None:
+        def note_failure(_fault: Exception, _failures: int) -> None:
             log.wake_others = True
-            if failures == 1:
-                self._log.warning("bus.listener_lost", reason=str(fault))
 
-        async for attempt in Retrying(Unavailable, on_failure=note_failure):
+        outages = OutageLog("bus.listener", lost="bus.listener_lost", back="bus.listener_back")
+        async for attempt in Retrying(Unavailable, on_failure=note_failure, outages=outages):
             with attempt:
                 async with open_connection(self._conninfo, log.monitor.connections) as connection:
                     await connection.execute("listen callsheet_log")

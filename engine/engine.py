@@ -40,6 +40,7 @@ from store.contents import ContentStore
 from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
 from store.log.log import Log
+from store.outage_log import OutageLog
 from store.retrying import BackOff, join_reasons
 
 MOVED_BY_PEOPLE: Final = (StepDecided, RunRetried, RunSignalled)
@@ -100,6 +101,7 @@ class Engine:
         self._active_runs: ActiveRuns | None = None
         self.step_counts = StepCounts()
         self._logger = structlog.get_logger("engine")
+        self._outages = OutageLog("engine", lost="engine.membership_lost", back="engine.joined_again", engine=name)
 
     @property
     def stuck_runs(self) -> dict[UUID, str]:
@@ -134,14 +136,14 @@ class Engine:
                     joined_at = loop.time()
                     self._membership = membership
                     self._logger.info("engine.joined", engine=self._name, epoch=membership.epoch)
+                    self._outages.note_success(epoch=membership.epoch)
                     await _run_to_end(self._drive_runs(membership))
             except* Unavailable as lost:
                 if loop.time() - joined_at > STEADY_SECONDS:
                     back_off.reset()
                 back_off.failures += 1
                 self._membership = None
-                if back_off.failures == 1:
-                    self._logger.warning("engine.membership_lost", engine=self._name, reason=join_reasons(lost))
+                self._outages.note_failure(join_reasons(lost))
             await back_off.wait()
 
     def _create_context(self, membership: Membership) -> EngineContext:

@@ -6,9 +6,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from store.errors import Unavailable
+from store.outage_log import OutageLog
 from store.postgres.connections import Sessions
 
 UNWRITTEN_MAX: Final = 10_000
@@ -34,7 +33,6 @@ class CredentialUses:
         self._sessions = sessions
         self._interval_seconds = interval_seconds
         self._unwritten: dict[UUID, datetime] = {}
-        self._logger = structlog.get_logger("store.credential_uses")
 
     def record(self, credential_id: UUID, at: datetime) -> None:
         """Remember a use."""
@@ -59,9 +57,12 @@ class CredentialUses:
 
     async def run(self) -> None:
         """Write uses at intervals until cancelled."""
+        outages = OutageLog("store.credential_uses", lost="credential_uses.postponed", back="credential_uses.written")
         while True:
             await asyncio.sleep(self._interval_seconds)
             try:
                 await self.write()
             except Unavailable as fault:
-                self._logger.warning("credential_uses.postponed", reason=str(fault))
+                outages.note_failure(str(fault))
+            else:
+                outages.note_success()

@@ -2,7 +2,7 @@
 
 Retry until it works::
 
-    page = await Retrying(Unavailable, on_failure=log_failure).call(lambda: log.read(position, limit))
+    page = await Retrying(Unavailable, outages=outages).call(lambda: log.read(position, limit))
 
     async for attempt in Retrying(Unavailable):
         with attempt:
@@ -11,7 +11,7 @@ Retry until it works::
 Supervise a connection that may serve for days. `reset` starts the back-off over, so that a connection lost after a
 day is opened again at once::
 
-    async for attempt in Retrying(psycopg.Error, on_failure=log_failure):
+    async for attempt in Retrying(psycopg.Error, outages=outages):
         with attempt:
             async with open_connection(conninfo) as connection:
                 attempt.reset()
@@ -31,6 +31,8 @@ from types import TracebackType
 from typing import Final, Self, TypeVar, cast
 
 from msgspec import Struct
+
+from store.outage_log import OutageLog
 
 T = TypeVar("T")
 
@@ -96,17 +98,20 @@ class Retrying:
         *retried: type[Exception],
         back_off: BackOff | None = None,
         on_failure: Callable[[Exception, int], None] | None = None,
+        outages: OutageLog | None = None,
         steady_seconds: float | None = None,
     ) -> None:
         """Retry after the exceptions in `retried`, and after exception groups that hold nothing else.
 
-        `on_failure` is called with the exception and the number of failures in a row, before the wait. An attempt that
+        `on_failure` is called with the exception and the number of failures in a row, before the wait. `outages` logs
+        the first failure, and the success after it: an attempt that ends, or is reset. An attempt that
         fails after `steady_seconds` or more counts as a first failure. Any other exception ends the loop, and so does
         cancellation.
         """
         self._retried = retried
         self._back_off = back_off or BackOff()
         self._on_failure = on_failure
+        self._outages = outages
         self._steady_seconds = steady_seconds
         self._last: Attempt | None = None
 
@@ -135,6 +140,12 @@ class Retrying:
     def reset(self) -> None:
         """Start the back-off over."""
         self._back_off.reset()
+        self.note_success()
+
+    def note_success(self) -> None:
+        """Log that an outage is over, if there was one."""
+        if self._outages is not None:
+            self._outages.note_success()
 
     def is_retried(self, fault: Exception, lasted_seconds: float) -> bool:
         """Count the failure of an attempt and report it; return False when it is not one to retry after."""
@@ -143,6 +154,8 @@ class Retrying:
         if self._steady_seconds is not None and lasted_seconds >= self._steady_seconds:
             self._back_off.reset()
         self._back_off.failures += 1
+        if self._outages is not None:
+            self._outages.note_failure(join_reasons(fault))
         if self._on_failure is not None:
             self._on_failure(fault, self._back_off.failures)
         return True
@@ -166,6 +179,8 @@ class Attempt:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> bool:
         """Suppress an exception that is retried; the loop then waits and yields the next attempt."""
+        if fault is None:
+            self._retrying.note_success()
         if not isinstance(fault, Exception):
             return False
         self.has_failed = self._retrying.is_retried(fault, asyncio.get_running_loop().time() - self._began_at)

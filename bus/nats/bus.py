@@ -19,6 +19,7 @@ from bus.nats.deltas import NatsDeltas
 from bus.nats.relay import Relay, Relaying
 from bus.settings import NatsSettings
 from store.log.log import Log
+from store.outage_log import OutageLog
 from store.retrying import Retrying, join_reasons
 
 STEADY_SECONDS: Final = 10.0
@@ -49,6 +50,7 @@ class NatsBus:
         self._name = name
         self._away: str | None = "not connected yet"
         self._logger = structlog.get_logger("bus.nats")
+        self._outages = OutageLog("bus.nats", lost="bus.nats_away", back="bus.nats_back")
         self.deltas = DeltaHub()
         self._nats_deltas = NatsDeltas(self.deltas, settings.unsent_deltas)
         feed.delay_fetch(self._fetch_delay_seconds)
@@ -90,10 +92,9 @@ class NatsBus:
             with attempt:
                 await self._serve()
 
-    def _handle_failure(self, fault: Exception, failures: int) -> None:
+    def _handle_failure(self, fault: Exception, _failures: int) -> None:
         reason = join_reasons(fault)
-        if self._away is None or failures == 1:
-            self._logger.warning("bus.nats_away", reason=reason)
+        self._outages.note_failure(reason)
         self._away = reason
 
     async def _serve(self) -> None:
@@ -106,3 +107,4 @@ class NatsBus:
                 group.create_task(self._relay.run(session.client))
             self._away = None
             self._logger.info("bus.nats_carries")
+            self._outages.note_success()

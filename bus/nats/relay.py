@@ -38,6 +38,7 @@ from store.log.epochs import (
 from store.log.identity import LogIdentity
 from store.log.raw_reads import read_raw_range
 from store.log.records import StoredEvent
+from store.outage_log import OutageLog
 from store.postgres.connections import ASYNC_COMMIT, OpenConnections, add_bounds, cancellable
 from store.postgres.exclusive import ExclusiveRole, Progress, RoleBounds, RoleLost
 from store.postgres.lock_status import name_session
@@ -118,6 +119,7 @@ class Relay:
         )
         self._back_off = BackOff()
         self._logger = structlog.get_logger("bus.relay")
+        self._outages = OutageLog("bus.relay", lost="relay.interrupted", back="relay.back")
         self.doing = Relaying.AWAY
         self.fault: str | None = None
         self.position = 0
@@ -141,12 +143,12 @@ class Relay:
     def _handle_failure(self, fault: Exception, failures: int) -> None:
         if isinstance(fault, LOST):
             self.doing = Relaying.AWAY
-            if failures == 1:
-                self._logger.warning("relay.interrupted", reason=str(fault).strip())
+            self._outages.note_failure(str(fault).strip())
             return
         self.doing, self.fault = Relaying.REFUSED, str(fault)
         if failures.bit_count() == 1:  # after 1, 2, 4, 8 … failures: a refusal may last until an operator acts
             self._logger.warning("relay.refused", reason=self.fault, position=self.position, tries=failures)
+        self._outages.note_failure(self.fault, is_logged=True)
 
     async def _stand_by(self, connection: AsyncConnection[Any]) -> Progress:
         self.doing, self.fault = Relaying.STANDING_BY, None
@@ -167,6 +169,7 @@ class Relay:
         await announce_epochs(client, self._settings.stream, state.identity)
         if self.doing is not Relaying.REFUSED:
             self._logger.info("relay.relaying", position=self.position)
+        self._outages.note_success(position=self.position)
         self.doing, self.fault = Relaying.RELAYING, None
         async with publishing(client, self._settings.relay_ack_seconds) as publisher:
             while True:

@@ -16,6 +16,7 @@ from callsheet.settings.load import Settings, SettingsUnusable
 from store.log.epochs import Witness
 from store.log.identity import LogIdentity
 from store.log.log import Log
+from store.outage_log import OutageLog
 
 SUFFIX: Final = ".checkpoint.json"
 
@@ -61,7 +62,7 @@ async def keep_checkpoint(log: Log, settings: Settings) -> None:
     """Write the last known fact of the log to the checkpoint file until cancelled, and once more then."""
     path = find_checkpoint_file(settings.data.directory, log.identity)
     written: Witness | None = None
-    has_failed = False
+    outages = OutageLog("callsheet", lost="log.checkpoint_not_written", back="log.checkpoint_written", path=str(path))
     try:
         while True:
             await asyncio.sleep(settings.data.checkpoint_seconds)
@@ -71,16 +72,13 @@ async def keep_checkpoint(log: Log, settings: Settings) -> None:
             try:
                 await asyncio.to_thread(write_checkpoint, path, witness, log.identity)
             except (OSError, SettingsUnusable) as fault:
-                if not has_failed:
-                    has_failed = True
-                    structlog.get_logger("callsheet").warning(
-                        "log.checkpoint_not_written", path=str(path), reason=str(fault)
-                    )
+                outages.note_failure(str(fault))
                 continue
-            written, has_failed = witness, False
+            outages.note_success()
+            written = witness
     finally:
         witness = log.create_witness(f"the checkpoint file {path}")
-        if witness is not None and witness != written and not has_failed:
+        if witness is not None and witness != written and not outages.is_away:
             write_checkpoint(path, witness, log.identity)
 
 

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from store.errors import Unavailable
+from store.outage_log import OutageLog
 from store.postgres.connections import Sessions
 from store.retrying import Retrying
 
@@ -79,9 +78,10 @@ class Leases:
 
     async def run(self, on_lost: Callable[[UUID], None]) -> None:
         """Write and release leases until cancelled; call `on_lost` for a driven run whose lease another engine has."""
+        outages = OutageLog("engine", lost="engine.leases_not_written", back="engine.leases_written_again")
         while True:
             await self._has_work.wait()
-            await Retrying(Unavailable, on_failure=_log_failure).call(lambda: self._flush(on_lost))
+            await Retrying(Unavailable, outages=outages).call(lambda: self._flush(on_lost))
 
     async def _flush(self, on_lost: Callable[[UUID], None]) -> None:
         self._has_work.clear()
@@ -110,8 +110,3 @@ class Leases:
                 await self._sessions.run(RELEASE, {"epoch": self._epoch, "runs": list(over)})
                 self._held -= over
             self._to_release -= over
-
-
-def _log_failure(fault: Exception, failures: int) -> None:
-    if failures == 1:
-        structlog.get_logger("engine").warning("engine.leases_not_written", reason=str(fault))

@@ -20,6 +20,7 @@ from engine.turns.context import EngineContext
 from engine.turns.lost_attempts import RunTaken
 from store.errors import Unavailable
 from store.log.records import Metadata, Recorded
+from store.outage_log import OutageLog
 from store.retrying import BackOff, Retrying
 
 
@@ -150,8 +151,9 @@ class ActiveRuns:
         """Drive a run until nothing is left to do here, then free its slot."""
         run_id = due.run_id
         back_off = BackOff()
+        outages = OutageLog("engine", lost="run.delayed", back="run.resumed", run=str(run_id))
         try:
-            while not await self._try_to_drive(due):
+            while not await self._try_to_drive(due, outages):
                 self._drivers[run_id] = 0
                 due = DueRun(run_id, due.workspace_id, run_id)  # its first fact may be out of date by then
                 await back_off.fail()
@@ -166,19 +168,20 @@ class ActiveRuns:
         self._fill_slots()
         self.slot_freed.set()
 
-    async def _try_to_drive(self, due: DueRun) -> bool:
+    async def _try_to_drive(self, due: DueRun, outages: OutageLog) -> bool:
         """Drive a run until nothing is left to do here; return False when it must be tried again later."""
         try:
             while await self._drive_once(due):
                 due = DueRun(due.run_id, due.workspace_id, due.run_id)
         except Unavailable as fault:
-            structlog.get_logger("engine").warning("run.delayed", run=str(due.run_id), reason=str(fault))
+            outages.note_failure(str(fault))
             return False
         except RunTaken as taken:
             # Claims of an engine that is gone are ours to resume: it left the run before we came.
             is_gone = self._membership.is_gone(taken.epoch)
             structlog.get_logger("engine").info("run.taken", run=str(due.run_id), epoch=taken.epoch, gone=is_gone)
             return not is_gone
+        outages.note_success()
         return True
 
     async def _drive_once(self, due: DueRun) -> bool:

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-import structlog
 from msgspec.structs import replace
 
 from commands.aggregates import RUN
@@ -37,6 +36,7 @@ from engine.turns.schedule import find_due_at_start
 from engine.turns.turn_builder import EdgeVerdict, SlowEdges, TurnBuilder
 from store.errors import Conflict, Unavailable
 from store.log.records import Actor, Metadata
+from store.outage_log import OutageLog
 from store.retrying import BackOff
 
 FAILURES_MAX: Final = 20
@@ -71,6 +71,7 @@ class Driver:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._verdicts: dict[tuple[str, bool], EdgeVerdict] = {}
         self._back_off = BackOff()
+        self._outages: OutageLog | None = None
         self._wake = asyncio.Event()
         self._is_stale = False
         self._children = RunChildren(context)
@@ -120,6 +121,8 @@ class Driver:
                     resuming = True
                     continue
                 self._back_off.reset()
+                if self._outages is not None:
+                    self._outages.note_success()
                 if results:
                     self._context.failpoint(FailPoint.RECORDED)
                 if builder.ends_next_turn or builder.was_decided:
@@ -310,10 +313,10 @@ class Driver:
         """Back off and read the run again after a turn that was not appended. Raises RunLost after many conflicts."""
         self._back_off.failures += 1
         if isinstance(fault, Unavailable):  # an outage may last for hours, and is not the fault of this run
-            if self._back_off.failures == 1:
-                structlog.get_logger("engine").warning(
-                    "run.append_failed", run=str(self._held.stream_id), reason=str(fault)
-                )
+            self._outages = self._outages or OutageLog(
+                "engine", lost="run.append_failed", back="run.append_resumed", run=str(self._held.stream_id)
+            )
+            self._outages.note_failure(str(fault))
             await self._back_off.wait()
         elif self._back_off.failures > FAILURES_MAX:
             raise RunLost from fault

@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from bus.feed import Feed
 from domain.runs.facts import RUN_ENDS, RunStarted
 from engine.driving.active_runs import ActiveRuns
 from store.errors import Unavailable
 from store.log.records import Page, Recorded
+from store.outage_log import OutageLog
 from store.retrying import Retrying
 
 PAGE_EVENTS: Final = 2_000
@@ -98,12 +97,8 @@ class Intake:
 
 async def read_page(feed: Feed, position: int) -> Page:
     """Return the page after a position, retrying while the log is unavailable; active runs continue meanwhile."""
-    return await Retrying(Unavailable, on_failure=_log_failure).call(lambda: feed.read(position, PAGE_EVENTS))
-
-
-def _log_failure(fault: Exception, failures: int) -> None:
-    if failures == 1:
-        structlog.get_logger("engine").warning("engine.log_not_read", reason=str(fault))
+    outages = OutageLog("engine", lost="engine.log_not_read", back="engine.log_read_again")
+    return await Retrying(Unavailable, outages=outages).call(lambda: feed.read(position, PAGE_EVENTS))
 
 
 def list_started(events: Iterable[Recorded]) -> list[Recorded]:

@@ -9,14 +9,13 @@ from random import Random
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from engine.cluster.leases import Leases
 from engine.cluster.membership import Membership
 from engine.driving.active_runs import ActiveRuns
 from engine.settings import EngineSettings
 from projections.read_models.runs_view import RunsView, UnleasedRun
 from store.errors import Unavailable
+from store.outage_log import OutageLog
 
 PAGE_RUNS: Final = 200
 FIRST_ID: Final = UUID(int=0)
@@ -59,6 +58,7 @@ class Takeover:
 
     async def run(self) -> None:
         """Search for runs at the start, about every heartbeat, and at once when an engine has gone."""
+        outages = OutageLog("engine", lost="engine.takeover_delayed", back="engine.takeover_resumed")
         self._gone.set()
         while True:
             has_gone = self._gone.is_set()
@@ -66,10 +66,12 @@ class Takeover:
             try:
                 await self._take_over(has_gone=has_gone)
             except Unavailable as fault:
-                structlog.get_logger("engine").warning("engine.takeover_delayed", reason=str(fault))
+                outages.note_failure(str(fault))
                 if has_gone:
                     self._gone.set()
                 await asyncio.sleep(self._settings.heartbeat_seconds)
+            else:
+                outages.note_success()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.heartbeat_seconds * self._random.uniform(0.8, 1.2)):
                     await self._gone.wait()

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 
-import structlog
 from msgspec.structs import replace
 
 from domain.fact import Fact
@@ -24,6 +23,7 @@ from projections.read_models.timers_view import BEGINNING, TimersView
 from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
 from store.log.records import Recorded
+from store.outage_log import OutageLog
 from store.retrying import Retrying
 
 SHORTEST_SLEEP_SECONDS: Final = 0.001
@@ -93,8 +93,9 @@ class Timers:
 
     async def run(self) -> None:
         """Wake runs when their steps are due, until cancelled."""
+        outages = OutageLog("engine", lost="timers.delayed", back="timers.resumed")
         while True:
-            await Retrying(Unavailable, on_failure=_log_failure).call(self._fire)
+            await Retrying(Unavailable, outages=outages).call(self._fire)
             await self._sleep()
 
     async def _fire(self) -> None:
@@ -144,8 +145,3 @@ class Timers:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._earlier.wait()
-
-
-def _log_failure(fault: Exception, failures: int) -> None:
-    if failures == 1:
-        structlog.get_logger("engine").warning("timers.delayed", reason=str(fault))

@@ -20,6 +20,7 @@ from gateway.flags.provider import FlagdFileProvider
 from gateway.identity.caller import Caller
 from gateway.settings import FlagSettings
 from store.lru import LruCache
+from store.outage_log import OutageLog
 
 BYTES_MAX: Final = 1024 * 1024
 CACHED_MAX: Final = 10_000
@@ -81,13 +82,16 @@ class FeatureFlags:
         """Read the file again at intervals, until cancelled. The last one that could be used is kept."""
         if self._settings.file is None:
             return
+        outages = OutageLog("gateway.flags", lost="flags.not_reloaded", back="flags.reloaded")
         while True:
             await asyncio.sleep(self._settings.refresh_seconds)
             self._evaluated.clear()  # targeting may depend on the time
             try:
                 self._replace(await asyncio.to_thread(read_definition, self._settings.file))
             except FlagsUnusable as fault:
-                self._logger.warning("flags.not_reloaded", reason=str(fault))
+                outages.note_failure(str(fault))
+            else:
+                outages.note_success()
 
     def _replace(self, content: bytes) -> None:
         """Replace the flags if the file has changed. Raises FlagsUnusable."""

@@ -12,6 +12,7 @@ from gateway.identity.key_set import KeySet, KeysUnreadable, SigningKey, parse_k
 from gateway.identity.key_sources import KeySource, KeysUnreachable
 from gateway.settings import IdentitySettings
 from store.errors import Unavailable
+from store.outage_log import OutageLog
 
 WAITERS_MAX: Final = 100
 """How many requests wait for one fetch. More are rejected at once, so that a slow issuer fills no memory."""
@@ -75,6 +76,9 @@ class IssuerKeys:
         self._wanted = asyncio.Event()
         self._waiters: set[asyncio.Future[None]] = set()
         self._logger = structlog.get_logger("gateway.identity")
+        self._outages = OutageLog(
+            "gateway.identity", lost="identity.keys_not_fetched", back="identity.keys_fetched_again", issuer=name
+        )
 
     async def find(self, key_id: str | None, algorithm: str) -> SigningKey | None:
         """Return a key. For an unknown id the keys are fetched again, unless they just were."""
@@ -125,9 +129,10 @@ class IssuerKeys:
             self._replace(document)
         except (KeysUnreachable, KeysUnreadable, TimeoutError) as fault:
             reason = str(fault) or "the issuer took too long"
-            self._logger.warning("identity.keys_not_fetched", issuer=self._name, reason=reason)
+            self._outages.note_failure(reason)
             return False
         else:
+            self._outages.note_success()
             return True
         finally:
             self._fetching = False

@@ -21,6 +21,7 @@ from projections.settings import ProjectionSettings
 from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
 from store.log.records import Page, Recorded
+from store.outage_log import OutageLog
 from store.postgres.arrays import register
 from store.postgres.connections import ASYNC_COMMIT, OpenConnections, add_bounds
 from store.postgres.exclusive import ExclusiveRole, Progress, RoleBounds, RoleLost
@@ -28,6 +29,8 @@ from store.postgres.lock_status import name_session
 from store.retrying import BackOff, Retrying
 
 LOST: Final = (Unavailable, RoleLost)
+LOGGER: Final = "projections.follower"
+INTERRUPTED: Final = "projection.interrupted"
 """What a new connection may mend."""
 
 
@@ -90,7 +93,8 @@ class Follower:
         )
         self._back_off = BackOff()
         self._busy_since: float | None = None
-        self._log = structlog.get_logger("projections.follower").bind(projection=projection.name)
+        self._log = structlog.get_logger(LOGGER).bind(projection=projection.name)
+        self._outages = OutageLog(LOGGER, lost=INTERRUPTED, back="projection.back", projection=projection.name)
         self.doing = Following.CONNECTING
 
     @property
@@ -137,9 +141,8 @@ class Follower:
                     self._projection.forget()
                     self._checkpoints.set_followed(self.name, here=False)
 
-    def _handle_failure(self, fault: Exception, failures: int) -> None:
-        if failures == 1:
-            self._log.warning("projection.interrupted", reason=str(fault).strip() or repr(fault))
+    def _handle_failure(self, fault: Exception, _failures: int) -> None:
+        self._outages.note_failure(str(fault).strip() or repr(fault))
         self.doing = Following.CONNECTING
         self._set_busy(busy=True)
 
@@ -171,6 +174,7 @@ class Follower:
         self._use_state(owned.state)
         self.doing = Following.FOLLOWING
         self._log.info("projection.following", position=self._position, parked=self.parked_count)
+        self._outages.note_success(position=self._position)
         while True:
             try:
                 await self._step(owned)

@@ -5,9 +5,8 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Final, Never
 
-import structlog
-
 from store.errors import Unavailable
+from store.outage_log import OutageLog
 from store.postgres.connections import Sessions
 from store.settings import StoreSettings
 
@@ -45,7 +44,7 @@ async def keep_pruned(
 
     Their age counts to the last append, by the log's own clock: the clock of one host may be hours ahead.
     """
-    log = structlog.get_logger("store.retention")
+    outages = OutageLog("store.retention", lost="retention.postponed", back="retention.resumed")
     while True:
         try:
             row = await sessions.one(LAST_APPENDED_AT, None)
@@ -53,5 +52,7 @@ async def keep_pruned(
             while await prune_command_ids(sessions, before=before, at_most=at_most) >= at_most:
                 pass
         except Unavailable as fault:
-            log.warning("retention.postponed", reason=str(fault))
+            outages.note_failure(str(fault))
+        else:
+            outages.note_success()
         await asyncio.sleep(PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311  # spreads processes out
