@@ -8,7 +8,7 @@ from projections.timelines.run_timeline import format_pico_as_usd
 
 
 class DurationBody(Struct, frozen=True, kw_only=True):
-    """Durations. Percentiles are within 2 %, mean and longest are exact; null if there were none."""
+    """Durations. Percentiles are within 2 %, and interpolated between two of `count`; mean and longest are exact."""
 
     count: int
     mean_ms: float | None

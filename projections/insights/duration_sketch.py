@@ -52,11 +52,22 @@ class Sketch(Struct, kw_only=True, omit_defaults=True):
             bins[key] = bins.get(key, 0) + count
 
     def quantile_us(self, share: float) -> float:
-        """Return the quantile of a share, such as 0.95 for p95, in microseconds; 0 for an empty sketch."""
+        """Return the quantile of a share, such as 0.95 for p95, in microseconds; 0 for an empty sketch.
+
+        Between two durations it is interpolated (type 7 of Hyndman and Fan, 1996, as spreadsheets do): the median of
+        two is the middle between them, and p95 of three is not the second.
+        """
         rank = share * (self.count - 1)
+        lower = int(rank)
+        below = self._find_value(lower)
+        return below + (self._find_value(lower + 1) - below) * (rank - lower)
+
+    def _find_value(self, index: int) -> float:
+        """Return the duration at an index in order of length; the longest, which is exact, from the last index on."""
         passed = 0
-        for key in sorted(self.bins):
-            passed += self.bins[key]
-            if passed > rank:
-                return min(_mapping.value(key), float(self.most_us))
+        if index < self.count - 1:
+            for key in sorted(self.bins):
+                passed += self.bins[key]
+                if passed > index:
+                    return min(_mapping.value(key), float(self.most_us))
         return float(self.most_us)
