@@ -11,6 +11,7 @@ from gateway.catalog import OPERATIONS
 from gateway.deps import Deps
 from gateway.http.headers import check_host, combine_headers
 from gateway.http.paths import check_path
+from gateway.http.preferences import note_ignored_preferences
 from gateway.http.problems import create_problem_reply
 from gateway.http.replies import Reply
 from gateway.http.request_counts import RequestCounts
@@ -63,5 +64,7 @@ class Gateway:
             response = create_problem_reply(fault, method=method, path=path, trace=trace)
         start = response.start
         start["headers"] = [*start["headers"], (b"traceparent", trace.traceparent.encode())]
+        if b"prefer" in headers:
+            start["headers"] = note_ignored_preferences(start["headers"])
         self._counts.record(method, route, start["status"], received_at)
         await response.deliver(receive, send)

@@ -37,7 +37,7 @@ HEADER_DESCRIPTIONS: Final[Mapping[ResponseHeader, str]] = {
     ResponseHeader.LINK: "The next page (`rel=next`).",
     ResponseHeader.POSITION: "Up to which position in the log the response has everything.",
     ResponseHeader.REPLAYED: "`true` if an earlier request with the same `Idempotency-Key` made the change.",
-    ResponseHeader.PREFERENCE_APPLIED: "The preference that was applied.",
+    ResponseHeader.PREFERENCE_APPLIED: "The preference that was applied; `none` if `Prefer` was ignored.",
 }
 SCHEMA_PATH: Final = "#/components/schemas/{name}"
 STRING: Final = Schema(type=OpenAPIType.STRING)

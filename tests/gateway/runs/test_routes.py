@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+import pytest
+
 from tests.support.gateway.given import (
     HUMAN,
     TRANSFORM_CHAIN,
@@ -58,6 +60,23 @@ async def test_a_wait_ends_when_its_time_is_up(ada: Caller) -> None:
     assert answer.status_code == 202
     assert answer.headers["preference-applied"] == "wait=2"
     assert answer.json()["status"] == "waiting"
+
+
+@pytest.mark.parametrize("prefer", ["respond-async", "wait=soon", "return=minimal, handling=strict", "wait=0"])
+async def test_a_preference_that_is_ignored_is_said_to_be(ada: Caller, prefer: str) -> None:
+    workflow = await ada.workflow(TRANSFORM_CHAIN)
+    answer = await ada.post(f"/v1/workflows/{workflow['id']}:run", headers={"prefer": prefer})
+    assert (answer.status_code, answer.headers["preference-applied"]) == (202, "none")
+
+
+async def test_a_wait_where_nothing_is_waited_for_is_said_to_be_ignored(ada: Caller) -> None:
+    wait = {"prefer": "wait=5"}
+    workflow = await ada.workflow(TRANSFORM_CHAIN)
+    read = await ada.get(f"/v1/workflows/{workflow['id']}", headers=wait)
+    stream = await ada.get(f"/v1/projects/{workflow['project_id']}/events", headers=wait)
+    missing = await ada.get("/v1/workflows/wf_none", headers=wait)
+    assert [answer.headers["preference-applied"] for answer in (read, stream, missing)] == ["none"] * 3
+    assert "preference-applied" not in (await ada.get(f"/v1/workflows/{workflow['id']}")).headers
 
 
 async def test_a_repeated_start_waits_again_for_the_same_run(ada: Caller) -> None:

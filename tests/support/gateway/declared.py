@@ -42,8 +42,11 @@ def check_declared(response: httpx2.Response) -> None:
         media_type = response.headers.get("content-type")
         assert media_type in {answer.media_type for answer in declared}, f"undeclared media type {media_type}: {where}"
         headers = {header.lower() for answer in declared for header in answer.headers}
-        for name in ("etag", "location", "link", "callsheet-position", "idempotency-replayed", "preference-applied"):
+        for name in ("etag", "location", "link", "callsheet-position", "idempotency-replayed"):
             assert name in headers or name not in response.headers, f"undeclared header {name}: {where}"
+        applied = response.headers.get("preference-applied")
+        assert (applied is not None) == ("prefer" in request.headers), f"Preference-Applied is {applied}: {where}"
+        assert applied in {None, "none"} or "preference-applied" in headers, f"undeclared preference {applied}: {where}"
         return
     codes = {**TRANSPORT_CODES, **list_problem_codes(operation)} if operation is not None else UNROUTED_CODES
     code = response.json()["code"]
