@@ -6,7 +6,7 @@ is compiled; its work is charged while it runs. `[@,@,…]|[]|[@,@,…]|[]` over
 the process, and a wide selection from each of 100,000 objects blocked it for minutes.
 """
 
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import lru_cache
 from itertools import takewhile
 from typing import Any, Final, NotRequired, TypedDict, cast
@@ -18,7 +18,7 @@ from jmespath.visitor import TreeInterpreter
 
 from domain.expressions.budget import CHARACTERS_PER_WORK, ITEMS_PER_WORK, Budget, measure_work
 from domain.expressions.common import ExpressionFault, hint_at_template, shorten, translate_errors
-from domain.expressions.jmespath_functions import BoundedFunctions
+from domain.expressions.jmespath_functions import BoundedFunctions, name_type
 from domain.json_bounds import child_values
 
 LONGEST_QUERY = 4096
@@ -44,11 +44,16 @@ class _Syntax(TypedDict):
 
 
 class BudgetedInterpreter(TreeInterpreter):
-    """Charges a budget for each part of a query applied to a value, and for what is copied or compared."""
+    """Charges a budget for each part of a query applied to a value, and for what is copied or compared.
 
-    def __init__(self, functions: Functions, budget: Budget) -> None:
-        """Bind the functions and the budget; use `Query.apply`."""
+    A field or a place of a value that has none is refused. JMESPath leaves these open; for `[]`, `[*]`, `*`, `[?]` and
+    the order of texts and numbers it demands null. Elements of a list may be of several types: for them it is null.
+    """
+
+    def __init__(self, functions: Functions, budget: Budget, *, is_strict: bool = True) -> None:
+        """Bind the functions and the budget; use `Query.apply`. One that is not strict is for the elements of lists."""
         super().__init__()
+        self._elements = BudgetedInterpreter(functions, budget, is_strict=False) if is_strict else self
         self._functions = functions
         self._budget = budget
         self._methods: dict[str, Callable[[Any, Any], Any]] = {}
@@ -73,6 +78,57 @@ class BudgetedInterpreter(TreeInterpreter):
         parts = cast("list[Any]", base)
         self._budget.charge(sum(_length(part) for part in parts) // ITEMS_PER_WORK + len(parts) // ITEMS_PER_WORK)
         return [item for part in parts for item in (cast("list[Any]", part) if isinstance(part, list) else [part])]
+
+    def visit_field(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
+        """Return a field of an object, null if it has none."""
+        if isinstance(value, dict):
+            return cast("dict[str, Any]", value).get(node["value"])
+        name = shorten(str(node["value"]))
+        hint = f"; write [].{name} for that of each element" if isinstance(value, list) else ""
+        return self._refuse_type(f"'.{name}'", "objects", cast("object", value), hint)
+
+    def visit_index(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
+        """Return an element of a list, null if it is shorter."""
+        if isinstance(value, list):
+            return super().visit_index(node, value)
+        hint = "; use slice(text, from, to) for a text" if isinstance(value, str) else ""
+        return self._refuse_type(f"[{node['value']}]", "lists", value, hint)
+
+    def _refuse_type(self, part: str, kinds: str, value: object, hint: str) -> None:
+        """Return null for null, and within a list for any value; otherwise raise ExpressionFault."""
+        if value is not None and self._elements is not self:
+            raise ExpressionFault(
+                f"JMESPath: {part} is for {kinds}, and the value before it is {name_type(value)}{hint}"
+            )
+
+    def visit_projection(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
+        """Apply a part to each element of a list; null of anything else."""
+        base = self.visit(node["children"][0], value)
+        return self._project(node["children"][1], cast("list[Any]", base)) if isinstance(base, list) else None
+
+    def visit_value_projection(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
+        """Apply a part to each value of an object; null of anything else."""
+        base = self.visit(node["children"][0], value)
+        return self._project(node["children"][1], cast("Any", base).values()) if isinstance(base, dict) else None
+
+    def visit_filter_projection(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
+        """Apply a part to each element of a list for which a condition holds; null of anything else."""
+        base = self.visit(node["children"][0], value)
+        if not isinstance(base, list):
+            return None
+        holds, visit = node["children"][2], self._elements.visit
+        chosen = (element for element in cast("list[Any]", base) if _is_true(visit(holds, element)))
+        return self._project(node["children"][1], chosen)
+
+    def _project(self, part: Any, elements: Iterable[Any]) -> list[Any]:  # noqa: ANN401  # a node of the syntax tree
+        visit = self._elements.visit
+        return [found for element in elements if (found := visit(part, element)) is not None]
+
+    def visit_expref(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
+        """Return an expression that a function applies to the elements of a list."""
+        expression: Any = super().visit_expref(node, value)
+        expression.interpreter = self._elements
+        return expression
 
     def visit_slice(self, node: Any, value: Any) -> Any:  # noqa: ANN401  # the visitor of the library, over JSON
         """Slice a list, which copies at most all of it."""
@@ -241,6 +297,11 @@ def _length(value: object) -> int:
     if isinstance(value, str):
         return len(value) // CHARACTERS_PER_WORK
     return len(cast("Sized", value)) if isinstance(value, (list, dict)) else 1
+
+
+def _is_true(value: object) -> bool:
+    """Return whether a filter keeps an element: unlike in Python, 0 is true."""
+    return not (value is None or value is False or value in ("", [], {}))
 
 
 def _literal(value: object) -> dict[str, object]:
