@@ -7,8 +7,8 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from bus.cloudevents import UnusableEnvelope, decode_envelope
 from bus.feed import Feed
-from bus.nats.cloudevents import UnusableEnvelope, decode_envelope
 from bus.nats.publisher import POSITION
 from bus.nats.subjects import EVERY_FACT
 from store.log.identity import LogIdentity

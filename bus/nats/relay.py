@@ -14,8 +14,8 @@ import structlog
 from nats.aio.client import Client
 from psycopg import AsyncConnection
 
+from bus.cloudevents import MEDIA_TYPE, encode_envelope
 from bus.feed import Feed
-from bus.nats.cloudevents import MEDIA_TYPE, encode_envelope
 from bus.nats.jetstream import StreamUnusable, ensure_stream
 from bus.nats.publisher import CONTENT_TYPE, MESSAGE_ID, POSITION, Message, NotPublished, Publisher, publishing
 from bus.nats.relay_status import LOCK, SESSION_LABEL

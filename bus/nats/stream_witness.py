@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.errors import APIError, NotFoundError
 
-from bus.nats.cloudevents import UnusableEnvelope, decode_witness
+from bus.cloudevents import UnusableEnvelope, decode_witness
 from bus.nats.connection import NatsAway, answered_within, connected_to_nats
 from bus.settings import NatsSettings
 from store.log.epochs import Witness

@@ -85,11 +85,11 @@ class ExampleRunner:
                 position = sent.id
                 since_ms = (time.perf_counter() - began) * 1_000
                 self._story.print_event(event, since_ms)
-                if event["topic"] == "step.waiting" and event["data"]["waiting_for"] == HUMAN:
+                if event["type"] == "step.waiting" and event["data"]["waiting_for"] == HUMAN:
                     answer: Mapping[str, Any] = example.get("review") or {}
                     await self._post(f"/v1/runs/{run_id}/steps/{event['data']['node']}:complete", answer)
                     review_ms += (time.perf_counter() - began) * 1_000 - since_ms
-                elif event["topic"] == "step.waiting" and event["data"]["waiting_for"] == SIGNAL:
+                elif event["type"] == "step.waiting" and event["data"]["waiting_for"] == SIGNAL:
                     name = event["data"]["signal"]
                     await self._post(f"/v1/runs/{run_id}:signal", {"name": name, "data": example["signals"][name]})
         return review_ms, position

@@ -43,7 +43,7 @@ class DemoConsole:
     def print_event(self, event: Mapping[str, Any], since_ms: float) -> None:
         """Print one event of the timeline."""
         fact: Mapping[str, Any] = event["data"]
-        topic = str(event["topic"])
+        topic = str(event["type"])
         row = Table.grid(
             Column(width=9, justify="right"),
             Column(width=1),

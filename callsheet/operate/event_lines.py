@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from bus.nats.cloudevents import encode_envelope
+from bus.cloudevents import encode_envelope
 from callsheet.operate.printing import replace_control_characters
 from domain.ids import to_uuid
 from store.contents import GET, JSON, REFERENCE

@@ -21,7 +21,6 @@ from gateway.identity.api_keys import ApiKeyVerifier
 from gateway.identity.assembly import IdentityParts, assemble_identity
 from gateway.identity.tickets import Tickets
 from gateway.identity.tokens import Identity
-from gateway.operations.positions import PositionCodec
 from gateway.streams.encoding import EventEncoder
 from gateway.streams.sources import WorkflowsOfRuns
 from projections.insights.view import InsightsView
@@ -103,7 +102,7 @@ def create_deps(  # what handlers depend on, by name
         tickets=Tickets(StreamTickets(core.log.sessions), identity),
         access=Access(core.log, core.streams, owners_max=settings.identity.owners_cached_max),
         event_encoder=EventEncoder(
-            core.contents, PositionCodec(core.log.identity), most_cached=stream.events_cached
+            core.contents, core.log.identity, most_cached=stream.events_cached
         ),
         workflows_of_runs=WorkflowsOfRuns(core.streams, most_cached=stream.runs_cached),
         clock=utc_now, make_id=uuid7, check_ready=core.readiness.check, degraded=core.list_degraded,

@@ -5,7 +5,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from domain.payload import Payload
-from store.contents import ContentStore, resolve
+from store.contents import JSON, ContentStore, resolve
 
 Contents = Mapping[str, object]
 """Large values by their reference."""
@@ -14,8 +14,13 @@ NO_CONTENTS: Final[Contents] = {}
 
 
 async def fetch_contents(contents: ContentStore, workspace_id: UUID, payloads: Iterable[Payload]) -> Contents:
-    """Fetch what payloads refer to, each content once. Raises ContentMissing, Unavailable."""
-    by_reference = {payload.ref: payload for payload in payloads if payload.ref is not None}
+    """Fetch the JSON that payloads refer to, each content once; files stay references.
+
+    Raises ContentMissing, Unavailable.
+    """
+    by_reference = {
+        payload.ref: payload for payload in payloads if payload.ref is not None and payload.media_type in {None, JSON}
+    }
     if not by_reference:
         return NO_CONTENTS
     return {ref: await resolve(contents, workspace_id, payload) for ref, payload in by_reference.items()}

@@ -1,45 +1,30 @@
-"""Response bodies of a run's events, in JSON pages and event streams."""
+"""Events in responses: the same as on every other way, with the contents that they refer to beside the references."""
 
 from collections.abc import Iterator
-from datetime import datetime
-from typing import Any, cast
-from uuid import UUID
+from typing import Any, Final, cast
 
-from msgspec import Struct
+import msgspec
 
+from bus.cloudevents import Event, create_event, write_public_data
 from domain.fact import Fact, get_topic
-from domain.ids import from_uuid
 from domain.payload import Payload
-from domain.runs.facts import CallRecord, ForkedFrom, ItemResult, Parent, Pins, StepItemsSettled
-from gateway.http.payloads import Contents, show_payload
-from gateway.runs.bodies import create_origin_body, create_parent_body
-from store.log.records import Actor, Recorded
+from domain.runs.facts import StepItemsSettled
+from gateway.http.payloads import Contents
+from gateway.http.replies import encode
+from store.log.identity import LogIdentity
+from store.log.json_encoding import encode as encode_stored
+from store.log.records import Recorded
+
+KEPT: Final = frozenset({"value", "call"})
+"""A caller's value may look like a reference; of the record of a call large values, such as reasoning, stay outside."""
 
 
-class EventBody(Struct, frozen=True, kw_only=True):
-    """A fact and its metadata. `id` is its position with the tag of the log; streams resume after it."""
-
-    id: str
-    position: int
-    version: int
-    topic: str
-    recorded_at: datetime
-    actor: Actor
-    data: dict[str, Any]
-
-
-def create_event_body(event_id: str, recorded: Recorded, contents: Contents) -> EventBody:
+def create_event_body(identity: LogIdentity, recorded: Recorded, contents: Contents) -> Event:
     """Return a fact as it is sent."""
-    fact = recorded.fact
-    return EventBody(
-        id=event_id,
-        position=recorded.position,
-        version=recorded.version,
-        topic=get_topic(type(fact)),
-        recorded_at=recorded.recorded_at,
-        actor=recorded.metadata.actor,
-        data={name: _show_value(name, getattr(fact, name), contents) for name in fact.__struct_fields__},
-    )
+    data = write_public_data(get_topic(type(recorded.fact)), encode_stored(recorded.fact))
+    if contents:
+        data = encode(_add_contents(msgspec.json.decode(data), contents))
+    return create_event(identity, recorded, data)
 
 
 def list_payloads(fact: Fact) -> Iterator[Payload]:
@@ -55,45 +40,14 @@ def list_payloads(fact: Fact) -> Iterator[Payload]:
         yield from (item.output for item in fact.items)
 
 
-def _show_value(name: str, value: Any, contents: Contents) -> Any:  # noqa: ANN401  # any field of a fact
-    match value:
-        case Payload():
-            return show_payload(value, contents)
-        case Pins():
-            return {
-                "assets": {from_uuid("ast", asset_id): version for asset_id, version in value.assets.items()},
-                "workflows": {
-                    from_uuid("wf", workflow_id): version for workflow_id, version in value.workflows.items()
-                },
-                "flags": value.flags,
-                "prices": value.prices,
-            }
-        case UUID():
-            return from_uuid("run" if name in {"from_run", "run_id"} else "wf", value)
-        case Parent():
-            return create_parent_body(value)
-        case ForkedFrom():
-            return create_origin_body(value)
-        case tuple():
-            return [_show_value(name, item, contents) for item in cast("tuple[object, ...]", value)]
-        case ItemResult():
-            return {
-                "item": value.item,
-                "run_id": from_uuid("run", value.run_id),
-                "outcome": value.outcome,
-                "output": show_payload(value.output, contents),
-                "error": value.error,
-                "took": value.took,
-            }
-        case CallRecord():
-            return _show_call(value)
-        case dict():
-            items = cast("dict[str, object]", value).items()
-            return {key: show_payload(item, contents) if isinstance(item, Payload) else item for key, item in items}
-        case _:
-            return value
-
-
-def _show_call(call: CallRecord) -> dict[str, Any]:
-    """Return the record of a call; large values stay references, and reasoning is thus in no event."""
-    return {"number": call.number, "asked": show_payload(call.asked), "answered": show_payload(call.answered)}
+def _add_contents(data: object, contents: Contents) -> object:
+    """Return the data of an event with the `value` of each reference whose content is known."""
+    if isinstance(data, list):
+        return [_add_contents(item, contents) for item in cast("list[object]", data)]
+    if not isinstance(data, dict):
+        return data
+    fields = cast("dict[str, Any]", data)
+    reference = fields.get("$ref")
+    if isinstance(reference, str) and reference in contents:
+        return {**fields, "value": contents[reference]}
+    return {name: item if name in KEPT else _add_contents(item, contents) for name, item in fields.items()}

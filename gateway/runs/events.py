@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from bus.cloudevents import Event
 from commands.aggregates import RUN
 from commands.repository import Streams
 from domain.folded import Folded
@@ -19,7 +20,6 @@ from gateway.identity.scopes import Scope
 from gateway.operations.context import RequestContext
 from gateway.operations.operation import DeclaredResponse, Method, Operation, respond_page
 from gateway.operations.results import Page, Response, Result
-from gateway.runs.event_bodies import EventBody
 from gateway.runs.operations import RUN_ID
 from gateway.runs.wait import fold_onto
 from gateway.streams.events import (
@@ -85,7 +85,7 @@ LIST_RUN_EVENTS: Final = Operation(
     path_parameters=(RUN_ID,),
     query=EventQuery,
     responses=(
-        respond_page(EventBody, "A page of events."),
+        respond_page(Event, "A page of events."),
         STREAM_RESPONSE,
         DeclaredResponse(status=204, description="The run has ended and no event is left.", media_type=None),
     ),

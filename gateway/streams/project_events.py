@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from bus.cloudevents import Event
 from commands.aggregates import PROJECT
 from domain.project import ProjectNotFound
 from domain.suggestions import find_similar
@@ -19,7 +20,6 @@ from gateway.operations.operation import Method, Operation, respond_page
 from gateway.operations.query import RunId, WorkflowId, malformed_parameter
 from gateway.operations.results import Page, Response, Result
 from gateway.projects import PROJECT_ID
-from gateway.runs.event_bodies import EventBody
 from gateway.streams.events import (
     STREAM_RESPONSE,
     EventQuery,
@@ -100,7 +100,7 @@ LIST_PROJECT_EVENTS: Final = Operation(
     permission=Permission.READ,
     path_parameters=(PROJECT_ID,),
     query=ProjectEventQuery,
-    responses=(respond_page(EventBody, "A page of events."), STREAM_RESPONSE),
+    responses=(respond_page(Event, "A page of events."), STREAM_RESPONSE),
     problems=(CursorReset,),
     last_event_id=True,
     accepts_ticket=True,

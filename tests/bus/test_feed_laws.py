@@ -12,8 +12,8 @@ from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from bus.cloudevents import encode_envelope
 from bus.feed import Feed
-from bus.nats.cloudevents import encode_envelope
 from bus.nats.consumer import FactConsumer
 from bus.nats.publisher import POSITION
 from bus.settings import FeedSettings

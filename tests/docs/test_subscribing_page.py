@@ -14,7 +14,7 @@ import msgspec
 import nats
 import pytest
 
-from bus.nats.cloudevents import Envelope, decode_envelope
+from bus.cloudevents import Event, decode_envelope
 from bus.nats.subjects import format_subject
 from callsheet.demo.server import start_server
 from callsheet.settings.load import list_variables
@@ -64,7 +64,7 @@ def test_every_topic_is_on_the_page_with_its_fields() -> None:
 def test_every_field_of_an_envelope_is_explained() -> None:
     section = PAGE.split("## What does a message contain?")[1].split("\n### ")[0]
     explained = {name for row in FIELD_ROW.findall(section) for name in re.findall(r"`([a-z]+)`", row)}
-    assert set(Envelope.__struct_encode_fields__) - explained == {"specversion", "data_base64"}
+    assert set(Event.__struct_encode_fields__) - explained == {"specversion", "data_base64"}
     assert "`data_base64`" in section
 
 

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass, field
 from typing import Any, cast
-from uuid import UUID
 
 COUNTERS = ("started", "completed", "failed", "cancelled", "model_calls", "input_tokens", "output_tokens")
 COUNTED_BY_TOPIC = {
@@ -13,7 +12,6 @@ COUNTED_BY_TOPIC = {
     "run.cancelled": "cancelled",
 }
 NAMES_A_WORKFLOW = ("workflow.created", "workflow.renamed")
-CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 ATTO_DIGITS = 18
 TAG_DIGITS = 12
 
@@ -63,7 +61,7 @@ def read_envelope(envelope: bytes) -> EventCounts:
             workspace=event["workspace"],
             subject=event["subject"],
             day=event["time"][:10],
-            workflow=type_id("wf", data["workflow_id"]) if topic == "run.started" else None,
+            workflow=str(data["workflow_id"]) if topic == "run.started" else None,
             name=str(data["name"]) if topic in NAMES_A_WORKFLOW else None,
             counters=_count_topic_and_usage(topic, usage),
             cost_atto_usd=parse_atto_usd(usage.get("cost_usd", "0")),
@@ -99,9 +97,3 @@ def format_usd(atto: int) -> str:
     """Format an integer of 10^-18 USD as a decimal string."""
     digits = str(atto).rjust(ATTO_DIGITS + 1, "0")
     return f"{digits[:-ATTO_DIGITS]}.{digits[-ATTO_DIGITS:]}".rstrip("0").rstrip(".")
-
-
-def type_id(prefix: str, uuid: str) -> str:
-    """Format a UUID as the HTTP API does: `wf_…`, 26 digits of Crockford's base 32 (TypeID 0.3)."""
-    number = UUID(uuid).int
-    return f"{prefix}_{''.join(CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))}"

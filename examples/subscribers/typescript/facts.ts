@@ -13,7 +13,6 @@ const COUNTED_BY_TOPIC: Readonly<Record<string, Counter>> = {
   "run.cancelled": "cancelled",
 };
 const NAMES_A_WORKFLOW: readonly string[] = ["workflow.created", "workflow.renamed"];
-const CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz";
 const ATTO_DIGITS = 18;
 const TAG_DIGITS = 12;
 
@@ -59,7 +58,7 @@ export function readEnvelope(envelope: string): EventCounts {
     workspace: requireString(event, "workspace"),
     subject: requireString(event, "subject"),
     day: requireString(event, "time").slice(0, 10),
-    workflow: topic === "run.started" ? typeId("wf", requireString(data, "workflow_id")) : null,
+    workflow: topic === "run.started" ? requireString(data, "workflow_id") : null,
     name: NAMES_A_WORKFLOW.includes(topic) ? requireString(data, "name") : null,
     counters: countTopicAndUsage(topic, usage),
     costAttoUsd: usage?.["cost_usd"] === undefined ? 0n : parseAttoUsd(requireString(usage, "cost_usd")),
@@ -122,13 +121,4 @@ export function parseAttoUsd(decimal: string): bigint {
 export function formatUsd(atto: bigint): string {
   const digits = atto.toString().padStart(ATTO_DIGITS + 1, "0");
   return `${digits.slice(0, -ATTO_DIGITS)}.${digits.slice(-ATTO_DIGITS)}`.replace(/\.?0+$/, "");
-}
-
-/** Format a UUID as the HTTP API does: `wf_…`, 26 digits of Crockford's base 32 (TypeID 0.3). */
-export function typeId(prefix: string, uuid: string): string {
-  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(uuid)) throw new Unreadable(`${uuid} is not a UUID`);
-  let number = BigInt(`0x${uuid.replaceAll("-", "")}`);
-  let digits = "";
-  for (let place = 0; place < 26; place += 1, number >>= 5n) digits = CROCKFORD.charAt(Number(number & 31n)) + digits;
-  return `${prefix}_${digits}`;
 }

@@ -15,7 +15,7 @@ USAGE = {"model": "scripted/openai/default", "input_tokens": 120, "output_tokens
 
 def format_fact(topic: str, **fact: Any) -> list[str]:  # noqa: ANN401  # the fields of any fact
     told = StringIO()
-    DemoConsole(Console(file=told, width=COLUMNS)).print_event({"topic": topic, "data": fact}, 48.2)
+    DemoConsole(Console(file=told, width=COLUMNS)).print_event({"type": topic, "data": fact}, 48.2)
     return [line.rstrip() for line in told.getvalue().splitlines()]
 
 

@@ -71,14 +71,14 @@ async def test_a_personal_prompt_is_in_no_event_and_has_no_plain_digest(ada: Cal
     run = await play(ada, {"record_calls": "personal"}, PLAIN, thing)
     [call] = await list_calls(ada, run)
     assert call["asked"] == {"model": "scripted/m", "prompt": thing}
-    [completed] = [event for event in await list_events(ada, run) if event["topic"] == "step.completed"]
+    [completed] = [event for event in await list_events(ada, run) if event["type"] == "step.completed"]
     assert completed["data"]["call"]["asked"]["$ref"].startswith("hmac-sha256:")
     assert thing not in msgspec.json.encode(completed["data"]["call"]).decode()
 
 
 async def test_a_large_prompt_is_kept_beside_the_log_by_its_digest(ada: Caller) -> None:
     run = await play(ada, {}, PLAIN, "long " * 1_000)
-    [completed] = [event for event in await list_events(ada, run) if event["topic"] == "step.completed"]
+    [completed] = [event for event in await list_events(ada, run) if event["type"] == "step.completed"]
     assert completed["data"]["call"]["asked"]["$ref"].startswith("sha256:")
     assert (await list_calls(ada, run))[0]["asked"]["prompt"] == "long " * 1_000
 
@@ -88,8 +88,8 @@ async def test_a_project_that_records_no_calls_has_their_usage_alone(ada: Caller
     [call] = await list_calls(ada, run)
     assert "asked" not in call
     assert call["usage"]["model"] == "scripted/m"
-    [completed] = [event for event in await list_events(ada, run) if event["topic"] == "step.completed"]
-    assert completed["data"]["call"] is None
+    [completed] = [event for event in await list_events(ada, run) if event["type"] == "step.completed"]
+    assert "call" not in completed["data"]
 
 
 async def test_a_setting_that_is_not_understood_is_refused(ada: Caller) -> None:

@@ -1,9 +1,12 @@
-"""A run's facts as they are sent: ids as callers know them, values and not how they are kept."""
+"""A run's facts as they are sent: ids as callers know them, and contents beside the references to them."""
+
+import msgspec
 
 from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.runs.facts import ItemOutcome, ItemResult, StepItemsSettled, UsageTotals
 from gateway.runs.event_bodies import create_event_body, list_payloads
+from store.log.identity import create_identity
 from store.log.records import Recorded
 from tests.support.commands.scenario import NOW
 from tests.support.gateway.given import new_id
@@ -27,13 +30,14 @@ def test_the_results_of_children_are_told_with_their_runs_and_values() -> None:
         metadata=METADATA,
     )
     assert kept in list(list_payloads(fact))
-    assert create_event_body("7", recorded, {"sha256:00": {"n": 1}}).data["items"] == [
+    event = create_event_body(create_identity(new_id()), recorded, {"sha256:00": {"n": 1}})
+    assert (event.type, event.position, event.streamversion) == ("step.items-settled", "7", 3)
+    assert msgspec.json.decode(msgspec.json.encode(event.data))["items"] == [
         {
             "item": 2,
             "run_id": from_uuid("run", child),
             "outcome": "completed",
-            "output": {"n": 1},
-            "error": None,
-            "took": took,
+            "output": {"$ref": "sha256:00", "bytes": 9, "media_type": "application/json", "value": {"n": 1}},
+            "took": {"model_calls": 2, "input_tokens": 5, "output_tokens": 7, "cost_usd": "0.25"},
         }
     ]

@@ -7,11 +7,17 @@ from uuid import UUID
 
 import httpx2
 import pytest
+from psycopg import AsyncConnection
 
+from bus.cloudevents import encode_envelope
+from callsheet.operate.tail import build_output
 from domain.ids import to_uuid
+from domain.payload import INLINE_BYTES
 from gateway.streams.sources import RunFacts
 from gateway.streams.sse import PIECE_BYTES, EventStream
 from gateway.streams.tail import Batch, LogTail
+from store.log.queries import LogFilter
+from store.log.raw_reads import read_raw_page
 from store.log.records import Recorded
 from tests.gateway.conftest import SETTINGS
 from tests.support.gateway.event_streams import stream_run
@@ -36,7 +42,7 @@ async def waiting_run(ada: Caller) -> str:
 
     async def waits() -> bool:  # while engines get to know of each other a run may be taken up some seconds late
         events = (await ada.get(f"/v1/runs/{run_id}/events")).json()["items"]
-        return any(event["topic"] == "step.waiting" for event in events)
+        return any(event["type"] == "step.waiting" for event in events)
 
     await eventually(waits, what="the run waits for its reviewer")
     return run_id
@@ -57,15 +63,50 @@ async def test_the_events_of_an_ended_run_come_in_pages(ada: Caller) -> None:
         link = answer.headers.get("link")
         path = link.split(">")[0].removeprefix("<") if link is not None else None
     assert len(events) == sum(1 for _ in CHAIN_TOPICS)
-    assert {event["topic"] for event in events} == set(CHAIN_TOPICS)
-    assert [event["version"] for event in events] == list(range(1, len(events) + 1))
-    assert events[0]["data"]["inputs"] == {"topic": "tea"}
+    assert {event["type"] for event in events} == set(CHAIN_TOPICS)
+    assert [event["streamversion"] for event in events] == list(range(1, len(events) + 1))
+    assert events[0]["data"]["inputs"] == {"value": {"topic": "tea"}}
     assert events[0]["data"]["workflow_id"] == run["workflow_id"]
-    assert events[0]["actor"] == {"kind": "user", "id": "usr_ada"}
-    completed = [event["data"] for event in events if event["topic"] == "step.completed"]
-    assert completed[-1]["output"] == {"topic": "tea"}
+    assert (events[0]["actorkind"], events[0]["actorid"]) == ("user", "usr_ada")
+    completed = [event["data"] for event in events if event["type"] == "step.completed"]
+    assert completed[-1]["output"] == {"value": {"topic": "tea"}}
     after = await ada.get(f"/v1/runs/{run['id']}/events?after={events[-2]['id']}")
     assert after.json() == {"items": events[-1:], "next_cursor": None}
+
+
+async def test_an_event_is_the_same_over_http_on_nats_and_in_the_output_of_the_cli(
+    ada: Caller, environment: Environment, gateway_database: str
+) -> None:
+    inner = await ada.workflow(TRANSFORM_CHAIN)
+    project = inner["project_id"]
+    each = {"id": "each", "kind": "map", "config": {"workflow_id": inner["id"], "items": "inputs.list"}}
+    outer = await ada.workflow({"nodes": [each]}, project)
+    body = {"inputs": {"list": [{"topic": "t" * INLINE_BYTES}]}}
+    answer = await ada.post(f"/v1/workflows/{outer['id']}:run", body, headers={"prefer": "wait=20"})
+    assert answer.json()["status"] == "completed", answer.text
+    shown: dict[str, dict[str, Any]] = {}
+    async with stream_run(ada, answer.json()["id"]) as events:
+        streamed = {event.id: event.data for event in await events.rest()}
+    path: str | None = f"/v1/projects/{project}/events?limit=200"
+    while path is not None:
+        page = await ada.get(path)
+        shown.update((item["id"], item) for item in page.json()["items"])
+        path = page.headers["link"].split(">")[0].removeprefix("<") if "link" in page.headers else None
+    assert {event_id: shown[event_id] for event_id in streamed} == streamed
+    log = environment.core.log
+    async with await AsyncConnection[tuple[Any, ...]].connect(gateway_database, autocommit=True) as connection:
+        head, _ = await log.head()
+        only = LogFilter(project_id=to_uuid("prj", project))
+        stored, _ = await read_raw_page(connection, after=0, head=head, limit=1_000, only=only)
+        printed = [await build_output(connection, log.identity, row, contents=True) for row in stored]
+    assert [shown[event["id"]] for event in printed] == printed
+    for row, event in zip(stored, printed, strict=True):
+        published = json.loads(encode_envelope(log.identity, row))
+        assert published.keys() == event.keys()
+        if "$ref" not in json.dumps(event):
+            assert published == event
+    ids = [event["data"]["items"][0]["run_id"] for event in printed if event["type"] == "step.items-settled"]
+    assert ids[0].startswith("run_")
 
 
 async def test_a_page_of_events_holds_so_many_bytes_of_contents_and_one_event_at_least(ada: Caller) -> None:
@@ -80,7 +121,7 @@ async def test_a_page_of_events_holds_so_many_bytes_of_contents_and_one_event_at
             assert page["items"]
             assert len(contents) * size <= max(SETTINGS.http.page_bytes_max, size)
             cursor, asked = page["next_cursor"] and f"&cursor={page['next_cursor']}", asked + 1
-        assert [event["version"] for event in events] == list(range(1, len(CHAIN_TOPICS) + 1))
+        assert [event["streamversion"] for event in events] == list(range(1, len(CHAIN_TOPICS) + 1))
         assert asked >= pages
 
 
@@ -92,7 +133,7 @@ async def test_a_stream_replays_an_ended_run_and_ends(ada: Caller) -> None:
         replayed = await events.rest()
     assert [event.data for event in replayed] == pages
     assert [event.id for event in replayed] == [page["id"] for page in pages]
-    assert [event.topic for event in replayed] == [page["topic"] for page in pages]
+    assert [event.topic for event in replayed] == [page["type"] for page in pages]
 
 
 async def test_a_stream_follows_a_run_until_it_ends(ada: Caller) -> None:

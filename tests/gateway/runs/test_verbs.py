@@ -113,7 +113,7 @@ async def test_a_fork_is_a_run_that_says_where_it_comes_from(ada: Caller) -> Non
     assert replayed.json()["id"] == fork["id"]
     events = (await ada.get(f"/v1/runs/{fork['id']}/events")).json()["items"]
     assert events[0]["data"]["forked_from"] == fork["forked_from"]
-    assert (events[1]["topic"], events[1]["data"]["from_run"]) == ("step.reused", run["id"])
+    assert (events[1]["type"], events[1]["data"]["from_run"]) == ("step.reused", run["id"])
 
 
 async def test_a_run_that_goes_on_can_be_forked(ada: Caller) -> None:

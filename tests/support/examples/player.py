@@ -76,12 +76,12 @@ async def _follow_and_decide(caller: Caller, run: str, plan: Json) -> str:
             position = sent.id
             event = cast("Json", sent.json())
             review = plan.get("review")
-            if event["topic"] == "step.waiting" and event["data"]["waiting_for"] == "signal":
+            if event["type"] == "step.waiting" and event["data"]["waiting_for"] == "signal":
                 name = event["data"]["signal"]
                 signal = {"name": name, "data": plan["signals"][name]}
                 signalled = await caller.post(f"/v1/runs/{run}:signal", signal)
                 assert signalled.status_code == 202, signalled.text
-            asked = event["topic"] == "step.waiting" and event["data"]["waiting_for"] == "human"
+            asked = event["type"] == "step.waiting" and event["data"]["waiting_for"] == "human"
             if asked and review is not None:
                 decided = await caller.post(f"/v1/runs/{run}/steps/{event['data']['node']}:complete", review)
                 assert decided.status_code == 200, decided.text

@@ -18,7 +18,7 @@ from msgspec import Struct
 from uuid_utils.compat import uuid7
 
 from domain.fact import Fact
-from domain.graphs.graph import ErrorClass, Graph
+from domain.graphs.graph import ErrorClass
 from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.runs.facts import (
@@ -136,7 +136,7 @@ async def stop_and_report(process: Process) -> dict[str, Any]:
 async def record_workflow_with_runs(log: Log, runs: int, *, workspace: UUID = WORKSPACE) -> int:
     """Record a workflow and runs of it that end in several ways. Return the last position."""
     project, workflow = uuid7(), uuid7()
-    named = (WorkflowCreated(name="Draft", graph=Graph(nodes=())), WorkflowRenamed(name="Launch"))
+    named = (WorkflowCreated(name="Draft", graph={"nodes": []}), WorkflowRenamed(name="Launch"))
     await _record(log, workflow, named, workspace, project)
     for number in range(runs):
         started = RunStarted(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.nats.cloudevents import PREFIXES, UnusableEnvelope, decode_envelope, encode_envelope
+from bus.cloudevents import PREFIXES, UnusableEnvelope, decode_envelope, encode_envelope
 from bus.nats.jetstream import LARGEST_MESSAGE
 from callsheet.operate.event_lines import PREFIXES as STREAM_PREFIXES
 from gateway.catalog import OPERATIONS
@@ -22,7 +22,7 @@ from store.log.records import Actor, Metadata, Recorded, StoredEvent
 
 LOG = UUID("0192f000-0000-7000-8000-0000000000aa")
 IDENTITY = create_identity(LOG)
-GOLDEN = (Path(__file__).parents[2] / "store" / "golden" / "facts.jsonl").read_bytes().splitlines()
+GOLDEN = (Path(__file__).parents[1] / "store" / "golden" / "facts.jsonl").read_bytes().splitlines()
 STREAM = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 AT = datetime(2026, 11, 24, 9, 30, 0, 123_456, tzinfo=UTC)
 METADATA = Metadata(

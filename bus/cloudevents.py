@@ -1,4 +1,4 @@
-"""The envelope of a fact on the bus: a CloudEvents 1.0 event in JSON (structured mode).
+"""An event as it is read outside, over HTTP, NATS and in the output of the CLI: a CloudEvents 1.0 event in JSON.
 
 Source: CloudEvents 1.0.2, JSON event format, and its distributed tracing extension.
 """
@@ -11,6 +11,8 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from bus.public_ids import TOPICS_WITH_IDS, publish_ids, restore_ids
+from domain.fact import get_topic
 from domain.ids import Prefix, from_uuid, to_uuid
 from store.errors import UnreadableEvent
 from store.log.codec import PLAIN_JSON, decode_fact, decode_metadata
@@ -34,9 +36,10 @@ PREFIXES: Final[dict[str, Prefix]] = {
 """The id prefix of a stream, by the noun of its facts."""
 
 
-class Envelope(Struct, frozen=True, kw_only=True):
-    """A fact with its context. The names after `time`, except for the data, are extension attributes.
+class Event(Struct, frozen=True, kw_only=True):
+    """A fact with its context, the same wherever it is read.
 
+    The names after `time`, except for the data, are extension attributes.
     Positions are strings, since CloudEvents integers end at 2^31.
     """
 
@@ -76,7 +79,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
     a greater position are no longer in the log."""
     datacontenttype: str = JSON
     data: Raw | UnsetType = UNSET
-    """The fact as the log holds it."""
+    """The fact as the log holds it, with public ids."""
     data_base64: str | UnsetType = UNSET
     """Instead of `data`: bytes that are not plain JSON."""
 
@@ -86,36 +89,59 @@ class UnusableEnvelope(Exception):  # noqa: N818  # expected: read the log inste
 
 
 _encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder(Envelope)
+_decoder: Final = msgspec.json.Decoder(Event)
 _any_json: Final = msgspec.json.Decoder()
 
 
 def encode_envelope(identity: LogIdentity, stored: StoredEvent) -> bytes:
-    """Encode a row as an envelope, also when this code cannot decode its fact."""
-    epoch = identity.find_epoch(stored.position)
-    return _encoder.encode(
-        Envelope(
-            id=identity.format_event_id(stored.position),
-            source=identity.log_id.urn,
-            type=stored.topic,
-            subject=_format_subject(stored.topic, stored.stream_id),
-            time=stored.recorded_at,
-            position=str(stored.position),
-            workspace=from_uuid("ws", stored.workspace_id),
-            project=UNSET if stored.project_id is None else from_uuid("prj", stored.project_id),
-            streamversion=stored.version,
-            epochafter=UNSET if epoch is identity.epochs[0] else str(epoch.after),
-            **_encode_metadata(stored),
-            **_encode_data(stored),
-        )
-    )
-
-
-def _encode_metadata(stored: StoredEvent) -> dict[str, Any]:
-    """Return the attributes from the metadata; none when this code cannot decode it."""
+    """Encode a row as an event, also when this code cannot decode its fact."""
     try:
         metadata = decode_metadata(stored.position, stored.topic, stored.metadata)
     except UnreadableEvent:
+        metadata = None
+    return _encoder.encode(_create_event(identity, stored, stored.topic, metadata, _encode_data(stored)))
+
+
+def create_event(identity: LogIdentity, recorded: Recorded, data: bytes) -> Event:
+    """Return a decoded fact as an event; `data` is what `write_public_data` returns for it."""
+    topic = get_topic(type(recorded.fact))
+    return _create_event(identity, recorded, topic, recorded.metadata, {"data": Raw(data)})
+
+
+def write_public_data(topic: str, state: bytes) -> bytes:
+    """Return the JSON of a stored fact as it is read outside: with public ids. Raises what decoding raises."""
+    if topic not in TOPICS_WITH_IDS:
+        return state
+    return _encoder.encode(publish_ids(_any_json.decode(state)))
+
+
+def _create_event(
+    identity: LogIdentity,
+    row: StoredEvent | Recorded,
+    topic: str,
+    metadata: Metadata | None,
+    data: dict[str, Any],
+) -> Event:
+    epoch = identity.find_epoch(row.position)
+    return Event(
+        id=identity.format_event_id(row.position),
+        source=identity.log_id.urn,
+        type=topic,
+        subject=_format_subject(topic, row.stream_id),
+        time=row.recorded_at,
+        position=str(row.position),
+        workspace=from_uuid("ws", row.workspace_id),
+        project=UNSET if row.project_id is None else from_uuid("prj", row.project_id),
+        streamversion=row.version,
+        epochafter=UNSET if epoch is identity.epochs[0] else str(epoch.after),
+        **_list_attributes(metadata),
+        **data,
+    )
+
+
+def _list_attributes(metadata: Metadata | None) -> dict[str, Any]:
+    """Return the attributes from the metadata; none when this code cannot decode it."""
+    if metadata is None:
         return {}
     return {
         "actorkind": metadata.actor.kind,
@@ -129,7 +155,7 @@ def _encode_metadata(stored: StoredEvent) -> dict[str, Any]:
 
 def _encode_data(stored: StoredEvent) -> dict[str, Any]:
     if stored.state_format == PLAIN_JSON and stored.key_id is None and _is_json(stored.state):
-        return {"data": Raw(stored.state)}
+        return {"data": Raw(write_public_data(stored.topic, stored.state))}
     return {"data_base64": b64encode(stored.state).decode(), "datacontenttype": OPAQUE}
 
 
@@ -173,7 +199,12 @@ def decode_witness(payload: bytes, origin: str) -> Witness:
         raise UnusableEnvelope(str(fault)) from fault
 
 
-def _to_recorded(envelope: Envelope) -> Recorded:
+def _restore_state(envelope: Event, data: bytes) -> bytes:
+    """Return the data of an event as the fact is stored. Raises ValueError."""
+    return data if envelope.type not in TOPICS_WITH_IDS else _encoder.encode(restore_ids(_any_json.decode(data)))
+
+
+def _to_recorded(envelope: Event) -> Recorded:
     position = int(envelope.position)
     if not isinstance(envelope.data, Raw):
         raise UnusableEnvelope(f"the data of {envelope.id} is not plain JSON")
@@ -183,13 +214,13 @@ def _to_recorded(envelope: Envelope) -> Recorded:
         version=envelope.streamversion,
         workspace_id=to_uuid("ws", envelope.workspace),
         project_id=None if envelope.project is UNSET else to_uuid("prj", envelope.project),
-        fact=decode_fact(position, envelope.type, PLAIN_JSON, None, bytes(envelope.data)),
+        fact=decode_fact(position, envelope.type, PLAIN_JSON, None, _restore_state(envelope, bytes(envelope.data))),
         metadata=_decode_metadata(envelope),
         recorded_at=envelope.time,
     )
 
 
-def _decode_metadata(envelope: Envelope) -> Metadata:
+def _decode_metadata(envelope: Event) -> Metadata:
     kind, actor, correlation = envelope.actorkind, envelope.actorid, envelope.correlationid
     if kind is UNSET or actor is UNSET or correlation is UNSET or envelope.schemaversion is UNSET:
         raise UnusableEnvelope(f"{envelope.id} has no actor")
