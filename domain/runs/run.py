@@ -69,6 +69,20 @@ class RunStatus(StrEnum):
 ENDED: Final = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 
 
+class EarlierAttempt(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """End of an attempt of a run that was retried: failed by `error` at `node`, or cancelled."""
+
+    attempt: int
+    status: RunStatus
+    node: str | None = None
+    error: StepError | None = None
+    ended_at: datetime | None = None
+
+
+EARLIER_ATTEMPTS_MAX: Final = 20
+"""How many attempts before the current one a run tells of; the log has the others."""
+
+
 class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The state of a run, folded from its facts.
 
@@ -79,7 +93,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     any more: of steps begun anew by a retry, and of results that came too late. `kept_items` are of steps that are
     begun anew, by their nodes, until these wait again. `children_took` is of all children that ever settled.
     `failing_node` is the first step that has failed with nothing to go on with, until the run has ended by it.
-    `signals` came before a step waited for them, by name.
+    `signals` came before a step waited for them, by name. `earlier_attempts` are the newest ones that were retried.
     """
 
     status: RunStatus = RunStatus.ABSENT
@@ -108,6 +122,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     kept_items: dict[str, KeptItems] = {}
     children_took: UsageTotals = NOTHING_TOOK
     signals: dict[str, RunSignalled] = {}
+    earlier_attempts: tuple[EarlierAttempt, ...] = ()
 
     @property
     def has_ended(self) -> bool:
@@ -226,6 +241,9 @@ def _evolve_retried(run: Run, fact: RunRetried) -> Run:
     steps = {**kept, **again}
     items = {node: find_finished_items(run.steps.get(node), run.kept_items.get(node)) for node in fact.items_kept}
     dropped = (usage for node, step in run.steps.items() if node not in steps for usage in list_usages(step))
+    ended = EarlierAttempt(
+        attempt=run.attempt, status=run.status, node=run.failed_node, error=run.error, ended_at=run.ended_at
+    )
     return replace(
         run,
         status=RunStatus.QUEUED,
@@ -243,6 +261,7 @@ def _evolve_retried(run: Run, fact: RunRetried) -> Run:
         attempt=fact.run_attempt,
         cancel_requested=False,
         earlier=(*run.earlier, *dropped),
+        earlier_attempts=(*run.earlier_attempts, ended)[-EARLIER_ATTEMPTS_MAX:],
         kept_items={node: kept for node, kept in items.items() if kept is not None},
     )
 

@@ -1,5 +1,6 @@
 """Response bodies of runs: the folded run, its steps and its usage."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -10,7 +11,7 @@ from domain.folded import Folded
 from domain.ids import from_uuid
 from domain.payload import Payload
 from domain.runs.facts import ForkedFrom, Parent, RunSignalled, StepDecided, StepError, StepWaiting, Usage, WaitFor
-from domain.runs.run import Run, RunStatus, compute_usage_totals
+from domain.runs.run import EarlierAttempt, Run, RunStatus, compute_usage_totals
 from domain.runs.steps import Step, StepStatus
 from gateway.http.ids import format_id
 from gateway.http.payloads import NO_CONTENTS, Contents, show_payload
@@ -110,8 +111,17 @@ class RunErrorBody(Struct, frozen=True, kw_only=True):
     message: str
 
 
-class RunBody(Struct, frozen=True, kw_only=True):
-    """A run. `steps` are by node, in the order in which they started. In lists, large values are references."""
+class EarlierAttemptBody(Struct, frozen=True, kw_only=True):
+    """End of an attempt that was retried. `error` is null if the attempt was cancelled."""
+
+    attempt: int
+    status: RunStatus
+    error: RunErrorBody | None
+    ended_at: datetime | None
+
+
+class RunBase(Struct, frozen=True, kw_only=True):
+    """A run without its steps."""
 
     id: str
     project_id: str
@@ -125,13 +135,25 @@ class RunBody(Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     inputs: Any
     outputs: dict[str, Any] | None
-    steps: dict[str, StepBody]
     metrics: RunMetrics
     error: RunErrorBody | None
+    earlier_attempts: tuple[EarlierAttemptBody, ...]
     created_at: datetime | None
     updated_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
+
+
+class RunBody(RunBase, frozen=True, kw_only=True):
+    """A run. `steps` are by node, in the order in which they started."""
+
+    steps: dict[str, StepBody]
+
+
+class RunItem(RunBase, frozen=True, kw_only=True):
+    """A run in a list: of its steps only how many have which status, and of large values references."""
+
+    step_counts: dict[StepStatus, int]
 
 
 def list_payloads(run: Run) -> Iterator[Payload]:
@@ -152,29 +174,41 @@ def list_payloads(run: Run) -> Iterator[Payload]:
 
 def create_run_body(folded: Folded[Run], contents: Contents = NO_CONTENTS) -> RunBody:
     """Return a run as it is sent."""
+    steps = {node: _create_step_body(step, contents) for node, step in folded.state.steps.items()}
+    return RunBody(**_create_fields(folded, contents), steps=steps)
+
+
+def create_run_item(folded: Folded[Run]) -> RunItem:
+    """Return a run as it is in a list."""
+    counts = Counter(step.status for step in folded.state.steps.values())
+    return RunItem(**_create_fields(folded, NO_CONTENTS), step_counts=dict(counts))
+
+
+def _create_fields(folded: Folded[Run], contents: Contents) -> dict[str, Any]:
+    """Return the fields of `RunBase`."""
     run, run_id = folded.state, folded.stream_id
     outputs = {node: show_payload(output, contents) for node, output in run.outputs.items()}
-    return RunBody(
-        id=from_uuid("run", run_id),
-        project_id=format_id("prj", folded.project_id or run_id),
-        workflow_id=format_id("wf", run.workflow_id),
-        workflow_version=run.workflow_version,
-        status=run.status,
-        attempt=run.attempt,
-        parent=create_parent_body(run.parent) if run.parent is not None else None,
-        forked_from=create_origin_body(run.forked_from) if run.forked_from is not None else None,
-        name=run.name,
-        labels=run.labels,
-        inputs=show_payload(run.inputs, contents),
-        outputs=outputs if run.status is RunStatus.COMPLETED else None,
-        steps={node: _create_step_body(step, contents) for node, step in run.steps.items()},
-        metrics=_create_metrics(run),
-        error=_create_error_body(run),
-        created_at=folded.created_at,
-        updated_at=folded.updated_at,
-        started_at=run.started_at,
-        ended_at=run.ended_at,
-    )
+    return {
+        "id": from_uuid("run", run_id),
+        "project_id": format_id("prj", folded.project_id or run_id),
+        "workflow_id": format_id("wf", run.workflow_id),
+        "workflow_version": run.workflow_version,
+        "status": run.status,
+        "attempt": run.attempt,
+        "parent": create_parent_body(run.parent) if run.parent is not None else None,
+        "forked_from": create_origin_body(run.forked_from) if run.forked_from is not None else None,
+        "name": run.name,
+        "labels": run.labels,
+        "inputs": show_payload(run.inputs, contents),
+        "outputs": outputs if run.status is RunStatus.COMPLETED else None,
+        "metrics": _create_metrics(run),
+        "error": _create_error_body(run.failed_node, run.error),
+        "earlier_attempts": tuple(map(_create_attempt_body, run.earlier_attempts)),
+        "created_at": folded.created_at,
+        "updated_at": folded.updated_at,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+    }
 
 
 def create_parent_body(parent: Parent) -> ParentBody:
@@ -242,10 +276,19 @@ def _create_signal_body(signal: RunSignalled, contents: Contents) -> SignalBody:
     )
 
 
-def _create_error_body(run: Run) -> RunErrorBody | None:
-    if run.error is None:
-        return None
-    return RunErrorBody(node=run.failed_node, error_class=run.error.error_class.value, message=run.error.message)
+def _create_attempt_body(earlier: EarlierAttempt) -> EarlierAttemptBody:
+    return EarlierAttemptBody(
+        attempt=earlier.attempt,
+        status=earlier.status,
+        error=_create_error_body(earlier.node, earlier.error),
+        ended_at=earlier.ended_at,
+    )
+
+
+def _create_error_body(node: str | None, error: StepError | None) -> RunErrorBody | None:
+    return (
+        None if error is None else RunErrorBody(node=node, error_class=error.error_class.value, message=error.message)
+    )
 
 
 def _create_metrics(run: Run) -> RunMetrics:

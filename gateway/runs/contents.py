@@ -1,6 +1,5 @@
 """Images and files of a run: `GET /v1/runs/{runId}/contents/{digest}`, in the media type that they came with."""
 
-import re
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -11,6 +10,7 @@ from domain.refusal import Refusal, RefusalKind
 from domain.runs.refusals import RunNotFound
 from gateway.access.permissions import Permission
 from gateway.deps import Deps
+from gateway.http.media import DIGEST, SHOWN_TYPES, UNKNOWN_TYPE, create_media_reply
 from gateway.http.replies import Reply
 from gateway.identity.scopes import Scope
 from gateway.operations.context import RequestContext
@@ -21,25 +21,6 @@ from store.contents import JSON
 from store.errors import ContentMissing
 
 PAGE: Final = 1_000
-UNKNOWN_TYPE: Final = "application/octet-stream"
-SHOWN_TYPES: Final = (
-    JSON,
-    "image/png",
-    "image/jpeg",
-    "image/gif",
-    "image/webp",
-    "image/avif",
-    "audio/mpeg",
-    "audio/wav",
-    "audio/ogg",
-    "audio/mp4",
-    "video/mp4",
-    "video/webm",
-    "application/pdf",
-)
-"""Other types are sent as `application/octet-stream`: a browser must not run what a model or a server wrote."""
-
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class RunContentNotFound(Refusal):
@@ -55,21 +36,13 @@ async def get_content(request: RequestContext[None, None], deps: Deps) -> Reply:
     loaded = await deps.streams.reload(RUN, request.target_id)
     if loaded is None or loaded.workspace_id != request.workspace_id:
         raise RunNotFound
-    if not _DIGEST.fullmatch(digest) or not await _refers_to(request, deps, digest):
+    if not DIGEST.fullmatch(digest) or not await _refers_to(request, deps, digest):
         raise RunContentNotFound
     try:
         content, media_type = await deps.contents.get(request.workspace_id, f"sha256:{digest}")
     except ContentMissing:
         raise RunContentNotFound from None
-    shown = media_type if media_type in SHOWN_TYPES else UNKNOWN_TYPE
-    headers = [
-        (b"content-type", shown.encode()),
-        (b"content-disposition", b"inline" if shown != UNKNOWN_TYPE else b"attachment"),
-        (b"content-security-policy", b"sandbox; default-src 'none'"),
-        (b"x-content-type-options", b"nosniff"),
-        (b"cache-control", b"private, max-age=31536000, immutable"),
-    ]
-    return Reply(200, headers, content)
+    return create_media_reply(content, media_type)
 
 
 async def _refers_to(request: RequestContext[None, None], deps: Deps, digest: str) -> bool:

@@ -49,7 +49,7 @@ from gateway.operations.paging import PageRequest
 from gateway.operations.query import RunId, WorkflowId, malformed_parameter
 from gateway.operations.results import Page, Result
 from gateway.projects import PROJECT_ID
-from gateway.runs.bodies import RunBody, create_run_body
+from gateway.runs.bodies import RunBody, RunItem, create_run_item
 from gateway.runs.responses import create_whole_run_body, execute_on_run, store_inputs
 from gateway.workflows.operations import WORKFLOW_ID
 from projections.read_models.runs_view import RunFilters
@@ -185,7 +185,7 @@ LIST_RUNS_OF_PROJECT: Final = Operation(
     permission=Permission.READ,
     path_parameters=(PROJECT_ID,),
     query=ProjectRunQuery,
-    responses=(respond_page(RunBody, "A page of runs. Large values are references."),),
+    responses=(respond_page(RunItem, "A page of runs, without their steps. Large values are references."),),
     reads=("projects", "runs"),
     handler=list_runs_of_project,
 )
@@ -206,7 +206,7 @@ LIST_RUNS_OF_WORKFLOW: Final = Operation(
     permission=Permission.READ,
     path_parameters=(WORKFLOW_ID,),
     query=RunQuery,
-    responses=(respond_page(RunBody, "A page of runs. Large values are references."),),
+    responses=(respond_page(RunItem, "A page of runs, without their steps. Large values are references."),),
     reads=("workflows", "runs"),
     handler=list_runs_of_workflow,
 )
@@ -227,7 +227,7 @@ async def _list_runs(query: RunQuery, workspace_id: UUID, deps: Deps, filters: R
         cursor=query.page.cursor,
         sort=query.page.sort,
     )
-    items = [create_run_body(view) for view in listing.items]
+    items = [create_run_item(view) for view in listing.items]
     return Page(items=items, next_cursor=listing.next)
 
 

@@ -73,6 +73,10 @@ async def test_a_retried_run_goes_on_in_the_same_stream(ada: Caller) -> None:
     answer = await ada.post(path, headers=key)
     assert (answer.status_code, answer.json()["status"], answer.json()["attempt"]) == (200, "failed", 2)
     assert answer.json()["steps"]["one"] == run["steps"]["one"]
+    assert run["earlier_attempts"] == []
+    assert answer.json()["earlier_attempts"] == [
+        {"attempt": 1, "status": "failed", "error": run["error"], "ended_at": run["ended_at"]}
+    ]
     replayed = await ada.post(path, headers=key)
     assert (replayed.headers["idempotency-replayed"], replayed.json()["attempt"]) == ("true", 2)
     sent, _ = await topics(ada, run["id"], {"last-event-id": last})
