@@ -14,6 +14,7 @@ from commands.repository import Sources
 from domain.asset import AssetStatus
 from domain.graphs.graph import Graph
 from domain.graphs.references import References, find_raw_references, find_references
+from domain.graphs.stored import write_stored_graph
 from domain.graphs.validation.check import check_graph, is_quick_to_check
 from domain.graphs.validation.semantics import KnownReferences
 from domain.workflow import (
@@ -99,7 +100,7 @@ def create_workflow(
     if workflow.status is not WorkflowStatus.ABSENT:
         return ()
     graph = gathered.checked or check_graph(command.graph, gathered.known)
-    return (WorkflowCreated(name=command.name, graph=graph),)
+    return (WorkflowCreated(name=command.name, graph=write_stored_graph(graph)),)
 
 
 class ChangeSources(Struct, frozen=True, kw_only=True):
@@ -134,7 +135,7 @@ def change_workflow(
     if not isinstance(command.graph, UnsetType):
         graph = gathered.checked or check_graph(to_json_graph(workflow.graph) | command.graph, gathered.known)
         if graph != workflow.graph:
-            facts.append(WorkflowGraphRevised(version=workflow.version + 1, graph=graph))
+            facts.append(WorkflowGraphRevised(version=workflow.version + 1, graph=write_stored_graph(graph)))
     if command.status is WorkflowStatus.ARCHIVED is not workflow.status:
         facts.append(WorkflowArchived())
     if workflow.status is WorkflowStatus.ARCHIVED and (facts or command.status is WorkflowStatus.ACTIVE):
@@ -168,7 +169,10 @@ async def gather_duplication(command: DuplicateWorkflow, sources: Sources) -> Du
 
 
 def to_json_graph(graph: Graph) -> dict[str, Any]:
-    """Return a graph as a caller would send it (lists, not tuples), so that a copy is checked as a new one is."""
+    """Return a graph as a caller would send it (lists, not tuples), so that a copy is checked as a new one is.
+
+    Every field is there, also where it is null: a default of today is not put into a graph of yesterday.
+    """
     return msgspec.json.decode(msgspec.json.encode(graph), type=dict[str, Any])
 
 
@@ -178,10 +182,11 @@ def duplicate_workflow(
     """Decide the creation of a copy. Raises GraphUnacceptable if the target project lacks a reference of the graph."""
     if workflow.status is not WorkflowStatus.ABSENT:
         return ()
+    graph = copied.checked or check_graph(to_json_graph(copied.graph), copied.known)
     return (
         WorkflowCreated(
             name=command.name or f"{copied.name} (copy)",
-            graph=copied.checked or check_graph(to_json_graph(copied.graph), copied.known),
+            graph=write_stored_graph(graph),
             duplicated_from=command.source_id,
             duplicated_version=copied.version,
         ),

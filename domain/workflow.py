@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from domain.fact import Fact
 from domain.graphs.graph import Graph
+from domain.graphs.stored import StoredGraph, read_stored_graph
 from domain.refusal import Refusal, RefusalKind
 
 
@@ -24,7 +25,7 @@ class WorkflowCreated(Fact, frozen=True, kw_only=True, tag="workflow.created"):
     """A workflow was created with version 1 of its graph, possibly as a copy of a version of another."""
 
     name: str
-    graph: Graph
+    graph: StoredGraph
     duplicated_from: UUID | None = None
     duplicated_version: int | None = None
 
@@ -39,7 +40,7 @@ class WorkflowGraphRevised(Fact, frozen=True, kw_only=True, tag="workflow.graph-
     """A new immutable version of the whole graph was added."""
 
     version: int
-    graph: Graph
+    graph: StoredGraph
 
 
 class WorkflowArchived(Fact, frozen=True, kw_only=True, tag="workflow.archived"):
@@ -80,13 +81,13 @@ def evolve(workflow: Workflow, fact: WorkflowFact) -> Workflow:
                 status=WorkflowStatus.ACTIVE,
                 name=fact.name,
                 version=1,
-                graph=fact.graph,
+                graph=read_stored_graph(fact.graph),
                 duplicated_from=fact.duplicated_from,
             )
         case WorkflowRenamed():
             return replace(workflow, name=fact.name)
         case WorkflowGraphRevised():
-            return replace(workflow, version=fact.version, graph=fact.graph)
+            return replace(workflow, version=fact.version, graph=read_stored_graph(fact.graph))
         case WorkflowArchived():
             return replace(workflow, status=WorkflowStatus.ARCHIVED)
         case _:
@@ -97,9 +98,9 @@ def get_new_graph(fact: WorkflowFact) -> tuple[int, Graph] | None:
     """Return the version and the graph that a fact adds, None if it adds none."""
     match fact:
         case WorkflowCreated():
-            return 1, fact.graph
+            return 1, read_stored_graph(fact.graph)
         case WorkflowGraphRevised():
-            return fact.version, fact.graph
+            return fact.version, read_stored_graph(fact.graph)
         case WorkflowRenamed() | WorkflowArchived():
             return None
         case _:

@@ -19,6 +19,7 @@ from bench.harness.progress import print_progress
 from domain.asset import AssetContentRevised, AssetCreated, AssetType
 from domain.fact import Fact, get_topic
 from domain.graphs.graph import ErrorClass, Graph
+from domain.graphs.stored import write_stored_graph
 from domain.payload import Payload
 from domain.project import ProjectCreated, ProjectRenamed
 from domain.runs.facts import (
@@ -197,7 +198,7 @@ def _create_project_facts(home: Home) -> Iterator[Row]:
     yield home.project, ProjectCreated(name="Launch", owner="usr_ada")
     content = Payload(value={"template": "Write about {{ inputs.topic }}."})
     yield home.prompt, AssetCreated(type=AssetType.PROMPT, label="Brief", metadata={}, content=content)
-    yield home.workflow, WorkflowCreated(name="Campaign", graph=GRAPH)
+    yield home.workflow, WorkflowCreated(name="Campaign", graph=write_stored_graph(GRAPH))
 
 
 def _create_change(chance: random.Random, home: Home) -> Row:

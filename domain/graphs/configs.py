@@ -4,12 +4,13 @@ Three languages appear in configs, each marked by the type of its field. A *temp
 and both see the run's data: `inputs` (what the run was started with) and `steps` (by node id, of the nodes before this
 one). Bounds are part of the types, so that requests are validated and the contracts generated from one place.
 
-Defaults are omitted from stored facts: a default, once released, never changes.
+The defaults here are those of stored graphs that lack the field, so they never change (`domain/graphs/stored.py`).
 """
 
 from datetime import date
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 TemplateText = Annotated[str, Meta(max_length=65_536)]
@@ -31,7 +32,7 @@ LONGEST_WAIT_SECONDS = 366 * 86_400
 WaitSeconds = Annotated[float, Meta(gt=0, le=LONGEST_WAIT_SECONDS)]
 
 
-class ModelParameters(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ModelParameters(Struct, frozen=True, kw_only=True):
     """Parameters of a model call; the provider's default applies to those that are absent."""
 
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
@@ -41,45 +42,54 @@ class ModelParameters(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
 
-class TextOutput(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="format", tag="text"):
+def list_set_parameters(parameters: ModelParameters) -> dict[str, Any]:
+    """Return the parameters that a node sets, by name."""
+    found: dict[str, Any] = msgspec.to_builtins(parameters)
+    return {name: value for name, value in found.items() if value is not None and value not in ((), [])}
+
+
+class TextOutput(Struct, frozen=True, kw_only=True, tag_field="format", tag="text"):
     """The step's output is the text that the model wrote."""
 
 
-class JsonOutput(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="format", tag="json"):
+class JsonOutput(Struct, frozen=True, kw_only=True, tag_field="format", tag="json"):
     """The step's output is JSON that meets a schema; the model may repair an invalid answer `repair_attempts` times."""
 
     schema: JsonSchema
     repair_attempts: Annotated[int, Meta(ge=0, le=5)] = 2
 
 
-class TextPart(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="text"):
+class TextPart(Struct, frozen=True, kw_only=True, tag_field="type", tag="text"):
     """A text in a message: a template."""
 
     text: TemplateText
 
 
-class ImagePart(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="image"):
-    """An image in a message: at a `url` that the model's server fetches (or a `data:` URL), or a kept `content`.
+class ImagePart(Struct, frozen=True, kw_only=True, tag_field="type", tag="image"):
+    """An image in a message: its `url`, a kept `content`, or an asset; exactly one of them is given.
 
-    Both are templates, and exactly one of them is given. `content` renders to a reference such as `sha256:…`.
+    The model's server fetches a `url`, unless it is a `data:` URL. It and `content` are templates; `content` renders to
+    a reference such as `sha256:…`. `asset_id` names a media asset of the project, whose newest file the run pins.
     """
 
     url: TemplateText | None = None
     content: TemplateText | None = None
+    asset_id: AssetId | None = None
 
 
-class FilePart(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="file"):
+class FilePart(Struct, frozen=True, kw_only=True, tag_field="type", tag="file"):
     """A file in a message, such as a PDF; given like an image. `name` is a template too."""
 
     url: TemplateText | None = None
     content: TemplateText | None = None
     name: TemplateText | None = None
+    asset_id: AssetId | None = None
 
 
 Part = TextPart | ImagePart | FilePart
 
 
-class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Message(Struct, frozen=True, kw_only=True):
     """One turn of a conversation: a `template`, or `parts`; exactly one of the two."""
 
     role: Literal["system", "user", "assistant"] = "user"
@@ -87,7 +97,7 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     parts: Annotated[tuple[Part, ...], Meta(min_length=1, max_length=50)] | None = None
 
 
-class PromptConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PromptConfig(Struct, frozen=True, kw_only=True):
     """Ask a model. Exactly one of `asset_id` (a prompt asset), `template` and `messages` says what is asked.
 
     Templates see `inputs`, `steps` and `variables`; by `variables` a prompt asset is used without knowing node ids.
@@ -105,25 +115,25 @@ class PromptConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     messages: Annotated[tuple[Message, ...], Meta(min_length=1, max_length=100)] | None = None
 
 
-class Assignee(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Assignee(Struct, frozen=True, kw_only=True):
     """Assignee of a human step: one user, or all team members of the project with a role. Exactly one is set."""
 
     user: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     role: Role | None = None
 
 
-class FailAtDeadline(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="action", tag="fail"):
+class FailAtDeadline(Struct, frozen=True, kw_only=True, tag_field="action", tag="fail"):
     """The step fails with the class `deadline`; the node's `on_error` then applies."""
 
 
-class DecideAtDeadline(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="action", tag="decide"):
+class DecideAtDeadline(Struct, frozen=True, kw_only=True, tag_field="action", tag="decide"):
     """The step is decided by the system with this outcome and data."""
 
     outcome: Outcome
     data: dict[str, Any] = {}
 
 
-class LocalTime(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LocalTime(Struct, frozen=True, kw_only=True):
     """A time of day in a time zone (a name of the IANA database), the next one after the wait begins.
 
     `day` says on which days: `any`, one of Monday to Friday (`working`), or one of these after today
@@ -137,7 +147,7 @@ class LocalTime(Struct, frozen=True, kw_only=True, omit_defaults=True):
     holidays: Annotated[tuple[date, ...], Meta(max_length=366)] = ()
 
 
-class Deadline(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Deadline(Struct, frozen=True, kw_only=True):
     """Deadline of a person, in seconds from the start of the wait or until a time, and what happens then.
 
     Exactly one of `after_seconds` and `at` is given.
@@ -148,7 +158,7 @@ class Deadline(Struct, frozen=True, kw_only=True, omit_defaults=True):
     then: FailAtDeadline | DecideAtDeadline = FailAtDeadline()
 
 
-class HumanConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class HumanConfig(Struct, frozen=True, kw_only=True):
     """Wait for a person's decision. The output is `{outcome, data, comment}`.
 
     `instructions` is a template; `shows` selects what the person is shown (its hash is recorded with the decision);
@@ -163,13 +173,13 @@ class HumanConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     deadline: Deadline | None = None
 
 
-class ContinueAtDeadline(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="action", tag="continue"):
+class ContinueAtDeadline(Struct, frozen=True, kw_only=True, tag_field="action", tag="continue"):
     """The step completes without a signal, with this as its `data`."""
 
     data: Any = None
 
 
-class SignalDeadline(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SignalDeadline(Struct, frozen=True, kw_only=True):
     """Time that a step waits for a signal, and what happens then. Exactly one of `after_seconds` and `at` is given."""
 
     after_seconds: WaitSeconds | None = None
@@ -177,7 +187,7 @@ class SignalDeadline(Struct, frozen=True, kw_only=True, omit_defaults=True):
     then: FailAtDeadline | ContinueAtDeadline = FailAtDeadline()
 
 
-class WaitConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class WaitConfig(Struct, frozen=True, kw_only=True):
     """Wait for a signal from outside, `POST /v1/runs/{runId}:signal`. The output is `{received, data}`.
 
     A signal that comes before the step waits is kept for it. `schema` is the JSON Schema that its data must meet.
@@ -188,7 +198,7 @@ class WaitConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     deadline: SignalDeadline | None = None
 
 
-class ComposeConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ComposeConfig(Struct, frozen=True, kw_only=True):
     """Render a text from a template without a call; with `format: "json"` the output is the JSON that the text is.
 
     The template sees `inputs`, `steps`, `run` and `variables`.
@@ -199,7 +209,7 @@ class ComposeConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     format: Literal["text", "json"] = "text"
 
 
-class TransformConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TransformConfig(Struct, frozen=True, kw_only=True):
     """Select or reshape data with a query. Without one the step returns its data unchanged.
 
     Its data are the output of the step whose edge to this node was taken; of several such steps, an object of their
@@ -209,7 +219,7 @@ class TransformConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     expression: QueryText | None = None
 
 
-class HttpConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class HttpConfig(Struct, frozen=True, kw_only=True):
     """Send an HTTP request. `url`, each header's value and `body` are templates.
 
     Templates see `inputs`, `steps` and `secrets` (named in the operator's settings, never recorded). The output is
@@ -229,7 +239,7 @@ class HttpConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     most_response_bytes: Annotated[int, Meta(ge=1, le=10_000_000)] = 1_000_000
 
 
-class DelayConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DelayConfig(Struct, frozen=True, kw_only=True):
     """Wait: for `seconds`, `until` a time (a template that gives RFC 3339), or until a local time: exactly one."""
 
     seconds: WaitSeconds | None = None
@@ -237,7 +247,7 @@ class DelayConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     until: Annotated[str, Meta(min_length=1, max_length=4_096)] | None = None
 
 
-class MapConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class MapConfig(Struct, frozen=True, kw_only=True):
     """Run a workflow for each item of a list; the output is the list of results in the order of the items.
 
     The items come from a query (`items`) or a dataset asset (`dataset_id`), exactly one of them. `inputs` picks what
@@ -256,7 +266,7 @@ class MapConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     most_failed_items: Annotated[int, Meta(ge=0, le=10_000)] | None = None
 
 
-class WorkflowConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class WorkflowConfig(Struct, frozen=True, kw_only=True):
     """Run another workflow as one step; the output is that run's outputs.
 
     `inputs` selects its inputs; if it is empty the data passes through as in a transform without expression.
@@ -266,7 +276,7 @@ class WorkflowConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
     inputs: Picks = {}
 
 
-class RepeatConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RepeatConfig(Struct, frozen=True, kw_only=True):
     """Run another workflow in rounds until a condition holds, `most_rounds` times at most; the last outputs are given.
 
     Each round is a run that starts with the fields of `inputs`, picked when the step begins, and with `round` (from 0)

@@ -54,7 +54,7 @@ class ErrorClass(StrEnum):
     """A bug in Callsheet, or in a provider's adapter."""
 
 
-class Backoff(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Backoff(Struct, frozen=True, kw_only=True):
     """Wait before attempt n + 1: initial_seconds * factor ** (n - 1), at most max_seconds.
 
     `jitter` is the share of the wait that is random: with 0 the wait is exact, with 1 it is anything from 0 up to it.
@@ -66,7 +66,7 @@ class Backoff(Struct, frozen=True, kw_only=True, omit_defaults=True):
     jitter: Annotated[float, Meta(ge=0, le=1)] = 0.5
 
 
-class Retry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Retry(Struct, frozen=True, kw_only=True):
     """Retry policy: the maximum number of attempts, with the first, and the errors retried. Absent: one attempt."""
 
     max_attempts: Annotated[int, Meta(ge=1, le=20)] = 3
@@ -79,17 +79,17 @@ class Retry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     )
 
 
-class FailRun(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="action", tag="fail"):
+class FailRun(Struct, frozen=True, kw_only=True, tag_field="action", tag="fail"):
     """The run fails once the step has failed for good."""
 
 
-class ContinueWith(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="action", tag="continue"):
+class ContinueWith(Struct, frozen=True, kw_only=True, tag_field="action", tag="continue"):
     """The run continues as if the step had returned this output."""
 
     output: Any = None
 
 
-class TakeFallback(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="action", tag="fallback"):
+class TakeFallback(Struct, frozen=True, kw_only=True, tag_field="action", tag="fallback"):
     """The edge from this node to `to` is taken when the step has failed for good, and only then.
 
     That edge has no `when`. After a failure the node's other edges are not taken; after a success this one is not.
@@ -101,7 +101,7 @@ class TakeFallback(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fi
 OnError: TypeAlias = FailRun | ContinueWith | TakeFallback
 
 
-class NodeBase(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+class NodeBase(Struct, frozen=True, kw_only=True, tag_field="kind"):
     """Fields of every node. `timeout_seconds` limits one attempt, `total_timeout_seconds` all with their waits."""
 
     id: NodeId
@@ -112,61 +112,61 @@ class NodeBase(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field=
     on_error: OnError = FailRun()
 
 
-class PromptNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="prompt"):
+class PromptNode(NodeBase, frozen=True, kw_only=True, tag="prompt"):
     """Calls a model."""
 
     config: PromptConfig
 
 
-class HumanNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="human"):
+class HumanNode(NodeBase, frozen=True, kw_only=True, tag="human"):
     """Waits for a person."""
 
     config: HumanConfig
 
 
-class TransformNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="transform"):
+class TransformNode(NodeBase, frozen=True, kw_only=True, tag="transform"):
     """Selects or reshapes data."""
 
     config: TransformConfig = TransformConfig()
 
 
-class HttpNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="http"):
+class HttpNode(NodeBase, frozen=True, kw_only=True, tag="http"):
     """Sends an HTTP request."""
 
     config: HttpConfig
 
 
-class DelayNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="delay"):
+class DelayNode(NodeBase, frozen=True, kw_only=True, tag="delay"):
     """Waits for a time."""
 
     config: DelayConfig
 
 
-class MapNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="map"):
+class MapNode(NodeBase, frozen=True, kw_only=True, tag="map"):
     """Runs a workflow for each item of a list."""
 
     config: MapConfig
 
 
-class WorkflowNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="workflow"):
+class WorkflowNode(NodeBase, frozen=True, kw_only=True, tag="workflow"):
     """Runs another workflow."""
 
     config: WorkflowConfig
 
 
-class WaitNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="wait"):
+class WaitNode(NodeBase, frozen=True, kw_only=True, tag="wait"):
     """Waits for a signal."""
 
     config: WaitConfig
 
 
-class ComposeNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="compose"):
+class ComposeNode(NodeBase, frozen=True, kw_only=True, tag="compose"):
     """Renders text or JSON from a template."""
 
     config: ComposeConfig
 
 
-class RepeatNode(NodeBase, frozen=True, kw_only=True, omit_defaults=True, tag="repeat"):
+class RepeatNode(NodeBase, frozen=True, kw_only=True, tag="repeat"):
     """Runs another workflow in rounds."""
 
     config: RepeatConfig
@@ -186,7 +186,7 @@ Node: TypeAlias = (
 )
 
 
-class Edge(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Edge(Struct, frozen=True, kw_only=True):
     """An edge from one node to another, taken if `when` (CEL over `inputs` and `steps`) is true or absent."""
 
     source: NodeId = field(name="from")
@@ -194,7 +194,7 @@ class Edge(Struct, frozen=True, kw_only=True, omit_defaults=True):
     when: Annotated[str, Meta(min_length=1, max_length=1_024)] | None = None
 
 
-class Graph(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Graph(Struct, frozen=True, kw_only=True):
     """A whole workflow. A node runs once its incoming edges are settled and one was taken; otherwise it is skipped.
 
     `input_schema` is what the inputs of a run must meet, and what expressions may expect of them.

@@ -1,13 +1,17 @@
 """References of a graph to assets and workflows, to be loaded before the graph is validated or run."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 from msgspec import Struct
 
+from domain.graphs.configs import PromptConfig, TextPart
 from domain.graphs.graph import MOST_NODES, Graph, MapNode, Node, PromptNode, RepeatNode, WorkflowNode
 from domain.ids import Prefix, to_uuid
+
+MOST_REFERENCES: Final = 1_000
+"""Assets, and workflows, that a graph can name: each is loaded before the graph is validated and when a run starts."""
 
 
 class References(Struct, frozen=True, kw_only=True):
@@ -18,9 +22,9 @@ class References(Struct, frozen=True, kw_only=True):
 
 
 class Reference(Struct, frozen=True, kw_only=True):
-    """An id in a node's config: the field, the id as written, and the kind of thing it must refer to."""
+    """An id in a node's config: its path, the id as written, and the kind of thing it must refer to."""
 
-    field: str
+    path: tuple[str | int, ...]
     text: str
     prefix: Prefix
     asset_type: str | None = None
@@ -29,16 +33,26 @@ class Reference(Struct, frozen=True, kw_only=True):
 def iterate_references(node: Node) -> Iterator[Reference]:
     """Return the ids in one node's config."""
     match node:
-        case PromptNode(config=config) if config.asset_id is not None:
-            yield Reference(field="asset_id", text=config.asset_id, prefix="ast", asset_type="prompt")
+        case PromptNode(config=config):
+            if config.asset_id is not None:
+                yield Reference(path=("asset_id",), text=config.asset_id, prefix="ast", asset_type="prompt")
+            yield from _iterate_parts(config)
         case MapNode(config=config):
-            yield Reference(field="workflow_id", text=config.workflow_id, prefix="wf")
+            yield Reference(path=("workflow_id",), text=config.workflow_id, prefix="wf")
             if config.dataset_id is not None:
-                yield Reference(field="dataset_id", text=config.dataset_id, prefix="ast", asset_type="dataset")
+                yield Reference(path=("dataset_id",), text=config.dataset_id, prefix="ast", asset_type="dataset")
         case WorkflowNode(config=config) | RepeatNode(config=config):
-            yield Reference(field="workflow_id", text=config.workflow_id, prefix="wf")
+            yield Reference(path=("workflow_id",), text=config.workflow_id, prefix="wf")
         case _:
             return
+
+
+def _iterate_parts(config: PromptConfig) -> Iterator[Reference]:
+    for index, message in enumerate(config.messages or ()):
+        for place, part in enumerate(message.parts or ()):
+            if not isinstance(part, TextPart) and part.asset_id is not None:
+                path = ("messages", index, "parts", place, "asset_id")
+                yield Reference(path=path, text=part.asset_id, prefix="ast", asset_type="media")
 
 
 def find_references(graph: Graph) -> References:
@@ -59,11 +73,18 @@ def _raw_ids(raw: object) -> Iterator[tuple[Prefix, str]]:
             text = config.get(field)
             if isinstance(text, str):
                 yield prefix, text
+        for message in _list(config.get("messages")):
+            for part in _list(_object(message).get("parts")):
+                text = _object(part).get("asset_id")
+                if isinstance(text, str):
+                    yield "ast", text
 
 
 def _collect(ids: Iterable[tuple[Prefix, str]]) -> References:
     found: dict[Prefix, set[UUID]] = {"ast": set(), "wf": set()}
     for prefix, text in ids:
+        if len(found[prefix]) >= MOST_REFERENCES:
+            break  # `check_graph` refuses more
         try:
             found[prefix].add(to_uuid(prefix, text))
         except ValueError:

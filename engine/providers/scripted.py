@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from domain.expressions.common import ExpressionFault
-from domain.graphs.configs import JsonOutput
+from domain.graphs.configs import JsonOutput, list_set_parameters
 from domain.graphs.graph import ErrorClass
 from domain.graphs.validation.json_schema import compile_schema
 from domain.runs.facts import Usage
@@ -57,7 +57,7 @@ def _build_text(request: ModelRequest) -> str:
 
 def _digest(request: ModelRequest) -> str:
     """Return a digest that distinguishes requests with the same beginning."""
-    asked = _canonical.encode((request.model, request.system, request.prompt, request.parameters))
+    asked = _canonical.encode((request.model, request.system, request.prompt, list_set_parameters(request.parameters)))
     return hashlib.sha256(asked).hexdigest()[:8]
 
 

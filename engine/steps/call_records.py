@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from domain.graphs.configs import JsonOutput
+from domain.graphs.configs import JsonOutput, list_set_parameters
 from domain.payload import NOTHING, Payload
 from domain.runs.call_recording import Recording, read_recording
 from domain.runs.facts import CallRecord
@@ -115,7 +115,7 @@ def describe_request(request: ModelRequest, provider: str) -> dict[str, Any]:
         document["prompt"] = request.prompt
     if request.system is not None:
         document["system"] = request.system
-    if parameters := msgspec.to_builtins(request.parameters):
+    if parameters := list_set_parameters(request.parameters):
         document["parameters"] = parameters
     if isinstance(request.output, JsonOutput):
         document["schema"] = request.output.schema
@@ -132,7 +132,8 @@ def _describe_turn(turn: Turn) -> list[dict[str, Any]]:
             described.append({"type": "text", "text": piece.text})
         elif piece.media is not None:
             facts = {"media_type": piece.media.media_type, "bytes": len(piece.media.data)}
-            described.append({"type": piece.kind, "content": piece.reference, **facts})
+            named = {} if piece.asset_id is None else {"asset_id": piece.asset_id}
+            described.append({"type": piece.kind, "content": piece.reference, **named, **facts})
         else:
             described.append({"type": piece.kind, "url": piece.url})
     return described

@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from domain.graphs.graph import Graph, MapNode, Node, PromptNode, get_node_kind
+from domain.graphs.stored import read_stored_graph
 from domain.ids import to_uuid
 from domain.runs.facts import RunRetried, RunStarted
 from domain.workflow import WorkflowCreated, WorkflowGraphRevised
@@ -106,9 +107,13 @@ class RunTimelineCache:
         for batch in _split_into_batches((workflow, ANY_VERSION) for workflow in workflows):
             for event in await self._read_before(cursor, batch):
                 if isinstance(event.fact, WorkflowCreated):
-                    self._graphs.put_unbounded((event.stream_id, 1), _collect_nodes(event.fact.graph))
+                    self._graphs.put_unbounded(
+                        (event.stream_id, 1), _collect_nodes(read_stored_graph(event.fact.graph))
+                    )
                 elif isinstance(event.fact, WorkflowGraphRevised):
-                    self._graphs.put_unbounded((event.stream_id, event.fact.version), _collect_nodes(event.fact.graph))
+                    self._graphs.put_unbounded(
+                        (event.stream_id, event.fact.version), _collect_nodes(read_stored_graph(event.fact.graph))
+                    )
         for key in wanted:
             if key not in self._graphs:
                 self._graphs.put_unbounded(key, NO_NODES)

@@ -14,7 +14,8 @@ from commands.workflow import (
     to_json_graph,
 )
 from domain.graphs.graph import Graph
-from domain.graphs.validation.check import GraphUnacceptable
+from domain.graphs.stored import StoredGraph, write_stored_graph
+from domain.graphs.validation.check import LARGEST_GRAPH_BYTES, GraphUnacceptable, check_graph
 from domain.graphs.validation.semantics import KnownReferences
 from domain.workflow import (
     WorkflowArchived,
@@ -24,6 +25,7 @@ from domain.workflow import (
     WorkflowRenamed,
     WorkflowStatus,
 )
+from tests.domain.test_golden import find_losses
 from tests.support.commands.scenario import given
 from tests.support.graphs import KNOWN, PROMPT, Json, edge, graph, node, prompt
 
@@ -41,7 +43,11 @@ def parse_graph(raw: Json) -> Graph:
     return msgspec.convert(raw, Graph)
 
 
-CREATED = WorkflowCreated(name="Launch", graph=parse_graph(CHAIN))
+def store_graph(raw: Json) -> StoredGraph:
+    return write_stored_graph(parse_graph(raw))
+
+
+CREATED = WorkflowCreated(name="Launch", graph=store_graph(CHAIN))
 
 
 def create(raw: Json) -> CreateWorkflow:
@@ -64,7 +70,7 @@ def test_a_graph_may_name_what_its_project_has() -> None:
     raw = graph(prompt(asset_id=PROMPT, template=None))
     del raw["nodes"][0]["config"]["template"]
     given().when(create(raw), NewWorkflow(project_id=PROJECT, known=KNOWN)).then(
-        WorkflowCreated(name="Launch", graph=parse_graph(raw))
+        WorkflowCreated(name="Launch", graph=store_graph(raw))
     )
     given().when(create(raw), NEW).refuses(GraphUnacceptable, "/nodes/0/config/asset_id")
 
@@ -74,10 +80,10 @@ def test_a_workflow_is_renamed_without_a_new_version() -> None:
 
 
 def test_another_graph_is_the_next_version() -> None:
-    revised = WorkflowGraphRevised(version=2, graph=parse_graph(graph(node("c"))))
+    revised = WorkflowGraphRevised(version=2, graph=store_graph(graph(node("c"))))
     given(CREATED).when(change(graph=graph(node("c"))), CHANGE).then(revised).and_again_nothing()
     given(CREATED, revised).when(change(graph=CHAIN), CHANGE).then(
-        WorkflowGraphRevised(version=3, graph=parse_graph(CHAIN))
+        WorkflowGraphRevised(version=3, graph=store_graph(CHAIN))
     )
 
 
@@ -88,14 +94,14 @@ def test_the_same_graph_is_no_new_version() -> None:
 def test_new_nodes_alone_keep_the_edges() -> None:
     nodes = [node("a"), node("b", name="Second")]
     given(CREATED).when(change(graph={"nodes": nodes}), CHANGE).then(
-        WorkflowGraphRevised(version=2, graph=parse_graph({"nodes": nodes, "edges": CHAIN["edges"]}))
+        WorkflowGraphRevised(version=2, graph=store_graph({"nodes": nodes, "edges": CHAIN["edges"]}))
     )
 
 
 def test_new_edges_alone_keep_the_nodes() -> None:
     edges = [edge("a", "b", when="inputs.go")]
     given(CREATED).when(change(graph={"edges": edges}), CHANGE).then(
-        WorkflowGraphRevised(version=2, graph=parse_graph({"nodes": CHAIN["nodes"], "edges": edges}))
+        WorkflowGraphRevised(version=2, graph=store_graph({"nodes": CHAIN["nodes"], "edges": edges}))
     )
 
 
@@ -136,13 +142,13 @@ def source(raw: Json, known: KnownReferences = KNOWN) -> DuplicationSources:
 
 def test_a_copy_says_which_version_of_what_it_was_made_from() -> None:
     given().when(duplicate(), source(CHAIN)).then(
-        WorkflowCreated(name="Launch (copy)", graph=parse_graph(CHAIN), duplicated_from=SOURCE, duplicated_version=4)
+        WorkflowCreated(name="Launch (copy)", graph=store_graph(CHAIN), duplicated_from=SOURCE, duplicated_version=4)
     ).and_again_nothing()
 
 
 def test_a_copy_may_have_a_name_of_its_own() -> None:
     given().when(duplicate("Spring"), source(CHAIN)).then(
-        WorkflowCreated(name="Spring", graph=parse_graph(CHAIN), duplicated_from=SOURCE, duplicated_version=4)
+        WorkflowCreated(name="Spring", graph=store_graph(CHAIN), duplicated_from=SOURCE, duplicated_version=4)
     )
 
 
@@ -153,7 +159,13 @@ def test_a_copy_is_refused_where_the_project_lacks_what_the_graph_names() -> Non
 
 
 def test_a_graph_is_returned_as_it_was_sent() -> None:
-    assert to_json_graph(parse_graph(CHAIN)) == {
-        "nodes": [{"id": "a", "kind": "transform"}, {"id": "b", "kind": "transform"}],
-        "edges": [{"from": "a", "to": "b"}],
-    }
+    returned = to_json_graph(parse_graph(CHAIN))
+    assert find_losses(CHAIN, returned) == []
+    assert check_graph(returned, NOTHING_KNOWN) == parse_graph(CHAIN)
+
+
+def test_a_graph_that_its_defaults_make_too_large_is_refused_as_a_whole() -> None:
+    config, retry = {"expression": f"'{'a' * 300}'"}, {"max_attempts": 5}
+    raw = graph(*[node(f"n{number}", config=config, retry=retry) for number in range(500)])
+    assert len(msgspec.json.encode(raw)) < LARGEST_GRAPH_BYTES
+    given().when(create(raw), NEW).refuses(GraphUnacceptable, "")

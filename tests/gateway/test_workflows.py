@@ -1,5 +1,8 @@
 """Workflows over HTTP."""
 
+from typing import Any
+
+from tests.domain.test_golden import find_losses
 from tests.support.gateway.given import TRANSFORM_CHAIN, Caller, after_write, expect_created, expect_problem, pointers
 
 
@@ -70,3 +73,38 @@ async def test_workflows_are_listed_with_their_last_run(ada: Caller) -> None:
     position = (await ada.patch(f"/v1/projects/{run['project_id']}", {"name": "other"})).headers["callsheet-position"]
     answer = await ada.get(f"/v1/projects/{run['project_id']}/workflows", headers={"callsheet-min-position": position})
     assert [item["last_run_id"] for item in answer.json()["items"]] == [run["id"]]
+
+
+async def test_a_graph_comes_back_as_it_was_sent_with_its_defaults(ada: Caller) -> None:
+    ask: dict[str, Any] = {
+        "model": "scripted/a",
+        "template": "Hi",
+        "output": {"format": "text"},
+        "parameters": {"stop": []},
+    }
+    sent: dict[str, Any] = {
+        "nodes": [
+            {
+                "id": "ask",
+                "kind": "prompt",
+                "name": "",
+                "config": ask,
+                "retry": {"max_attempts": 3},
+                "timeout_seconds": None,
+            },
+            {"id": "get", "kind": "http", "config": {"url": "https://example.com", "method": "GET"}},
+        ],
+        "edges": [{"from": "ask", "to": "get"}],
+        "input_schema": {"type": "object", "properties": {"a": {"default": None}}},
+    }
+    workflow = await ada.workflow(sent)
+    path = f"/v1/workflows/{workflow['id']}"
+    for returned in (workflow, (await ada.get(path)).json(), (await ada.get(f"{path}/versions/1")).json()):
+        assert find_losses(sent, returned) == []
+        assert returned["nodes"][0]["retry"]["backoff"] == {
+            "initial_seconds": 1, "factor": 2, "max_seconds": 60, "jitter": 0.5,
+        }  # fmt: skip
+        assert returned["nodes"][1]["on_error"] == {"action": "fail"}
+        assert returned["nodes"][1]["config"]["most_response_bytes"] == 1_000_000
+    again = {name: workflow[name] for name in ("nodes", "edges", "input_schema")}
+    assert (await ada.patch(path, again)).json()["version"] == 1

@@ -62,7 +62,7 @@ def find_node_faults(node: Node, known: KnownReferences) -> Iterator[Fault]:
     for named in iterate_references(node):
         message = _missing(named, known)
         if message is not None:
-            yield Fault(("config", named.field), message)
+            yield Fault(("config", *named.path), message)
 
 
 def _missing(named: Reference, known: KnownReferences) -> str | None:
@@ -185,8 +185,8 @@ def _message_faults(messages: tuple[Message, ...]) -> Iterator[Fault]:
                 continue
             if message.role != "user":
                 yield Fault((*at, "parts", place), "Only messages with the role user can have images and files")
-            if (part.url is None) == (part.content is None):
-                yield Fault((*at, "parts", place), "Exactly one of url and content is required")
+            if sum(source is not None for source in (part.url, part.content, part.asset_id)) != 1:
+                yield Fault((*at, "parts", place), "Exactly one of url, content and asset_id is required")
 
 
 def _exactly_one(**fields: object) -> Iterator[Fault]:

@@ -6,7 +6,6 @@ import pytest
 from domain.expressions.jmespath_queries import compile_query
 from domain.expressions.liquid_templates import compile_template
 from domain.graphs.compiled import compile_graph
-from domain.graphs.graph import Graph
 from domain.workflow import Workflow, WorkflowCreated, evolve
 from tests.support.graphs import CHILD, Json, edge, find_problems, graph, human, node, prompt
 
@@ -131,7 +130,7 @@ def test_nodes_are_named_however_the_path_begins(query: str, nodes: set[str]) ->
 
 def test_a_graph_that_was_stored_before_names_were_judged_still_folds_and_can_be_run() -> None:
     raw = graph(transform("input.x"), node("b"), edges=[edge("a", "b", when="inputs.x == 1")])
-    stored = msgspec.json.encode(WorkflowCreated(name="old", graph=msgspec.convert(raw, Graph)))
+    stored = msgspec.json.encode(WorkflowCreated(name="old", graph=raw))
     workflow = evolve(Workflow(), msgspec.json.decode(stored, type=WorkflowCreated))
     assert find_problems(raw)
     assert list(compile_graph(workflow.graph).nodes) == ["a", "b"]

@@ -62,7 +62,7 @@ FAULTS: list[tuple[str, object, str, str]] = [
             )
         ),
         "/nodes/0/config/messages/0/parts/0",
-        "Exactly one of url and content",
+        "Exactly one of url, content and asset_id",
     ),
     (
         "bad Liquid in a message",
@@ -302,7 +302,7 @@ FAULTS: list[tuple[str, object, str, str]] = [
     ("cycle of two", graph(node(), node("b"), edges=[edge("a", "b"), edge("b", "a")]), "/edges/0", "b → a → b"),
     ("too many nodes", graph(*[node(f"n{n}") for n in range(501)]), "/nodes", "at most 500"),
     ("too many edges", graph(node(), edges=[edge("a", "b")] * 2001), "/edges", "at most 2000"),
-    ("too large", graph(*[node(f"n{n}", config={"expression": "a" * 500}) for n in range(450)]), "", "at most 200000"),
+    ("too large", graph(*[node(f"n{n}", config={"expression": "a" * 500}) for n in range(450)]), "", "at most 240000"),
     ("not Unicode", graph(node(name="\ud800")), "", "UTF-8"),
 ]
 

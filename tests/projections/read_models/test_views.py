@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
 from domain.asset import AssetContentRevised, AssetCreated, AssetStatus, AssetType
-from domain.graphs.graph import Graph
 from domain.payload import Payload
 from domain.project import ProjectArchived, ProjectCreated, ProjectRenamed, ProjectStatus
 from domain.runs.facts import Pins, RunCompleted, RunStarted, StepWaiting, WaitFor
@@ -159,7 +158,7 @@ async def test_nothing_of_another_workspace_is_seen(database: str) -> None:
     facts = number_facts(
         [
             (project, ProjectCreated(name="Launch", owner="ada")),
-            (workflow, WorkflowCreated(name="Flow", graph=Graph(nodes=()))),
+            (workflow, WorkflowCreated(name="Flow", graph={"nodes": []})),
             (asset, AssetCreated(type=AssetType.PROMPT, label="P", metadata={}, content=Payload(value="x"))),
             (run, run_started(workflow)),
         ],
@@ -200,8 +199,8 @@ async def test_versions_of_a_graph_and_of_a_content_stay_readable(database: str)
     workflow, asset = new_id(), new_id()
     facts = number_facts(
         [
-            (workflow, WorkflowCreated(name="Flow", graph=Graph(nodes=()))),
-            *((workflow, WorkflowGraphRevised(version=n, graph=Graph(nodes=()))) for n in (2, 3)),
+            (workflow, WorkflowCreated(name="Flow", graph={"nodes": []})),
+            *((workflow, WorkflowGraphRevised(version=n, graph={"nodes": []})) for n in (2, 3)),
             (asset, AssetCreated(type=AssetType.PROMPT, label="P", metadata={}, content=Payload(value=1))),
             *((asset, AssetContentRevised(version=n, content=Payload(value=n))) for n in (2, 3)),
         ]
@@ -230,7 +229,7 @@ async def test_the_last_run_of_a_workflow_does_not_change_its_version(database: 
     workflow, first, last = new_id(), new_id(), new_id()
     facts = number_facts(
         [
-            (workflow, WorkflowCreated(name="Flow", graph=Graph(nodes=()))),
+            (workflow, WorkflowCreated(name="Flow", graph={"nodes": []})),
             (first, run_started(workflow)),
             (last, run_started(workflow)),
         ]

@@ -1,7 +1,7 @@
 """The topic tables of docs/subscribing.md, made from the Structs: `python -m tests.support.docs.topics` prints them."""
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, get_args
 
 from msgspec import inspect
@@ -9,10 +9,10 @@ from msgspec.inspect import Metadata, StructType, Type, UnionType
 
 from domain.catalogue import AnyFact
 from domain.fact import get_topic
-from domain.graphs.graph import Graph
 from domain.payload import Payload
 
-ELSEWHERE: Final = {Graph: "[graph](workflows.md#what-can-a-graph-contain)", Payload: "[payload](#payloads)"}
+GRAPH: Final = "[graph](workflows.md#what-can-a-graph-contain)"
+ELSEWHERE: Final = {Payload: "[payload](#payloads)"}
 """What the page explains in words."""
 
 PLAIN: Final[dict[type[Type], str]] = {
@@ -20,7 +20,7 @@ PLAIN: Final[dict[type[Type], str]] = {
     inspect.IntType: "integer",
     inspect.FloatType: "number",
     inspect.BoolType: "boolean",
-    inspect.UUIDType: "UUID",
+    inspect.UUIDType: "id",
     inspect.DateTimeType: "time",
     inspect.AnyType: "any JSON value",
     inspect.CustomType: "any JSON value",  # of `object`
@@ -72,10 +72,8 @@ def _format_field(field: inspect.Field, parts: dict[type, None]) -> str:
 
 def _format_type(found: Type, parts: dict[type, None]) -> str:
     match found:
-        case Metadata(type=inner, extra={"personal": True}):
-            return f"personal {_format_type(inner, parts)}"
-        case Metadata(type=inner):
-            return _format_type(inner, parts)
+        case Metadata(type=inner, extra=extra):
+            return _format_marked(inner, parts, extra or {})
         case UnionType(types=types):
             return " or ".join(
                 _format_type(member, parts) for member in types if not isinstance(member, inspect.NoneType)
@@ -95,6 +93,12 @@ def _format_type(found: Type, parts: dict[type, None]) -> str:
             return f"list of {_format_type(inner, parts)}"
         case _:
             return PLAIN[type(found)]
+
+
+def _format_marked(found: Type, parts: dict[type, None], marks: Mapping[str, object]) -> str:
+    if "graph" in marks:
+        return GRAPH
+    return f"personal {_format_type(found, parts)}" if "personal" in marks else _format_type(found, parts)
 
 
 def _format_choices(kind: type[enum.Enum]) -> str:

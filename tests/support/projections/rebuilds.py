@@ -11,6 +11,7 @@ from callsheet.wiring.projections import PROJECTIONS
 from domain.asset import AssetContentRevised, AssetCreated, AssetType
 from domain.fact import Fact
 from domain.graphs.graph import Graph, TransformNode
+from domain.graphs.stored import write_stored_graph
 from domain.payload import Payload
 from domain.project import ProjectCreated, ProjectRenamed
 from domain.runs.facts import (
@@ -79,7 +80,7 @@ async def append_traffic(harness: Harness, runs: int) -> int:
     """Append facts of every noun. Returns the last position."""
     project, workflow, asset = new_id(), new_id(), new_id()
     await harness.append_facts(project, ProjectCreated(name="Launch", owner="ada"), ProjectRenamed(name="Start"))
-    graph = Graph(nodes=(TransformNode(id="a"),))
+    graph = write_stored_graph(Graph(nodes=(TransformNode(id="a"),)))
     await harness.append_facts(workflow, WorkflowCreated(name="Draft", graph=graph))
     created = AssetCreated(type=AssetType.PROMPT, label="Tone", metadata={}, content=Payload(value="warm"))
     await harness.append_facts(asset, created, AssetContentRevised(version=2, content=Payload(value="cold")))

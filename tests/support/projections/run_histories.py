@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from domain.fact import Fact, get_topic
 from domain.graphs.configs import PromptConfig
 from domain.graphs.graph import ErrorClass, Graph, PromptNode, TransformNode
+from domain.graphs.stored import write_stored_graph
 from domain.ids import from_uuid
 from domain.payload import NOTHING, Payload
 from domain.runs.facts import (
@@ -192,7 +193,9 @@ cuts = st.lists(st.integers(1, 45), min_size=1, max_size=6)
 
 def number_run_facts(runs: Sequence[tuple[UUID, Fact]], *, project: UUID) -> list[Recorded]:
     """Return the facts of runs as recorded in a log, after the creation of their workflow."""
-    return number_facts([(WORKFLOW, WorkflowCreated(name="w", graph=GRAPH)), *runs], project=project)
+    return number_facts(
+        [(WORKFLOW, WorkflowCreated(name="w", graph=write_stored_graph(GRAPH))), *runs], project=project
+    )
 
 
 async def write_log(connection: AsyncConnection[Any], history: Sequence[Recorded]) -> None:
