@@ -1,4 +1,4 @@
-"""Assets: reusable prompts, datasets and interface snippets in numbered versions; their facts and state."""
+"""Assets: reusable prompts, datasets, interface snippets and files in numbered versions; their facts and state."""
 
 from enum import StrEnum
 from typing import assert_never
@@ -17,6 +17,8 @@ class AssetType(StrEnum):
     PROMPT = "prompt"
     DATASET = "dataset"
     UI_SNIPPET = "ui_snippet"
+    MEDIA = "media"
+    """An image or a file: its content is bytes in the content store."""
 
 
 class AssetStatus(StrEnum):
@@ -95,9 +97,18 @@ class AssetContentUnacceptable(Refusal):
 
 def check_content(asset_type: AssetType, content: object) -> None:
     """Refuse content that no step could use; null means no content yet. Raises AssetContentUnacceptable."""
+    if asset_type is AssetType.MEDIA and content is not None:
+        wanted = "The content of a media asset is a file: leave content out, and send its bytes to :upload"
+        raise AssetContentUnacceptable(problems=(Problem("/content", wanted),))
     if asset_type is AssetType.PROMPT and content is not None and not isinstance(content, str):
         wanted = "The content of a prompt asset must be a template as a JSON string, or null if there is none yet"
         raise AssetContentUnacceptable(problems=(Problem("/content", wanted),))
+
+
+def check_upload(asset_type: AssetType) -> None:
+    """Refuse the bytes of a file for an asset whose content is JSON. Raises AssetContentUnacceptable."""
+    if asset_type is not AssetType.MEDIA:
+        raise AssetContentUnacceptable(f"A {asset_type} asset holds JSON. Only assets of the type media hold a file.")
 
 
 def evolve(asset: Asset, fact: AssetFact) -> Asset:

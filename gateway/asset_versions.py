@@ -8,9 +8,9 @@ from msgspec import Struct
 from domain.ids import from_uuid
 from domain.refusal import Refusal, RefusalKind
 from gateway.access.permissions import Permission
-from gateway.assets import ASSET_ID
+from gateway.assets import ASSET_ID, show_content
 from gateway.deps import Deps
-from gateway.http.payloads import fetch_contents, show_payload
+from gateway.http.payloads import fetch_contents
 from gateway.identity.scopes import Scope
 from gateway.operations.context import RequestContext
 from gateway.operations.operation import DeclaredResponse, Method, Operation, ResponseHeader, respond_page
@@ -83,7 +83,7 @@ async def get_asset_version(request: RequestContext[None, None], deps: Deps) -> 
     body = AssetVersionBody(
         asset_id=from_uuid("ast", request.target_id),
         version=found.number,
-        content=show_payload(found.content, contents),
+        content=show_content(request.target_id, found.content, contents),
         created_at=found.created_at,
     )
     return Result(body=body)

@@ -26,6 +26,7 @@ from gateway.access.permissions import Permission
 from gateway.deps import Deps
 from gateway.http.bodies import PATCH_TYPES
 from gateway.http.ids import format_id
+from gateway.http.media import is_media, show_media
 from gateway.http.merge_patch import apply_patch, patch_object
 from gateway.http.payloads import NO_CONTENTS, Contents, fetch_contents, show_payload
 from gateway.http.statuses import Status, convert_status
@@ -52,7 +53,7 @@ ASSET_ID: Final = PathId("assetId", "ast", AssetNotFound)
 
 
 class NewAsset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An asset to create. `content` is any JSON; a prompt's is text."""
+    """An asset to create. `content` is any JSON; a prompt's is text, and that of `media` is uploaded afterwards."""
 
     type: AssetType
     label: Name
@@ -104,10 +105,17 @@ def create_asset_body(folded: Folded[Asset], contents: Contents = NO_CONTENTS) -
         status=asset.status,
         metadata=asset.metadata,
         version=asset.version,
-        content=show_payload(asset.content, contents),
+        content=show_content(asset_id, asset.content, contents),
         created_at=folded.created_at,
         updated_at=folded.updated_at,
     )
+
+
+def show_content(asset_id: UUID, content: Payload, contents: Contents) -> Any:  # noqa: ANN401  # JSON
+    """Return the content of a version as it is sent: the JSON, or where the file is."""
+    if is_media(content):
+        return show_media(content, f"/v1/assets/{from_uuid('ast', asset_id)}")
+    return show_payload(content, contents)
 
 
 async def _create_whole_body(deps: Deps, folded: Folded[Asset]) -> AssetBody:

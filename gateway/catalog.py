@@ -5,6 +5,7 @@ from typing import Final
 
 import gateway.announcements
 import gateway.api_keys
+import gateway.asset_contents
 import gateway.asset_versions
 import gateway.assets
 import gateway.flags.operations
@@ -83,6 +84,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *gateway.workflows.versions.OPERATIONS,
     *gateway.assets.OPERATIONS,
     *gateway.asset_versions.OPERATIONS,
+    *gateway.asset_contents.OPERATIONS,
     *gateway.runs.operations.OPERATIONS,
     *gateway.runs.verbs.OPERATIONS,
     *gateway.runs.events.OPERATIONS,

@@ -17,6 +17,10 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """Port to listen on; 0 selects a free one."""
     body_bytes_max: Bytes = 1024 * 1024
     """Maximum size of a request body in bytes; larger ones are rejected with 413."""
+    upload_bytes_max: Bytes = 16 * 1024 * 1024
+    """Maximum size of an uploaded image or file in bytes; larger ones are rejected with 413."""
+    uploads_max: Count = 8
+    """How many uploads a process reads at a time, each in memory; further ones wait."""
     json_depth_max: Count = 64
     """Maximum nesting depth of JSON in a request; deeper JSON is rejected with 400."""
     prefer_wait_seconds_max: Seconds = 60

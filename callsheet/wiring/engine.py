@@ -21,7 +21,7 @@ from engine.steps.child import ChildSteps
 from engine.steps.evaluator import Evaluator
 from engine.steps.media import MediaStore
 from engine.steps.prompt import Prompts
-from engine.steps.prompt_assets import PromptAssetTexts
+from engine.steps.prompt_assets import MediaAssetFiles, PromptAssetTexts
 from projections.read_models.runs_view import RunsView
 from projections.read_models.timers_view import TimersView
 from projections.runtime.read_pool import ReadModels
@@ -82,7 +82,9 @@ async def open_executors(
                     digest_key=secret.reveal().encode(),
                     delay_seconds=settings.engine.asked_delay_seconds,
                 ),
-                attachments=Attachments(MediaStore(contents), settings.model.attachment_bytes),
+                attachments=Attachments(
+                    MediaStore(contents), MediaAssetFiles(log, most_kept=1_000), settings.model.attachment_bytes
+                ),
                 on_delta=lambda call: deltas.sender(call.run_id, node=call.node.id, attempt=call.attempt),
                 timeout_seconds=settings.model.timeout_seconds,
                 slow=slow,

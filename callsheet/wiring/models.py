@@ -11,6 +11,7 @@ from domain.setting_types import Secret
 from engine.providers.anthropic import AnthropicSettings
 from engine.providers.choice import DEFAULT, ProviderSettings
 from engine.providers.http_provider import HttpSettings
+from engine.providers.images.provider import ImagesSettings
 from engine.providers.openai_compatible import OpenAiSettings
 from engine.providers.provider_table import ProviderEntry
 from engine.providers.traits import ServerTraits
@@ -73,6 +74,8 @@ def _create_named(name: str, entry: ProviderEntry, key: Secret | None, settings:
     )
     if entry.protocol == "messages":
         return AnthropicSettings(**asdict(shared), output_tokens_default=entry.output_tokens_default)
+    if entry.protocol == "images":
+        return ImagesSettings(**asdict(shared))
     return OpenAiSettings(**asdict(shared))
 
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 from domain.graphs.graph import ErrorClass
 from engine.providers.anthropic import Anthropic, AnthropicSettings
 from engine.providers.call_limiter import CallLimiter, LimitedProvider
+from engine.providers.images.provider import ImagesProvider, ImagesSettings
 from engine.providers.openai_compatible import OpenAiCompatible, OpenAiSettings
 from engine.providers.provider import Provider, ProviderFault
 from engine.providers.scripted import NAME, Scripted
@@ -55,7 +56,7 @@ class Providers:
             await found.provider.close()
 
 
-ProviderSettings = OpenAiSettings | AnthropicSettings
+ProviderSettings = OpenAiSettings | AnthropicSettings | ImagesSettings
 
 
 def build_providers(settings: Iterable[ProviderSettings], limits: ModelSettings | None = None) -> Providers:
@@ -90,6 +91,8 @@ def _build_provider(settings: ProviderSettings) -> Provider:
             return OpenAiCompatible(settings)
         case AnthropicSettings():
             return Anthropic(settings)
+        case ImagesSettings():
+            return ImagesProvider(settings)
 
 
 def _resolve_model(found: ConfiguredProvider, provider: str, model: str) -> str:

@@ -33,7 +33,7 @@ class ProviderEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     header that carries the key in place of the protocol's own, such as `api-key`. `headers` are sent with each call.
     """
 
-    protocol: Literal["chat_completions", "messages"]
+    protocol: Literal["chat_completions", "messages", "images"]
     base_url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(?:[/?][^\s#]*)?$(?!\n)", max_length=2_048)]
     key: str | None = None
     key_file: str | None = None

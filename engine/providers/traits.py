@@ -40,6 +40,8 @@ class ServerTraits(Struct, frozen=True, kw_only=True):
     stream: bool = True
     stream_options: bool = True
     json_mode: JsonMode = "json_schema"
+    image_data: bool = False
+    """Ask an image model for image data, where some would give an address."""
 
 
 class Change(Struct, frozen=True):
@@ -56,6 +58,8 @@ def find_change(traits: ServerTraits, error: ErrorDetails, request: ModelRequest
     """
     if traits.stream and traits.stream_options and _names(error, "stream_options", "include_usage"):
         return Change("stream_options", replace(traits, stream_options=False))
+    if traits.image_data and _names(error, "response_format", "b64_json"):
+        return Change("response_format", replace(traits, image_data=False))
     weaker = _WEAKER_JSON_MODE.get(traits.json_mode)
     if weaker is not None and isinstance(request.output, JsonOutput) and _names(error, *_JSON_WORDS):
         return Change("response_format", replace(traits, json_mode=weaker))

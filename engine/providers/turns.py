@@ -27,13 +27,17 @@ class TextPiece(Struct, frozen=True, kw_only=True, tag="text"):
 
 
 class MediaPiece(Struct, frozen=True, kw_only=True, tag="media"):
-    """An image or a file in a turn: at a URL that the server fetches, or its bytes and their reference."""
+    """An image or a file in a turn: at a URL that the server fetches, or its bytes and their reference.
+
+    `asset_id` is the media asset whose pinned version it is.
+    """
 
     kind: Literal["image", "file"]
     url: str | None = None
     media: Media | None = None
     reference: str | None = None
     name: str | None = None
+    asset_id: str | None = None
 
 
 class Turn(Struct, frozen=True, kw_only=True):

@@ -139,7 +139,7 @@ class Prompts:
     async def _build_request(self, call: StepCall, config: PromptConfig, model: str) -> ModelRequest:
         template, seen = await self._read_template(call, config), call.data.to_expression_data()
         rendered = await self.slow.evaluate(call.workspace_id, partial(_render, config, template, seen))
-        turns = await self.attachments.fetch(call.workspace_id, rendered.turns)
+        turns = await self.attachments.fetch(call.workspace_id, rendered.turns, call.run.pins.assets)
         return ModelRequest(
             model=model,
             system=rendered.system,

@@ -1,9 +1,10 @@
-"""Read prompt assets at their pinned versions, through a bounded cache."""
+"""Read assets at their pinned versions, through bounded caches: the text of a prompt, the file of a media asset."""
 
 from uuid import UUID
 
 from domain.asset import AssetContentRevised, AssetCreated, get_new_content
 from domain.expressions.common import ExpressionFault
+from domain.payload import Payload
 from store.contents import ContentStore, resolve
 from store.log.log import Log
 from store.lru import LruCache
@@ -30,17 +31,42 @@ class PromptAssetTexts:
         return text
 
     async def _read(self, workspace_id: UUID, asset_id: UUID, version: int) -> str:
-        after = 0
-        while page := await self._log.read_stream(asset_id, after=after, limit=PAGE):
-            for event in page:
-                after = event.version
-                if event.workspace_id != workspace_id or not isinstance(event.fact, AssetCreated | AssetContentRevised):
-                    continue
-                content = get_new_content(event.fact)
-                if content is not None and content[0] == version:
-                    value = await resolve(self._contents, workspace_id, content[1])
-                    return _require_text(value, version)
-        raise ExpressionFault(f"Version {version} of the prompt asset does not exist")
+        content = await _find_content(self._log, workspace_id, asset_id, version)
+        return _require_text(await resolve(self._contents, workspace_id, content), version)
+
+
+class MediaAssetFiles:
+    """Finds the file of a version of a media asset; versions are immutable."""
+
+    def __init__(self, log: Log, *, most_kept: int) -> None:
+        """Create it; the cache evicts the least recently used of more than `most_kept` references."""
+        self._log = log
+        self._kept = LruCache[tuple[UUID, int], str](most_kept)
+
+    async def __call__(self, workspace_id: UUID, asset_id: UUID, version: int) -> str:
+        """Return the reference of the file. Raises ExpressionFault if the version has none; Unavailable."""
+        known = self._kept.get((asset_id, version))
+        if known is not None:
+            return known
+        content = await _find_content(self._log, workspace_id, asset_id, version)
+        if content.ref is None:
+            raise ExpressionFault(f"Version {version} of the media asset has no file: upload one")
+        self._kept.put((asset_id, version), content.ref)
+        return content.ref
+
+
+async def _find_content(log: Log, workspace_id: UUID, asset_id: UUID, version: int) -> Payload:
+    """Return the content of a version. Raises ExpressionFault if there is no such version; Unavailable."""
+    after = 0
+    while page := await log.read_stream(asset_id, after=after, limit=PAGE):
+        for event in page:
+            after = event.version
+            if event.workspace_id != workspace_id or not isinstance(event.fact, AssetCreated | AssetContentRevised):
+                continue
+            content = get_new_content(event.fact)
+            if content is not None and content[0] == version:
+                return content[1]
+    raise ExpressionFault(f"Version {version} of the asset does not exist")
 
 
 def _require_text(value: object, version: int) -> str:

@@ -1,5 +1,6 @@
 """Endpoint: serves one operation, by the same steps for every operation and every request."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -74,6 +75,7 @@ class Endpoint:
         permission = operation.permission
         self._permissions = () if permission is None else (permission, *operation.field_permissions.values())
         self._fields = _list_field_permissions(operation)
+        self._uploads = asyncio.Semaphore(deps.settings.uploads_max)
         self._status = operation.responses[0].status
         media_type = operation.responses[0].media_type or ""
         self._media_type: Header = JSON if media_type == JSON[1].decode() else (b"content-type", media_type.encode())
@@ -108,15 +110,26 @@ class Endpoint:
         )
         if self._body is not None:
             await self._read_body(context, self._body, request.receive)
+        if operation.takes_file:
+            return await self._serve_upload(context, request.receive)
         position = await self._prepare_read(context) if operation.reads else None
-        result = await self._handle(context)
+        return self._render(await self._handle(context), request.path, query_texts, position)
+
+    def _render(self, result: Any, path: str, query: dict[str, str], position: int | None) -> Response:  # noqa: ANN401  # what handlers return
         if isinstance(result, Result):
             return render_result(result, self._status, self._media_type, read_position=position)
         if isinstance(result, Page):
             following = result.next_cursor
             cursor = self._cursors.encode(following) if isinstance(following, Cursor) else following
-            return render_page(result.items, cursor, request.path, query_texts, position=result.position or position)
+            return render_page(result.items, cursor, path, query, position=result.position or position)
         return result
+
+    async def _serve_upload(self, context: RequestContext[Any, Any], receive: Receive) -> Response:
+        """Serve a request whose body is a file; only so many files are in memory at a time, and others wait."""
+        async with self._uploads:
+            limit = self._deps.settings.upload_bytes_max
+            context.raw_body = await read_body(receive, context.headers, bytes_max=limit)
+            return render_result(await self._handle(context), self._status, self._media_type)
 
     async def _handle(self, context: RequestContext[Any, Any]) -> Any:  # noqa: ANN401  # what handlers return
         """Call the handler. Once a command is accepted, "unavailable" would invite the caller to send it again."""

@@ -41,6 +41,7 @@ HEADER_DESCRIPTIONS: Final[Mapping[ResponseHeader, str]] = {
 }
 SCHEMA_PATH: Final = "#/components/schemas/{name}"
 STRING: Final = Schema(type=OpenAPIType.STRING)
+BYTES: Final = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 
 
 def create_openapi(operations: Iterable[Operation]) -> dict[str, Any]:
@@ -86,6 +87,8 @@ def _document_operation(operation: Operation, references: Mapping[type[Struct], 
             content=dict.fromkeys(sorted(operation.body.media_types), media_type),
             required=not operation.body.optional,
         )
+    if operation.takes_file:
+        body = DocumentedBody(content={"*/*": OpenAPIMediaType(schema=BYTES)}, required=True)
     return DocumentedOperation(
         tags=[operation.tag],
         summary=operation.summary,

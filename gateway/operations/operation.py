@@ -118,7 +118,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     operation needs no token. `reads` lists the projections that `Callsheet-Min-Position` waits for. `problems` are the
     refusals of this operation alone: `gateway.operations.problem_codes` adds those that follow from the other fields.
     With `accepts_ticket` a query parameter `ticket`, which the query must have, replaces `Authorization`.
-    `cost` is how many requests it counts for in rate limits.
+    `cost` is how many requests it counts for in rate limits. With `takes_file` the body is a file of any media type.
     """
 
     method: Method
@@ -134,6 +134,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     path_parameters: tuple[PathId | PathText, ...] = ()
     query: type[Struct] | None = None
     body: RequestBody | None = None
+    takes_file: bool = False
     problems: tuple[type[Refusal] | type[Rejection], ...] = ()
     idempotent_by_key: bool = False
     if_match: bool = False

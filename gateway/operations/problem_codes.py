@@ -28,6 +28,8 @@ def _derive_kinds(operation: Operation) -> Iterator[type[Refusal] | type[r.Rejec
         yield r.CursorReset
     if operation.body is not None:
         yield from (r.NotReadable, r.BodyTooLarge, r.MediaTypeUnsupported, r.BodyUnacceptable)
+    if operation.takes_file:
+        yield from (r.NotReadable, r.BodyTooLarge, r.MediaTypeUnsupported)
     if operation.idempotent_by_key:
         yield from (IdempotencyKeyReused, CommandContended)
     if operation.if_match:

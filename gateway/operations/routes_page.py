@@ -84,6 +84,8 @@ def _write_section(operation: Operation) -> Iterator[str]:
     if operation.body is not None:
         fields = ", ".join(f"`{name}`" for name in operation.body.type.__struct_encode_fields__)
         yield f"- Body{' (optional)' if operation.body.optional else ''}: {fields}"
+    if operation.takes_file:
+        yield "- Body: the bytes of a file, in the media type that `Content-Type` names"
     headers = ", ".join(f"`{name}`" for name in list_request_headers(operation))
     if headers:
         yield f"- Request headers: {headers}"

@@ -4,19 +4,26 @@ from base64 import b64encode
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import replace
 from typing import Any, cast
+from uuid import UUID
 
 import msgspec
 import pytest
 
+from commands.asset import ChangeAsset, CreateAsset
+from domain.asset import AssetType
 from domain.graphs.graph import ErrorClass
+from domain.ids import from_uuid
+from domain.payload import Payload
 from domain.runs.facts import StepCompleted
 from domain.runs.run import Run, RunStatus
+from engine.providers.images.provider import ImagesProvider, ImagesSettings
 from engine.providers.provider import Provider
 from engine.providers.turns import Media, decode_data_url
 from engine.settings import OutgoingSettings
 from engine.steps.http.step import HttpSteps
 from tests.engine.providers.conftest import LOCAL, speaking
-from tests.support.engine.harness import FakeModel, open_harness
+from tests.support.commands.processes import new_id
+from tests.support.engine.harness import FakeModel, Harness, open_harness, reviews
 from tests.support.graphs import Json, edge, graph, node
 from tests.support.model_server.server import ModelServer
 from tests.support.servers.web import WebServer
@@ -187,3 +194,70 @@ def test_a_data_url_is_read_in_any_form() -> None:
     assert decode_data_url("DATA:image/png;x=1;base64,AAE=") == Media(media_type="image/png", data=b"\0\1")
     assert decode_data_url("data:,x") == Media(media_type="application/octet-stream", data=b"x")
     assert decode_data_url("https://host/data:x,") is None
+
+
+async def add_media_asset(harness: Harness, project: UUID, data: bytes | None) -> UUID:
+    """Create a media asset, with a file as its second version if there is data."""
+    asset = new_id()
+    empty = CreateAsset(
+        target_id=asset, project_id=project, type=AssetType.MEDIA, label="Logo", metadata={}, content=Payload()
+    )
+    await harness.does(empty)
+    if data is not None:
+        await upload(harness, asset, data)
+    return asset
+
+
+async def upload(harness: Harness, asset: UUID, data: bytes) -> None:
+    reference = await harness.contents.put(WORKSPACE, data, "image/png")
+    content = Payload(ref=reference, bytes=len(data), media_type="image/png")
+    await harness.does(ChangeAsset(target_id=asset, content=content))
+
+
+async def test_a_prompt_sends_the_file_of_an_asset_as_it_was_when_the_run_began(
+    database: str, provider: Provider, server: ModelServer
+) -> None:
+    async with open_harness(database) as plain:
+        harness = replace(plain, fake_model=cast("FakeModel", provider))
+        async with harness.run_engine():
+            project = await harness.project()
+            asset = await add_media_asset(harness, project, PNG)
+            parts = [{"type": "text", "text": "What?"}, {"type": "image", "asset_id": from_uuid("ast", asset)}]
+            raw = graph(reviews("d"), prompt("text?A-logo", {"parts": parts}), edges=[edge("d", "a")])
+            run = await harness.start(await harness.workflow(project, raw))
+            await harness.wait_until(run, lambda state: state.waiting == 1, "waits")
+            await upload(harness, asset, b"a newer logo")
+            await harness.decide(run, "d")
+            ended = await harness.wait_until_ended(run)
+            facts = await harness.list_facts(run)
+    assert ended.pins.assets == {asset: 2}
+    [*_, answered] = [fact for fact in facts if isinstance(fact, StepCompleted)]
+    assert CODED in msgspec.json.encode(server.calls[0].body).decode()
+    assert answered.call is not None
+    assert from_uuid("ast", asset) in msgspec.json.encode(answered.call.asked).decode()
+
+
+async def test_a_media_asset_without_a_file_fails_the_step(database: str, server: ModelServer) -> None:
+    provider = speaking("openai", server.base_url)
+    async with open_harness(database) as plain:
+        harness = replace(plain, fake_model=cast("FakeModel", provider))
+        async with harness.run_engine():
+            project = await harness.project()
+            part = {"type": "file", "asset_id": from_uuid("ast", await add_media_asset(harness, project, None))}
+            run = await harness.start(await harness.workflow(project, graph(prompt("echo", {"parts": [part]}))))
+            ended = await harness.wait_until_ended(run, RunStatus.FAILED)
+    await provider.close()
+    assert ended.error is not None
+    assert (ended.error.error_class, server.calls) == (ErrorClass.EXPRESSION, [])
+    assert "has no file: upload one" in ended.error.message
+
+
+async def test_what_an_image_model_makes_is_kept_with_a_link(database: str, server: ModelServer) -> None:
+    provider = ImagesProvider(ImagesSettings(base_url=server.base_url, guard=LOCAL))
+    ended, _ = await play(database, provider, graph(prompt("png", {"template": "A lamp"}, system="Flat colours.")))
+    await provider.close()
+    output: Any = ended.outputs["a"].value
+    [kept] = output["media"]
+    assert (kept["media_type"], kept["bytes"]) == ("image/png", len(PNG))
+    assert kept["url"].endswith(f"/contents/{kept['content'].removeprefix('sha256:')}")
+    assert output["text"] == "A fine Flat colours.\n\nA lamp"

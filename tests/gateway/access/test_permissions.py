@@ -36,6 +36,8 @@ TABLE: Final[Mapping[str, tuple[str, set[str]]]] = {
     "createAsset": ("assets:write", EDITORS),
     "getAsset": ("assets:read", ALL),
     "changeAsset": ("assets:write", EDITORS),
+    "uploadAsset": ("assets:write", EDITORS),
+    "getAssetContent": ("assets:read", ALL),
     "startRun": ("runs:write", EDITORS),
     "getRun": ("runs:read", ALL),
     "listRunsOfProject": ("runs:read", ALL),

@@ -128,4 +128,7 @@ async def test_every_operation_succeeds_on_existing_resources_or_refuses_with_a_
         "retryRun",
         "signalRun",
         "getContent",
+        # The asset is a prompt, which has no file.
+        "uploadAsset",
+        "getAssetContent",
     }

@@ -27,7 +27,7 @@ def test_an_operation_is_documented_as_declared(operation: Operation) -> None:
     assert names >= {parameter.name for parameter in describe_query(operation.query)}
     statuses = {response.status for response in operation.responses} | set(list_problem_codes(operation).values())
     assert documented["responses"].keys() == {str(status) for status in statuses}
-    assert ("requestBody" in documented) == (operation.body is not None)
+    assert ("requestBody" in documented) == (operation.body is not None or operation.takes_file)
     assert documented["security"] == ([{"token": [operation.scope]}] if operation.scope is not None else [])
 
 

@@ -36,7 +36,7 @@ from engine.steps.evaluator import Evaluator
 from engine.steps.http.step import HttpSteps
 from engine.steps.media import MediaStore
 from engine.steps.prompt import Prompts
-from engine.steps.prompt_assets import PromptAssetTexts
+from engine.steps.prompt_assets import MediaAssetFiles, PromptAssetTexts
 from engine.turns.context import EngineContext
 from engine.turns.data_limit import RUN_DATA_BYTES
 from engine.turns.graph_cache import GraphCache
@@ -114,7 +114,7 @@ class Harness(Process):
                 providers=Providers({"fake": ConfiguredProvider(provider=self.fake_model)}),
                 prompt_assets=PromptAssetTexts(self.log, self.contents, most_kept=10),
                 on_delta=_no_deltas,
-                attachments=Attachments(MediaStore(self.contents), 100_000),
+                attachments=Attachments(MediaStore(self.contents), MediaAssetFiles(self.log, most_kept=10), 100_000),
                 recorder=CallRecorder(contents=self.contents, digest_key=b"key"),
                 timeout_seconds=60,
                 slow=self.slow,

@@ -14,6 +14,7 @@ from typing import Any, Self
 import msgspec
 from msgspec import Struct
 
+from tests.support.model_server import openai_images
 from tests.support.model_server.anthropic_messages import AnthropicMessages
 from tests.support.model_server.behaviours import behave
 from tests.support.model_server.ledger import Call
@@ -89,21 +90,23 @@ class ModelServer:
                 await reply.json(200, {})
             case "POST", path if (speech := PROTOCOLS.get(path.partition("?")[0])) is not None:
                 await self._model_call(request, reply, speech)
+            case "POST", path if path.partition("?")[0] == openai_images.PATH:
+                call = self._record(request, "images")
+                await openai_images.answer_images(call.behaviour, call.body, reply)
             case _:
                 await reply.json(404, {"error": {"message": "there is no such route"}})
 
     async def _model_call(self, request: Request, reply: Reply, speech: ProtocolDialect) -> None:
+        call = self._record(request, speech.name)
+        await behave(self._for_now(call.behaviour, call), call.body, reply, speech)
+
+    def _record(self, request: Request, protocol: str) -> Call:
+        """Return a call with the behaviour that answers it, after it was added to the ledger."""
         body = msgspec.json.decode(request.body, type=dict[str, Any])
         behaviour = self._scripted.popleft() if self._scripted else str(body["model"])
-        call = Call(
-            protocol=speech.name,
-            path=request.path,
-            behaviour=behaviour,
-            headers=request.headers,
-            body=body,
-        )
+        call = Call(protocol=protocol, path=request.path, behaviour=behaviour, headers=request.headers, body=body)
         self.calls.append(call)
-        await behave(self._for_now(behaviour, call), body, reply, speech)
+        return call
 
     def _for_now(self, behaviour: str, call: Call) -> str:
         """`NAME|xN` is NAME for the first N calls with one idempotency token, and `echo` after them."""
