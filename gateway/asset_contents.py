@@ -72,7 +72,6 @@ UPLOAD_ASSET: Final = Operation(
     responses=(respond_changed(AssetBody, "The asset with its new content."),),
     problems=(AssetNotActive, ProjectNotActive, AssetContentUnacceptable),
     idempotent_by_key=True,
-    if_match=True,
     handler=upload_asset,
 )
 

@@ -1,6 +1,7 @@
 """The website that an example of the demo calls: it acknowledges each request and stores nothing."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -8,6 +9,7 @@ from typing import Any, Final
 HOST: Final = "127.0.0.1"
 ANSWER: Final = b'{"received": true}'
 REQUEST_SECONDS_MAX: Final = 10
+CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]{1,9})\r\n", re.IGNORECASE)
 ALLOWED: Final = "CALLSHEET_OUTGOING_ALLOWED"
 
 
@@ -29,10 +31,17 @@ def replace_webhook_url(inputs: Mapping[str, Any], place: str) -> dict[str, Any]
     return {**inputs, **({"webhook_url": f"http://{place}/hooks"} if "webhook_url" in inputs else {})}
 
 
+def _read_content_length(head: bytes) -> int:
+    """Return the length of the body that follows the head of a request."""
+    found = CONTENT_LENGTH.search(head)
+    return int(found[1]) if found is not None else 0
+
+
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
         async with asyncio.timeout(REQUEST_SECONDS_MAX):
-            await reader.readuntil(b"\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(_read_content_length(head))  # closed with a body unread, it would be a reset
             writer.write(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
                 b"Content-Length: %d\r\n\r\n%s" % (len(ANSWER), ANSWER)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from domain.expressions.cel import Condition, compile_condition
+from domain.graphs.configs import JsonSchema
 from domain.graphs.graph import Edge, Graph, Node, TakeFallback
 from domain.graphs.topology import topological_order
 
@@ -37,6 +38,8 @@ class CompiledGraph:
     """The nodes without outgoing edges; their outputs are the run's outputs."""
     order: tuple[str, ...]
     """Every node, each after all the nodes before it."""
+    input_schema: JsonSchema | None
+    """The schema of the inputs of a run, None if anything is accepted."""
 
 
 def compile_graph(graph: Graph) -> CompiledGraph:
@@ -56,6 +59,7 @@ def compile_graph(graph: Graph) -> CompiledGraph:
         entries=tuple(node for node in nodes if not incoming[node]),
         terminals=tuple(node for node in nodes if not outgoing[node]),
         order=topological_order({node: [edge.target for edge in found] for node, found in outgoing.items()}),
+        input_schema=graph.input_schema,
     )
 
 

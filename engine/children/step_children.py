@@ -23,9 +23,10 @@ from commands.runs.start import RunSources, StartRun, start_run
 from commands.runs.turn import Turn, append_turn
 from domain.folded import Folded
 from domain.graphs.graph import ErrorClass, Node, RepeatNode
-from domain.runs.facts import ItemResult, Parent, StepWaiting
+from domain.runs.facts import ItemOutcome, ItemResult, Parent, StepWaiting
 from domain.runs.run import Run
 from domain.runs.steps import Step
+from engine.children.child_inputs import find_input_error
 from engine.children.inline_child import load_inline_graph, run_to_end
 from engine.children.outcome import build_item_result, compute_step_outcome, has_failed, select_counted_items
 from engine.executors import BUG
@@ -241,6 +242,8 @@ class StepChildren:
         now = context.clock()
         child = new_stream(RUN, self.get_id(item), parent.workspace_id, parent.project_id, now)
         inputs = await self._build_inputs(item, step)
+        if await self._refuse_inputs(item, inputs):
+            return
         turn = await self._build_start(item, inputs, child, now)
         is_suspect = self._suspects > 0
         graph = None if is_suspect else await load_inline_graph(context, turn.run)
@@ -256,6 +259,21 @@ class StepChildren:
             context.step_counts.add(graph, turn.facts)
         if turn.run.has_ended:
             await self._add_result(item, turn.run)
+
+    async def _refuse_inputs(self, item: int, inputs: object) -> bool:
+        """Return whether a child is not started, because its workflow does not accept its inputs: it has failed then.
+
+        One that an earlier version started without this check goes on.
+        """
+        context, workflow_id = self._context, get_child_workflow_id(self._node)
+        version = self._parent.state.pins.workflows[workflow_id]
+        error = await find_input_error(context, self._parent.workspace_id, workflow_id, version, inputs)
+        run_id = self.get_id(item)
+        if error is None or await context.streams.reload(RUN, run_id) is not None:
+            return False
+        self._under_way.discard(item)
+        self._ready.append(ItemResult(item=item, run_id=run_id, outcome=ItemOutcome.FAILED, error=error))
+        return True
 
     async def _build_start(self, item: int, inputs: object, child: Folded[Run], now: datetime) -> Turn:
         """Return a turn that only starts a child."""

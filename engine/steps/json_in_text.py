@@ -39,7 +39,7 @@ def find_json_values(text: str) -> Iterator[Any]:
     """
     whole = text.strip().removeprefix("\ufeff").strip()
     try:
-        value = _decode(whole)
+        value = decode_json(whole)
     except ValueError as fault:
         reason = str(fault)
     else:
@@ -48,7 +48,7 @@ def find_json_values(text: str) -> Iterator[Any]:
     found = False
     for candidate in _list_candidates(whole):
         try:
-            value = _decode(candidate)
+            value = decode_json(candidate)
         except ValueError:
             continue
         found = True
@@ -62,21 +62,24 @@ def _unpack(value: Any) -> Iterator[Any]:  # noqa: ANN401  # any JSON value
     yield value
     if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
         try:
-            inner = _decode(value)
+            inner = decode_json(value)
         except ValueError:
             return
         yield inner
 
 
-def _decode(text: str) -> Any:  # noqa: ANN401  # any JSON value
-    """Decode JSON. Raises ValueError."""
+def decode_json(text: str) -> Any:  # noqa: ANN401  # any JSON value
+    """Decode JSON from outside, without what cannot be stored: NUL characters, and halves of surrogate pairs.
+
+    Raises ValueError.
+    """
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError) as fault:
         repaired = repair_escapes(text)
         if repaired == text:
             raise ValueError(str(fault)) from None
-        return _decode(repaired)
+        return decode_json(repaired)
     except RecursionError as fault:
         raise ValueError(str(fault)) from None
     return _drop_nul(value, NESTED_DEPTH_MAX) if "\\u0000" in text else value

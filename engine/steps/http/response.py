@@ -5,11 +5,11 @@ import zlib
 from typing import Any, Final
 
 import httpx2
-import msgspec
 
 from domain.graphs.graph import ErrorClass
 from engine.providers.turns import Media, read_media_type
 from engine.steps.http.errors import HttpFault
+from engine.steps.json_in_text import decode_json
 
 HEADERS_MAX: Final = 100
 HEADERS_BYTES_MAX: Final = 64 * 1024
@@ -73,8 +73,8 @@ def parse_body(body: bytes, content_type: str) -> Any:  # noqa: ANN401  # JSON o
     media_type = read_media_type(content_type)
     if media_type == "application/json" or media_type.endswith("+json"):
         try:
-            return msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return decode_json(body.decode("utf-8-sig"))
+        except ValueError:
             raise HttpFault(
                 ErrorClass.INVALID_OUTPUT, "The response has a JSON content type, but is not valid JSON"
             ) from None

@@ -1,7 +1,7 @@
 """The topic tables of docs/subscribing.md, made from the Structs: `python -m tests.support.docs.topics` prints them."""
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final, get_args
 
 from msgspec import inspect
@@ -72,8 +72,8 @@ def _format_field(field: inspect.Field, parts: dict[type, None]) -> str:
 
 def _format_type(found: Type, parts: dict[type, None]) -> str:
     match found:
-        case Metadata(type=inner, extra=extra):
-            return _format_marked(inner, parts, extra or {})
+        case Metadata():
+            return _format_marked(found, parts)
         case UnionType(types=types):
             return " or ".join(
                 _format_type(member, parts) for member in types if not isinstance(member, inspect.NoneType)
@@ -95,10 +95,14 @@ def _format_type(found: Type, parts: dict[type, None]) -> str:
             return PLAIN[type(found)]
 
 
-def _format_marked(found: Type, parts: dict[type, None], marks: Mapping[str, object]) -> str:
-    if "graph" in marks:
-        return GRAPH
-    return f"personal {_format_type(found, parts)}" if "personal" in marks else _format_type(found, parts)
+def _format_marked(found: Metadata, parts: dict[type, None]) -> str:
+    match found:
+        case Metadata(extra={"graph": True}):
+            return GRAPH
+        case Metadata(type=inner, extra={"personal": True}):
+            return f"personal {_format_type(inner, parts)}"
+        case _:
+            return _format_type(found.type, parts)
 
 
 def _format_choices(kind: type[enum.Enum]) -> str:

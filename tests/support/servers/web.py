@@ -23,6 +23,10 @@ class ReceivedRequest:
     body: bytes
 
 
+ODD_JSON = b'\xef\xbb\xbf{"a\\u0000": ["x\\u0000y", "\\ud83d\\ude00", "\\ud800"]}'
+"""A byte order mark, NUL characters, a pair of surrogates, and half of one."""
+
+
 def _answer(status: int, headers: str, body: bytes) -> bytes:
     head = f"HTTP/1.1 {status} Said\r\n{headers}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     return head.encode("latin-1") + body
@@ -36,6 +40,7 @@ def _echo(heard: ReceivedRequest) -> bytes:
 CANNED: Final = {
     "/redirect": _answer(302, "Location: http://169.254.169.254/latest\r\n", b"elsewhere"),
     "/text": _answer(200, "Content-Type: text/plain; charset=iso-8859-1\r\n", "käse".encode("latin-1")),
+    "/odd-json": _answer(200, "Content-Type: application/json\r\n", ODD_JSON),
     "/binary": _answer(200, "Content-Type: image/png\r\n", b"\x89PNG\r\n\x1a\n\x00\xff"),
     "/broken-json": _answer(200, JSON, b'{"half": '),
     "/gzip": _answer(200, f"{JSON}Content-Encoding: gzip\r\n", gzip.compress(b'{"packed": true}')),

@@ -122,6 +122,11 @@ async def test_text_comes_back_as_text_in_its_charset(steps: HttpSteps, web_serv
     assert (await call_step(steps, web_server.url("/text")))["body"] == "käse"
 
 
+async def test_what_cannot_be_stored_is_dropped_from_json(steps: HttpSteps, web_server: WebServer) -> None:
+    output = await call_step(steps, web_server.url("/odd-json"))
+    assert output["body"] == {"a": ["xy", "\U0001f600", "\ufffd"]}
+
+
 async def test_no_body_is_null(steps: HttpSteps, web_server: WebServer) -> None:
     output = await call_step(steps, web_server.url("/nothing"), method="DELETE")
     assert (output["status"], output["body"]) == (204, None)
