@@ -80,7 +80,7 @@ def test_every_status_of_a_run_and_of_a_step_is_explained() -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 async def test_the_first_graph_of_the_page_is_made_run_decided_and_judged(database: str, tmp_path: Path) -> None:
-    begin, make, look, follow, read, judge, share, calls, verbs, fail, mend = SHELL_BLOCK.findall(PAGE)
+    begin, make, look, follow, read, judge, share, files, calls, verbs, fail, mend = SHELL_BLOCK.findall(PAGE)
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")},
         "DATABASE_URL": database,
@@ -88,7 +88,7 @@ async def test_the_first_graph_of_the_page_is_made_run_decided_and_judged(databa
     }
     async with start_server(environ) as url:
         decided = f"{begin}{make}{UNTIL_IT_WAITS}{look}{follow}{UNTIL_IT_IS_READ}{read}"
-        script = f"{decided}{judge}{share}{calls}{verbs}{fail}{mend}"
+        script = f"{decided}{judge}{share}{files}{calls}{verbs}{fail}{mend}"
         script = script.replace("http://localhost:8000", url)
         said = await run_script(
             script.replace(".venv/bin/callsheet", f"{shlex.quote(sys.executable)} -m callsheet"), environ
@@ -99,6 +99,7 @@ async def test_the_first_graph_of_the_page_is_made_run_decided_and_judged(databa
     assert "Cannot be combined with seconds: exactly one of seconds, until and at is allowed" in said
     assert '"version":2,"content":"A dry line about {{ variables.thing }}."' in said
     assert '"team":[{"user_id":"usr_ana","role":"owner"},{"user_id":"usr_ben","role":"reviewer"}]' in said
+    assert '"media_type":"image/png","bytes":8,"url":"/v1/assets/ast_' in said
     assert '"asked":{"model":"openai/default","prompt":"One tagline for a desk lamp."}' in said
     assert '"status":"cancelled"' in said
     assert '"gave":"[scripted]' in said

@@ -185,7 +185,12 @@ async def test_the_parameters_of_events_are_those_that_are_documented(ada: Calle
             "/team/0/role",
             "Supported: owner, editor",
         ),
-        ("/assets", {"label": "x", "type": "promt"}, "/type", "prompt, dataset, ui_snippet, media; did you mean prompt?"),
+        (
+            "/assets",
+            {"label": "x", "type": "promt"},
+            "/type",
+            "prompt, dataset, ui_snippet, media; did you mean prompt?",
+        ),
         ("/assets", {"label": "x", "type": "prompt", "lable": 1}, "/lable", "did you mean label?"),
     ],
 )
