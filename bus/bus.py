@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from bus.deltas import DeltaHub
+from bus.presence import PresenceHub
 
 
 class Bus(Protocol):
@@ -11,6 +12,11 @@ class Bus(Protocol):
     @property
     def deltas(self) -> DeltaHub:
         """Return the hub that passes deltas to the followers of a run."""
+        ...
+
+    @property
+    def presence(self) -> PresenceHub:
+        """Return the rosters of projects."""
         ...
 
     async def run(self) -> None:

@@ -55,6 +55,16 @@ class FeedSettings(Struct, frozen=True, kw_only=True):
     """How often the feed reads the log when no notification arrives."""
 
 
+class PresenceSettings(Struct, frozen=True, kw_only=True):
+    """Presence of people and agents in projects."""
+
+    expiry_seconds: Seconds = 75
+    """How long a person is present without a message from their client, and another process without a sign of life.
+    More than a minute: browsers run the timers of pages in the background once a minute."""
+    members_max: Count = 1_000
+    """Maximum number of people and agents in one project and process; further people are not admitted."""
+
+
 class NatsSettings(Struct, frozen=True, kw_only=True):
     """Event delivery over NATS; without `NATS_URL` processes notify each other through PostgreSQL."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -61,9 +62,16 @@ def is_inline(node: Node) -> bool:
     return isinstance(node, TransformNode | ComposeNode)
 
 
+def _show_nobody(_call: StepCall) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executors:
-    """Executes steps. `shown_key` keys the hash of what a person is shown."""
+    """Executes steps. `shown_key` keys the hash of what a person is shown.
+
+    `present` shows the agent that works on a step for the length of a block.
+    """
 
     prompts: Prompts
     http: HttpSteps
@@ -72,6 +80,7 @@ class Executors:
     clock: Callable[[], datetime]
     shown_key: bytes
     slow: Evaluator
+    present: Callable[[StepCall], AbstractContextManager[None]] = _show_nobody
     spans: Spans = field(default_factory=Spans)
     keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_OUTPUTS_AT_ONCE))
 
@@ -96,7 +105,7 @@ class Executors:
     async def execute(self, call: StepCall) -> Result:
         """Execute one attempt within its timeout. Never raises, except when it is cancelled."""
         try:
-            with self.spans.open("step", run=call.run_id, node=call.node.id):
+            with self.spans.open("step", run=call.run_id, node=call.node.id), self.present(call):
                 return await Retrying(Unavailable).call(lambda: self._execute_within_timeout(call))
         except ExpressionFault as fault:
             return build_failure(ErrorClass.EXPRESSION, str(fault))

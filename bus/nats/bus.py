@@ -6,6 +6,7 @@ a lost message, or a relay that is down, costs that delay and no event.
 
 import asyncio
 from typing import Final
+from uuid import uuid4
 
 import structlog
 from nats.errors import Error
@@ -16,7 +17,9 @@ from bus.listener import Listener
 from bus.nats.connection import NatsAway, answered_within, connected_to_nats
 from bus.nats.consumer import FactConsumer
 from bus.nats.deltas import NatsDeltas
+from bus.nats.presence import NatsPresence
 from bus.nats.relay import Relay, Relaying
+from bus.presence import PresenceHub
 from bus.settings import NatsSettings
 from store.log.log import Log
 from store.outage_log import OutageLog
@@ -37,6 +40,7 @@ class NatsBus:
         carrying: FactConsumer,
         relay: Relay | None,
         settings: NatsSettings,
+        presence: PresenceHub,
         *,
         name: str,
     ) -> None:
@@ -52,6 +56,8 @@ class NatsBus:
         self._logger = structlog.get_logger("bus.nats")
         self._outages = OutageLog("bus.nats", lost="bus.nats_away", back="bus.nats_back")
         self.deltas = DeltaHub()
+        self.presence = presence
+        self._nats_presence = NatsPresence(presence, f"{name} {uuid4()}")
         self._nats_deltas = NatsDeltas(self.deltas, settings.unsent_deltas)
         feed.delay_fetch(self._fetch_delay_seconds)
 
@@ -84,6 +90,7 @@ class NatsBus:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listener.run(self._log, self._feed), name="listener")
             group.create_task(self._keep_connected(), name="nats")
+            group.create_task(self.presence.run(), name="presence")
 
     async def _keep_connected(self) -> None:
         async for attempt in Retrying(
@@ -103,6 +110,7 @@ class NatsBus:
             async with answered_within(self._settings.connect_seconds):
                 await self._carrying.subscribe(session.client)
             group.create_task(self._nats_deltas.run(session.client))
+            group.create_task(self._nats_presence.run(session.client))
             if self._relay is not None:
                 group.create_task(self._relay.run(session.client))
             self._away = None

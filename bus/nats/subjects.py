@@ -5,14 +5,17 @@ from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
-from domain.ids import from_uuid
+from domain.ids import from_uuid, to_uuid
 
 ROOT: Final = "callsheet.v1"
 EVERY_FACT: Final = f"{ROOT}.>"
 NO_PROJECT: Final = "_"
 
-# Deltas are not facts: their subjects are outside of EVERY_FACT, so that no stream stores them.
+# Deltas and presence are not facts: their subjects are outside of EVERY_FACT, so that no stream stores them.
 DELTAS: Final = "callsheet.deltas.v1"
+DELTAS_ASKED: Final = "callsheet.deltas-asked.v1"
+PRESENCE: Final = "callsheet.presence.v1"
+PRESENCE_ASKED: Final = "callsheet.presence-asked.v1"
 
 STRANGE: Final = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -32,6 +35,37 @@ def format_subject(workspace_id: UUID, project_id: UUID | None, topic: str) -> s
 def format_deltas_subject(run_id: UUID) -> str:
     """Return the subject of the deltas of one run."""
     return f"{DELTAS}.{from_uuid('run', run_id)}"
+
+
+def format_deltas_asked_subject(run_id: UUID) -> str:
+    """Return the subject by which processes are asked for what they have written so far in a run."""
+    return f"{DELTAS_ASKED}.{from_uuid('run', run_id)}"
+
+
+def parse_asked_run(subject: str) -> UUID | None:
+    """Return the run that a subject of `format_deltas_asked_subject` names; None if it names none."""
+    try:
+        return to_uuid("run", subject.rpartition(".")[2])
+    except ValueError:
+        return None
+
+
+def format_presence_subject(project_id: UUID) -> str:
+    """Return the subject of the members of one project."""
+    return f"{PRESENCE}.{from_uuid('prj', project_id)}"
+
+
+def format_presence_asked_subject(project_id: UUID) -> str:
+    """Return the subject by which processes are asked for their members of one project."""
+    return f"{PRESENCE_ASKED}.{from_uuid('prj', project_id)}"
+
+
+def parse_asked_project(subject: str) -> UUID | None:
+    """Return the project that a subject of `format_presence_asked_subject` names; None if it names none."""
+    try:
+        return to_uuid("prj", subject.rpartition(".")[2])
+    except ValueError:
+        return None
 
 
 def _token(text: str) -> str:

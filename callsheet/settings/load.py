@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from bus.settings import FeedSettings, NatsSettings
+from bus.settings import FeedSettings, NatsSettings, PresenceSettings
 from callsheet.settings.groups import AdminSettings, DataSettings, LogSettings
 from domain.suggestions import format_names, suggest_name
 from engine.settings import AnthropicModelSettings, EngineSettings, ModelSettings, OutgoingSettings, SecretsSettings
@@ -46,6 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     engine: EngineSettings = EngineSettings()
     feed: FeedSettings = FeedSettings()
     projection: ProjectionSettings = ProjectionSettings()
+    presence: PresenceSettings = PresenceSettings()
     nats: NatsSettings = NatsSettings()
     rebuild: RebuildSettings = RebuildSettings()
     model: ModelSettings = ModelSettings()

@@ -7,6 +7,7 @@ from bus.listener import Listener
 from bus.nats.bus import NatsBus
 from bus.nats.consumer import FactConsumer
 from bus.nats.relay import Relay
+from bus.presence import PresenceHub
 from callsheet.settings.load import Settings
 from store.failpoint import FailPointHook
 from store.log.identity import LogIdentity
@@ -27,9 +28,9 @@ def create_bus(  # the parts of a bus
     `relayed` is a test hook called at each crash-sensitive point of the relay.
     """
     listener = Listener(conninfo, poll_seconds=settings.feed.poll_seconds)
-    nats = settings.nats
+    nats, presence = settings.nats, PresenceHub(settings.presence)
     if nats.url is None:
-        return InProcessBus(listener, log, feed)
+        return InProcessBus(listener, log, feed, presence)
     relay = None
     if relayed is not None:
         timeout_ms = settings.store.statement_timeout_ms
@@ -43,4 +44,4 @@ def create_bus(  # the parts of a bus
             failpoint=relayed,
         )
     consumer = FactConsumer(identity, feed, nats.pending_events)
-    return NatsBus(listener, log, feed, consumer, relay, nats, name=f"callsheet {name}")
+    return NatsBus(listener, log, feed, consumer, relay, nats, presence, name=f"callsheet {name}")

@@ -158,7 +158,7 @@ async def open_core(
         metrics = create_metrics(log)
         relayed = failpoint if Part.PROJECTIONS in parts else None
         bus = create_bus(settings, conninfo, log, identity, feed, name, relayed)
-        executors = await stack.enter_async_context(open_executors(log, settings, secret, bus.deltas, workers))
+        executors = await stack.enter_async_context(open_executors(log, settings, secret, bus, workers))
         worker = create_worker(conninfo, log, feed, checkpoints, projections, settings, failpoint, metrics)
         engine = create_engine(conninfo, log, feed, streams, executors, models, settings, name, failpoint=failpoint)
         readiness = Readiness(log, checkpoints)

@@ -1,16 +1,18 @@
 """Wiring of the engine and its executors."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from random import Random
 
-from bus.deltas import DeltaHub
+from bus.bus import Bus
 from bus.feed import Feed
+from bus.presence import Member, PresenceHub
 from callsheet.clock import utc_now
 from callsheet.settings.load import Settings
 from callsheet.wiring.egress import create_http_steps
 from callsheet.wiring.models import list_model_providers
 from commands.repository import Streams
+from domain.ids import from_uuid
 from domain.setting_types import SigningSecret
 from engine.engine import Engine
 from engine.executors import Executors
@@ -18,6 +20,7 @@ from engine.providers.choice import build_providers
 from engine.steps.attachments import Attachments
 from engine.steps.call_records import CallRecorder
 from engine.steps.child import ChildSteps
+from engine.steps.contract import StepCall
 from engine.steps.evaluator import Evaluator
 from engine.steps.media import MediaStore
 from engine.steps.prompt import Prompts
@@ -63,10 +66,10 @@ def create_engine(  # noqa: PLR0913  # what an engine is made of, by name
 
 @asynccontextmanager
 async def open_executors(
-    log: Log, settings: Settings, secret: SigningSecret, deltas: DeltaHub, workers: WorkerPool
+    log: Log, settings: Settings, secret: SigningSecret, bus: Bus, workers: WorkerPool
 ) -> AsyncGenerator[Executors]:
     """Yield the executors of steps, with the connections of their calls open until the end of the block."""
-    contents = PostgresContents(log.sessions)
+    contents, deltas = PostgresContents(log.sessions), bus.deltas
     async with AsyncExitStack() as stack:
         providers = build_providers(list_model_providers(settings), settings.model)
         stack.push_async_callback(providers.close)
@@ -85,7 +88,10 @@ async def open_executors(
                 attachments=Attachments(
                     MediaStore(contents), MediaAssetFiles(log, most_kept=1_000), settings.model.attachment_bytes
                 ),
-                on_delta=lambda call: deltas.sender(call.run_id, node=call.node.id, attempt=call.attempt),
+                on_delta=lambda call, number: deltas.sender(
+                    call.run_id, node=call.node.id, attempt=call.attempt, call=number
+                ),
+                on_end=lambda call: deltas.end_texts(call.run_id, node=call.node.id, attempt=call.attempt),
                 timeout_seconds=settings.model.timeout_seconds,
                 slow=slow,
             ),
@@ -95,4 +101,21 @@ async def open_executors(
             clock=utc_now,
             shown_key=secret.reveal().encode(),
             slow=slow,
+            present=lambda call: show_agent(bus.presence, call),
         )
+
+
+def show_agent(presence: PresenceHub, call: StepCall) -> AbstractContextManager[None]:
+    """Return a context in which the agent that works on a step is present in its project."""
+    if call.project_id is None:
+        return nullcontext()
+    run_id = from_uuid("run", call.run_id)
+    agent = Member(
+        id=f"{run_id}.{call.node.id}.{call.attempt}",
+        kind="agent",
+        joined_at=utc_now(),
+        run_id=run_id,
+        node=call.node.id,
+        attempt=call.attempt,
+    )
+    return presence.present(call.project_id, agent)

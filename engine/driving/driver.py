@@ -257,6 +257,7 @@ class Driver:
         attempt = run.steps[node].attempt
         return StepCall(
             workspace_id=self._held.workspace_id,
+            project_id=self._held.project_id,
             run_id=self._held.stream_id,
             run=run,
             graph=self._graph,

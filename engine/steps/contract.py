@@ -51,6 +51,7 @@ class StepCall(Struct, frozen=True, kw_only=True):
     """
 
     workspace_id: UUID
+    project_id: UUID | None = None
     run_id: UUID
     run: Run
     graph: CompiledGraph

@@ -58,7 +58,10 @@ class Prompts:
 
     providers: Providers
     prompt_assets: PromptAssets
-    on_delta: Callable[[StepCall], Callable[[str], None]]
+    on_delta: Callable[[StepCall, int], Callable[[str], None]]
+    """Returns a function that publishes the pieces of an answer, by the number of the call (from 1)."""
+    on_end: Callable[[StepCall], None]
+    """Called when no further pieces of the attempt follow."""
     recorder: CallRecorder
     attachments: Attachments
     timeout_seconds: float
@@ -73,6 +76,8 @@ class Prompts:
             failure = build_failure(fault.error_class, fault.message)
             usage = None if fault.usage is None else add_cost(fault.usage, call.run.pins.prices)
             return Failed(failure.error, usage, retry_after_seconds=fault.retry_after_seconds, call=fault.call)
+        finally:
+            self.on_end(call)
 
     async def _call_until_valid(
         self, provider: Provider, first: ModelRequest, call: StepCall, config: PromptConfig
@@ -117,7 +122,7 @@ class Prompts:
         """Call the model once, on record. Raises ProviderFault."""
         opened = await self.recorder.begin(call, number, describe_request(request, name))
         try:
-            return opened, await provider.complete(request, self.on_delta(call))
+            return opened, await provider.complete(request, self.on_delta(call, number))
         except ProviderFault as fault:
             fault.call = None if opened is None else opened.end()
             raise

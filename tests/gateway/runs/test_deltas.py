@@ -2,14 +2,10 @@
 
 import json
 
-from bus.deltas import MOST_UNTAKEN, Delta
+from bus.deltas import MOST_UNTAKEN
 from domain.ids import to_uuid
 from tests.gateway.runs.test_events import decide, waiting_run
 from tests.support.gateway.given import Caller, Environment, sign_token
-
-
-def delta(text: str) -> Delta:
-    return Delta(node="draft", attempt=1, text=text)
 
 
 async def read_lines(ada: Caller, environment: Environment, *texts: str) -> list[str]:
@@ -23,8 +19,10 @@ async def read_lines(ada: Caller, environment: Environment, *texts: str) -> list
             lines += [line] if found else []
             if not found and line.startswith("event: step.waiting"):
                 found = True
+                write = environment.core.bus.deltas.sender(to_uuid("run", run_id), node="draft", attempt=1)
                 for text in texts:
-                    environment.core.bus.deltas.publish(to_uuid("run", run_id), delta(text))
+                    write(text)
+                environment.core.bus.deltas.end_texts(to_uuid("run", run_id), node="draft", attempt=1)
                 await decide(ada, run_id)
     return lines
 
@@ -33,7 +31,13 @@ async def test_deltas_come_without_an_id_before_the_facts_that_follow(ada: Calle
     lines = await read_lines(ada, environment, "Half", " of")
     place = lines.index("event: delta")
     assert lines[place - 1] == "", "no id stands before it"
-    assert json.loads(lines[place + 1].removeprefix("data: ")) == {"node": "draft", "attempt": 1, "text": "Half"}
+    assert json.loads(lines[place + 1].removeprefix("data: ")) == {
+        "node": "draft",
+        "attempt": 1,
+        "call": 1,
+        "offset": 0,
+        "text": "Half",
+    }
     assert json.loads(lines[place + 4].removeprefix("data: "))["text"] == " of"
     assert lines.index("event: run.completed") > place
 

@@ -20,7 +20,8 @@ from bus.listener import Listener
 from bus.nats.bus import NatsBus
 from bus.nats.consumer import FactConsumer
 from bus.nats.relay import Relay
-from bus.settings import FeedSettings, NatsServers, NatsSettings
+from bus.presence import PresenceHub
+from bus.settings import FeedSettings, NatsServers, NatsSettings, PresenceSettings
 from domain.project import ProjectCreated, ProjectRenamed
 from store.failpoint import FailPointHook, noop
 from store.log.identity import create_identity
@@ -92,7 +93,7 @@ class Process:
 
 
 @asynccontextmanager
-async def open_process(
+async def open_process(  # noqa: PLR0913  # what differs between tests, by name
     database: str,
     server: HasUrl | None = None,
     *,
@@ -101,6 +102,7 @@ async def open_process(
     bounds: NatsSettings | None = None,
     patience_seconds: float = 0.1,
     connect_seconds: float = 5.0,
+    presence_seconds: float = 75.0,
     failpoint: FailPointHook = noop,
 ) -> AsyncGenerator[Process]:
     """Run a process on a log during the block, with a bus over NATS if there is a server."""
@@ -109,14 +111,15 @@ async def open_process(
         feed = Feed(log, FeedSettings(poll_seconds=poll_seconds))
         identity = log.identity
         listener = Listener(database, poll_seconds=0.2)
-        made: Bus = InProcessBus(listener, log, feed)
+        presence = PresenceHub(PresenceSettings(expiry_seconds=presence_seconds))
+        made: Bus = InProcessBus(listener, log, feed, presence)
         if server is not None:
             relay = Relay(database, identity, feed, bounds or relay_bounds(), failpoint=failpoint) if relays else None
             carrying = FactConsumer(identity, feed, 20_000)
             over = NatsSettings(
                 url=NatsServers(server.url), connect_seconds=connect_seconds, patience_seconds=patience_seconds
             )
-            made = NatsBus(listener, log, feed, carrying, relay, over, name="callsheet test")
+            made = NatsBus(listener, log, feed, carrying, relay, over, presence, name="callsheet test")
         process = Process(log, feed, made)
         for work in (feed.run(), made.run()):
             await stack.enter_async_context(run_in_background(work))

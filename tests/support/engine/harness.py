@@ -91,7 +91,7 @@ def reviews(node_id: str, **config: Any) -> Json:  # noqa: ANN401  # JSON
     return node(node_id, kind="human", config={"assignees": [{"user": "rita"}], **config})
 
 
-def _no_deltas(_call: StepCall) -> Callable[[str], None]:
+def _no_deltas(_call: StepCall, _number: int) -> Callable[[str], None]:
     return lambda _text: None
 
 
@@ -114,6 +114,7 @@ class Harness(Process):
                 providers=Providers({"fake": ConfiguredProvider(provider=self.fake_model)}),
                 prompt_assets=PromptAssetTexts(self.log, self.contents, most_kept=10),
                 on_delta=_no_deltas,
+                on_end=lambda _call: None,
                 attachments=Attachments(MediaStore(self.contents), MediaAssetFiles(self.log, most_kept=10), 100_000),
                 recorder=CallRecorder(contents=self.contents, digest_key=b"key"),
                 timeout_seconds=60,
