@@ -46,6 +46,7 @@ docs: ## Generate the parts of docs/ that are derived from the code
 	$(RUN) -m callsheet.settings.page
 	$(RUN) -m gateway.operations.routes_page
 	$(RUN) -m gateway.access.permissions_page
+	$(RUN) -m gateway.streams.messages_page
 
 bench: ## Measure; ARGS="append --json" or "runs --json" chooses what
 	@.ci/setup dev

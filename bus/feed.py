@@ -18,6 +18,7 @@ import structlog
 from bus.delayed_fetch import DelayedFetch
 from bus.settings import FeedSettings
 from bus.watch import StreamWatch, Watching
+from domain.fact import Fact
 from store.errors import Unavailable
 from store.log.gaps import Gap
 from store.log.log import Log
@@ -45,6 +46,7 @@ class Feed:
         self._waiting: set[asyncio.Future[None]] = set()
         self._watches: dict[int, set[StreamWatch]] = {}  # by the stream id as an integer: the hash of a UUID is slow
         self._project_watches: dict[int, set[StreamWatch]] = {}
+        self._workspace_watches: dict[int, set[StreamWatch]] = {}
         self._delayed_fetch = DelayedFetch(lambda: self._through, self._behind.set)
         self._failed: Exception | None = None
         self._logger = structlog.get_logger("bus.feed")
@@ -158,6 +160,8 @@ class Feed:
             self._notify_watches(recorded)
         if self._project_watches:
             self._notify_project_watches(recorded)
+        if self._workspace_watches:
+            self._notify_workspace_watches(recorded)
         self._wake_readers()
 
     def _notify_watches(self, recorded: list[Recorded]) -> None:
@@ -175,6 +179,11 @@ class Feed:
             if event.project_id is not None:
                 for watch in self._project_watches.get(event.project_id.int, ()):
                     watch.take(event)
+
+    def _notify_workspace_watches(self, recorded: list[Recorded]) -> None:
+        for event in recorded:
+            for watch in self._workspace_watches.get(event.workspace_id.int, ()):
+                watch.take(event)
 
     def _wake_readers(self) -> None:
         waiting, self._waiting = self._waiting, set()
@@ -222,8 +231,14 @@ class Feed:
         """Return a context that watches every stream of a project, likewise."""
         return Watching(self._create_watch(), self._project_watches, project_id.int, among)
 
-    def _create_watch(self) -> StreamWatch:
-        watch = StreamWatch()
+    def watch_workspace(
+        self, workspace_id: UUID, kinds: Collection[type[Fact]], among: set[StreamWatch] | None = None
+    ) -> Watching:
+        """Return a context that watches every stream of a workspace for facts of some kinds, likewise."""
+        return Watching(self._create_watch(kinds), self._workspace_watches, workspace_id.int, among)
+
+    def _create_watch(self, kinds: Collection[type[Fact]] | None = None) -> StreamWatch:
+        watch = StreamWatch(kinds)
         if self._failed is not None:
             watch.stop(self._failed)
         return watch
@@ -233,7 +248,8 @@ class Feed:
         for future in self._waiting:
             if not future.done():
                 future.set_exception(failed)
-        for watches in (*self._watches.values(), *self._project_watches.values()):
+        registries = (self._watches, self._project_watches, self._workspace_watches)
+        for watches in (watches for registry in registries for watches in registry.values()):
             for watch in watches:
                 watch.stop(failed)
 

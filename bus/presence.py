@@ -258,7 +258,7 @@ class PresenceHub:
                     room.note(remote.members.keys())
 
     async def run(self) -> None:
-        """Let members expire until cancelled."""
+        """Remove expired members until cancelled."""
         while True:
             await asyncio.sleep(self._settings.expiry_seconds / 30)
             self.expire()

@@ -1,10 +1,11 @@
 """A watch on one stream: the facts that were appended to it since the watch began."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final
 
+from domain.fact import Fact
 from store.errors import UnreadableEvent
 from store.log.records import Recorded, Unreadable
 
@@ -21,8 +22,9 @@ class WatchOverrun(Exception):  # noqa: N818  # expected: the watcher reads the 
 class StreamWatch:
     """Buffer the facts of one stream for one watcher, up to a limit."""
 
-    def __init__(self) -> None:
-        """Create an empty watch that wakes its watcher for every fact."""
+    def __init__(self, kinds: Collection[type[Fact]] | None = None) -> None:
+        """Create an empty watch that wakes its watcher for every fact, or for those of some kinds only."""
+        self._kinds = None if kinds is None else frozenset((*kinds, Unreadable))
         self._untaken: list[Recorded] = []
         self._wakes: Wakes | None = None
         self._due = False
@@ -40,6 +42,8 @@ class StreamWatch:
 
         An event that cannot be decoded stops the watch: the stream cannot be folded past it.
         """
+        if self._kinds is not None and type(recorded.fact) not in self._kinds:
+            return
         if isinstance(recorded.fact, Unreadable):
             self.stop(UnreadableEvent(recorded.position, recorded.fact.topic, recorded.fact.reason))
             return

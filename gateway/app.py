@@ -1,9 +1,7 @@
 """The gateway as one ASGI application: the sequence of steps that every request passes."""
 
-from collections.abc import Callable
 from time import perf_counter
 from typing import Any
-from uuid import UUID
 
 from litestar.types import ASGIApp, Receive, Send
 
@@ -14,30 +12,34 @@ from gateway.http.paths import check_path
 from gateway.http.preferences import note_ignored_preferences
 from gateway.http.problems import create_problem_reply
 from gateway.http.replies import Reply
-from gateway.http.request_counts import RequestCounts
 from gateway.http.trace import join_trace
 from gateway.operations.endpoint import Endpoint, Request
 from gateway.operations.results import Response
 from gateway.operations.router import Router
+from gateway.streams.socket import serve_socket
 
 
 def build_app(deps: Deps) -> ASGIApp:
     """Build the gateway. Serve it with lifespan events; call `deps.drain.begin()` before it shuts down."""
-    return Gateway(Router(Endpoint(operation, deps) for operation in OPERATIONS), deps.make_id, deps.request_counts)
+    return Gateway(Router(Endpoint(operation, deps) for operation in OPERATIONS), deps)
 
 
 class Gateway:
     """Serves every request by the same steps: trace, host, route, endpoint, problem document, count, send."""
 
-    def __init__(self, router: Router, make_id: Callable[[], UUID], counts: RequestCounts) -> None:
-        """Create the application; `make_id` starts traces."""
+    def __init__(self, router: Router, deps: Deps) -> None:
+        """Create the application."""
         self._router = router
         self._litestar: Any = router.litestar
-        self._make_id = make_id
-        self._counts = counts
+        self._deps = deps
+        self._make_id = deps.make_id
+        self._counts = deps.request_counts
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401  # any ASGI scope
-        """Serve one request, or the lifespan."""
+        """Serve one request, one WebSocket, or the lifespan."""
+        if scope["type"] == "websocket":
+            await serve_socket(self._deps, scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._litestar(scope, receive, send)
             return

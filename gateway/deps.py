@@ -7,6 +7,7 @@ from uuid import UUID
 
 from bus.deltas import DeltaHub
 from bus.feed import Feed
+from bus.presence import PresenceHub
 from commands.handler import Handler
 from commands.repository import Streams
 from domain.announcement import Announcement
@@ -20,6 +21,9 @@ from gateway.identity.tickets import Tickets
 from gateway.identity.tokens import Identity
 from gateway.settings import HttpSettings, StreamSettings
 from gateway.streams.encoding import EventEncoder
+from gateway.streams.run_states import RunStates
+from gateway.streams.sharing import SharedBytes
+from gateway.streams.socket_counts import SocketCounts
 from gateway.streams.sources import WorkflowsOfRuns
 from projections.insights.view import InsightsView
 from projections.read_models.assets_view import AssetsView
@@ -40,6 +44,7 @@ from store.workers.pool import WorkerPool
 class Deps:
     """The dependencies of handlers.
 
+    `messages` are those of WebSockets that are encoded once for all, by event and position.
     `make_id` returns a UUIDv7, `check_ready` raises Unavailable unless the database can be used, `degraded` lists what
     does not work in this process, `metrics` returns the page of metrics.
     """
@@ -67,6 +72,10 @@ class Deps:
     flags: FeatureFlags
     drain: Drain
     deltas: DeltaHub
+    presence: PresenceHub
+    run_states: RunStates
+    messages: SharedBytes[tuple[str, int]]
+    socket_counts: SocketCounts
     event_encoder: EventEncoder
     workflows_of_runs: WorkflowsOfRuns
     workers: WorkerPool

@@ -1,11 +1,15 @@
 """Settings of the HTTP API, and of how its callers are identified."""
 
+import re
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
 from domain.setting_types import Bytes, Count, Port, Seconds, SigningSecret
 from gateway.identity.issuers import IssuersFile
+
+ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True):
@@ -43,15 +47,55 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """How long open requests may take to complete after the process is told to stop."""
 
 
-class StreamSettings(Struct, frozen=True, kw_only=True):
-    """Event streams, and the tickets that open them."""
+class Origins:
+    """Origins of pages (RFC 6454), such as `https://studio.example.com`; `*` for all."""
 
+    def __init__(self, text: str) -> None:
+        """Parse origins separated by commas. Raises ValueError."""
+        self._origins = frozenset(part.strip().lower() for part in text.split(",") if part.strip())
+        for origin in self._origins - {"*"}:
+            if ORIGIN.fullmatch(origin) is None:
+                raise ValueError("must be `*`, or origins such as `https://studio.example.com`, separated by commas")
+
+    def __repr__(self) -> str:
+        return f"Origins({self})"
+
+    def __str__(self) -> str:
+        return ",".join(sorted(self._origins))
+
+    def __contains__(self, origin: str) -> bool:
+        """Return whether an origin is one of these."""
+        return "*" in self._origins or origin.lower() in self._origins
+
+
+class StreamSettings(Struct, frozen=True, kw_only=True):
+    """Event streams, the WebSocket `/v1/streams`, and the tickets that open them."""
+
+    origins: Origins | None = None
+    """Origins whose pages may open the WebSocket, separated by commas, such as `https://studio.example.com`; `*` for
+    all. Pages of the server's own host always may, and clients that are no browsers."""
     ticket_seconds: Seconds = 30
     """How long a ticket of `POST /v1/streams:ticket` can be used."""
-    events_cached: Count = 2_000
-    """Number of events, of at most 16 KiB each, that are kept encoded."""
+    events_cached_bytes: Bytes = 32 * 1024 * 1024
+    """Size of the events that are kept encoded for server-sent events, in bytes, and of those for WebSockets."""
     runs_cached: Count = 10_000
     """Number of runs whose workflow is kept for streams that filter by workflow."""
+    sockets_max: Count = 2_000
+    """Maximum number of open WebSockets per workspace and process; further ones are rejected with 429."""
+    subscriptions_max: Count = 100
+    """Maximum number of subscriptions per WebSocket."""
+    message_bytes_max: Bytes = 64 * 1024
+    """Maximum size of a message of a client in bytes; a larger one closes its WebSocket with the code 1009."""
+    messages_per_second: Count = 50
+    """Number of messages per second that a client may send on one WebSocket; further ones are answered with errors."""
+    ping_seconds: Seconds = 20
+    """How often the server pings a WebSocket."""
+    pong_seconds_max: Seconds = 20
+    """How long a WebSocket may leave a ping unanswered; then its connection is dropped."""
+    compression: bool = False
+    """Whether clients may choose `permessage-deflate`, which costs 45 KB of memory per WebSocket."""
+    runs_folded: Count = 2_000
+    """Number of states of runs in memory that updates of runs are folded on."""
     replay_gap_seconds_max: Seconds = 10
     """Longest pause between two events when a stream replays the past at a `speed`."""
 

@@ -14,6 +14,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from callsheet.server.close_delimited import CloseDelimitedCycle
 from callsheet.server.request_parser import Body, Head, RequestParser, split_target
+from callsheet.server.upgrade import is_websocket_request
+from callsheet.server.websocket import BoundedWebSocket
 from callsheet.server.write_coalescing import WriteCoalescingHttp
 from gateway.http.problems import MEDIA_TYPE, describe_fault, encode_problem
 from gateway.http.rejections import Rejection, RequestTooSlow
@@ -58,6 +60,9 @@ class BoundedHttp(WriteCoalescingHttp):
                 match event:
                     case Body(data=piece):
                         self._take_body(piece)
+                    case Head() if self._is_idle() and is_websocket_request(event):
+                        self._become_websocket(event)
+                        return
                     case Head():
                         self._begin_request(event)
                     case _:
@@ -95,6 +100,18 @@ class BoundedHttp(WriteCoalescingHttp):
             self.pipeline.appendleft((self.cycle, app))
         else:
             self._start_asgi_task(self.cycle, app)
+
+    def _become_websocket(self, head: Head) -> None:
+        """Hand the connection over, with whatever follows the head."""
+        self._stop_timer()
+        self.connections.discard(self)
+        websocket = BoundedWebSocket(self.config, self.server_state, self.app_state, self.loop)
+        websocket.connection_made(self.transport)
+        self.transport.set_protocol(websocket)
+        websocket.begin(head.headers, self._create_scope(head))
+        rest = self._requests.take_rest()
+        if rest:
+            websocket.data_received(rest)
 
     def _create_scope(self, head: Head) -> Any:  # noqa: ANN401  # an ASGI scope
         raw_path, query = split_target(head.method, head.target)

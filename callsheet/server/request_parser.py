@@ -2,7 +2,8 @@
 
 Everything that two readers of one connection could read in two ways is rejected: lengths sent twice, a length beside a
 transfer coding, lines that end in a bare LF, folded lines, spaces before a colon. `Upgrade` means nothing to the
-parser, so that a body beside it is read like any other. docs/decisions/0034 has the alternatives with their cost.
+parser, so that a body beside it is read like any other; `callsheet/server/upgrade.py` recognises the one request that
+becomes a WebSocket. docs/decisions/0034 has the alternatives with their cost.
 """
 
 import re
@@ -65,6 +66,7 @@ class RequestParser:
         self._head_bytes_max = head_bytes_max
         self._headers_max = headers_max
         self._kept = b""
+        self._pending = b""
         self._searched = 0
         self._position = 0
         self._remaining = 0
@@ -78,7 +80,7 @@ class RequestParser:
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Yield the events of the next bytes. Raises Malformed, HeadTooLarge."""
-        pending = self._kept + data if self._kept else data
+        pending = self._pending = self._kept + data if self._kept else data
         self._position = 0
         end = len(pending)
         while self._position < end:
@@ -87,6 +89,12 @@ class RequestParser:
             if self._position == before and self._read == step:
                 break  # needs more bytes
         self._kept = pending[self._position :]
+        self._pending = b""
+
+    def take_rest(self) -> bytes:
+        """Return the bytes that follow the head that `feed` has just yielded; then nothing can be parsed any more."""
+        rest, self._pending, self._kept = self._pending[self._position :], b"", b""
+        return rest
 
     def _read_head(self, pending: bytes, start: int) -> Iterator[Event]:
         while pending.startswith(LINE_END, start):  # RFC 9112, section 2.2

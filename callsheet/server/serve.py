@@ -24,6 +24,7 @@ from callsheet.wiring.models import list_model_providers
 from callsheet.wiring.projections import ALL_PROJECTIONS
 from domain.setting_types import SigningSecret
 from gateway.drain import Drain
+from gateway.settings import StreamSettings
 from store.failpoint import FailPointHook, noop
 from store.log.epochs import LogRewound, Witness
 
@@ -41,9 +42,13 @@ class Server(uvicorn.Server):
 
 
 def create_uvicorn_config(
-    app: Callable[..., Awaitable[None]], shutdown_seconds_max: float, *, lifespan: Literal["auto", "off"] = "auto"
+    app: Callable[..., Awaitable[None]],
+    shutdown_seconds_max: float,
+    *,
+    streams: StreamSettings = StreamSettings(),  # noqa: B008  # frozen
+    lifespan: Literal["auto", "off"] = "auto",
 ) -> uvicorn.Config:
-    """Return uvicorn's configuration of every server: bounded HTTP, no WebSockets, logs by structlog only."""
+    """Return uvicorn's configuration of every server: bounded HTTP and WebSockets, logs by structlog only."""
     return uvicorn.Config(
         app,
         http=BoundedHttp,
@@ -52,7 +57,11 @@ def create_uvicorn_config(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        ws="none",
+        ws="none",  # BoundedHttp creates them
+        ws_max_size=streams.message_bytes_max,
+        ws_ping_interval=streams.ping_seconds,
+        ws_ping_timeout=streams.pong_seconds_max,
+        ws_per_message_deflate=streams.compression,
         timeout_graceful_shutdown=int(shutdown_seconds_max),
     )
 
@@ -192,7 +201,7 @@ async def _serve_gateway(
 ) -> None:
     drain = Drain(core.feed)
     gateway = create_gateway(core, settings, secret, drain)
-    server = Server(create_uvicorn_config(gateway.app, settings.http.shutdown_seconds_max))
+    server = Server(create_uvicorn_config(gateway.app, settings.http.shutdown_seconds_max, streams=settings.stream))
     async with asyncio.TaskGroup() as group:
         parts = group.create_task(life.run(core), name="core")
         beside = group.create_task(gateway.run(), name="gateway tasks")

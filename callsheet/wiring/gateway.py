@@ -22,6 +22,9 @@ from gateway.identity.assembly import IdentityParts, assemble_identity
 from gateway.identity.tickets import Tickets
 from gateway.identity.tokens import Identity
 from gateway.streams.encoding import EventEncoder
+from gateway.streams.run_states import RunStates
+from gateway.streams.sharing import SharedBytes
+from gateway.streams.socket_counts import SocketCounts
 from gateway.streams.sources import WorkflowsOfRuns
 from projections.insights.view import InsightsView
 from projections.read_models.assets_view import AssetsView
@@ -102,8 +105,10 @@ def create_deps(  # what handlers depend on, by name
         tickets=Tickets(StreamTickets(core.log.sessions), identity),
         access=Access(core.log, core.streams, owners_max=settings.identity.owners_cached_max),
         event_encoder=EventEncoder(
-            core.contents, core.log.identity, most_cached=stream.events_cached
+            core.contents, core.log.identity, cached_bytes=stream.events_cached_bytes
         ),
+        presence=core.bus.presence, run_states=RunStates(core.streams, most_cached=stream.runs_folded),
+        messages=SharedBytes(bytes_max=stream.events_cached_bytes), socket_counts=SocketCounts(stream.sockets_max),
         workflows_of_runs=WorkflowsOfRuns(core.streams, most_cached=stream.runs_cached),
         clock=utc_now, make_id=uuid7, check_ready=core.readiness.check, degraded=core.list_degraded,
         metrics=core.watch.page,

@@ -41,6 +41,7 @@ TITLES: Final[Mapping[int, str]] = {
     413: "Content too large",
     415: "Unsupported media type",
     422: "Unprocessable content",
+    429: "Too many requests",
     431: "Request header fields too large",
     500: "Internal error",
     503: "Unavailable",
@@ -69,6 +70,9 @@ REJECTION_STATUSES: Final[Mapping[type[r.Rejection], int]] = {
     r.BodyTooLarge: 413,
     r.MediaTypeUnsupported: 415,
     r.BodyUnacceptable: 422,
+    r.TooMany: 429,
+    r.SubscriptionNotFound: 404,
+    r.SubscriptionIdTaken: 409,
     r.HeadTooLarge: 431,
     r.Draining: 503,
 }
@@ -180,17 +184,20 @@ def _describe_storage_fault(fault: Exception) -> ProblemDetails:
 
 def encode_problem(details: ProblemDetails, *, instance: str, trace: Trace) -> bytes:
     """Return a problem document as JSON."""
-    return encode(
-        ProblemBody(
-            type=f"{TYPES}{details.code.replace('_', '-')}",
-            title=TITLES[details.status],
-            status=details.status,
-            detail=details.detail,
-            instance=instance,
-            code=details.code,
-            trace_id=trace.trace_id,
-            errors=tuple(_create_error_body(error) for error in details.errors),
-        )
+    return encode(create_problem_body(details, instance=instance, trace=trace))
+
+
+def create_problem_body(details: ProblemDetails, *, instance: str, trace: Trace) -> ProblemBody:
+    """Return a problem document."""
+    return ProblemBody(
+        type=f"{TYPES}{details.code.replace('_', '-')}",
+        title=TITLES[details.status],
+        status=details.status,
+        detail=details.detail,
+        instance=instance,
+        code=details.code,
+        trace_id=trace.trace_id,
+        errors=tuple(_create_error_body(error) for error in details.errors),
     )
 
 

@@ -105,3 +105,21 @@ class Draining(Rejection):
     """This process is shutting down. Retry: another process serves the request."""
 
     code = "draining"
+
+
+class TooMany(Rejection):
+    """There are as many as are allowed."""
+
+    code = "too_many"
+
+
+class SubscriptionNotFound(Rejection):
+    """No subscription of this WebSocket has the id."""
+
+    code = "subscription_not_found"
+
+
+class SubscriptionIdTaken(Rejection):
+    """A subscription of this WebSocket has the id already. Choose another, or unsubscribe first."""
+
+    code = "subscription_id_taken"

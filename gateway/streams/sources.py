@@ -1,5 +1,6 @@
 """The facts that streams show: those of one run, and those of a project with filters."""
 
+from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from bus.feed import Feed
 from bus.watch import Watching
 from commands.aggregates import RUN
 from commands.repository import Streams
-from domain.fact import get_topic
+from domain.fact import Fact, get_topic
 from domain.runs.facts import RunStarted
 from gateway.drain import Drain
 from projections.read_models.history_view import HistoryFilters, HistoryView
@@ -52,6 +53,39 @@ class RunFacts:
 
     async def select(self, facts: list[Recorded]) -> list[Recorded]:
         """Return all facts: the watch has those of the run only."""
+        return facts
+
+
+class WorkspaceFacts:
+    """The facts of some kinds in a whole workspace. They are few: a replay searches the log itself for them."""
+
+    def __init__(
+        self, feed: Feed, log: Log, drain: Drain, *, workspace_id: UUID, kinds: Collection[type[Fact]]
+    ) -> None:
+        """Create the source."""
+        self._feed = feed
+        self._log = log
+        self._drain = drain
+        self._workspace_id = workspace_id
+        self._kinds = frozenset(kinds)
+        self._topics = tuple(sorted(map(get_topic, self._kinds)))
+
+    async def wait_for_start(self) -> int:
+        """Return how far the feed has come, as soon as it has begun."""
+        await self._feed.wait_past(-1)
+        return self._feed.through
+
+    async def read(self, after: int, target: int) -> Page:  # noqa: ARG002  # the log returns how far it has searched
+        """Return the next facts of the workspace."""
+        only = LogFilter(workspace_id=self._workspace_id, topics=self._topics)
+        return await self._log.read_log(after=after, limit=PROJECT_PAGE_FACTS, only=only)
+
+    def watch(self) -> Watching:
+        """Watch the workspace."""
+        return self._drain.watch_workspace(self._workspace_id, self._kinds)
+
+    async def select(self, facts: list[Recorded]) -> list[Recorded]:
+        """Return all facts: the watch has those of the kinds only."""
         return facts
 
 

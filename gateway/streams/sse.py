@@ -104,10 +104,8 @@ class EventStream:
         hub, run_id = self._deltas or (None, None)
         following = nullcontext() if hub is None or run_id is None else hub.follow(run_id, self._tail.nudge)
         with following as deltas:
-            lagging = False
             async for batch in self._tail.follow():
-                notice = self._note_lag(batch, lagging=lagging)
-                lagging = batch.lagging or (lagging and not batch.is_live)
+                notice = LAGGING if batch.lagging else RESUMED if batch.resumed else b""
                 sent = notice + (_encode_deltas(deltas) if deltas is not None else b"")
                 async for piece in self._write_pieces(batch.facts):
                     sent += piece
@@ -118,11 +116,6 @@ class EventStream:
                     yield sent or HEARTBEAT
                 if await self._is_over(batch) and batch.is_live:
                     return
-
-    def _note_lag(self, batch: Batch, *, lagging: bool) -> bytes:
-        if batch.lagging:
-            return LAGGING
-        return RESUMED if lagging and batch.is_live else b""
 
     async def _write_pieces(self, facts: Sequence[Recorded]) -> AsyncIterator[bytes]:
         """Yield encoded facts one by one: each can hold many megabytes."""

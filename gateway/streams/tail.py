@@ -42,13 +42,15 @@ class Source(Protocol):
 class Batch(Struct, frozen=True, kw_only=True):
     """Facts in order of position, possibly none.
 
-    `lagging` is true when the reader was too slow for the live facts, and this batch goes on from the log.
+    `lagging` is true when the reader was too slow for the live facts, and this batch goes on from the log; `resumed`
+    with the first live batch after that.
     """
 
     facts: list[Recorded]
     through: int
     is_live: bool
     lagging: bool = False
+    resumed: bool = False
 
 
 class Pace(Struct, frozen=True, kw_only=True):
@@ -71,6 +73,7 @@ class LogTail:
         self._after = after
         self._heartbeat_seconds = heartbeat_seconds
         self._pace = pace
+        self._is_lagging = False
         self._last_recorded_at: datetime | None = None
         self._watch: StreamWatch | None = None
         self._fault: Exception | None = None
@@ -91,7 +94,6 @@ class LogTail:
 
         Raises Draining, FeedStopped, Unavailable, UnreadableEvent, and what `stop` was called with.
         """
-        lagging = False
         while True:
             target = await self._source.wait_for_start()
             with self._source.watch() as watch:
@@ -99,17 +101,23 @@ class LogTail:
                 if self._fault is not None:
                     raise self._fault
                 try:
-                    async for batch in self._replay(watch, target, lagging=lagging):
+                    async for batch in self._replay(watch, target):
                         yield batch
                     async for batch in self._follow_live(watch):
                         yield batch
                 except WatchOverrun:  # the reader is slow, or was shown the past: read on from the log
-                    lagging = self._pace is None
+                    self._is_lagging = self._pace is None
                 finally:
                     self._watch = None
 
-    async def _replay(self, watch: StreamWatch, target: int, *, lagging: bool) -> AsyncIterator[Batch]:
-        if lagging:
+    def _create_batch(self, facts: list[Recorded], *, is_live: bool) -> Batch:
+        resumed = self._is_lagging and is_live
+        if resumed:
+            self._is_lagging = False
+        return Batch(facts=facts, through=self._after, is_live=is_live, resumed=resumed)
+
+    async def _replay(self, watch: StreamWatch, target: int) -> AsyncIterator[Batch]:
+        if self._is_lagging:
             yield Batch(facts=[], through=self._after, is_live=False, lagging=True)
         while self._after < target:
             page = await self._source.read(self._after, target)
@@ -119,11 +127,11 @@ class LogTail:
                 target = await self._source.wait_for_start()  # facts of meanwhile belong to the past too
             self._after = page.through
             facts = [] if self._pace is not None else list(page.events)
-            yield Batch(facts=facts, through=self._after, is_live=self._after >= target)
+            yield self._create_batch(facts, is_live=self._after >= target)
             await asyncio.sleep(0)  # let other requests run during a long replay
             watch.check()
         self._pace = None  # what was the present at the seam is live from now on
-        yield Batch(facts=[], through=self._after, is_live=True)
+        yield self._create_batch([], is_live=True)
 
     async def _replay_slowly(self, watch: StreamWatch, page: Page, pace: Pace) -> AsyncIterator[Batch]:
         """Yield the facts of a page one by one, each when it is due; heartbeats in long pauses."""
@@ -144,7 +152,9 @@ class LogTail:
                 async with asyncio.timeout(self._heartbeat_seconds):
                     watched = await watch.facts()
             except TimeoutError:
-                watched = []
+                watched = watch.rest()
+                if not watched:  # every fact so far belongs to other streams: a later replay need not search them again
+                    self._after = max(self._after, await self._source.wait_for_start())
             new = [fact for fact in watched if fact.position > self._after]
             if new:
                 self._after = new[-1].position
