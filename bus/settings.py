@@ -120,5 +120,5 @@ class NatsSettings(Struct, frozen=True, kw_only=True):
 
     @property
     def stream_seconds(self) -> float:
-        """Retention of the stream, in hours."""
+        """Return the retention of the stream, in seconds."""
         return self.stream_hours * 3_600.0

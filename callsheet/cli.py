@@ -20,6 +20,7 @@ from callsheet.demo.demo import run_demo
 from callsheet.development_secret import load_signing_secret
 from callsheet.embedded.postgres import EmbeddedPostgres
 from callsheet.help_text import OPERATOR_EXIT_CODES, PROCESS_EXIT_CODES, format_epilog
+from callsheet.operate.audit import audit
 from callsheet.operate.doctor.command import doctor
 from callsheet.operate.events import events
 from callsheet.operate.parked import parked_commands
@@ -61,6 +62,7 @@ main.add_command(projections)
 main.add_command(relay)
 main.add_command(recover)
 main.add_command(doctor)
+main.add_command(audit)
 main.add_command(settings_command)
 projections.add_command(parked_commands)
 projections.add_command(rebuild_command)

@@ -1,5 +1,6 @@
 """Settings of the event log: appending, reading, and how long command ids are kept."""
 
+from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
@@ -49,3 +50,13 @@ class WorkSettings(Struct, frozen=True, kw_only=True):
     processor for six times as long in total."""
     memory_bytes_max: Bytes = 1024 * 1024 * 1024
     """Address space of one worker, about 200 MB of which are libraries. Not enforced on macOS."""
+
+
+class SealSettings(Struct, frozen=True, kw_only=True):
+    """Seals of the log: a Merkle tree over every event, with a signed root, by which an auditor checks an export."""
+
+    key_file: Path | None = None
+    """File with the private keys that sign, one per line, as `callsheet audit key` prints them; several while keys are
+    rotated. Nothing is sealed if not set."""
+    page_events: Count = 1_000
+    """Number of events that are sealed at a time."""

@@ -17,7 +17,7 @@ from domain.suggestions import format_names, suggest_name
 from engine.settings import AnthropicModelSettings, EngineSettings, ModelSettings, OutgoingSettings, SecretsSettings
 from gateway.settings import FlagSettings, HttpSettings, IdentitySettings, StreamSettings
 from projections.settings import ProjectionSettings, RebuildSettings
-from store.settings import StoreSettings, WorkSettings
+from store.settings import SealSettings, StoreSettings, WorkSettings
 
 PREFIX: Final = "CALLSHEET_"
 
@@ -43,6 +43,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()
     work: WorkSettings = WorkSettings()
+    seal: SealSettings = SealSettings()
     engine: EngineSettings = EngineSettings()
     feed: FeedSettings = FeedSettings()
     projection: ProjectionSettings = ProjectionSettings()

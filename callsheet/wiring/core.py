@@ -21,6 +21,7 @@ from callsheet.wiring.metrics import create_metrics
 from callsheet.wiring.models import load_model_prices
 from callsheet.wiring.projections import ALL_PROJECTIONS, create_projections
 from callsheet.wiring.readiness import Readiness
+from callsheet.wiring.seals import create_sealer
 from commands.handler import Handler
 from commands.repository import Streams
 from domain.setting_types import SigningSecret
@@ -36,6 +37,7 @@ from store.log.epochs import Witness
 from store.log.identity import LogIdentity
 from store.log.log import Log
 from store.log.retention import keep_pruned
+from store.seals.sealer import Sealer
 from store.workers.pool import WorkerPool
 
 EPOCH_NOTICE: Final = timedelta(hours=1)
@@ -77,6 +79,7 @@ class Core:
     checkpoints: Checkpoints
     worker: Worker
     engine: Engine
+    sealer: Sealer | None
     readiness: Readiness
     settings: Settings
     watch: ProcessMetrics
@@ -108,6 +111,7 @@ class Core:
             *self._list_unconnected(),
             *((f"{let_go} runs were let go by the engine",) if let_go else ()),
             *self.bus.list_degraded(),
+            *((f"the log is not sealed: {self.sealer.fault}",) if self.sealer and self.sealer.fault else ()),
             *list_epoch_notices(self.log.identity, utc_now()),
             *((f"positions missing in the log: {self.log.missing_positions}",) if self.log.missing_positions else ()),
         )
@@ -126,6 +130,8 @@ class Core:
                 group.create_task(keep_checkpoint(self.log, self.settings), name="checkpoint")
                 if Part.PROJECTIONS in self.parts:
                     group.create_task(self.worker.run(), name="projections")
+                    if self.sealer is not None:
+                        group.create_task(self.sealer.run(), name="sealer")
                 if Part.ENGINE in self.parts:
                     group.create_task(self.engine.run(), name="engine")
                 group.create_task(keep_pruned(self.log.sessions, self.settings.store), name="retention")
@@ -161,6 +167,7 @@ async def open_core(
         executors = await stack.enter_async_context(open_executors(log, settings, secret, bus, workers))
         worker = create_worker(conninfo, log, feed, checkpoints, projections, settings, failpoint, metrics)
         engine = create_engine(conninfo, log, feed, streams, executors, models, settings, name, failpoint=failpoint)
+        sealer = create_sealer(settings, conninfo, log, identity, feed)
         readiness = Readiness(log, checkpoints)
         await stack.enter_async_context(readiness.open())
         names = list_part_names(parts)
@@ -169,7 +176,7 @@ async def open_core(
             parts=parts, log=log, feed=feed, bus=bus, streams=streams,
             handler=Handler(log, streams, utc_now, load_model_prices(settings)),
             contents=executors.contents, settings=settings, models=models, checkpoints=checkpoints,
-            worker=worker, engine=engine, readiness=readiness, watch=watch, workers=workers,
+            worker=worker, engine=engine, sealer=sealer, readiness=readiness, watch=watch, workers=workers,
         )  # fmt: skip
 
 

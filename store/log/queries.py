@@ -107,6 +107,15 @@ select {COLUMNS}
 """
 """Read a range of positions without the opaque records of outside libraries."""
 
+SEALED_RANGE: Final = f"""
+select {COLUMNS}
+  from events
+ where notification_id > %(after)b::bigint
+ order by notification_id
+ limit %(limit)b::int
+"""
+"""Read the events after a position, of every format."""
+
 RAW_FILTERED_RANGE: Final = f"""
 select {COLUMNS}
   from events

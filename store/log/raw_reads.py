@@ -10,6 +10,7 @@ from store.log.queries import (
     RAW_FILTERED_RANGE,
     RAW_FILTERED_RANGE_BACKWARDS,
     RAW_RANGE,
+    SEALED_RANGE,
     LogFilter,
     range_parameters,
 )
@@ -33,6 +34,13 @@ async def read_head(connection: Connection) -> tuple[int, UUID]:
 async def read_raw_range(cursor: Cursor, *, after: int, through: int, limit: int) -> list[StoredEvent]:
     """Return at most `limit` events of a range of positions, without the records of outside libraries."""
     await cursor.execute(RAW_RANGE, {"after": after, "through": through, "limit": limit}, prepare=True)
+    return [StoredEvent(*row) for row in await cursor.fetchall()]
+
+
+async def read_sealed_range(connection: Connection, *, after: int, limit: int) -> list[StoredEvent]:
+    """Return at most `limit` events after a position, of every format: a seal covers them all."""
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(SEALED_RANGE, {"after": after, "limit": limit}, prepare=True)
     return [StoredEvent(*row) for row in await cursor.fetchall()]
 
 
