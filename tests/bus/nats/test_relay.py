@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from bus.nats.relay import Relaying
 from tests.support.bus.given import (
@@ -198,6 +199,13 @@ async def test_a_process_starts_without_nats_and_says_so_until_it_is_there(
 ) -> None:
     await migrate_components(database)
     nats_server.stop()
+    with capture_logs() as lines:
+        await _start_without_nats(database, nats_server)
+    levels = {line["event"]: line["log_level"] for line in lines if line["event"].startswith("bus.nats_")}
+    assert (levels["bus.nats_away"], levels["bus.nats_back"]) == ("warning", "warning"), "as loud as the loss"
+
+
+async def _start_without_nats(database: str, nats_server: NatsForTests) -> None:
     async with (
         open_process(database, nats_server, relays=True) as relaying,
         open_process(database, nats_server) as other,
@@ -231,9 +239,11 @@ async def test_a_nats_that_hangs_is_noticed_and_what_it_did_not_acknowledge_is_p
 
         await eventually(is_refused, what="the relay says that nothing is acknowledged")
         assert any("the relay cannot publish" in said for said in relaying.bus.list_degraded())
-        nats_server.resume()
-        last = await append_project(relaying.log, 5)
-        await wait_until_published(relaying, last)
+        with capture_logs() as lines:
+            nats_server.resume()
+            last = await append_project(relaying.log, 5)
+            await wait_until_published(relaying, last)
+        assert ("relay.back", "warning") in [(line["event"], line["log_level"]) for line in lines]
         assert await read_stream_ids(nats_server) == await compute_event_ids(relaying, last)
 
 

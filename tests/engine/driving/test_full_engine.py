@@ -108,6 +108,7 @@ async def test_a_log_that_cannot_be_read_for_a_while_does_not_cost_an_engine_wha
                 async with harness.log.sessions.connection():  # the only one
                     harness.fake_model.open.set()
                     await eventually_said(said, "engine.log_not_read")
+                await eventually_said(said, "engine.log_read_again")
                 for run in runs:
                     await harness.wait_until_ended(run)
                 assert engine.live_epochs == epoch

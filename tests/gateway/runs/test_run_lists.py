@@ -17,6 +17,22 @@ async def list_ids(ada: Caller, path: str) -> list[str]:
     return [item["id"] for item in answer.json()["items"]]
 
 
+async def test_a_list_has_the_steps_of_a_run_as_counts_only(ada: Caller) -> None:
+    graph = {
+        **TRANSFORM_CHAIN,
+        "edges": [{"from": "one", "to": "two", "when": "false"}, {"from": "two", "to": "three"}],
+    }
+    whole = await ada.ended_run(graph, {})
+    assert set(whole["steps"]) == {"one", "two", "three"}
+    for path in (f"/v1/workflows/{whole['workflow_id']}/runs", f"/v1/projects/{whole['project_id']}/runs"):
+        [item] = (await ada.get(path)).json()["items"]
+        assert item["step_counts"] == {"completed": 1, "skipped": 2}
+        assert item == {
+            **{name: value for name, value in whole.items() if name != "steps"},
+            "step_counts": item["step_counts"],
+        }
+
+
 async def test_runs_are_listed_by_label_workflow_time_and_parent(ada: Caller) -> None:
     inner = await ada.workflow(TRANSFORM_CHAIN)
     project = inner["project_id"]
