@@ -30,6 +30,8 @@ WORKSPACE: Final = UUID("01900000-0000-7000-8000-00000000de00")
 """The workspace of every demo, so that its results can be inspected afterwards."""
 REVIEWER: Final = "usr_demo"
 LONGEST_SECONDS: Final = 600
+REQUEST_SECONDS_MAX: Final = 90
+"""The first graph with a pattern starts a worker process, which may take a minute on a machine that is busy."""
 PUBLISHED_IN_SECONDS: Final = 1.0
 """Offset from now of the time in the example with a timer."""
 
@@ -71,7 +73,7 @@ async def _run_examples(settings: Settings, story: DemoConsole, names: list[str]
         start_website() as website,
         start_server(allow_outgoing(os.environ, website)) as url,
         asyncio.timeout(LONGEST_SECONDS),
-        httpx2.AsyncClient(base_url=url, headers={"authorization": f"Bearer {_sign_token(settings)}"}) as client,
+        httpx2.AsyncClient(base_url=url, headers=_authorise(settings), timeout=REQUEST_SECONDS_MAX) as client,
     ):
         boot = {"boot": (time.perf_counter() - began) * 1_000}
         for name in names:
@@ -93,8 +95,8 @@ def _prepare_inputs(inputs: Mapping[str, Any], website: str) -> dict[str, Any]:
     return {**replace_webhook_url(inputs, website), **({"publish_at": soon} if "publish_at" in inputs else {})}
 
 
-def _sign_token(settings: Settings) -> str:
-    return sign_development_token(
+def _authorise(settings: Settings) -> dict[str, str]:
+    token = sign_development_token(
         load_signing_secret(settings).reveal().encode(),
         workspace_claim=settings.identity.workspace_claim,
         workspace_id=WORKSPACE,
@@ -102,6 +104,7 @@ def _sign_token(settings: Settings) -> str:
         now=utc_now(),
         lasts=timedelta(hours=1),
     )
+    return {"authorization": f"Bearer {token}"}
 
 
 def has_scripted_step(run: Mapping[str, Any]) -> bool:

@@ -51,7 +51,7 @@ def test_percentiles_of_few_values_are_between_them() -> None:
     two = create_sketch([100_000, 200_000])
     assert two.quantile_us(0.5) == pytest.approx(150_000, rel=RELATIVE_ACCURACY)
     assert two.quantile_us(0.95) == pytest.approx(195_000, rel=RELATIVE_ACCURACY)
-    assert create_sketch([123_457]).quantile_us(0.95) == 123_457
+    assert all(create_sketch([us]).quantile_us(0.95) == us for us in range(100_000, 110_000, 500))
     ten = create_sketch([1_000] * 9 + [1_000_000])
     assert ten.quantile_us(0.95) == pytest.approx(550_450, rel=RELATIVE_ACCURACY)
     assert ten.quantile_us(1.0) == 1_000_000
