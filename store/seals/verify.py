@@ -166,7 +166,7 @@ class Verification:
                 self._find(f"tile {tile.number} of level {tile.level} differs from the hashes below it")
 
     def _explain_changes(self, size: int) -> None:
-        """Report for each event that differs from its sealed hash which of the two was changed, as the signed root shows."""
+        """Report which of event and sealed hash was changed, as the signed root shows, for each event that differs."""
         root = compute_root(size, self._ours.read_node)
         is_as_signed = all(expected == root for expected in self._expected.get(size, ())) and size in self._expected
         for position in self._changed:
