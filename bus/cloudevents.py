@@ -18,6 +18,7 @@ from store.errors import UnreadableEvent
 from store.log.codec import PLAIN_JSON, decode_fact, decode_metadata
 from store.log.epochs import Mark, Witness
 from store.log.identity import LogIdentity
+from store.log.json_encoding import weigh_json
 from store.log.records import Actor, ActorKind, Metadata, Recorded, StoredEvent
 
 MEDIA_TYPE: Final = "application/cloudevents+json"
@@ -217,6 +218,7 @@ def _to_recorded(envelope: Event) -> Recorded:
         fact=decode_fact(position, envelope.type, PLAIN_JSON, None, _restore_state(envelope, bytes(envelope.data))),
         metadata=_decode_metadata(envelope),
         recorded_at=envelope.time,
+        weight=weigh_json(bytes(envelope.data)),
     )
 
 

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
 from operator import attrgetter
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -25,6 +26,9 @@ from store.log.log import Log
 from store.log.records import Page, Recorded
 from store.outage_log import OutageLog
 from store.retrying import Retrying
+from store.settings import MIB
+
+BUFFER_BYTES: Final = 64 * MIB
 
 
 class Feed:
@@ -33,8 +37,13 @@ class Feed:
     Recent facts are in a bounded buffer; a reader that has fallen behind it reads the log.
     """
 
-    def __init__(self, log: Log, settings: FeedSettings) -> None:
-        """Create the feed and subscribe to the commits of this process; it reads nothing until `run`."""
+    def __init__(self, log: Log, settings: FeedSettings, *, buffer_bytes: int = BUFFER_BYTES) -> None:
+        """Create the feed and subscribe to the commits of this process; it reads nothing until `run`.
+
+        The buffer holds events that take about `buffer_bytes` of memory, and the last of any size.
+        """
+        self._buffer_bytes = buffer_bytes
+        self._buffered_bytes = 0
         self._log = log
         log.tell(self._add_committed)
         self._settings = settings
@@ -151,11 +160,10 @@ class Feed:
         if recorded:
             self._log.remember(recorded[-1])
         self._buffer.extend(recorded)
+        self._buffered_bytes += sum([event.weight for event in recorded])
         self._through = through
-        if len(self._buffer) > 2 * self._settings.buffer_events:
-            kept = self._buffer[-self._settings.buffer_events :]
-            self._buffered_after = kept[0].position - 1
-            self._buffer = kept
+        if len(self._buffer) > 2 * self._settings.buffer_events or self._buffered_bytes > self._buffer_bytes:
+            self._shorten_buffer()
         if self._watches:
             self._notify_watches(recorded)
         if self._project_watches:
@@ -163,6 +171,20 @@ class Feed:
         if self._workspace_watches:
             self._notify_workspace_watches(recorded)
         self._wake_readers()
+
+    def _shorten_buffer(self) -> None:
+        """Keep the latest events: at most as many as configured, and half of the bytes, so that it happens rarely."""
+        first = len(self._buffer)
+        kept_bytes = 0
+        for event in reversed(self._buffer[-self._settings.buffer_events :]):
+            if first < len(self._buffer) and kept_bytes + event.weight > self._buffer_bytes // 2:
+                break
+            kept_bytes += event.weight
+            first -= 1
+        kept = self._buffer[first:]
+        self._buffered_after = kept[0].position - 1
+        self._buffer = kept
+        self._buffered_bytes = kept_bytes
 
     def _notify_watches(self, recorded: list[Recorded]) -> None:
         stream_id: UUID | None = None

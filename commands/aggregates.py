@@ -65,8 +65,10 @@ def fold(noun: Noun[S], folded: Folded[S] | None, recorded: Sequence[Recorded], 
     first, last = recorded[0], recorded[-1]
     if folded is None or folded.version == 0:
         before, created_position, created_at = noun.initial, first.position, first.recorded_at
+        weight = 0
     else:
         before, created_position, created_at = folded.state, folded.created_position, folded.created_at
+        weight = folded.weight
     if state is None:
         state = before
         for each in recorded:
@@ -81,4 +83,5 @@ def fold(noun: Noun[S], folded: Folded[S] | None, recorded: Sequence[Recorded], 
         created_at=created_at,
         updated_at=last.recorded_at,
         state=state,
+        weight=weight + sum([each.weight for each in recorded]),
     )

@@ -11,7 +11,7 @@ from opentelemetry import trace
 from commands.aggregates import Noun, new_stream
 from commands.command import Command, Decider
 from commands.registry import find_decider
-from commands.repository import NO_PRICES, Sources, Streams
+from commands.repository import NO_PRICES, Admit, Sources, Streams, admit_any
 from domain.folded import Folded
 from domain.refusal import Refusal, RefusalKind
 from domain.runs.prices import Priced
@@ -69,9 +69,14 @@ class Handler:
         streams: Streams,
         clock: Callable[[], datetime],
         prices: Mapping[str, Priced] = NO_PRICES,
+        admit: Admit = admit_any,
     ) -> None:
-        """Create the handler; `clock` returns the time in UTC, `prices` are those of models today, for runs to pin."""
+        """Create the handler; `clock` returns the time in UTC, `prices` are those of models today, for runs to pin.
+
+        `admit` bounds the runs of a workspace.
+        """
         self._prices = prices
+        self._admit = admit
         self._log = log
         self._streams = streams
         self._clock = clock
@@ -127,7 +132,7 @@ class Handler:
         Facts decided on stale state conflict in the append; a no-op appends nothing, so it, like a refusal, has to be
         confirmed on fresh state.
         """
-        sources = Sources(self._streams, context.workspace_id, fresh=fresh, prices=self._prices)
+        sources = Sources(self._streams, context.workspace_id, fresh=fresh, prices=self._prices, admit=self._admit)
         gathered = await decider.gather(command, sources)
         target = None
         if decider.find_project is None:

@@ -1,6 +1,6 @@
 """Folded streams: loading them through a bounded cache, and the only place that appends to them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar, cast
 from uuid import UUID
 
@@ -14,14 +14,29 @@ from domain.workflow import WorkflowCreated, WorkflowGraphRevised, WorkflowNotFo
 from store.errors import OutcomeUnknown, Unavailable
 from store.log.log import Log
 from store.log.records import Append, CommandId, Guard, Metadata, Recorded, Repeated
-from store.lru import LruCache
+from store.lru import WeighedLruCache
+from store.settings import MIB
 from store.workers.pool import WorkerPool
 
 S = TypeVar("S")
 T = TypeVar("T")
 NO_PRICES: Final[Mapping[str, Priced]] = {}
 
+Admit = Callable[[UUID], Awaitable[None]]
+"""Admits one more run of a workspace, or raises TooManyRuns."""
+
+
+async def admit_any(_workspace_id: UUID) -> None:
+    """Admit every run."""
+
+
 PAGE: Final = 1_000
+BYTES_CACHED: Final = 64 * MIB
+
+
+def weigh_folded(stream: Folded[object]) -> int:
+    """Return the memory that a folded stream takes, estimated in bytes."""
+    return stream.weight
 
 
 class Streams:
@@ -30,12 +45,14 @@ class Streams:
     A cached stream may lag behind the log: the expected version and the guards of an append detect that.
     """
 
-    def __init__(self, log: Log, *, most_cached: int, workers: WorkerPool | None = None) -> None:
+    def __init__(
+        self, log: Log, *, most_cached: int, bytes_cached: int = BYTES_CACHED, workers: WorkerPool | None = None
+    ) -> None:
         """Create an empty cache that evicts the least recently used streams; `workers` evaluate slow decisions."""
         self._log = log
         self.workers = workers
         # By the stream's id as an integer: a UUID hashes and compares through Python.
-        self._cache = LruCache[int, Folded[object]](most_cached)
+        self._cache = WeighedLruCache[int, Folded[object]](most_cached, max_bytes=bytes_cached, weigh=weigh_folded)
 
     async def load(self, noun: Noun[S], stream_id: UUID) -> Folded[S] | None:
         """Return a folded stream, None if it has no facts. Raises Unavailable, UnreadableEvent."""
@@ -197,7 +214,13 @@ class Sources:
     """
 
     def __init__(
-        self, streams: Streams, workspace_id: UUID, *, fresh: bool, prices: Mapping[str, Priced] = NO_PRICES
+        self,
+        streams: Streams,
+        workspace_id: UUID,
+        *,
+        fresh: bool,
+        prices: Mapping[str, Priced] = NO_PRICES,
+        admit: Admit = admit_any,
     ) -> None:
         """Create the loader for one decision; `fresh` reads past the cache, for a second decision after a conflict.
 
@@ -207,6 +230,7 @@ class Sources:
         self._streams = streams
         self._workspace_id = workspace_id
         self._fresh = fresh
+        self._admit = admit
         self._found: dict[int, Folded[object]] = {}  # by the stream's id as an integer, as in the cache
 
     async def load(self, noun: Noun[S], stream_id: UUID) -> Folded[S]:
@@ -225,6 +249,10 @@ class Sources:
         if is_quick or workers is None:
             return work()
         return await workers.run(self._workspace_id, work)
+
+    async def admit_run(self) -> None:
+        """Admit one more run of the workspace; call it last. Raises TooManyRuns, Unavailable."""
+        await self._admit(self._workspace_id)
 
     async def load_active_project(self, project_id: UUID) -> Folded[Project]:
         """Return a project in which something may begin or change. Raises ProjectNotFound, ProjectNotActive."""

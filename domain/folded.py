@@ -13,7 +13,8 @@ class Folded(Struct, Generic[S_co], frozen=True, kw_only=True, gc=False):
     """The state of one stream after `version` facts; version 0 is a stream without facts.
 
     `created_position` and `created_at` are those of the first fact, `position` and `updated_at` those of the last.
-    Positions count from 1 over the whole log. `gc=False`: a state never refers to the record that holds it.
+    Positions count from 1 over the whole log. `weight` is the memory that the state takes at most, estimated in bytes.
+    `gc=False`: a state never refers to the record that holds it.
     """
 
     stream_id: UUID
@@ -25,3 +26,4 @@ class Folded(Struct, Generic[S_co], frozen=True, kw_only=True, gc=False):
     created_at: datetime
     updated_at: datetime
     state: S_co
+    weight: int = 0

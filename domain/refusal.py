@@ -19,6 +19,8 @@ class RefusalKind(StrEnum):
     """The request names a version (If-Match) that is no longer the current one."""
     FORBIDDEN = "forbidden"
     """The caller may read the resource, but not do this."""
+    LIMITED = "limited"
+    """A bound of the workspace is reached; the same request may be accepted later."""
 
 
 class Problem(Struct, frozen=True):

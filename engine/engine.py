@@ -14,7 +14,9 @@ from commands.repository import Streams
 from domain.fact import Fact
 from domain.runs.facts import (
     RUN_ENDS,
+    RunCancelled,
     RunCancelRequested,
+    RunFailed,
     RunRetried,
     RunSignalled,
     RunStarted,
@@ -22,6 +24,7 @@ from domain.runs.facts import (
     StepFailed,
     StepWaiting,
 )
+from engine.children.families import Families
 from engine.cluster.leases import Leases
 from engine.cluster.membership import Membership, join_engines
 from engine.cluster.owner import Owner
@@ -32,11 +35,10 @@ from engine.driving.timers import Timers
 from engine.executors import Executors
 from engine.settings import EngineSettings
 from engine.turns.context import EngineContext
-from engine.turns.graph_cache import GraphCache
+from engine.turns.graph_cache import GRAPH_BYTES, GraphCache
 from engine.turns.step_counts import StepCounts
 from projections.read_models.runs_view import RunsView
 from projections.read_models.timers_view import TimersView
-from store.contents import ContentStore
 from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
 from store.log.log import Log
@@ -72,13 +74,14 @@ class Engine:
         log: Log,
         feed: Feed,
         streams: Streams,
-        contents: ContentStore,
         executors: Executors,
         runs: RunsView,
         timers: TimersView,
         clock: Callable[[], datetime],
         random: Random,
         settings: EngineSettings,
+        families: Families,
+        graph_bytes: int = GRAPH_BYTES,
         failpoint: FailPointHook = noop,
     ) -> None:
         """Create an engine that does nothing until `run`."""
@@ -87,7 +90,6 @@ class Engine:
         self._log = log
         self._feed = feed
         self._streams = streams
-        self._contents = contents
         self._executors = executors
         self._runs = runs
         self._timers = timers
@@ -95,7 +97,8 @@ class Engine:
         self._random = random
         self._settings = settings
         self._failpoint = failpoint
-        self._graphs = GraphCache(log, max_entries=settings.kept_graphs)
+        self._graphs = GraphCache(log, max_entries=settings.kept_graphs, max_bytes=graph_bytes)
+        self._families = families
         self._membership: Membership | None = None
         self._stuck: dict[UUID, str] = {}
         self._active_runs: ActiveRuns | None = None
@@ -150,9 +153,10 @@ class Engine:
         return EngineContext(
             log=self._log,
             streams=self._streams,
-            contents=self._contents,
+            contents=self._executors.contents,
             executors=self._executors,
             graphs=self._graphs,
+            families=self._families,
             owner=Owner(self._name, membership.epoch),
             clock=self._clock,
             random=self._random,
@@ -189,6 +193,7 @@ class Engine:
                     settings,
                     self._random,
                     on_gone=timers.poll_now,
+                    families=self._families,
                 )
                 position = await self._runs.position()
                 group.create_task(timers.run())
@@ -218,11 +223,16 @@ class Engine:
             for event in observed:
                 fact = event.fact
                 if isinstance(fact, RUN_ENDS):
+                    if isinstance(fact, RunFailed | RunCancelled):
+                        active_runs.stop_family(event.stream_id)
                     if fact.parent is not None:
                         active_runs.notify_child_ended(event.stream_id, event.workspace_id, fact.parent)
                 elif isinstance(fact, RunCancelRequested):
+                    active_runs.stop_family(event.stream_id)
                     active_runs.resume_cancelled(event.stream_id, event.workspace_id, event.version)
                 elif isinstance(fact, MOVED_BY_PEOPLE):
+                    if isinstance(fact, RunRetried):
+                        self._families.note_retried(event.stream_id)
                     active_runs.wake(event.stream_id, event.workspace_id, event.version)
                 elif isinstance(fact, MAKES_DUE):
                     timers.observe(event)

@@ -16,6 +16,7 @@ from gateway.operations.context import RequestContext
 from gateway.operations.operation import DeclaredResponse, Method, Operation, ResponseHeader, respond_page
 from gateway.operations.results import Page, Result
 from gateway.operations.versions import VERSION, VersionQuery, parse_version
+from store.contents import CONTENT_BYTES_MAX
 
 
 class AssetVersionNotFound(Refusal):
@@ -79,7 +80,7 @@ async def get_asset_version(request: RequestContext[None, None], deps: Deps) -> 
         found = await deps.assets.version(request.workspace_id, request.target_id, number)
     if found is None:
         raise AssetVersionNotFound
-    contents = await fetch_contents(deps.contents, request.workspace_id, [found.content])
+    contents = await fetch_contents(deps.contents, request.workspace_id, [found.content], bytes_max=CONTENT_BYTES_MAX)
     body = AssetVersionBody(
         asset_id=from_uuid("ast", request.target_id),
         version=found.number,

@@ -47,7 +47,7 @@ from gateway.operations.paging import PageRequest
 from gateway.operations.results import Page, Result
 from gateway.projects import PROJECT_ID, Name
 from projections.read_models.assets_view import AssetFilters
-from store.contents import keep
+from store.contents import CONTENT_BYTES_MAX, keep
 
 ASSET_ID: Final = PathId("assetId", "ast", AssetNotFound)
 
@@ -119,7 +119,9 @@ def show_content(asset_id: UUID, content: Payload, contents: Contents) -> Any:  
 
 
 async def _create_whole_body(deps: Deps, folded: Folded[Asset]) -> AssetBody:
-    contents = await fetch_contents(deps.contents, folded.workspace_id, [folded.state.content])
+    contents = await fetch_contents(
+        deps.contents, folded.workspace_id, [folded.state.content], bytes_max=CONTENT_BYTES_MAX
+    )
     return create_asset_body(folded, contents)
 
 
@@ -229,7 +231,7 @@ async def change_asset(request: RequestContext[None, AssetPatch], deps: Deps) ->
 async def _patch_content(deps: Deps, workspace_id: UUID, asset: Asset, change: Any) -> Payload | UnsetType:  # noqa: ANN401  # JSON
     if change is UNSET:
         return UNSET
-    contents = await fetch_contents(deps.contents, workspace_id, [asset.content])
+    contents = await fetch_contents(deps.contents, workspace_id, [asset.content], bytes_max=CONTENT_BYTES_MAX)
     content = apply_patch(show_payload(asset.content, contents), change)
     check_content(asset.type, content)
     return await keep(deps.contents, workspace_id, content)

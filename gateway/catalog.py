@@ -16,6 +16,7 @@ import gateway.runs.calls
 import gateway.runs.contents
 import gateway.runs.events
 import gateway.runs.operations
+import gateway.runs.outputs
 import gateway.runs.verbs
 import gateway.streams.project_events
 import gateway.streams.tickets
@@ -91,6 +92,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *gateway.runs.calls.OPERATIONS,
     *gateway.runs.contents.OPERATIONS,
     *gateway.streams.tickets.OPERATIONS,
+    *gateway.runs.outputs.OPERATIONS,
     *gateway.tasks.OPERATIONS,
     *gateway.insights.operations.OPERATIONS,
     *gateway.api_keys.OPERATIONS,

@@ -17,6 +17,7 @@ from gateway.access.open_requests import OpenRequests
 from gateway.drain import Drain
 from gateway.flags.flags import FeatureFlags
 from gateway.http.request_counts import RequestCounts
+from gateway.http.unread import Unread
 from gateway.identity.tickets import Tickets
 from gateway.identity.tokens import Identity
 from gateway.settings import HttpSettings, StreamSettings
@@ -69,6 +70,7 @@ class Deps:
     tickets: Tickets
     access: Access
     open_requests: OpenRequests
+    unread: Unread
     flags: FeatureFlags
     drain: Drain
     deltas: DeltaHub

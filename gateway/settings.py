@@ -37,6 +37,18 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """Maximum `limit` of a list."""
     page_bytes_max: Count = 8 * 1024 * 1024
     """Maximum size of the contents in one page of events, in bytes; a page has at least one event."""
+    unread_seconds_max: Seconds = 30
+    """How long a caller may take hardly anything (less than 16 KiB) of a response that waits to be sent; then the
+    connection is closed."""
+    unread_bytes_per_credential_max: Bytes = 64 * 1024 * 1024
+    """Maximum size of the responses to one credential that wait to be sent, per process, in bytes; further large ones
+    are answered with 429."""
+    unread_bytes_per_workspace_max: Bytes = 128 * 1024 * 1024
+    """Maximum size of the responses to one workspace that wait to be sent, per process, in bytes."""
+    streams_per_credential_max: Count = 1_000
+    """Maximum number of open event streams of one credential, per process; further ones are answered with 429."""
+    streams_per_workspace_max: Count = 2_000
+    """Maximum number of open event streams of one workspace, per process."""
     heartbeat_seconds: Seconds = 15
     """Interval between heartbeats on an idle event stream."""
     insights_days_max: Count = 366

@@ -106,6 +106,14 @@ async def keep_encoded(contents: ContentStore, workspace_id: UUID, encoded: byte
     return Payload(ref=reference, bytes=len(encoded), media_type=JSON)
 
 
+async def read_encoded(contents: ContentStore, workspace_id: UUID, payload: Payload) -> bytes:
+    """Return the JSON text of a payload. Raises ContentMissing, Unavailable."""
+    if payload.ref is None:
+        return encode_shallow(payload.value)
+    content, _ = await contents.get(workspace_id, payload.ref)
+    return content
+
+
 async def resolve(contents: ContentStore, workspace_id: UUID, payload: Payload) -> Any:  # noqa: ANN401  # JSON
     """Return the JSON value of a payload. Raises ContentMissing, Unavailable."""
     if payload.ref is None:

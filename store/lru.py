@@ -5,6 +5,7 @@ Not `cachetools.LRUCache`: its `get` took 715 ns against 165 ns here and an evic
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -61,3 +62,49 @@ class LruCache(Generic[K, V]):
     def clear(self) -> None:
         """Remove every entry."""
         self._entries.clear()
+
+
+class WeighedLruCache(LruCache[K, V]):
+    """A cache that is also bounded by the bytes that its values take, as `weigh` estimates them when they are put."""
+
+    def __init__(self, max_entries: int, *, max_bytes: int, weigh: Callable[[V], int]) -> None:
+        """Create an empty cache."""
+        super().__init__(max_entries)
+        self._max_bytes = max_bytes
+        self._weigh = weigh
+        self._weights: dict[K, int] = {}
+        self._oversized: set[K] = set()
+        self.bytes = 0
+
+    def put_unbounded(self, key: K, value: V) -> None:
+        """Set the value of a key without evicting; `trim` after it. A value that was changed in place is put again."""
+        super().put_unbounded(key, value)
+        weight = self._weigh(value)
+        self.bytes += weight - self._weights.get(key, 0)
+        self._weights[key] = weight
+        if weight > self._max_bytes:
+            self._oversized.add(key)
+
+    def trim(self) -> None:
+        """Evict the least recently used entries until the cache is within its bounds.
+
+        A value larger than the bound goes first: it must not displace all others.
+        """
+        for key in self._oversized:
+            self.remove(key)
+        self._oversized.clear()
+        while self._entries and (len(self._entries) > self._max_entries or self.bytes > self._max_bytes):
+            key, _ = self._entries.popitem(last=False)
+            self.bytes -= self._weights.pop(key)
+
+    def remove(self, key: K) -> None:
+        """Remove a key if it is cached."""
+        super().remove(key)
+        self.bytes -= self._weights.pop(key, 0)
+
+    def clear(self) -> None:
+        """Remove every entry."""
+        super().clear()
+        self._weights.clear()
+        self._oversized.clear()
+        self.bytes = 0

@@ -8,6 +8,7 @@ from msgspec import Struct
 from domain.setting_types import Bytes, Count, Milliseconds, Seconds
 
 STATEMENT_TIMEOUT_MS: Final = 10_000
+MIB: Final = 1024 * 1024
 
 
 class StoreSettings(Struct, frozen=True, kw_only=True):
@@ -38,6 +39,55 @@ class StoreSettings(Struct, frozen=True, kw_only=True):
     """How long the database may leave this check unanswered; then requests fail with 503 at once until it answers."""
     aggregate_cache_streams: Count = 10_000
     """Number of folded streams cached in memory (least recently used first out)."""
+
+
+class CacheSettings(Struct, frozen=True, kw_only=True):
+    """Memory of one process's caches."""
+
+    bytes: Bytes = 256 * MIB
+    """Memory of the caches of a process together, estimated in bytes: a quarter each for folded streams, recent events
+    and read models, an eighth each for compiled graphs and references of prompts. Compiled expressions take at most
+    96 MB more, and encoded events what `CALLSHEET_STREAM_EVENTS_CACHED_BYTES` says."""
+
+    @property
+    def stream_bytes(self) -> int:
+        """Memory of folded streams."""
+        return self.bytes // 4
+
+    @property
+    def feed_bytes(self) -> int:
+        """Memory of recent events."""
+        return self.bytes // 4
+
+    @property
+    def graph_bytes(self) -> int:
+        """Memory of compiled graphs."""
+        return self.bytes // 8
+
+    @property
+    def prompt_bytes(self) -> int:
+        """Memory of the references of prompts to their texts."""
+        return self.bytes // 8
+
+    @property
+    def projection_bytes(self) -> int:
+        """Memory of the streams that all projections together cache."""
+        return self.bytes // 4
+
+
+class RunSettings(Struct, frozen=True, kw_only=True):
+    """Bounds on runs: of a workspace, and of the descendants of one run; a step that would exceed one fails."""
+
+    descendants: Count = 10_000
+    """Maximum number of descendants of one run in total."""
+    descendants_under_way: Count = 1_000
+    """Maximum number of descendants of one run under way at once; a step counts with its whole `concurrency`."""
+    depth: Count = 8
+    """Maximum number of levels of descendants."""
+    workspace_under_way: Count = 100_000
+    """Maximum number of runs of one workspace under way, waiting ones included; further starts get 429."""
+    workspace_begun_a_minute: Count = 600_000
+    """Maximum number of runs that one workspace begins a minute, over all processes; further starts get 429."""
 
 
 class WorkSettings(Struct, frozen=True, kw_only=True):

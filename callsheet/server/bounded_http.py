@@ -23,6 +23,8 @@ from gateway.http.trace import join_trace
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 100
+TAKEN_BYTES_MIN: Final = 16 * 1024
+"""What a peer must take of a waiting response within each write timeout: 550 bytes a second."""
 
 
 class BoundedHttp(WriteCoalescingHttp):
@@ -30,6 +32,8 @@ class BoundedHttp(WriteCoalescingHttp):
 
     request_seconds_max: ClassVar[float] = 30
     """How long a request may take to arrive whole, and a new connection to begin with one."""
+    write_seconds_max: ClassVar[float] = 30
+    """How long a peer may take hardly anything of a response that waits to be sent; then the connection is closed."""
     head_bytes_max: ClassVar[int] = HEAD_BYTES_MAX
     headers_max: ClassVar[int] = HEADERS_MAX
 
@@ -39,6 +43,8 @@ class BoundedHttp(WriteCoalescingHttp):
         self._requests = RequestParser(head_bytes_max=self.head_bytes_max, headers_max=self.headers_max)
         self._reads_no_more = False
         self._timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn names the transport so too
         """Start the timer within which the connection must begin a request."""
@@ -46,9 +52,36 @@ class BoundedHttp(WriteCoalescingHttp):
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
+        """Stop the timers."""
         self._stop_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Start the timer within which the peer must take something of what waits to be sent."""
+        super().pause_writing()
+        self._start_write_timer()
+
+    def resume_writing(self) -> None:
+        """Stop that timer: the peer has taken enough."""
+        super().resume_writing()
+        self._stop_write_timer()
+
+    def _start_write_timer(self) -> None:
+        self._unsent = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(self.write_seconds_max, self._on_write_timeout)
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _on_write_timeout(self) -> None:
+        self._write_timer = None
+        if self._unsent - self.transport.get_write_buffer_size() >= TAKEN_BYTES_MIN:
+            self._start_write_timer()
+        else:
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Parse a piece; a request that arrives whole, as nearly all do, starts no timer."""

@@ -46,12 +46,17 @@ def create_uvicorn_config(
     shutdown_seconds_max: float,
     *,
     streams: StreamSettings = StreamSettings(),  # noqa: B008  # frozen
+    unread_seconds_max: float = BoundedHttp.write_seconds_max,
     lifespan: Literal["auto", "off"] = "auto",
 ) -> uvicorn.Config:
     """Return uvicorn's configuration of every server: bounded HTTP and WebSockets, logs by structlog only."""
+
+    class ConfiguredHttp(BoundedHttp):
+        write_seconds_max = unread_seconds_max
+
     return uvicorn.Config(
         app,
-        http=BoundedHttp,
+        http=ConfiguredHttp,
         lifespan=lifespan,
         log_config=None,
         access_log=False,
@@ -201,7 +206,14 @@ async def _serve_gateway(
 ) -> None:
     drain = Drain(core.feed)
     gateway = create_gateway(core, settings, secret, drain)
-    server = Server(create_uvicorn_config(gateway.app, settings.http.shutdown_seconds_max, streams=settings.stream))
+    server = Server(
+        create_uvicorn_config(
+            gateway.app,
+            settings.http.shutdown_seconds_max,
+            streams=settings.stream,
+            unread_seconds_max=settings.http.unread_seconds_max,
+        )
+    )
     async with asyncio.TaskGroup() as group:
         parts = group.create_task(life.run(core), name="core")
         beside = group.create_task(gateway.run(), name="gateway tasks")

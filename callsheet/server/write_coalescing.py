@@ -47,6 +47,10 @@ class WriteCoalescingTransport(asyncio.Transport):
         self._buffered.clear()
         self._transport.abort()
 
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes the peer has not taken yet."""
+        return self._transport.get_write_buffer_size() + sum(len(data) for data in self._buffered)
+
     def is_closing(self) -> bool:
         """Return whether it is closing or closed."""
         return self._transport.is_closing()

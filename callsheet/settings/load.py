@@ -17,7 +17,7 @@ from domain.suggestions import format_names, suggest_name
 from engine.settings import AnthropicModelSettings, EngineSettings, ModelSettings, OutgoingSettings, SecretsSettings
 from gateway.settings import FlagSettings, HttpSettings, IdentitySettings, StreamSettings
 from projections.settings import ProjectionSettings, RebuildSettings
-from store.settings import SealSettings, StoreSettings, WorkSettings
+from store.settings import CacheSettings, RunSettings, SealSettings, StoreSettings, WorkSettings
 
 PREFIX: Final = "CALLSHEET_"
 
@@ -42,6 +42,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     flags: FlagSettings = FlagSettings()
     log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()
+    cache: CacheSettings = CacheSettings()
+    runs: RunSettings = RunSettings()
     work: WorkSettings = WorkSettings()
     seal: SealSettings = SealSettings()
     engine: EngineSettings = EngineSettings()

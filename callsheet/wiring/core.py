@@ -29,6 +29,7 @@ from engine.engine import Engine
 from projections.runtime.checkpoints import Checkpoints
 from projections.runtime.follower import Following
 from projections.runtime.read_pool import ReadModels
+from projections.runtime.run_admission import RunAdmission
 from projections.runtime.worker import Worker
 from store.contents import ContentStore
 from store.errors import Unavailable
@@ -151,33 +152,50 @@ async def open_core(
 ) -> AsyncGenerator[Core]:
     """Create and open the parts; `remembered` is what was known of the log. Raises UnsafeDatabase, Unavailable."""
     log = Log(conninfo, settings.store)
-    feed = Feed(log, settings.feed)
-    timeout_ms = settings.store.statement_timeout_ms
-    models = ReadModels(conninfo, settings.projection, statement_timeout_ms=timeout_ms, monitor=log.monitor)
-    checkpoints = Checkpoints(models)
+    feed = Feed(log, settings.feed, buffer_bytes=settings.cache.feed_bytes)
+    models, checkpoints = create_read_models(conninfo, settings, log)
     async with AsyncExitStack() as stack:
         workers = await stack.enter_async_context(WorkerPool.open(settings.work))
-        streams = Streams(log, most_cached=settings.store.aggregate_cache_streams, workers=workers)
+        streams = create_streams(log, settings, workers)
         await stack.enter_async_context(log.open_readers())
         identity = await reconcile_log(log, settings, name, remembered)
         await stack.enter_async_context(models.open())
-        metrics = create_metrics(log)
+        metrics, names = create_metrics(log), list_part_names(parts)
         relayed = failpoint if Part.PROJECTIONS in parts else None
         bus = create_bus(settings, conninfo, log, identity, feed, name, relayed)
         executors = await stack.enter_async_context(open_executors(log, settings, secret, bus, workers))
         worker = create_worker(conninfo, log, feed, checkpoints, projections, settings, failpoint, metrics)
-        engine = create_engine(conninfo, log, feed, streams, executors, models, settings, name, failpoint=failpoint)
+        admission = RunAdmission(log, models, checkpoints, settings.runs)
+        engine = create_engine(
+            conninfo, log, feed, streams, executors, models, settings, name, admission=admission, failpoint=failpoint
+        )
         sealer = create_sealer(settings, conninfo, log, identity, feed)
         readiness = Readiness(log, checkpoints)
         await stack.enter_async_context(readiness.open())
-        names = list_part_names(parts)
         watch = ProcessMetrics(metrics, log=log, models=models, worker=worker, engine=engine, parts=names)
         yield Core(
             parts=parts, log=log, feed=feed, bus=bus, streams=streams,
-            handler=Handler(log, streams, utc_now, load_model_prices(settings)),
+            handler=Handler(log, streams, utc_now, load_model_prices(settings), admission.admit),
             contents=executors.contents, settings=settings, models=models, checkpoints=checkpoints,
             worker=worker, engine=engine, sealer=sealer, readiness=readiness, watch=watch, workers=workers,
         )  # fmt: skip
+
+
+def create_read_models(conninfo: str, settings: Settings, log: Log) -> tuple[ReadModels, Checkpoints]:
+    """Create the pool of connections that read the read models, and their checkpoints."""
+    timeout_ms = settings.store.statement_timeout_ms
+    models = ReadModels(conninfo, settings.projection, statement_timeout_ms=timeout_ms, monitor=log.monitor)
+    return models, Checkpoints(models)
+
+
+def create_streams(log: Log, settings: Settings, workers: WorkerPool) -> Streams:
+    """Create the cache of folded streams."""
+    return Streams(
+        log,
+        most_cached=settings.store.aggregate_cache_streams,
+        bytes_cached=settings.cache.stream_bytes,
+        workers=workers,
+    )
 
 
 def list_epoch_notices(identity: LogIdentity, now: datetime) -> tuple[str, ...]:
@@ -202,7 +220,7 @@ def create_worker(
     return Worker(
         conninfo,
         feed,
-        create_projections(projections),
+        create_projections(projections, bytes_remembered=settings.cache.projection_bytes),
         checkpoints,
         settings.projection,
         failpoint,

@@ -14,6 +14,7 @@ from callsheet.wiring.models import list_model_providers
 from commands.repository import Streams
 from domain.ids import from_uuid
 from domain.setting_types import SigningSecret
+from engine.children.families import Families
 from engine.engine import Engine
 from engine.executors import Executors
 from engine.providers.choice import build_providers
@@ -28,6 +29,7 @@ from engine.steps.prompt_assets import MediaAssetFiles, PromptAssetTexts
 from projections.read_models.runs_view import RunsView
 from projections.read_models.timers_view import TimersView
 from projections.runtime.read_pool import ReadModels
+from projections.runtime.run_admission import RunAdmission
 from store.contents import PostgresContents
 from store.failpoint import FailPointHook
 from store.log.log import Log
@@ -44,6 +46,7 @@ def create_engine(  # noqa: PLR0913  # what an engine is made of, by name
     settings: Settings,
     name: str,
     *,
+    admission: RunAdmission,
     failpoint: FailPointHook,
 ) -> Engine:
     """Create the engine; `failpoint` is a test hook called at each crash-sensitive point."""
@@ -53,13 +56,14 @@ def create_engine(  # noqa: PLR0913  # what an engine is made of, by name
         log=log,
         feed=feed,
         streams=streams,
-        contents=executors.contents,
         executors=executors,
         runs=RunsView(models),
         timers=TimersView(models),
         clock=utc_now,
         random=Random(),  # noqa: S311  # jitter of retries, nothing secret
         settings=settings.engine,
+        families=Families(log.sessions, streams, settings.runs, admission),
+        graph_bytes=settings.cache.graph_bytes,
         failpoint=failpoint,
     )
 
@@ -79,7 +83,7 @@ async def open_executors(
         yield Executors(
             prompts=Prompts(
                 providers=providers,
-                prompt_assets=PromptAssetTexts(log, contents, most_kept=1_000),
+                prompt_assets=PromptAssetTexts(log, contents, most_kept=1_000, bytes_kept=settings.cache.prompt_bytes),
                 recorder=CallRecorder(
                     contents=contents,
                     digest_key=secret.reveal().encode(),

@@ -17,6 +17,7 @@ from gateway.app import build_app
 from gateway.deps import Deps
 from gateway.drain import Drain
 from gateway.flags.flags import FeatureFlags
+from gateway.http.unread import Unread
 from gateway.identity.api_keys import ApiKeyVerifier
 from gateway.identity.assembly import IdentityParts, assemble_identity
 from gateway.identity.tickets import Tickets
@@ -49,6 +50,7 @@ class GatewayParts:
     credential_uses: CredentialUses
     open_requests: OpenRequests
     flags: FeatureFlags
+    unread: Unread
 
     async def run(self) -> None:
         """Keep the background tasks of the gateway going until cancelled. When one dies all end, with its reason."""
@@ -79,6 +81,7 @@ def create_gateway(core: Core, settings: Settings, secret: SigningSecret, drain:
         credential_uses=uses,
         open_requests=open_requests,
         flags=flags,
+        unread=deps.unread,
     )
 
 
@@ -101,6 +104,7 @@ def create_deps(  # what handlers depend on, by name
         runs=RunsView(models),
         tasks=TasksView(models), insights=InsightsView(models, most_buckets=http.insights_buckets_max),
         history=HistoryView(models),
+        unread=Unread(http),
         identity=identity, credential_uses=uses, open_requests=open_requests, flags=flags, drain=drain,
         tickets=Tickets(StreamTickets(core.log.sessions), identity),
         access=Access(core.log, core.streams, owners_max=settings.identity.owners_cached_max),

@@ -10,7 +10,7 @@ from commands.aggregates import RUN
 from commands.command import Command, InProject
 from commands.repository import Sources
 from commands.runs.retained import find_nodes_with_finished_items, find_nodes_with_output, select_unchanged
-from commands.runs.start import RunSources, StartRun, check_inputs, gather_start
+from commands.runs.start import RunSources, StartRun, check_inputs, gather_pinned
 from domain.graphs.diff import find_conflicts, find_downstream, translate_edges
 from domain.graphs.graph import Graph
 from domain.payload import Payload
@@ -96,7 +96,14 @@ def cancel_run(command: CancelRun, run: Run, _gathered: None, now: datetime) -> 
 
 
 async def gather_retry(command: RetryRun, sources: Sources) -> RetrySources:
-    """Load the steps that are kept, and the graph. Raises ProjectNotActive, CompletedPartChanged."""
+    """Load what a retry keeps, and admit it. Raises ProjectNotActive, CompletedPartChanged, TooManyRuns."""
+    gathered = await _gather_retained(command, sources)
+    await sources.admit_run()
+    return gathered
+
+
+async def _gather_retained(command: RetryRun, sources: Sources) -> RetrySources:
+    """Load the steps that are kept, and the graph."""
     loaded = await sources.load(RUN, command.target_id)
     await sources.load_active_project(loaded.project_id or loaded.stream_id)
     run = loaded.state
@@ -164,6 +171,7 @@ async def gather_fork(command: ForkRun, sources: Sources) -> ForkSources:
     if all(node.id != command.node for node in graph.nodes):
         raise StepNotFound(f"The graph has no step '{command.node[:63]}'.")
     await check_inputs(graph.input_schema, command.raw_inputs, sources)
+    await sources.admit_run()
     return ForkSources(project_id=project.stream_id, source=run, workflow_version=version, kept=kept, pins=pins)
 
 
@@ -206,7 +214,7 @@ def _reuse_step(
 
 async def _gather_newest(command: RetryRun | ForkRun, sources: Sources, run: Run) -> RunSources:
     start = StartRun(target_id=command.target_id, workflow_id=run.workflow_id, inputs=run.inputs, flags=run.pins.flags)
-    return await gather_start(start, sources)
+    return await gather_pinned(start, sources)
 
 
 async def _load_graphs(sources: Sources, run: Run, newest: RunSources) -> tuple[Graph, Graph]:

@@ -51,7 +51,7 @@ class StartRun(Command[Run], frozen=True, kw_only=True):
     """Start a run of a workflow's current version. The engine also starts children, whose `parent` is a step.
 
     `raw_inputs` are judged by the workflow's `input_schema`; without them nothing is.
-    `flags` are the feature flags of the caller that the run pins.
+    `flags` are the feature flags of the caller that the run pins. A child has a `depth` below its `root_run_id`.
     """
 
     workflow_id: UUID
@@ -61,6 +61,8 @@ class StartRun(Command[Run], frozen=True, kw_only=True):
     name: str = ""
     labels: dict[str, str] = {}
     flags: dict[str, object] = {}
+    root_run_id: UUID | None = None
+    depth: int = 0
 
 
 class DecideStep(Command[Run], frozen=True, kw_only=True):
@@ -82,6 +84,13 @@ class RunSources(InProject, frozen=True, kw_only=True):
 
 
 async def gather_start(command: StartRun, sources: Sources) -> RunSources:
+    """Load what a run depends on, and admit it. Raises TooManyRuns."""
+    gathered = await gather_pinned(command, sources)
+    await sources.admit_run()
+    return gathered
+
+
+async def gather_pinned(command: StartRun, sources: Sources) -> RunSources:
     """Load the workflow, its project and all references of its graph, to pin versions and prices."""
     workflow = await sources.load(WORKFLOW, command.workflow_id)
     if workflow.state.status is not WorkflowStatus.ACTIVE:
@@ -109,6 +118,8 @@ def start_run(command: StartRun, run: Run, gathered: RunSources, now: datetime) 
             parent=command.parent,
             name=command.name,
             labels=command.labels,
+            root_run_id=command.root_run_id,
+            depth=command.depth,
             started_at=now,
         ),
     )

@@ -14,7 +14,6 @@ What else deviates from the specification is in docs/workflows.md.
 
 import re
 from collections.abc import Iterator, Mapping, Sized
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, cast
 
@@ -22,6 +21,7 @@ import cel
 
 from domain.expressions.budget import CHARACTERS_PER_WORK, ITEMS_PER_WORK, Budget, TooMuchWork, measure_work
 from domain.expressions.common import ExpressionFault, hint_at_template, shorten, translate_errors
+from domain.expressions.compiled_sources import CompiledSources
 from domain.json_bounds import child_values, find_integer_beyond, is_within_bounds
 from domain.suggestions import suggest_name
 
@@ -204,8 +204,7 @@ class Condition:
         return value
 
 
-@lru_cache(maxsize=2048)
-def compile_condition(source: str) -> Condition:
+def _compile_condition(source: str) -> Condition:
     """Compile CEL over `inputs` and `steps`. Raises ExpressionFault with the reason when it cannot be used."""
     if len(source.encode(errors="replace")) > LONGEST_CONDITION:
         raise ExpressionFault(f"CEL: a condition has at most {LONGEST_CONDITION} bytes")
@@ -220,6 +219,19 @@ def compile_condition(source: str) -> Condition:
         program = _parse(_exchange_size(source))
     paths = _drop_covered_paths({path for _, path in _paths(tokens)})
     return Condition(source, program, paths, shape, _estimate_patterns(source, tokens))
+
+
+def _weigh(source: str) -> int:
+    """Return the memory of a compiled condition, estimated."""
+    return 4_096 + 256 * len(source)
+
+
+_compiled: Final = CompiledSources(_compile_condition, weigh=_weigh)
+
+
+def compile_condition(source: str) -> Condition:
+    """Return compiled CEL over `inputs` and `steps`. Raises ExpressionFault with the reason when it cannot be used."""
+    return _compiled(source)
 
 
 def _exchange_size(source: str) -> str:

@@ -40,6 +40,8 @@ class CompiledGraph:
     """Every node, each after all the nodes before it."""
     input_schema: JsonSchema | None
     """The schema of the inputs of a run, None if anything is accepted."""
+    weight: int = 0
+    """The memory that it takes, estimated in bytes."""
 
 
 def compile_graph(graph: Graph) -> CompiledGraph:

@@ -48,6 +48,8 @@ class ErrorClass(StrEnum):
     DEADLINE = "deadline"
     CHILD_FAILED = "child_failed"
     """A run started by a map or workflow node failed."""
+    TOO_MANY_RUNS = "too_many_runs"
+    """The child runs of the step would exceed a bound of their family or of the workspace."""
     OWNER_LOST = "owner_lost"
     """The engine that had claimed the attempt is gone; the outcome of its work is unknown."""
     INTERNAL = "internal"

@@ -110,7 +110,10 @@ class ForkedFrom(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class RunStarted(Fact, frozen=True, kw_only=True, tag="run.started"):
-    """A run of one version of a workflow was started; it is queued until an engine claims it."""
+    """A run of one version of a workflow was started; it is queued until an engine claims it.
+
+    A descendant of another run says at which `depth` it is below the `root_run_id` that a caller started.
+    """
 
     workflow_id: UUID
     workflow_version: int
@@ -120,6 +123,8 @@ class RunStarted(Fact, frozen=True, kw_only=True, tag="run.started"):
     forked_from: ForkedFrom | None = None
     name: str = ""
     labels: dict[str, str] = {}
+    root_run_id: UUID | None = None
+    depth: int = 0
     started_at: datetime
 
 

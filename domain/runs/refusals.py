@@ -107,6 +107,13 @@ class WorkflowsTooMany(Refusal):
     kind = RefusalKind.UNACCEPTABLE
 
 
+class TooManyRuns(Refusal):
+    """The workspace has as many runs as it may have. Wait until some have ended."""
+
+    code = "too_many_runs"
+    kind = RefusalKind.LIMITED
+
+
 class SignalNotAwaited(Refusal):
     """No step of the run waits for a signal of this name, now or later."""
 

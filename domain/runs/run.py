@@ -32,6 +32,7 @@ from domain.runs.facts import (
     StepWaiting,
     Usage,
     UsageTotals,
+    WaitFor,
     add_totals,
 )
 from domain.runs.steps import (
@@ -94,6 +95,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     begun anew, by their nodes, until these wait again. `children_took` is of all children that ever settled.
     `failing_node` is the first step that has failed with nothing to go on with, until the run has ended by it.
     `signals` came before a step waited for them, by name. `earlier_attempts` are the newest ones that were retried.
+    `depth` is that below the `root_run_id` of a descendant.
     """
 
     status: RunStatus = RunStatus.ABSENT
@@ -114,6 +116,8 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     ended_at: datetime | None = None
     attempt: int = 1
     parent: Parent | None = None
+    root_run_id: UUID | None = None
+    depth: int = 0
     forked_from: ForkedFrom | None = None
     name: str = ""
     labels: dict[str, str] = {}
@@ -133,6 +137,13 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     def waits_for_children(self) -> bool:
         """Return whether a step waits for child runs."""
         return self.waiting > 0 and any(step.waits_for_children for step in self.steps.values())
+
+    @property
+    def has_family(self) -> bool:
+        """Return whether the run was started by a caller and has waited for child runs."""
+        return self.parent is None and any(
+            step.waiting is not None and step.waiting.waiting_for is WaitFor.CHILD for step in self.steps.values()
+        )
 
 
 def evolve(run: Run, fact: RunFact) -> Run:
@@ -210,6 +221,8 @@ def _create_started(fact: RunStarted) -> Run:
         pins=fact.pins,
         started_at=fact.started_at,
         parent=fact.parent,
+        root_run_id=fact.root_run_id,
+        depth=fact.depth,
         forked_from=fact.forked_from,
         name=fact.name,
         labels=fact.labels,

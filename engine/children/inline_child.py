@@ -4,6 +4,8 @@ Nothing is in the log before that. If such a child kills its engine, the next en
 the child (see `StepChildren`), which is then driven like any run, claiming each step before it executes it.
 """
 
+from uuid import UUID
+
 from commands.runs.turn import Turn
 from domain.folded import Folded
 from domain.graphs.compiled import CompiledGraph
@@ -17,14 +19,14 @@ from engine.turns.schedule import find_due_at_start
 from engine.turns.turn_builder import TurnBuilder
 
 
-async def load_inline_graph(context: EngineContext, run: Run) -> CompiledGraph | None:
-    """Return the graph of a run whose steps are all inline and independent of each other, else None.
+async def load_inline_graph(context: EngineContext, workflow_id: UUID, version: int) -> CompiledGraph | None:
+    """Return the graph of a workflow whose steps are all inline and independent of each other, else None.
 
     Raises GraphMissing, Unavailable.
     """
-    graph = context.graphs.get(run.workflow_id, run.workflow_version)
+    graph = context.graphs.get(workflow_id, version)
     if graph is None:
-        graph = await context.graphs.load(run.workflow_id, run.workflow_version)
+        graph = await context.graphs.load(workflow_id, version)
     if graph.edges or not all(is_inline(node) for node in graph.nodes.values()):
         return None
     return graph

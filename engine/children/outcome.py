@@ -1,6 +1,6 @@
 """Outcome of a step's children: the step's output, or its failure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from domain.expressions.cel import compile_condition
@@ -52,10 +52,14 @@ def select_counted_items(known: Mapping[int, ItemResult], *, is_late: bool) -> M
     return {item: result for item, result in known.items() if result.outcome is not ItemOutcome.CANCELLED}
 
 
-def has_failed(node: Node, known: Mapping[int, ItemResult]) -> bool:
-    """Return whether a step has failed by the results of its children that are known, whatever the others come to."""
-    failures = sum(result.outcome is not ItemOutcome.COMPLETED for result in known.values())
-    return failures > (_get_failed_items_max(node.config) if isinstance(node, MapNode) else 0)
+def count_failed(results: Iterable[ItemResult]) -> int:
+    """Return how many children have failed or were cancelled."""
+    return sum(result.outcome is not ItemOutcome.COMPLETED for result in results)
+
+
+def has_failed(node: Node, failed: int) -> bool:
+    """Return whether a step has failed because so many of its children have, whatever the others come to."""
+    return failed > (_get_failed_items_max(node.config) if isinstance(node, MapNode) else 0)
 
 
 async def compute_step_outcome(

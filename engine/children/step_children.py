@@ -7,6 +7,7 @@ conflict.
 
 import asyncio
 import hashlib
+import itertools
 import math
 from contextlib import suppress
 from datetime import datetime
@@ -18,22 +19,31 @@ import structlog
 from msgspec.structs import replace
 
 from commands.aggregates import RUN, new_stream
-from commands.runs.lifecycle import CancelRun, cancel_run
 from commands.runs.start import RunSources, StartRun, start_run
 from commands.runs.turn import Turn, append_turn
 from domain.folded import Folded
+from domain.graphs.compiled import CompiledGraph
 from domain.graphs.graph import ErrorClass, Node, RepeatNode
 from domain.runs.facts import ItemOutcome, ItemResult, Parent, StepWaiting
+from domain.runs.refusals import TooManyRuns
 from domain.runs.run import Run
 from domain.runs.steps import Step
+from engine.children.cancelling import request_cancel
 from engine.children.child_inputs import find_input_error
+from engine.children.families import find_place
 from engine.children.inline_child import load_inline_graph, run_to_end
-from engine.children.outcome import build_item_result, compute_step_outcome, has_failed, select_counted_items
+from engine.children.outcome import (
+    build_item_result,
+    compute_step_outcome,
+    count_failed,
+    has_failed,
+    select_counted_items,
+)
 from engine.executors import BUG
 from engine.steps.child import get_child_concurrency, get_child_workflow_id
 from engine.steps.contract import ItemsSettled, build_failure
 from engine.turns.context import EngineContext
-from store.contents import keep, resolve
+from store.contents import keep, read_encoded, resolve
 from store.errors import Conflict, ContentTooLarge, TooDeep, Unavailable, UnstorableText
 from store.log.records import Metadata
 from store.retrying import Retrying
@@ -43,9 +53,10 @@ BATCH_BYTES: Final = 128 * 1024
 """Limit of one fact about settled items, which its last item may exceed: half of what the log accepts."""
 
 SHORTEST_REST_SECONDS: Final = 0.001
+CANCELS_AT_ONCE: Final = 8
+"""How many children of a step are asked to cancel at a time: 1,000 one after the other took seconds."""
 
 OUT_OF_TIME: Final = "the child runs of the step had not all ended at its timeout"
-PARENT_ENDED: Final = "the parent step does not wait for this run any more"
 
 
 def create_child_id(parent: UUID, run_attempt: int, waiting: StepWaiting, item: int) -> UUID:
@@ -74,7 +85,7 @@ class StepChildren:
         self._parent = held
         self._node = node
         self._waiting = waiting
-        self._inputs: list[Any] = []
+        self._inputs: list[msgspec.Raw] = []
         self._to_restart: list[int] = []
         self._next = 0
         # An engine that is gone may have been killed by one of these, which leaves no trace: children start in order.
@@ -82,9 +93,14 @@ class StepChildren:
         self._suspects = 0 if claimed_here else get_child_concurrency(node)
         self._under_way: set[int] = set()
         self._ready: list[ItemResult] = []
+        self._failed_before = 0
         self._ended: set[int] = set()
         self._wake = asyncio.Event()
         self._starting: asyncio.Future[list[BaseException | None]] | None = None
+        self._place = find_place(held, waiting)
+        self._reserving = asyncio.Lock()
+        self._reserved = (0, 0)
+        self._is_root_known = self._place.root_id == held.stream_id
 
     @property
     def _has_rounds(self) -> bool:
@@ -93,12 +109,12 @@ class StepChildren:
 
     async def _build_inputs(self, item: int, step: Step) -> Any:  # noqa: ANN401  # JSON of any shape
         if not self._has_rounds:
-            return self._inputs[item]
+            return msgspec.json.decode(self._inputs[item])
         last = step.items.get(item - 1)
         outputs = (
             None if last is None else await resolve(self._context.contents, self._parent.workspace_id, last.output)
         )
-        return {**self._inputs[0], "round": item, "last": outputs}
+        return {**msgspec.json.decode(self._inputs[0]), "round": item, "last": outputs}
 
     @property
     def attempt(self) -> int:
@@ -129,25 +145,38 @@ class StepChildren:
             return await Retrying(Unavailable).call(lambda: self._tend(step, metadata))
         except (ContentTooLarge, TooDeep, UnstorableText) as fault:
             return ItemsSettled((), build_failure(ErrorClass.INVALID_OUTPUT, str(fault)))
+        except TooManyRuns as refusal:
+            await Retrying(Unavailable).call(lambda: self.cancel(step, metadata))
+            return ItemsSettled((), replace(build_failure(ErrorClass.TOO_MANY_RUNS, refusal.detail), is_final=True))
         except Exception:  # noqa: BLE001  # a bug of ours must not end the other runs: it is logged and recorded
             structlog.get_logger("engine").exception("step.bug", run=str(self._parent.stream_id), node=self._node.id)
             return ItemsSettled((), build_failure(ErrorClass.INTERNAL, BUG))
 
     async def _tend(self, step: Step, metadata: Metadata) -> ItemsSettled | None:
         if not self._inputs:
-            self._inputs = await resolve(self._context.contents, self._parent.workspace_id, self._waiting.items)
+            encoded = await read_encoded(self._context.contents, self._parent.workspace_id, self._waiting.items)
+            self._inputs = msgspec.json.decode(encoded, type=list[msgspec.Raw])  # each is decoded when it is needed
+        if not self._is_root_known:
+            await self._context.families.check_root(self._place.root_id)
+            self._is_root_known = True
+        self._failed_before = count_failed(step.items.values())  # once: maps have up to 10,000 items
         while len(step.items) < self._waiting.children:
             await self._gather_ended()
-            if self._is_late() or self._has_failed(step) or (self._has_rounds and self._ready):
+            if self._is_late() or self._has_failed() or (self._has_rounds and self._ready):
                 break
             await self._start_next(step, metadata)
-            while self._may_start_more() and not self._has_failed(step):
+            while self._may_start_more() and not self._has_failed():
                 await self._start_next(step, metadata)
             if self._ready:
                 break
             if not self._ended and not await self._wait_for_end() and not self._is_late():
                 return None
         return await self._settle(step, metadata)
+
+    @property
+    def _is_family_stopped(self) -> bool:
+        """Return whether the run that a caller started is stopped: then no descendant of it begins any more."""
+        return self._context.families.is_stopped(self._place.root_id)
 
     async def _wait_for_end(self) -> bool:
         """Wait until a child ends; return False when none does for a while or before the step's deadline."""
@@ -162,13 +191,13 @@ class StepChildren:
     def _is_late(self) -> bool:
         return is_past_deadline(self._waiting, self._context.clock())
 
-    def _has_failed(self, step: Step) -> bool:
+    def _has_failed(self) -> bool:
         """Return whether the step has failed by what is known: then no other child starts."""
-        return has_failed(self._node, {**step.items, **{result.item: result for result in self._ready}})
+        return has_failed(self._node, self._failed_before + count_failed(self._ready))
 
     def _may_start_more(self) -> bool:
         """Return whether to start more before recording what has ended: all started so far have ended inline."""
-        if self._has_rounds:
+        if self._has_rounds or self._is_family_stopped:
             return False
         has_more = bool(self._to_restart) or self._next < self._waiting.children
         return has_more and 0 < len(self._ready) < BATCH_ITEMS and not self._under_way
@@ -185,6 +214,7 @@ class StepChildren:
             await self.cancel(replace(step, items=known), metadata)
         if outcome is not None:
             self._inputs = []  # up to 16 MB, for as long as the run is driven
+            await self._release()
         del self._ready[: len(batch)]
         return ItemsSettled(tuple(batch), outcome)
 
@@ -219,13 +249,23 @@ class StepChildren:
             self._ready.append(result)
 
     async def _start_next(self, step: Step, metadata: Metadata) -> None:
-        """Start children up to the concurrency limit; those whose start failed are next again."""
+        """Start children up to the concurrency limit; those whose start failed are next again. Raises TooManyRuns."""
+        if self._is_family_stopped:
+            return
         free = get_child_concurrency(self._node) - len(self._under_way)
         items, self._to_restart = self._to_restart[:free], self._to_restart[free:]
         while len(items) < free and self._next < self._waiting.children:
             if self._next not in step.items:
                 items.append(self._next)
             self._next += 1
+        if not items:
+            return
+        try:
+            is_inline = not self._suspects and await self._find_inline_graph() is not None
+            await self._reserve(step, items[-1], is_under_way=not is_inline)
+        except Unavailable:
+            self._to_restart = [*items, *self._to_restart]
+            raise
         self._under_way.update(items)
         # Shielded: an append under way takes effect, and `cancel` must find the child.
         self._starting = asyncio.gather(*(self._start(item, step, metadata) for item in items), return_exceptions=True)
@@ -235,6 +275,37 @@ class StepChildren:
         self._to_restart = [*faults, *self._to_restart]
         for fault in faults.values():
             raise fault
+
+    async def _find_inline_graph(self) -> CompiledGraph | None:
+        workflow_id = get_child_workflow_id(self._node)
+        version = self._parent.state.pins.workflows[workflow_id]
+        return await load_inline_graph(self._context, workflow_id, version)
+
+    async def _reserve(self, step: Step, item: int, *, is_under_way: bool) -> None:
+        """Reserve the children up to an item in the family: of a map all at once, so that none is begun in vain.
+
+        Children that start and end in one append are never under way. Raises TooManyRuns.
+        """
+        through = item + 1 if self._has_rounds else self._waiting.children
+        begun = through - (0 if self._has_rounds else len(step.items))
+        slots = min(get_child_concurrency(self._node), self._waiting.children) if is_under_way else 0
+        async with self._reserving:
+            known_begun, known_slots = self._reserved
+            if begun <= known_begun and slots <= known_slots:
+                return
+            reserved = (max(begun, known_begun), max(slots, known_slots))
+            await self._context.families.admit(
+                self._parent.workspace_id, begun=reserved[0] - known_begun, under_way=reserved[1] - known_slots
+            )
+            await self._context.families.reserve(
+                self._place, depth=self._parent.state.depth + 1, begun=reserved[0], under_way=reserved[1]
+            )
+            self._reserved = reserved
+
+    async def _release(self) -> None:
+        if self._reserved[1]:
+            await self._context.families.release(self._place)
+            self._reserved = (self._reserved[0], 0)
 
     async def _start(self, item: int, step: Step, metadata: Metadata) -> None:
         """Start a child. One that exists already may have ended unnoticed."""
@@ -246,9 +317,11 @@ class StepChildren:
             return
         turn = await self._build_start(item, inputs, child, now)
         is_suspect = self._suspects > 0
-        graph = None if is_suspect else await load_inline_graph(context, turn.run)
+        graph = None if is_suspect else await self._find_inline_graph()
         if graph is not None:
             turn = run_to_end(context, child, turn, graph, inputs, metadata.traceparent) or turn
+        if not turn.run.has_ended:
+            await self._reserve(step, item, is_under_way=True)
         try:
             await append_turn(context.streams, child, turn, metadata)
         except Conflict:
@@ -285,6 +358,8 @@ class StepChildren:
             workflow_id=workflow_id,
             inputs=await keep(self._context.contents, parent.workspace_id, inputs),
             parent=Parent(run_id=parent.stream_id, node=self._node.id, item=item),
+            root_run_id=self._place.root_id,
+            depth=parent.state.depth + 1,
         )
         sources = RunSources(
             project_id=parent.project_id or parent.stream_id,
@@ -299,27 +374,13 @@ class StepChildren:
         """Request the cancellation of every child under way. Children start in order: behind the last are none."""
         if self._starting is not None:
             await self._starting
+        await self._context.families.release(self._place)
+        self._reserved = (self._reserved[0], 0)
         missing = 0
-        for item in range(self._waiting.children):
-            if item in step.items:
-                continue
-            exists = await request_cancel(self._context, self.get_id(item), metadata)
-            missing = 0 if exists else missing + 1
+        items = (item for item in range(self._waiting.children) if item not in step.items)
+        while page := list(itertools.islice(items, CANCELS_AT_ONCE)):
+            requests = (request_cancel(self._context, self.get_id(item), metadata) for item in page)
+            for exists in await asyncio.gather(*requests):
+                missing = 0 if exists else missing + 1
             if missing > get_child_concurrency(self._node):
                 return
-
-
-async def request_cancel(context: EngineContext, run_id: UUID, metadata: Metadata) -> bool:
-    """Request the cancellation of a child run unless it has ended; return whether it exists. Raises Unavailable."""
-    command = CancelRun(target_id=run_id, user_id=metadata.actor.id, reason=PARENT_ENDED)
-    while True:
-        child = await context.streams.reload(RUN, run_id)
-        if child is None:
-            return False
-        if child.state.has_ended:
-            return True
-        turn = Turn(child.state, context.clock())
-        turn.add(cancel_run(command, child.state, None, turn.now))
-        with suppress(Conflict):
-            await append_turn(context.streams, child, turn, metadata)
-            return True

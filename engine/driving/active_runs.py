@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from uuid import UUID
 
 import structlog
@@ -49,6 +51,7 @@ class ActiveRuns:
         # How many runs are read from the log at a time, in all and of one workspace.
         self._reading = CallLimiter(calls=16, calls_per_workspace=12, waiting_per_workspace=sys.maxsize)
         self._cancelled = AdmissionQueue(cancelled_slots)
+        self._descendants: dict[UUID, set[UUID]] = {}  # the active ones of each root
         self.stuck: dict[UUID, str] = {}
 
     @property
@@ -115,6 +118,14 @@ class ActiveRuns:
                 await Retrying(Unavailable).call(lambda: count_late_child(self._context, child_id, parent))
         except Exception:  # noqa: BLE001  # a bug here must not end the runs: their costs are short of a child's
             structlog.get_logger("engine").exception("run.late_child_not_counted", run=str(parent.run_id))
+
+    def stop_family(self, root_id: UUID) -> None:
+        """Stop the descendants of a run that is cancelled or has ended: none begins, and the active ones end."""
+        self._context.families.note_stopped(root_id)
+        for run_id in self._descendants.get(root_id, ()):
+            driver = self._drivers.get(run_id)
+            if isinstance(driver, Driver):
+                driver.notify_due()
 
     def wake_due(self, run_id: UUID, workspace_id: UUID) -> bool:
         """Wake a run in which a step may be due; return False when its workspace has no room for it now."""
@@ -193,11 +204,26 @@ class ActiveRuns:
             return moved_to != 0
         if isinstance(moved_to, int):
             driver.notify_version(moved_to)
-        await driver.drive()
+        with self._note_descendant(driver.run.root_run_id, run_id):
+            await driver.drive()
         for child_id, parent in driver.list_unrecorded_children():
             self._group.create_task(self._count_late(child_id, due.workspace_id, parent))
         self._drivers[run_id] = 0
         return driver.was_moved
+
+    @contextmanager
+    def _note_descendant(self, root_id: UUID | None, run_id: UUID) -> Generator[None]:
+        """Count a run among the active descendants of its root within the block."""
+        if root_id is None:
+            yield
+            return
+        self._descendants.setdefault(root_id, set()).add(run_id)
+        try:
+            yield
+        finally:
+            self._descendants[root_id].discard(run_id)
+            if not self._descendants[root_id]:
+                del self._descendants[root_id]
 
     def _drop(self, run_id: UUID, fault: Exception) -> None:
         """Abandon a run, and show it in health and metrics."""
@@ -215,6 +241,8 @@ class ActiveRuns:
             held = await self._context.streams.reload(RUN, due.run_id)
             if held is None or held.state.has_ended:
                 return None
+            if held.state.root_run_id is not None:
+                await self._context.families.check_root(held.state.root_run_id)
             facts = await self._context.log.read_stream(due.run_id, limit=1)
             return await self._create_driver_for(held, facts[0].metadata)
 

@@ -1,6 +1,7 @@
 """Driving one run: turn after turn, until it has ended or waits for something outside the engine."""
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -8,6 +9,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from commands.aggregates import RUN
+from commands.runs.lifecycle import CancelRun, cancel_run
 from commands.runs.steps import RefuseResult
 from commands.runs.turn import Turn, append_turn
 from domain.expressions.common import ExpressionFault
@@ -16,6 +18,7 @@ from domain.graphs.compiled import CompiledGraph
 from domain.runs.facts import Parent, Usage
 from domain.runs.run import Run, RunStatus
 from domain.runs.steps import StepStatus
+from engine.children.cancelling import PARENT_ENDED
 from engine.children.run_children import RunChildren
 from engine.executors import is_inline
 from engine.failpoints import FailPoint
@@ -151,6 +154,9 @@ class Driver:
             await self._stop_steps(builder.turn)
         self._held = await append_turn(self._context.streams, self._held, builder.turn, self._create_metadata())
         self._context.step_counts.add(self._graph, builder.turn.facts)
+        if self._held.state.has_ended and self._held.state.has_family:
+            with suppress(Unavailable):  # `Families.prune` finds what is left
+                await self._context.families.remove(self._held.stream_id)
 
     async def _stop_steps(self, turn: Turn) -> None:
         """Stop steps and children before the run's end is recorded: afterwards nobody would look for them."""
@@ -202,8 +208,13 @@ class Driver:
         return [*await resolve_recorded_results(context.contents, held), *overdue, *lost]
 
     def _create_builder(self) -> TurnBuilder:
+        turn = Turn(self._held.state, self._context.clock())
+        if self._context.families.is_stopped(turn.run.root_run_id) and not turn.run.has_ended:
+            # At once, whichever of the runs between the root and this one are driven elsewhere or not at all.
+            command = CancelRun(target_id=self._held.stream_id, user_id=self._actor.id, reason=PARENT_ENDED)
+            turn.add(cancel_run(command, turn.run, None, turn.now))
         return TurnBuilder(
-            turn=Turn(self._held.state, self._context.clock()),
+            turn=turn,
             graph=self._graph,
             data=self._data,
             owner=self._context.owner,

@@ -9,6 +9,7 @@ from random import Random
 from typing import Final
 from uuid import UUID
 
+from engine.children.families import Families
 from engine.cluster.leases import Leases
 from engine.cluster.membership import Membership
 from engine.driving.active_runs import ActiveRuns
@@ -36,6 +37,7 @@ class Takeover:
         random: Random,
         *,
         on_gone: Callable[[], None],
+        families: Families,
     ) -> None:
         """Work for one membership; `on_gone` is called at the start and whenever an engine has gone."""
         self._membership = membership
@@ -45,6 +47,7 @@ class Takeover:
         self._settings = settings
         self._random = random
         self._on_gone = on_gone
+        self._families = families
         self._gone = asyncio.Event()
         self._now = asyncio.get_running_loop().time
         self._read_parents_at = math.inf
@@ -84,6 +87,7 @@ class Takeover:
         await self._take_pages(partial(self._runs.list_unleased_under_way, grace_seconds=grace_seconds))
         if has_gone:
             self._on_gone()
+            await self._families.prune()
         if has_gone or self._read_parents_at <= self._now():
             all_taken = await self._take_pages(self._runs.list_unleased_parents)
             self._read_parents_at = math.inf if all_taken else self._now() + SKIPPED_RETRY_SECONDS

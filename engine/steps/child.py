@@ -7,23 +7,28 @@ from functools import partial
 from typing import Any, Final, cast
 from uuid import UUID
 
+import msgspec
+from msgspec import Struct
+
 from domain.asset import AssetContentRevised, AssetCreated, get_new_content
-from domain.expressions.budget import Budget
+from domain.expressions.budget import CHARACTERS_PER_WORK, Budget
 from domain.expressions.common import ExpressionFault
 from domain.expressions.jmespath_queries import apply_query, compile_query
 from domain.graphs.configs import MapConfig, WorkflowConfig
 from domain.graphs.graph import ErrorClass, MapNode, Node, RepeatNode, WorkflowNode
 from domain.ids import to_uuid
-from domain.payload import Payload
+from domain.payload import INLINE_BYTES, Payload
 from domain.runs.facts import StepWaiting, WaitFor
 from engine.steps.attempts import compute_total_deadline
 from engine.steps.contract import Failed, StepCall, Succeeded, Waiting, build_failure
 from engine.steps.evaluator import Evaluator
 from engine.steps.run_data import resolve_pass_through
-from store.contents import ContentStore, keep, resolve
+from store.contents import ContentStore, encode_content, keep, keep_encoded, read_encoded
 from store.log.log import Log
 
 PAGE = 1_000
+WORK_PER_ITEM: Final = 16
+"""Work of building, measuring and encoding the inputs of one run of a map: on the event loop up to 250 items."""
 JSON_NAMES: Final[dict[type, str]] = {type(None): "null", bool: "true or false", str: "a string", dict: "an object"}
 
 
@@ -54,25 +59,27 @@ class ChildSteps:
             config = node.config
             inputs = [await self.slow.evaluate(call.workspace_id, _prepare_workflow_inputs(call, config))]
         else:
-            items = await self._items(call, node.config)
-            if not isinstance(items, list):
-                return build_failure(ErrorClass.EXPRESSION, _describe_wrong_items(node.config, items))
-            found = cast("list[Any]", items)
-            if len(found) > node.config.most_items:
-                message = f"The map has too many items: {len(found)}. Limit: {node.config.most_items} (most_items)"
-                return build_failure(ErrorClass.BAD_REQUEST, message)
-            inputs = await self.slow.evaluate(
-                call.workspace_id, partial(_build_item_inputs, call.data.to_expression_data(), node.config, found)
-            )
-        if not inputs:
-            return Succeeded([], await keep(self.contents, call.workspace_id, []))
+            return await self._start_map(call, node.config, now)
         return _wait(call, await keep(self.contents, call.workspace_id, inputs), len(inputs), now)
 
-    async def _items(self, call: StepCall, config: MapConfig) -> object:
-        if config.dataset_id is None:
-            seen = call.data.to_expression_data()
-            return await self.slow.evaluate(call.workspace_id, partial(apply_query, config.items or "", seen))
-        asset_id = to_uuid("ast", config.dataset_id)
+    async def _start_map(self, call: StepCall, config: MapConfig, now: datetime) -> Waiting | Succeeded | Failed:
+        """Return the wait for the runs of a map. The inputs of many items are built and encoded in a worker."""
+        dataset = None if config.dataset_id is None else await self._read_dataset(call, config.dataset_id)
+        prepare = partial(prepare_items, call.data.to_expression_data(), config, dataset)
+        prepared = await self.slow.evaluate(call.workspace_id, prepare)
+        if isinstance(prepared, UnusableItems):
+            return build_failure(prepared.error_class, prepared.message)
+        if not prepared.count:
+            return Succeeded([], await keep(self.contents, call.workspace_id, []))
+        if len(prepared.encoded) <= INLINE_BYTES:
+            payload = Payload(value=msgspec.json.decode(prepared.encoded))
+        else:
+            payload = await keep_encoded(self.contents, call.workspace_id, prepared.encoded)
+        return _wait(call, payload, prepared.count, now)
+
+    async def _read_dataset(self, call: StepCall, dataset_id: str) -> bytes:
+        """Return the JSON of the dataset's version that the run is pinned to. Raises ExpressionFault, Unavailable."""
+        asset_id = to_uuid("ast", dataset_id)
         version = call.run.pins.assets[asset_id]
         after = 0
         while page := await self.log.read_stream(asset_id, after=after, limit=PAGE):
@@ -84,8 +91,46 @@ class ChildSteps:
                     continue
                 content = get_new_content(event.fact)
                 if content is not None and content[0] == version:
-                    return await resolve(self.contents, call.workspace_id, content[1])
+                    return await read_encoded(self.contents, call.workspace_id, content[1])
         raise ExpressionFault(f"Version {version} of the dataset does not exist")
+
+
+class PreparedItems(Struct, frozen=True):
+    """The inputs of the runs of a map: how many, and all of them as JSON."""
+
+    count: int
+    encoded: bytes
+
+
+class UnusableItems(Struct, frozen=True):
+    """The fault of items with which a map cannot begin."""
+
+    error_class: ErrorClass
+    message: str
+
+
+def prepare_items(
+    seen: dict[str, Any], config: MapConfig, dataset: bytes | None, budget: Budget
+) -> PreparedItems | UnusableItems:
+    """Return the inputs of the runs of a map, from the dataset's JSON or the query in `items`.
+
+    What it costs grows with the items; it is charged, so that many are prepared in a worker. Raises ExpressionFault,
+    ContentTooLarge, TooDeep, UnstorableText.
+    """
+    if dataset is None:
+        items = apply_query(config.items or "", seen, budget)
+    else:
+        budget.charge(len(dataset) // CHARACTERS_PER_WORK)
+        items = msgspec.json.decode(dataset)
+    if not isinstance(items, list):
+        return UnusableItems(ErrorClass.EXPRESSION, _describe_wrong_items(config, items))
+    found = cast("list[Any]", items)
+    if len(found) > config.most_items:
+        message = f"The map has too many items: {len(found)}. Limit: {config.most_items} (most_items)"
+        return UnusableItems(ErrorClass.BAD_REQUEST, message)
+    budget.charge(len(found) * WORK_PER_ITEM)
+    inputs = _build_item_inputs(seen, config, found, budget)
+    return PreparedItems(len(inputs), encode_content(inputs))
 
 
 def _describe_wrong_items(config: MapConfig, found: object) -> str:

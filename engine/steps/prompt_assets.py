@@ -1,5 +1,7 @@
 """Read assets at their pinned versions, through bounded caches: the text of a prompt, the file of a media asset."""
 
+from sys import getsizeof
+from typing import Final
 from uuid import UUID
 
 from domain.asset import AssetContentRevised, AssetCreated, get_new_content
@@ -7,19 +9,21 @@ from domain.expressions.common import ExpressionFault
 from domain.payload import Payload
 from store.contents import ContentStore, resolve
 from store.log.log import Log
-from store.lru import LruCache
+from store.lru import LruCache, WeighedLruCache
+from store.settings import MIB
 
 PAGE = 1_000
+TEXT_BYTES: Final = 16 * MIB
 
 
 class PromptAssetTexts:
     """Reads the text of a version of a prompt asset; versions are immutable."""
 
-    def __init__(self, log: Log, contents: ContentStore, *, most_kept: int) -> None:
-        """Create it; the cache evicts the least recently used of more than `most_kept` texts."""
+    def __init__(self, log: Log, contents: ContentStore, *, most_kept: int, bytes_kept: int = TEXT_BYTES) -> None:
+        """Create it; the cache evicts the least recently used of more than `most_kept` texts or `bytes_kept`."""
         self._log = log
         self._contents = contents
-        self._kept = LruCache[tuple[UUID, int], str](most_kept)
+        self._kept = WeighedLruCache[tuple[UUID, int], str](most_kept, max_bytes=bytes_kept, weigh=getsizeof)
 
     async def __call__(self, workspace_id: UUID, asset_id: UUID, version: int) -> str:
         """Return the text. Raises ExpressionFault if it does not exist or is not text; Unavailable."""

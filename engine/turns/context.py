@@ -7,6 +7,7 @@ from datetime import datetime
 from random import Random
 
 from commands.repository import Streams
+from engine.children.families import Families
 from engine.cluster.owner import Owner
 from engine.executors import Executors
 from engine.turns.data_limit import RUN_DATA_BYTES
@@ -26,6 +27,7 @@ class EngineContext:
     contents: ContentStore
     executors: Executors
     graphs: GraphCache
+    families: Families
     owner: Owner
     clock: Callable[[], datetime]
     random: Random

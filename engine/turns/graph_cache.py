@@ -1,11 +1,19 @@
 """A cache of compiled workflow graphs."""
 
+from dataclasses import replace
+from typing import Final
 from uuid import UUID
 
 from commands.repository import read_graph
 from domain.graphs.compiled import CompiledGraph, compile_graph
+from store.log.json_encoding import encode, weigh_json
 from store.log.log import Log
-from store.lru import LruCache
+from store.lru import WeighedLruCache
+from store.settings import MIB
+
+GRAPH_BYTES: Final = 32 * MIB
+CONDITION_BYTES: Final = 16 * 1024
+"""Memory of a compiled condition."""
 
 
 class GraphMissing(Exception):  # noqa: N818  # a broken log: `run.started` names a version that was never recorded
@@ -15,10 +23,12 @@ class GraphMissing(Exception):  # noqa: N818  # a broken log: `run.started` name
 class GraphCache:
     """The compiled graphs of workflow versions. A version never changes, so entries never expire."""
 
-    def __init__(self, log: Log, *, max_entries: int) -> None:
+    def __init__(self, log: Log, *, max_entries: int, max_bytes: int = GRAPH_BYTES) -> None:
         """Create an empty cache."""
         self._log = log
-        self._graphs = LruCache[tuple[UUID, int], CompiledGraph](max_entries)
+        self._graphs = WeighedLruCache[tuple[UUID, int], CompiledGraph](
+            max_entries, max_bytes=max_bytes, weigh=_weigh_graph
+        )
 
     def get(self, workflow_id: UUID, version: int) -> CompiledGraph | None:
         """Return a cached graph, or None."""
@@ -32,6 +42,11 @@ class GraphCache:
         graph = await read_graph(self._log, workflow_id, version)
         if graph is None:
             raise GraphMissing(f"version {version} of workflow {workflow_id}")
-        compiled = compile_graph(graph)
+        weight = 2 * weigh_json(encode(graph)) + CONDITION_BYTES * len(graph.edges)
+        compiled = replace(compile_graph(graph), weight=weight)
         self._graphs.put((workflow_id, version), compiled)
         return compiled
+
+
+def _weigh_graph(graph: CompiledGraph) -> int:
+    return graph.weight

@@ -59,6 +59,7 @@ REFUSAL_STATUSES: Final[Mapping[RefusalKind, int]] = {
     RefusalKind.UNACCEPTABLE: 422,
     RefusalKind.STALE: 412,
     RefusalKind.FORBIDDEN: 403,
+    RefusalKind.LIMITED: 429,
 }
 REJECTION_STATUSES: Final[Mapping[type[r.Rejection], int]] = {
     r.Malformed: 400,
@@ -73,6 +74,8 @@ REJECTION_STATUSES: Final[Mapping[type[r.Rejection], int]] = {
     r.TooMany: 429,
     r.SubscriptionNotFound: 404,
     r.SubscriptionIdTaken: 409,
+    r.TooManyStreams: 429,
+    r.TooMuchUnread: 429,
     r.HeadTooLarge: 431,
     r.Draining: 503,
 }
@@ -87,6 +90,7 @@ FAULT_STATUSES: Final[Mapping[str, int]] = {
 }
 """Statuses of the codes that neither a refusal nor a rejection carries."""
 RETRY_SOON: Final = {"Retry-After": "1"}
+RETRY_LATER: Final = {"Retry-After": "5"}
 NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
@@ -140,7 +144,11 @@ def describe_fault(fault: Exception) -> ProblemDetails:
             )
         case Refusal():
             return ProblemDetails(
-                status=find_status(type(fault)), code=fault.code, detail=fault.detail, errors=fault.problems
+                status=find_status(type(fault)),
+                code=fault.code,
+                detail=fault.detail,
+                errors=fault.problems,
+                headers=RETRY_LATER if fault.kind is RefusalKind.LIMITED else NO_HEADERS,
             )
         case FeedStopped():
             return ProblemDetails(status=503, code="draining", detail=r.Draining().detail, headers=RETRY_SOON)

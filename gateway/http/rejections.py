@@ -123,3 +123,15 @@ class SubscriptionIdTaken(Rejection):
     """A subscription of this WebSocket has the id already. Choose another, or unsubscribe first."""
 
     code = "subscription_id_taken"
+
+
+class TooManyStreams(Rejection):
+    """The credential or the workspace has too many open streams."""
+
+    code = "too_many_streams"
+
+
+class TooMuchUnread(Rejection):
+    """The credential or the workspace leaves too much of earlier responses unread."""
+
+    code = "too_much_unread"

@@ -16,8 +16,9 @@ from gateway.http.ids import parse_id
 from gateway.http.preconditions import parse_if_match
 from gateway.http.preferences import parse_wait_seconds
 from gateway.http.rejections import BodyUnacceptable, Malformed
-from gateway.http.replies import JSON, Header
+from gateway.http.replies import JSON, Header, Reply
 from gateway.http.trace import Trace
+from gateway.http.unread import hold_large_reply
 from gateway.identity.caller import Caller
 from gateway.identity.tickets import find_ticket
 from gateway.operations.context import RequestContext
@@ -25,7 +26,7 @@ from gateway.operations.operation import Operation, PathId
 from gateway.operations.paging import CursorCodec
 from gateway.operations.positions import PositionCodec
 from gateway.operations.query import QueryReader
-from gateway.operations.results import Page, Response, Result, render_page, render_result
+from gateway.operations.results import Page, Response, Result, encode_item, render_page, render_result
 from projections.runtime.paging import Cursor
 from store.errors import OutcomeUnknown, Unavailable
 from store.log.records import Actor
@@ -113,15 +114,18 @@ class Endpoint:
         if operation.takes_file:
             return await self._serve_upload(context, request.receive)
         position = await self._prepare_read(context) if operation.reads else None
-        return self._render(await self._handle(context), request.path, query_texts, position)
+        result = await self._handle(context)
+        reply = await self._render(result, request.path, query_texts, position)
+        return hold_large_reply(reply, caller, self._deps.unread) if isinstance(reply, Reply) else reply
 
-    def _render(self, result: Any, path: str, query: dict[str, str], position: int | None) -> Response:  # noqa: ANN401  # what handlers return
+    async def _render(self, result: Any, path: str, query: dict[str, str], position: int | None) -> Response:  # noqa: ANN401  # what handlers return
         if isinstance(result, Result):
             return render_result(result, self._status, self._media_type, read_position=position)
         if isinstance(result, Page):
             following = result.next_cursor
             cursor = self._cursors.encode(following) if isinstance(following, Cursor) else following
-            return render_page(result.items, cursor, path, query, position=result.position or position)
+            items = [await encode_item(item) for item in result.items]
+            return render_page(items, cursor, path, query, position=result.position or position)
         return result
 
     async def _serve_upload(self, context: RequestContext[Any, Any], receive: Receive) -> Response:

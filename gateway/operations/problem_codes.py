@@ -20,7 +20,9 @@ def list_problem_codes(operation: Operation) -> Mapping[str, int]:
 def _derive_kinds(operation: Operation) -> Iterator[type[Refusal] | type[r.Rejection]]:
     yield r.Malformed
     if operation.scope is not None:
-        yield from (r.Unauthenticated, r.NotPermitted)
+        yield from (r.Unauthenticated, r.NotPermitted, r.TooMuchUnread)
+    if operation.last_event_id:
+        yield r.TooManyStreams
     for parameter in operation.path_parameters:
         if isinstance(parameter, PathId):
             yield parameter.not_found

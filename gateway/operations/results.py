@@ -1,15 +1,16 @@
 """Results of handlers, and their encoding as status, headers and bytes."""
 
+import asyncio
 from typing import Any, Protocol, Self
 from urllib.parse import quote, urlencode
 
 from litestar.types import HTTPResponseStartEvent, Receive, Send
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from commands.handler import Outcome
 from domain.folded import Folded
 from gateway.http.idempotency import REPLAYED
-from gateway.http.replies import JSON, Header, Reply, encode
+from gateway.http.replies import JSON, PIECE_BYTES, Header, Reply, encode
 from projections.runtime.paging import Cursor
 
 
@@ -69,6 +70,14 @@ class Page(Struct, frozen=True, kw_only=True):
     items: list[Any]
     next_cursor: Cursor | str | None
     position: int | None = None
+
+
+async def encode_item(item: object) -> Raw:
+    """Return an item of a page as JSON. Other requests go on after each large one: 200 may take 200 MB."""
+    encoded = encode(item)
+    if len(encoded) > PIECE_BYTES:
+        await asyncio.sleep(0)
+    return Raw(encoded)
 
 
 class PageBody(Struct, frozen=True, kw_only=True):

@@ -172,9 +172,18 @@ def list_payloads(run: Run) -> Iterator[Payload]:
             yield step.signal.data
 
 
+def create_output_url(shown_id: str, node: str) -> str:
+    """Return where the output of a step can be read by itself."""
+    return f"/v1/runs/{shown_id}/outputs/{node}"
+
+
 def create_run_body(folded: Folded[Run], contents: Contents = NO_CONTENTS) -> RunBody:
     """Return a run as it is sent."""
-    steps = {node: _create_step_body(step, contents) for node, step in folded.state.steps.items()}
+    shown_id = from_uuid("run", folded.stream_id)
+    steps = {
+        node: _create_step_body(step, contents, create_output_url(shown_id, node))
+        for node, step in folded.state.steps.items()
+    }
     return RunBody(**_create_fields(folded, contents), steps=steps)
 
 
@@ -187,9 +196,12 @@ def create_run_item(folded: Folded[Run]) -> RunItem:
 def _create_fields(folded: Folded[Run], contents: Contents) -> dict[str, Any]:
     """Return the fields of `RunBase`."""
     run, run_id = folded.state, folded.stream_id
-    outputs = {node: show_payload(output, contents) for node, output in run.outputs.items()}
+    shown_id = from_uuid("run", run_id)
+    outputs = {
+        node: show_payload(output, contents, create_output_url(shown_id, node)) for node, output in run.outputs.items()
+    }
     return {
-        "id": from_uuid("run", run_id),
+        "id": shown_id,
         "project_id": format_id("prj", folded.project_id or run_id),
         "workflow_id": format_id("wf", run.workflow_id),
         "workflow_version": run.workflow_version,
@@ -221,9 +233,9 @@ def create_origin_body(forked: ForkedFrom) -> ForkedFromBody:
     return ForkedFromBody(run_id=from_uuid("run", forked.run_id), node=forked.node)
 
 
-def _create_step_body(step: Step, contents: Contents) -> StepBody:
+def _create_step_body(step: Step, contents: Contents, link: str) -> StepBody:
     shows_output = step.status is StepStatus.COMPLETED or step.continued
-    output: Any | UnsetType = show_payload(step.output, contents) if shows_output else UNSET
+    output: Any | UnsetType = show_payload(step.output, contents, link) if shows_output else UNSET
     return StepBody(
         status=step.status,
         attempt=step.attempt,

@@ -21,6 +21,7 @@ from domain.runs.refusals import (
     StepAlreadyDecided,
     StepNotFound,
     StepNotWaiting,
+    TooManyRuns,
     WorkflowContainsItself,
     WorkflowsTooMany,
     WorkflowTooDeep,
@@ -71,6 +72,7 @@ PIN_PROBLEMS: Final = (
     WorkflowTooDeep,
     WorkflowsTooMany,
     FeatureSwitchedOff,
+    TooManyRuns,
 )
 """The refusals of pinning a run to graphs and assets."""
 

@@ -10,7 +10,9 @@ from msgspec import Meta, Struct, field
 
 from bus.deltas import DeltaHub
 from gateway.deps import Deps
+from gateway.http.payloads import SHOWN_BYTES_MAX
 from gateway.http.rejections import CursorReset
+from gateway.http.unread import CallerUnread
 from gateway.operations.context import RequestContext
 from gateway.operations.operation import DeclaredResponse
 from gateway.operations.positions import PositionCodec
@@ -131,6 +133,7 @@ def open_event_stream(
     return EventStream(
         tail,
         deps.event_encoder.write,
+        CallerUnread(deps.unread, request.caller),
         retry_ms=retry_ms,
         is_over=is_over,
         deltas=deltas,
@@ -155,7 +158,8 @@ def count_fitting(facts: Sequence[Recorded], bytes_max: int) -> int:
     """Return how many facts, at least one, fit into a page with everything that they refer to."""
     size = 0
     for count, recorded in enumerate(facts):
-        size += sum(payload.bytes or 0 for payload in list_payloads(recorded.fact))
+        sizes = (payload.bytes or 0 for payload in list_payloads(recorded.fact))
+        size += sum(shown for shown in sizes if shown <= SHOWN_BYTES_MAX)  # larger ones stay references
         if size > bytes_max:
             return max(1, count)
     return len(facts)

@@ -11,21 +11,21 @@ from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receiv
 
 from bus.deltas import DeltaFollower, DeltaHub
 from bus.feed import FeedStopped
-from gateway.http.rejections import Draining, Unauthenticated
-from gateway.http.replies import encode
+from gateway.http.rejections import Draining, TooMuchUnread, Unauthenticated
+from gateway.http.replies import PIECE_BYTES, encode
+from gateway.http.unread import CallerUnread
 from gateway.streams.tail import Batch, LogTail
 from store.errors import UnreadableEvent
 from store.log.epochs import LogRewound
 from store.log.records import Recorded
 
-PIECE_BYTES: Final = 64 * 1024
-"""How much is written before the connection's back-pressure is checked again."""
 HEADERS: Final = (
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 )
 HEARTBEAT: Final = b":\n\n"
+NO_BODY: Final[HTTPResponseBodyEvent] = {"type": "http.response.body", "body": b"", "more_body": True}
 LAGGING: Final = b"event: lagging\ndata: {}\n\n"
 RESUMED: Final = b"event: resumed\ndata: {}\n\n"
 
@@ -55,6 +55,7 @@ class EventStream:
         self,
         tail: LogTail,
         write: WriteFact,
+        unread: CallerUnread,
         *,
         retry_ms: int,
         is_over: IsOver = is_never_over,
@@ -67,8 +68,10 @@ class EventStream:
         With `reset_to` it begins with an event `reset`: what the caller has seen after that position is gone.
 
         With `deltas` (a hub and a run) the pieces of model responses are sent between the facts, without an id.
-        `hold` stops the tail when the access of the caller ends.
+        `hold` stops the tail when the access of the caller ends. Raises TooManyStreams.
         """
+        unread.check_streams()
+        self._unread = unread
         self._tail = tail
         self._write = write
         self._retry_ms = retry_ms
@@ -81,7 +84,11 @@ class EventStream:
         self.start: HTTPResponseStartEvent = {"type": "http.response.start", "status": 200, "headers": headers}
 
     async def deliver(self, receive: Receive, send: Send) -> None:
-        """Send the stream."""
+        """Send the stream; it ends early when its caller leaves too much unread elsewhere."""
+        with self._unread.hold_stream():
+            await self._deliver(receive, send)
+
+    async def _deliver(self, receive: Receive, send: Send) -> None:
         await send(self.start)
         await _send(send, b"retry: %d\n\n" % self._retry_ms)
         if self._reset_to is not None:
@@ -91,8 +98,11 @@ class EventStream:
         try:
             with self._hold(self._tail):
                 async for chunk in self._chunks():
-                    await _send(send, chunk)
-        except (CallerGone, Draining, FeedStopped, LogRewound, Unauthenticated):
+                    with self._unread.hold_bytes(len(chunk)):
+                        await _send(send, chunk)
+                        await asyncio.sleep(0)  # the connection notices back-pressure when it writes
+                        await send(NO_BODY)  # returns once the peer has taken most of the chunk
+        except (CallerGone, Draining, FeedStopped, LogRewound, TooMuchUnread, Unauthenticated):
             pass  # the caller reconnects with the last id that it has seen, if its access has not ended
         except UnreadableEvent as fault:  # the caller reconnects, and gets a problem
             self._logger.warning("events.unreadable", position=fault.position, reason=str(fault))

@@ -7,6 +7,7 @@ from domain.fact import Fact
 from domain.runs.facts import RunFact, RunRetried, RunStarted
 from projections.insights.buckets import Buckets
 from projections.insights.counting import Counting
+from projections.runtime.folding import BYTES_REMEMBERED
 from projections.runtime.projection import Cursor, Unfoldable
 from projections.timelines.run_timeline import RunTimeline
 from projections.timelines.run_timeline_cache import RunTimelineCache
@@ -14,6 +15,8 @@ from store.log.records import Recorded
 
 BUCKETS_PER_RUN = 2
 """Cached buckets per cached run."""
+BYTES_PER_BUCKET = 4_096
+"""Memory of a bucket with the sketch of its durations."""
 
 
 class InsightsProjection:
@@ -23,10 +26,13 @@ class InsightsProjection:
     tables = ("insight_buckets",)
     wants: frozenset[type[Fact]] = frozenset(get_args(RunFact))
 
-    def __init__(self, *, most_remembered: int) -> None:
+    def __init__(self, *, most_remembered: int, bytes_remembered: int = BYTES_REMEMBERED) -> None:
         """Create the projection; it caches `most_remembered` runs and twice as many buckets between batches."""
-        self._timelines = RunTimelineCache(self.name, most_remembered=most_remembered)
-        self._buckets = Buckets(most_remembered=BUCKETS_PER_RUN * most_remembered)
+        self._timelines = RunTimelineCache(
+            self.name, most_remembered=most_remembered, bytes_remembered=bytes_remembered // 2
+        )
+        buckets = min(BUCKETS_PER_RUN * most_remembered, bytes_remembered // 2 // BYTES_PER_BUCKET)
+        self._buckets = Buckets(most_remembered=max(1, buckets))
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
         """Count facts and write the buckets that changed. Raises Unfoldable."""

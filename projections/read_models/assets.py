@@ -7,7 +7,7 @@ from msgspec.json import Decoder
 
 from domain.asset import Asset, AssetFact, evolve, get_new_content
 from domain.fact import Fact
-from projections.runtime.folding import Folding
+from projections.runtime.folding import BYTES_REMEMBERED, Folding
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import Skipped
 from projections.runtime.versions import NumberedVersion, pack_versions
@@ -57,10 +57,15 @@ class AssetsProjection:
     tables = ("assets", "asset_versions")
     wants: frozenset[type[Fact]] = frozenset((*get_args(AssetFact), Skipped))
 
-    def __init__(self, *, most_remembered: int) -> None:
+    def __init__(self, *, most_remembered: int, bytes_remembered: int = BYTES_REMEMBERED) -> None:
         """Create the projection; it caches `most_remembered` assets between batches."""
         self._folding = Folding(
-            initial=Asset(), evolve=evolve, decoder=Decoder(Asset), load=LOAD, most_remembered=most_remembered
+            initial=Asset(),
+            evolve=evolve,
+            decoder=Decoder(Asset),
+            load=LOAD,
+            most_remembered=most_remembered,
+            bytes_remembered=bytes_remembered,
         )
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:

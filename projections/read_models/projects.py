@@ -7,7 +7,7 @@ from msgspec.json import Decoder
 
 from domain.fact import Fact
 from domain.project import Project, ProjectFact, evolve
-from projections.runtime.folding import Folding
+from projections.runtime.folding import BYTES_REMEMBERED, Folding
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import Skipped
 from projections.workspace_tables.rows import WorkspaceRows
@@ -41,6 +41,8 @@ select n.id, n.workspace, n.project, n.version, n.position, n.created_position, 
 """Write the projects that changed, each once; an older version never replaces a newer one."""
 
 
+KINDS: Final = 3
+"""The kinds of streams that this projection caches."""
 OWN: Final[frozenset[type[Fact]]] = frozenset((*get_args(ProjectFact), Skipped))
 
 
@@ -51,14 +53,19 @@ class ProjectsProjection:
     tables = ("projects", API_KEYS.name, ANNOUNCEMENTS.name)
     wants: frozenset[type[Fact]] = OWN.union(API_KEYS.facts, ANNOUNCEMENTS.facts)
 
-    def __init__(self, *, most_remembered: int) -> None:
+    def __init__(self, *, most_remembered: int, bytes_remembered: int = BYTES_REMEMBERED) -> None:
         """Create the projection; it caches `most_remembered` streams of each kind between batches."""
         self._others = (
-            WorkspaceRows(API_KEYS, most_remembered=most_remembered),
-            WorkspaceRows(ANNOUNCEMENTS, most_remembered=most_remembered),
+            WorkspaceRows(API_KEYS, most_remembered=most_remembered, bytes_remembered=bytes_remembered // KINDS),
+            WorkspaceRows(ANNOUNCEMENTS, most_remembered=most_remembered, bytes_remembered=bytes_remembered // KINDS),
         )
         self._folding = Folding(
-            initial=Project(), evolve=evolve, decoder=Decoder(Project), load=LOAD, most_remembered=most_remembered
+            initial=Project(),
+            evolve=evolve,
+            decoder=Decoder(Project),
+            load=LOAD,
+            most_remembered=most_remembered,
+            bytes_remembered=bytes_remembered // KINDS,
         )
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:

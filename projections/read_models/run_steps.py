@@ -18,6 +18,7 @@ from domain.runs.facts import (
     StepStarted,
 )
 from domain.runs.steps import SETTLED
+from projections.runtime.folding import BYTES_REMEMBERED
 from projections.runtime.projection import Cursor, Unfoldable
 from projections.timelines.run_timeline import RunTimeline, StepTimeline, UsageTotals
 from projections.timelines.run_timeline_cache import RunTimelineCache
@@ -74,9 +75,11 @@ class RunStepsProjection:
     tables = ("run_steps",)
     wants: frozenset[type[Fact]] = frozenset(get_args(RunFact))
 
-    def __init__(self, *, most_remembered: int) -> None:
+    def __init__(self, *, most_remembered: int, bytes_remembered: int = BYTES_REMEMBERED) -> None:
         """Create the projection; it caches `most_remembered` runs between batches."""
-        self._timelines = RunTimelineCache(self.name, most_remembered=most_remembered)
+        self._timelines = RunTimelineCache(
+            self.name, most_remembered=most_remembered, bytes_remembered=bytes_remembered
+        )
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:
         """Fold facts and write the steps that changed. Raises Unfoldable."""

@@ -8,7 +8,7 @@ from msgspec.json import Decoder, Encoder
 from domain.fact import Fact
 from domain.runs.facts import RunFact
 from domain.runs.run import Run, evolve
-from projections.runtime.folding import Folding
+from projections.runtime.folding import BYTES_REMEMBERED, Folding
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import Skipped
 from store.log.records import Recorded
@@ -52,10 +52,15 @@ class RunsProjection:
     tables = ("runs",)
     wants: frozenset[type[Fact]] = frozenset((*get_args(RunFact), Skipped))
 
-    def __init__(self, *, most_remembered: int) -> None:
+    def __init__(self, *, most_remembered: int, bytes_remembered: int = BYTES_REMEMBERED) -> None:
         """Create the projection; it caches `most_remembered` runs between batches."""
         self._folding = Folding(
-            initial=Run(), evolve=evolve, decoder=Decoder(Run), load=LOAD, most_remembered=most_remembered
+            initial=Run(),
+            evolve=evolve,
+            decoder=Decoder(Run),
+            load=LOAD,
+            most_remembered=most_remembered,
+            bytes_remembered=bytes_remembered,
         )
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:

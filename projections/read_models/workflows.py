@@ -9,7 +9,7 @@ from msgspec.json import Decoder
 from domain.fact import Fact
 from domain.runs.facts import RunStarted
 from domain.workflow import Workflow, WorkflowFact, evolve, get_new_graph
-from projections.runtime.folding import Folding
+from projections.runtime.folding import BYTES_REMEMBERED, Folding
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import Skipped
 from projections.runtime.versions import NumberedVersion, pack_versions
@@ -66,10 +66,15 @@ class WorkflowsProjection:
     tables = ("workflows", "workflow_versions")
     wants: frozenset[type[Fact]] = frozenset((*get_args(WorkflowFact), RunStarted, Skipped))
 
-    def __init__(self, *, most_remembered: int) -> None:
+    def __init__(self, *, most_remembered: int, bytes_remembered: int = BYTES_REMEMBERED) -> None:
         """Create the projection; it caches `most_remembered` workflows between batches."""
         self._folding = Folding(
-            initial=Workflow(), evolve=evolve, decoder=Decoder(Workflow), load=LOAD, most_remembered=most_remembered
+            initial=Workflow(),
+            evolve=evolve,
+            decoder=Decoder(Workflow),
+            load=LOAD,
+            most_remembered=most_remembered,
+            bytes_remembered=bytes_remembered,
         )
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:

@@ -8,13 +8,17 @@ from msgspec.json import Decoder, Encoder
 from domain.folded import Folded
 from projections.runtime.projection import Cursor, Unfoldable
 from projections.runtime.skips import Skipped
+from store.log.json_encoding import weigh_json
 from store.log.records import Recorded
-from store.lru import LruCache
+from store.lru import WeighedLruCache
 from store.postgres.arrays import Column, documents, longs, times, uuids
+from store.settings import MIB
 
 S = TypeVar("S")
 
 _encoder: Final = Encoder()
+BYTES_REMEMBERED: Final = 8 * MIB
+"""Memory of the streams that each projection caches between batches."""
 
 
 class Folding(Generic[S]):
@@ -28,13 +32,16 @@ class Folding(Generic[S]):
         decoder: Decoder[S],
         load: LiteralString,
         most_remembered: int,
+        bytes_remembered: int = BYTES_REMEMBERED,
     ) -> None:
         """Create it; `load` reads rows by an array of ids, in the order of Folded's fields, the document as text."""
         self._initial = initial
         self._evolve = evolve
         self._decoder = decoder
         self._load: LiteralString = load
-        self._remembered = LruCache[int, Folded[S]](most_remembered)  # by the id as an integer, see `by_stream`
+        self._remembered = WeighedLruCache[int, Folded[S]](  # by the id as an integer, see `by_stream`
+            most_remembered, max_bytes=bytes_remembered, weigh=_weigh
+        )
 
     def forget(self) -> None:
         """Clear the cache."""
@@ -85,6 +92,7 @@ class Folding(Generic[S]):
             created_at=created_at,
             updated_at=updated_at,
             state=self._decoder.decode(document),
+            weight=weigh_json(document),
         )
         self._remembered.put_unbounded(stream.int, folded)
 
@@ -96,12 +104,14 @@ class Folding(Generic[S]):
                 return None  # a stream of another noun, or one excluded from its first fact on
             folded = self._begin(facts[0])
         evolve, state, version, last = self._evolve, folded.state, folded.version, None
+        weight = folded.weight
         for recorded in facts:
             if recorded.version != version + 1:
                 if recorded.version <= version:
                     continue
                 raise Unfoldable(recorded, f"version {recorded.version} came after {version}")
             version, last = recorded.version, recorded
+            weight += recorded.weight
             if type(recorded.fact) is Skipped:
                 continue  # it counts as a version of its stream, but changes nothing else
             try:
@@ -121,6 +131,7 @@ class Folding(Generic[S]):
             created_at=folded.created_at,
             updated_at=last.recorded_at,
             state=state,
+            weight=weight,
         )
         self._remembered.put_unbounded(key, folded)
         return folded
@@ -137,6 +148,10 @@ class Folding(Generic[S]):
             updated_at=first.recorded_at,
             state=self._initial,
         )
+
+
+def _weigh(stream: Folded[Any]) -> int:
+    return stream.weight
 
 
 def by_stream(facts: Iterable[Recorded]) -> dict[int, list[Recorded]]:

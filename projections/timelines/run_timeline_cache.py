@@ -14,16 +14,19 @@ from domain.graphs.stored import read_stored_graph
 from domain.ids import to_uuid
 from domain.runs.facts import RunRetried, RunStarted
 from domain.workflow import WorkflowCreated, WorkflowGraphRevised
-from projections.runtime.folding import by_stream
+from projections.runtime.folding import BYTES_REMEMBERED, by_stream
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import load_skips
 from projections.timelines.run_timeline import NO_NODES, NodeInfo, Nodes, RunTimeline
 from store.log.readers import read_stream_beginnings
 from store.log.records import Recorded
-from store.lru import LruCache
+from store.lru import WeighedLruCache
 
 STREAMS_PER_READ: Final = 200
 GRAPHS_MAX: Final = 1_000
+BYTES_PER_TIMELINE: Final = 1_024
+BYTES_PER_STEP: Final = 768
+BYTES_PER_NODE: Final = 256
 ANY_VERSION: Final = 2**62
 """A version that no stream reaches."""
 
@@ -33,11 +36,14 @@ Key = tuple[UUID, int]
 class RunTimelineCache:
     """Timelines of runs and graphs of workflows; the least recently used are evicted."""
 
-    def __init__(self, projection: str, *, most_remembered: int) -> None:
+    def __init__(self, projection: str, *, most_remembered: int, bytes_remembered: int = BYTES_REMEMBERED) -> None:
         """Create an empty cache of `most_remembered` runs for the projection of that name."""
         self._projection = projection
-        self._runs = LruCache[int, RunTimeline](most_remembered)  # by the id as an integer: a UUID's hash is slow
-        self._graphs = LruCache[Key, Nodes](GRAPHS_MAX)
+        self._runs = WeighedLruCache[int, RunTimeline](  # by the id as an integer: a UUID's hash is slow
+            most_remembered, max_bytes=bytes_remembered // 2, weigh=_weigh_timeline
+        )
+        self._graphs = WeighedLruCache[Key, Nodes](GRAPHS_MAX, max_bytes=bytes_remembered // 2, weigh=_weigh_nodes)
+        self._changed: set[int] = set()
 
     def forget(self) -> None:
         """Remove every run. Graphs stay: they never change."""
@@ -45,6 +51,10 @@ class RunTimelineCache:
 
     def trim(self) -> None:
         """Evict what exceeds the bounds; called after each batch."""
+        for key in self._changed:
+            if key in self._runs:
+                self._runs.put_unbounded(key, self._runs[key])
+        self._changed.clear()
         self._runs.trim()
         self._graphs.trim()
 
@@ -64,6 +74,7 @@ class RunTimelineCache:
             self.apply(self._runs[event.stream_id.int], event)
         for stream_id, version in missing.items():
             self._runs[stream_id.int].version = version - 1
+        self._changed.update(streams)
         return [(self._runs[key], events) for key, events in streams.items()]
 
     def _is_cached(self, key: int, first: Recorded) -> bool:
@@ -122,6 +133,14 @@ class RunTimelineCache:
         """Read streams, each before a version. Unreadable and skipped facts are of kinds that no timeline folds."""
         skips = await load_skips(cursor.connection, self._projection)
         return skips.apply(await read_stream_beginnings(cursor, streams))
+
+
+def _weigh_timeline(timeline: RunTimeline) -> int:
+    return BYTES_PER_TIMELINE + BYTES_PER_STEP * len(timeline.steps)
+
+
+def _weigh_nodes(nodes: Nodes) -> int:
+    return BYTES_PER_TIMELINE + BYTES_PER_NODE * len(nodes)
 
 
 def _collect_nodes(graph: Graph) -> Nodes:

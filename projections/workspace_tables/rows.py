@@ -6,7 +6,7 @@ from typing import Final, Generic, LiteralString
 from msgspec.json import Decoder
 
 from domain.fact import Fact
-from projections.runtime.folding import Folding
+from projections.runtime.folding import BYTES_REMEMBERED, Folding
 from projections.runtime.projection import Cursor
 from projections.runtime.skips import Skipped
 from projections.workspace_tables.table import S, WorkspaceTable
@@ -40,7 +40,9 @@ select n.id, n.workspace, n.project, n.version, n.position, n.created_position, 
 class WorkspaceRows(Generic[S]):
     """Folds the facts of one noun into the rows of its table."""
 
-    def __init__(self, table: WorkspaceTable[S], *, most_remembered: int) -> None:
+    def __init__(
+        self, table: WorkspaceTable[S], *, most_remembered: int, bytes_remembered: int = BYTES_REMEMBERED
+    ) -> None:
         """Create the folding; it caches `most_remembered` streams between batches."""
         self.wants: frozenset[type[Fact]] = frozenset((*table.facts, Skipped))
         self._write: LiteralString = WRITE.format(table=table.name)
@@ -50,6 +52,7 @@ class WorkspaceRows(Generic[S]):
             decoder=Decoder(table.state),
             load=LOAD.format(table=table.name),
             most_remembered=most_remembered,
+            bytes_remembered=bytes_remembered,
         )
 
     async def apply(self, cursor: Cursor, facts: Sequence[Recorded]) -> None:

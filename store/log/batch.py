@@ -12,6 +12,7 @@ from msgspec import Struct
 from domain.fact import get_topic
 from store.errors import Conflict
 from store.log.codec import encode_fact, encode_metadata
+from store.log.json_encoding import weigh_json
 from store.log.records import Accepted, Append, Recorded
 from store.postgres.arrays import Column, blobs, documents, ints, longs, texts, uuids
 
@@ -187,9 +188,7 @@ def settle(  # a column of the answer each
         elif ordinal in lost:
             refuse(command, Conflict(command.append.stream_id, command.append.expected_version))
         else:
-            facts = _number_facts(
-                command.append, position, recorded_at, command.append.expected_version + steps.get(ordinal, 0)
-            )
+            facts = _number_facts(command, position, recorded_at, steps.get(ordinal, 0))
             position += len(facts)
             recorded.extend(facts)
             version = facts[-1].version
@@ -197,7 +196,9 @@ def settle(  # a column of the answer each
     return recorded
 
 
-def _number_facts(append: Append, position: int, recorded_at: datetime, after: int) -> tuple[Recorded, ...]:
+def _number_facts(command: Waiting, position: int, recorded_at: datetime, moved_by: int) -> tuple[Recorded, ...]:
+    append = command.append
+    after = append.expected_version + moved_by
     stream_id, workspace_id, project_id, metadata = (
         append.stream_id,
         append.workspace_id,
@@ -214,8 +215,9 @@ def _number_facts(append: Append, position: int, recorded_at: datetime, after: i
             fact=fact,
             metadata=metadata,
             recorded_at=recorded_at,
+            weight=weigh_json(state),
         )
-        for offset, fact in enumerate(append.facts, start=1)
+        for offset, (fact, state) in enumerate(zip(append.facts, command.states, strict=True), start=1)
     ]
     return tuple(recorded)
 

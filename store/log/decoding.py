@@ -9,6 +9,7 @@ from msgspec import MsgspecError
 from domain.fact import Fact
 from store.errors import UnreadableEvent
 from store.log.codec import PLAIN_JSON, decode_fact, decode_metadata, plain_fact, plain_metadata
+from store.log.json_encoding import weigh_json
 from store.log.records import Actor, Metadata, Recorded, Unreadable
 
 Row = tuple[Any, ...]
@@ -39,6 +40,7 @@ def decode_events(rows: Sequence[Row]) -> list[Recorded]:
                     fact=plain_fact(state),
                     metadata=plain_metadata(metadata),
                     recorded_at=at,
+                    weight=weigh_json(state),
                 )
                 for position, stream, version, workspace, project, at, _, _, _, state, metadata in rows
             ]
@@ -71,6 +73,7 @@ def _decode_event(row: Row) -> Recorded:
         fact=fact,
         metadata=metadata,
         recorded_at=at,
+        weight=weigh_json(state),
     )
 
 

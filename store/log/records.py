@@ -65,7 +65,10 @@ class Append(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Recorded(Struct, frozen=True, kw_only=True, gc=False):
-    """A stored fact. `position` counts from 1 over the log, `version` from 1 over its stream."""
+    """A stored fact. `position` counts from 1 over the log, `version` from 1 over its stream.
+
+    `weight` is the memory that it takes, estimated in bytes.
+    """
 
     position: int
     stream_id: UUID
@@ -75,6 +78,7 @@ class Recorded(Struct, frozen=True, kw_only=True, gc=False):
     fact: Fact
     metadata: Metadata
     recorded_at: datetime
+    weight: int = 0
 
 
 class StoredEvent(Struct, frozen=True):

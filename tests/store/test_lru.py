@@ -5,7 +5,7 @@ from collections import OrderedDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.lru import LruCache
+from store.lru import LruCache, WeighedLruCache
 
 OPERATIONS = st.lists(st.tuples(st.sampled_from(("get", "put", "remove")), st.integers(0, 6)), max_size=60)
 
@@ -64,3 +64,28 @@ def test_the_cache_agrees_with_a_list_in_order_of_use(operations: list[tuple[str
             if key in model:
                 model[key] = model.pop(key)
     assert {key: cache.get(key) for key in range(7) if key in cache} == dict(model)
+
+
+WEIGHED = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 40)), max_size=60)
+
+
+@given(WEIGHED)
+def test_a_weighed_cache_stays_within_its_bytes_and_counts_them_right(puts: list[tuple[int, int]]) -> None:
+    cache = WeighedLruCache[int, bytes](4, max_bytes=100, weigh=len)
+    for key, size in puts:
+        cache.put(key, b"x" * size)
+        assert cache.bytes <= 100
+        assert len(cache) <= 4
+        assert cache.bytes == sum(len(cache[key]) for key in range(7) if key in cache)
+    cache.remove(0)
+    assert cache.bytes == sum(len(cache[key]) for key in range(7) if key in cache)
+    cache.clear()
+    assert (len(cache), cache.bytes) == (0, 0)
+
+
+def test_a_value_that_exceeds_all_bytes_is_not_kept() -> None:
+    cache = WeighedLruCache[str, bytes](4, max_bytes=10, weigh=len)
+    cache.put("small", b"x")
+    cache.put("large", b"x" * 11)
+    assert "large" not in cache
+    assert "small" in cache

@@ -52,6 +52,7 @@ TABLE: Final[Mapping[str, tuple[str, set[str]]]] = {
     "listCalls": ("runs:read", ALL),
     "signalRun": ("runs:write", EDITORS),
     "getContent": ("runs:read", ALL),
+    "getOutput": ("runs:read", ALL),
     "listTasks": ("runs:read", EVERYBODY),
     "getInsights": ("runs:read", ALL),
     "listWorkflowVersions": ("workflows:read", ALL),

@@ -13,8 +13,11 @@ from bus.cloudevents import encode_envelope
 from callsheet.operate.tail import build_output
 from domain.ids import to_uuid
 from domain.payload import INLINE_BYTES
+from gateway.http.replies import PIECE_BYTES
+from gateway.http.unread import CallerUnread
+from gateway.operations.endpoint import NOBODY
 from gateway.streams.sources import RunFacts
-from gateway.streams.sse import PIECE_BYTES, EventStream
+from gateway.streams.sse import EventStream
 from gateway.streams.tail import Batch, LogTail
 from store.log.queries import LogFilter
 from store.log.raw_reads import read_raw_page
@@ -241,7 +244,8 @@ async def test_a_caller_is_written_no_more_at_once_than_a_piece_and_one_fact(
 
     source = RunFacts(core.feed, core.log, environment.drain, run_id)
     tail = LogTail(source, after=0, heartbeat_seconds=PATIENCE_SECONDS)
-    stream = EventStream(tail, write, retry_ms=1_000, is_over=is_over)
+    unread = CallerUnread(environment.gateway.unread, NOBODY)
+    stream = EventStream(tail, write, unread, retry_ms=1_000, is_over=is_over)
     await stream.deliver(asyncio.Event().wait, send)  # pyright: ignore[reportArgumentType]  # a caller who says nothing
     whole = len(CHAIN_TOPICS) * (PIECE_BYTES - 1)
     assert sum(map(len, sent)) >= whole

@@ -22,6 +22,7 @@ from domain.payload import Payload
 from domain.runs.facts import StepCompleted, StepFailed, StepSkipped, StepStarted
 from domain.runs.run import Run, RunStatus
 from domain.runs.steps import StepStatus
+from engine.children.families import Families
 from engine.cluster.owner import Owner
 from engine.egress.guard import Guard
 from engine.engine import Engine
@@ -51,7 +52,7 @@ from projections.settings import ProjectionSettings
 from store.contents import PostgresContents
 from store.failpoint import FailPointHook, noop
 from store.postgres.migrations import migrate
-from store.settings import StoreSettings
+from store.settings import RunSettings, StoreSettings
 from tests.support.commands.processes import Process, new_id, now
 from tests.support.engine.fake_model import PRICES, FakeModel
 from tests.support.engine.workers import open_evaluator
@@ -62,6 +63,7 @@ from tests.support.waiting import eventually
 
 PATIENCE_SECONDS = 30.0
 TIMERS = EngineSettings()
+BOUNDS = RunSettings()
 
 
 @dataclass
@@ -107,6 +109,7 @@ class Harness(Process):
     slow: Evaluator
     http: HttpSteps | None = None
     run_data_bytes: int = RUN_DATA_BYTES
+    bounds: RunSettings = BOUNDS
 
     def executors(self) -> Executors:
         return Executors(
@@ -143,13 +146,13 @@ class Harness(Process):
             log=self.log,
             feed=self.feed,
             streams=self.streams,
-            contents=self.contents,
             executors=self.executors(),
             runs=RunsView(self.models),
             timers=TimersView(self.models),
             clock=now,
             random=Random(1),  # noqa: S311  # jitter
             failpoint=failpoint,
+            families=Families(self.log.sessions, self.streams, self.bounds),
             settings=structs.replace(
                 timers,
                 active_runs=active_runs,
@@ -171,6 +174,7 @@ class Harness(Process):
             contents=self.contents,
             executors=self.executors(),
             graphs=GraphCache(self.log, max_entries=10),
+            families=Families(self.log.sessions, self.streams, self.bounds),
             owner=owner,
             clock=now,
             random=Random(1),  # noqa: S311  # jitter
