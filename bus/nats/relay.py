@@ -153,6 +153,7 @@ class Relay:
     async def _stand_by(self, connection: AsyncConnection[Any]) -> Progress:
         self.doing, self.fault = Relaying.STANDING_BY, None
         row = await (await connection.execute(CURSOR, [CARRIER])).fetchone()
+        self._outages.note_success(standing_by=True)
         return Progress(0 if row is None else row[0], self._feed.through)
 
     def _log_ended_relay(self, session: str, position: int) -> None:

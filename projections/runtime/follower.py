@@ -151,6 +151,7 @@ class Follower:
         self.doing = Following.STANDING_BY
         cursor = await connection.execute(CHECKPOINT, [self.name])
         row = await cursor.fetchone()
+        self._outages.note_success(standing_by=True)
         position = 0 if row is None else row[0]
         self._set_busy(busy=position == self._position and position < self._feed.through)
         self._position = position

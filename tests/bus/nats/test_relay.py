@@ -110,6 +110,7 @@ async def test_one_relays_and_another_takes_over_when_its_connection_ends(
         async def all_published() -> bool:
             return max(process.relay.position for process in both) >= last
 
+        lines = stack.enter_context(capture_logs())
         for _ in range(3):
             last = await append_project(both[0].log, 10)
             await eventually(all_published, what="whoever relays has published everything")
@@ -121,6 +122,12 @@ async def test_one_relays_and_another_takes_over_when_its_connection_ends(
             await process.wait_for(last)
             await assert_received_log(process)
         assert await read_stream_ids(nats_server) == await compute_event_ids(both[0], last)
+
+        async def are_both_back() -> bool:  # one of them relays, and the other stands by
+            events = [line["event"] for line in lines if line["log_level"] == "warning"]
+            return events.count("relay.interrupted") == events.count("relay.back") > 0
+
+        await eventually(are_both_back, what="each relay says that it is back")
 
 
 @pytest.mark.parametrize("kept", ["kept", "wiped"])
