@@ -3,6 +3,7 @@
 Source: CloudEvents 1.0.2, JSON event format, and its distributed tracing extension.
 """
 
+import re
 from base64 import b64encode
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -24,6 +25,8 @@ from store.log.records import Actor, ActorKind, Metadata, Recorded, StoredEvent
 MEDIA_TYPE: Final = "application/cloudevents+json"
 JSON: Final = "application/json"
 OPAQUE: Final = "application/octet-stream"
+
+LOG_TAG: Final = re.compile("[0-9a-f]{12}")
 
 PREFIXES: Final[dict[str, Prefix]] = {
     "project": "prj",
@@ -187,7 +190,7 @@ def decode_witness(payload: bytes, origin: str) -> Witness:
         envelope = _decoder.decode(payload)
         return Witness(
             log_id=UUID(envelope.source.removeprefix("urn:uuid:")),
-            tag=envelope.id.rpartition("-")[0],
+            tag=_parse_tag(envelope.id),
             mark=Mark(
                 position=int(envelope.position),
                 stream_id=_parse_subject(envelope.type, envelope.subject),
@@ -198,6 +201,14 @@ def decode_witness(payload: bytes, origin: str) -> Witness:
         )
     except (msgspec.MsgspecError, ValueError, RecursionError) as fault:
         raise UnusableEnvelope(str(fault)) from fault
+
+
+def _parse_tag(event_id: str) -> str:
+    """Return the log tag of an event id. Raises ValueError."""
+    tag = event_id.rpartition("-")[0]
+    if not LOG_TAG.fullmatch(tag):
+        raise ValueError(f"{event_id!r} is no id of an event: `<log tag>-<position>` is expected")
+    return tag
 
 
 def _restore_state(envelope: Event, data: bytes) -> bytes:

@@ -10,6 +10,7 @@ import random
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
+from math import inf
 from operator import attrgetter
 from typing import Final
 from uuid import UUID
@@ -21,6 +22,7 @@ from bus.settings import FeedSettings
 from bus.watch import StreamWatch, Watching
 from domain.fact import Fact
 from store.errors import Unavailable
+from store.log.epochs import Connection
 from store.log.gaps import Gap
 from store.log.log import Log
 from store.log.records import Page, Recorded
@@ -113,18 +115,26 @@ class Feed:
 
     async def _read_new(self) -> None:
         self._behind.clear()
-        if self._through < 0:
-            self._begin((await self._log.head())[0])
-        else:
-            await self._catch_up()
-        await self._check_log()
+        try:
+            await self._check_log()
+            if self._through < 0:
+                self._begin((await self._log.head())[0])
+            else:
+                await self._catch_up()
+        except Unavailable:
+            self._checked_at = -inf  # what comes back may be an older log
+            raise
 
     async def _check_log(self) -> None:
         """Check once a poll that the log was not rewound meanwhile, by a restore of its database. Raises LogRewound."""
         now = asyncio.get_running_loop().time()
         if now - self._checked_at >= self._settings.poll_seconds / 2:
-            self._checked_at = now
             await self._log.check_unchanged()
+            self._checked_at = now
+
+    async def check_connection(self, connection: Connection) -> None:
+        """Check that a connection leads to a log that has what this feed delivers. Raises LogRewound."""
+        await self._log.check_connection(connection)
 
     async def _pause(self) -> None:
         """Wait until woken, or until the next poll is due."""

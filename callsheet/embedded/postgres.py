@@ -114,6 +114,10 @@ class EmbeddedPostgres:
             if last:
                 self._stop_server()
 
+    def has_died(self) -> bool:
+        """Return whether the server's process is gone without having shut down: its `postmaster.pid` is still there."""
+        return (self.data / "postmaster.pid").exists() and not self.is_running()
+
     def is_running(self) -> bool:
         """Return whether the server's process lives; it may still be starting, stopping or stopped."""
         try:

@@ -9,7 +9,7 @@ from typing import Final
 import rich_click as click
 from msgspec import Struct
 
-from bus.nats.stream_witness import fetch_last_witness
+from bus.nats.stream_witness import fetch_stream_health
 from callsheet.help_text import OPERATOR_EXIT_CODES, format_epilog
 from callsheet.operate.asking import load_operator_settings, query_database
 from callsheet.operate.printing import json_option, print_json
@@ -71,7 +71,7 @@ def recover(*, dry_run: bool, after: int | None, as_json: bool) -> None:
 
 async def _recover(connection: Connection, settings: Settings, *, after: int | None, dry_run: bool) -> Recovery:
     state = await read_state(connection)
-    rewinds, tags = await _find_rewinds(connection, settings, state)
+    rewinds, tags = await _find_rewinds(connection, settings, state, is_position_known=after is not None)
     start = min([state.head, *(rewind.after for rewind in rewinds)]) if after is None else min(after, state.head)
     reason = rewinds[0].reason if rewinds else KNOWN
     tag = create_tag(state.identity, time.time_ns() // 1_000_000, tags)
@@ -90,14 +90,23 @@ async def _recover(connection: Connection, settings: Settings, *, after: int | N
     )
 
 
-async def _find_rewinds(connection: Connection, settings: Settings, state: LogState) -> tuple[list[Rewind], list[str]]:
-    """Return what the witnesses outside of the database notice, and their tags."""
+async def _find_rewinds(
+    connection: Connection, settings: Settings, state: LogState, *, is_position_known: bool
+) -> tuple[list[Rewind], list[str]]:
+    """Return what the witnesses outside of the database notice, and their tags.
+
+    Raises Unavailable when the stream cannot be read, unless the restored position is known anyway: an epoch that
+    begins too late leaves the ids of lost facts valid for good.
+    """
     witnesses = collect_file_witnesses(settings, state.identity)
     if settings.nats.url is not None:
-        stream = await fetch_last_witness(settings.nats, "callsheet recover")
-        witnesses += [] if stream is None else [stream]
+        health = await fetch_stream_health(settings.nats, "callsheet recover")
+        if health is None and not is_position_known:
+            raise Unavailable("NATS cannot be asked what it has: start it, or name the restored position with --after")
+        witnesses += [] if health is None or health.witness is None else [health.witness]
     rewinds = [await find_rewind(connection, state, witness) for witness in witnesses]
-    return [rewind for rewind in rewinds if rewind is not None], [witness.tag for witness in witnesses]
+    tags = [witness.tag for witness in witnesses if witness.log_id == state.identity.log_id]
+    return [rewind for rewind in rewinds if rewind is not None], tags
 
 
 def _print_recovery(found: Recovery) -> None:

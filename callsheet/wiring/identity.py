@@ -1,6 +1,7 @@
 """Compare the log with what is remembered outside of its database, before a process uses it."""
 
 import asyncio
+import fcntl
 import os
 import time
 from collections.abc import Sequence
@@ -79,18 +80,30 @@ async def keep_checkpoint(log: Log, settings: Settings) -> None:
     finally:
         witness = log.create_witness(f"the checkpoint file {path}")
         if witness is not None and witness != written and not outages.is_away:
-            write_checkpoint(path, witness, log.identity)
+            try:
+                write_checkpoint(path, witness, log.identity)
+            except (OSError, SettingsUnusable) as fault:
+                outages.note_failure(str(fault))
 
 
 def write_checkpoint(path: Path, witness: Witness, identity: LogIdentity) -> None:
-    """Replace a checkpoint file, unless another process has written one that is further. Raises OSError."""
-    there = read_checkpoint(path)
-    if there is not None and not is_further(witness, there, identity):
-        return
+    """Replace a checkpoint file, unless another process has written one that is further. One writes at a time.
+
+    Raises OSError, SettingsUnusable.
+    """
     make_directory(path.parent)
-    new = path.with_name(f"{path.name}.{os.getpid()}")
+    with path.with_suffix(".lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        there = read_checkpoint(path)
+        if there is None or is_further(witness, there, identity):
+            _replace_file(path, msgspec.json.format(msgspec.json.encode(witness)))
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    """Replace a file durably, by a new one beside it."""
+    new = path.with_name(f"{path.name}.new")  # the lock is held: nobody else writes it, and a killed writer's is reused
     with new.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(witness)))
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)

@@ -24,6 +24,8 @@ class Readiness:
     async def check(self) -> None:
         """Raise Unavailable, with the reason, unless the log takes appends and the read models can be read."""
         self._log.check_ready()
+        if self._reading is not None and self._reading.done():
+            self._reading = None  # of a check that gave up: its answer is old
         reading = self._reading = self._reading or asyncio.create_task(self._read())
         done, _ = await asyncio.wait({reading}, timeout=ANSWER_SECONDS)
         if not done:

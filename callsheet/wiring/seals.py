@@ -34,6 +34,7 @@ def create_sealer(settings: Settings, conninfo: str, log: Log, identity: LogIden
         signers,
         feed.wait_past,
         settings.seal,
+        check_connection=feed.check_connection,
         statement_timeout_ms=settings.store.statement_timeout_ms,
         connections=log.monitor.connections,
     )

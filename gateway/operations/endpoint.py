@@ -8,6 +8,7 @@ from uuid import UUID
 from litestar.types import Receive
 from msgspec import UNSET, Struct
 
+from bus.feed import FeedStopped
 from gateway.access.permissions import Permission
 from gateway.deps import Deps
 from gateway.http.bodies import BodyReader, read_body
@@ -15,7 +16,7 @@ from gateway.http.headers import Headers
 from gateway.http.ids import parse_id
 from gateway.http.preconditions import parse_if_match
 from gateway.http.preferences import parse_wait_seconds
-from gateway.http.rejections import BodyUnacceptable, Malformed
+from gateway.http.rejections import BodyUnacceptable, Draining, Malformed
 from gateway.http.replies import JSON, Header, Reply
 from gateway.http.trace import Trace
 from gateway.http.unread import hold_large_reply
@@ -29,6 +30,7 @@ from gateway.operations.query import QueryReader
 from gateway.operations.results import Page, Response, Result, encode_item, render_page, render_result
 from projections.runtime.paging import Cursor
 from store.errors import OutcomeUnknown, Unavailable
+from store.log.epochs import LogRewound
 from store.log.records import Actor
 
 NO_ID: Final = UUID(int=0)
@@ -139,7 +141,7 @@ class Endpoint:
         """Call the handler. Once a command is accepted, "unavailable" would invite the caller to send it again."""
         try:
             return await self.operation.handler(context, self._deps)
-        except Unavailable as fault:
+        except (Unavailable, LogRewound, FeedStopped, Draining) as fault:
             if not context.has_committed or isinstance(fault, OutcomeUnknown):
                 raise
             message = f"the command was accepted, but its result cannot be read now: {fault}"

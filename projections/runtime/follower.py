@@ -162,6 +162,7 @@ class Follower:
 
     async def _serve(self, connection: AsyncConnection[Any]) -> None:
         register(connection)
+        await self._feed.check_connection(connection)
         await connection.execute(ASYNC_COMMIT)  # a crash costs a moment of folding again
         await reset_if_ahead(connection, self._projection)
         owned = OwnedProjection(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
-from psycopg import AsyncCursor
+from psycopg import AsyncConnection, AsyncCursor
 
 from domain.fact import Fact
 from store.log.records import Page, Recorded
@@ -22,6 +22,10 @@ class Reader(Protocol):
     @property
     def through(self) -> int:
         """Return the last known position of the log; negative when none is known yet."""
+        ...
+
+    async def check_connection(self, connection: AsyncConnection[tuple[Any, ...]]) -> None:
+        """Check that a connection leads to a log that has what this reader delivers. Raises LogRewound."""
         ...
 
 

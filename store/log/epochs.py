@@ -28,6 +28,12 @@ select originator_id, originator_version, recorded_at from events where notifica
 """
 """Read what identifies the fact at a position."""
 
+LAST_FACT: Final = """
+select notification_id, originator_id, originator_version, recorded_at from events
+ order by notification_id desc limit 1
+"""
+"""Read what identifies the last fact."""
+
 NEXT_FACT: Final = """
 select notification_id, recorded_at from events
  where notification_id >= %(position)b::bigint order by notification_id limit 1
@@ -84,6 +90,15 @@ async def read_state(connection: Connection) -> LogState:
     rows = await (await connection.execute(IDENTITY)).fetchall()
     epochs = tuple(LogEpoch(tag=tag, after=after, began_at=at, reason=why) for _, _, tag, after, at, why in rows)
     return LogState(identity=LogIdentity(log_id=rows[0][0], epochs=epochs), head=rows[0][1])
+
+
+async def read_last_mark(connection: Connection) -> Mark | None:
+    """Return what identifies the last fact of the log; None if it is empty."""
+    row = await (await connection.execute(LAST_FACT)).fetchone()
+    if row is None:
+        return None
+    position, stream_id, version, recorded_at = row
+    return Mark(position=position, stream_id=stream_id, version=version, recorded_at=recorded_at)
 
 
 async def find_rewind(connection: Connection, state: LogState, witness: Witness) -> Rewind | None:

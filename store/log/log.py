@@ -11,7 +11,7 @@ from store.log.appender import Appender, OnBatch, OnCommit
 from store.log.codec import OPAQUE
 from store.log.decoding import STATE_FORMAT, decode_events, decode_readable_events
 from store.log.durability import check_durability
-from store.log.epochs import Connection, LogRewound, Mark, Witness, find_rewind, read_state, reconcile
+from store.log.epochs import Connection, LogRewound, Mark, Witness, find_rewind, read_last_mark, read_state, reconcile
 from store.log.gaps import list_gaps
 from store.log.identity import LogIdentity
 from store.log.queries import (
@@ -47,6 +47,7 @@ class Log:
         )
         self._identity: LogIdentity | None = None
         self._last: Recorded | None = None
+        self._found: Mark | None = None
         self.missing_positions = 0
         """How many positions without a row the readers of this process have met."""
         self._answer_seconds = settings.append_answer_seconds
@@ -64,7 +65,7 @@ class Log:
             on_commit=self._notify_committed,
             monitor=self.monitor,
         )
-        self._appender.check_connection = self._check_unchanged
+        self._appender.check_connection = self.check_connection
         self.sessions = Sessions(
             self._conninfo,
             most=settings.readers,
@@ -101,6 +102,7 @@ class Log:
         """
         async with self.sessions.connection() as connection:
             self._identity = await reconcile(connection, witnesses, now_ms)
+            self._found = await read_last_mark(connection)
         return self._identity
 
     def remember(self, recorded: Recorded) -> None:
@@ -109,27 +111,29 @@ class Log:
             self._last = recorded
 
     def create_witness(self, origin: str) -> Witness | None:
-        """Return the last fact that this process knows of; None if it knows none."""
-        last = self._last
-        if last is None:
+        """Return the last fact that this process has read, committed, or found at its start; None in an empty log."""
+        mark, last = self._found, self._last
+        if last is not None:
+            mark = Mark(
+                position=last.position, stream_id=last.stream_id, version=last.version, recorded_at=last.recorded_at
+            )
+        if mark is None:
             return None
-        mark = Mark(
-            position=last.position, stream_id=last.stream_id, version=last.version, recorded_at=last.recorded_at
-        )
         identity = self.identity
-        return Witness(log_id=identity.log_id, tag=identity.find_epoch(last.position).tag, mark=mark, origin=origin)
+        return Witness(log_id=identity.log_id, tag=identity.find_epoch(mark.position).tag, mark=mark, origin=origin)
 
     async def check_unchanged(self) -> None:
         """Check that the log has what this process remembers, under the same epoch. Raises LogRewound, Unavailable."""
         async with self.sessions.connection() as connection:
-            await self._check_unchanged(connection)
+            await self.check_connection(connection)
 
-    async def _check_unchanged(self, connection: Connection) -> None:
+    async def check_connection(self, connection: Connection) -> None:
+        """Check the log that a connection leads to: another server may have an older one. Raises LogRewound."""
         # Before the head is read: what is committed meanwhile must not look like a rewind.
         witness = self.create_witness("this process")
         state = await read_state(connection)
         if (state.identity.log_id, state.identity.tag) != (self.identity.log_id, self.identity.tag):
-            raise LogRewound(f"the epoch {state.identity.tag} of the log began: {state.identity.epoch.reason}")
+            raise LogRewound(f"the epoch {state.identity.tag} of the log began: {state.identity.epoch.reason}", witness)
         rewind = None if witness is None else await find_rewind(connection, state, witness)
         if rewind is not None:
             raise LogRewound(rewind.reason, witness)

@@ -66,10 +66,19 @@ def add_bounds(conninfo: str, *, statement_timeout_ms: int, application_name: st
     Options of the string (such as search_path) are kept; ours follow them, and the last one wins in PostgreSQL.
     """
     given = conninfo_to_dict(conninfo)
-    ours = f"-c statement_timeout={statement_timeout_ms} -c idle_in_transaction_session_timeout=60000 -c timezone=UTC"
-    bounds = {name: value for name, value in BOUNDS.items() if name not in given}
+    ours = (
+        f"-c statement_timeout={statement_timeout_ms} -c idle_in_transaction_session_timeout=60000 -c timezone=UTC "
+        # A cancelled wait for a synchronous standby is a warning: a role may not hide it.
+        "-c client_min_messages=warning"
+    )
     options = f"{given.get('options') or ''} {ours}".strip()
-    return make_conninfo(conninfo, application_name=application_name, options=options, **bounds)
+    return make_conninfo(add_network_bounds(conninfo), application_name=application_name, options=options)
+
+
+def add_network_bounds(conninfo: str) -> str:
+    """Return a connection string with `BOUNDS` for what it leaves out, for sessions whose statements may take long."""
+    given = conninfo_to_dict(conninfo)
+    return make_conninfo(conninfo, **{name: value for name, value in BOUNDS.items() if name not in given})
 
 
 def count_cancellations() -> int:

@@ -5,15 +5,21 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, Final, LiteralString, cast
 
+import structlog
 from msgspec import Struct
 from psycopg import AsyncConnection, OperationalError, ProgrammingError
-from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, ReadOnlySqlTransaction
+from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, LockNotAvailable, ReadOnlySqlTransaction
 
 from store.errors import Unavailable, UnsafeDatabase
-from store.postgres.connections import Connection, connect
+from store.postgres.connections import Connection, add_network_bounds, connect
 from store.postgres.suitability import check_encoding, check_sessions
 
 LOCK_KEY: Final = 0x63_61_6C_6C  # "call": one migration at a time on a database
+
+LOCK_SECONDS: Final = 5
+"""How long one attempt waits for another process that migrates; then the wait is logged."""
+
+LOCK_SECONDS_MAX: Final = 600
 
 CREATE_TABLE: Final = """
 create table if not exists schema_migrations (
@@ -68,7 +74,7 @@ async def migrate(conninfo: str, components: Sequence[str]) -> int:
 
 
 async def _migrate(connection: AsyncConnection[Any], components: Sequence[str]) -> int:
-    await connection.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
+    await _lock(connection)
     await connection.execute(CREATE_TABLE, prepare=False)
     applied = 0
     for component in components:
@@ -81,9 +87,25 @@ async def _migrate(connection: AsyncConnection[Any], components: Sequence[str]) 
     return applied
 
 
+async def _lock(connection: AsyncConnection[Any]) -> None:
+    """Wait until no other process migrates. Raises Unavailable after 10 minutes, when that process may be cut off."""
+    await connection.execute(f"set lock_timeout = {LOCK_SECONDS * 1_000}".encode())
+    for waited in range(0, LOCK_SECONDS_MAX, LOCK_SECONDS):
+        try:
+            await connection.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
+        except LockNotAvailable:
+            structlog.get_logger("store").warning("migrations.waiting", seconds=waited + LOCK_SECONDS)
+            continue
+        await connection.execute("set lock_timeout = 0")
+        return
+    raise Unavailable(
+        f"another session migrates the database since over {LOCK_SECONDS_MAX} s: look for it in pg_stat_activity"
+    )
+
+
 async def _open_connection(conninfo: str) -> Connection:
     try:
-        return await connect(conninfo)
+        return await connect(add_network_bounds(conninfo))
     except ProgrammingError:  # psycopg's message quotes the string, which may contain a password
         raise Unavailable("DATABASE_URL is neither a URL nor a connection string of PostgreSQL") from None
     except OperationalError as fault:

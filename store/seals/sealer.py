@@ -12,6 +12,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from store.errors import DatabaseAway, Unavailable
+from store.log.appender import CheckConnection, accept_connection
 from store.log.identity import LogIdentity
 from store.log.raw_reads import read_sealed_range
 from store.log.records import StoredEvent
@@ -59,10 +60,15 @@ class Sealer:
         wait_past: Callable[[int], Awaitable[None]],
         settings: SealSettings,
         *,
+        check_connection: CheckConnection = accept_connection,
         statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
         connections: OpenConnections | None = None,
     ) -> None:
-        """Create it; nothing is sealed until `run`. Its connection is added to `connections`, if given."""
+        """Create it; nothing is sealed until `run`. Its connection is added to `connections`, if given.
+
+        `check_connection` raises LogRewound for a connection to an older log.
+        """
+        self._check_connection = check_connection
         self._conninfo = add_bounds(
             conninfo, statement_timeout_ms=statement_timeout_ms, application_name=name_session(SESSION_LABEL)
         )
@@ -101,6 +107,7 @@ class Sealer:
         self._logger.warning("seals.hung_sealer_ended", session=session, position=position)
 
     async def _serve(self, connection: AsyncConnection[Any]) -> None:
+        await self._check_connection(connection)
         head = await read_seal_head(connection)
         size = find_valid_size(self._identity, head)
         if size < head.size:

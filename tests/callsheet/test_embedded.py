@@ -1,12 +1,13 @@
 """The embedded PostgreSQL: shared, durable, and there again after whatever happened to it."""
 
+import asyncio
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import psycopg
@@ -15,6 +16,7 @@ import pytest
 from callsheet.embedded.postgres import EmbeddedPostgres, embedded_postgres
 from callsheet.embedded.programs import EmbeddedUnusable
 from tests.support.servers.postgres import EVERY_POSTGRES, PostgresForTests
+from tests.support.waiting import eventually
 
 ORPHAN = """
 import os, signal, sys
@@ -65,6 +67,28 @@ def test_a_server_that_outlived_a_killed_process_is_taken_over(directory: Path) 
     with embedded_postgres(directory) as conninfo:
         assert answers(conninfo)
     assert not answers(conninfo)
+
+
+def test_a_server_that_was_shut_down_in_order_has_not_died(directory: Path) -> None:
+    """A supervisor starts it only after a death, since an operator may have stopped it to restore its files."""
+    server = EmbeddedPostgres(directory)
+    server.start()
+    assert not server.has_died()
+    os.kill(int((server.data / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
+    wait_for(lambda: not (server.data / "postmaster.pid").exists())
+    assert not server.has_died()
+    server.start()
+    os.kill(int((server.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    wait_for(server.has_died)
+    server.start()
+    server.stop()
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    async def check() -> bool:
+        return holds()
+
+    asyncio.run(eventually(check, what="the server has ended", seconds=30))
 
 
 def test_what_was_committed_is_there_after_a_kill(own_postgres: PostgresForTests) -> None:

@@ -40,6 +40,17 @@ def test_a_known_restore_begins_an_epoch_and_cursors_are_answered_by_it(database
     assert run_callsheet(database, "events", "show", f"{old}-3").exit_code == 4
 
 
+def test_without_the_stream_the_operator_must_name_the_position(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch that begins too late would leave the ids of lost facts valid for good."""
+    project_with_names(migrate_database(database), "one", "two")
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:1")
+    refused = run_callsheet(database, "recover")
+    assert (refused.exit_code, "--after" in refused.stderr) == (2, True), refused.stderr
+    assert len(read_epochs(database)) == 1
+    assert run_callsheet(database, "recover", "--after", "1").exit_code == 0
+    assert [after for _, after, _ in read_epochs(database)] == [0, 1]
+
+
 def test_checkpoints_past_the_end_of_the_log_are_named(database: str) -> None:
     project_with_names(migrate_database(database), "one", "two")
     with psycopg.connect(database, autocommit=True) as connection:

@@ -125,6 +125,33 @@ async def test_a_process_does_not_append_to_a_log_that_was_rewound_under_it(data
         assert rewound.value.witness.mark.position == 3
 
 
+async def test_a_process_that_has_read_nothing_since_its_start_notices_a_restore(database: str) -> None:
+    await create_witness(database, 5)
+    log = Log(database, StoreSettings())
+    async with log.open_readers():
+        await log.reconcile([], NOW_MS)
+        await log.check_unchanged()
+        await rewind(database, 3)
+        with pytest.raises(LogRewound) as rewound:
+            await log.check_unchanged()
+    assert rewound.value.witness is not None
+    assert rewound.value.witness.mark.position == 5
+
+
+async def test_what_a_process_remembers_survives_the_epoch_of_another(database: str) -> None:
+    """The epoch that this process knows was removed by a restore: only its own memory shows that."""
+    async with open_log(database) as log:
+        await append(log, 4)
+        witness = log.create_witness("a witness")
+        assert witness is not None
+        await rewind(database, 2)
+        await compare(database, witness)
+        with pytest.raises(LogRewound) as rewound:
+            await log.check_unchanged()
+        assert rewound.value.witness is not None
+        assert rewound.value.witness.mark.position == 4
+
+
 async def test_a_process_notices_that_another_has_begun_an_epoch(database: str) -> None:
     async with open_log(database) as log:
         feed = Feed(log, FeedSettings(poll_seconds=0.05))

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from store.errors import Unavailable
 from store.postgres.connections import Sessions, add_bounds, cancellable, connect, open_connection
@@ -39,6 +39,13 @@ async def test_every_session_is_bounded_in_time(database: str) -> None:
         with pytest.raises(Unavailable):
             await sessions.one("select pg_sleep(10)", None)
         assert await sessions.one("select 1", None) == (1,)
+
+
+async def test_the_warning_of_a_cancelled_wait_for_a_standby_cannot_be_hidden(database: str) -> None:
+    hiding = make_conninfo(database, options="-c client_min_messages=error")
+    bounded = add_bounds(hiding, statement_timeout_ms=1_000, application_name="test")
+    async with open_connection(bounded) as connection:
+        assert await (await connection.execute("show client_min_messages")).fetchone() == ("warning",)
 
 
 async def test_a_database_that_is_not_there_is_unavailable() -> None:

@@ -79,11 +79,11 @@ class Harness(Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def open_harness(database: str) -> AsyncGenerator[Harness]:
+async def open_harness(database: str, *, poll_seconds: float = 0.05) -> AsyncGenerator[Harness]:
     await migrate(database, ["store", "projections"])
     models = ReadModels(database, ProjectionSettings())
     async with open_log(database) as log, models.open():
-        feed = Feed(log, FeedSettings(poll_seconds=0.05))
+        feed = Feed(log, FeedSettings(poll_seconds=poll_seconds))
         async with run_in_background(feed.run()):
             async with models.connection() as connection:
                 await connection.execute(CREATE_TALLY)

@@ -100,6 +100,9 @@ class ScheduledFeed:
     def through(self) -> int:
         return len(self._log)
 
+    async def check_connection(self, connection: object) -> None:  # the name of the protocol
+        """Accept every connection: the log of a simulation is not rewound."""
+
     def grant(self, events: int) -> None:
         self._granted = events
         self.waiting.clear()
