@@ -109,4 +109,7 @@ class Leases:
             if over:
                 await self._sessions.run(RELEASE, {"epoch": self._epoch, "runs": list(over)})
                 self._held -= over
+                if again := over & self._driven:  # driven again since the statement was sent
+                    self._unwritten |= again
+                    self._has_work.set()
             self._to_release -= over
