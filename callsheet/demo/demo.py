@@ -12,12 +12,11 @@ from uuid import UUID
 
 import httpx2
 from rich.console import Console
-from rich.markup import escape
 
 from callsheet.clock import utc_now
 from callsheet.demo.play import DemoFailed, ExampleResult, ExampleRunner
 from callsheet.demo.server import ServerFailed, start_server
-from callsheet.demo.story import DemoConsole
+from callsheet.demo.story import DemoConsole, escape
 from callsheet.demo.website import allow_outgoing, replace_webhook_url, start_website
 from callsheet.development_secret import load_signing_secret
 from callsheet.settings.load import Settings

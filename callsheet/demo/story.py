@@ -4,10 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Column, Table
+
+from callsheet.operate.printing import escape_controls
 
 MARKS: Final[Mapping[str, str]] = {
     "run.started": "[bold cyan]▶[/]",
@@ -22,6 +24,11 @@ MARKS: Final[Mapping[str, str]] = {
     "run.failed": "[bold red]■[/]",
 }
 OUTPUT_CHARACTERS: Final = 700
+
+
+def escape(text: str) -> str:
+    """Return text as it is shown: what a model wrote is neither markup nor a command to the terminal."""
+    return markup.escape(escape_controls(text))
 
 
 class DemoConsole:

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from bus.cloudevents import encode_envelope
-from callsheet.operate.printing import replace_control_characters
+from callsheet.operate.printing import escape_controls
 from domain.ids import to_uuid
 from store.contents import GET, JSON, REFERENCE
 from store.errors import UnreadableEvent
@@ -28,9 +28,9 @@ def format_event_line(identity: LogIdentity, stored: StoredEvent) -> str:
     envelope = build_envelope(identity, stored)
     at = f"{stored.recorded_at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
     stream = f"{envelope['subject']} v{stored.version}"
-    return replace_control_characters(
-        f"{stored.position:>9}  {at}Z  {stored.topic:<22}  {stream:<35}  {_summarize_fields(stored, envelope)}".rstrip()
-    )
+    said = _summarize_fields(stored, envelope)
+    line = f"{stored.position:>9}  {at}Z  {stored.topic:<22}  {stream:<35}  {said}".rstrip()
+    return escape_controls(line, kept="")
 
 
 def build_envelope(identity: LogIdentity, stored: StoredEvent) -> dict[str, Any]:

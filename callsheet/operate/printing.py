@@ -3,6 +3,7 @@
 # The decorators of click are typed in part only.
 # pyright: reportUnknownMemberType=false
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -26,6 +27,8 @@ INTERRUPTED: Final = 130
 PIPED_COLUMNS: Final = 200
 """Width of tables if the output is not a terminal."""
 
+NOT_PLAIN: Final = re.compile("[^ -~]")
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -36,12 +39,12 @@ def json_option(command: F) -> F:
 
 def print_json(value: object) -> None:
     """Print a value as indented JSON."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    click.echo(escape_controls(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
 
 
 def print_json_line(value: object) -> None:
     """Print a value as JSON on one line, and flush: another program may be following."""
-    click.echo(msgspec.json.encode(value).decode())
+    click.echo(escape_controls(msgspec.json.encode(value).decode()))
 
 
 def create_console() -> Console:
@@ -59,17 +62,23 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, number
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(replace_control_characters(cell)) for cell in row))
+        table.add_row(*(Text(escape_controls(cell, kept="")) for cell in row))
     create_console().print(table)
 
 
-def replace_control_characters(text: str) -> str:
-    """Replace control characters: stored text may contain escape sequences of terminals."""
-    return (
-        text
-        if text.isprintable()
-        else "".join(character if character.isprintable() else "\ufffd" for character in text)
-    )
+def escape_controls(text: str, kept: str = "\n") -> str:
+    r"""Write characters that control a terminal, or the direction of text, as JSON does: `\u009b`, `\u202e`.
+
+    Stored text may contain them. Those in `kept` stay as they are; JSON stays the same JSON.
+    """
+    return text if text.isprintable() else NOT_PLAIN.sub(lambda found: _escape(found[0], kept), text)
+
+
+def _escape(character: str, kept: str) -> str:
+    if character.isprintable() or character in kept:
+        return character
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[index]:02x}{units[index + 1]:02x}" for index in range(0, len(units), 2))
 
 
 def count(number: int) -> str:

@@ -18,7 +18,7 @@ from msgspec import Struct
 from callsheet.clock import utc_now
 from callsheet.help_text import OPERATOR_EXIT_CODES, format_epilog
 from callsheet.operate.asking import load_operator_settings, query_conninfo, query_database
-from callsheet.operate.printing import ATTENTION, count, json_option, print_json, print_table
+from callsheet.operate.printing import ATTENTION, count, escape_controls, json_option, print_json, print_table
 from callsheet.operate.projections import resolve_projection_names
 from callsheet.operate.rebuild_progress import show_progress
 from callsheet.server.gc_tuning import tune_garbage_collector
@@ -216,7 +216,7 @@ def _print_report(report: RebuildReport) -> None:
         for table in projection.tables:
             for sample in table.samples:
                 columns = f" in {', '.join(sample.columns)}" if sample.columns else ""
-                click.echo(f"  {table.table} {sample.key}: {MEANING[sample.kind]}{columns}")
+                click.echo(escape_controls(f"  {table.table} {sample.key}: {MEANING[sample.kind]}{columns}"))
     click.echo(
         f"\nRebuild {report.id}: {count(report.events)} events in {report.seconds:.1f} s "
         f"({count(int(report.events_per_second))}/s). The tables are swapped; the former ones are kept in the schema "

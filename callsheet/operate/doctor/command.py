@@ -15,7 +15,7 @@ from callsheet.operate.doctor.bus_checks import check_bus
 from callsheet.operate.doctor.database_checks import check_database
 from callsheet.operate.doctor.findings import Finding, Level
 from callsheet.operate.doctor.log_checks import check_log
-from callsheet.operate.printing import json_option, print_json, replace_control_characters
+from callsheet.operate.printing import escape_controls, json_option, print_json
 from callsheet.settings.load import Settings
 from callsheet.startup import exit_on_refusal
 from store.log.epochs import Connection, read_state
@@ -49,7 +49,7 @@ def doctor(*, deep: bool, as_json: bool) -> None:
     else:
         for finding in findings:
             said = f"{finding.says} {finding.do}" if finding.do else finding.says
-            click.echo(f"{finding.level:<6} {finding.check:<12} {replace_control_characters(said)}")
+            click.echo(f"{finding.level:<6} {finding.check:<12} {escape_controls(said, kept='')}")
     sys.exit(0 if healthy else WRONG)
 
 
