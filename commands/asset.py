@@ -17,6 +17,7 @@ from domain.asset import (
     AssetMetadataChanged,
     AssetNotActive,
     AssetRelabelled,
+    AssetRestored,
     AssetStatus,
     AssetType,
     check_content,
@@ -68,7 +69,8 @@ def change_asset(command: ChangeAsset, asset: Asset, _gathered: None, _now: date
 
     Raises AssetNotActive, AssetContentUnacceptable.
     """
-    facts: list[AssetFact] = []
+    restores = command.status is AssetStatus.ACTIVE is not asset.status
+    facts: list[AssetFact] = [AssetRestored()] if restores else []
     if not isinstance(command.label, UnsetType) and command.label != asset.label:
         facts.append(AssetRelabelled(label=command.label))
     if not isinstance(command.metadata, UnsetType) and command.metadata != asset.metadata:
@@ -78,6 +80,6 @@ def change_asset(command: ChangeAsset, asset: Asset, _gathered: None, _now: date
         facts.append(AssetContentRevised(version=asset.version + 1, content=command.content))
     if command.status is AssetStatus.ARCHIVED is not asset.status:
         facts.append(AssetArchived())
-    if asset.status is AssetStatus.ARCHIVED and (facts or command.status is AssetStatus.ACTIVE):
+    if asset.status is AssetStatus.ARCHIVED and facts and not restores:
         raise AssetNotActive
     return tuple(facts)

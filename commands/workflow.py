@@ -25,6 +25,7 @@ from domain.workflow import (
     WorkflowGraphRevised,
     WorkflowNotActive,
     WorkflowRenamed,
+    WorkflowRestored,
     WorkflowStatus,
 )
 
@@ -129,7 +130,8 @@ def change_workflow(
 
     A graph given in part keeps the rest of the old one (RFC 7396). Raises GraphUnacceptable, WorkflowNotActive.
     """
-    facts: list[WorkflowFact] = []
+    restores = command.status is WorkflowStatus.ACTIVE is not workflow.status
+    facts: list[WorkflowFact] = [WorkflowRestored()] if restores else []
     if not isinstance(command.name, UnsetType) and command.name != workflow.name:
         facts.append(WorkflowRenamed(name=command.name))
     if not isinstance(command.graph, UnsetType):
@@ -138,7 +140,7 @@ def change_workflow(
             facts.append(WorkflowGraphRevised(version=workflow.version + 1, graph=write_stored_graph(graph)))
     if command.status is WorkflowStatus.ARCHIVED is not workflow.status:
         facts.append(WorkflowArchived())
-    if workflow.status is WorkflowStatus.ARCHIVED and (facts or command.status is WorkflowStatus.ACTIVE):
+    if workflow.status is WorkflowStatus.ARCHIVED and facts and not restores:
         raise WorkflowNotActive
     return tuple(facts)
 

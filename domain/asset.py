@@ -61,7 +61,11 @@ class AssetArchived(Fact, frozen=True, kw_only=True, tag="asset.archived"):
     """An asset was archived: new graphs cannot refer to it."""
 
 
-AssetFact = AssetCreated | AssetRelabelled | AssetMetadataChanged | AssetContentRevised | AssetArchived
+class AssetRestored(Fact, frozen=True, kw_only=True, tag="asset.restored"):
+    """An archived asset became active again."""
+
+
+AssetFact = AssetCreated | AssetRelabelled | AssetMetadataChanged | AssetContentRevised | AssetArchived | AssetRestored
 
 
 class Asset(Struct, frozen=True, kw_only=True):
@@ -83,7 +87,7 @@ class AssetNotFound(Refusal):
 
 
 class AssetNotActive(Refusal):
-    """The asset is archived; create a new one."""
+    """The asset is archived. Restore it first."""
 
     code = "asset_not_active"
 
@@ -131,6 +135,8 @@ def evolve(asset: Asset, fact: AssetFact) -> Asset:
             return replace(asset, version=fact.version, content=fact.content)
         case AssetArchived():
             return replace(asset, status=AssetStatus.ARCHIVED)
+        case AssetRestored():
+            return replace(asset, status=AssetStatus.ACTIVE)
         case _:
             assert_never(fact)
 
@@ -142,7 +148,7 @@ def get_new_content(fact: AssetFact) -> tuple[int, Payload] | None:
             return 1, fact.content
         case AssetContentRevised():
             return fact.version, fact.content
-        case AssetRelabelled() | AssetMetadataChanged() | AssetArchived():
+        case AssetRelabelled() | AssetMetadataChanged() | AssetArchived() | AssetRestored():
             return None
         case _:
             assert_never(fact)

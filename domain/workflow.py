@@ -44,10 +44,14 @@ class WorkflowGraphRevised(Fact, frozen=True, kw_only=True, tag="workflow.graph-
 
 
 class WorkflowArchived(Fact, frozen=True, kw_only=True, tag="workflow.archived"):
-    """A workflow was archived: it cannot be run any more."""
+    """A workflow was archived: it cannot be run."""
 
 
-WorkflowFact = WorkflowCreated | WorkflowRenamed | WorkflowGraphRevised | WorkflowArchived
+class WorkflowRestored(Fact, frozen=True, kw_only=True, tag="workflow.restored"):
+    """An archived workflow became active again."""
+
+
+WorkflowFact = WorkflowCreated | WorkflowRenamed | WorkflowGraphRevised | WorkflowArchived | WorkflowRestored
 
 
 class Workflow(Struct, frozen=True, kw_only=True):
@@ -68,7 +72,7 @@ class WorkflowNotFound(Refusal):
 
 
 class WorkflowNotActive(Refusal):
-    """The workflow is archived; create a new one."""
+    """The workflow is archived. Restore it first."""
 
     code = "workflow_not_active"
 
@@ -90,6 +94,8 @@ def evolve(workflow: Workflow, fact: WorkflowFact) -> Workflow:
             return replace(workflow, version=fact.version, graph=read_stored_graph(fact.graph))
         case WorkflowArchived():
             return replace(workflow, status=WorkflowStatus.ARCHIVED)
+        case WorkflowRestored():
+            return replace(workflow, status=WorkflowStatus.ACTIVE)
         case _:
             assert_never(fact)
 
@@ -101,7 +107,7 @@ def get_new_graph(fact: WorkflowFact) -> tuple[int, Graph] | None:
             return 1, read_stored_graph(fact.graph)
         case WorkflowGraphRevised():
             return fact.version, read_stored_graph(fact.graph)
-        case WorkflowRenamed() | WorkflowArchived():
+        case WorkflowRenamed() | WorkflowArchived() | WorkflowRestored():
             return None
         case _:
             assert_never(fact)

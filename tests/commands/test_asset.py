@@ -13,6 +13,7 @@ from domain.asset import (
     AssetMetadataChanged,
     AssetNotActive,
     AssetRelabelled,
+    AssetRestored,
     AssetStatus,
     AssetType,
 )
@@ -79,8 +80,11 @@ def test_an_archived_asset_takes_no_change() -> None:
         given(CREATED, AssetArchived()).when(command).refuses(AssetNotActive)
 
 
-def test_an_archived_asset_is_not_restored() -> None:
-    given(CREATED, AssetArchived()).when(change(status=AssetStatus.ACTIVE)).refuses(AssetNotActive)
+def test_an_archived_asset_is_restored_once_and_changed_with_it() -> None:
+    archived = (CREATED, AssetArchived())
+    given(*archived).when(change(status=AssetStatus.ACTIVE)).then(AssetRestored()).and_again_nothing()
+    command = change(label="Voice", status=AssetStatus.ACTIVE)
+    given(*archived).when(command).then(AssetRestored(), AssetRelabelled(label="Voice"))
 
 
 def test_an_archived_asset_may_be_told_what_it_is_already() -> None:

@@ -23,6 +23,7 @@ from domain.workflow import (
     WorkflowGraphRevised,
     WorkflowNotActive,
     WorkflowRenamed,
+    WorkflowRestored,
     WorkflowStatus,
 )
 from tests.domain.test_golden import find_losses
@@ -117,11 +118,17 @@ def test_a_workflow_is_archived_once() -> None:
     given(CREATED).when(change(status=WorkflowStatus.ARCHIVED), CHANGE).then(WorkflowArchived()).and_again_nothing()
 
 
-def test_an_archived_workflow_takes_no_change_and_is_not_restored() -> None:
+def test_an_archived_workflow_is_restored_once_and_changed_with_it() -> None:
+    archived = (CREATED, WorkflowArchived())
+    given(*archived).when(change(status=WorkflowStatus.ACTIVE), CHANGE).then(WorkflowRestored()).and_again_nothing()
+    command = change(name="Relaunch", status=WorkflowStatus.ACTIVE)
+    given(*archived).when(command, CHANGE).then(WorkflowRestored(), WorkflowRenamed(name="Relaunch"))
+
+
+def test_an_archived_workflow_takes_no_change() -> None:
     for command in (
         change(name="Relaunch"),
         change(graph=graph(node("c"))),
-        change(status=WorkflowStatus.ACTIVE),
         change(name="Relaunch", status=WorkflowStatus.ARCHIVED),
     ):
         given(CREATED, WorkflowArchived()).when(command, CHANGE).refuses(WorkflowNotActive)

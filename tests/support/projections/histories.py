@@ -12,6 +12,7 @@ from domain.asset import (
     AssetFact,
     AssetMetadataChanged,
     AssetRelabelled,
+    AssetRestored,
     AssetType,
 )
 from domain.fact import Fact
@@ -45,7 +46,14 @@ from domain.runs.facts import (
     Usage,
     WaitFor,
 )
-from domain.workflow import WorkflowArchived, WorkflowCreated, WorkflowFact, WorkflowGraphRevised, WorkflowRenamed
+from domain.workflow import (
+    WorkflowArchived,
+    WorkflowCreated,
+    WorkflowFact,
+    WorkflowGraphRevised,
+    WorkflowRenamed,
+    WorkflowRestored,
+)
 from tests.support.projections.given import NOW
 
 F = TypeVar("F", bound=Fact)
@@ -76,6 +84,7 @@ workflow_facts: st.SearchStrategy[WorkflowFact] = st.one_of(
     st.builds(WorkflowRenamed, name=words),
     st.builds(WorkflowGraphRevised, version=st.integers(2, 9), graph=graphs),
     st.builds(WorkflowArchived),
+    st.builds(WorkflowRestored),
 )
 asset_facts: st.SearchStrategy[AssetFact] = st.one_of(
     st.builds(
@@ -89,6 +98,7 @@ asset_facts: st.SearchStrategy[AssetFact] = st.one_of(
     st.builds(AssetMetadataChanged, metadata=st.dictionaries(words, values, max_size=3)),
     st.builds(AssetContentRevised, version=st.integers(2, 9), content=payloads),
     st.builds(AssetArchived),
+    st.builds(AssetRestored),
 )
 run_starts = st.builds(
     RunStarted,
