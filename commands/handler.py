@@ -99,6 +99,13 @@ class Handler:
                 span.set_attributes({"command": type(command).__name__, "workspace": str(context.workspace_id)})
             span.end()
 
+    async def find_earlier(self, noun: Noun[S], context: Context) -> Outcome[S] | None:
+        """Return the outcome of an earlier request with the same command id, None if none was accepted.
+
+        Raises IdempotencyKeyReused, Unavailable, OutcomeUnknown.
+        """
+        return None if context.command_id is None else await self._find_earlier(noun, context.command_id)
+
     async def _retry_on_conflict(
         self, decider: Decider[Command[S], S, object], command: Command[S], context: Context
     ) -> Outcome[S]:
@@ -149,8 +156,7 @@ class Handler:
         if not facts:
             if not fresh:
                 return None
-            await self._log.confirm_replicated()  # the facts that make this a no-op must survive a failover
-            return Outcome(loaded=target)
+            return await self._confirm_no_op(decider.noun, target, context.command_id)
         appended = await self._streams.append(
             decider.noun,
             target,
@@ -164,6 +170,17 @@ class Handler:
             return await self._replay(decider.noun, context.command_id, appended)
         self._streams.keep(appended)
         return Outcome(loaded=appended)
+
+    async def _confirm_no_op(self, noun: Noun[S], target: Folded[S], command_id: CommandId | None) -> Outcome[S]:
+        """Return the outcome of a command that changes nothing; a repeat must not be decided on a later state."""
+        await self._log.confirm_replicated()  # the facts that make this a no-op must survive a failover
+        if command_id is not None:
+            earlier = await self._log.remember_command(
+                command_id, target.stream_id, version=target.version, position=target.position
+            )
+            if earlier is not None:
+                return await self._replay(noun, command_id, earlier)
+        return Outcome(loaded=target)
 
     async def _find_earlier(self, noun: Noun[S], command_id: CommandId) -> Outcome[S] | None:
         """Return the outcome of an earlier request with this command id, None if none was accepted."""

@@ -19,6 +19,7 @@ from store.log.queries import (
     HEAD,
     NO_FILTER,
     RECORDED_AT,
+    REMEMBER,
     REPEATED,
     STREAM,
     STREAM_TAILS,
@@ -26,7 +27,7 @@ from store.log.queries import (
     LogFilter,
     range_parameters,
 )
-from store.log.records import Accepted, Append, Page, Recorded, Repeated
+from store.log.records import Accepted, Append, CommandId, Page, Recorded, Repeated
 from store.postgres.connections import Sessions, add_bounds
 from store.postgres.migrations import check_schema
 from store.postgres.monitor import DatabaseMonitor, MonitorBounds
@@ -206,6 +207,19 @@ class Log:
         return Repeated(
             request_hash=request_hash, stream_id=stream_id, version=version, position=position, recorded_at=at
         )
+
+    async def remember_command(
+        self, command_id: CommandId, stream_id: UUID, *, version: int, position: int
+    ) -> Repeated | None:
+        """Record that a command left a stream as it was, durably; return the outcome of an earlier one if there is.
+
+        Raises OutcomeUnknown, Unavailable.
+        """
+        parameters = (command_id.key, command_id.request_hash, stream_id, version, position)
+        row = await self.sessions.one(REMEMBER, parameters)
+        if row is not None and row[0]:
+            return None
+        return await self.find_repeated(command_id.key)
 
     async def confirm_replicated(self) -> None:
         """Wait until a synchronous standby has all that can be read now. Raises OutcomeUnknown, Unavailable."""

@@ -148,6 +148,9 @@ select request_hash, originator_id, originator_version, notification_id, recorde
 """
 """Read the outcome of the command with an id."""
 
+REMEMBER: Final = "select remember_command(%b, %b, %b, %b, %b)"
+"""Record the outcome of a command that appended nothing, unless there is one with this id."""
+
 
 class LogFilter(Struct, frozen=True, kw_only=True):
     """Filters of a read of the log; None does not filter. An empty tuple of topics matches nothing."""
