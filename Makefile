@@ -45,6 +45,7 @@ docs: ## Generate the parts of docs/ that are derived from the code
 	@.ci/setup dev
 	$(RUN) -m callsheet.settings.page
 	$(RUN) -m gateway.operations.routes_page
+	$(RUN) -m gateway.operations.problems_page
 	$(RUN) -m gateway.access.permissions_page
 	$(RUN) -m gateway.streams.messages_page
 

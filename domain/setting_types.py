@@ -9,6 +9,7 @@ Port = Annotated[int, Meta(ge=0, le=65_535)]
 Milliseconds = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]  # a year: an infinite time is not a valid timeout
 Bytes = Annotated[int, Meta(ge=1)]
+Part = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Secret:

@@ -191,6 +191,7 @@ CREATE_API_KEY: Final = Operation(
         ),
     ),
     idempotent_by_key=True,
+    compresses=False,
     handler=create_api_key,
 )
 

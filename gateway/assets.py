@@ -34,6 +34,7 @@ from gateway.identity.scopes import Scope
 from gateway.operations.context import RequestContext
 from gateway.operations.current import read_current
 from gateway.operations.operation import (
+    NOT_MODIFIED,
     Method,
     Operation,
     PathId,
@@ -204,7 +205,7 @@ GET_ASSET: Final = Operation(
     scope=Scope.ASSETS_READ,
     permission=Permission.READ,
     path_parameters=(ASSET_ID,),
-    responses=(respond_read(AssetBody, "The asset."),),
+    responses=(respond_read(AssetBody, "The asset."), NOT_MODIFIED),
     reads=("assets",),
     handler=get_asset,
 )

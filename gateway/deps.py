@@ -20,6 +20,7 @@ from gateway.http.request_counts import RequestCounts
 from gateway.http.unread import Unread
 from gateway.identity.tickets import Tickets
 from gateway.identity.tokens import Identity
+from gateway.limits.limiter import RateLimiter
 from gateway.settings import HttpSettings, StreamSettings
 from gateway.streams.encoding import EventEncoder
 from gateway.streams.run_states import RunStates
@@ -69,6 +70,7 @@ class Deps:
     identity: Identity
     tickets: Tickets
     access: Access
+    limiter: RateLimiter | None
     open_requests: OpenRequests
     unread: Unread
     flags: FeatureFlags

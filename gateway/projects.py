@@ -11,6 +11,7 @@ from commands.aggregates import PROJECT
 from commands.command import Command
 from commands.project import ChangeProject, CreateProject
 from domain.folded import Folded
+from domain.names import NAME_PATTERN, NAME_RULE, normalize_user_id
 from domain.project import LastOwner, Project, ProjectNotActive, ProjectNotFound, ProjectStatus, Role
 from domain.refusal import Problem
 from domain.runs.call_recording import SETTING, find_setting_fault
@@ -25,6 +26,7 @@ from gateway.identity.scopes import Scope
 from gateway.operations.context import RequestContext
 from gateway.operations.current import read_current
 from gateway.operations.operation import (
+    NOT_MODIFIED,
     Method,
     Operation,
     PathId,
@@ -39,7 +41,7 @@ from gateway.operations.results import Page, Result
 from projections.read_models.projects_view import ProjectFilters
 
 PROJECT_ID: Final = PathId("projectId", "prj", ProjectNotFound)
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=NAME_PATTERN, extra={"rule": NAME_RULE})]
 UserId = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
@@ -105,16 +107,24 @@ def create_project_body(folded: Folded[Project]) -> ProjectBody:
 
 
 def _index_team(members: tuple[Member, ...]) -> dict[str, Role]:
-    """Return a team by user. Raises BodyUnacceptable for users who are listed twice."""
-    count = Counter(member.user_id for member in members)
-    problems = tuple(
+    """Return a team by user. Raises BodyUnacceptable for users who are listed twice, or cannot be told apart."""
+    problems: list[Problem] = []
+    user_ids: list[str] = []
+    for index, member in enumerate(members):
+        try:
+            user_ids.append(normalize_user_id(member.user_id))
+        except ValueError as fault:
+            user_ids.append(member.user_id)
+            problems.append(Problem(f"/team/{index}/user_id", str(fault)))
+    count = Counter(user_ids)
+    problems += [
         Problem(f"/team/{index}/user_id", "must not be listed twice")
-        for index, member in enumerate(members)
-        if count[member.user_id] > 1
-    )
+        for index, user_id in enumerate(user_ids)
+        if count[user_id] > 1
+    ]
     if problems:
-        raise BodyUnacceptable(problems=problems)
-    return {member.user_id: member.role for member in members}
+        raise BodyUnacceptable(problems=tuple(problems))
+    return {user_id: member.role for user_id, member in zip(user_ids, members, strict=True)}
 
 
 def _check_settings(settings: Mapping[str, object]) -> None:
@@ -204,7 +214,7 @@ GET_PROJECT: Final = Operation(
     scope=Scope.PROJECTS_READ,
     permission=Permission.READ,
     path_parameters=(PROJECT_ID,),
-    responses=(respond_read(ProjectBody, "The project."),),
+    responses=(respond_read(ProjectBody, "The project."), NOT_MODIFIED),
     reads=("projects",),
     handler=get_project,
 )

@@ -6,8 +6,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from domain.setting_types import Bytes, Count, Port, Seconds, SigningSecret
+from domain.setting_types import Bytes, Count, Part, Port, Seconds, Secret, SigningSecret
+from gateway.delivery.cors import CorsOrigins
+from gateway.http.bodies import JsonBounds
 from gateway.identity.issuers import IssuersFile
+from gateway.limits.policies import Burst, OverridesFile, PerSecond
 
 ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 
@@ -55,8 +58,56 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """Maximum number of days in one insights query."""
     insights_buckets_max: Count = 50_000
     """Maximum number of buckets that one insights query aggregates; larger queries are rejected with 422."""
+    head_bytes_max: Bytes = 64 * 1024
+    """Maximum size of the request line and the headers; larger ones are rejected with 431."""
+    headers_max: Count = 100
+    """Maximum number of header lines; more are rejected with 431."""
+    request_seconds_max: Seconds = 30
+    """How long a request may take to arrive whole; then it is rejected with 408."""
+    json_values_max: Count = 1_000_000
+    """Maximum number of values in the JSON of a request; more are rejected with 400."""
+    compressed_bytes_min: Bytes = 8 * 1024
+    """Smaller responses are not compressed; larger ones are, in JSON, for callers that accept gzip."""
+    cors_origins: CorsOrigins | None = None
+    """Origins of browsers that may read responses, separated by commas, such as
+    `https://app.example.com,https://*.preview.example.com`. `*` stands for one label, and alone for any origin."""
+    cors_max_age_seconds: Seconds = 7_200
+    """How long browsers may keep the answer to a preflight."""
+    access_log_sampled: Part = 0.01
+    """Part of the successful requests that the access log has a line for, from 0 to 1. Refused and failed requests
+    always have one."""
+    metrics_token: Secret | None = None
+    """Token that `GET /metrics` on this port requires. Without it metrics are served on the admin port only."""
     shutdown_seconds_max: Seconds = 10
     """How long open requests may take to complete after the process is told to stop."""
+
+    @property
+    def json_bounds(self) -> JsonBounds:
+        """Return the bounds of the JSON in a body."""
+        return JsonBounds(self.json_depth_max, self.json_values_max)
+
+
+class LimitSettings(Struct, frozen=True, kw_only=True):
+    """Rate limits, kept by all processes together."""
+
+    enabled: bool = True
+    """Whether requests are limited."""
+    workspace_per_second: PerSecond = 2_000
+    """Requests that a workspace gets back in a second."""
+    workspace_burst: Burst = 10_000
+    """Requests that a workspace may send at once."""
+    credential_per_second: PerSecond = 1_000
+    """Requests that a user or an API key gets back in a second."""
+    credential_burst: Burst = 5_000
+    """Requests that a user or an API key may send at once."""
+    overrides_file: OverridesFile | None = None
+    """JSON file with other limits for some workspaces:
+    `{"ws_…": {"workspace": {"per_second": 10, "burst": 100}, "credential": {…}}}`."""
+    lease_seconds: Seconds = 1
+    """How long a process may use the requests that it has leased from the database. What comes back in that time is
+    kept back from the burst, so that a limit is never exceeded."""
+    buckets_cached_max: Count = 20_000
+    """Number of workspaces, and of credentials, whose limits a process has in memory."""
 
 
 class Origins:

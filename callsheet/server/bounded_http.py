@@ -8,6 +8,7 @@ import asyncio
 from typing import Any, ClassVar, Final, cast
 from urllib.parse import unquote
 
+import structlog
 from uuid_utils.compat import uuid7
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -20,22 +21,22 @@ from callsheet.server.write_coalescing import WriteCoalescingHttp
 from gateway.http.problems import MEDIA_TYPE, describe_fault, encode_problem
 from gateway.http.rejections import Rejection, RequestTooSlow
 from gateway.http.trace import join_trace
+from gateway.settings import HttpSettings
 
-HEAD_BYTES_MAX: Final = 64 * 1024
-HEADERS_MAX: Final = 100
 TAKEN_BYTES_MIN: Final = 16 * 1024
 """What a peer must take of a waiting response within each write timeout: 550 bytes a second."""
+DEFAULTS: Final = HttpSettings()
 
 
 class BoundedHttp(WriteCoalescingHttp):
     """uvicorn's connection over our parser, with limits; rejections are problem documents."""
 
-    request_seconds_max: ClassVar[float] = 30
+    request_seconds_max: ClassVar[float] = DEFAULTS.request_seconds_max
     """How long a request may take to arrive whole, and a new connection to begin with one."""
-    write_seconds_max: ClassVar[float] = 30
+    write_seconds_max: ClassVar[float] = DEFAULTS.unread_seconds_max
     """How long a peer may take hardly anything of a response that waits to be sent; then the connection is closed."""
-    head_bytes_max: ClassVar[int] = HEAD_BYTES_MAX
-    headers_max: ClassVar[int] = HEADERS_MAX
+    head_bytes_max: ClassVar[int] = DEFAULTS.head_bytes_max
+    headers_max: ClassVar[int] = DEFAULTS.headers_max
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # as uvicorn has them
         """Begin with nothing received."""
@@ -219,10 +220,28 @@ class BoundedHttp(WriteCoalescingHttp):
         if self._can_respond():
             problem = describe_fault(rejection)
             path = self.scope["path"] if self._requests.is_in_body else ""
-            body = encode_problem(problem, instance=path, trace=join_trace(None, uuid7))
+            trace = join_trace(None, uuid7)
+            structlog.get_logger("gateway.access").info(
+                "request", status=problem.status, code=problem.code, trace_id=trace.trace_id
+            )
+            body = encode_problem(problem, instance=path, trace=trace)
             head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
             self.transport.write(STATUS_LINE[problem.status] + head.encode() + body)
         elif not self._requests.is_in_body:
             self.cycle.keep_alive = False  # closes after the last response that is still due
             return
         self.transport.close()
+
+
+def create_protocol(settings: HttpSettings) -> type[BoundedHttp]:
+    """Return the protocol of a server with the limits of its settings."""
+
+    class ConfiguredHttp(BoundedHttp):
+        """HTTP with the limits of the settings."""
+
+        request_seconds_max = settings.request_seconds_max
+        write_seconds_max = settings.unread_seconds_max
+        head_bytes_max = settings.head_bytes_max
+        headers_max = settings.headers_max
+
+    return ConfiguredHttp

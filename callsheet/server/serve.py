@@ -15,7 +15,7 @@ from bus.feed import FeedStopped
 from callsheet.embedded.postgres import EmbeddedPostgres
 from callsheet.embedded.supervision import keep_running
 from callsheet.server.admin import AdminApp
-from callsheet.server.bounded_http import BoundedHttp
+from callsheet.server.bounded_http import create_protocol
 from callsheet.server.gc_tuning import tune_garbage_collector
 from callsheet.settings.load import Settings
 from callsheet.wiring.core import EVERYTHING, Core, Part, open_core
@@ -24,7 +24,7 @@ from callsheet.wiring.models import list_model_providers
 from callsheet.wiring.projections import ALL_PROJECTIONS
 from domain.setting_types import SigningSecret
 from gateway.drain import Drain
-from gateway.settings import StreamSettings
+from gateway.settings import HttpSettings, StreamSettings
 from store.failpoint import FailPointHook, noop
 from store.log.epochs import LogRewound, Witness
 
@@ -43,20 +43,15 @@ class Server(uvicorn.Server):
 
 def create_uvicorn_config(
     app: Callable[..., Awaitable[None]],
-    shutdown_seconds_max: float,
+    settings: HttpSettings,
     *,
     streams: StreamSettings = StreamSettings(),  # noqa: B008  # frozen
-    unread_seconds_max: float = BoundedHttp.write_seconds_max,
     lifespan: Literal["auto", "off"] = "auto",
 ) -> uvicorn.Config:
     """Return uvicorn's configuration of every server: bounded HTTP and WebSockets, logs by structlog only."""
-
-    class ConfiguredHttp(BoundedHttp):
-        write_seconds_max = unread_seconds_max
-
     return uvicorn.Config(
         app,
-        http=ConfiguredHttp,
+        http=create_protocol(settings),
         lifespan=lifespan,
         log_config=None,
         access_log=False,
@@ -67,7 +62,7 @@ def create_uvicorn_config(
         ws_ping_interval=streams.ping_seconds,
         ws_ping_timeout=streams.pong_seconds_max,
         ws_per_message_deflate=streams.compression,
-        timeout_graceful_shutdown=int(shutdown_seconds_max),
+        timeout_graceful_shutdown=int(settings.shutdown_seconds_max),
     )
 
 
@@ -206,14 +201,7 @@ async def _serve_gateway(
 ) -> None:
     drain = Drain(core.feed)
     gateway = create_gateway(core, settings, secret, drain)
-    server = Server(
-        create_uvicorn_config(
-            gateway.app,
-            settings.http.shutdown_seconds_max,
-            streams=settings.stream,
-            unread_seconds_max=settings.http.unread_seconds_max,
-        )
-    )
+    server = Server(create_uvicorn_config(gateway.app, settings.http, streams=settings.stream))
     async with asyncio.TaskGroup() as group:
         parts = group.create_task(life.run(core), name="core")
         beside = group.create_task(gateway.run(), name="gateway tasks")
@@ -242,7 +230,7 @@ def _serve_admin_port(core: Core, settings: Settings, group: asyncio.TaskGroup) 
         yield {}
         return
     listening = listen(settings.admin.host, settings.admin.port, setting="CALLSHEET_ADMIN_PORT")
-    server = Server(create_uvicorn_config(AdminApp(core), settings.http.shutdown_seconds_max, lifespan="off"))
+    server = Server(create_uvicorn_config(AdminApp(core), settings.http, lifespan="off"))
     group.create_task(server.serve(sockets=[listening]), name="admin")
     try:
         yield {"admin": format_url(listening)}

@@ -15,7 +15,7 @@ from bus.settings import FeedSettings, NatsSettings, PresenceSettings
 from callsheet.settings.groups import AdminSettings, DataSettings, LogSettings
 from domain.suggestions import format_names, suggest_name
 from engine.settings import AnthropicModelSettings, EngineSettings, ModelSettings, OutgoingSettings, SecretsSettings
-from gateway.settings import FlagSettings, HttpSettings, IdentitySettings, StreamSettings
+from gateway.settings import FlagSettings, HttpSettings, IdentitySettings, LimitSettings, StreamSettings
 from projections.settings import ProjectionSettings, RebuildSettings
 from store.settings import CacheSettings, RunSettings, SealSettings, StoreSettings, WorkSettings
 
@@ -39,6 +39,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     stream: StreamSettings = StreamSettings()
     admin: AdminSettings = AdminSettings()
     identity: IdentitySettings = IdentitySettings()
+    limit: LimitSettings = LimitSettings()
     flags: FlagSettings = FlagSettings()
     log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()

@@ -1,6 +1,7 @@
 """Wiring of the gateway: the ASGI application, and the tasks that it needs beside requests."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ from gateway.identity.api_keys import ApiKeyVerifier
 from gateway.identity.assembly import IdentityParts, assemble_identity
 from gateway.identity.tickets import Tickets
 from gateway.identity.tokens import Identity
+from gateway.limits.limiter import RateLimiter
+from gateway.limits.policies import Policies, Policy
+from gateway.settings import LimitSettings
 from gateway.streams.encoding import EventEncoder
 from gateway.streams.run_states import RunStates
 from gateway.streams.sharing import SharedBytes
@@ -37,20 +41,23 @@ from projections.read_models.workflows_view import WorkflowsView
 from projections.workspace_tables.table import ANNOUNCEMENTS, API_KEYS
 from projections.workspace_tables.view import WorkspaceView
 from store.credential_uses import CredentialUses
+from store.rate_limits import RateLimitBuckets
 from store.stream_tickets import StreamTickets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayParts:
-    """The gateway: its ASGI application, and its background task."""
+    """The gateway: its ASGI application, what its handlers depend on, and its background tasks."""
 
     app: Callable[..., Awaitable[None]]
+    deps: Deps
     identity: IdentityParts
     follower: AccessFollower
     credential_uses: CredentialUses
     open_requests: OpenRequests
     flags: FeatureFlags
     unread: Unread
+    buckets: RateLimitBuckets
 
     async def run(self) -> None:
         """Keep the background tasks of the gateway going until cancelled. When one dies all end, with its reason."""
@@ -59,6 +66,7 @@ class GatewayParts:
             group.create_task(self.follower.run(), name="access")
             group.create_task(self.credential_uses.run(), name="credential uses")
             group.create_task(self.flags.run(), name="feature flags")
+            group.create_task(self.buckets.run(), name="rate limits")
 
     async def wait_until_ready(self) -> None:
         """Wait until revoked credentials and changed teams are noticed; serve requests from then on."""
@@ -73,15 +81,37 @@ def create_gateway(core: Core, settings: Settings, secret: SigningSecret, drain:
     identity = assemble_identity(limits, secret.reveal().encode(), api_keys, utc_now)
     open_requests = OpenRequests(utc_now)
     flags = FeatureFlags(settings.flags)
-    deps = create_deps(core, settings, drain, identity.identity, uses, open_requests, flags)
+    buckets = RateLimitBuckets(core.log.sessions)
+    limiter = create_limiter(settings.limit, buckets)
+    deps = create_deps(core, settings, drain, identity.identity, uses, open_requests, flags, limiter)
     return GatewayParts(
         app=build_app(deps),
+        deps=deps,
         identity=identity,
         follower=AccessFollower(core.feed, core.streams, api_keys, open_requests),
         credential_uses=uses,
         open_requests=open_requests,
         flags=flags,
         unread=deps.unread,
+        buckets=buckets,
+    )
+
+
+def create_limiter(settings: LimitSettings, buckets: RateLimitBuckets) -> RateLimiter | None:
+    """Return the limiter of requests; None if they are not limited."""
+    if not settings.enabled:
+        return None
+    policies = Policies(
+        Policy(per_second=settings.workspace_per_second, burst=settings.workspace_burst),
+        Policy(per_second=settings.credential_per_second, burst=settings.credential_burst),
+        settings.overrides_file,
+    )
+    return RateLimiter(
+        buckets,
+        policies,
+        lease_seconds=settings.lease_seconds,
+        cached_max=settings.buckets_cached_max,
+        clock=time.monotonic,
     )
 
 
@@ -93,6 +123,7 @@ def create_deps(  # what handlers depend on, by name
     uses: CredentialUses,
     open_requests: OpenRequests,
     flags: FeatureFlags,
+    limiter: RateLimiter | None,
 ) -> Deps:
     """Return the dependencies of handlers: the views of the core's read models, and the given parts."""
     http, stream, models = settings.http, settings.stream, core.models
@@ -106,7 +137,7 @@ def create_deps(  # what handlers depend on, by name
         history=HistoryView(models),
         unread=Unread(http),
         identity=identity, credential_uses=uses, open_requests=open_requests, flags=flags, drain=drain,
-        tickets=Tickets(StreamTickets(core.log.sessions), identity),
+        tickets=Tickets(StreamTickets(core.log.sessions), identity), limiter=limiter,
         access=Access(core.log, core.streams, owners_max=settings.identity.owners_cached_max),
         event_encoder=EventEncoder(
             core.contents, core.log.identity, cached_bytes=stream.events_cached_bytes

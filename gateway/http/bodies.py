@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -16,7 +17,14 @@ from domain.graphs.validation.shape import build_checker, format_pointer
 from domain.json_bounds import is_within_bounds
 from domain.refusal import Problem
 from gateway.http.headers import Headers
-from gateway.http.rejections import BodyTooLarge, BodyUnacceptable, Malformed, MediaTypeUnsupported, NotReadable
+from gateway.http.rejections import (
+    BodyTooLarge,
+    BodyUnacceptable,
+    ContentCodingUnsupported,
+    Malformed,
+    MediaTypeUnsupported,
+    NotReadable,
+)
 from store.log.json_encoding import ESCAPED_NUL, NUL
 from store.workers.pool import WorkerPool
 
@@ -28,13 +36,26 @@ PROBLEMS_MAX: Final = 200
 INLINE_BYTES_MAX: Final = 64 * 1024
 """Larger bodies that may have problems are searched for them in a worker: 350,000 lists took 0.2 s."""
 NO_BOUND: Final = 2**62
+GZIP_BITS: Final = 31
+"""The largest window, in the format of gzip (zlib's manual)."""
 NUL_CHARACTER: Final = re.compile("\0")
 SURROGATE: Final = re.compile("[\ud800-\udfff]")
 ESCAPED_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
+class JsonBounds(Struct, frozen=True):
+    """Bounds of the JSON in a body: how deep it is nested, and how many values it has."""
+
+    depth_max: int
+    values_max: int
+
+
 async def read_body(receive: Receive, headers: Headers, *, bytes_max: int) -> bytes:
-    """Read a whole body. Raises BodyTooLarge as soon as that is known, NotReadable if the caller disconnects."""
+    """Read a whole body, and decompress it if it is sent with `Content-Encoding: gzip`.
+
+    Raises BodyTooLarge as soon as that is known, ContentCodingUnsupported, Malformed, NotReadable if the caller
+    disconnects.
+    """
     declared = headers.get(b"content-length", b"0")
     if declared.isdigit() and int(declared) > bytes_max:
         raise BodyTooLarge(f"The body must not be larger than {bytes_max} bytes.")
@@ -44,7 +65,27 @@ async def read_body(receive: Receive, headers: Headers, *, bytes_max: int) -> by
         body = await _read_on(receive, message, bytes_max)
     if declared.isdigit() and b"content-length" in headers and int(declared) != len(body):
         raise NotReadable  # never take a lost body for an empty one
-    return body
+    coding = headers.get(b"content-encoding")
+    return body if coding is None else decode_content(body, coding, bytes_max=bytes_max)
+
+
+def decode_content(body: bytes, coding: bytes, *, bytes_max: int) -> bytes:
+    """Return a body without its content coding. Raises ContentCodingUnsupported, BodyTooLarge, Malformed."""
+    name = coding.strip().lower()
+    if name in {b"", b"identity"}:
+        return body
+    if name not in {b"gzip", b"x-gzip"}:
+        raise ContentCodingUnsupported(headers={"Accept-Encoding": "gzip, identity"})
+    decompressor = zlib.decompressobj(wbits=GZIP_BITS)
+    try:
+        content = decompressor.decompress(body, bytes_max + 1)
+    except zlib.error as fault:
+        raise Malformed("The body is not what `Content-Encoding: gzip` says.") from fault
+    if len(content) > bytes_max:
+        raise BodyTooLarge(f"The decompressed body must not be larger than {bytes_max} bytes.")
+    if not decompressor.eof or decompressor.unused_data:
+        raise Malformed("The body must be one whole gzip stream.")
+    return content
 
 
 async def _read_on(receive: Receive, message: Any, bytes_max: int) -> bytes:  # noqa: ANN401  # an ASGI message
@@ -89,7 +130,7 @@ class BodyReader(Generic[T]):
         self._media_types = media_types
         self._optional = optional
 
-    def read_quickly(self, raw: bytes, headers: Headers, *, depth_max: int) -> T | None:
+    def read_quickly(self, raw: bytes, headers: Headers, bounds: JsonBounds) -> T | None:
         """Read a body; None if something may be wrong with it, which `find_body_problems` reports.
 
         Raises MediaTypeUnsupported.
@@ -99,28 +140,30 @@ class BodyReader(Generic[T]):
         else:
             check_media_type(headers, self._media_types)
         try:
-            return None if is_suspect(raw, depth_max) else self._decode(raw)
+            return None if is_suspect(raw, bounds) else self._decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
 
-    async def read(self, raw: bytes, headers: Headers, *, depth_max: int, workers: WorkerPool, workspace_id: UUID) -> T:
+    async def read(
+        self, raw: bytes, headers: Headers, bounds: JsonBounds, *, workers: WorkerPool, workspace_id: UUID
+    ) -> T:
         """Read a body; what takes long is done in a worker process.
 
         Raises MediaTypeUnsupported, Malformed, BodyUnacceptable with every problem, WorkStopped.
         """
-        body = self.read_quickly(raw, headers, depth_max=depth_max)
+        body = self.read_quickly(raw, headers, bounds)
         if body is not None:
             return body
-        work = partial(find_body_problems, self._kind, raw, depth_max)
+        work = partial(find_body_problems, self._kind, raw, bounds)
         problems = work() if len(raw) <= INLINE_BYTES_MAX else await workers.run(workspace_id, work)
         if problems:
             raise BodyUnacceptable(problems=problems)
         return self._decode(raw)
 
 
-def find_body_problems(kind: type[Struct], raw: bytes, depth_max: int) -> tuple[Problem, ...]:
+def find_body_problems(kind: type[Struct], raw: bytes, bounds: JsonBounds) -> tuple[Problem, ...]:
     """Return every problem of a body as a Struct. Raises Malformed."""
-    return find_problems(kind, decode_any(raw, depth_max))
+    return find_problems(kind, decode_any(raw, bounds))
 
 
 def find_problems(kind: type[Struct], value: object) -> tuple[Problem, ...]:
@@ -130,25 +173,29 @@ def find_problems(kind: type[Struct], value: object) -> tuple[Problem, ...]:
     )
 
 
-def is_suspect(raw: bytes, depth_max: int) -> bool:
-    """Return whether JSON may hold NUL characters or be nested too deeply; cheap, with false positives."""
-    return NUL in raw or raw.count(b"[") + raw.count(b"{") > depth_max
+def is_suspect(raw: bytes, bounds: JsonBounds) -> bool:
+    """Return whether JSON may hold NUL characters or exceed its bounds; cheap, with false positives."""
+    return NUL in raw or len(raw) > bounds.values_max or raw.count(b"[") + raw.count(b"{") > bounds.depth_max
 
 
-def decode_any(raw: bytes, depth_max: int) -> object:
+def decode_any(raw: bytes, bounds: JsonBounds) -> object:
     """Parse any JSON. Raises Malformed; for NUL characters with a pointer to each string that holds one."""
     try:
         value: object = msgspec.json.decode(raw)
     except UnicodeDecodeError as fault:
         raise Malformed("The body is not UTF-8.") from fault
     except RecursionError as fault:
-        raise Malformed(f"The body must not be nested more than {depth_max} levels deep.") from fault
+        raise Malformed(f"The body must not be nested more than {bounds.depth_max} levels deep.") from fault
     except msgspec.DecodeError as fault:
         _check_surrogates(raw)
         wrong = f"The body is not JSON: {fault}." if raw.strip() else "The body is empty. Send JSON."
         raise Malformed(wrong) from fault
-    if not is_within_bounds(value, items_max=NO_BOUND, length_max=NO_BOUND, depth_max=depth_max + 1):
-        raise Malformed(f"The body must not be nested more than {depth_max} levels deep.")
+    depth = bounds.depth_max + 1
+    if not is_within_bounds(value, items_max=NO_BOUND, length_max=NO_BOUND, depth_max=depth):
+        raise Malformed(f"The body must not be nested more than {bounds.depth_max} levels deep.")
+    many = len(raw) > bounds.values_max  # each takes a byte at least
+    if many and not is_within_bounds(value, items_max=bounds.values_max, length_max=NO_BOUND, depth_max=depth):
+        raise Malformed(f"The body must not have more than {bounds.values_max} values.")
     if NUL in raw and ESCAPED_NUL.search(raw):
         raise _reject_characters(value, NUL_CHARACTER, "the character NUL (U+0000)")
     return value

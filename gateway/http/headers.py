@@ -1,27 +1,48 @@
-"""Request headers as one mapping, and the check of `Host`."""
+"""Request headers as one mapping, and the checks of those that may be sent once only."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
 from gateway.http.rejections import Malformed
 
 Headers = Mapping[bytes, bytes]
+Line = tuple[bytes, bytes]
 
 HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+SINGLE: Final[Mapping[bytes, str]] = {
+    name.lower().encode(): name
+    for name in (
+        "Authorization",
+        "Callsheet-Min-Position",
+        "Content-Encoding",
+        "Content-Type",
+        "Idempotency-Key",
+        "Last-Event-ID",
+        "Origin",
+    )
+}
+"""Headers of which two lines contradict each other: which one counts would be a guess."""
 
 
-def combine_headers(lines: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Return headers by name; those sent on several lines are joined by commas (RFC 9110, section 5.3).
-
-    A header that may be sent once, such as `Idempotency-Key`, is thereby malformed when it is sent twice.
-    """
-    pairs = list(lines)
-    headers = dict(pairs)
-    if len(headers) == len(pairs):
+def combine_headers(lines: Sequence[Line]) -> Headers:
+    """Return headers by name; those sent on several lines are joined by commas (RFC 9110, section 5.3)."""
+    headers = dict(lines)
+    if len(headers) == len(lines):
         return headers
-    return {name: b", ".join(value for other, value in pairs if other == name) for name in headers}
+    return {name: b", ".join(value for other, value in lines if other == name) for name in headers}
+
+
+def check_repeated(lines: Sequence[Line], headers: Headers) -> None:
+    """Raise Malformed for a header on several lines that may be sent once."""
+    if len(headers) == len(lines):
+        return
+    seen: set[bytes] = set()
+    for name, _ in lines:
+        if name in seen and name in SINGLE:
+            raise Malformed(f"`{SINGLE[name]}` must be sent once.")
+        seen.add(name)
 
 
 @lru_cache(maxsize=64)

@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 from litestar.exceptions import HTTPException
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 
 from bus.feed import FeedStopped
 from domain.refusal import Problem, Refusal, RefusalKind
@@ -27,6 +27,10 @@ from store.workers.process import WorkStopped
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPES: Final = "https://callsheet.dev/problems/"
+REGISTERED_TYPES: Final[Mapping[str, str]] = {
+    "rate_limited": "https://iana.org/assignments/http-problem-types#quota-exceeded",
+}
+"""Types of problems that are registered for all APIs (draft-ietf-httpapi-ratelimit-headers-10)."""
 
 TITLES: Final[Mapping[int, str]] = {
     400: "Malformed request",
@@ -70,12 +74,14 @@ REJECTION_STATUSES: Final[Mapping[type[r.Rejection], int]] = {
     r.CursorReset: 410,
     r.BodyTooLarge: 413,
     r.MediaTypeUnsupported: 415,
+    r.ContentCodingUnsupported: 415,
     r.BodyUnacceptable: 422,
     r.TooMany: 429,
     r.SubscriptionNotFound: 404,
     r.SubscriptionIdTaken: 409,
     r.TooManyStreams: 429,
     r.TooMuchUnread: 429,
+    r.RateLimited: 429,
     r.HeadTooLarge: 431,
     r.Draining: 503,
 }
@@ -103,7 +109,10 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
 
 
 class ProblemBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A problem document. `code` is for programs, `detail` for people, `errors` locates each fault."""
+    """A problem document. `code` is for programs, `detail` for people, `errors` locates each fault.
+
+    `violated-policies` names the policies of `RateLimit-Policy` that are exceeded.
+    """
 
     type: str
     title: str
@@ -113,6 +122,7 @@ class ProblemBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: str
     trace_id: str
     errors: tuple[ErrorBody, ...] = ()
+    violated_policies: tuple[str, ...] = field(default=(), name="violated-policies")
 
 
 class ProblemDetails(Struct, frozen=True, kw_only=True):
@@ -123,6 +133,7 @@ class ProblemDetails(Struct, frozen=True, kw_only=True):
     detail: str
     errors: r.Problems = ()
     headers: Mapping[str, str] = NO_HEADERS
+    violated_policies: tuple[str, ...] = ()
 
 
 def find_status(kind: type[Refusal] | type[r.Rejection]) -> int:
@@ -141,6 +152,7 @@ def describe_fault(fault: Exception) -> ProblemDetails:
                 detail=fault.detail,
                 errors=fault.problems,
                 headers=headers,
+                violated_policies=(fault.policy,) if isinstance(fault, r.RateLimited) else (),
             )
         case Refusal():
             return ProblemDetails(
@@ -198,7 +210,7 @@ def encode_problem(details: ProblemDetails, *, instance: str, trace: Trace) -> b
 def create_problem_body(details: ProblemDetails, *, instance: str, trace: Trace) -> ProblemBody:
     """Return a problem document."""
     return ProblemBody(
-        type=f"{TYPES}{details.code.replace('_', '-')}",
+        type=find_type(details.code),
         title=TITLES[details.status],
         status=details.status,
         detail=details.detail,
@@ -206,7 +218,13 @@ def create_problem_body(details: ProblemDetails, *, instance: str, trace: Trace)
         code=details.code,
         trace_id=trace.trace_id,
         errors=tuple(_create_error_body(error) for error in details.errors),
+        violated_policies=details.violated_policies,
     )
+
+
+def find_type(code: str) -> str:
+    """Return the type of a problem, a URI."""
+    return REGISTERED_TYPES.get(code) or f"{TYPES}{code.replace('_', '-')}"
 
 
 def _create_error_body(error: Problem | r.ParameterProblem) -> ErrorBody:
@@ -215,9 +233,11 @@ def _create_error_body(error: Problem | r.ParameterProblem) -> ErrorBody:
     return ErrorBody(parameter=error.parameter, message=error.message)
 
 
-def create_problem_reply(fault: Exception, *, method: str, path: str, trace: Trace) -> Reply:
-    """Return the response to a request that ended in an exception; log the exception if it is a bug."""
-    details = describe_fault(fault)
+def create_problem_reply(fault: Exception, details: ProblemDetails, *, method: str, path: str, trace: Trace) -> Reply:
+    """Return the response to a request that ended in an exception; log the exception if it is a bug.
+
+    `details` is what `describe_fault` returned for it.
+    """
     if details.status == 500:  # noqa: PLR2004  # an HTTP status reads best as its number
         structlog.get_logger("gateway").error(
             "gateway.bug", trace_id=trace.trace_id, method=method, path=path, exc_info=fault

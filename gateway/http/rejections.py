@@ -65,6 +65,20 @@ class CursorReset(Rejection):
         self.reset_to = reset_to
 
 
+class RateLimited(Rejection):
+    """Too many requests. Retry after the seconds in `Retry-After`."""
+
+    code = "rate_limited"
+
+    def __init__(self, policy: str, retry_seconds: int, fields: Mapping[str, str]) -> None:
+        """Create a rejection; `policy` names what is exceeded, `fields` are the headers that say what is left."""
+        super().__init__(
+            f"Too many requests of this {policy}. Retry in {retry_seconds} seconds.",
+            headers={**fields, "Retry-After": str(retry_seconds)},
+        )
+        self.policy = policy
+
+
 class BodyTooLarge(Rejection):
     """The body is too large."""
 
@@ -75,6 +89,10 @@ class MediaTypeUnsupported(Rejection):
     """The body must be JSON in UTF-8."""
 
     code = "media_type_unsupported"
+
+
+class ContentCodingUnsupported(MediaTypeUnsupported):
+    """The body must be sent as it is, or with `Content-Encoding: gzip`."""
 
 
 class BodyUnacceptable(Rejection):

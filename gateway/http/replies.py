@@ -18,10 +18,12 @@ class Reply:
     """A complete response."""
 
     def __init__(self, status: int, headers: list[Header], content: bytes = b"") -> None:
-        """Create a reply; `content-length` is added to the headers, except to a 204 (RFC 9110, section 8.6)."""
-        if status != 204:  # noqa: PLR2004  # an HTTP status reads best as its number
+        """Create a reply; `content-length` is added to the headers, except to 204 and 304 (RFC 9110, section 8.6)."""
+        if status not in {204, 304}:
             headers.append((b"content-length", b"%d" % len(content)))
         self.start: HTTPResponseStartEvent = {"type": "http.response.start", "status": status, "headers": headers}
+        self.status = status
+        self.headers = headers
         self.content = content
 
     async def deliver(self, receive: Receive, send: Send) -> None:  # noqa: ARG002  # streams need it

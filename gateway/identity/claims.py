@@ -5,6 +5,7 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 from domain.ids import to_uuid
+from domain.names import normalize_user_id
 
 SUBJECT_LENGTH_MAX: Final = 255
 TIME_MAX: Final = 253_402_300_799
@@ -34,10 +35,14 @@ def parse_time(claims: dict[str, Any], name: str) -> float:
 
 
 def parse_subject(claim: object) -> str:
-    """Return the id of the user."""
-    if not isinstance(claim, str) or not 0 < len(claim) <= SUBJECT_LENGTH_MAX or not claim.isprintable():
-        raise ClaimRefused(f"`sub` must be a printable string of 1 to {SUBJECT_LENGTH_MAX} characters.")
-    return claim
+    """Return the id of the user, in the Unicode normalization form NFC."""
+    refused = ClaimRefused(f"`sub` must be a printable string of 1 to {SUBJECT_LENGTH_MAX} characters.")
+    if not isinstance(claim, str) or not 0 < len(claim) <= SUBJECT_LENGTH_MAX:
+        raise refused
+    try:
+        return normalize_user_id(claim)
+    except ValueError:
+        raise refused from None
 
 
 def parse_workspace(claim: object, name: str, allowed: frozenset[str] | None) -> UUID:

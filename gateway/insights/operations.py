@@ -60,6 +60,7 @@ GET_INSIGHTS: Final = Operation(
         ),
     ),
     reads=("projects", "insights", "runs", "workflows"),
+    cost=5,
     handler=get_insights,
 )
 

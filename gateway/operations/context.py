@@ -12,9 +12,12 @@ from commands.command import Command
 from commands.handler import CommandContended, Context, Outcome, VersionMismatch
 from commands.repository import Sources
 from domain.folded import Folded
+from domain.refusal import Refusal
 from gateway.access.open_requests import Stoppable
 from gateway.deps import Deps
 from gateway.http.idempotency import command_id
+from gateway.http.preconditions import NEVER_MET, Precondition
+from gateway.http.rejections import Rejection
 from gateway.http.trace import Trace
 from gateway.identity.caller import Caller
 from store.log.records import Metadata
@@ -32,8 +35,8 @@ class RequestContext(Struct, Generic[Q, B], kw_only=True, gc=False):
     """The input of a handler.
 
     `target_id` is the TypeID of the path, `project_id` the project that it belongs to, `texts` the other path
-    parameters, `path` the path as the caller wrote it, `raw_body` the bytes that `body` was read from, `if_match` the
-    versions that If-Match allows (None: any), and `wait_seconds` what `Prefer: wait` asks for, bounded.
+    parameters, `path` the path as the caller wrote it, `raw_body` the bytes that `body` was read from, `precondition`
+    what If-Match and If-None-Match allow, and `wait_seconds` what `Prefer: wait` asks for, bounded.
     """
 
     deps: Deps
@@ -48,7 +51,7 @@ class RequestContext(Struct, Generic[Q, B], kw_only=True, gc=False):
     query: Q
     body: B
     raw_body: bytes
-    if_match: frozenset[int] | None
+    precondition: Precondition
     wait_seconds: float
     has_committed: bool = False
     """Whether a command of this request has been accepted: what fails afterwards does not undo it."""
@@ -64,34 +67,49 @@ class RequestContext(Struct, Generic[Q, B], kw_only=True, gc=False):
 
     async def execute(self, command: Command[S]) -> Outcome[S]:
         """Execute a command for the caller. Raises what `commands.handler.Handler.execute` raises."""
-        caller = self.caller
-        trace = self.trace
-        context = Context(
-            workspace_id=caller.workspace_id,
-            metadata=Metadata(actor=caller.actor, correlation_id=trace.trace_id, traceparent=trace.traceparent),
-            command_id=command_id(
-                self.headers.get(b"idempotency-key"), caller, f"{self.method} {self.path}", self.raw_body
-            ),
-        )
-        outcome = await self.deps.handler.execute(command, context)
+        outcome = await self.deps.handler.execute(command, self._create_command_context())
         self.has_committed = True
         return outcome
+
+    def _create_command_context(self) -> Context:
+        caller, trace = self.caller, self.trace
+        route = f"{self.method} {self.path}"
+        return Context(
+            workspace_id=caller.workspace_id,
+            metadata=Metadata(actor=caller.actor, correlation_id=trace.trace_id, traceparent=trace.traceparent),
+            command_id=command_id(self.headers.get(b"idempotency-key"), caller, route, self.raw_body),
+        )
 
     async def change(self, noun: Noun[S], create_command: CreateCommand[S]) -> Outcome[S]:
         """Change the resource of the path: create the command from its current state and require that version.
 
         A merge patch describes a change of the current state, so it is merged again when the state moves meanwhile.
-        Raises VersionMismatch for If-Match, CommandContended, and what `execute` raises.
+        Raises VersionMismatch for If-Match and If-None-Match, CommandContended, and what `execute` raises.
         """
-        allowed = self.if_match
         for attempt in range(ATTEMPTS):
             sources = Sources(self.deps.streams, self.workspace_id, fresh=attempt > 0)
             loaded = await sources.load(noun, self.target_id)
-            # The handler checks the version: the request may repeat one that succeeded before.
-            version = loaded.version if allowed is None or loaded.version in allowed else min(allowed)
+            # The handler refuses: the request may repeat one that succeeded before.
+            is_met = self.precondition.is_met(loaded.version)
             try:
-                return await self.execute(await create_command(loaded, version))
+                command = await self._create_change(noun, create_command, loaded, is_met=is_met)
+                return command if isinstance(command, Outcome) else await self.execute(command)
             except VersionMismatch:
-                if allowed is not None and attempt > 0:
+                if not is_met and attempt > 0:
                     raise
         raise CommandContended
+
+    async def _create_change(
+        self, noun: Noun[S], create_command: CreateCommand[S], loaded: Folded[S], *, is_met: bool
+    ) -> Command[S] | Outcome[S]:
+        """Return the command of a change, or what an earlier request with the same `Idempotency-Key` came to.
+
+        The patch of a repeated request may not fit the state that the first one made. Raises what the patch raises.
+        """
+        try:
+            return await create_command(loaded, loaded.version if is_met else NEVER_MET)
+        except (Refusal, Rejection):
+            earlier = await self.deps.handler.find_earlier(noun, self._create_command_context())
+            if earlier is None:
+                raise
+            return earlier

@@ -7,14 +7,17 @@ from uuid import UUID
 
 from litestar.types import Receive
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from bus.feed import FeedStopped
 from gateway.access.permissions import Permission
+from gateway.delivery.compression import compress_reply
+from gateway.delivery.response_headers import list_constant_headers
 from gateway.deps import Deps
 from gateway.http.bodies import BodyReader, read_body
 from gateway.http.headers import Headers
 from gateway.http.ids import parse_id
-from gateway.http.preconditions import parse_if_match
+from gateway.http.preconditions import NO_PRECONDITION, is_not_modified, parse_precondition
 from gateway.http.preferences import parse_wait_seconds
 from gateway.http.rejections import BodyUnacceptable, Draining, Malformed
 from gateway.http.replies import JSON, Header, Reply
@@ -23,8 +26,8 @@ from gateway.http.unread import hold_large_reply
 from gateway.identity.caller import Caller
 from gateway.identity.tickets import find_ticket
 from gateway.operations.context import RequestContext
-from gateway.operations.operation import Operation, PathId
-from gateway.operations.paging import CursorCodec
+from gateway.operations.operation import NOT_MODIFIED_STATUS, Method, Operation, PathId
+from gateway.operations.paging import CursorCodec, compute_list_tag
 from gateway.operations.positions import PositionCodec
 from gateway.operations.query import QueryReader
 from gateway.operations.results import Page, Response, Result, encode_item, render_page, render_result
@@ -40,16 +43,24 @@ NOBODY: Final = Caller(
 """The caller of operations that need no token."""
 
 
-class Request(Struct, frozen=True, gc=False):
-    """A request as it arrived. `path` is as the caller wrote it."""
+class Request(Struct, kw_only=True):
+    """A request as it arrived, and what has become known of it. `path` is as the caller wrote it.
+
+    `limit_fields` are the headers that say what its rate limits have left; `code` is that of the problem, if there is
+    one.
+    """
 
     method: str
     path: str
     headers: Headers
     query_string: bytes
-    path_parameters: Mapping[str, str]
     trace: Trace
     receive: Receive
+    path_parameters: Mapping[str, str] = {}
+    endpoint: "Endpoint | None" = None
+    caller: Caller | None = None
+    limit_fields: tuple[Header, ...] = ()
+    code: str | None = None
 
 
 class Endpoint:
@@ -81,6 +92,8 @@ class Endpoint:
         self._uploads = asyncio.Semaphore(deps.settings.uploads_max)
         self._status = operation.responses[0].status
         media_type = operation.responses[0].media_type or ""
+        self._revalidates = any(response.status == NOT_MODIFIED_STATUS for response in operation.responses)
+        self.constant_headers = _list_constant_headers(operation, varies_by_origin=bool(deps.settings.cors_origins))
         self._media_type: Header = JSON if media_type == JSON[1].decode() else (b"content-type", media_type.encode())
 
     async def serve(self, request: Request) -> Response:
@@ -90,11 +103,13 @@ class Endpoint:
         """
         operation = self.operation
         headers = request.headers
-        caller = await self._authorise(headers, request.query_string)
-        query, query_texts = self._query.read(request.query_string)
+        caller = await self._authorise(request)
+        query, query_texts = self._query.read(request.query_string, request.path)
         target_id = self._parse_id(request.path_parameters)
         project_id = await self._check_access(caller, target_id)
-        if_match = parse_if_match(headers.get(b"if-match")) if operation.if_match else None
+        precondition = NO_PRECONDITION
+        if operation.if_match:
+            precondition = parse_precondition(headers.get(b"if-match"), headers.get(b"if-none-match"))
         context: RequestContext[Any, Any] = RequestContext(
             deps=self._deps,
             caller=caller,
@@ -108,7 +123,7 @@ class Endpoint:
             query=query,
             raw_body=b"",
             body=None,
-            if_match=if_match,
+            precondition=precondition,
             wait_seconds=self._parse_wait(headers),
         )
         if self._body is not None:
@@ -116,19 +131,39 @@ class Endpoint:
         if operation.takes_file:
             return await self._serve_upload(context, request.receive)
         position = await self._prepare_read(context) if operation.reads else None
-        result = await self._handle(context)
-        reply = await self._render(result, request.path, query_texts, position)
-        return hold_large_reply(reply, caller, self._deps.unread) if isinstance(reply, Reply) else reply
+        reply = await self._render(await self._handle(context), request, query_texts, position)
+        return await self._hold(reply, headers, caller) if isinstance(reply, Reply) else reply
 
-    async def _render(self, result: Any, path: str, query: dict[str, str], position: int | None) -> Response:  # noqa: ANN401  # what handlers return
+    async def _hold(self, reply: Reply, headers: Headers, caller: Caller) -> Response:
+        """Return the response to send: compressed if it may be, and counted for the caller until it is sent."""
+        if self.operation.compresses:
+            bytes_min = self._deps.settings.compressed_bytes_min
+            reply = await compress_reply(reply, headers.get(b"accept-encoding"), bytes_min=bytes_min)
+        return hold_large_reply(reply, caller, self._deps.unread)
+
+    async def _render(
+        self,
+        result: Any,  # noqa: ANN401  # what handlers return
+        request: Request,
+        query: dict[str, str],
+        position: int | None,
+    ) -> Response:
         if isinstance(result, Result):
-            return render_result(result, self._status, self._media_type, read_position=position)
-        if isinstance(result, Page):
-            following = result.next_cursor
-            cursor = self._cursors.encode(following) if isinstance(following, Cursor) else following
-            items = [await encode_item(item) for item in result.items]
-            return render_page(items, cursor, path, query, position=result.position or position)
-        return result
+            return self._render_result(result, request.headers, position)
+        if not isinstance(result, Page):
+            return result
+        cursor = result.next_cursor
+        if isinstance(cursor, Cursor):
+            cursor = self._cursors.encode(cursor, compute_list_tag(request.path, query))
+        items = [await encode_item(item) for item in result.items]
+        return render_page(items, cursor, request.path, query, position=result.position or position)
+
+    def _render_result(self, result: Result, headers: Headers, position: int | None) -> Reply:
+        """Return the response to send for a result: without a body if the caller has this version already."""
+        if_none_match = headers.get(b"if-none-match") if self._revalidates else None
+        if if_none_match is not None and result.version is not None and is_not_modified(if_none_match, result.version):
+            result = replace(result, status=NOT_MODIFIED_STATUS, body=None)
+        return render_result(result, self._status, self._media_type, read_position=position)
 
     async def _serve_upload(self, context: RequestContext[Any, Any], receive: Receive) -> Response:
         """Serve a request whose body is a file; only so many files are in memory at a time, and others wait."""
@@ -147,18 +182,24 @@ class Endpoint:
             message = f"the command was accepted, but its result cannot be read now: {fault}"
             raise OutcomeUnknown(message) from fault
 
-    async def _authorise(self, headers: Headers, query_string: bytes) -> Caller:
+    async def _authorise(self, request: Request) -> Caller:
+        """Return the caller, whose rate limits admit the request. Raises Unauthenticated, RateLimited, NotPermitted."""
         scope = self.operation.scope
         if scope is None:
             return NOBODY
-        authorization = headers.get(b"authorization")
-        ticket = find_ticket(query_string) if authorization is None and self.operation.accepts_ticket else None
-        if ticket is not None:
-            caller = await self._deps.tickets.redeem(ticket)
-        else:
-            caller = await self._deps.identity.identify(authorization)
+        request.caller = caller = await self._identify(request)
+        if self._deps.limiter is not None:
+            request.limit_fields = await self._deps.limiter.admit(caller, self.operation.cost)
         caller.require(scope)
         return caller
+
+    async def _identify(self, request: Request) -> Caller:
+        authorization = request.headers.get(b"authorization")
+        if authorization is None and self.operation.accepts_ticket:
+            ticket = find_ticket(request.query_string)
+            if ticket is not None:
+                return await self._deps.tickets.redeem(ticket)
+        return await self._deps.identity.identify(authorization)
 
     def _parse_id(self, texts: Mapping[str, str]) -> UUID:
         declared = self._path_id
@@ -193,7 +234,7 @@ class Endpoint:
             context.body = await reader.read(
                 context.raw_body,
                 context.headers,
-                depth_max=settings.json_depth_max,
+                settings.json_bounds,
                 workers=self._deps.workers,
                 workspace_id=context.workspace_id,
             )
@@ -231,6 +272,18 @@ class Endpoint:
             await self._deps.checkpoints.wait_for(
                 projection, position, timeout, workspace_id=context.caller.workspace_id
             )
+
+
+def _list_constant_headers(operation: Operation, *, varies_by_origin: bool) -> tuple[Header, ...]:
+    """Return the headers that all responses of an operation carry."""
+    media_types = {response.media_type for response in operation.responses if response.media_type is not None}
+    vary = (
+        *(("Accept",) if len(media_types) > 1 else ()),
+        *(("Accept-Encoding",) if operation.compresses else ()),
+        *(("Origin",) if varies_by_origin else ()),
+    )
+    is_page = any(media_type.startswith("text/html") for media_type in media_types)
+    return list_constant_headers(vary, revalidates=operation.method is Method.GET, is_page=is_page)
 
 
 def _list_field_permissions(operation: Operation) -> dict[str, Permission]:

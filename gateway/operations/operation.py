@@ -82,6 +82,7 @@ class DeclaredResponse(Struct, frozen=True, kw_only=True):
     headers: tuple[ResponseHeader, ...] = ()
 
 
+NOT_MODIFIED_STATUS: Final = 304
 READ_HEADERS: Final = (ResponseHeader.ETAG, ResponseHeader.POSITION)
 PAGE_HEADERS: Final = (ResponseHeader.LINK, ResponseHeader.POSITION)
 CHANGE_HEADERS: Final = (ResponseHeader.ETAG, ResponseHeader.POSITION, ResponseHeader.REPLAYED)
@@ -90,6 +91,15 @@ CHANGE_HEADERS: Final = (ResponseHeader.ETAG, ResponseHeader.POSITION, ResponseH
 def respond_read(body: type[Struct], description: str) -> DeclaredResponse:
     """Declare a 200 with the current state of a resource and its version as ETag."""
     return DeclaredResponse(status=200, description=description, body=body, headers=READ_HEADERS)
+
+
+NOT_MODIFIED: Final = DeclaredResponse(
+    status=NOT_MODIFIED_STATUS,
+    description="The caller has this version already: it named it in `If-None-Match`.",
+    media_type=None,
+    headers=READ_HEADERS,
+)
+"""For resources whose representation follows from their own stream alone, so that it has changed if that has."""
 
 
 def respond_page(item: type[Struct], description: str) -> DeclaredResponse:
@@ -119,6 +129,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     refusals of this operation alone: `gateway.operations.problem_codes` adds those that follow from the other fields.
     With `accepts_ticket` a query parameter `ticket`, which the query must have, replaces `Authorization`.
     `cost` is how many requests it counts for in rate limits. With `takes_file` the body is a file of any media type.
+    `compresses` is false if a response holds a secret beside text of the caller, whose length compression would tell
+    (BREACH).
     """
 
     method: Method
@@ -143,3 +155,4 @@ class Operation(Struct, frozen=True, kw_only=True):
     accepts_ticket: bool = False
     reads: tuple[str, ...] = ()
     cost: int = 1
+    compresses: bool = True

@@ -12,15 +12,20 @@ from gateway.operations.query import describe_query
 
 def list_problem_codes(operation: Operation) -> Mapping[str, int]:
     """Return the code of every problem that the operation declares, with its status, in order of status."""
-    codes = {kind.code: find_status(kind) for kind in (*operation.problems, *_derive_kinds(operation))}
+    codes = {kind.code: find_status(kind) for kind in list_problem_kinds(operation)}
     codes |= {code: FAULT_STATUSES[code] for code in _derive_faults(operation)}
     return dict(sorted(codes.items(), key=lambda item: (item[1], item[0])))
+
+
+def list_problem_kinds(operation: Operation) -> tuple[type[Refusal] | type[r.Rejection], ...]:
+    """Return the refusals and rejections that the operation declares, its own first."""
+    return (*operation.problems, *_derive_kinds(operation))
 
 
 def _derive_kinds(operation: Operation) -> Iterator[type[Refusal] | type[r.Rejection]]:
     yield r.Malformed
     if operation.scope is not None:
-        yield from (r.Unauthenticated, r.NotPermitted, r.TooMuchUnread)
+        yield from (r.Unauthenticated, r.NotPermitted, r.RateLimited, r.TooMuchUnread)
     if operation.last_event_id:
         yield r.TooManyStreams
     for parameter in operation.path_parameters:

@@ -16,9 +16,9 @@ from domain.ids import Prefix
 from domain.suggestions import find_similar
 from gateway.http.ids import parse_id
 from gateway.http.rejections import Malformed, ParameterProblem
-from gateway.operations.paging import CursorCodec, PageRequest
+from gateway.operations.paging import CursorCodec, EncodedCursor, PageRequest, compute_list_tag
 from gateway.operations.positions import PositionCodec
-from projections.runtime.paging import Sort
+from projections.runtime.paging import Cursor, Sort
 
 Q = TypeVar("Q", bound=Struct)
 Parse = Callable[[str], object]
@@ -121,10 +121,10 @@ class QueryReader(Generic[Q]):
         self._parsers = {
             parameter.name: _create_parser(parameter, positions, cursors, items_max) for parameter in parameters
         }
-        self._empty = self._create({})
+        self._empty = self._create({}, "", {})
 
-    def read(self, query_string: bytes) -> tuple[Q, dict[str, str]]:
-        """Parse a query; return it with the texts of its parameters.
+    def read(self, query_string: bytes, path: str) -> tuple[Q, dict[str, str]]:
+        """Parse the query of a path; return it with the texts of its parameters.
 
         Raises Malformed with every unknown, repeated or malformed parameter, CursorReset.
         """
@@ -147,7 +147,7 @@ class QueryReader(Generic[Q]):
                     problems[name] = write_sentence(name, str(fault))
         if problems:
             raise malformed_query(problems)
-        return self._create(values), texts
+        return self._create(values, path, texts), texts
 
     def _describe_unknown(self, name: str) -> str:
         shown = sanitize_name(name)
@@ -156,21 +156,25 @@ class QueryReader(Generic[Q]):
         supported = ", ".join(f"`{known}`" for known in self._parsers)
         return f"Unknown query parameter `{shown}`. Supported: {supported}.{suggest(name, self._parsers)}"
 
-    def _create(self, values: dict[str, Any]) -> Q:
+    def _create(self, values: dict[str, Any], path: str, texts: Mapping[str, str]) -> Q:
         if self._query is None:
             return cast("Q", None)
         fields = {self._fields[name]: value for name, value in values.items() if name in self._fields}
         if self._paged:
-            fields["page"] = self._create_page(values)
+            fields["page"] = self._create_page(values, path, texts)
         return self._query(**fields)
 
-    def _create_page(self, values: dict[str, Any]) -> PageRequest:
-        cursor = values.get("cursor")
-        sort = values.get("sort")
-        if cursor is not None and sort is not None and cursor.sort is not sort:
-            raise malformed_parameter("cursor", f"belongs to a list with `sort={cursor.sort.value}`")
-        order = sort or (cursor.sort if cursor is not None else Sort.NEWEST)
-        return PageRequest(limit=values.get("limit", self._items), sort=order, cursor=cursor)
+    def _create_page(self, values: dict[str, Any], path: str, texts: Mapping[str, str]) -> PageRequest:
+        sent: EncodedCursor | None = values.get("cursor")
+        sort: Sort | None = values.get("sort")
+        limit: int = values.get("limit", self._items)
+        if sent is None:
+            return PageRequest(limit=limit, sort=sort or Sort.NEWEST, cursor=None)
+        if sent.list_tag != compute_list_tag(path, texts):
+            raise malformed_parameter("cursor", "must be a `next_cursor` of this list, with the same filters")
+        if sort is not None and sent.sort is not sort:
+            raise malformed_parameter("cursor", f"belongs to a list with `sort={sent.sort.value}`")
+        return PageRequest(limit=limit, sort=sent.sort, cursor=Cursor(sent.sort, sent.after))
 
 
 def _create_parser(parameter: QueryParameter, positions: PositionCodec, cursors: CursorCodec, items_max: int) -> Parse:

@@ -25,13 +25,13 @@ and what insights hold on the page of [insights](insights.md).
 - **Lists** take `limit`, `cursor` and `sort` (`created_at`, `-created_at`, `updated_at`, `-updated_at`). If
   `next_cursor` of a response is not null, send it as `cursor` to get the next page. Filters match exactly.
 - **PATCH** is a JSON Merge Patch (RFC 7396): fields that are absent stay. Nothing is deleted: `{"status": "archived"}`
-  takes a project, workflow or asset out of use, and `{"status": "active"}` brings a project back.
+  takes a project, workflow or asset out of use, and `{"status": "active"}` brings it back.
 - **Retries**: where a key is listed, a request that repeats an `Idempotency-Key` gets the first response again.
 - **Reading your writes**: a read by id has every write that was answered before it. Lists may lag: each response has
   everything up to its `Callsheet-Position`. Send that of a write as `Callsheet-Min-Position` to wait for it.
 - **Ids** look like `prj_…`, `wf_…`, `ast_…` and `run_…`. Ids of another workspace are not found (404).
-- **Problems** are RFC 9457 documents: `code` is for programs, `detail` for people, `errors` locates each fault of a
-  body or a query. Quote the `trace_id` when you report one.
+- **Problems** are RFC 9457 documents; [problems](problems.md) lists every `code`. `errors` locates each fault of a body
+  or a query. Quote the `trace_id` when you report one.
 """
 
 

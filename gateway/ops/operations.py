@@ -1,15 +1,22 @@
-"""Operations for whoever runs the process: `/healthz`, `/readyz` and `/metrics`. They need no token."""
+"""Operations for whoever runs the process: `/healthz` and `/readyz`, which need no token, and `/metrics`."""
 
+import hmac
 from typing import Final
 
 from msgspec import Struct
 
 from gateway.deps import Deps
-from gateway.http.rejections import Draining
+from gateway.http.rejections import Draining, Unauthenticated
 from gateway.operations.context import RequestContext
 from gateway.operations.operation import DeclaredResponse, Method, Operation
 from gateway.operations.results import Result
 
+METRICS_ELSEWHERE: Final = (
+    "Metrics are served on the admin port (`CALLSHEET_ADMIN_PORT`); here only with the token of "
+    "`CALLSHEET_HTTP_METRICS_TOKEN`, which is not set."
+)
+METRICS_CONDITION: Final = "Send the token of `CALLSHEET_HTTP_METRICS_TOKEN`: `Authorization: Bearer <token>`."
+METRICS_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="callsheet metrics"'}
 PROMETHEUS_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -58,8 +65,15 @@ GET_READINESS: Final = Operation(
 )
 
 
-async def get_metrics(_request: RequestContext[None, None], deps: Deps) -> Result:
-    """Return the metrics of this process."""
+async def get_metrics(request: RequestContext[None, None], deps: Deps) -> Result:
+    """Return the metrics of this process, to whoever has the token for them. Raises Unauthenticated."""
+    token = deps.settings.metrics_token
+    if token is None:
+        raise Unauthenticated(METRICS_ELSEWHERE, headers=METRICS_CHALLENGE)
+    expected = b"bearer " + token.reveal().encode()
+    scheme, _, sent = request.headers.get(b"authorization", b"").partition(b" ")
+    if not hmac.compare_digest(scheme.lower() + b" " + sent, expected):
+        raise Unauthenticated(METRICS_CONDITION, headers=METRICS_CHALLENGE)
     return Result(body=await deps.metrics())
 
 
@@ -68,9 +82,10 @@ GET_METRICS: Final = Operation(
     path="/metrics",
     operation_id="getMetrics",
     tag="operations",
-    summary="Get the metrics of the process in the text format of Prometheus.",
+    summary="Get the metrics of the process in the text format of Prometheus, with a token of their own.",
     scope=None,
     responses=(DeclaredResponse(status=200, description="The metrics.", media_type=PROMETHEUS_TEXT),),
+    problems=(Unauthenticated,),
     handler=get_metrics,
 )
 

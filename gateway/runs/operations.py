@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from commands.aggregates import RUN
 from commands.runs.start import DecideStep, StartRun
+from domain.names import NAME_RULE, OPTIONAL_NAME_PATTERN
 from domain.project import ProjectNotActive
 from domain.runs.refusals import (
     DeadlinePassed,
@@ -35,6 +36,7 @@ from gateway.operations.context import RequestContext
 from gateway.operations.current import read_current
 from gateway.operations.operation import (
     CHANGE_HEADERS,
+    NOT_MODIFIED,
     DeclaredResponse,
     Method,
     Operation,
@@ -77,7 +79,7 @@ PIN_PROBLEMS: Final = (
 """The refusals of pinning a run to graphs and assets."""
 
 
-RunName = Annotated[str, Meta(max_length=200)]
+RunName = Annotated[str, Meta(max_length=200, pattern=OPTIONAL_NAME_PATTERN, extra={"rule": NAME_RULE})]
 LabelKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$(?!\n)")]
 Labels = Annotated[dict[LabelKey, Annotated[str, Meta(max_length=200)]], Meta(max_length=20)]
 
@@ -165,7 +167,7 @@ GET_RUN: Final = Operation(
     scope=Scope.RUNS_READ,
     permission=Permission.READ,
     path_parameters=(RUN_ID,),
-    responses=(respond_read(RunBody, "The run."),),
+    responses=(respond_read(RunBody, "The run."), NOT_MODIFIED),
     reads=("runs",),
     handler=get_run,
 )

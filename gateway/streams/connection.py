@@ -201,7 +201,7 @@ class Connection:
             await self._send(subscription_id, [error.write(self._describe_problem(fault))])
 
     def _parse(self, text: str) -> ClientMessage:
-        value = decode_any(text.encode(), self._client.deps.settings.json_depth_max)
+        value = decode_any(text.encode(), self._client.deps.settings.json_bounds)
         problems = find_problems(ClientMessage, value)
         if problems:
             raise BodyUnacceptable("The message is not as described.", problems=problems)

@@ -9,6 +9,7 @@ from uuid import UUID
 from msgspec import Meta, Struct, field
 
 from bus.deltas import DeltaHub
+from gateway.delivery.accept import prefers
 from gateway.deps import Deps
 from gateway.http.payloads import SHOWN_BYTES_MAX
 from gateway.http.rejections import CursorReset
@@ -23,12 +24,13 @@ from gateway.streams.sse import EventStream, IsOver, is_never_over
 from gateway.streams.tail import LogTail, Pace, Source
 from store.log.records import Recorded
 
-EVENT_STREAM: Final = b"text/event-stream"
+EVENT_STREAM: Final = "text/event-stream"
+JSON_TYPE: Final = "application/json"
 RETRY_MS: Final = (500, 1_500)
 """Clients wait so long before they reconnect, chosen at random so that they do not all come back at once."""
 
 STREAM_RESPONSE: Final = DeclaredResponse(
-    status=200, description="The events, and new ones as they happen.", media_type=EVENT_STREAM.decode()
+    status=200, description="The events, and new ones as they happen.", media_type=EVENT_STREAM
 )
 
 
@@ -54,7 +56,7 @@ class EventQuery(Struct, frozen=True, kw_only=True):
 
 def accepts_event_stream(headers: Mapping[bytes, bytes]) -> bool:
     """Return whether the caller wants an event stream instead of a page."""
-    return EVENT_STREAM in headers.get(b"accept", b"")
+    return prefers(headers.get(b"accept"), EVENT_STREAM, JSON_TYPE)
 
 
 class Start(Struct, frozen=True, kw_only=True):

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from litestar.types import Receive, Send
 
+from gateway.delivery.access_log import AccessLog
 from gateway.deps import Deps
-from gateway.http.headers import check_host, combine_headers
-from gateway.http.problems import create_problem_reply
+from gateway.http.headers import check_host, check_repeated, combine_headers
+from gateway.http.problems import create_problem_reply, describe_fault
 from gateway.http.replies import Header, Reply
 from gateway.http.trace import Trace, join_trace
 from gateway.streams.channels.channel import Client
@@ -20,6 +21,7 @@ PATH: Final = "/v1/streams"
 SWITCHING: Final = 101
 SEND_TEXTS: Final = "callsheet.send_texts"
 """Name of an extension of ASGI: a function that sends several messages, in UTF-8, in one write."""
+log_problem: Final = AccessLog(0.0, lambda: 1.0).record
 
 
 async def serve_socket(deps: Deps, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401  # an ASGI scope
@@ -30,12 +32,18 @@ async def serve_socket(deps: Deps, scope: Any, receive: Receive, send: Send) -> 
     await receive()
     with ExitStack() as stack:
         try:
+            check_repeated(scope["headers"], headers)
             check_host(headers)
             caller = await authorise(deps, headers, scope["query_string"])
             stack.enter_context(deps.socket_counts.admit(caller.workspace_id))
         except Exception as fault:  # noqa: BLE001  # every exception becomes a problem document
-            reply = create_problem_reply(fault, method="GET", path=PATH, trace=trace)
-            deps.request_counts.record("GET", PATH, reply.start["status"], received_at)
+            details = describe_fault(fault)
+            reply = create_problem_reply(fault, details, method="GET", path=PATH, trace=trace)
+            deps.request_counts.record("GET", PATH, details.status, received_at)
+            log_problem(
+                method="GET", raw_path=PATH.encode(), operation_id=None, status=details.status, code=details.code,
+                trace=trace, caller=None, received_at=received_at,
+            )  # fmt: skip
             await _reject(reply, trace, send)
             return
         deps.request_counts.record("GET", PATH, SWITCHING, received_at)

@@ -99,7 +99,7 @@ async def create_workflow(request: RequestContext[None, NewWorkflow], deps: Deps
 
 async def _find_graph_problems(request: RequestContext[None, None], deps: Deps) -> Problems:
     """Return the problems of the graph in a body whose other fields are wrong. Raises ProjectNotFound."""
-    work = partial(decode_any, request.raw_body, deps.settings.json_depth_max)
+    work = partial(decode_any, request.raw_body, deps.settings.json_bounds)
     sources = Sources(deps.streams, request.workspace_id, fresh=False)
     sent = await sources.compute(work, is_quick=len(request.raw_body) <= INLINE_BYTES_MAX)
     if not isinstance(sent, dict):

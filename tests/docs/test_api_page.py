@@ -16,11 +16,11 @@ from tests.docs.test_first_session import TOP, run_script
 
 PAGE = (TOP / "docs" / "api.md").read_text()
 IDENTITY = PAGE.split("\n## Identity")[1].split("\n## ")[0]
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", IDENTITY, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
-async def test_the_requests_about_identity_get_the_answers_that_the_page_shows(database: str, tmp_path: Path) -> None:
+async def test_the_requests_of_the_page_get_the_answers_that_it_shows(database: str, tmp_path: Path) -> None:
     environ = {**os.environ, "DATABASE_URL": database, "CALLSHEET_DATA_DIRECTORY": str(tmp_path)}
     async with start_server(environ) as url:
         # Each answer on a line of its own; a read after a write waits for nothing here, since `curl` starts slowly.
@@ -29,7 +29,7 @@ async def test_the_requests_about_identity_get_the_answers_that_the_page_shows(d
             script.replace(".venv/bin/callsheet", f"{shlex.quote(sys.executable)} -m callsheet"), environ
         )
     answers: list[Any] = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
-    created, listed, keys, revoked, refused, forbidden = answers
+    created, listed, keys, revoked, refused, forbidden, repeated, changed, stale, page = answers
     assert created["team"] == [{"user_id": "usr_ana", "role": "owner"}]
     assert [project["id"] for project in listed["items"]] == [created["id"]]
     assert [key["name"] for key in keys["items"]] == ["Nightly report"]
@@ -38,3 +38,8 @@ async def test_the_requests_about_identity_get_the_answers_that_the_page_shows(d
     (shown,) = re.findall(r"^```json\n(.*?)^```", IDENTITY, re.MULTILINE | re.DOTALL)
     assert refused.items() >= json.loads(shown).items()
     assert (forbidden["status"], forbidden["code"]) == (403, "not_permitted")
+    assert (repeated["id"], repeated["name"]) == (changed["id"], "Spring 2026")
+    assert changed["name"] == "Summer 2026"
+    assert (stale["status"], stale["code"]) == (412, "version_mismatch")
+    assert page["next_cursor"] is not None
+    assert "allow: GET, HEAD, POST, OPTIONS" in printed

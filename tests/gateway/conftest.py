@@ -9,13 +9,23 @@ from msgspec.structs import replace
 
 from callsheet.settings.load import Settings
 from callsheet.wiring.core import COMPONENTS, Part
+from domain.setting_types import Secret
+from gateway.delivery.cors import CorsOrigins
 from gateway.settings import HttpSettings, StreamSettings
 from store.postgres.migrations import migrate
 from tests.support.gateway.given import PATIENCE_SECONDS, Caller, Environment, new_id, serving
 from tests.support.servers.postgres import PostgresForTests
 
 SETTINGS = Settings(
-    http=HttpSettings(body_bytes_max=128 * 1024, page_bytes_max=200 * 1024, json_depth_max=32, heartbeat_seconds=0.2),
+    http=HttpSettings(
+        body_bytes_max=128 * 1024,
+        page_bytes_max=200 * 1024,
+        json_depth_max=32,
+        heartbeat_seconds=0.2,
+        json_values_max=62_000,
+        cors_origins=CorsOrigins("https://app.example.com, https://*.preview.example.com"),
+        metrics_token=Secret("the token of the tests"),
+    ),
     stream=StreamSettings(sockets_max=60, subscriptions_max=5, message_bytes_max=4 * 1024),
 )
 

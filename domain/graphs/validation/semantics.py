@@ -45,6 +45,7 @@ from domain.graphs.validation.json_schema import find_schema_faults
 from domain.graphs.validation.shape import Fault
 from domain.ids import to_uuid
 from domain.local_time import is_time_zone
+from domain.names import normalize_user_id
 from domain.suggestions import format_names
 
 
@@ -121,6 +122,8 @@ def _human_faults(config: HumanConfig) -> Iterator[Fault]:
     for index, assignee in enumerate(config.assignees):
         if (assignee.user is None) == (assignee.role is None):
             yield Fault(("config", "assignees", index), "Must have exactly one of user and role")
+        elif assignee.user is not None:
+            yield from _user_faults(assignee.user, index)
     repeated = [outcome for outcome, count in Counter(config.outcomes).items() if count > 1]
     if repeated:
         yield Fault(("config", "outcomes"), f"Outcomes must be unique; listed twice: {format_names(repeated)}")
@@ -131,6 +134,14 @@ def _human_faults(config: HumanConfig) -> Iterator[Fault]:
     if isinstance(then, DecideAtDeadline) and then.outcome not in config.outcomes:
         message = f"Unknown outcome '{shorten(then.outcome)}'. Supported: {format_names(config.outcomes)}"
         yield Fault(("config", "deadline", "then", "outcome"), message)
+
+
+def _user_faults(user_id: str, index: int) -> Iterator[Fault]:
+    try:
+        if normalize_user_id(user_id) != user_id:
+            yield Fault(("config", "assignees", index, "user"), "Must be in the Unicode normalization form NFC")
+    except ValueError as fault:
+        yield Fault(("config", "assignees", index, "user"), f"The id of a user {fault}")
 
 
 def _deadline_faults(deadline: Deadline | SignalDeadline | None) -> Iterator[Fault]:

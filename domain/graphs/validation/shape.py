@@ -83,11 +83,15 @@ def _enum_checker(words: tuple[str, ...]) -> Checker:
 
 
 def _leaf_checker(hint: Any) -> Checker:  # noqa: ANN401  # a type hint
+    extras = [cast("dict[str, object]", bound.extra or {}) for bound in _split_annotation(hint)[1]]
+    rule = next((str(extra["rule"]) for extra in extras if "rule" in extra), "")
+
     def check(value: object) -> Faults:
         try:
             msgspec.convert(value, hint)
         except msgspec.ValidationError as fault:
-            return (Fault((), str(fault).split(" - at `", maxsplit=1)[0]),)
+            message = str(fault).split(" - at `", maxsplit=1)[0]
+            return (Fault((), rule if rule and "matching regex" in message else message),)
         return ()
 
     return check

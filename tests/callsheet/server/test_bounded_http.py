@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import uvicorn
 
-from callsheet.server.bounded_http import HEAD_BYTES_MAX, BoundedHttp
+from callsheet.server.bounded_http import BoundedHttp
 from callsheet.server.serve import Server, listen
 
 ANSWERED = b"HTTP/1.1 204 No Content\r\n"
@@ -62,17 +62,17 @@ async def test_a_head_without_an_end_is_refused_at_its_bound(begun: bytes) -> No
         writer.write(begun)
         sent = 0
         answer = asyncio.create_task(reader.read())
-        while not answer.done() and sent < 4 * HEAD_BYTES_MAX:
+        while not answer.done() and sent < 4 * BoundedHttp.head_bytes_max:
             writer.write((b"a: b\r\n" * PIECE)[:PIECE] if begun.endswith(b"\r\n") else b"a" * PIECE)
             await asyncio.sleep(0.01)  # so that each piece arrives as one
             sent += PIECE
-        assert sent < 4 * HEAD_BYTES_MAX
+        assert sent < 4 * BoundedHttp.head_bytes_max
         assert read_problem(await answer)["code"] == "head_too_large"
 
 
 async def test_a_large_body_does_not_count_as_head() -> None:
     async with connection(BoundedHttp) as (reader, writer):
-        size = 4 * HEAD_BYTES_MAX
+        size = 4 * BoundedHttp.head_bytes_max
         for _ in range(2):
             writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
             assert await reader.readuntil(b"\r\n") == ANSWERED

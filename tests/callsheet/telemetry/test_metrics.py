@@ -60,7 +60,7 @@ def test_each_process_counts_what_it_did_and_all_see_the_lag(database: str, tmp_
     ):
         run_once(serving, tmp_path)
         gateway_page, engine_page, worker_page = (
-            scrape_metrics(serving.url),
+            scrape_metrics(serving.admin),
             scrape_metrics(working.admin),
             scrape_metrics(projecting.admin),
         )
@@ -94,13 +94,13 @@ def test_each_process_counts_what_it_did_and_all_see_the_lag(database: str, tmp_
 
 
 def test_the_lag_of_a_projection_that_nobody_moves_is_seen(database: str, tmp_path: Path) -> None:
-    with apart(database, tmp_path, "serve", "--port", "0") as serving:
+    with apart(database, tmp_path, "serve", "--port", "0", **ADMIN) as serving:
         with gateway(serving, tmp_path) as here:
             here.post("/v1/projects", {"name": "Launch"})
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute("insert into checkpoints (projection, position) values ('projects', 0)")
             connection.execute("update events set recorded_at = now() - interval '1 hour'")
-        page = scrape_metrics(serving.url)
+        page = scrape_metrics(serving.admin)
     assert page['callsheet_projection_lag_events{projection="projects"}'] == 1
     assert 3_600 <= page['callsheet_projection_lag_seconds{projection="projects"}'] < 3_700
     assert page['callsheet_projection_followed{projection="projects"}'] == 0

@@ -21,7 +21,7 @@ from tests.gateway.operations.test_every_operation import (
 )
 from tests.support.gateway.given import Caller, expect_created, new_id
 
-VARYING: Final = ("date", "traceparent")
+VARYING: Final = ("date", "traceparent", "ratelimit")
 PREFIXES: Final = frozenset({"prj", "wf", "ast", "run", "key"})
 IN_QUERY: Final = [
     (operation, parameter.name, parameter.kind)

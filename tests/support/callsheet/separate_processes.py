@@ -90,21 +90,26 @@ def gateway(serving: Started, directory: Path) -> Generator["Gateway"]:
         yield made
 
 
+def create_token(directory: Path) -> str:
+    """Return a token that is valid at the gateways of a data directory."""
+    return sign_development_token(
+        development_secret(directory).reveal().encode(),
+        workspace_claim="workspace",
+        workspace_id=WORKSPACE,
+        user_id="usr_ada",
+        now=datetime.now(UTC),
+        lasts=timedelta(hours=1),
+    )
+
+
 class Gateway:
     """A client of a gateway, and the position of the last thing that it did."""
 
     def __init__(self, serving: Started, directory: Path) -> None:
         """Create the client; `gateway` closes it too."""
         assert serving.url is not None
-        token = sign_development_token(
-            development_secret(directory).reveal().encode(),
-            workspace_claim="workspace",
-            workspace_id=WORKSPACE,
-            user_id="usr_ada",
-            now=datetime.now(UTC),
-            lasts=timedelta(hours=1),
-        )
-        self.client = httpx2.Client(base_url=serving.url, headers={"authorization": f"Bearer {token}"}, timeout=60)
+        headers = {"authorization": f"Bearer {create_token(directory)}"}
+        self.client = httpx2.Client(base_url=serving.url, headers=headers, timeout=60)
         self.position = ""
 
     def post(self, path: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:

@@ -60,14 +60,7 @@ async def _serving(conninfo: str, settings: Settings, process_parts: Parts) -> A
         listening = listen("127.0.0.1", 0)
         drain = Drain(core.feed)
         gateway = create_gateway(core, accept_development_tokens(settings), SECRET, drain)
-        server = Server(
-            create_uvicorn_config(
-                gateway.app,
-                shutdown_seconds_max=10,
-                streams=settings.stream,
-                unread_seconds_max=settings.http.unread_seconds_max,
-            )
-        )
+        server = Server(create_uvicorn_config(gateway.app, settings.http, streams=settings.stream))
         running = asyncio.create_task(core.run())
         beside = asyncio.create_task(gateway.run())
         ready = asyncio.create_task(gateway.wait_until_ready())
