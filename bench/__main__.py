@@ -13,6 +13,7 @@ from bench.append import run as append
 from bench.harness import report
 from bench.harness.options import Options
 from bench.harness.started import ServerFailed
+from bench.http import run as http
 from bench.lag import run as lag
 from bench.rebuild import run as rebuild
 from bench.runs import run as runs
@@ -23,6 +24,7 @@ from callsheet.telemetry.logging import configure_logging
 BENCHES: Final[Mapping[str, Callable[[Options], Struct]]] = {
     "append": append.run,
     "fanout": fanout.run,
+    "http": http.run,
     "lag": lag.run,
     "long-run": long_run.run,
     "rebuild": rebuild.run,

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 IN_FLIGHT_APPENDS = (1, 16, 64, 256, 1_000)
 IN_FLIGHT_RUNS = (1, 16, 64, 128, 256)
+IN_FLIGHT_HTTP = (1, 16, 64, 256)
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -41,6 +42,14 @@ class RunsPlan(Struct, frozen=True, kw_only=True):
     sustained_tries: int = 3
 
 
+class HttpPlan(Struct, frozen=True, kw_only=True):
+    """Durations of `http`, and how many requests measure the middleware."""
+
+    seconds: float = 4.0
+    warm_up_seconds: float = 1.0
+    middleware_requests: int = 100_000
+
+
 def append_plan(options: Options) -> AppendPlan:
     """Return the plan of `append`."""
     if options.quick:
@@ -54,3 +63,10 @@ def runs_plan(options: Options) -> RunsPlan:
         sustained = options.seconds or 3.0
         return RunsPlan(seconds=1.0, warm_up_seconds=0.5, sustained_seconds=sustained, sustained_tries=1)
     return RunsPlan(sustained_seconds=options.seconds or 30.0)
+
+
+def http_plan(options: Options) -> HttpPlan:
+    """Return the plan of `http`."""
+    if options.quick:
+        return HttpPlan(seconds=options.seconds or 0.5, warm_up_seconds=0.2, middleware_requests=5_000)
+    return HttpPlan(seconds=options.seconds or 4.0)

@@ -1,4 +1,4 @@
-"""The load client of `bench runs`, a process of its own: raw sockets, one request at a time on each connection.
+"""The load client of `bench runs` and `http`, a process of its own: raw sockets, one request at a time on each.
 
 It reads one ClientLoad from stdin, and writes to stdout a line when its warm-up is over, a line when its time is over,
 and at last, when the last answer is in, a ClientReport. A general HTTP client would take more of the machine than the
@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from bench.harness.figures import Figures, figures
 
-OK: Final = b"HTTP/1.1 200 "
+STATUS_LINE: Final = "HTTP/1.1 {} "
+COUNTER: Final = b"{{{counter}}}"
 LENGTH: Final = b"content-length:"
 END_OF_HEAD: Final = b"\r\n\r\n"
 FAILURES_TOLD: Final = 5
@@ -26,7 +27,11 @@ ENDED: Final = "ended"
 
 
 class ClientLoad(Struct, frozen=True, kw_only=True):
-    """One prepared request, sent repeatedly on `in_flight` connections."""
+    """One prepared request, sent repeatedly on `in_flight` connections.
+
+    `COUNTER` in the request is replaced by the number of the request. The answer must have `expected_status`, and be a
+    completed run if `expects_run`.
+    """
 
     host: str
     port: int
@@ -34,6 +39,8 @@ class ClientLoad(Struct, frozen=True, kw_only=True):
     in_flight: int
     warm_up_seconds: float
     seconds: float
+    expected_status: int = 200
+    expects_run: bool = True
 
 
 class ClientReport(Struct, frozen=True, kw_only=True):
@@ -56,8 +63,11 @@ class Answer(Struct, frozen=True):
 class Tally:
     """Counts the responses of all connections."""
 
-    def __init__(self) -> None:
-        """Start at zero; counting begins when the warm-up ends."""
+    def __init__(self, expected_status: int = 200, *, expects_run: bool = True) -> None:
+        """Start at zero; counting begins when the warm-up ends. What is expected is as in `ClientLoad`."""
+        self._expected = STATUS_LINE.format(expected_status).encode()
+        self._expects_run = expects_run
+        self._sent = 0
         self.sending = True
         self.counting = False
         self.latencies: list[float] = []
@@ -67,9 +77,11 @@ class Tally:
         self._decoder = msgspec.json.Decoder(Answer)
 
     def count_response(self, head: bytes, body: bytes, seconds: float) -> None:
-        """Count a response: a completed run, or a failure."""
+        """Count a response: an expected one, or a failure."""
         try:
-            completed = head.startswith(OK) and self._decoder.decode(body).status == "completed"
+            completed = head.startswith(self._expected) and (
+                not self._expects_run or self._decoder.decode(body).status == "completed"
+            )
         except msgspec.MsgspecError:
             completed = False
         if not completed:
@@ -78,6 +90,11 @@ class Tally:
         self.completed += 1
         if self.counting:
             self.latencies.append(seconds)
+
+    def number_request(self) -> bytes:
+        """Return the number of the next request, always of the same length."""
+        self._sent += 1
+        return b"%0*d" % (len(COUNTER), self._sent)
 
     def fail(self, reason: str) -> None:
         """Count a failure and keep the first few messages."""
@@ -91,7 +108,9 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, request: bytes, tally: Tally) -> None:
         """Create it; it sends as soon as it is connected."""
+        before, _, after = request.partition(COUNTER)
         self._request = request
+        self._numbered = (before, after) if len(before) < len(request) else None
         self._tally = tally
         self._received = b""
         self._begun = 0.0
@@ -133,7 +152,11 @@ class Connection(asyncio.Protocol):
     def _send(self, transport: asyncio.WriteTransport) -> None:
         self._waiting = True
         self._begun = time.perf_counter()
-        transport.write(self._request)
+        if self._numbered is None:
+            transport.write(self._request)
+        else:
+            before, after = self._numbered
+            transport.write(before + self._tally.number_request() + after)
 
 
 def content_length(head: bytes) -> int:
@@ -147,7 +170,7 @@ def content_length(head: bytes) -> int:
 
 async def drive(load: ClientLoad) -> ClientReport:
     """Send the load and return the report."""
-    tally = Tally()
+    tally = Tally(load.expected_status, expects_run=load.expects_run)
     loop = asyncio.get_running_loop()
     request = load.request.encode()
     opened = [

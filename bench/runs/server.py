@@ -70,11 +70,17 @@ class Server(Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def serve_workflow(
-    conninfo: str, directory: Path, graph: Mapping[str, Any] | None = None, commands: Commands = TOGETHER
+    conninfo: str,
+    directory: Path,
+    graph: Mapping[str, Any] | None = None,
+    commands: Commands = TOGETHER,
+    *,
+    scope: str | None = None,
 ) -> Generator[Server]:
     """Run a server with one workflow (the three steps) over a database for a block's length. Raises ServerFailed.
 
     `commands` are its processes: one (`TOGETHER`), two (`PROJECTIONS_APART`) or three (`APART`). The first listens.
+    `scope` is that of its token; None: all but the privileged ones.
     """
     secret = secrets.token_urlsafe(48)
     port = _free_port()
@@ -83,7 +89,7 @@ def serve_workflow(
     listening = (*gateway, "--host", HOST, "--port", str(port))
     processes = [start_process(command, environment, directory) for command in (listening, *others)]
     try:
-        token = _token(secret)
+        token = _token(secret, scope)
         _await_ready(processes[0], port)
         for process in processes[1:]:
             process.wait_until(process.is_working)
@@ -109,6 +115,9 @@ def build_environment(conninfo: str, directory: Path, secret: str) -> dict[str, 
         "CALLSHEET_DATA_DIRECTORY": str(directory / "callsheet"),
         "CALLSHEET_IDENTITY_JWT_SECRET": secret,
         "CALLSHEET_IDENTITY_DEVELOPMENT_TOKENS": "true",
+        # One credential sends all of the load; its requests are counted and leased like any other's.
+        **{f"CALLSHEET_LIMIT_{of}_PER_SECOND": "100000" for of in ("WORKSPACE", "CREDENTIAL")},
+        **{f"CALLSHEET_LIMIT_{of}_BURST": "1000000" for of in ("WORKSPACE", "CREDENTIAL")},
     }
 
 
@@ -118,7 +127,7 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _token(secret: str) -> str:
+def _token(secret: str, scope: str | None) -> str:
     return sign_development_token(
         secret.encode(),
         workspace_claim=IdentitySettings().workspace_claim,
@@ -126,6 +135,7 @@ def _token(secret: str) -> str:
         user_id="usr_bench",
         now=datetime.now(UTC),
         lasts=timedelta(hours=2),
+        scope=scope,
     )
 
 
