@@ -92,7 +92,7 @@ class Endpoint:
         self._uploads = asyncio.Semaphore(deps.settings.uploads_max)
         self._status = operation.responses[0].status
         media_type = operation.responses[0].media_type or ""
-        self._revalidates = any(response.status == NOT_MODIFIED_STATUS for response in operation.responses)
+        self._revalidates = operation.is_revalidated
         self.constant_headers = _list_constant_headers(operation, varies_by_origin=bool(deps.settings.cors_origins))
         self._media_type: Header = JSON if media_type == JSON[1].decode() else (b"content-type", media_type.encode())
 

@@ -125,7 +125,7 @@ def _document_query(operation: Operation) -> list[Parameter]:
 
 def _create_query_schema(parameter: QueryParameter) -> Schema:
     match parameter.kind:
-        case "text" | "cursor" | "position":
+        case "text" | "cursor" | "position" | "version":
             return STRING
         case "time":
             return Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME)
@@ -148,6 +148,7 @@ def list_request_headers(operation: Operation) -> Mapping[str, str]:
     headers = {
         "Idempotency-Key": ("Makes the request safe to retry.", operation.idempotent_by_key),
         "If-Match": ("The `ETag` of the version to change.", operation.if_match),
+        "If-None-Match": ("Versions that the caller has.", operation.if_match or operation.is_revalidated),
         "Prefer": ("`wait=N` responds when the run has ended, after N seconds at most.", operation.prefer_wait),
         "Callsheet-Min-Position": ("Wait until the response reflects this position.", bool(operation.reads)),
         "Last-Event-ID": ("The id of the last event that was received.", operation.last_event_id),

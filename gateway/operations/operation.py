@@ -156,3 +156,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     reads: tuple[str, ...] = ()
     cost: int = 1
     compresses: bool = True
+
+    @property
+    def is_revalidated(self) -> bool:
+        """Return whether a read with `If-None-Match` may respond that nothing has changed."""
+        return any(response.status == NOT_MODIFIED_STATUS for response in self.responses)
