@@ -90,7 +90,7 @@ async def find_content_faults(connection: Connection, head: int) -> ContentFault
     old = set(await _fetch(connection, CONTENTS, {}))
     missing: set[str] = set()
     for after in range(0, head, REFERENCE_POSITIONS_MAX):
-        bounds = {"after": after, "through": after + REFERENCE_POSITIONS_MAX}
+        bounds = {"after": after, "through": min(head, after + REFERENCE_POSITIONS_MAX)}
         referenced = set(await _fetch(connection, REFERENCES, bounds))
         old -= referenced
         missing |= {digest.hex() for workspace, digest in referenced if (workspace, digest) not in kept}
