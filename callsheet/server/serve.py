@@ -18,15 +18,19 @@ from callsheet.server.admin import AdminApp
 from callsheet.server.bounded_http import create_protocol
 from callsheet.server.gc_tuning import tune_garbage_collector
 from callsheet.settings.load import Settings
-from callsheet.wiring.core import EVERYTHING, Core, Part, open_core
+from callsheet.wiring.core import COMPONENTS, EVERYTHING, Core, Part, open_core
 from callsheet.wiring.gateway import create_gateway
 from callsheet.wiring.models import list_model_providers
 from callsheet.wiring.projections import ALL_PROJECTIONS
 from domain.setting_types import SigningSecret
 from gateway.drain import Drain
 from gateway.settings import HttpSettings, StreamSettings
+from store.errors import Unavailable
 from store.failpoint import FailPointHook, noop
 from store.log.epochs import LogRewound, Witness
+from store.outage_log import OutageLog
+from store.postgres.migrations import migrate
+from store.retrying import Retrying
 
 BACKLOG: Final = 2_048
 """Length of the queue of connections that are not accepted yet."""
@@ -102,9 +106,28 @@ async def serve(
         if life.rewound is not None:
             structlog.get_logger("callsheet").error("callsheet.starting_again", reason=str(life.rewound))
             remembered = () if life.rewound.witness is None else (life.rewound.witness,)
+            await _prepare_again(conninfo, signalled)
     if listening is not None:
         listening.close()
     structlog.get_logger("callsheet").info("callsheet.stopped")
+
+
+async def _prepare_again(conninfo: str, signalled: asyncio.Event) -> None:
+    """Wait until the database is back, and migrate it: the backup may be older than this version. A signal ends it.
+
+    Raises UnsafeDatabase.
+    """
+    outages = OutageLog("callsheet", lost="database.away", back="database.back")
+    retrying = Retrying(Unavailable, outages=outages)
+    preparing = asyncio.ensure_future(retrying.call(lambda: migrate(conninfo, COMPONENTS)))
+    stopping = asyncio.ensure_future(signalled.wait())
+    try:
+        await asyncio.wait({preparing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if preparing.done():
+            preparing.result()
+    finally:
+        stopping.cancel()
+        preparing.cancel()
 
 
 def _listen_for_signals() -> asyncio.Event:

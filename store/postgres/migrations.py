@@ -11,7 +11,7 @@ from psycopg import AsyncConnection, OperationalError, ProgrammingError
 from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, LockNotAvailable, ReadOnlySqlTransaction
 
 from store.errors import Unavailable, UnsafeDatabase
-from store.postgres.connections import Connection, add_network_bounds, connect
+from store.postgres.connections import Connection, add_network_bounds, connect, translate_outages
 from store.postgres.suitability import check_encoding, check_sessions
 
 LOCK_KEY: Final = 0x63_61_6C_6C  # "call": one migration at a time on a database
@@ -64,6 +64,11 @@ async def migrate(conninfo: str, components: Sequence[str]) -> int:
     encoding is not UTF-8, or when a pooler before it breaks sessions;
     Unavailable, in PostgreSQL's words, when there is no connection to it, or it takes no changes from us.
     """
+    with translate_outages():
+        return await _migrate_safely(conninfo, components)
+
+
+async def _migrate_safely(conninfo: str, components: Sequence[str]) -> int:
     async with await _open_connection(conninfo) as connection:
         check_encoding(connection)
         await check_sessions(conninfo)
