@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from commands.aggregates import ANNOUNCEMENT
 from commands.announcement import PublishAnnouncement, WithdrawAnnouncement
 from domain.announcement import Announcement, AnnouncementLevel, AnnouncementNotFound, AnnouncementStatus
 from domain.folded import Folded
@@ -111,7 +112,8 @@ LIST_ANNOUNCEMENTS: Final = Operation(
 async def publish_announcement(request: RequestContext[None, NewAnnouncement], deps: Deps) -> Result:
     """Publish an announcement."""
     new = request.body
-    if new.ends_at is not None and new.ends_at <= deps.clock():
+    has_ended = new.ends_at is not None and new.ends_at <= deps.clock()
+    if has_ended and not await request.is_repeated(ANNOUNCEMENT):
         raise BodyUnacceptable(problems=(Problem("/ends_at", "must be in the future"),))
     command = PublishAnnouncement(
         target_id=deps.make_id(),

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from commands.aggregates import API_KEY
 from commands.api_key import CreateApiKey, RevokeApiKey
 from domain.api_key import ApiKey, ApiKeyNotFound, ApiKeyStatus
 from domain.folded import Folded
@@ -133,7 +134,7 @@ async def create_api_key(request: RequestContext[None, NewApiKey], deps: Deps) -
     projects = None if new.project_ids is None else await _read_projects(deps, caller, new.project_ids, problems)
     if new.expires_at is not None and new.expires_at <= deps.clock():
         problems.append(Problem("/expires_at", "must be in the future"))
-    if problems:
+    if problems and not await request.is_repeated(API_KEY):
         raise BodyUnacceptable(problems=tuple(problems))
     if projects is None and caller.project_ids is not None:
         projects = tuple(sorted(caller.project_ids))

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
@@ -79,6 +79,14 @@ class RequestContext(Struct, Generic[Q, B], kw_only=True, gc=False):
             metadata=Metadata(actor=caller.actor, correlation_id=trace.trace_id, traceparent=trace.traceparent),
             command_id=command_id(self.headers.get(b"idempotency-key"), caller, route, self.raw_body),
         )
+
+    async def is_repeated(self, noun: Noun[Any]) -> bool:
+        """Return whether an earlier request with this `Idempotency-Key` was accepted, and may be repeated by now.
+
+        A handler asks before it refuses what was right at the first time, such as a time that was in the future.
+        Raises IdempotencyKeyReused.
+        """
+        return await self.deps.handler.find_earlier(noun, self._create_command_context()) is not None
 
     async def change(self, noun: Noun[S], create_command: CreateCommand[S]) -> Outcome[S]:
         """Change the resource of the path: create the command from its current state and require that version.

@@ -1,8 +1,11 @@
 """Idempotency-Key on changes: remembered whatever they came to, and judged before everything else."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gateway.identity.scopes import Scope
 from tests.support.gateway.given import TRANSFORM_CHAIN, Caller, expect_problem
+from tests.support.waiting import eventually
 
 KEY = {"idempotency-key": "once"}
 
@@ -53,3 +56,24 @@ async def test_a_repeated_patch_is_not_merged_into_the_state_that_it_made(ada: C
     assert (again.status_code, again.content) == (200, first.content)
     refused = await ada.patch(path, {"label": "Other"})
     expect_problem(refused, 409, "project_not_active")
+
+
+async def test_a_repeat_is_not_refused_for_a_time_that_has_passed_since(ada: Caller) -> None:
+    admin = ada.as_user(ada.user_id, scope=" ".join(Scope))
+    soon = (datetime.now(UTC) + timedelta(seconds=3)).isoformat()
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/announcements", {"title": "Maintenance", "ends_at": soon}),
+        ("/v1/api-keys", {"name": "Report", "scopes": ["runs:read"], "expires_at": soon}),
+    ]
+    first = [await admin.post(path, body, headers=KEY) for path, body in requests]
+    assert [answer.status_code for answer in first] == [201, 201]
+
+    async def has_passed() -> bool:
+        return (await admin.post("/v1/announcements", requests[0][1])).status_code == 422
+
+    await eventually(has_passed, what="the time has passed")
+    for (path, body), answer in zip(requests, first, strict=True):
+        again = await admin.post(path, body, headers=KEY)
+        assert (again.status_code, again.json()["id"]) == (201, answer.json()["id"])
+        assert again.headers["idempotency-replayed"] == "true"
+        expect_problem(await admin.post(path, body), 422, "body_unacceptable")
