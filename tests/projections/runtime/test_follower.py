@@ -12,6 +12,7 @@ from domain.project import ProjectCreated
 from projections.runtime.follower import Following
 from projections.runtime.worker import Worker
 from store.errors import Unavailable
+from store.log.raw_reads import Connection
 from store.log.records import Page
 from tests.support.projections.given import (
     PROMPT_BOUNDS,
@@ -46,6 +47,9 @@ class StutteringFeed:
         return Page(
             events=(*(event for event in before.events if event.position <= after), *page.events), through=page.through
         )
+
+    async def check_connection(self, connection: Connection) -> None:
+        await self._feed.check_connection(connection)
 
 
 @EVERY_POSTGRES
