@@ -77,6 +77,11 @@ class LeasedBucket:
         self._refused: tuple[float, int] = (0.0, 0)
         self._waiting = 0
 
+    @property
+    def has_next_chunk(self) -> bool:
+        """Return whether a chunk was leased in advance."""
+        return self._next_tokens > 0
+
     def take(self, cost: int) -> bool:
         """Consume tokens if this process has them, and lease the next chunk in time. Never waits."""
         now = self._clock()
@@ -85,7 +90,7 @@ class LeasedBucket:
             if self._tokens < cost or self.expires_at <= now:
                 return False
         self._tokens -= cost
-        if self._tokens < self._chunk // 2 and self._next_tokens == 0 and self._leasing is None:
+        if self._tokens < self._chunk // 2 and not self.has_next_chunk and self._leasing is None:
             self._grow_chunk()
             self._start_lease(1)
         return True

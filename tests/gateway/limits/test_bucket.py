@@ -14,6 +14,7 @@ from store.log.log import Log
 from store.rate_limits import RateLimitBuckets
 from store.settings import StoreSettings
 from tests.support.gateway.given import new_id
+from tests.support.waiting import eventually
 
 SLOW: Final = Policy(per_second=0.5, burst=400)
 """So slow that nothing comes back within a test."""
@@ -115,6 +116,20 @@ async def test_tokens_that_expire_are_not_used(buckets: RateLimitBuckets) -> Non
     now = 1.5
     assert not bucket.take(1)
     assert bucket.estimate()[0] <= held
+
+
+async def test_a_chunk_that_was_leased_in_advance_expires_too(buckets: RateLimitBuckets) -> None:
+    now = 0.0
+    bucket = LeasedBucket(new_id(), SLOW, buckets, lease_seconds=1, clock=lambda: now)
+
+    async def holds_two_chunks() -> bool:
+        if not bucket.has_next_chunk:
+            await bucket.wait_for_tokens(1)
+        return bucket.has_next_chunk
+
+    await eventually(holds_two_chunks, what="the next chunk is leased in advance")
+    now = 1.5
+    assert not bucket.take(1)
 
 
 async def test_full_buckets_are_deleted(buckets: RateLimitBuckets) -> None:
