@@ -1,6 +1,6 @@
 """Runs: start, get, list, and complete a human step."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -56,8 +56,10 @@ from gateway.runs.bodies import RunBody, RunItem, create_run_item
 from gateway.runs.responses import create_whole_run_body, execute_on_run, store_inputs
 from gateway.workflows.operations import WORKFLOW_ID
 from projections.read_models.runs_view import RunFilters
+from projections.runtime.paging import MOST
 from store.contents import keep
 
+INSTANT: Final = timedelta(microseconds=1)
 RUN_ID: Final = PathId("runId", "run", RunNotFound)
 RUN_HEADERS: Final = (*CHANGE_HEADERS, ResponseHeader.LOCATION, ResponseHeader.PREFERENCE_APPLIED)
 RUN_RESPONSES: Final = (
@@ -224,8 +226,8 @@ async def _list_runs(query: RunQuery, workspace_id: UUID, deps: Deps, filters: R
             status=query.status,
             parent_id=query.parent,
             labels=_parse_label(query.label),
-            begins_at=query.from_,
-            ends_at=query.to,
+            created_after=0 if query.from_ is None else await deps.log.find_position(query.from_ - INSTANT),
+            created_through=MOST if query.to is None else await deps.log.find_position(query.to - INSTANT),
         ),
         limit=query.page.limit,
         cursor=query.page.cursor,

@@ -9,7 +9,8 @@ from msgspec.json import Decoder
 from domain.asset import Asset, AssetStatus, AssetType
 from domain.folded import Folded
 from domain.payload import Payload
-from projections.runtime.paging import MOST, Cursor, Listing, Sort, Version, Versions, listing, rank_after
+from projections.runtime.ordered_list import OrderedList, read_page
+from projections.runtime.paging import MOST, Cursor, Listing, Sort, Version, Versions
 from projections.runtime.paging import version as version_of
 from projections.runtime.paging import versions as versions_of
 from projections.runtime.paging import view as view_of
@@ -22,24 +23,15 @@ select id, workspace_id, project_id, version, position, created_position, create
 """
 """Read one asset of a workspace."""
 
-LIST: Final = """
-select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
-  from assets
- cross join lateral (select case %(sort)b::text
-                            when 'created_at' then created_position
-                            when '-created_at' then -created_position
-                            when 'updated_at' then position
-                            else -position end) as sorted (rank)
- where project_id = %(project)b
-   and workspace_id = %(workspace)b
-   and (%(status)b::text is null or status = %(status)b)
-   and (%(type)b::text is null or type = %(type)b)
-   and (%(label)b::text is null or label = %(label)b)
-   and rank > %(after)b
- order by rank
- limit %(limit)b
-"""
-"""Read a page of a project's assets; they are few enough to sort as they are read."""
+LIST: Final = OrderedList(
+    table="assets",
+    scope="project_id = %(project)b",
+    filters="""workspace_id = %(workspace)b
+                   and (%(status)b::text is null or status = %(status)b)
+                   and (%(type)b::text is null or type = %(type)b)
+                   and (%(label)b::text is null or label = %(label)b)""",
+)
+"""The assets of a project."""
 
 VERSION: Final = """
 select number, position, created_at, document::text
@@ -102,7 +94,8 @@ class AssetsView:
         sort: Sort = Sort.NEWEST,
     ) -> Listing[Folded[Asset]]:
         """Return a page. Raises Unavailable; ValueError for a cursor of another order."""
-        rows = await self._models.rows(
+        page = await read_page(
+            self._models,
             LIST,
             {
                 "workspace": workspace_id,
@@ -110,12 +103,13 @@ class AssetsView:
                 "status": None if filters.status is None else filters.status.value,
                 "type": None if filters.type is None else filters.type.value,
                 "label": filters.label,
-                "sort": sort.value,
-                "after": rank_after(cursor, sort),
-                "limit": limit + 1,
             },
+            limit=limit,
+            sort=sort,
+            cursor=cursor,
+            is_searched=filters.status is not None or filters.type is not None or filters.label is not None,
         )
-        return listing([view_of(row, _asset_decoder) for row in rows], limit, sort)
+        return Listing(items=tuple(view_of(row, _asset_decoder) for row in page.rows), next=page.next)
 
     async def version(self, workspace_id: UUID, asset_id: UUID, number: int) -> Version[Payload] | None:
         """Return one version of the content. Raises Unavailable."""

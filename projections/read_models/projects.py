@@ -13,7 +13,7 @@ from projections.runtime.skips import Skipped
 from projections.workspace_tables.rows import WorkspaceRows
 from projections.workspace_tables.table import ANNOUNCEMENTS, API_KEYS
 from store.log.records import Recorded
-from store.postgres.arrays import texts
+from store.postgres.arrays import texts, uuids
 
 LOAD: Final = """
 select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
@@ -41,6 +41,19 @@ select n.id, n.workspace, n.project, n.version, n.position, n.created_position, 
 """Write the projects that changed, each once; an older version never replaces a newer one."""
 
 
+FORGET_MEMBERS: Final = "delete from project_members where project_id = any (%(ids)b::uuid[])"
+"""Remove the members of the projects that changed."""
+
+WRITE_MEMBERS: Final = """
+insert into project_members (workspace_id, user_id, project_id, role)
+select p.workspace_id, member.key, p.id, member.value
+  from projects as p
+ cross join json_each_text(p.document -> 'team') as member
+ where p.id = any (%(ids)b::uuid[])
+"""
+"""Write the members of the projects that changed."""
+
+
 KINDS: Final = 3
 """The kinds of streams that this projection caches."""
 OWN: Final[frozenset[type[Fact]]] = frozenset((*get_args(ProjectFact), Skipped))
@@ -50,7 +63,7 @@ class ProjectsProjection:
     """Folds the facts of projects, and those of API keys and announcements, which are as rare."""
 
     name = "projects"
-    tables = ("projects", API_KEYS.name, ANNOUNCEMENTS.name)
+    tables = ("projects", "project_members", API_KEYS.name, ANNOUNCEMENTS.name)
     wants: frozenset[type[Fact]] = OWN.union(API_KEYS.facts, ANNOUNCEMENTS.facts)
 
     def __init__(self, *, most_remembered: int, bytes_remembered: int = BYTES_REMEMBERED) -> None:
@@ -85,6 +98,9 @@ class ProjectsProjection:
                 },
                 prepare=True,
             )
+            changed = {"ids": uuids([project.stream_id for project in projects])}
+            await cursor.execute(FORGET_MEMBERS, changed)
+            await cursor.execute(WRITE_MEMBERS, changed)
 
     def forget(self) -> None:
         """Clear the caches."""

@@ -1,6 +1,7 @@
 """Reading projects: one by id, or a workspace's in pages."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
@@ -8,7 +9,8 @@ from msgspec.json import Decoder
 
 from domain.folded import Folded
 from domain.project import Project, ProjectStatus
-from projections.runtime.paging import Cursor, Listing, Sort, listing, rank_after, view
+from projections.runtime.ordered_list import OrderedList, read_page
+from projections.runtime.paging import Cursor, Listing, Sort, view
 from projections.runtime.read_pool import ReadModels
 
 GET: Final = """
@@ -18,24 +20,46 @@ select id, workspace_id, project_id, version, position, created_position, create
 """
 """Read one project of a workspace."""
 
-LIST: Final = """
-select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text
-  from projects
- cross join lateral (select case %(sort)b::text
-                            when 'created_at' then created_position
-                            when '-created_at' then -created_position
-                            when 'updated_at' then position
-                            else -position end) as sorted (rank)
- where workspace_id = %(workspace)b
-   and (%(status)b::text is null or status = %(status)b)
-   and (%(name)b::text is null or name = %(name)b)
-   and (%(member)b::text is null or %(member)b = any (members))
-   and (%(ids)b::uuid[] is null or id = any (%(ids)b::uuid[]))
-   and rank > %(after)b
- order by rank
- limit %(limit)b
+FILTERS: Final = """workspace_id = %(workspace)b
+                   and (%(status)b::text is null or status = %(status)b)
+                   and (%(name)b::text is null or name = %(name)b)
+                   and (%(ids)b::uuid[] is null or id = any (%(ids)b::uuid[]))
+                   and (%(member)b::text is null or exists (
+                           select
+                             from project_members
+                            where project_members.workspace_id = projects.workspace_id
+                              and project_members.user_id = %(member)b
+                              and project_members.project_id = projects.id))"""
+
+LIST: Final = OrderedList(table="projects", scope="workspace_id = %(workspace)b", filters=FILTERS)
+"""The projects of a workspace."""
+
+OF_MEMBER: Final = OrderedList(
+    table="""(select p.*
+                          from project_members as m
+                          join projects as p on p.id = m.project_id
+                         where m.workspace_id = %(workspace)b and m.user_id = %(member)b) as projects""",
+    scope="true",
+    filters=FILTERS,
+)
+"""The projects of somebody who is in few teams."""
+
+WITH_IDS: Final = OrderedList(
+    table="(select * from projects where id = any (%(ids)b::uuid[])) as projects", scope="true", filters=FILTERS
+)
+"""Some projects, by their ids."""
+
+COUNT_TEAMS: Final = """
+select count(*)
+  from (select
+          from project_members
+         where workspace_id = %(workspace)b and user_id = %(member)b
+         limit %(limit)b) as teams
 """
-"""Read a page of a workspace's projects; they are few enough to sort as they are read."""
+"""Count the teams that somebody is in, up to a limit."""
+
+FEW_TEAMS: Final = 500
+"""In more teams than this, the projects of the workspace are searched in their order instead of sorted."""
 
 _decoder: Final = Decoder(Project)
 
@@ -71,17 +95,34 @@ class ProjectsView:
         sort: Sort = Sort.NEWEST,
     ) -> Listing[Folded[Project]]:
         """Return a page. Raises Unavailable; ValueError for a cursor of another order."""
-        rows = await self._models.rows(
-            LIST,
-            {
-                "workspace": workspace_id,
-                "status": None if filters.status is None else filters.status.value,
-                "name": filters.name,
-                "member": filters.member,
-                "ids": None if filters.ids is None else list(filters.ids),
-                "sort": sort.value,
-                "after": rank_after(cursor, sort),
-                "limit": limit + 1,
-            },
+        parameters = {
+            "workspace": workspace_id,
+            "status": None if filters.status is None else filters.status.value,
+            "name": filters.name,
+            "member": filters.member,
+            "ids": None if filters.ids is None else list(filters.ids),
+        }
+        listed = await self._select_list(parameters)
+        page = await read_page(
+            self._models,
+            listed,
+            parameters,
+            limit=limit,
+            sort=sort,
+            cursor=cursor,
+            is_searched=listed is LIST and any(parameters[name] is not None for name in ("status", "name", "member")),
         )
-        return listing([view(row, _decoder) for row in rows], limit, sort)
+        return Listing(items=tuple(view(row, _decoder) for row in page.rows), next=page.next)
+
+    async def _select_list(self, parameters: Mapping[str, Any]) -> OrderedList:
+        if parameters["ids"] is not None:
+            return WITH_IDS
+        if parameters["member"] is None:
+            return LIST
+        return OF_MEMBER if await is_in_few_teams(self._models, parameters) else LIST
+
+
+async def is_in_few_teams(models: ReadModels, parameters: Mapping[str, Any]) -> bool:
+    """Return whether a `member` is in so few teams of a `workspace` that all of them can be looked at."""
+    row = await models.first(COUNT_TEAMS, {**parameters, "limit": FEW_TEAMS + 1})
+    return row is None or row[0] <= FEW_TEAMS

@@ -1,8 +1,7 @@
 """Reading runs: one by id, a project's or a workflow's in pages."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Final, LiteralString, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -11,8 +10,15 @@ from msgspec.json import Decoder
 
 from domain.folded import Folded
 from domain.runs.run import Run, RunStatus
-from projections.read_models.run_list_statements import OF_PARENT, OF_PROJECT, OF_WORKFLOW
-from projections.runtime.paging import LEAST, MOST, Cursor, Listing, Sort, listing
+from projections.read_models.run_list_statements import (
+    OF_PARENT,
+    OF_PROJECT,
+    OF_PROJECT_BY_STATUS,
+    OF_WORKFLOW,
+    OF_WORKFLOW_BY_STATUS,
+)
+from projections.runtime.ordered_list import OrderedList, read_page
+from projections.runtime.paging import MOST, Cursor, Listing, Sort
 from projections.runtime.paging import view as view_of
 from projections.runtime.read_pool import ReadModels
 
@@ -76,8 +82,8 @@ class RunFilters(Struct, frozen=True, kw_only=True):
     """Filters of a list of runs: those of a project, or of one workflow.
 
     Without a `parent_id` these are the runs that callers started, and with one the children of that run. Of a project
-    those of one workflow can be listed (`of_workflow_id`). Times are of the start: from `begins_at` to before
-    `ends_at`.
+    those of one workflow can be listed (`of_workflow_id`). Those started after one position and up to another are
+    listed.
     """
 
     project_id: UUID | None = None
@@ -86,14 +92,30 @@ class RunFilters(Struct, frozen=True, kw_only=True):
     parent_id: UUID | None = None
     of_workflow_id: UUID | None = None
     labels: Mapping[str, str] = NO_LABELS
-    begins_at: datetime | None = None
-    ends_at: datetime | None = None
+    created_after: int = 0
+    created_through: int = MOST
 
 
-def _select_statements(filters: RunFilters) -> dict[Sort, LiteralString]:
+def _select_list(filters: RunFilters) -> OrderedList:
     if filters.parent_id is not None:
         return OF_PARENT
-    return OF_PROJECT if filters.workflow_id is None else OF_WORKFLOW
+    has_status_index = filters.status not in {None, RunStatus.COMPLETED}
+    if filters.workflow_id is None:
+        return OF_PROJECT_BY_STATUS if has_status_index else OF_PROJECT
+    return OF_WORKFLOW_BY_STATUS if has_status_index else OF_WORKFLOW
+
+
+def _is_searched(filters: RunFilters, sort: Sort) -> bool:
+    """Return whether a filter has no index of its own."""
+    is_by_change = sort in {Sort.LATEST_CHANGED, Sort.LONGEST_UNCHANGED}
+    has_times = filters.created_after > 0 or filters.created_through < MOST
+    has_status_index = filters.parent_id is None and filters.status is not RunStatus.COMPLETED
+    return (
+        bool(filters.labels)
+        or filters.of_workflow_id is not None
+        or (filters.status is not None and not has_status_index)
+        or (has_times and is_by_change)
+    )
 
 
 class UnleasedRun(NamedTuple):
@@ -127,12 +149,9 @@ class RunsView:
         sort: Sort = Sort.NEWEST,
     ) -> Listing[Folded[Run]]:
         """Return a page. Raises Unavailable; ValueError for a cursor of another order."""
-        if cursor is not None and cursor.sort is not sort:
-            message = f"the cursor belongs to the order {cursor.sort.value}, not {sort.value}"
-            raise ValueError(message)
-        first = MOST if sort.descending else LEAST
-        rows = await self._models.rows(
-            _select_statements(filters)[sort],
+        page = await read_page(
+            self._models,
+            _select_list(filters),
             {
                 "workspace": workspace_id,
                 "scope": filters.project_id if filters.workflow_id is None else filters.workflow_id,
@@ -140,13 +159,15 @@ class RunsView:
                 "parent": filters.parent_id,
                 "of_workflow": filters.of_workflow_id,
                 "labels": msgspec.json.encode(filters.labels).decode(),
-                "begins_at": filters.begins_at,
-                "ends_at": filters.ends_at,
-                "after": first if cursor is None else cursor.after,
-                "limit": limit + 1,
+                "created_after": filters.created_after,
+                "created_through": filters.created_through,
             },
+            limit=limit,
+            sort=sort,
+            cursor=cursor,
+            is_searched=_is_searched(filters, sort),
         )
-        return listing([view_of(row, _decoder) for row in rows], limit, sort)
+        return Listing(items=tuple(view_of(row, _decoder) for row in page.rows), next=page.next)
 
     async def list_unleased_under_way(
         self, *, grace_seconds: float, skipped_workspaces: Sequence[UUID], after: UUID, limit: int

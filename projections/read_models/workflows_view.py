@@ -9,7 +9,8 @@ from msgspec.json import Decoder
 from domain.folded import Folded
 from domain.graphs.graph import Graph
 from domain.workflow import Workflow, WorkflowStatus
-from projections.runtime.paging import MOST, Cursor, Listing, Sort, Version, Versions, listing, rank_after
+from projections.runtime.ordered_list import COLUMNS, OrderedList, read_page
+from projections.runtime.paging import MOST, Cursor, Listing, Sort, Version, Versions
 from projections.runtime.paging import version as version_of
 from projections.runtime.paging import versions as versions_of
 from projections.runtime.read_pool import ReadModels, Row
@@ -22,24 +23,15 @@ select id, workspace_id, project_id, version, position, created_position, create
 """
 """Read one workflow of a workspace."""
 
-LIST: Final = """
-select id, workspace_id, project_id, version, position, created_position, created_at, updated_at, document::text,
-       last_run_id
-  from workflows
- cross join lateral (select case %(sort)b::text
-                            when 'created_at' then created_position
-                            when '-created_at' then -created_position
-                            when 'updated_at' then position
-                            else -position end) as sorted (rank)
- where project_id = %(project)b
-   and workspace_id = %(workspace)b
-   and (%(status)b::text is null or status = %(status)b)
-   and (%(name)b::text is null or name = %(name)b)
-   and rank > %(after)b
- order by rank
- limit %(limit)b
-"""
-"""Read a page of a project's workflows; they are few enough to sort as they are read."""
+LIST: Final = OrderedList(
+    table="workflows",
+    scope="project_id = %(project)b",
+    filters="""workspace_id = %(workspace)b
+                   and (%(status)b::text is null or status = %(status)b)
+                   and (%(name)b::text is null or name = %(name)b)""",
+    columns=f"{COLUMNS}, last_run_id",
+)
+"""The workflows of a project."""
 
 VERSION: Final = """
 select number, position, created_at, document::text
@@ -107,19 +99,21 @@ class WorkflowsView:
         sort: Sort = Sort.NEWEST,
     ) -> Listing[WorkflowItem]:
         """Return a page. Raises Unavailable; ValueError for a cursor of another order."""
-        rows = await self._models.rows(
+        page = await read_page(
+            self._models,
             LIST,
             {
                 "workspace": workspace_id,
                 "project": filters.project_id,
                 "status": None if filters.status is None else filters.status.value,
                 "name": filters.name,
-                "sort": sort.value,
-                "after": rank_after(cursor, sort),
-                "limit": limit + 1,
             },
+            limit=limit,
+            sort=sort,
+            cursor=cursor,
+            is_searched=filters.status is not None or filters.name is not None,
         )
-        return listing([_item(row) for row in rows], limit, sort)
+        return Listing(items=tuple(_item(row) for row in page.rows), next=page.next)
 
     async def version(self, workspace_id: UUID, workflow_id: UUID, number: int) -> Version[Graph] | None:
         """Return one version of the graph. Raises Unavailable."""

@@ -92,6 +92,16 @@ def rank_after(cursor: Cursor | None, sort: Sort) -> int:
     return -cursor.after if sort.descending else cursor.after
 
 
+def find_start(cursor: Cursor | None, sort: Sort) -> int:
+    """Return the position after which a page begins. Raises ValueError for a cursor of another order."""
+    if cursor is None:
+        return MOST if sort.descending else LEAST
+    if cursor.sort is not sort:
+        message = f"the cursor belongs to the order {cursor.sort.value}, not {sort.value}"
+        raise ValueError(message)
+    return cursor.after
+
+
 def listing(views: list[V], limit: int, sort: Sort) -> Listing[V]:
     """Return a page of at most `limit` items from a query for `limit + 1`, which shows whether more follow."""
     if len(views) <= limit:
