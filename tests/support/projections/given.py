@@ -21,6 +21,8 @@ from projections.runtime.projection import Cursor, Projection, Unfoldable
 from projections.runtime.read_pool import ReadModels
 from projections.runtime.worker import Worker
 from projections.settings import ProjectionSettings
+from store.log.codec import encode_fact
+from store.log.json_encoding import weigh_json
 from store.log.log import Log
 from store.log.records import Recorded
 from store.postgres.arrays import register
@@ -129,6 +131,7 @@ def number_facts(
                 fact=fact,
                 metadata=METADATA,
                 recorded_at=NOW,
+                weight=weigh_json(encode_fact(fact)),
             )
         )
     return result

@@ -21,6 +21,7 @@ from projections.runtime.read_pool import ReadModels
 from projections.runtime.skips import Skipped
 from projections.settings import ProjectionSettings
 from store.log.codec import encode_fact, encode_metadata
+from store.log.json_encoding import weigh_json
 from store.log.records import Page, Recorded, Unreadable
 from store.postgres.connections import open_connection
 from tests.support.projections.given import NOW, new_id
@@ -182,6 +183,7 @@ class Simulator:
             fact=Unreadable(topic="project.renamed", reason="malformed", state=state) if unreadable else named,
             metadata=METADATA,
             recorded_at=NOW,
+            weight=weigh_json(state),
         )
         metadata = encode_metadata(METADATA).decode()
         await self._connection.execute(
