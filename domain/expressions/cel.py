@@ -33,6 +33,8 @@ CONDITION_WORK_MAX: Final = 500_000
 """Work limit of a condition in units of `domain.expressions.budget`; about 0.25 s on the event loop."""
 MENTIONS_UNWEIGHED: Final = 4
 EVALUATION_WORK: Final = 20
+COMPILING_WORK: Final = 1_000
+"""Compiling a short condition: 0.5 to 0.7 ms."""
 PATTERN_WORK: Final = 400
 """Compiling a short pattern each time that it is evaluated: 0.1 ms."""
 LARGE_PATTERN_WORK: Final = 50_000
@@ -232,6 +234,12 @@ _compiled: Final = CompiledSources(_compile_condition, weigh=_weigh)
 def compile_condition(source: str) -> Condition:
     """Return compiled CEL over `inputs` and `steps`. Raises ExpressionFault with the reason when it cannot be used."""
     return _compiled(source)
+
+
+def charge_compiling(source: str, budget: Budget) -> None:
+    """Charge for compiling a condition, unless it is compiled already. Raises TooMuchWork."""
+    if source not in _compiled:
+        budget.charge(COMPILING_WORK)
 
 
 def _exchange_size(source: str) -> str:

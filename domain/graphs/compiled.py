@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from domain.expressions.cel import Condition, compile_condition
 from domain.graphs.configs import JsonSchema
 from domain.graphs.graph import Edge, Graph, Node, TakeFallback
 from domain.graphs.topology import topological_order
@@ -13,14 +12,15 @@ from domain.graphs.topology import topological_order
 class CompiledEdge:
     """An edge that can be decided.
 
-    `index` is its place in the graph's edges, by which facts name the edges taken. `condition` is None where the edge
-    is always taken. An edge with `on_failure` is its source's fallback: taken only when the source failed for good.
+    `index` is its place in the graph's edges, by which facts name the edges taken. `when` is None where the edge is
+    always taken. It is compiled when it is first evaluated: the 2,000 of a graph took 1.4 s on the event loop. An edge
+    with `on_failure` is its source's fallback: taken only when the source failed for good.
     """
 
     index: int
     source: str
     target: str
-    condition: Condition | None
+    when: str | None
     on_failure: bool
 
 
@@ -45,7 +45,7 @@ class CompiledGraph:
 
 
 def compile_graph(graph: Graph) -> CompiledGraph:
-    """Compile a graph that `check_graph` accepted. Raises ExpressionFault for a condition that cannot be compiled."""
+    """Compile a graph that `check_graph` accepted."""
     nodes = {node.id: node for node in graph.nodes}
     edges = tuple(_compile_edge(index, edge, nodes[edge.source]) for index, edge in enumerate(graph.edges))
     incoming: dict[str, list[CompiledEdge]] = {node: [] for node in nodes}
@@ -70,6 +70,6 @@ def _compile_edge(index: int, edge: Edge, source: Node) -> CompiledEdge:
         index=index,
         source=edge.source,
         target=edge.target,
-        condition=compile_condition(edge.when) if edge.when is not None else None,
+        when=edge.when,
         on_failure=isinstance(source.on_error, TakeFallback) and source.on_error.to == edge.target,
     )

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 from domain.expressions.budget import Budget, TooMuchWork
-from domain.expressions.cel import compile_condition
+from domain.expressions.cel import charge_compiling, compile_condition
 from domain.expressions.common import ExpressionFault
 from domain.graphs.compiled import CompiledEdge, CompiledGraph
 from domain.ids import from_uuid
@@ -77,11 +77,7 @@ def decide_edges(graph: CompiledGraph, node: str, data: RunData, budget: Budget)
     try:
         return tuple(edge.index for edge in graph.outgoing[node] if _is_taken(edge, inputs, data.steps, budget))
     except TooMuchWork:
-        conditions = tuple(
-            (edge.index, edge.target, None if edge.condition is None else edge.condition.source)
-            for edge in graph.outgoing[node]
-            if not edge.on_failure
-        )
+        conditions = tuple((edge.index, edge.target, edge.when) for edge in graph.outgoing[node] if not edge.on_failure)
         work = partial(evaluate_conditions, conditions, inputs, dict(data.steps))
         raise ConditionsTooSlow(node, work) from None
 
@@ -107,11 +103,11 @@ def find_fallback_edges(graph: CompiledGraph, node: str) -> tuple[int, ...]:
 def _is_taken(edge: CompiledEdge, inputs: dict[str, Any], steps: dict[str, Any], budget: Budget) -> bool:
     if edge.on_failure:
         return False
-    condition = edge.condition
-    if condition is None:
+    if edge.when is None:
         return True
     try:
-        return condition.holds(inputs, steps, budget)
+        charge_compiling(edge.when, budget)
+        return compile_condition(edge.when).holds(inputs, steps, budget)
     except TooMuchWork:
         raise
     except ExpressionFault as fault:

@@ -12,8 +12,6 @@ from store.lru import WeighedLruCache
 from store.settings import MIB
 
 GRAPH_BYTES: Final = 32 * MIB
-CONDITION_BYTES: Final = 16 * 1024
-"""Memory of a compiled condition."""
 
 
 class GraphMissing(Exception):  # noqa: N818  # a broken log: `run.started` names a version that was never recorded
@@ -42,8 +40,7 @@ class GraphCache:
         graph = await read_graph(self._log, workflow_id, version)
         if graph is None:
             raise GraphMissing(f"version {version} of workflow {workflow_id}")
-        weight = 2 * weigh_json(encode(graph)) + CONDITION_BYTES * len(graph.edges)
-        compiled = replace(compile_graph(graph), weight=weight)
+        compiled = replace(compile_graph(graph), weight=2 * weigh_json(encode(graph)))
         self._graphs.put((workflow_id, version), compiled)
         return compiled
 

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from domain.expressions.cel import compile_condition
 from domain.expressions.jmespath_queries import compile_query
 from domain.expressions.liquid_templates import compile_template
 from domain.graphs.compiled import compile_graph
@@ -81,7 +82,7 @@ async def compute_outputs(inputs: Json, review: Json) -> Json:
                 raise AssertionError(other)
         data["steps"][node_id] = {"output": output}
         for edge in compiled.outgoing[node_id]:
-            if edge.condition is None or edge.condition.holds(inputs, data["steps"]):
+            if edge.when is None or compile_condition(edge.when).holds(inputs, data["steps"]):
                 taken.add(edge.index)
     return {node: step["output"] for node, step in data["steps"].items()}
 

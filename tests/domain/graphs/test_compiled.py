@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.expressions.cel import compile_condition
 from domain.graphs.compiled import CompiledGraph, compile_graph
 from domain.graphs.graph import Graph, get_node_kind
 from domain.graphs.topology import Ancestors, iterate_cycles, topological_order
@@ -104,11 +105,11 @@ def test_conditions_are_compiled_and_fallback_edges_are_marked() -> None:
     raw["nodes"][0]["on_error"] = {"action": "fallback", "to": "n2"}
     raw["edges"][0]["when"] = "steps.n0.output == inputs.expected"
     onward, fallback = compile_edges(raw).outgoing["n0"]
-    assert onward.condition is not None
-    assert onward.condition.holds({"expected": 1}, {"n0": {"output": 1}})
+    assert onward.when is not None
+    assert compile_condition(onward.when).holds({"expected": 1}, {"n0": {"output": 1}})
     assert not onward.on_failure
     assert fallback.on_failure
-    assert fallback.condition is None
+    assert fallback.when is None
 
 
 def test_a_node_says_its_kind() -> None:
