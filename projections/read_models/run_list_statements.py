@@ -6,15 +6,15 @@ positions at which runs were started.
 
 from typing import Final
 
-from projections.runtime.ordered_list import OrderedList
+from projections.lists.ordered_list import OrderedList
 
 FILTERS: Final = """workspace_id = %(workspace)b
                    and (%(status)b::text is null or status = %(status)b)
                    and (%(of_workflow)b::uuid is null or workflow_id = %(of_workflow)b)
-                   and labels @> %(labels)b::text::jsonb"""
-STARTED: Final = "created_position > %(created_after)b and created_position <= %(created_through)b"
-OF_PROJECT_SCOPE: Final = f"project_id = %(scope)b and parent_run_id is null and {STARTED}"
-OF_WORKFLOW_SCOPE: Final = f"workflow_id = %(scope)b and parent_run_id is null and {STARTED}"
+                   and labels @> %(labels)b::text::jsonb
+                   and created_position > %(created_after)b and created_position <= %(created_through)b"""
+OF_PROJECT_SCOPE: Final = "project_id = %(scope)b and parent_run_id is null"
+OF_WORKFLOW_SCOPE: Final = "workflow_id = %(scope)b and parent_run_id is null"
 BY_STATUS: Final = "status = %(status)b and status <> 'completed'"
 
 OF_PROJECT: Final = OrderedList(table="runs", scope=OF_PROJECT_SCOPE, filters=FILTERS)
@@ -23,6 +23,6 @@ OF_WORKFLOW: Final = OrderedList(table="runs", scope=OF_WORKFLOW_SCOPE, filters=
 OF_WORKFLOW_BY_STATUS: Final = OrderedList(table="runs", scope=f"{OF_WORKFLOW_SCOPE} and {BY_STATUS}", filters=FILTERS)
 OF_PARENT: Final = OrderedList(
     table="runs",
-    scope=f"parent_run_id = %(parent)b and (project_id = %(scope)b or workflow_id = %(scope)b) and {STARTED}",
+    scope="parent_run_id = %(parent)b and (project_id = %(scope)b or workflow_id = %(scope)b)",
     filters=FILTERS,
 )

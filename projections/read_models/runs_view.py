@@ -10,6 +10,7 @@ from msgspec.json import Decoder
 
 from domain.folded import Folded
 from domain.runs.run import Run, RunStatus
+from projections.lists.ordered_list import OrderedList, read_page
 from projections.read_models.run_list_statements import (
     OF_PARENT,
     OF_PROJECT,
@@ -17,8 +18,7 @@ from projections.read_models.run_list_statements import (
     OF_WORKFLOW,
     OF_WORKFLOW_BY_STATUS,
 )
-from projections.runtime.ordered_list import OrderedList, read_page
-from projections.runtime.paging import MOST, Cursor, Listing, Sort
+from projections.runtime.paging import LEAST, MOST, Cursor, Listing, Sort
 from projections.runtime.paging import view as view_of
 from projections.runtime.read_pool import ReadModels
 
@@ -118,6 +118,13 @@ def _is_searched(filters: RunFilters, sort: Sort) -> bool:
     )
 
 
+def _find_ranks(filters: RunFilters, sort: Sort) -> tuple[int, int]:
+    """Return the ranks between which runs started between two positions are; none changed before it started."""
+    is_by_change = sort in {Sort.LATEST_CHANGED, Sort.LONGEST_UNCHANGED}
+    through = MOST if is_by_change else min(MOST - 1, filters.created_through) + 1
+    return (filters.created_after or LEAST, through)
+
+
 class UnleasedRun(NamedTuple):
     """An unfinished run that no live engine has leased."""
 
@@ -166,6 +173,7 @@ class RunsView:
             sort=sort,
             cursor=cursor,
             is_searched=_is_searched(filters, sort),
+            ranks=_find_ranks(filters, sort),
         )
         return Listing(items=tuple(view_of(row, _decoder) for row in page.rows), next=page.next)
 

@@ -69,7 +69,7 @@ offset %(searched)b
 
 DESCENDING: Final[Mapping[str, LiteralString]] = {"beyond": "<", "before": ">", "order": "desc"}
 ASCENDING: Final[Mapping[str, LiteralString]] = {"beyond": ">", "before": "<", "order": "asc"}
-SEARCHED_MAX: Final = 2_000
+SEARCHED_MAX: Final = 500
 """How many tasks are searched for one page: each is joined with its run and its project."""
 
 _decoder: Final = Decoder(StepWaiting)
@@ -155,6 +155,12 @@ class TasksView:
             scope = IN_ORDER if filters.run_id is not None else BY_NAME
             rows = await self._models.rows(SELECT.format(scope=scope, **words), parameters)
             return listing([_view(row) for row in rows], limit, sort)
+        return await self._search(parameters, words, limit, sort)
+
+    async def _search(
+        self, parameters: dict[str, Any], words: Mapping[str, LiteralString], limit: int, sort: Sort
+    ) -> Listing[Folded[Task]]:
+        """Return a page of the tasks of the workspace in their order, of which a bounded number is searched."""
         boundary = await self._models.first(BOUNDARY.format(**words), {**parameters, "searched": SEARCHED_MAX})
         if boundary is not None:
             parameters["boundary"] = boundary[0]

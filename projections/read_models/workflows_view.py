@@ -9,7 +9,7 @@ from msgspec.json import Decoder
 from domain.folded import Folded
 from domain.graphs.graph import Graph
 from domain.workflow import Workflow, WorkflowStatus
-from projections.runtime.ordered_list import COLUMNS, OrderedList, read_page
+from projections.lists.ordered_list import COLUMNS, OrderedList, read_page
 from projections.runtime.paging import MOST, Cursor, Listing, Sort, Version, Versions
 from projections.runtime.paging import version as version_of
 from projections.runtime.paging import versions as versions_of

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from domain.runs.run import RunStatus
+from projections.lists.ordered_list import SEARCHED_MAX
 from projections.read_models.projects_view import ProjectFilters, ProjectsView
 from projections.read_models.runs_view import RunFilters, RunsView
 from projections.read_models.tasks_view import Assigned, TaskReader, TasksView
-from projections.runtime.ordered_list import SEARCHED_MAX
 from projections.runtime.paging import Cursor, Listing, Sort
 from projections.runtime.read_pool import ReadModels
 from projections.settings import ProjectionSettings

@@ -13,7 +13,7 @@ from msgspec import Struct
 from projections.runtime.paging import LEAST, MOST, Cursor, Sort, find_start
 from projections.runtime.read_pool import ReadModels
 
-SEARCHED_MAX: Final = 5_000
+SEARCHED_MAX: Final = 1_000
 PAGE_BYTES: Final = 1024 * 1024
 """Size of the documents of a page as they are stored, possibly compressed."""
 
@@ -103,16 +103,22 @@ async def read_page(
     sort: Sort,
     cursor: Cursor | None,
     is_searched: bool,
+    ranks: tuple[int, int] = (LEAST, MOST),
 ) -> RowPage:
     """Return a page of a list. `is_searched`: a filter has no index, so the number of rows read is bounded.
 
+    Only rows with ranks between the two of `ranks` can match.
     Raises Unavailable; ValueError for a cursor of another order.
     """
-    last = LEAST if sort.descending else MOST
-    given = {**parameters, "after": find_start(cursor, sort)}
+    start = find_start(cursor, sort)
+    least, most = ranks
+    last = least if sort.descending else most
+    given = {**parameters, "after": min(start, most) if sort.descending else max(start, least)}
     boundary = None
     if is_searched:
         boundary = await models.first(listed.boundary_statement(sort), {**given, "searched": SEARCHED_MAX})
+    if boundary is not None and (boundary[0] <= least if sort.descending else boundary[0] >= most):
+        boundary = None  # everything that can match was searched
     given |= {"boundary": last if boundary is None else boundary[0], "limit": limit + 1, "bytes": PAGE_BYTES}
     found = await models.rows(listed.page_statement(sort), given)
     rows = [row[:-2] for row in found[:limit]]
