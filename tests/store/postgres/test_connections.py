@@ -21,7 +21,7 @@ def test_options_of_the_connection_string_are_kept_before_ours(given: str) -> No
     options = conninfo_to_dict(add_bounds(given, statement_timeout_ms=700, application_name="a"))["options"]
     assert options == (
         "-c search_path=callsheet -c work_mem=8MB -c statement_timeout=700 -c idle_in_transaction_session_timeout=60000"
-        " -c timezone=UTC"
+        " -c timezone=UTC -c client_min_messages=warning"
     )
 
 

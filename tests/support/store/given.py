@@ -1,12 +1,13 @@
 """Set-up shared by the tests of the log: a running log, and commands to append to it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 from uuid import UUID
 
 import psycopg
+from msgspec.structs import replace
 
 from domain.fact import Fact
 from domain.project import ProjectCreated, ProjectRenamed
@@ -48,6 +49,11 @@ def create_append(
         command_id=command_id,
         contradicted_by=contradicted_by,
     )
+
+
+def drop_weights(events: Iterable[Recorded]) -> list[Recorded]:
+    """Return events without their estimated memory, which depends on how they came into this process."""
+    return [replace(event, weight=0) for event in events]
 
 
 def require_accepted(outcome: Accepted | Repeated) -> Accepted:
