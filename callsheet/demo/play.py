@@ -82,6 +82,8 @@ class ExampleRunner:
                 if not sent.data or sent.event.startswith("delta"):  # the reconnection time, or a comment
                     continue
                 event = cast("dict[str, Any]", sent.json())
+                if "type" not in event:  # about the connection, not about the run
+                    continue
                 position = sent.id
                 since_ms = (time.perf_counter() - began) * 1_000
                 self._story.print_event(event, since_ms)

@@ -28,6 +28,8 @@ HEARTBEAT: Final = b":\n\n"
 NO_BODY: Final[HTTPResponseBodyEvent] = {"type": "http.response.body", "body": b"", "more_body": True}
 LAGGING: Final = b"event: lagging\ndata: {}\n\n"
 RESUMED: Final = b"event: resumed\ndata: {}\n\n"
+DRAINING: Final = b'retry: %d\nevent: closing\ndata: {"reason":"draining","retry_ms":%d}\n\n'
+CREDENTIAL_ENDED: Final = b'event: closing\ndata: {"reason":"credential_ended","retry_ms":null}\n\n'
 
 WriteFact = Callable[[Recorded], Awaitable[bytes]]
 """Encodes a fact as an event."""
@@ -102,8 +104,12 @@ class EventStream:
                         await _send(send, chunk)
                         await asyncio.sleep(0)  # the connection notices back-pressure when it writes
                         await send(NO_BODY)  # returns once the peer has taken most of the chunk
-        except (CallerGone, Draining, FeedStopped, LogRewound, TooMuchUnread, Unauthenticated):
-            pass  # the caller reconnects with the last id that it has seen, if its access has not ended
+        except (CallerGone, TooMuchUnread):
+            pass
+        except Unauthenticated:
+            await _send(send, CREDENTIAL_ENDED)
+        except (Draining, FeedStopped, LogRewound):  # the caller reconnects with the last id that it has seen
+            await _send(send, DRAINING % (self._retry_ms, self._retry_ms))
         except UnreadableEvent as fault:  # the caller reconnects, and gets a problem
             self._logger.warning("events.unreadable", position=fault.position, reason=str(fault))
         finally:

@@ -287,6 +287,9 @@ async def test_streams_and_waits_end_at_once_when_the_process_stops(gateway_data
                 own.server.should_exit = True
                 assert await events.rest() == []
                 answer = await waiting
+            ((name, closing),) = events.hints
+            assert (name, closing["reason"]) == ("closing", "draining")
+            assert 500 <= closing["retry_ms"] <= 1_500
         assert answer.status_code == 202
 
 

@@ -18,13 +18,14 @@ class Event(Struct, frozen=True, kw_only=True):
 
 
 class Stream:
-    """Events as they arrive, and the comments in between."""
+    """Events as they arrive, and the comments and events without id in between."""
 
     def __init__(self, response: httpx2.Response) -> None:
         """Read from the beginning."""
         self.response = response
         self._lines = response.aiter_lines()
         self.comments = 0
+        self.hints: list[tuple[str, dict[str, Any]]] = []
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         fields: dict[str, str] = {}
@@ -35,7 +36,10 @@ class Stream:
             elif line:
                 fields[name] = value
             elif "data" in fields:
-                yield Event(id=fields["id"], topic=fields["event"], data=json.loads(fields["data"]))
+                if "id" in fields:
+                    yield Event(id=fields["id"], topic=fields["event"], data=json.loads(fields["data"]))
+                else:
+                    self.hints.append((fields["event"], json.loads(fields["data"])))
                 fields = {}
 
     async def first(self, topic: str) -> Event:
