@@ -17,6 +17,7 @@ from bench.http import run as http
 from bench.lag import run as lag
 from bench.rebuild import run as rebuild
 from bench.runs import run as runs
+from bench.streams import run as streams
 from bench.timers import run as timers
 from callsheet.embedded.programs import EmbeddedUnusable
 from callsheet.telemetry.logging import configure_logging
@@ -29,6 +30,7 @@ BENCHES: Final[Mapping[str, Callable[[Options], Struct]]] = {
     "long-run": long_run.run,
     "rebuild": rebuild.run,
     "runs": runs.run,
+    "streams": streams.run,
     "timers": timers.run,
 }
 

@@ -63,6 +63,7 @@ class Server(Struct, frozen=True, kw_only=True):
 
     port: int
     token: str
+    secret: str
     workflow_id: str
     run_request: str
     clocks: tuple[CpuClock, ...]
@@ -76,20 +77,22 @@ def serve_workflow(
     commands: Commands = TOGETHER,
     *,
     scope: str | None = None,
+    before: Server | None = None,
 ) -> Generator[Server]:
     """Run a server with one workflow (the three steps) over a database for a block's length. Raises ServerFailed.
 
     `commands` are its processes: one (`TOGETHER`), two (`PROJECTIONS_APART`) or three (`APART`). The first listens.
     `scope` is that of its token; None: all but the privileged ones.
+    It accepts the token of a server `before`, if there was one.
     """
-    secret = secrets.token_urlsafe(48)
+    secret = secrets.token_urlsafe(48) if before is None else before.secret
     port = _free_port()
     environment = build_environment(conninfo, directory, secret)
     gateway, *others = commands
     listening = (*gateway, "--host", HOST, "--port", str(port))
     processes = [start_process(command, environment, directory) for command in (listening, *others)]
     try:
-        token = _token(secret, scope)
+        token = _token(secret, scope) if before is None else before.token
         _await_ready(processes[0], port)
         for process in processes[1:]:
             process.wait_until(process.is_working)
@@ -97,6 +100,7 @@ def serve_workflow(
         yield Server(
             port=port,
             token=token,
+            secret=secret,
             workflow_id=workflow_id,
             run_request=_run_request(port, token, workflow_id),
             clocks=tuple(process.clock for process in processes),
