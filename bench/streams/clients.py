@@ -80,7 +80,7 @@ class StreamClient(asyncio.Protocol):
         self._rest = whole[max(len(whole) - OVERLAP, last + len(self._mark)) :] if last >= 0 else whole[-OVERLAP:]
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's own
-        """Let whoever waits for the head go on."""
+        """Wake whoever waits for the head of the response."""
         self.is_open.set()
 
 

@@ -25,7 +25,7 @@ AT_ONCE: Final = 32
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """What is followed: a project, and a run in it that waits."""
+    """Target of the clients: a project, and a run in it that waits."""
 
     project_id: str
     run_id: str

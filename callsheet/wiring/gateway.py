@@ -55,6 +55,7 @@ class GatewayParts:
     follower: AccessFollower
     credential_uses: CredentialUses
     open_requests: OpenRequests
+    socket_counts: SocketCounts
     flags: FeatureFlags
     unread: Unread
     buckets: RateLimitBuckets
@@ -91,6 +92,7 @@ def create_gateway(core: Core, settings: Settings, secret: SigningSecret, drain:
         follower=AccessFollower(core.feed, core.streams, api_keys, open_requests),
         credential_uses=uses,
         open_requests=open_requests,
+        socket_counts=deps.socket_counts,
         flags=flags,
         unread=deps.unread,
         buckets=buckets,

@@ -4,19 +4,24 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
+import httpx2
 import pytest
 from msgspec import Struct, convert
 
 from bus import watch
 from bus.deltas import MOST_UNTAKEN, Delta
 from callsheet.settings.load import Settings
-from callsheet.wiring.core import Part
+from callsheet.wiring.core import COMPONENTS, Part
 from domain.ids import to_uuid
+from engine.egress.allow_list import AllowList
+from engine.settings import OutgoingSettings
 from gateway.streams.channels.table import CHANNELS, MESSAGES
 from gateway.streams.messages import Sender
+from store.postgres.migrations import migrate
 from tests.gateway.runs.test_events import decide, waiting_run
-from tests.support.gateway.given import HUMAN, TRANSFORM_CHAIN, Caller, Environment, serving
+from tests.support.gateway.given import HUMAN, TRANSFORM_CHAIN, Caller, Environment, new_id, serving
 from tests.support.gateway.sockets import Socket, open_socket
+from tests.support.servers.web import WebServer
 
 KINDS: Final = {(kind.sender, kind.channel.value, kind.event): kind for kind in MESSAGES}
 DURABLE: Final = ("runs", "tasks", "announcements")
@@ -256,6 +261,36 @@ async def test_a_process_that_stops_says_so_within_a_second(
                 assert (closing["code"], closing["reason"]) == (1012, "draining")
                 assert 200 <= closing["retry_ms"] <= 3_000
                 assert socket.connection.close_code == 1012
+
+
+async def test_an_agent_is_present_while_it_works_on_a_step(database: str) -> None:
+    await migrate(database, COMPONENTS)
+    with WebServer() as web:
+        settings = Settings(outgoing=OutgoingSettings(allowed=AllowList(f"127.0.0.1:{web.port}")))
+        async with serving(database, settings) as own, httpx2.AsyncClient(base_url=own.url, timeout=30) as client:
+            ada = Caller(client=client, workspace_id=new_id(), user_id="usr_ada")
+            config = {"method": "GET", "url": web.url("/slow")}
+            node = {"id": "call", "kind": "http", "config": config, "timeout_seconds": 60}
+            workflow = await ada.workflow({"nodes": [node], "edges": []})
+            async with open_socket(ada) as socket:
+                await socket.subscribe("presence", "p", project_id=workflow["project_id"])
+                run = (await ada.post(f"/v1/workflows/{workflow['id']}:run", {"inputs": {}})).json()
+                joined = (await socket.receive_until("presence.joined"))["payload"]
+                assert (joined["kind"], joined["run_id"], joined["node"], joined["attempt"]) == (
+                    "agent",
+                    run["id"],
+                    "call",
+                    1,
+                )
+                await ada.post(f"/v1/runs/{run['id']}:cancel", {})
+                assert (await socket.receive_until("presence.left"))["payload"]["id"] == joined["id"]
+
+
+async def test_what_a_model_writes_is_kept_until_its_step_ends(ada: Caller, environment: Environment) -> None:
+    config = {"model": "scripted/x", "template": "Write a page."}
+    run = await ada.ended_run({"nodes": [{"id": "draft", "kind": "prompt", "config": config}], "edges": []}, {})
+    assert run["status"] == "completed"
+    assert list(environment.core.bus.deltas.list_written(to_uuid("run", run["id"]))) == []
 
 
 def test_every_kind_of_message_was_sent_and_received(recorder: Recorder) -> None:
