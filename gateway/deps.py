@@ -27,6 +27,7 @@ from gateway.streams.run_states import RunStates
 from gateway.streams.sharing import SharedBytes
 from gateway.streams.socket_counts import SocketCounts
 from gateway.streams.sources import WorkflowsOfRuns
+from gateway.streams.turns import ReplayTurns
 from projections.insights.view import InsightsView
 from projections.read_models.assets_view import AssetsView
 from projections.read_models.history_view import HistoryView
@@ -80,6 +81,7 @@ class Deps:
     run_states: RunStates
     messages: SharedBytes[tuple[str, int]]
     socket_counts: SocketCounts
+    replay_turns: ReplayTurns
     event_encoder: EventEncoder
     workflows_of_runs: WorkflowsOfRuns
     workers: WorkerPool

@@ -1,8 +1,6 @@
 """Settings of the HTTP API, and of how its callers are identified."""
 
-import re
 from pathlib import Path
-from typing import Final
 
 from msgspec import Struct
 
@@ -11,8 +9,6 @@ from gateway.delivery.cors import CorsOrigins
 from gateway.http.bodies import JsonBounds
 from gateway.identity.issuers import IssuersFile
 from gateway.limits.policies import Burst, OverridesFile, PerSecond
-
-ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True):
@@ -69,7 +65,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     compressed_bytes_min: Bytes = 8 * 1024
     """Smaller responses are not compressed; larger ones are, in JSON, for callers that accept gzip."""
     cors_origins: CorsOrigins | None = None
-    """Origins of browsers that may read responses, separated by commas, such as
+    """Origins of browsers that may read responses and open the WebSocket, separated by commas, such as
     `https://app.example.com,https://*.preview.example.com`. `*` stands for one label, and alone for any origin."""
     cors_max_age_seconds: Seconds = 7_200
     """How long browsers may keep the answer to a preflight."""
@@ -110,33 +106,9 @@ class LimitSettings(Struct, frozen=True, kw_only=True):
     """Number of workspaces, and of credentials, whose limits a process has in memory."""
 
 
-class Origins:
-    """Origins of pages (RFC 6454), such as `https://studio.example.com`; `*` for all."""
-
-    def __init__(self, text: str) -> None:
-        """Parse origins separated by commas. Raises ValueError."""
-        self._origins = frozenset(part.strip().lower() for part in text.split(",") if part.strip())
-        for origin in self._origins - {"*"}:
-            if ORIGIN.fullmatch(origin) is None:
-                raise ValueError("must be `*`, or origins such as `https://studio.example.com`, separated by commas")
-
-    def __repr__(self) -> str:
-        return f"Origins({self})"
-
-    def __str__(self) -> str:
-        return ",".join(sorted(self._origins))
-
-    def __contains__(self, origin: str) -> bool:
-        """Return whether an origin is one of these."""
-        return "*" in self._origins or origin.lower() in self._origins
-
-
 class StreamSettings(Struct, frozen=True, kw_only=True):
     """Event streams, the WebSocket `/v1/streams`, and the tickets that open them."""
 
-    origins: Origins | None = None
-    """Origins whose pages may open the WebSocket, separated by commas, such as `https://studio.example.com`; `*` for
-    all. Pages of the server's own host always may, and clients that are no browsers."""
     ticket_seconds: Seconds = 30
     """How long a ticket of `POST /v1/streams:ticket` can be used."""
     events_cached_bytes: Bytes = 32 * 1024 * 1024
@@ -159,6 +131,8 @@ class StreamSettings(Struct, frozen=True, kw_only=True):
     """Whether clients may choose `permessage-deflate`, which costs 45 KB of memory per WebSocket."""
     runs_folded: Count = 2_000
     """Number of states of runs in memory that updates of runs are folded on."""
+    replays_at_once: Count = 6
+    """Number of streams that replay a page of the past at the same time, so that commands need not wait for all."""
     replay_gap_seconds_max: Seconds = 10
     """Longest pause between two events when a stream replays the past at a `speed`."""
 

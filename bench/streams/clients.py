@@ -19,6 +19,9 @@ TIMES: Final[Mapping[Kind, re.Pattern[bytes]]] = {
     "sse": re.compile(rb'"time":"([0-9T:.\-]+)Z"'),
     "ws": re.compile(rb'"recorded_at":"([0-9T:.\-]+)Z"'),
 }
+PING_BYTES: Final = 4
+PING: Final = bytes([0x89, PING_BYTES])
+"""The head of a ping of the server (RFC 6455, section 5.5.2)."""
 OVERLAP: Final = 64
 CONNECT_AT_ONCE: Final = 50
 
@@ -67,6 +70,8 @@ class StreamClient(asyncio.Protocol):
                 self.transport.write(self._after_upgrade)
             if self._is_stalled and self.transport is not None:
                 self.transport.pause_reading()
+        if PING in data:
+            self._answer_ping(data)
         whole = self._rest + data
         self.events += whole.count(self._mark)
         if self.events >= self._wanted:
@@ -78,6 +83,12 @@ class StreamClient(asyncio.Protocol):
         # What may be the beginning of an event is read again with the next piece, and is never counted twice.
         last = whole.rfind(self._mark)
         self._rest = whole[max(len(whole) - OVERLAP, last + len(self._mark)) :] if last >= 0 else whole[-OVERLAP:]
+
+    def _answer_ping(self, data: bytes) -> None:
+        """Send a pong with the payload of a ping; the texts of events are ASCII, and never look like one."""
+        payload = data.partition(PING)[2][:PING_BYTES]
+        if len(payload) == PING_BYTES and self.transport is not None:
+            self.transport.write(bytes([0x8A, 0x80 | PING_BYTES]) + bytes(4) + payload)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's own
         """Wake whoever waits for the head of the response."""

@@ -58,7 +58,10 @@ async def begin_target(client: httpx2.AsyncClient) -> Target:
 
 
 async def signal_steadily(client: httpx2.AsyncClient, run_id: str, *, per_second: float, seconds: float) -> list[float]:
-    """Send a run signals that it does not wait for, one fact each; return how long each command took."""
+    """Send a run signals that it does not wait for, one fact each; return how long each command took.
+
+    One after the other: commands on one run at the same time conflict. So a slow server gets fewer a second.
+    """
     latencies: list[float] = []
     begun = time.perf_counter()
     for number in range(int(per_second * seconds)):

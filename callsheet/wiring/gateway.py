@@ -31,6 +31,7 @@ from gateway.streams.run_states import RunStates
 from gateway.streams.sharing import SharedBytes
 from gateway.streams.socket_counts import SocketCounts
 from gateway.streams.sources import WorkflowsOfRuns
+from gateway.streams.turns import ReplayTurns
 from projections.insights.view import InsightsView
 from projections.read_models.assets_view import AssetsView
 from projections.read_models.history_view import HistoryView
@@ -146,6 +147,7 @@ def create_deps(  # what handlers depend on, by name
         ),
         presence=core.bus.presence, run_states=RunStates(core.streams, most_cached=stream.runs_folded),
         messages=SharedBytes(bytes_max=stream.events_cached_bytes), socket_counts=SocketCounts(stream.sockets_max),
+        replay_turns=ReplayTurns(stream.replays_at_once),
         workflows_of_runs=WorkflowsOfRuns(core.streams, most_cached=stream.runs_cached),
         clock=utc_now, make_id=uuid7, check_ready=core.readiness.check, degraded=core.list_degraded,
         metrics=core.watch.page,

@@ -58,16 +58,17 @@ class Cors:
 
     def _list_fields(self, origin: bytes | None) -> tuple[Header, ...]:
         """Return the headers of every response to an origin, none if it may not read responses."""
-        if origin is None or not self.is_enabled or not self._is_allowed(origin):
+        if origin is None or not self.is_allowed(origin):
             return ()
         return (
             (b"access-control-allow-origin", origin),
             (b"access-control-expose-headers", EXPOSED.encode()),
         )
 
-    def _is_allowed(self, origin: bytes) -> bool:
+    def is_allowed(self, origin: bytes) -> bool:
+        """Return whether pages of an origin may use the API."""
         text = origin.decode("latin-1")
-        return self._allows_any or self._pattern.fullmatch(text) is not None
+        return self.is_enabled and (self._allows_any or self._pattern.fullmatch(text) is not None)
 
     def list_preflight_fields(self, headers: Headers, methods: str) -> list[Header]:
         """Return the further headers of the answer to a preflight; none if the request is not one."""

@@ -130,7 +130,9 @@ def open_event_stream(
     pace = None
     if request.query.speed is not None:
         pace = Pace(speed=request.query.speed, gap_seconds_max=deps.stream_settings.replay_gap_seconds_max)
-    tail = LogTail(source, after=start.after, heartbeat_seconds=deps.settings.heartbeat_seconds, pace=pace)
+    tail = LogTail(
+        source, after=start.after, heartbeat_seconds=deps.settings.heartbeat_seconds, pace=pace, turns=deps.replay_turns
+    )
     retry_ms = random.randint(*RETRY_MS)  # noqa: S311  # jitter, nothing secret
     return EventStream(
         tail,

@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from bus.watch import StreamWatch, Watching, WatchOverrun
+from gateway.streams.turns import ReplayTurns
 from store.log.records import Page, Recorded
 
 
@@ -67,12 +68,24 @@ class Pace(Struct, frozen=True, kw_only=True):
 class LogTail:
     """The facts of a source after a position, without a gap or a repeat."""
 
-    def __init__(self, source: Source, *, after: int, heartbeat_seconds: float, pace: Pace | None = None) -> None:
-        """Create a tail; facts at `after` or before it are left out. With a pace the past is replayed at that pace."""
+    def __init__(
+        self,
+        source: Source,
+        *,
+        after: int,
+        heartbeat_seconds: float,
+        pace: Pace | None = None,
+        turns: ReplayTurns | None = None,
+    ) -> None:
+        """Create a tail; facts at `after` or before it are left out. With a pace the past is replayed at that pace.
+
+        `turns` are shared by all tails of a process: each page is replayed in its turn.
+        """
         self._source = source
         self._after = after
         self._heartbeat_seconds = heartbeat_seconds
         self._pace = pace
+        self._turns = turns
         self._is_lagging = False
         self._last_recorded_at: datetime | None = None
         self._watch: StreamWatch | None = None
@@ -120,14 +133,22 @@ class LogTail:
         if self._is_lagging:
             yield Batch(facts=[], through=self._after, is_live=False, lagging=True)
         while self._after < target:
-            page = await self._source.read(self._after, target)
             if self._pace is not None:
+                page = await self._source.read(self._after, target)
                 async for batch in self._replay_slowly(watch, page, self._pace):
                     yield batch
                 target = await self._source.wait_for_start()  # facts of meanwhile belong to the past too
-            self._after = page.through
-            facts = [] if self._pace is not None else list(page.events)
-            yield self._create_batch(facts, is_live=self._after >= target)
+                self._after = page.through
+                yield self._create_batch([], is_live=self._after >= target)
+            else:
+                turn = None if self._turns is None else await self._turns.begin()
+                try:
+                    page = await self._source.read(self._after, target)
+                    self._after = page.through
+                    yield self._create_batch(list(page.events), is_live=self._after >= target)
+                finally:
+                    if turn is not None:
+                        turn.end()
             await asyncio.sleep(0)  # let other requests run during a long replay
             watch.check()
         self._pace = None  # what was the present at the seam is live from now on

@@ -71,7 +71,9 @@ class LogSubscription:
         codec = PositionCodec(deps.log.identity)
         self.project_id = project_id
         self.position: str | None = codec.encode(start.after)
-        self.tail = LogTail(source, after=start.after, heartbeat_seconds=deps.settings.heartbeat_seconds)
+        self.tail = LogTail(
+            source, after=start.after, heartbeat_seconds=deps.settings.heartbeat_seconds, turns=deps.replay_turns
+        )
         self._kinds = kinds
         self._start = start
         self._write = write

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from gateway.delivery.cors import Cors, CorsOrigins
+from gateway.http.rejections import NotPermitted
 from gateway.streams.channels.table import MESSAGES
+from gateway.streams.handshake import check_origin
 from tests.gateway.identity.test_api_keys import create_key
 from tests.gateway.streams.test_tickets import create_ticket
 from tests.support.gateway.given import TRANSFORM_CHAIN, Caller, Environment, expect_problem, new_id
@@ -71,6 +75,25 @@ async def test_pages_of_other_origins_are_refused(ada: Caller) -> None:
     assert "`https://evil.example.com`" in problem["detail"]
     async with open_socket(ada, origin=str(ada.client.base_url).rstrip("/")):
         pass
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_allowed"),
+    [
+        (b"https://app.example.com", True),
+        (b"https://example.com", False),
+        (b"https://app.example.com.evil.com", False),
+        (b"http://here:8000", True),
+        (b"http://here:8001", False),
+        (b"null", False),
+    ],
+)
+def test_the_origins_that_may_read_responses_may_open_the_socket(origin: bytes, *, is_allowed: bool) -> None:
+    headers = {b"host": b"here:8000", b"origin": origin}
+    for listed in (CorsOrigins("https://*.example.com"), None):
+        expected = is_allowed and (listed is not None or origin == b"http://here:8000")
+        with nullcontext() if expected else pytest.raises(NotPermitted):
+            check_origin(headers, Cors(listed, 1))
 
 
 async def test_a_handshake_that_is_none_is_a_request_like_any_other(environment: Environment) -> None:
