@@ -9,7 +9,7 @@ RUN := .venv/bin/python
 .DEFAULT_GOAL := help
 .PHONY: help demo dev test test-long check format docs bench lock clean
 
-help: ## Say what the targets do
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: ## Boot everything on a free port and run a real workflow over HTTP
@@ -36,7 +36,7 @@ check: ## The one gate: lint, format, types, layers, size caps
 	.venv/bin/lint-imports
 	$(RUN) -m pytest -q tests/test_house.py tests/test_words.py
 
-format: ## Format the code and mend what ruff can mend
+format: ## Format the code and apply ruff's fixes
 	@.ci/setup dev
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
@@ -56,7 +56,7 @@ bench: ## Measure; ARGS="append --json" or "runs --json" chooses what
 # Each lock holds what the one before it holds, at the same versions, and names no place to download from.
 COMPILE := $(RUN) -m uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 	--python-version 3.11 $(ARGS) pyproject.toml
-lock: ## Write the lock files anew; ARGS=--upgrade takes the newest versions
+lock: ## Write the lock files; ARGS=--upgrade selects the newest versions
 	@.ci/setup dev
 	$(COMPILE) -o locks/runtime.lock
 	$(COMPILE) --extra embedded -c locks/runtime.lock -o locks/embedded.lock

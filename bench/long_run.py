@@ -86,7 +86,7 @@ def _result(options: Options, where: Machine, ends: list[tuple[float, float]]) -
 
 
 def _ends(log: psycopg.Connection[Any], url: str, headers: dict[str, str]) -> tuple[float, float]:
-    """Run the workflow once; gives what a step took over the first and over the last stretch."""
+    """Run the workflow once; return the time per step over the first and over the last steps."""
     answer = httpx2.post(url, json={"inputs": {}}, headers=headers, timeout=WAIT_SECONDS + 5)
     if not answer.is_success or answer.json()["status"] != "completed":
         raise ServerFailed(f"the run did not complete: {answer.status_code} {answer.text[:2_000]}")

@@ -126,7 +126,7 @@ class Feed:
             raise
 
     async def _check_log(self) -> None:
-        """Check once a poll that the log was not rewound meanwhile, by a restore of its database. Raises LogRewound."""
+        """Check once per poll that no restore has rewound the log. Raises LogRewound."""
         now = asyncio.get_running_loop().time()
         if now - self._checked_at >= self._settings.poll_seconds / 2:
             await self._log.check_unchanged()
@@ -161,7 +161,7 @@ class Feed:
                 return
 
     def _report_gaps(self, gaps: Sequence[Gap]) -> None:
-        """Log missing positions, and count them: readers of the feed go on behind them."""
+        """Log missing positions, and count them: readers of the feed continue after them."""
         for gap in gaps:
             self._log.missing_positions += gap.last - gap.first + 1
             self._logger.error("feed.positions_missing", first=gap.first, last=gap.last)
@@ -249,7 +249,7 @@ class Feed:
                 self._waiting.discard(future)
 
     async def follow(self, after: int, limit: int) -> AsyncIterator[Page]:
-        """Yield page after page without an end."""
+        """Yield pages until cancelled."""
         while True:
             page = await self.read(after, limit)
             yield page
@@ -260,7 +260,7 @@ class Feed:
         return Watching(self._create_watch(), self._watches, stream_id.int, among)
 
     def watch_project(self, project_id: UUID, among: set[StreamWatch] | None = None) -> Watching:
-        """Return a context that watches every stream of a project, likewise."""
+        """Return a context that watches every stream of a project; see `watch`."""
         return Watching(self._create_watch(), self._project_watches, project_id.int, among)
 
     def watch_workspace(

@@ -36,11 +36,11 @@ class Command(Struct, Generic[S], frozen=True, kw_only=True):
 class Decider(Generic[C, S, G]):
     """The functions that decide one kind of command.
 
-    `gather` loads what the decision rests on beside the target's own state; every stream that it loads guards the
+    `gather` loads what the decision needs besides the target's own state; every stream that it loads guards the
     append. `decide` is a pure function of command, state, what was gathered, and the time; it returns the facts to
     append, none for a no-op, or raises a Refusal. `find_project` is set where the command begins a stream, and returns
     the project that the stream will belong to, None for a workspace alone. `contradicted_by` are the facts that
-    conflict with the decision when they reach the stream meanwhile; None: every fact does.
+    conflict with the decision when they are appended concurrently; None: every fact does.
     """
 
     command: type[C]

@@ -80,9 +80,9 @@ class Streams:
         return stream
 
     async def read_on(self, noun: Noun[S], stream_id: UUID, row: Folded[S] | None) -> Folded[S] | None:
-        """Return a stream with all that the log has of it, from a row or what is cached on, whichever is newer.
+        """Return a stream up to date with the log, starting from its row or the cached state, whichever is newer.
 
-        It is cached only if it was before: a reader does not evict what commands are decided on. Returns None for no
+        It is cached only if it was cached before: readers do not evict streams that commands need. Returns None for no
         facts of this noun. Raises Unavailable, UnreadableEvent.
         """
         found = self.find_cached(stream_id)
@@ -114,7 +114,7 @@ class Streams:
         command_id: CommandId | None = None,
         contradicted_by: tuple[str, ...] | None = None,
     ) -> Folded[S] | Repeated:
-        """Append facts that were decided on a stream and return the stream after them, or what a repeat came to.
+        """Append facts that were decided on a stream and return the stream after them, or the outcome of a repeat.
 
         `state` is the state after the facts if the caller has folded them. With `contradicted_by` only facts of these
         topics conflict; None: any fact since `stream.version` does. Raises Conflict when the stream or a guard has

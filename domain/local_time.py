@@ -1,7 +1,7 @@
 """Times of day in a time zone, as moments: "09:00 on the next working day in Europe/Berlin".
 
 Rules of time zones are those of the package `tzdata` and of the operating system, as of today: a moment is computed
-once, when the wait begins, and stands in its fact.
+once, when the wait begins, and is stored in its fact.
 """
 
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""The scenario engine: shares the runs of a log with other engines, and drives every run that falls to it."""
+"""The scenario engine: shares the runs of a log with other engines, and drives every run that it owns."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -60,7 +60,7 @@ OBSERVED_AGAIN_EVENTS: Final = 10_000
 """How far behind the runs the timers' read model may be for its missing timers to be read from the log at start."""
 
 STEADY_SECONDS: Final = 10.0
-"""A membership that lasted so long starts the back-off over."""
+"""A membership that lasted at least this long resets the back-off."""
 
 
 class Engine:
@@ -213,7 +213,7 @@ class Engine:
         return max(min(position, await self._timers.position()), position - OBSERVED_AGAIN_EVENTS)
 
     async def _follow(self, active_runs: ActiveRuns, intake: Intake, timers: Timers, position: int) -> None:
-        """Follow the log from where the read models stood: they show earlier runs, or an engine drives them."""
+        """Follow the log from the checkpoint of the read models, which show all earlier runs."""
         while True:
             page = await read_page(self._feed, position)
             position = page.through
@@ -241,7 +241,7 @@ class Engine:
 async def _run_to_end(work: Coroutine[Any, Any, None]) -> None:
     """Run work in a task of its own, so that a part of it that fails during cancellation cannot hide the cancellation.
 
-    (A TaskGroup of Python 3.11 then raises the failure alone, and the canceller would wait for ever.)
+    (A TaskGroup of Python 3.11 then raises the failure alone, and the canceller would wait forever.)
     """
     task = asyncio.create_task(work)
     try:

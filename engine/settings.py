@@ -35,7 +35,7 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     takeover_grace_seconds: Seconds = 2.0
     """How long a run without an owner must be unchanged before another engine takes it over."""
     lost_attempts_in_a_row: Count = 5
-    """A step fails for good after so many consecutive attempts whose engine died."""
+    """Maximum number of consecutive attempts of a step that are lost with their engine; then the step fails."""
     run_data_bytes: Bytes = 64 * 1024 * 1024
     """Maximum size of one run's inputs and outputs over 32 KiB, in bytes; a step whose output exceeds it fails."""
     public_url: str = "http://127.0.0.1:8000"

@@ -33,7 +33,7 @@ ANNOUNCEMENT_ID: Final = PathId("announcementId", "ann", AnnouncementNotFound)
 
 
 class NewAnnouncement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An announcement to publish to everybody in the workspace. `ends_at`: do not show it any more from then on."""
+    """An announcement to publish to everybody in the workspace. `ends_at`: hide it from that time."""
 
     title: Name
     message: Annotated[str, Meta(max_length=10_000)] = ""

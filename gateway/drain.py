@@ -37,7 +37,7 @@ class Drain:
         return self._stop_if_begun(self._feed.watch(stream_id, among=self._watches))
 
     def watch_project(self, project_id: UUID) -> Watching:
-        """Watch every stream of a project likewise."""
+        """Watch every stream of a project; see `watch`."""
         return self._stop_if_begun(self._feed.watch_project(project_id, among=self._watches))
 
     def watch_workspace(self, workspace_id: UUID, kinds: Collection[type[Fact]]) -> Watching:

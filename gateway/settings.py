@@ -168,7 +168,7 @@ class IdentitySettings(Struct, frozen=True, kw_only=True):
     key_document_bytes_max: Bytes = 256 * 1024
     """Maximum size of an issuer's metadata, and of its keys."""
     clock_skew_seconds: Seconds = 5
-    """How far the clock of an issuer may be ahead: `nbf` and `iat` of a token may lie so far in the future."""
+    """Maximum clock skew of an issuer: how far `nbf` and `iat` of a token may be in the future."""
     credential_use_seconds: Seconds = 60
     """Interval at which the last uses of API keys are written to the database."""
     owners_cached_max: Count = 100_000

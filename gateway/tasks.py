@@ -94,7 +94,7 @@ async def list_tasks(request: RequestContext[TaskQuery, None], deps: Deps) -> Pa
 
 
 async def _drop_closed(deps: Deps, tasks: Sequence[Folded[Task]]) -> list[Folded[Task]]:
-    """Return the tasks that still wait by the log: the read model may not have come to a decision that was answered."""
+    """Return the tasks that still wait according to the log: the read model may lag behind a recorded decision."""
     past: dict[UUID, int] = {}
     for task in tasks:
         past[task.stream_id] = min(task.position, past.get(task.stream_id, task.position))

@@ -17,7 +17,7 @@ JSON: Final = "application/json"
 CONTENT_BYTES_MAX: Final = 16 * 1024 * 1024
 REFERENCE: Final = re.compile("(?:hmac-)?sha256:([0-9a-f]{64})")
 KEYED: Final = "hmac-"
-"""Begins the reference of a content whose digest is keyed: without the key nobody can confirm a guess of it."""
+"""Begins the reference of a content whose digest is keyed: guesses cannot be confirmed without the key."""
 
 PUT: Final = """
 insert into contents (workspace_id, sha256, media_type, bytes) values (%b, %b, %b, %b)

@@ -11,7 +11,7 @@ from store.outage_log import OutageLog
 from store.postgres.connections import Sessions
 
 UNWRITTEN_MAX: Final = 10_000
-"""Number of credentials whose use is remembered between two writes; the use of more is not recorded."""
+"""Maximum number of unwritten uses in memory; further ones are not recorded."""
 
 WRITE: Final = """
 insert into credential_uses (credential_id, last_used_at)
@@ -19,7 +19,7 @@ select n.id, n.at from unnest(%b::uuid[], %b::timestamptz[]) as n (id, at) order
     on conflict (credential_id) do update
    set last_used_at = greatest(credential_uses.last_used_at, excluded.last_used_at)
 """
-"""Record uses, in order of id, so that two processes do not lock rows crosswise."""
+"""Record uses, in order of id, so that two processes do not deadlock."""
 
 READ: Final = "select credential_id, last_used_at from credential_uses where credential_id = any (%b::uuid[])"
 """Read the last uses of some credentials."""
@@ -35,7 +35,7 @@ class CredentialUses:
         self._unwritten: dict[UUID, datetime] = {}
 
     def record(self, credential_id: UUID, at: datetime) -> None:
-        """Remember a use."""
+        """Record a use in memory."""
         if credential_id in self._unwritten or len(self._unwritten) < UNWRITTEN_MAX:
             self._unwritten[credential_id] = at
 
@@ -45,7 +45,7 @@ class CredentialUses:
         return found | {key: self._unwritten[key] for key in credential_ids if key in self._unwritten}
 
     async def write(self) -> None:
-        """Write what is remembered. Raises Unavailable, and remembers it then."""
+        """Write the recorded uses; keep them in memory if that raises Unavailable."""
         written, self._unwritten = self._unwritten, {}
         if not written:
             return

@@ -104,7 +104,7 @@ AWAY: Final = (
     pg.IdleInTransactionSessionTimeout,
     TimeoutError,
 )
-"""Every way in which a database is away: the reason lies in the server, the network or an operator.
+"""Every way in which a database is away: caused by the server, the network or an operator.
 
 OperationalError has the SQLSTATE classes 08 (connection), 28 (login), 40 (rolled back), 53 (out of disk, memory or
 connections), 55 (not now), 57 (cancelled, shutdown, recovery) and 58 (I/O). Class 25 is an InternalError in psycopg,

@@ -116,7 +116,7 @@ class Retrying:
         self._last: Attempt | None = None
 
     def __aiter__(self) -> Self:
-        """Start over: one instance may serve several loops, one after the other."""
+        """Start over: one instance may serve several loops in sequence."""
         self._last = None
         self._back_off.reset()
         return self
@@ -187,7 +187,7 @@ class Attempt:
         return self.has_failed
 
     def reset(self) -> None:
-        """Start the back-off over: the attempt has come as far as counts as success, such as an open connection."""
+        """Start the back-off over: the attempt counts as successful, such as after connecting."""
         self._retrying.reset()
 
 

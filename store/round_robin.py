@@ -1,4 +1,4 @@
-"""Round robin between workspaces: each that has queued items is served one item in its turn."""
+"""Round robin between workspaces: each one with queued items is served one item per round."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, KeysView

@@ -30,7 +30,7 @@ class StreamTickets:
         self._sessions = sessions
 
     async def add(self, ticket_hash: bytes, caller: bytes, *, lasts_seconds: float) -> None:
-        """Add a ticket that stands for a caller. Raises Unavailable."""
+        """Add a ticket of a caller. Raises Unavailable."""
         await self._sessions.run(ADD, (ticket_hash, caller, lasts_seconds))
 
     async def redeem(self, ticket_hash: bytes) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry, at no cost where nobody collects them."""
+"""Spans of OpenTelemetry, at no cost unless they are collected."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
@@ -11,7 +11,7 @@ _NO_SPAN: Final[AbstractContextManager[object]] = nullcontext()
 class Spans:
     """Opens spans of the product's tracer.
 
-    Whether a tracer provider is set is decided once, when the process is put together, since OpenTelemetry's own no-op
+    Whether a tracer provider is set is decided once, when the process starts, since OpenTelemetry's own no-op
     span takes 8 µs, as long as a whole turn of a run.
     """
 

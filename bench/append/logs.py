@@ -55,7 +55,7 @@ def never_analyse(conninfo: str) -> None:
 
 
 def grow(conninfo: str, events: int) -> None:
-    """Fill an empty log with so many events."""
+    """Fill an empty log with this many events."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         for first in range(1, events + 1, CHUNK):
             last = min(events, first + CHUNK - 1)

@@ -48,7 +48,7 @@ class ConflictResult(Struct, frozen=True, kw_only=True):
 
 
 def measure(conninfo: str, load: Load) -> Figures:
-    """Append as fast as so many callers can, each waiting for its own answer."""
+    """Append from this many concurrent callers, each waiting for its own response."""
     return uvloop.run(_measure(conninfo, load))
 
 
@@ -97,7 +97,7 @@ async def _serving(conninfo: str) -> AsyncGenerator[Log]:
 
 
 async def _callers(log: Log, commands: Source, in_flight: int, seconds: float) -> list[float]:
-    """Keep so many commands in flight and give the latencies of all."""
+    """Keep this many commands in flight, and return all latencies."""
     latencies: list[float] = []
     deadline = time.perf_counter() + seconds
     await asyncio.gather(*(_caller(log, commands, deadline, latencies) for _ in range(in_flight)))

@@ -20,7 +20,7 @@ POLL_SECONDS: Final = 0.05
 
 @contextmanager
 def nats(directory: Path) -> Generator[str]:
-    """Run a server with JetStream for the length of a block, and give its URL. Raises ServerFailed."""
+    """Run a server with JetStream for the length of a block, and yield its URL. Raises ServerFailed."""
     beside = Path(sys.executable).parent / "nats-server"
     program = str(beside) if beside.exists() else shutil.which("nats-server")
     if program is None:

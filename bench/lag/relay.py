@@ -21,7 +21,7 @@ POLL_SECONDS: Final = 0.01
 
 
 def relay_rate(conninfo: str, url: str, events: int) -> float:
-    """Fill a log, let the relay publish all of it, and give the events per second."""
+    """Fill a log, let the relay publish all of it, and return the events per second."""
     return uvloop.run(_measure(conninfo, url, events))
 
 
@@ -50,7 +50,7 @@ async def _measure(conninfo: str, url: str, events: int) -> float:
 
 
 async def _fill(log: Log, events: int) -> None:
-    """Append runs until there are so many events, many at once."""
+    """Append runs concurrently until there are this many events."""
     runs = iter(range(events // FACTS_OF_A_RUN))
 
     async def caller() -> None:

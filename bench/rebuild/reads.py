@@ -17,7 +17,7 @@ KNOWN = "select id, workspace_id from runs order by id limit 5000"
 
 
 class Readers:
-    """Reads until told to stop; `p99_ms` is of what was read since the last time it was asked."""
+    """Reads until stopped; `p99_ms` is of what was read since the last time it was asked."""
 
     def __init__(self, models: ReadModels, known: list[tuple[UUID, UUID]]) -> None:
         """Create it without samples."""

@@ -124,7 +124,7 @@ def _rebuild_and_prune(conninfo: str, *arguments: str) -> Measured:
 
 
 def _run_rebuild(conninfo: str, *arguments: str) -> Measured:
-    """Run the command and wait for it; gives its answer and the most memory that it had."""
+    """Run the command and wait for it; return its output and its peak memory."""
     command = [*PROJECTIONS_COMMAND, "rebuild", "--json", *arguments]
     with tempfile.TemporaryFile() as answer:
         process = subprocess.Popen(command, stdout=answer, env={**os.environ, "DATABASE_URL": conninfo})  # noqa: S603  # our own program

@@ -65,7 +65,7 @@ def _waiting(workspace_id: UUID, project_id: UUID, workflow_id: UUID) -> Append:
 
 
 async def wait_for_read_models(conninfo: str) -> int:
-    """Wait until the read models have taken the whole log, and give how many timers they hold."""
+    """Wait until the read models have taken the whole log, and return how many timers they hold."""
     async with await connect(conninfo) as connection, asyncio.timeout(FOLD_SECONDS_MAX):
         while True:
             row = await (await connection.execute(FOLDED)).fetchone()

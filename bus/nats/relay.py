@@ -51,7 +51,7 @@ BEGIN: Final = "insert into relay_cursors (carrier) values (%b) on conflict do n
 """Create the cursor of a carrier without one: then the whole log is published."""
 
 CURSOR: Final = "select position, log_tag from relay_cursors where carrier = %b"
-"""Read how far a carrier has come, and in which epoch of the log."""
+"""Read the cursor of a carrier: its position and its epoch of the log."""
 
 REALIGN: Final = """
 update relay_cursors set position = %(position)b::bigint, log_tag = %(tag)b, moved_at = now()
@@ -224,7 +224,7 @@ class Relay:
     ) -> None:
         """Check that what the stream had already are these facts, published before a crash. Raises LogRewound.
 
-        Otherwise the ids of other facts are used again: these facts were not stored, and nobody would get them.
+        Otherwise the ids of other facts are used again: these facts were not stored, so no subscriber would get them.
         """
         by_position = {event.position: event for event in events}
         for sequence in sequences:

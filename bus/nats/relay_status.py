@@ -39,7 +39,7 @@ class RelayStatus(Struct, frozen=True, kw_only=True):
 
 
 async def read_relay_status(connection: AsyncConnection[tuple[Any, ...]], carrier: str = "nats") -> RelayStatus:
-    """Return how far the relay has come, and which process has it."""
+    """Return the position and lag of the relay, and the process that holds it."""
     row = await (await connection.execute(CURSOR_AND_HEAD, [carrier])).fetchone()
     head, cursor, moved_at = row or (0, None, None)
     next_position = (cursor or 0) + 1

@@ -51,7 +51,7 @@ class Programs(Struct, frozen=True, kw_only=True):
     def make_private(self, directory: Path) -> None:
         """Create a directory that only the server's account may enter (and root).
 
-        Raises EmbeddedUnusable when somebody else made it before us.
+        Raises EmbeddedUnusable when another user created it first.
         """
         owner = os.getuid() if self.account is None else pwd.getpwnam(self.account).pw_uid
         directory.mkdir(mode=0o700, exist_ok=True)

@@ -79,7 +79,7 @@ def _truncate(text: str, characters_max: int) -> str:
 async def resolve_contents(connection: Connection, workspace_id: UUID, value: Any) -> Any:  # noqa: ANN401  # JSON
     """Return the data of a fact with the content added to each `{"$ref": …}`; a pruned content is left out.
 
-    What a caller sent stands one level down, under `value`, and is never taken for a reference.
+    What a caller sent is one level down, under `value`, and is never resolved as a reference.
     """
     match value:
         case {"$ref": str(reference)}:
@@ -118,4 +118,4 @@ def parse_stream_id(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         forms = ", ".join(f"{prefix}_…" for prefix in PREFIXES)
-        raise ValueError(f"'{text[:90]}' is not an id of the form {forms}, and no UUID") from None
+        raise ValueError(f"'{text[:90]}' is neither an id of the form {forms} nor a UUID") from None

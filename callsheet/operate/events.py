@@ -1,4 +1,4 @@
-"""`callsheet events`: looking into the log, at what there is and at what comes."""
+"""`callsheet events`: list stored events and follow new ones."""
 
 # The decorators of click are typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -68,7 +68,7 @@ def _parse_after(_context: Any, _parameter: Any, text: str | None) -> tuple[str 
 def _parse_position(text: str) -> tuple[str | None, int]:
     found = POSITION.fullmatch(text)
     if found is None:
-        raise click.BadParameter(f"{text!r} is no position, and no id of an event", param_hint="POSITION")
+        raise click.BadParameter(f"{text!r} is neither a position nor an event id", param_hint="POSITION")
     return found[1], int(found[2])
 
 
@@ -92,7 +92,7 @@ def _parse_position(text: str) -> tuple[str | None, int]:
     callback=_parse_after,
     help="Begin after this position or id of an event (`<log tag>-<position>`); refused if a restore has removed it.",
 )
-@click.option("--from", "begin", type=click.IntRange(1), help="Begin at this position and go on to the end of the log.")
+@click.option("--from", "begin", type=click.IntRange(1), help="Start at this position; read to the end of the log.")
 @click.option(
     "-n",
     "--last",
@@ -100,8 +100,8 @@ def _parse_position(text: str) -> tuple[str | None, int]:
     help=f"How many of the last to begin with, {LAST_EVENTS} unless said. With --from: how many from there on, as "
     "--limit.",
 )
-@click.option("--limit", type=click.IntRange(1), help="End after so many, also with --follow.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C (exit code 0) or --limit.")
+@click.option("--limit", type=click.IntRange(1), help="Stop after this many events, also with --follow.")
+@click.option("-f", "--follow", is_flag=True, help="Follow new events until Ctrl-C (exit code 0) or --limit.")
 @click.option("--contents", is_flag=True, help="Show large contents too (as JSON), not only their reference.")
 @json_option
 def tail(
@@ -117,7 +117,7 @@ def tail(
     asked = TailOptions(only=only, **how)
     with exit_on_refusal():
         try:
-            # Under this name those who append know that somebody listens, and say when they have committed.
+            # Appenders look for this application name, and send NOTIFY on commit while it is connected.
             has_gaps = query_database(lambda connection: tail_log(connection, asked), name=APPLICATION_NAME)
         except PositionGone as gone:
             click.echo(f"callsheet: {gone}", err=True)

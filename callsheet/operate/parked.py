@@ -170,9 +170,9 @@ def retry(*, name: str, workspace: UUID | None, by: str, as_json: bool) -> None:
 def skip_command(  # the options of the command
     *, name: str, workspace: UUID, position: int, why: str, rest_of_stream: bool, by: str, as_json: bool
 ) -> None:
-    """Exclude a fact from a projection for ever, also from rebuilds, and retry its workspace.
+    """Exclude a fact from a projection permanently, also from rebuilds, and retry its workspace.
 
-    It must be the fact at which the workspace is parked, so that nobody skips a fact by mistake. The fact stays in
+    It must be the fact at which the workspace is parked, so that no fact is skipped by mistake. The fact stays in
     the log. The exit codes are those of `retry`.
     """
     said = Skip(

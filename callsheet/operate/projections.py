@@ -80,7 +80,7 @@ def list_command(*, as_json: bool) -> None:
     epilog=format_epilog(
         "projections status",
         "projections status runs tasks --lag-seconds-max 60 || alarm",
-        exit_codes=f"{OPERATOR_EXIT_CODES}, 3 somebody has to look",
+        exit_codes=f"{OPERATOR_EXIT_CODES}, 3 an operator has to look",
     )
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")

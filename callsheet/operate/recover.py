@@ -27,7 +27,7 @@ select 'relay', position from relay_cursors where position > %(after)b::bigint
 """
 """Read the checkpoints that count facts which are not in the log, or which get new ids."""
 
-KNOWN: Final = "the operator says that the log was restored"
+KNOWN: Final = "reported by the operator"
 
 
 class Recovery(Struct, frozen=True, kw_only=True):

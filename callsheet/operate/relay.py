@@ -41,7 +41,7 @@ def relay() -> None:
 
 
 @relay.command(
-    epilog=format_epilog("relay status || alarm", exit_codes=f"{OPERATOR_EXIT_CODES}, 3 somebody has to look")
+    epilog=format_epilog("relay status || alarm", exit_codes=f"{OPERATOR_EXIT_CODES}, 3 an operator has to look")
 )
 @click.option(
     "--lag-seconds-max",
@@ -91,7 +91,7 @@ def _print_report(found: RelayReport) -> None:
                 count(standing.lag_events),
                 format_duration(standing.lag_seconds),
                 format_time(standing.moved_at),
-                "nobody" if standing.holder is None else standing.holder.process,
+                "none" if standing.holder is None else standing.holder.process,
                 count(standing.standing_by),
             )
         ],

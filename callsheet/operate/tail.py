@@ -85,7 +85,7 @@ class Tail:
         valid = position if tag is None else self._identity.find_valid_position(tag, position)
         if valid != position or position > self._head:
             reset = self._identity.format_event_id(min(valid or 0, self._head))
-            raise PositionGone(f"a restore has removed position {position} from this log; go on with --after {reset}")
+            raise PositionGone(f"a restore has removed position {position} from this log; resume with --after {reset}")
         return position
 
     async def _print_page(self) -> None:

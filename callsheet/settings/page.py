@@ -45,7 +45,7 @@ def _render_row(variable: Variable, description: str) -> str:
 
 
 def render_page(text: str) -> str:
-    """Return the page with every table generated anew."""
+    """Return the page with every table regenerated."""
     return TABLE.sub(lambda found: f"{found[1]}{render_table(found[2])}{found[3]}", text)
 
 

@@ -110,7 +110,7 @@ class Core:
             *(f"workspaces parked in the projection {name}: {count}" for name, count in sorted(parked.items())),
             *(f"the projection {name} does not move, and the log does" for name in stalled),
             *self._list_unconnected(),
-            *((f"{let_go} runs were let go by the engine",) if let_go else ()),
+            *((f"{let_go} runs were abandoned by the engine after a fault",) if let_go else ()),
             *self.bus.list_degraded(),
             *((f"the log is not sealed: {self.sealer.fault}",) if self.sealer and self.sealer.fault else ()),
             *list_epoch_notices(self.log.identity, utc_now()),

@@ -1,4 +1,4 @@
-"""Wiring of the gateway: the ASGI application, and the tasks that it needs beside requests."""
+"""Wiring of the gateway: the ASGI application, and its background tasks."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Compare the log with what is remembered outside of its database, before a process uses it."""
+"""Compare the log with its witnesses outside of the database, before a process uses it."""
 
 import asyncio
 import fcntl
@@ -25,7 +25,7 @@ _decoder: Final = msgspec.json.Decoder(Witness)
 
 
 def find_checkpoint_file(directory: Path, identity: LogIdentity) -> Path:
-    """Return the file in a data directory that remembers the last known fact of a log; beside its database's files."""
+    """Return the checkpoint file of a log in a data directory: it holds the last known fact of the log."""
     return directory / f"log-{identity.epochs[0].tag}{SUFFIX}"
 
 
@@ -42,14 +42,14 @@ async def reconcile_log(log: Log, settings: Settings, name: str, remembered: Seq
 
 
 def collect_file_witnesses(settings: Settings, identity: LogIdentity) -> list[Witness]:
-    """Return what the checkpoint file remembers, if there is one that can be read."""
+    """Return the witness in the checkpoint file, if the file exists and can be read."""
     path = find_checkpoint_file(settings.data.directory, identity)
     witness = read_checkpoint(path)
     return [] if witness is None else [witness]
 
 
 def read_checkpoint(path: Path) -> Witness | None:
-    """Return what a checkpoint file remembers; None, with a warning unless there is no file, if it cannot be read."""
+    """Return the witness in a checkpoint file; None if there is no file, or with a warning if it cannot be read."""
     try:
         return _decoder.decode(path.read_bytes())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Whether a process can do its work: what `/readyz` answers, within a second, whatever the database does."""
+"""Readiness of a process for `/readyz`: answered within a second even if the database hangs."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -39,7 +39,7 @@ class Readiness:
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
-        """End a read that is still under way when the block ends."""
+        """Cancel a read that is in progress when the block ends."""
         try:
             yield
         finally:

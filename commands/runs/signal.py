@@ -25,7 +25,7 @@ from domain.runs.refusals import (
 from domain.runs.run import Run
 
 SIGNAL_CONFLICTS: Final = (RunSignalled, StepCompleted, StepFailed, StepSkipped, *RUN_ENDS)
-"""What a signal is decided on: other signals, and what steps came to that wait for it."""
+"""Facts that conflict with a signal: other signals, and results of the steps that wait for it."""
 
 
 class SendSignal(Command[Run], frozen=True, kw_only=True):
@@ -92,7 +92,7 @@ def _check_data(command: SendSignal, schemas: list[JsonSchema | None]) -> None:
             continue
         try:
             found = compile_schema(schema).problems(command.data)
-        except ExpressionFault as fault:  # the data is too large or too deep to be judged
+        except ExpressionFault as fault:  # the data is too large or too deep to validate
             found = (Problem("", fault.message),)
         problems += [Problem(f"/data{problem.pointer}", problem.message) for problem in found]
     if problems:

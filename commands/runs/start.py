@@ -50,7 +50,7 @@ DECISION_CONFLICTS: Final = (StepDecided, StepFailed, *RUN_ENDS)
 class StartRun(Command[Run], frozen=True, kw_only=True):
     """Start a run of a workflow's current version. The engine also starts children, whose `parent` is a step.
 
-    `raw_inputs` are judged by the workflow's `input_schema`; without them nothing is.
+    `raw_inputs` are validated by the workflow's `input_schema`; without them nothing is validated.
     `flags` are the feature flags of the caller that the run pins. A child has a `depth` below its `root_run_id`.
     """
 
@@ -210,9 +210,9 @@ def _check_answer(command: DecideStep, waiting: StepWaiting, found: tuple[Proble
 
 
 def find_schema_problems(schema: JsonSchema, value: object, pointer: str) -> tuple[Problem, ...]:
-    """Return the problems of a value that a schema describes; `pointer` is where the value stands in the body."""
+    """Return the problems of a value that a schema describes; `pointer` locates the value in the body."""
     try:
         found = find_value_problems(schema, value)
-    except ExpressionFault as fault:  # the value is too large or too deep to be judged
+    except ExpressionFault as fault:  # the value is too large or too deep to validate
         return (Problem(pointer, fault.message),)
     return tuple(Problem(f"{pointer}{problem.pointer}", problem.message) for problem in found)

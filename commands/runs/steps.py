@@ -80,7 +80,7 @@ class RejectAnswer(Struct, frozen=True, kw_only=True):
 
 
 class RecordAsked(Struct, frozen=True, kw_only=True):
-    """Record what a call asked that is still under way."""
+    """Record the request of a call that is in progress."""
 
     node: str
     attempt: int
@@ -275,7 +275,7 @@ def _build_rejected(command: RejectAnswer, now: datetime) -> AnswerRejected:
 
 
 def _record_asked(command: RecordAsked, run: Run, now: datetime) -> tuple[StepAsked, ...]:
-    """Record it only while its attempt is under way."""
+    """Record it only while its attempt is in progress."""
     step = run.steps.get(command.node)
     if step is None or step.status is not StepStatus.RUNNING or step.attempt != command.attempt:
         return ()

@@ -1,4 +1,4 @@
-"""A turn of a run: commands decided one after the other, whose facts are appended together in one transaction."""
+"""A turn of a run: commands decided in sequence, whose facts are appended in one transaction."""
 
 from collections.abc import Iterable
 from datetime import datetime

@@ -215,7 +215,7 @@ def _compile_condition(source: str) -> Condition:
     bound = _bound_names(tokens)
     _refuse_unknown_names(program, bound)
     if bound and "matches" in program.functions():
-        raise ExpressionFault("CEL: matches() cannot stand beside a comprehension, it would compile once per element")
+        raise ExpressionFault("CEL: matches() cannot be used with a comprehension: it would compile per element")
     shape = _shape(tokens, bound)
     if shape.has_size:
         program = _parse(_exchange_size(source))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 LONGEST_QUOTE = 200
 
 
-class ExpressionFault(Exception):  # noqa: N818  # the word of the glossary: a fault lies in what an author wrote
+class ExpressionFault(Exception):  # noqa: N818  # the glossary's word for a mistake of the graph's author
     """An expression cannot be compiled, or cannot be evaluated with this data."""
 
     def __init__(self, message: str) -> None:

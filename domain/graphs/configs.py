@@ -240,7 +240,7 @@ class HttpConfig(Struct, frozen=True, kw_only=True):
 
 
 class DelayConfig(Struct, frozen=True, kw_only=True):
-    """Wait: for `seconds`, `until` a time (a template that gives RFC 3339), or until a local time: exactly one."""
+    """Wait: for `seconds`, `until` a time (a template that renders RFC 3339), or until a local time: exactly one."""
 
     seconds: WaitSeconds | None = None
     at: LocalTime | None = None

@@ -1,6 +1,6 @@
 """The workflow graph: nodes of ten kinds and the edges between them, as sent, stored and run.
 
-Structs ignore unknown fields, so that a stored graph can be read for ever; `graph_check` refuses them in requests.
+Structs ignore unknown fields, so that a stored graph can always be read; `graph_check` refuses them in requests.
 """
 
 from enum import StrEnum

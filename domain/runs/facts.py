@@ -139,9 +139,9 @@ class StepStarted(Fact, frozen=True, kw_only=True, tag="step.started"):
 
 
 class StepAsked(Fact, frozen=True, kw_only=True, tag="step.asked"):
-    """A call of an attempt takes longer than a moment: what was asked, while the answer is not there yet.
+    """A call of an attempt is still in progress after `asked_delay_seconds`: its request, before the response.
 
-    Calls that end sooner are recorded with the fact that says what they came to.
+    Calls that end sooner are recorded with the fact of their result.
     """
 
     node: str
@@ -280,7 +280,7 @@ class StepItemsSettled(Fact, frozen=True, kw_only=True, tag="step.items-settled"
 
 
 class StepItemCounted(Fact, frozen=True, kw_only=True, tag="step.item-counted"):
-    """A child took more than its step's items tell of: it ended after the step or its run, or a child of its own did.
+    """Usage of a child that the step's items do not include: it ended after the step or its run, or a child of it did.
 
     `took` is what had not been counted in this run before.
     """

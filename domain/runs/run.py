@@ -93,7 +93,7 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     `attempt` counts from 1 and grows with every retry. `earlier` is what calls of models took that no step tells of
     any more: of steps begun anew by a retry, and of results that came too late. `kept_items` are of steps that are
     begun anew, by their nodes, until these wait again. `children_took` is of all children that ever settled.
-    `failing_node` is the first step that has failed with nothing to go on with, until the run has ended by it.
+    `failing_node` is the first step that failed without a default or fallback, until it has ended the run.
     `signals` came before a step waited for them, by name. `earlier_attempts` are the newest ones that were retried.
     `depth` is that below the `root_run_id` of a descendant.
     """

@@ -35,9 +35,9 @@ def _is_awaited(run: Run, parent: Parent, child_id: UUID) -> bool:
 
 
 async def count_late_child(context: EngineContext, child_id: UUID, parent: Parent) -> None:
-    """Record in a parent what a child took beyond what is counted there, and in its own parent likewise.
+    """Record the uncounted usage of a child in its parent, and in the parent's parent.
 
-    Raises Unavailable. An engine that is lost right before leaves it out: nobody looks for it later.
+    Raises Unavailable. If the engine is lost right before, the usage is never counted.
     """
     while True:
         child = await context.streams.reload(RUN, child_id)

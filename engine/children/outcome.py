@@ -65,7 +65,7 @@ def has_failed(node: Node, failed: int) -> bool:
 async def compute_step_outcome(
     node: Node, children: int, known: Mapping[int, ItemResult], contents: ContentStore, workspace_id: UUID
 ) -> Succeeded | Failed | None:
-    """Return the outcome of a step from the results of its children that are known; None while it goes on.
+    """Return the outcome of a step from the results of its children that are known; None while it is not decided.
 
     Raises ContentTooLarge, TooDeep, Unavailable.
     """

@@ -267,7 +267,7 @@ class StepChildren:
             self._to_restart = [*items, *self._to_restart]
             raise
         self._under_way.update(items)
-        # Shielded: an append under way takes effect, and `cancel` must find the child.
+        # Shielded: an append in progress takes effect, and `cancel` must find the child.
         self._starting = asyncio.gather(*(self._start(item, step, metadata) for item in items), return_exceptions=True)
         outcomes = await asyncio.shield(self._starting)
         faults = {item: fault for item, fault in zip(items, outcomes, strict=True) if fault is not None}
@@ -371,7 +371,7 @@ class StepChildren:
         return turn
 
     async def cancel(self, step: Step, metadata: Metadata) -> None:
-        """Request the cancellation of every child under way. Children start in order: behind the last are none."""
+        """Request the cancellation of every running child. Children start in order: behind the last are none."""
         if self._starting is not None:
             await self._starting
         await self._context.families.release(self._place)

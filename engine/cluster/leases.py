@@ -52,7 +52,7 @@ class Leases:
             self._has_work.set()
 
     def remove(self, run_id: UUID) -> None:
-        """Note that a run is driven no more; its lease is released later."""
+        """Note that a run is no longer driven; its lease is released later."""
         self._driven.discard(run_id)
         self._unwritten.discard(run_id)
         if run_id in self._held:

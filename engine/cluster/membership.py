@@ -1,4 +1,4 @@
-"""Membership: which engines share the runs of a log, which of them are alive, and which one a new run falls to.
+"""Membership: which engines share the runs of a log, which of them are alive, and which one owns a new run.
 
 An engine joins under an epoch of its own. It holds an advisory lock on the epoch for as long as its session lasts, so
 a killed process is noticed at once, and renews a row, so a machine that vanished is noticed when the row expires.
@@ -78,7 +78,7 @@ class Membership:
         return len(self.live_epochs) == 1
 
     def prefers(self, run_id: UUID) -> bool:
-        """Return whether a run that nobody drives falls to this engine (rendezvous hashing, Thaler 1996)."""
+        """Return whether this engine should drive an unowned run (rendezvous hashing, Thaler 1996)."""
         return self.is_alone or max(self.live_epochs, key=lambda epoch: _compute_weight(run_id, epoch)) == self.epoch
 
     def is_gone(self, epoch: int) -> bool:

@@ -44,7 +44,7 @@ class ActiveRuns:
         self._membership = membership
         self._leases = leases
         self._group = group
-        # While a run is loaded a version stands for its driver: the latest that others are known to have moved it to.
+        # While a run is loaded its value is a version: the latest known of its stream.
         self._drivers: dict[UUID, Driver | int] = {}
         self.queue = AdmissionQueue(slots)
         self.slot_freed = asyncio.Event()
@@ -60,7 +60,7 @@ class ActiveRuns:
         return len(self._drivers)
 
     def start(self, started: Recorded) -> None:
-        """Start a new run, if it falls to this engine and is not active already."""
+        """Start a new run, if this engine owns it and it is not active already."""
         if isinstance(started.fact, RunStarted) and started.fact.forked_from is not None:
             # A fork has further facts behind its first one: it must be read from the log.
             self.wake(started.stream_id, started.workspace_id, started.version)
@@ -68,7 +68,7 @@ class ActiveRuns:
             self._admit(DueRun(started.stream_id, started.workspace_id, started))
 
     def wake(self, run_id: UUID, workspace_id: UUID, version: int = 0) -> None:
-        """Resume a run that someone else has moved to a version, if it is driven here or falls to this engine."""
+        """Resume a run that another writer has moved to a version, if it is driven here or owned by this engine."""
         if run_id in self._drivers or self._leases.is_held(run_id) or self._membership.prefers(run_id):
             self.resume(run_id, workspace_id, version)
 
@@ -85,12 +85,12 @@ class ActiveRuns:
         self._notify(run_id, sys.maxsize)
 
     def resume(self, run_id: UUID, workspace_id: UUID, version: int = 0) -> None:
-        """Resume a run that someone else has moved to a version, or that was left unfinished."""
+        """Resume a run that another writer has moved to a version, or that was left unfinished."""
         if not self._notify(run_id, version):
             self._admit(DueRun(run_id, workspace_id, run_id))
 
     def _notify(self, run_id: UUID, version: int) -> bool:
-        """Notify an active run that its stream has come to a version; return whether it is active."""
+        """Notify an active run of the version of its stream; return whether it is active."""
         driver = self._drivers.get(run_id)
         if isinstance(driver, Driver):
             driver.notify_version(version)
@@ -112,7 +112,7 @@ class ActiveRuns:
             self._group.create_task(self._count_late(child_id, workspace_id, parent))
 
     async def _count_late(self, child_id: UUID, workspace_id: UUID, parent: Parent) -> None:
-        """Record what a child took that its parent no longer waits for. Never raises."""
+        """Record the usage of a child that its parent no longer waits for. Never raises."""
         try:
             async with self._reading.slot(workspace_id):
                 await Retrying(Unavailable).call(lambda: count_late_child(self._context, child_id, parent))
@@ -172,7 +172,7 @@ class ActiveRuns:
             self._drop(run_id, lost)
         except Exception as fault:  # noqa: BLE001  # a bug in one run must not end the others; `_drop` logs it
             self._drop(run_id, fault)
-        # Not reached when the membership ends: that cancels all drivers and starts anew.
+        # Not reached when the membership ends: that cancels all drivers.
         del self._drivers[run_id]
         queue.release(run_id)
         self._leases.remove(run_id)
@@ -196,7 +196,7 @@ class ActiveRuns:
         return True
 
     async def _drive_once(self, due: DueRun) -> bool:
-        """Drive a run as far as it goes; return True when someone else has moved it since, as a retry does."""
+        """Drive a run until it ends or waits; return True when another writer has appended since, as a retry does."""
         run_id = due.run_id
         driver = await self._create_driver(due)
         moved_to, self._drivers[run_id] = self._drivers[run_id], driver or 0

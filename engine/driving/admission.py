@@ -3,7 +3,7 @@
 A workspace may have up to three times as many active runs as slots are free (dynamic thresholds; Choudhury and Hahne,
 "Dynamic queue length thresholds for shared-memory packet switches", 1998). Alone it gets three quarters of all slots,
 two busy workspaces get three sevenths each, and a workspace that is new finds some free. Queued runs are admitted
-round robin between workspaces. The queue is bounded and shared out likewise; runs beyond it stay in the log.
+round robin between workspaces. The queue is bounded and shared in the same way; runs beyond it stay in the log.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from store.log.records import Recorded
 from store.round_robin import RoundRobin
 
 SHARE: Final = 3
-"""A workspace may have so many times as many slots as are free."""
+"""A workspace may have this many times as many slots as are free."""
 
 
 class DueRun(Struct, frozen=True):

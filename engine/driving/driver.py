@@ -45,8 +45,8 @@ from store.retrying import BackOff
 FAILURES_MAX: Final = 20
 
 
-class RunLost(Exception):  # noqa: N818  # tells the engine to let the run go
-    """The run could not be moved in many tries: someone else keeps moving it."""
+class RunLost(Exception):  # noqa: N818  # makes the engine abandon the run
+    """Every append conflicted: another writer keeps appending to the run."""
 
 
 class Driver:
@@ -91,11 +91,11 @@ class Driver:
 
     @property
     def was_moved(self) -> bool:
-        """Return whether someone else has moved the run since it was last read, or has retried it."""
+        """Return whether another writer has appended to the run since it was last read, or has retried it."""
         return self._is_stale or self._held.state.attempt != self._run_attempt
 
     def notify_version(self, version: int) -> None:
-        """Note that the run's stream has come to a version; a higher one than ours means that someone else appended."""
+        """Note the version of the run's stream; a higher one than ours means that another writer appended."""
         if version > self._held.version:
             self.notify_due()
 
@@ -110,7 +110,7 @@ class Driver:
         self._wake.set()
 
     async def drive(self) -> None:
-        """Drive until the run has ended, or waits with nothing under way here. Raises RunLost, RunTaken."""
+        """Drive until the run has ended, or waits with no task running here. Raises RunLost, RunTaken."""
         resuming = bool(self._held.state.steps)
         try:
             while not self._is_over():
@@ -159,7 +159,7 @@ class Driver:
                 await self._context.families.remove(self._held.stream_id)
 
     async def _stop_steps(self, turn: Turn) -> None:
-        """Stop steps and children before the run's end is recorded: afterwards nobody would look for them."""
+        """Stop steps and children before the run's end is recorded: afterwards nothing would stop them."""
         self._context.failpoint(FailPoint.RUN_ENDING)
         await cancel_tasks(self._tasks)
         for refusal in self._aborted:

@@ -19,7 +19,7 @@ from store.retrying import Retrying
 
 PAGE_EVENTS: Final = 2_000
 GATHER_SECONDS: Final = 0.01
-"""After a slot is freed, wait so long for more before reading the log."""
+"""Delay after a slot is freed before the log is read, so that more slots are free by then."""
 
 
 class Intake:

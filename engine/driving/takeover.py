@@ -21,7 +21,7 @@ from store.outage_log import OutageLog
 PAGE_RUNS: Final = 200
 FIRST_ID: Final = UUID(int=0)
 SKIPPED_RETRY_SECONDS: Final = 10.0
-"""When parents had to be skipped for lack of room, all waiting parents are read again after so long."""
+"""When parents had to be skipped for lack of room, all waiting parents are read again after this time."""
 
 
 class Takeover:
@@ -80,7 +80,7 @@ class Takeover:
                     await self._gone.wait()
 
     async def _take_over(self, *, has_gone: bool) -> None:
-        # A run that a lone engine does not drive nobody drives: when it starts, or is left alone, it need not wait.
+        # With a single engine no other engine can own the run, so no grace period is needed.
         grace_seconds = 0.0 if has_gone and self._membership.is_alone else self._settings.takeover_grace_seconds
         if has_gone:
             await self._resume_cancelled()  # first, since these bypass admission
@@ -105,7 +105,7 @@ class Takeover:
     async def _take_pages(self, read: Callable[..., Awaitable[Sequence[UnleasedRun]]]) -> bool:
         """Resume the runs that a query finds, page by page; return False when some were skipped.
 
-        Workspaces with queued runs are skipped, so that nobody's runs wait behind theirs. A workspace without queued
+        Workspaces with queued runs are skipped, so that others do not wait behind them. A workspace without queued
         runs may queue its runs of a page even when the engine is full.
         """
         queue = self._active_runs.queue

@@ -28,7 +28,7 @@ from store.retrying import Retrying
 
 SHORTEST_SLEEP_SECONDS: Final = 0.001
 CROWDED_POLL_SECONDS: Final = 1.0
-"""Timers whose workspaces had no room are polled again after so long."""
+"""Interval for polling timers again whose workspaces had no room."""
 
 
 class RunWaker(Protocol):
@@ -67,7 +67,7 @@ class Timers:
         self._earlier = asyncio.Event()
 
     def observe(self, recorded: Recorded) -> None:
-        """Remember a fact that makes a step due before a poll is sure to find its row."""
+        """Keep a timer in memory that is due before the next poll is sure to find its row."""
         due_at = read_due_at(recorded.fact)
         if due_at is None or due_at > self._compute_horizon() or self._is_held(recorded.fact):
             return

@@ -37,9 +37,9 @@ _REJECTED: Final = frozenset({400, 422})
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
 EVENTS_PER_TURN: Final = 16
 MODELS_MAX: Final = 1_000
-"""For how many models it is remembered which parameters their server rejected."""
+"""Number of models whose rejected parameters are cached."""
 LOGGED_MAX: Final = 1_000
-"""How many unknown finish reasons are remembered as logged."""
+"""Number of unknown finish reasons that are logged only once."""
 DRAIN_SECONDS_MAX: Final = 0.2
 """How long to wait for the end of a stream after its last event, so that the connection can be reused."""
 
@@ -101,7 +101,7 @@ class HttpProvider:
         )
 
     async def complete(self, request: ModelRequest, on_delta: Callable[[str], None]) -> ModelResponse:
-        """Call the model, again without a parameter that its server rejects and nobody asked for. See Provider."""
+        """Call the model, again without a default parameter that its server rejects. See Provider."""
         until = self._monotonic() + request.timeout_seconds
         attempt = request
         for number in range(CHANGES_MAX + 1):

@@ -14,7 +14,7 @@ OutputLimit = Literal["max_completion_tokens", "max_tokens", "none"]
 JsonMode = Literal["json_schema_strict", "json_schema", "json_object", "instruction"]
 
 CHANGES_MAX: Final = 6
-"""How many parameters are left out for one call: each of those below, and each JSON mode once."""
+"""Maximum number of parameters omitted for one call: each of those below, and each JSON mode once."""
 
 _WEAKER_JSON_MODE: Final[dict[JsonMode, JsonMode]] = {
     "json_schema_strict": "json_schema",

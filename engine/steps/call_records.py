@@ -1,7 +1,7 @@
 """Record what a step's calls ask and are answered, as the project of the run wants it.
 
-A quick call is recorded by the fact that says what it came to, which costs no fact of its own; a call that takes longer
-is announced while it is under way (`step.asked`), so that it is on record even if the engine dies.
+A quick call is recorded by the fact of its result, without a fact of its own; a call that takes longer
+is announced while it is in progress (`step.asked`), so that it is recorded even if the engine dies.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ NOT_RECORDED: Final = "too large or too deeply nested to be recorded"
 
 
 class OpenCall:
-    """A call under way."""
+    """A call in progress."""
 
     def __init__(self, call: StepCall, number: int, asked: Payload, delay_seconds: float) -> None:
         """Announce the call if it has not ended after the delay."""

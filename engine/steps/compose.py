@@ -24,5 +24,5 @@ def compose(seen: dict[str, Any], config: ComposeConfig, budget: Budget) -> Any:
         return msgspec.json.decode(text.encode(errors="replace"))
     except (msgspec.DecodeError, RecursionError) as fault:
         quoted = shorten(text.strip()[:QUOTED_CHARACTERS])
-        message = f"The text is no JSON: {fault}. Write values with the filter json. It begins with {quoted!r}"
+        message = f"The text is not JSON: {fault}. Write values with the filter json. It begins with {quoted!r}"
         raise ExpressionFault(message) from fault

@@ -25,7 +25,7 @@ class AnswerRejected(Struct, frozen=True, kw_only=True):
 
 
 class CallAsked(Struct, frozen=True, kw_only=True):
-    """A call of the attempt is under way for more than a moment; the attempt continues."""
+    """A call of the attempt has been in progress for `asked_delay_seconds`; the attempt continues."""
 
     attempt: int
     call: CallRecord
@@ -102,7 +102,7 @@ class Failed(Struct, frozen=True):
 
 
 class RetryDue(Struct, frozen=True):
-    """The wait before the next attempt is over."""
+    """The delay before the next attempt has elapsed."""
 
 
 class ItemsSettled(Struct, frozen=True):

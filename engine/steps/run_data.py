@@ -58,7 +58,7 @@ class RunData:
         return {"inputs": self.inputs, "steps": dict(self.steps), "run": dict(self.run)}
 
 
-class ConditionsTooSlow(Exception):  # noqa: N818  # tells the driver to evaluate them elsewhere
+class ConditionsTooSlow(Exception):  # noqa: N818  # makes the driver evaluate them in a worker
     """The conditions after a step would hold the event loop; `work` evaluates them in a worker process."""
 
     def __init__(self, node: str, work: Callable[[], tuple[int, ...]]) -> None:

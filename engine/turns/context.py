@@ -34,9 +34,9 @@ class EngineContext:
     held_back_off_seconds: float = 60.0
     """Longest wait for a retry during which the run stays in memory; a longer one is left to the timers."""
     child_rest_seconds: float = 1.0
-    """A parent is dropped from memory when no child has ended for so long; the next end wakes it."""
+    """Seconds without the end of a child after which a parent is dropped from memory; the next end wakes it."""
     lost_attempts_in_a_row: int = 5
-    """A step fails when so many of its attempts in a row were lost, each with its engine."""
+    """Maximum number of consecutive attempts lost with their engine; then the step fails."""
     run_data_bytes: int = RUN_DATA_BYTES
     """Limit of the inputs and outputs of one run, counting only what is stored beside the log."""
     public_url: str = ""

@@ -24,7 +24,7 @@ ABORTED: Final = "the attempt was aborted, because its run has ended"
 RUN_ENDED: Final = "the run had ended by another step"
 
 
-class RunTaken(Exception):  # noqa: N818  # tells the engine to let the run go
+class RunTaken(Exception):  # noqa: N818  # makes the engine release the run
     """Another engine has claimed a step of the run since it was read, so the run is driven there now."""
 
     def __init__(self, epoch: int) -> None:

@@ -70,7 +70,7 @@ async def resolve_retained_outputs(contents: ContentStore, held: Folded[Run]) ->
 async def resolve_overdue(
     contents: ContentStore, held: Folded[Run], graph: CompiledGraph, now: datetime, busy: Collection[str]
 ) -> list[tuple[str, Result]]:
-    """Return the results of the overdue steps, except those in `busy`, which this engine has under way.
+    """Return the results of the overdue steps, except those in `busy`, which this engine executes.
 
     Raises Unavailable.
     """

@@ -62,7 +62,7 @@ CONDITIONS_WORK_MAX: Final = 20_000
 """Work of the conditions of one turn on the event loop; about 10 ms."""
 
 
-class SlowEdges(Exception):  # noqa: N818  # tells the driver to evaluate them, and to build the turn again
+class SlowEdges(Exception):  # noqa: N818  # makes the driver evaluate them in a worker and rebuild the turn
     """The conditions after a step leave the event loop. `key` is the step, and whether its default output counts."""
 
     def __init__(self, key: tuple[str, bool], work: Callable[[], tuple[int, ...]]) -> None:
@@ -76,7 +76,7 @@ class TurnBuilder(Struct):
     """One turn being built. The steps to execute once it is committed gather in `started`.
 
     `verdicts` are the edges that were decided elsewhere, by step and whether its default output counts.
-    `busy` are the steps that this engine has under way or waits to retry; they are not claimed again.
+    `busy` are the steps that this engine executes or waits to retry; they are not claimed again.
     `run_failure` ends the run: it belongs to the first step that has failed for good. It takes effect in this turn,
     unless the run `has_children`: those are asked to cancel first, and an engine that takes the run over in between
     must find in the log what the run fails by. `was_decided`: what a step waits for had come before, so that the next
@@ -216,7 +216,7 @@ class TurnBuilder(Struct):
 
     def _complete(self, node: str, result: Succeeded) -> None:
         over_limit = check_data_limit(result.payload, self.turn.run, node, self.run_data_bytes)
-        if over_limit is not None:  # a retry would cost another call, and its output would be refused likewise
+        if over_limit is not None:  # a retry would cost another call, and its output would be refused again
             self._fail_for_good(node, replace(over_limit, usage=result.usage, call=result.call))
             return
         self.data.record_output(node, result.output)

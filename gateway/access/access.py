@@ -18,7 +18,7 @@ from store.lru import LruCache
 
 
 class Owner(Struct, frozen=True, gc=False):
-    """Owner of a stream, from its first fact on and for ever. `project_id` is None for a workspace alone."""
+    """Owner of a stream, set by its first fact and never changed. `project_id` is None for a workspace alone."""
 
     workspace_id: UUID
     project_id: UUID | None
@@ -28,11 +28,11 @@ class Access:
     """Checks permissions by the folded projects of this process.
 
     A grant may rest on a role that another process took away some milliseconds ago, until this process has read that
-    fact. A refusal is confirmed by reading the log, so that somebody who was just added is never turned away.
+    fact. A refusal is confirmed by reading the log, so that a member who was just added is never refused.
     """
 
     def __init__(self, log: Log, streams: Streams, *, owners_max: int) -> None:
-        """Create it; `owners_max` is how many streams it remembers the projects of."""
+        """Create it; `owners_max` is the number of streams whose owner is cached."""
         self._log = log
         self._streams = streams
         self._owners = LruCache[int, Owner](owners_max)

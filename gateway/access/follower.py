@@ -20,7 +20,7 @@ FOLLOWED: Final[frozenset[type[Fact]]] = frozenset((ApiKeyRevoked, *get_args(Pro
 
 
 class AccessFollower:
-    """Keeps what access is decided on up to date: a stream that another process changed is read anew."""
+    """Keeps what access is decided on up to date: a stream that another process changed is reloaded."""
 
     def __init__(self, feed: Feed, streams: Streams, api_keys: ApiKeyVerifier, open_requests: OpenRequests) -> None:
         """Create it; `following` is set once nothing is missed any more."""

@@ -72,7 +72,7 @@ class OpenRequests:
                 request.end()
 
     def end_member(self, project_id: UUID, user_id: str) -> None:
-        """End the requests in a project of somebody who has left its team."""
+        """End the requests in a project of a user who has left its team."""
         for request in self._open:
             caller = request.caller
             if request.project_id == project_id and caller.user_id == user_id and not caller.sees_workspace:

@@ -48,7 +48,7 @@ def _render_cells(permission: Permission) -> str:
 
 
 def render_page(text: str) -> str:
-    """Return the page with the table generated anew."""
+    """Return the page with the table regenerated."""
     return TABLE.sub(lambda found: f"{found[1]}{render_table(OPERATIONS)}{found[2]}", text)
 
 

@@ -55,7 +55,7 @@ class NotPermitted(Rejection):
 
 
 class CursorReset(Rejection):
-    """The position is of a part of the log that a restore has removed. Go on from `Callsheet-Reset-Position`."""
+    """The position is in a part of the log that a restore has removed. Continue from `Callsheet-Reset-Position`."""
 
     code = "cursor_reset"
 

@@ -55,17 +55,17 @@ class ApiKeyVerifier:
             raise ApiKeyRefused(REVOKED)
 
     def record_use(self, key_id: UUID) -> None:
-        """Remember that a key was used."""
+        """Record a use of a key."""
         self._on_use(key_id, self._clock())
 
     def forget(self, key_id: UUID) -> None:
-        """Verify callers anew, since a key was revoked."""
+        """Invalidate cached callers: a key was revoked."""
         self._streams.forget(key_id)
         self.version += 1
 
 
 def create_key_caller(folded: Folded[ApiKey]) -> Caller:
-    """Return the caller that an API key stands for."""
+    """Return the caller of an API key."""
     key = folded.state
     return Caller(
         workspace_id=folded.workspace_id,

@@ -118,7 +118,7 @@ class IssuerKeys:
                     await self._wanted.wait()
 
     async def _fetch(self) -> bool:
-        """Fetch once. Keep the keys in use if that fails, and wake who waits."""
+        """Fetch once. Keep the keys in use if that fails, and wake the waiters."""
         self._fetching = True
         self._attempted_at = self._monotonic()
         self._wanted.clear()

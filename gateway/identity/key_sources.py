@@ -27,7 +27,7 @@ class KeySource(Protocol):
 
 
 class FileKeys(Struct, frozen=True):
-    """Keys in a file, for closed networks. It is read anew at every refresh."""
+    """Keys in a file, for closed networks. It is read again at every refresh."""
 
     path: str
     bytes_max: int

@@ -30,7 +30,7 @@ class Tickets:
         self._identity = identity
 
     async def create(self, caller: Caller, *, lasts_seconds: float) -> str:
-        """Return a ticket that stands for a caller. Raises Unavailable."""
+        """Return a ticket for a caller. Raises Unavailable."""
         ticket = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
         await self._stored.add(_hash(ticket), _encode(caller), lasts_seconds=lasts_seconds)
         return ticket

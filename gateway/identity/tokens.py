@@ -85,7 +85,7 @@ class Identity:
                 raise reject(str(fault)) from fault
 
     def forget_key(self, key_id: UUID) -> None:
-        """Verify callers with API keys anew, since one was revoked."""
+        """Invalidate cached callers with API keys: a key was revoked."""
         self._api_keys.forget(key_id)
 
     async def _verify(self, authorization: bytes) -> Caller:

@@ -91,7 +91,7 @@ class RequestContext(Struct, Generic[Q, B], kw_only=True, gc=False):
     async def change(self, noun: Noun[S], create_command: CreateCommand[S]) -> Outcome[S]:
         """Change the resource of the path: create the command from its current state and require that version.
 
-        A merge patch describes a change of the current state, so it is merged again when the state moves meanwhile.
+        A merge patch describes a change of the current state, so it is merged again after a version conflict.
         Raises VersionMismatch for If-Match and If-None-Match, CommandContended, and what `execute` raises.
         """
         for attempt in range(ATTEMPTS):

@@ -1,4 +1,4 @@
-"""Reading one resource as it is now: its row in the read model, and what the log has of it beyond that row."""
+"""Read the current state of one resource: its row in the read model plus newer facts from the log."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -11,7 +11,7 @@ from store.errors import UnreadableEvent
 
 S = TypeVar("S")
 FindRow = Callable[[UUID, UUID], Awaitable[Folded[S] | None]]
-"""Returns the row of a workspace's resource, None if the projection has not come to it."""
+"""Returns the row of a workspace's resource, None if the projection has not reached it."""
 
 
 async def read_current(

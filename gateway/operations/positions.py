@@ -42,5 +42,5 @@ class PositionCodec:
             raise self.create_reset(valid or 0)
 
     def create_reset(self, position: int) -> CursorReset:
-        """Return the rejection that tells a caller to go on from a position."""
+        """Return the rejection after which a caller resumes from a position."""
         return CursorReset(self.encode(position))

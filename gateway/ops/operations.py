@@ -1,4 +1,4 @@
-"""Operations for whoever runs the process: `/healthz` and `/readyz`, which need no token, and `/metrics`."""
+"""Operations for operators: `/healthz` and `/readyz`, which need no token, and `/metrics`."""
 
 import hmac
 from typing import Final

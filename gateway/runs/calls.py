@@ -44,7 +44,7 @@ class CallStatus(StrEnum):
     """Outcome of a call."""
 
     ASKED = "asked"
-    """No answer is on record: the call is under way, or its engine died."""
+    """No response is recorded: the call is in progress, or its engine died."""
     COMPLETED = "completed"
     REJECTED = "rejected"
     """The answer did not meet the schema, and the model was asked to repair it."""
@@ -82,7 +82,7 @@ class CallBody(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _Call(Struct, kw_only=True):
-    """A call as the facts tell it; `position` is that of the last fact about it."""
+    """A call, folded from its facts; `position` is that of the last one."""
 
     position: int
     run_attempt: int
@@ -118,7 +118,7 @@ class CallHistory:
             self._add_of_node(recorded)
 
     def list_after(self, position: int) -> Iterator[_Call]:
-        """Yield the calls that ended, or were last told of, after a position."""
+        """Yield the calls whose last fact is after a position."""
         return (call for call in self._calls if call.position > position)
 
     def _add_of_node(self, recorded: Recorded) -> None:

@@ -63,7 +63,7 @@ INSTANT: Final = timedelta(microseconds=1)
 RUN_ID: Final = PathId("runId", "run", RunNotFound)
 RUN_HEADERS: Final = (*CHANGE_HEADERS, ResponseHeader.LOCATION, ResponseHeader.PREFERENCE_APPLIED)
 RUN_RESPONSES: Final = (
-    DeclaredResponse(status=202, description="The run, which goes on.", body=RunBody, headers=RUN_HEADERS),
+    DeclaredResponse(status=202, description="The run, which has not ended.", body=RunBody, headers=RUN_HEADERS),
     DeclaredResponse(
         status=200, description="The run, which ended within `Prefer: wait`.", body=RunBody, headers=RUN_HEADERS
     ),

@@ -27,7 +27,7 @@ from store.log.records import Recorded
 EVENT_STREAM: Final = "text/event-stream"
 JSON_TYPE: Final = "application/json"
 RETRY_MS: Final = (500, 1_500)
-"""Clients wait so long before they reconnect, chosen at random so that they do not all come back at once."""
+"""Reconnect delay of clients, random so that they do not all reconnect at the same time."""
 
 STREAM_RESPONSE: Final = DeclaredResponse(
     status=200, description="The events, and new ones as they happen.", media_type=EVENT_STREAM

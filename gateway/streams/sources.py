@@ -37,7 +37,7 @@ class RunFacts:
         self._run_id = run_id
 
     async def wait_for_start(self) -> int:
-        """Return how far the feed has come, as soon as it has begun."""
+        """Wait until the feed has started, and return its position."""
         await self._feed.wait_past(-1)
         return self._feed.through
 
@@ -71,7 +71,7 @@ class WorkspaceFacts:
         self._topics = tuple(sorted(map(get_topic, self._kinds)))
 
     async def wait_for_start(self) -> int:
-        """Return how far the feed has come, as soon as it has begun."""
+        """Wait until the feed has started, and return its position."""
         await self._feed.wait_past(-1)
         return self._feed.through
 
@@ -148,7 +148,7 @@ class ProjectFacts:
         self._filters = filters
 
     async def wait_for_start(self) -> int:
-        """Return how far the feed has come, as soon as it has begun."""
+        """Wait until the feed has started, and return its position."""
         await self._feed.wait_past(-1)
         return self._feed.through
 

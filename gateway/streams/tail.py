@@ -103,7 +103,7 @@ class LogTail:
             self._watch.stop(fault)
 
     async def follow(self) -> AsyncIterator[Batch]:
-        """Yield batches without an end; one without facts at the latest after every heartbeat.
+        """Yield batches until stopped; an empty one at least every heartbeat.
 
         Raises Draining, FeedStopped, Unavailable, UnreadableEvent, and what `stop` was called with.
         """
@@ -137,7 +137,7 @@ class LogTail:
                 page = await self._source.read(self._after, target)
                 async for batch in self._replay_slowly(watch, page, self._pace):
                     yield batch
-                target = await self._source.wait_for_start()  # facts of meanwhile belong to the past too
+                target = await self._source.wait_for_start()  # facts committed during the replay are replayed too
                 self._after = page.through
                 yield self._create_batch([], is_live=self._after >= target)
             else:

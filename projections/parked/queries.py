@@ -72,7 +72,7 @@ class ParkedRow(Struct, frozen=True, kw_only=True):
 
 
 class SkippedRow(Struct, frozen=True, kw_only=True):
-    """A fact that a projection excludes for ever."""
+    """A fact that a projection excludes permanently."""
 
     projection: str
     position: int

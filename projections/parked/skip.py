@@ -1,4 +1,4 @@
-"""Skip a fact of a projection for ever, with the reason that an operator gave."""
+"""Skip a fact of a projection permanently, with an operator's reason."""
 
 from typing import Any, Final
 from uuid import UUID

@@ -30,7 +30,7 @@ delete from run_steps s
  using unnest(%(runs)b::uuid[], %(nodes)b::text[]) as n (run, node)
  where s.run_id = n.run and s.node = n.node
 """
-"""Delete the steps that a retry of their run begins anew."""
+"""Delete the steps that a retry of their run restarts."""
 
 WRITE: Final = """
 insert into run_steps (run_id, node, workspace_id, project_id, workflow_id, workflow_version, position, kind, status,

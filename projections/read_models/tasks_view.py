@@ -83,7 +83,7 @@ class Assigned(StrEnum):
 
 
 class Task(Struct, frozen=True, kw_only=True):
-    """A human step that waits: the workflow that its run is of, and what is asked of whom.
+    """A human step that waits: its workflow, its assignees and what they decide.
 
     A name is None where the read model that has it lags behind.
     """
@@ -115,7 +115,7 @@ class TaskReader(Struct, frozen=True, kw_only=True):
 class TasksView:
     """The tasks of every workspace; each call sees one user's of one workspace only.
 
-    It reads beside `tasks` the read models of runs and of projects, each as far as it has come.
+    It also reads the read models of runs and projects, which may lag separately.
     """
 
     def __init__(self, models: ReadModels) -> None:

@@ -57,7 +57,7 @@ MODULUS: Final = 2**64
 
 
 class Sides(Struct, frozen=True, kw_only=True):
-    """The two sides of a comparison: a connection within a snapshot and a schema each. Not concurrent: one by one."""
+    """The two sides of a comparison: a connection within a snapshot and a schema each. `at_once`: concurrently."""
 
     former: Connection
     former_schema: str

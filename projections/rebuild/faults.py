@@ -1,4 +1,4 @@
-"""Exceptions that end a rebuild; each message tells the operator what to do."""
+"""Exceptions that end a rebuild; each message says what the operator has to do."""
 
 
 class RebuildRefused(Exception):  # noqa: N818  # an answer to the person who asked

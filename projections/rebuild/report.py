@@ -41,7 +41,7 @@ class ProjectionReport(Struct, frozen=True, kw_only=True):
 
 
 class RebuildReport(Struct, frozen=True, kw_only=True):
-    """A whole rebuild; `events` and `seconds` are of its last sitting, where it was resumed."""
+    """A whole rebuild; `events` and `seconds` count since its last start or resume."""
 
     id: int
     projections: tuple[ProjectionReport, ...]

@@ -51,8 +51,8 @@ async def find_poison(
 ) -> Unfoldable | None:
     """Return the fact because of which facts could not be applied; None when they can be.
 
-    PostgreSQL names no row of a batch, so that the shortest beginning that fails is looked for by halves: its last
-    fact is the one. Nothing is written, and the projection is left with nothing remembered. Raises TimeoutError.
+    PostgreSQL does not name the failing row of a batch: bisect for the shortest failing prefix, whose last
+    fact is the poison fact. Nothing is written, and the caches are cleared. Raises TimeoutError.
     """
     projection.forget()
     if isinstance(fault, Unfoldable):

@@ -31,7 +31,7 @@ from store.retrying import BackOff, Retrying
 LOST: Final = (Unavailable, RoleLost)
 LOGGER: Final = "projections.follower"
 INTERRUPTED: Final = "projection.interrupted"
-"""What a new connection may mend."""
+"""Errors that a new connection may resolve."""
 
 
 OnBatch = Callable[[str, int, float], None]
@@ -147,7 +147,7 @@ class Follower:
         self._set_busy(busy=True)
 
     async def _stand_by(self, connection: AsyncConnection[Any]) -> Progress:
-        """Return how far the worker that has the projection has come."""
+        """Return the progress of the worker that holds the projection."""
         self.doing = Following.STANDING_BY
         cursor = await connection.execute(CHECKPOINT, [self.name])
         row = await cursor.fetchone()
@@ -211,7 +211,7 @@ class Follower:
             await self._pause(len(page.events))
 
     async def _pause(self, events: int) -> None:
-        """Pause so that the next batch is larger; the more facts came last, the longer.
+        """Pause so that the next batch is larger; the pause grows with the size of the last one.
 
         The fact after a quiet time is folded at once. The pause after it is short, but limits the transactions a
         second: at low load they are the cost, and not the facts.
@@ -224,7 +224,7 @@ class Follower:
         facts = owned.filter.select(page.events, self._position)
         if facts or time.monotonic() - self._committed_at > self._settings.checkpoint_seconds:
             await self._commit(owned, facts, page.through)
-        # Facts that the projection does not want change no row: it is past them at once, the checkpoint row follows.
+        # Unwanted facts change no row: advance in memory now; the checkpoint row is written later.
         self._advance(page.through)
         self._set_busy(busy=False)
 

@@ -39,7 +39,7 @@ class Projection(Protocol):
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Return the tables that only it writes: a rebuild creates these anew."""
+        """Return the tables that only it writes: a rebuild recreates these."""
         ...
 
     @property

@@ -28,7 +28,7 @@ class ReadModels:
         statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
         monitor: DatabaseMonitor | None = None,
     ) -> None:
-        """Create the pool, closed. While `monitor` knows that the database is away, nobody waits for a connection."""
+        """Create the pool, closed. While `monitor` knows that the database is away, reads fail at once."""
         self._sessions = Sessions(
             add_bounds(
                 _without_parallel_workers(conninfo),

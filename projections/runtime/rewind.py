@@ -12,12 +12,12 @@ AHEAD: Final = """
 select c.position, h.position from checkpoints c cross join log_head h
  where c.projection = %b and c.position > h.position
 """
-"""Read the checkpoint of a projection and the head of the log, if the checkpoint is behind the end of the log."""
+"""Read the checkpoint of a projection and the head of the log, if the checkpoint is past the end of the log."""
 
 RESET: Final = """
 update checkpoints set position = 0, revision = revision + 1, updated_at = now() where projection = %b
 """
-"""Move the checkpoint to the start of the log; the revision tells other processes to read parked facts again."""
+"""Move the checkpoint to the start of the log; the new revision makes other processes reload parked facts."""
 
 UNPARK: Final = "delete from parked where projection = %b"
 """Forget parked workspaces: a fact that still cannot be folded parks its workspace again."""

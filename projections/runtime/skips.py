@@ -1,4 +1,4 @@
-"""Facts that operators have made a projection skip for ever; workers and rebuilds obey it."""
+"""Facts that a projection skips permanently by an operator's decision; workers and rebuilds apply it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final

@@ -26,7 +26,7 @@ select h.position, c.projection, c.position, c.updated_at, c.generation,
 """
 """Read the head and each checkpoint in one snapshot.
 
-The first row stands for a projection without a checkpoint.
+The first row describes a projection without a checkpoint.
 """
 
 
@@ -66,7 +66,7 @@ def label_session(projection: str) -> str:
 
 
 async def read_projection_statuses(connection: AsyncConnection[tuple[Any, ...]]) -> ProjectionStatuses:
-    """Return how far every projection has come, and which worker moves it."""
+    """Return the position and lag of every projection, and its worker."""
     rows = await (await connection.execute(CHECKPOINTS_AND_HEAD)).fetchall()
     next_positions = {position + 1 for head, _, position, *_ in rows if position < head}
     ages = await read_ages(connection, list(next_positions)) if next_positions else {}

@@ -33,11 +33,11 @@ class Waiters:
     With a timer each, a thousand waiters would wake the process twenty thousand times a second.
     """
 
-    def __init__(self, may_look: Callable[[str], bool]) -> None:
-        """Create it empty; `may_look` returns whether the table may have news of a projection."""
+    def __init__(self, needs_polling: Callable[[str], bool]) -> None:
+        """Create it empty; `needs_polling` returns whether another process moves a projection."""
         self._waiting: dict[str, set[Waiter]] = {}
         self._poller: Waiter | None = None
-        self._needs_polling = may_look
+        self._needs_polling = needs_polling
 
     @contextmanager
     def register(self, projection: str, position: int) -> Generator[Waiter]:

@@ -128,7 +128,7 @@ class Appender:
     def abandon(self) -> None:
         """Drop the connection, and answer everyone at once: the database is known to be away."""
         if self._connection is not None:
-            self._down = self._down or "the connection to the log is opened anew"
+            self._down = self._down or "the connection to the log is being reopened"
             self._connection.abandon()
         if self._statement is not None:
             self._statement.abandon()

@@ -24,7 +24,7 @@ TOPICS: Final = frozenset(get_topic(kind) for kind in get_args(AnyFact))
 
 
 def encode_fact(fact: Fact) -> bytes:
-    """Encode a fact. Raises UnstorableText, and FactTooLarge: NATS would refuse a larger message for ever."""
+    """Encode a fact. Raises UnstorableText, and FactTooLarge: NATS would refuse a larger message on every retry."""
     state = encode(fact)
     if len(state) > MAX_FACT_BYTES:
         raise FactTooLarge(get_topic(type(fact)), len(state), MAX_FACT_BYTES)

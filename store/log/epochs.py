@@ -48,13 +48,13 @@ class LogRewound(Exception):  # noqa: N818  # expected after a restore: the proc
     """The log was rewound, or a new epoch began: all that this process holds in memory may be wrong."""
 
     def __init__(self, reason: str, witness: "Witness | None" = None) -> None:
-        """Keep what this process remembers of the log, for the start that follows."""
+        """Keep the last known fact of the log for the next start."""
         super().__init__(reason)
         self.witness = witness
 
 
 class Mark(Struct, frozen=True, kw_only=True):
-    """Identity of a fact: where it stands in the log and in its stream, and when it was recorded."""
+    """Identity of a fact: its position in the log and its version in its stream, and when it was recorded."""
 
     position: int
     stream_id: UUID
@@ -63,7 +63,7 @@ class Mark(Struct, frozen=True, kw_only=True):
 
 
 class Witness(Struct, frozen=True, kw_only=True):
-    """A fact that was in the log once, with the tag of its epoch, and where it is remembered."""
+    """A fact that was in the log once, with the tag of its epoch, and where that is recorded."""
 
     log_id: UUID
     tag: str
@@ -128,7 +128,7 @@ async def find_rewind(connection: Connection, state: LogState, witness: Witness)
 
 
 async def _is_same_fact(connection: Connection, mark: Mark) -> bool:
-    """Return whether a fact stands in the log as it is remembered; a row that is missing is no sign of a restore."""
+    """Return whether the log has a fact as the witness recorded it; a missing row alone does not mean a restore."""
     row = await (await connection.execute(FACT, {"position": mark.position})).fetchone()
     return row is None or row == (mark.stream_id, mark.version, mark.recorded_at)
 

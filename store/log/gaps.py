@@ -1,4 +1,4 @@
-"""Find positions of the log that have no row: the log is written without gaps, so somebody has deleted them."""
+"""Find positions of the log that have no row: the log is written without gaps, so rows were deleted."""
 
 from typing import Any, Final
 

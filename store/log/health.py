@@ -17,7 +17,7 @@ REFERENCE_POSITIONS_MAX: Final = 20_000
 """The same for queries that read what facts say."""
 
 PAST_HEAD: Final = "select count(*) from events where notification_id > %(head)b::bigint"
-"""Count the rows past the head, which nobody reads."""
+"""Count the rows past the head, which are never read."""
 
 SIZE: Final = """
 select pg_total_relation_size('events'), pg_total_relation_size('contents'), pg_database_size(current_database()),

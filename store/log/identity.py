@@ -13,7 +13,7 @@ from msgspec import Struct
 
 
 class LogEpoch(Struct, frozen=True, kw_only=True):
-    """A stretch of the log: the facts after the position `after`, up to where the next epoch begins."""
+    """A range of the log: the facts after the position `after`, up to the start of the next epoch."""
 
     tag: str
     after: int

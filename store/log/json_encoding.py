@@ -56,7 +56,7 @@ def encode(value: object) -> bytes:
 def encode_shallow(value: object) -> bytes:
     """Encode a value as JSON that every reader can decode, at any depth of calls. Raises TooDeep, UnstorableText.
 
-    The decoder is limited by the rest of the stack: a value that one reader accepts could block another one for ever.
+    The decoder is limited by the rest of the stack: a value that one reader accepts could block another one forever.
     """
     try:
         encoded = encode(value)

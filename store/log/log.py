@@ -97,7 +97,7 @@ class Log:
         return self._identity
 
     async def reconcile(self, witnesses: Iterable[Witness], now_ms: int) -> LogIdentity:
-        """Begin an epoch if a witness remembers more than the log has; return the identity after that.
+        """Begin an epoch if a witness has a fact that the log lacks; return the identity after that.
 
         Call it before the log is used. Raises Unavailable.
         """
@@ -107,7 +107,7 @@ class Log:
         return self._identity
 
     def remember(self, recorded: Recorded) -> None:
-        """Remember a fact that was read or committed: if the log does not have it later, it was rewound."""
+        """Record the last fact that was read or committed: a log that lacks it later was rewound."""
         if self._last is None or recorded.position > self._last.position:
             self._last = recorded
 
@@ -124,7 +124,7 @@ class Log:
         return Witness(log_id=identity.log_id, tag=identity.find_epoch(mark.position).tag, mark=mark, origin=origin)
 
     async def check_unchanged(self) -> None:
-        """Check that the log has what this process remembers, under the same epoch. Raises LogRewound, Unavailable."""
+        """Check that the log has the last known fact, in the same epoch. Raises LogRewound, Unavailable."""
         async with self.sessions.connection() as connection:
             await self.check_connection(connection)
 
@@ -280,7 +280,7 @@ class Log:
         return decode_readable_events(await self.sessions.rows(STREAM_TAILS, parameters))
 
     async def read_log(self, *, after: int, limit: int, only: LogFilter = NO_FILTER) -> Page:
-        """Read matching facts after a position, oldest first; the page says how far it looked.
+        """Read matching facts after a position, oldest first; `through` is the last position searched.
 
         One read scans at most 10,000 positions, so that a rare filter cannot occupy a connection: a page without facts
         and with `through` below the head means "continue from there". An event that this version cannot decode is

@@ -23,7 +23,7 @@ BOOL_OID: Final = 16
 NAME: Final = b"append"
 
 LOOK_SECONDS: Final = 0.1
-"""How often the socket is looked at without being told to.
+"""Poll interval of the socket, in case its event is lost.
 
 When many connections are lost and made anew at once, so that sockets get each other's numbers, uvloop can lose sight of
 one (it was no longer in the epoll set while the loop said that it is read): whoever waits for that one waits for ever.
@@ -71,7 +71,7 @@ class PreparedStatement:
                 self._timer.cancel()
 
     def abandon(self) -> None:
-        """Fail whoever waits for an answer, and close the connection: the server is known to be away."""
+        """Fail a pending call, and close the connection: the server is known to be away."""
         self.close()
         self._pgconn.finish()
         self._heard.set()

@@ -39,7 +39,7 @@ class Guard(Struct, frozen=True, gc=False):
 class CommandId(Struct, frozen=True, gc=False):
     """The identity of a command that may be sent again.
 
-    `key` is a hash of workspace, credential, route and Idempotency-Key; `request_hash` tells a repeat from a misuse.
+    `key` is a hash of workspace, credential, route and Idempotency-Key; `request_hash` detects misuse of a key.
     """
 
     key: bytes
@@ -128,7 +128,7 @@ class Repeated(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Page(Struct, frozen=True, kw_only=True, gc=False):
-    """A stretch of the log: the facts that matched, and the last position that was looked at.
+    """A range of the log: the facts that matched, and the last position that was searched.
 
     `gaps` are positions before that without a row, where the read looks at every position.
     """

@@ -93,7 +93,7 @@ def cancellable() -> Generator[None]:
 
     Before Python 3.12 `asyncio.wait_for`, which psycopg's pool waits with, loses a cancellation that comes with the
     result or with a failure (python/cpython#86296), and the pool takes one for a fault of a connection that it checks.
-    A task that misses its cancellation goes on, and the task that cancelled it waits for ever.
+    A task that misses its cancellation continues, and the task that cancelled it waits forever.
     """
     before = count_cancellations()
     try:
@@ -121,7 +121,7 @@ def split_session_settings(conninfo: str) -> tuple[str, dict[str, str]]:
 
 
 class Connection(AsyncConnection[tuple[Any, ...]]):
-    """A connection that never loses a cancellation, and never waits for ever for a silent server."""
+    """A connection that never loses a cancellation, and has a timeout for a silent server."""
 
     silent_seconds: float | None = None
     """How long the server may send nothing while an answer is due; None while no statement timeout is known."""
@@ -151,7 +151,7 @@ class Connection(AsyncConnection[tuple[Any, ...]]):
         return connection
 
     def abandon(self) -> None:
-        """Fail whoever waits for this connection now, within 0.1 seconds: the database is known to be away."""
+        """Fail calls that wait on this connection, within 0.1 s: the database is known to be away."""
         self._is_abandoned = True
 
     async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:  # noqa: ASYNC109  # psycopg's
@@ -234,7 +234,7 @@ class OpenConnections:
         self._connections.add(connection)
 
     def abandon(self, opened_before: float = inf) -> list[Backend]:
-        """Fail whoever waits for a connection that was opened before a time (monotonic); return their sessions."""
+        """Fail calls that wait on connections opened before a time (monotonic); return their sessions."""
         older = [each for each in self._connections if not each.closed and each.opened_at < opened_before]
         for connection in older:
             connection.abandon()
@@ -278,7 +278,7 @@ class Sessions:
         """Create the pool: `most` connections; `most_waiting` callers may wait for one, for `timeout_seconds`.
 
         Its connections are added to `connections`, if given.
-        `check_readable` raises Unavailable while the database is known to be away: then nobody waits for it.
+        `check_readable` raises Unavailable while the database is known to be away: then calls fail at once.
         """
         self._timeout_seconds = timeout_seconds
         self._check_readable = check_readable
@@ -320,7 +320,7 @@ class Sessions:
     def renew(self, _away_since: float = 0.0) -> None:
         """Replace every connection: those from before an outage may be dead, or lead to another server.
 
-        At the beginning of an outage too, so that nobody is lent a dead connection when the database is back.
+        At the beginning of an outage too, so that no dead connection is lent when the database is back.
         """
         draining = asyncio.create_task(self._pool.drain())
         self._draining.add(draining)
@@ -341,7 +341,7 @@ class Sessions:
     async def _lend(self) -> AsyncGenerator[AsyncConnection[tuple[Any, ...]]]:
         """Yield a connection as the pool's own context manager does, and always return it to the pool.
 
-        A connection that a cancelled caller keeps would count as in use for ever.
+        A connection that a cancelled caller keeps would count as in use forever.
         """
         connection = await self._pool.getconn()
         try:

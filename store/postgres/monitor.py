@@ -77,7 +77,7 @@ class DatabaseMonitor:
         self._on_back = (*self._on_back, on_back)
 
     def check_readable(self) -> None:
-        """Raise DatabaseAway while the database is known to answer nobody."""
+        """Raise DatabaseAway while the database is known to be away."""
         if self.outage is not None and not self.outage.is_readable:
             raise DatabaseAway(self.outage.reason)
 

@@ -23,7 +23,7 @@ WALL_FACTOR: Final = 6
 class WorkerPool:
     """Evaluates work in child processes, which start when the first work arrives.
 
-    The queue needs no limit of its own: each request and each step under way has at most one entry.
+    The queue needs no limit of its own: each request and each running step has at most one entry.
     """
 
     def __init__(self, settings: WorkSettings) -> None:

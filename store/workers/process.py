@@ -16,7 +16,7 @@ START_SECONDS_MAX: Final = 60
 MODULE: Final = "store.workers.child"
 
 
-class WorkStopped(Exception):  # noqa: N818  # an answer to whoever sent the work
+class WorkStopped(Exception):  # noqa: N818  # a response to the caller
     """The work was stopped because it took more time or memory than one piece of work may."""
 
 

@@ -1,4 +1,4 @@
-"""The law of the feed: under any schedule of what a bus can do, it gives exactly what the log holds."""
+"""Law of the feed: under any schedule of a bus, it returns exactly the facts of the log."""
 
 import asyncio
 from collections.abc import Sequence
@@ -32,14 +32,14 @@ class CommitElsewhere(Struct, frozen=True):
 
 
 class CommitHere(Struct, frozen=True):
-    """This process commits; it is told at once, or after others have committed too."""
+    """This process commits; its feed is notified immediately, or after other commits."""
 
     count: int
     late: bool
 
 
 class RecordOutside(Struct, frozen=True):
-    """An outside library records something that is no fact."""
+    """An outside library records an event that is not a fact."""
 
 
 class Deliver(Struct, frozen=True):
@@ -56,7 +56,7 @@ class Lose(Struct, frozen=True):
 
 
 class Restart(Struct, frozen=True):
-    """NATS is gone with all that was under way, and comes back; the subscription is made anew."""
+    """NATS is lost with all messages in flight, and returns; the client subscribes again."""
 
 
 class Republish(Struct, frozen=True):
@@ -66,7 +66,7 @@ class Republish(Struct, frozen=True):
 
 
 class Announce(Struct, frozen=True):
-    """PostgreSQL tells of the head as it was so long ago."""
+    """PostgreSQL notifies of an outdated head."""
 
     ago: int
 

@@ -1,4 +1,4 @@
-"""Stopping: whoever carries over NATS hears of its cancellation at whatever moment it comes."""
+"""Stopping: the NATS bus ends on cancellation, whenever that arrives."""
 
 import asyncio
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The watches of a feed: a batch holds facts of many streams, and each watch is told of its own alone."""
+"""The watches of a feed: a batch holds facts of many streams, and each watch receives only those of its stream."""
 
 from uuid import uuid4
 

@@ -1,4 +1,4 @@
-"""Golden histories: facts as they were stored once, and what they fold to for ever. These files are never edited."""
+"""Golden histories: facts as they were stored once, and the states they fold to. These files are never edited."""
 
 import json
 from pathlib import Path

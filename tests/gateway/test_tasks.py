@@ -1,4 +1,4 @@
-"""The inbox over HTTP, end to end: what waits for whom, and for how long it is there."""
+"""The inbox over HTTP, end to end: tasks by assignee and role, and when they disappear."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ from tests.support.waiting import eventually
 
 LOST_IN_A_ROW = 2
 DIE_LEAST = 1 + LOST_IN_A_ROW
-"""One dies of the child at once, or as it takes up what has just begun, and so many of it once it is claimed."""
+"""An engine dies when it starts the child or resumes it; several die once its step is claimed."""
 DIE_MOST = 10
 
 

@@ -1,4 +1,4 @@
-"""Workers and relays that hang with their connections open (SIGSTOP): another goes on, and they do no harm later."""
+"""Workers and relays that hang with their connections open (SIGSTOP): a standby takes over, and fences them."""
 
 import asyncio
 import signal

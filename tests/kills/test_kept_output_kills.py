@@ -1,4 +1,4 @@
-"""Engines killed between a retry and what it settles from a kept output: the model is asked once, whoever finishes."""
+"""Engines killed between a retry and what it settles from a kept output: the model is called exactly once."""
 
 import asyncio
 from pathlib import Path

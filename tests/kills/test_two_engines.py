@@ -1,4 +1,4 @@
-"""Two engines at work on one log, with timers that both hear of: each takes effect once, and neither does it all."""
+"""Two engines on one log that both observe all timers: each timer fires once, and both engines get some."""
 
 from pathlib import Path
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Every way in which a database is away is told from what a statement has caused itself, and said in safe words."""
+"""Outages of the database are distinguished from faults of a statement, with messages that reveal nothing."""
 
 import psycopg
 import pytest

@@ -125,9 +125,7 @@ async def _check_clocks(connection: Connection) -> Finding:
         return find_wrong("clocks", says, "Synchronise both with NTP: deadlines, tokens and restores depend on it.")
     if ahead > CLOCK_SECONDS_MAX:
         says = f"The last fact is {format_duration(ahead)} in the future of the database's clock, which was put back."
-        return find_wrong(
-            "clocks", says, "Synchronise it with NTP; times of new facts stand still until it catches up."
-        )
+        return find_wrong("clocks", says, "Synchronise it with NTP; new facts get the same time until it catches up.")
     return find_ok("clocks", f"The clocks of this process and of the database agree within {CLOCK_SECONDS_MAX:.0f} s.")
 
 

@@ -48,8 +48,8 @@ async def _check_gaps(connection: Connection, state: LogState) -> Finding:
     past = await count_past_head(connection, state.head)
     if gaps:
         more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""  # noqa: PLR2004  # three are shown
-        says = f"The log lacks {', '.join(map(str, gaps[:3]))}{more}: somebody deleted rows."
-        return find_wrong("gaps", says, "Restore the rows from a backup; until then readers go on behind the gap.")
+        says = f"The log lacks {', '.join(map(str, gaps[:3]))}{more}: rows were deleted."
+        return find_wrong("gaps", says, "Restore the rows from a backup; until then readers skip the gap.")
     if past:
         says = f"{count(past)} rows are past the end of the log at position {count(state.head)}; the next append fails."
         return find_wrong("gaps", says, "The head row and the events are of two moments: restore both from one backup.")
@@ -77,7 +77,7 @@ async def _check_checkpoints(connection: Connection, state: LogState) -> Finding
         named = ", ".join(f"{name} at {count(position)}" for name, position in ahead)
         says = f"Checkpoints are past the end of the log at {count(state.head)}: {named}."
         return find_wrong(
-            "checkpoints", says, "Restart `callsheet project`: it folds them anew, and realigns the relay."
+            "checkpoints", says, "Restart `callsheet project`: it rebuilds them from the log, and realigns the relay."
         )
     return find_ok("checkpoints", "No checkpoint is past the end of the log.")
 
@@ -97,7 +97,7 @@ async def _check_leases(connection: Connection) -> Finding:
         return find_wrong(
             "leases", says, "Start an engine (`callsheet work`): it takes over the runs and their leases."
         )
-    return find_ok("leases", "Every lease is of a live engine and of a run that goes on.")
+    return find_ok("leases", "Every lease is of a live engine and of an unfinished run.")
 
 
 async def _check_size(connection: Connection, state: LogState) -> Finding:

@@ -28,7 +28,7 @@ from domain.refusal import Problem, Refusal, RefusalKind
 
 MOST_PROBLEMS = 200
 LARGEST_GRAPH_BYTES = 240_000
-"""As it is stored, with every default. Room is left in a fact of 256 KB for what stands around the graph."""
+"""As it is stored, with every default. Room is left in a fact of 256 KB for the fields around the graph."""
 QUICK_BYTES_MAX = 16_384
 QUICK_TAGS_MAX = 100
 DEEPEST_GRAPH = 40

@@ -28,7 +28,7 @@ class Finish(StrEnum):
     CALLED_TOOL = "called_tool"
     """The model requested a tool call, although no tools are offered."""
     FAILED = "failed"
-    """The server broke off: what was written is no answer. Another attempt may succeed."""
+    """The server aborted the response: its text is not an answer. Another attempt may succeed."""
     UNKNOWN = "unknown"
     """A reason that the table does not have, or a stream that ended regularly without a reason."""
 
@@ -107,7 +107,7 @@ MESSAGES: Final[Mapping[str, Finish]] = MappingProxyType(
     {
         **_SHARED,
         "pause_turn": Finish.CUT,  # a long turn that its client is expected to continue
-        "compaction": Finish.CUT,  # likewise: the context was compacted in the middle of the turn
+        "compaction": Finish.CUT,  # also cut: the context was compacted in the middle of the turn
     }
 )
 

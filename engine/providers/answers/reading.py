@@ -109,7 +109,7 @@ class Reading:
             self._add_split(self._splitter.finish())
 
     def to_response(self) -> ModelResponse:
-        """Return the whole response. Raises ProviderFault if it broke off or the model refused."""
+        """Return the whole response. Raises ProviderFault if it is incomplete or the model refused."""
         usage = self._usage()
         if self._fault is not None:
             self._fault.usage = self.find_usage()

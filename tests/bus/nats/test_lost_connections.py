@@ -1,4 +1,4 @@
-"""A connection to NATS that is lost, at whatever point and in whatever way, is told of, and another one is made."""
+"""A lost connection to NATS is reported and replaced, at whatever point and however it is lost."""
 
 import asyncio
 import socket

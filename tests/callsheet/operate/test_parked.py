@@ -1,4 +1,4 @@
-"""`callsheet projections parked`: what is set aside, why, and having it go on, each with an exit code that says so."""
+"""`callsheet projections parked`: list, retry and skip, each with its exit code."""
 
 import asyncio
 from typing import LiteralString

@@ -1,4 +1,4 @@
-"""Requests over raw connections: too large a head, too long a wait, and what is no HTTP."""
+"""Requests over raw connections: heads that are too large, timeouts, and malformed HTTP."""
 
 import asyncio
 from collections.abc import AsyncGenerator

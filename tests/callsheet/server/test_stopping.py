@@ -1,4 +1,4 @@
-"""A process that is told to stop stops in order, whatever it has in hand: nothing goes wrong on the way."""
+"""Graceful shutdown: a process stops in order and without errors, whatever it is doing."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""Finished items: kept when their map is begun anew, by the policy of its step or by a retry of its run."""
+"""Finished items are kept when their map restarts, by a retry of its step or of its run."""
 
 from typing import Any, Final
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Places between workspaces: a busy one leaves some free, who waits is taken in turns, and nobody waits for ever."""
+"""Admission: a busy workspace leaves slots free, waiting ones take turns, and none starves."""
 
 from collections import Counter
 from random import Random

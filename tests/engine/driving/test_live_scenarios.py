@@ -1,4 +1,4 @@
-"""Random plots on real engines and a real log come to what the reference says, with engines lost and runs retried."""
+"""Random scenarios on real engines and a real log match the reference, with lost engines and retried runs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ class LiveRuns:
         return LiveRun(drawn, await self.harness.run(run_id), facts)  # pyright: ignore[reportArgumentType]  # the facts of a run
 
     async def wait_for_rest(self, key: str) -> LiveRun:
-        """Wait until a run has come to rest, and hold it against the reference."""
+        """Wait until a run is idle, and compare it with the reference."""
         run_id, drawn = self.runs[key], self.model.graph_cases[key]
         live = await self._at_rest(run_id, drawn, *self.kept[key])
         if key not in {late.partition(".")[0] for late in self.model.late}:
@@ -136,7 +136,7 @@ class LiveRuns:
             await self.harness.does(CancelRun(target_id=self.runs[key], user_id="ada"))
 
     async def retry(self, key: str, live: LiveRun) -> None:
-        """Mend what can be mended, and have the run go on."""
+        """Fix the failing steps that can be fixed, and retry the run."""
         kept, items, kept_outputs = self.kept[key]
         expected_steps = compute_expected(live.graph_case, kept, items, kept_outputs)
         now_kept, given = (
@@ -170,7 +170,7 @@ def comes_to_rest(run: Run, expected_steps: ExpectedSteps) -> bool:
 
 
 async def play_live(harness: Harness, model: GraphCaseModel, seeds: Sequence[int]) -> Counter[str]:
-    """Play plots through the hands of three engines; gives what came of them."""
+    """Run scenarios on three engines in sequence, and return the outcomes."""
     cast, random = LiveRuns(harness, model), Random(len(seeds))  # noqa: S311  # who is cancelled
     project = await harness.project()
     async with run_in_background(decide_all(harness, model)):

@@ -100,7 +100,7 @@ async def test_timers_of_an_engine_that_is_killed_as_it_fires_them_are_fired_by_
 async def test_timers_of_engines_that_are_killed_are_fired_by_those_that_are_left(
     database: str, tmp_path: Path
 ) -> None:
-    """Two engines hear of all timers and race for them.
+    """Two engines observe all timers and race for them.
 
     One that begins late hears of none: the other may have fired them all. So both have claimed a step before.
     """

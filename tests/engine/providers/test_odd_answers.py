@@ -1,4 +1,4 @@
-"""Odd answers of real servers in both protocols: what is paid for and can be read is kept, and nothing is no answer."""
+"""Malformed answers of real servers in both protocols: readable text is kept, and an empty answer is a failure."""
 
 from collections.abc import AsyncGenerator
 

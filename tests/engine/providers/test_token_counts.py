@@ -1,4 +1,4 @@
-"""Counts of tokens as providers tell them: what is no count costs neither the answer nor the sums."""
+"""Token counts of providers: an invalid count affects neither the answer nor the totals."""
 
 import msgspec
 import pytest

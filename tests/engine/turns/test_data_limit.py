@@ -27,7 +27,7 @@ from tests.support.graphs import Json, edge, graph, node
 from tests.support.waiting import eventually
 
 LARGE_BYTES = 10 * 4_002 + 11
-"""What a large output comes to: ten texts in a list."""
+"""Result of a large output: ten texts in a list."""
 ROOM = 2 * LARGE_BYTES
 """Room for two of them."""
 LARGE = f'`"{"x" * 4_000}"` | [{", ".join("@" * 10)}]'

@@ -1,4 +1,4 @@
-"""The tally of steps: by kind, and by what each came to."""
+"""Step counts by kind and outcome."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""One turn of a run: what results come to in it."""
+"""One turn of a run: the facts that results lead to."""
 
 from datetime import UTC, datetime
 from random import Random

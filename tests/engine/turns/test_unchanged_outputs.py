@@ -1,4 +1,4 @@
-"""An output that passed through a step: it stands in facts as it stood before, without being measured once more."""
+"""Outputs passed through a step unchanged: stored as before, and not measured again."""
 
 from domain.payload import Payload
 from domain.runs.run import Run, RunStatus

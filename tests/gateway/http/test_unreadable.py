@@ -1,4 +1,4 @@
-"""An event that this version cannot read, as a newer one may write: its run is refused, and everything else goes on."""
+"""An event that this version cannot read, as a newer one may write: its run is refused, and all others work."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Readiness says what does not go on in a process that serves all the same."""
+"""Readiness lists degraded parts of a process that still serves."""
 
 import httpx2
 import psycopg

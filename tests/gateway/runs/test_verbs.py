@@ -1,4 +1,4 @@
-"""Cancel, retry and fork over HTTP, end to end, and what the stream of a run tells of them."""
+"""Cancel, retry and fork over HTTP, end to end, and their events in the run's stream."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""The tail of the log: a reader that is too slow is told, and misses nothing."""
+"""The tail of the log: a slow reader gets `lagging`, and misses no fact."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID

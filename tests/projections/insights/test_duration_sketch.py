@@ -1,4 +1,4 @@
-"""A sketch gives what the library's gives, within its accuracy, and merges to the same bytes in any order."""
+"""A sketch returns the library's quantiles within its accuracy, and merges to the same bytes in any order."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""A rebuild that is stopped, at any of its moments and by any means, is gone on with and comes to the same."""
+"""A rebuild that is stopped at any point and by any means is resumed with the same result."""
 
 import asyncio
 import random

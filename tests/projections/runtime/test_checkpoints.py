@@ -1,4 +1,4 @@
-"""Waiting for a projection: at once in the worker's process, from the table in another, and never for ever."""
+"""Waiting for a projection: immediately in the worker's process, by polling in others, and always with a timeout."""
 
 import asyncio
 import time

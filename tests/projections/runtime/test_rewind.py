@@ -1,4 +1,4 @@
-"""A projection that is ahead of the log, after the tables of the log were restored alone, is folded anew."""
+"""A projection that is ahead of the log, after only the tables of the log were restored, restarts from position 0."""
 
 import asyncio
 

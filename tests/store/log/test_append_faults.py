@@ -1,4 +1,4 @@
-"""Appending while something fails: every caller is told what is known, at once, and the log goes on by itself."""
+"""Appending during failures: every caller gets the known outcome immediately, and the log recovers by itself."""
 
 import asyncio
 from uuid import uuid4

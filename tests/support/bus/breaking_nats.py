@@ -1,4 +1,4 @@
-"""A server that speaks as much of NATS as a test needs, and breaks off the first connection where it is told to."""
+"""A server that speaks as much of NATS as a test needs, and drops the first connection at a given point."""
 
 import asyncio
 import socket

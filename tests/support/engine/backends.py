@@ -4,7 +4,7 @@ import psycopg
 
 
 async def terminate(database: str, which: str) -> int:
-    """End the backends of a database that a condition on `pg_stat_activity a` names; gives how many."""
+    """End the backends of a database that match a condition on `pg_stat_activity a`; return how many."""
     query = f"""
         select count(pg_terminate_backend(a.pid)) from pg_stat_activity a
          where a.datname = current_database() and a.pid <> pg_backend_pid() and {which}

@@ -78,7 +78,7 @@ class Reply:
         self._writer.transport.abort()
 
     async def wait_for_hang_up(self, seconds: float | None = None) -> bool:
-        """Wait until the other side has gone, or so long; tells which."""
+        """Wait until the client has disconnected, up to a timeout; return whether it has."""
         try:
             return await asyncio.wait_for(self._reader.read(1), seconds) == b""
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""The model server itself: what it is told by name, by control and by repetition, and as a program of its own."""
+"""The model server: behaviours by model name, by control call and by repetition, and as a program."""
 
 import subprocess
 import sys

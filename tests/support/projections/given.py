@@ -151,7 +151,7 @@ on conflict (name) do update set facts = tallies.facts + excluded.facts
 
 
 class Tally:
-    """Counts facts, which is not idempotent: so a batch that is folded twice, or not at all, shows for ever.
+    """Counts facts, which is not idempotent: so a batch that is folded twice, or not at all, stays visible.
 
     `after_writing` is told the backend of each transaction once its rows are written.
     """

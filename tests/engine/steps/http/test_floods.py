@@ -1,4 +1,4 @@
-"""Servers that send without end what is no answer: the call ends, and the loop belongs to everybody meanwhile."""
+"""Servers that flood without a response: the call ends, and the event loop is not blocked."""
 
 import asyncio
 import socket
