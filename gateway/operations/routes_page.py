@@ -24,6 +24,7 @@ and what insights hold on the page of [insights](insights.md).
   all scopes except the privileged ones: `keys:admin`, `announcements:write` and `workspace:admin`.
 - **Lists** take `limit`, `cursor` and `sort` (`created_at`, `-created_at`, `updated_at`, `-updated_at`). If
   `next_cursor` of a response is not null, send it as `cursor` to get the next page. Filters match exactly.
+  A page can have fewer items than `limit`, or none, before the last one: continue until `next_cursor` is null.
 - **PATCH** is a JSON Merge Patch (RFC 7396): fields that are absent stay. Nothing is deleted: `{"status": "archived"}`
   takes a project, workflow or asset out of use, and `{"status": "active"}` brings it back.
 - **Retries**: where a key is listed, a request that repeats an `Idempotency-Key` gets the first response again.
