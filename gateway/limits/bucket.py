@@ -7,6 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from gateway.limits.policies import Policy
+from store.errors import Unavailable
 from store.rate_limits import Lease, RateLimitBuckets
 
 LEASES_MAX: Final = 20
@@ -48,6 +49,7 @@ class LeasedBucket:
         "_next_tokens",
         "_policy",
         "_refused",
+        "_slow_seconds",
         "_tokens",
         "_waiting",
         "expires_at",
@@ -67,6 +69,7 @@ class LeasedBucket:
         self._policy = policy
         self._buckets = buckets
         self._clock = clock
+        self._slow_seconds = lease_seconds
         self._lease_seconds = min(lease_seconds, policy.burst / policy.per_second / RESERVED_PART)
         self._burst = policy.burst - math.ceil(policy.per_second * self._lease_seconds)
         self._chunk = 1
@@ -144,6 +147,9 @@ class LeasedBucket:
         lease = await self._buckets.lease(
             self._bucket_id, wanted=wanted, needed=needed, per_second=self._policy.per_second, burst=self._burst
         )
+        if lease.granted and self._clock() >= asked_at + self._slow_seconds:
+            # A limit that nobody has exceeded must not refuse requests because the database is slow.
+            raise Unavailable("the database leased requests too late to be used")
         self._keep(lease, needed, asked_at)
 
     def _keep(self, lease: Lease, needed: int, asked_at: float) -> None:

@@ -249,7 +249,8 @@ def test_a_filter_that_cannot_be_is_refused(database: str) -> None:
         assert run_callsheet(database, "events", "tail", option, value).exit_code == 2
     assert run_callsheet(database, "events", "show", "first").exit_code == 2
     assert (
-        "'nope' is not an id of the form prj_…" in run_callsheet(database, "events", "tail", "--stream", "nope").stderr
+        "'nope' is neither an id of the form prj_…"
+        in run_callsheet(database, "events", "tail", "--stream", "nope").stderr
     )
 
 

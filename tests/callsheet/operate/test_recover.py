@@ -31,7 +31,7 @@ def test_a_known_restore_begins_an_epoch_and_cursors_are_answered_by_it(database
     project_with_names(migrate_database(database), "one", "two", "three")
     ((old, _, _),) = read_epochs(database)
     found = run_callsheet_json(database, "recover", "--after", "2")
-    assert read_epochs(database)[1:] == [(found["new_epoch"], 2, "the operator says that the log was restored")]
+    assert read_epochs(database)[1:] == [(found["new_epoch"], 2, "reported by the operator")]
     kept = run_callsheet(database, "events", "tail", "--after", f"{old}-2")
     assert (kept.exit_code, len(kept.stdout.splitlines())) == (0, 1)
     gone = run_callsheet(database, "events", "tail", "--after", f"{old}-3")

@@ -63,7 +63,10 @@ async def test_a_run_with_an_event_of_a_newer_version_is_refused_and_the_rest_go
 
         async def is_degraded() -> bool:
             found = json.dumps((await client.get("/readyz")).json())
-            return "parked in the projection runs: 1" in found and "1 runs were let go by the engine" in found
+            return (
+                "parked in the projection runs: 1" in found
+                and "1 runs were abandoned by the engine after a fault" in found
+            )
 
         await eventually(is_degraded, what="readiness tells of the run and of the parked workspace")
         ended = await grace.ended_run(TRANSFORM_CHAIN, {"n": 1})

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.limits.bucket import LeasedBucket, QuotaExceeded
 from gateway.limits.policies import Policy
+from store.errors import Unavailable
 from store.log.log import Log
 from store.rate_limits import RateLimitBuckets
 from store.settings import StoreSettings
@@ -116,6 +117,14 @@ async def test_tokens_that_expire_are_not_used(buckets: RateLimitBuckets) -> Non
     now = 1.5
     assert not bucket.take(1)
     assert bucket.estimate()[0] <= held
+
+
+async def test_a_lease_that_comes_too_late_is_no_exceeded_quota(buckets: RateLimitBuckets) -> None:
+    """Requests then pass, as they do while nothing can be leased: the database is slow, and nobody sent too many."""
+    times = iter(range(0, 1_000, 2))
+    bucket = LeasedBucket(new_id(), SLOW, buckets, lease_seconds=1, clock=lambda: float(next(times)))
+    with pytest.raises(Unavailable):
+        await bucket.wait_for_tokens(1)
 
 
 async def test_a_chunk_that_was_leased_in_advance_expires_too(buckets: RateLimitBuckets) -> None:
