@@ -79,5 +79,5 @@ async function follow(seed) {
   return received;
 }
 
-console.log(JSON.stringify(await Promise.all(seeds.map(follow))));
-process.exit(0);
+// Exit once all is written: a pipe takes 64 KiB at a time.
+process.stdout.write(JSON.stringify(await Promise.all(seeds.map(follow))), () => process.exit(0));
