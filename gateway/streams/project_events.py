@@ -74,7 +74,7 @@ def parse_filters(query: ProjectEventQuery) -> ProjectFilters:
     topics = None if query.topic is None else frozenset(query.topic.split(","))
     for topic in sorted(topics or ()):
         if topic not in TOPICS:
-            similar = find_similar(topic, TOPICS)
+            similar = find_similar(topic, sorted(TOPICS), len(TOPICS))
             hint = f" Did you mean `{similar}`?" if similar is not None else ""
             raise malformed_parameter("topic", f"names `{topic[:100]}`, which is not a topic.{hint}")
     return ProjectFilters(topics=topics, workflow_id=query.workflow_id, run_id=query.run_id)
