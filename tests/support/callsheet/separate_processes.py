@@ -24,12 +24,13 @@ READY = ("callsheet.serving", "callsheet.working")
 class Started:
     """A process that is ready, and where it serves and is administered, if it is."""
 
-    def __init__(self, process: subprocess.Popen[str], ready: dict[str, Any]) -> None:
-        """Keep the line that it printed when ready, and continue to read its output, so that it never blocks."""
+    def __init__(self, process: subprocess.Popen[str], said: list[str]) -> None:
+        """Keep what it printed until it was ready, and continue to read its output, so that it never blocks."""
+        ready: dict[str, Any] = json.loads(said[-1])
         self.process = process
         self.url: str | None = ready.get("url")
         self.admin: str | None = ready.get("admin")
-        self.said: list[str] = []
+        self.said = said
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -62,21 +63,22 @@ def program(conninfo: str, directory: Path, *arguments: str, **variables: str) -
         stderr=subprocess.PIPE,
         text=True,
     )
-    started = Started(process, _ready(process))
+    started = Started(process, _read_until_ready(process))
     try:
         yield started
     finally:
         started.end()
 
 
-def _ready(process: subprocess.Popen[str]) -> dict[str, Any]:
+def _read_until_ready(process: subprocess.Popen[str]) -> list[str]:
+    """Return what the process printed until it was ready. Raises AssertionError if it ended before."""
     assert process.stderr is not None
     said: list[str] = []
     for line in process.stderr:
         said.append(line)
         event: dict[str, Any] = json.loads(line) if line.startswith("{") else {}
         if event.get("event") in READY:
-            return event
+            return said
     process.wait()
     process.stderr.close()
     raise AssertionError("".join(said))
