@@ -86,7 +86,14 @@ class LeasedBucket:
         return self._next_tokens > 0
 
     def take(self, cost: int) -> bool:
-        """Consume tokens if this process has them, and lease the next chunk in time. Never waits."""
+        """Consume tokens if this process has them and no request waits for them. Never waits.
+
+        A request that comes later must not take what was leased for one that waits: it would wait again and again.
+        """
+        return self._waiting == 0 and self._take(cost)
+
+    def _take(self, cost: int) -> bool:
+        """Consume tokens if this process has them, and lease the next chunk in time."""
         now = self._clock()
         if self._tokens < cost or self.expires_at <= now:
             self._use_next_chunk(now)
@@ -103,7 +110,7 @@ class LeasedBucket:
         self._waiting += cost
         try:
             for _ in range(LEASES_MAX):
-                if self.take(cost):
+                if self._take(cost):
                     return
                 until, needed = self._refused
                 if until > (now := self._clock()) and cost >= needed:

@@ -119,6 +119,17 @@ async def test_tokens_that_expire_are_not_used(buckets: RateLimitBuckets) -> Non
     assert bucket.estimate()[0] <= held
 
 
+async def test_requests_that_come_later_do_not_take_what_was_leased_for_one_that_waits(
+    buckets: RateLimitBuckets,
+) -> None:
+    (bucket,) = open_in_processes(buckets, Policy(per_second=1_000, burst=5_000), 1, new_id())
+    waiting = asyncio.create_task(bucket.wait_for_tokens(1))
+    while not waiting.done():
+        await asyncio.sleep(0)
+        bucket.take(1)
+    waiting.result()
+
+
 async def test_a_lease_that_comes_too_late_is_no_exceeded_quota(buckets: RateLimitBuckets) -> None:
     """Requests then pass, as they do while nothing can be leased: the database is slow, and nobody sent too many."""
     times = iter(range(0, 1_000, 2))
